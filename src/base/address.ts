@@ -1,0 +1,222 @@
+// MAC and IP addresses: text as the identity (lower case, RFC 5952), bytes at the kernel's edge.
+
+/** A MAC address as text: lower case, colons. */
+export type Mac = string & { readonly __brand: 'Mac' };
+/** An IPv4 or IPv6 address as canonical text (RFC 5952 for IPv6). */
+export type IpAddress = string & { readonly __brand: 'IpAddress' };
+/** The kernel's number of a network interface. */
+export type IfIndex = number & { readonly __brand: 'IfIndex' };
+
+export const AF_UNSPEC = 0;
+export const AF_INET = 2;
+export const AF_BRIDGE = 7;
+export const AF_INET6 = 10;
+
+export type Family = typeof AF_INET | typeof AF_INET6;
+
+/** An IP prefix: `ip` has no bits set behind `length`. */
+export interface Prefix {
+  readonly ip: IpAddress;
+  /** Bits, 0 to 32 or 128. */
+  readonly length: number;
+}
+
+const HEX: readonly string[] = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
+
+function hex(byte: number | undefined): string {
+  return HEX[byte ?? 0] ?? '00';
+}
+
+/** The MAC at `offset` of `bytes`. Throws RangeError when fewer than six bytes are left. */
+export function decodeMac(bytes: Uint8Array, offset: number): Mac {
+  if (offset < 0 || offset + 6 > bytes.length) throw new RangeError('a MAC address needs 6 bytes');
+  let text = hex(bytes[offset]);
+  for (let i = offset + 1; i < offset + 6; i++) text += `:${hex(bytes[i])}`;
+  return text as Mac;
+}
+
+/** Writes a MAC to `bytes` at `offset`. */
+export function encodeMac(mac: Mac, bytes: Uint8Array, offset: number): void {
+  for (let i = 0; i < 6; i++) bytes[offset + i] = Number.parseInt(mac.slice(i * 3, i * 3 + 2), 16);
+}
+
+/** A MAC from text with colons or dashes, in any case; undefined when it is none. */
+export function parseMac(text: string): Mac | undefined {
+  const lower = text.toLowerCase().replaceAll('-', ':');
+  return /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/.test(lower) ? (lower as Mac) : undefined;
+}
+
+/** True for a MAC that one host can have: not zero, no group bit (IEEE 802, I/G). */
+export function isUnicastMac(mac: Mac): boolean {
+  return mac !== '00:00:00:00:00:00' && (Number.parseInt(mac.slice(0, 2), 16) & 1) === 0;
+}
+
+export function familyOf(ip: IpAddress): Family {
+  return ip.includes(':') ? AF_INET6 : AF_INET;
+}
+
+/** Length of an address in bytes. */
+export function addressLength(family: Family): 4 | 16 {
+  return family === AF_INET ? 4 : 16;
+}
+
+/** The address at `offset` of `bytes`. Throws RangeError when too few bytes are left. */
+export function decodeIp(bytes: Uint8Array, offset: number, family: Family): IpAddress {
+  if (offset < 0 || offset + addressLength(family) > bytes.length) {
+    throw new RangeError(`an IP address needs ${addressLength(family)} bytes`);
+  }
+  if (family === AF_INET) {
+    return `${bytes[offset]}.${bytes[offset + 1]}.${bytes[offset + 2]}.${bytes[offset + 3]}` as IpAddress;
+  }
+  return formatIpv6(bytes, offset);
+}
+
+/** RFC 5952: lower case, no leading zeroes, the first longest run of two or more zero groups as `::`. */
+function formatIpv6(bytes: Uint8Array, offset: number): IpAddress {
+  const groups: number[] = [];
+  for (let i = 0; i < 16; i += 2) groups.push(((bytes[offset + i] ?? 0) << 8) | (bytes[offset + i + 1] ?? 0));
+  let bestStart = -1;
+  let bestLength = 1;
+  for (let i = 0; i < 8; i++) {
+    let length = 0;
+    while (i + length < 8 && groups[i + length] === 0) length++;
+    if (length > bestLength) {
+      bestStart = i;
+      bestLength = length;
+    }
+    i += length;
+  }
+  // RFC 5952, section 5: an IPv4-mapped address keeps its dotted part.
+  if (bestStart === 0 && bestLength === 5 && groups[5] === 0xffff) {
+    return `::ffff:${bytes[offset + 12]}.${bytes[offset + 13]}.${bytes[offset + 14]}.${bytes[offset + 15]}` as IpAddress;
+  }
+  let text = '';
+  for (let i = 0; i < 8; i++) {
+    if (i === bestStart) {
+      text += '::';
+      i += bestLength - 1;
+    } else {
+      if (text !== '' && !text.endsWith(':')) text += ':';
+      text += (groups[i] ?? 0).toString(16);
+    }
+  }
+  return text as IpAddress;
+}
+
+/** The address as bytes: 4 or 16 of them, network order. */
+export function encodeIp(ip: IpAddress): Uint8Array {
+  const bytes = new Uint8Array(addressLength(familyOf(ip)));
+  writeIp(ip, bytes, 0);
+  return bytes;
+}
+
+/** Writes the 4 or 16 bytes of an address to `bytes` at `offset`. */
+export function writeIp(ip: IpAddress, bytes: Uint8Array, offset: number): void {
+  if (familyOf(ip) === AF_INET) writeIpv4(ip, bytes, offset);
+  else writeIpv6(ip, bytes, offset);
+}
+
+function writeIpv4(text: string, bytes: Uint8Array, offset: number): void {
+  let value = 0;
+  let at = offset;
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code === 0x2e) {
+      bytes[at++] = value;
+      value = 0;
+    } else {
+      value = value * 10 + code - 0x30;
+    }
+  }
+  bytes[at] = value;
+}
+
+function writeIpv6(text: string, bytes: Uint8Array, offset: number): void {
+  bytes.fill(0, offset, offset + 16);
+  const [head = '', tail] = text.split('::');
+  const writeGroups = (groups: string, at: number): void => {
+    for (const group of groups.split(':')) {
+      if (group.includes('.')) {
+        writeIpv4(group, bytes, at);
+        return;
+      }
+      const value = Number.parseInt(group, 16);
+      bytes[at++] = value >> 8;
+      bytes[at++] = value & 0xff;
+    }
+  };
+  const bytesOf = (groups: string): number => groups.split(':').length * 2 + (groups.includes('.') ? 2 : 0);
+  if (head !== '') writeGroups(head, offset);
+  if (tail !== undefined && tail !== '') writeGroups(tail, offset + 16 - bytesOf(tail));
+}
+
+/** An address from any of its spellings; undefined when the text is none (no zone, no prefix length). */
+export function parseIp(text: string): IpAddress | undefined {
+  if (/^(\d{1,3})(\.\d{1,3}){3}$/.test(text)) {
+    const parts = text.split('.');
+    const valid = parts.every((part) => Number(part) <= 255 && (part === '0' || !part.startsWith('0')));
+    return valid ? (text as IpAddress) : undefined;
+  }
+  if (!isIpv6Text(text)) return undefined;
+  const bytes = new Uint8Array(16);
+  writeIpv6(text, bytes, 0);
+  return formatIpv6(bytes, 0);
+}
+
+function isIpv6Text(text: string): boolean {
+  if (!/^[0-9a-fA-F:.]{2,45}$/.test(text) || !text.includes(':')) return false;
+  const halves = text.split('::');
+  if (halves.length > 2) return false;
+  let groups = 0;
+  for (const [index, half] of halves.entries()) {
+    if (half === '') {
+      if (halves.length === 1) return false;
+      continue;
+    }
+    const parts = half.split(':');
+    for (const [at, part] of parts.entries()) {
+      const isLast = index === halves.length - 1 && at === parts.length - 1;
+      if (part.includes('.')) {
+        if (!isLast || parseIp(part) === undefined) return false;
+        groups += 2;
+      } else {
+        if (!/^[0-9a-fA-F]{1,4}$/.test(part)) return false;
+        groups += 1;
+      }
+    }
+  }
+  return halves.length === 2 ? groups <= 7 : groups === 8;
+}
+
+/** A prefix such as `10.0.0.0/8`, its host bits cleared; undefined when the text is none. */
+export function parsePrefix(text: string): Prefix | undefined {
+  const [address = '', bits = '', rest] = text.split('/');
+  const ip = parseIp(address);
+  if (ip === undefined || rest !== undefined || !/^\d{1,3}$/.test(bits)) return undefined;
+  const length = Number(bits);
+  return length > addressLength(familyOf(ip)) * 8 ? undefined : prefixOf(ip, length);
+}
+
+/** The prefix of `length` bits that holds `ip`. */
+export function prefixOf(ip: IpAddress, length: number): Prefix {
+  const bytes = encodeIp(ip);
+  for (let i = 0; i < bytes.length; i++) {
+    const keep = Math.min(8, Math.max(0, length - i * 8));
+    bytes[i] = (bytes[i] ?? 0) & (0xff << (8 - keep));
+  }
+  return { ip: decodeIp(bytes, 0, familyOf(ip)), length };
+}
+
+/** True when `ip` lies within `prefix`. */
+export function contains(prefix: Prefix, ip: IpAddress): boolean {
+  return familyOf(prefix.ip) === familyOf(ip) && prefixOf(ip, prefix.length).ip === prefix.ip;
+}
+
+export function formatPrefix(prefix: Prefix): string {
+  return `${prefix.ip}/${prefix.length}`;
+}
+
+/** fe80::/10 (RFC 4291, 2.5.6) and 169.254.0.0/16 (RFC 3927). */
+export function isLinkLocal(ip: IpAddress): boolean {
+  return ip.startsWith('169.254.') || /^fe[89ab][0-9a-f]:/.test(ip);
+}

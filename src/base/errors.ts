@@ -1,0 +1,93 @@
+// What can go wrong, with a stable code, an exit code and a remedy in the message.
+
+/** Exit codes of the command line: the contract of every command (sysexits.h where one fits). */
+export const EXIT = {
+  ok: 0,
+  failed: 1,
+  changed: 2,
+  usage: 64,
+  unsupported: 69,
+  locked: 75,
+  notPermitted: 77,
+  config: 78,
+} as const;
+
+/** Stable names of errors, as they stand in `errors[].code` of a report. */
+export type ErrorCode =
+  | 'usage'
+  | 'config_invalid'
+  | 'config_unreadable'
+  | 'not_permitted'
+  | 'unsupported'
+  | 'locked'
+  | 'bridge_missing'
+  | 'not_a_bridge'
+  | 'bpffs_unusable'
+  | 'pin_unusable'
+  | 'load_failed'
+  | 'attach_failed'
+  | 'detach_failed'
+  | 'map_failed'
+  | 'netlink_failed'
+  | 'neighbor_failed'
+  | 'syscall_failed'
+  | 'malformed'
+  | 'internal';
+
+/** One line of `errors` in a report. */
+export interface Problem {
+  readonly code: ErrorCode;
+  /** What it is about: an interface, a file, a pin. */
+  readonly object: string;
+  readonly message: string;
+}
+
+/**
+ * An error that says operation, object, cause and remedy:
+ * `Cannot attach to port "tap100i0": EPERM; run as root or with CAP_NET_ADMIN and CAP_BPF`.
+ */
+export class SnoopyError extends Error implements Problem {
+  readonly code: ErrorCode;
+  readonly object: string;
+  /** errno name such as `EEXIST`, where a system call failed. */
+  readonly errno: string | undefined;
+
+  constructor(code: ErrorCode, object: string, message: string, errno?: string) {
+    super(message);
+    this.name = 'SnoopyError';
+    this.code = code;
+    this.object = object;
+    this.errno = errno;
+  }
+
+  /** The plain record of this error for a report. */
+  toProblem(): Problem {
+    return { code: this.code, object: this.object, message: this.message };
+  }
+}
+
+/** Any thrown value as a line of a report; what is not ours is a defect of snoopy and says so. */
+export function problemOf(thrown: unknown, object: string): Problem {
+  if (thrown instanceof SnoopyError) return thrown.toProblem();
+  const text = thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown);
+  return { code: 'internal', object, message: `Internal error, please report it: ${text}` };
+}
+
+/** The exit code of an error that ended a command. */
+export function exitCodeOf(code: ErrorCode): number {
+  switch (code) {
+    case 'usage':
+      return EXIT.usage;
+    case 'config_invalid':
+    case 'config_unreadable':
+      return EXIT.config;
+    case 'not_permitted':
+      return EXIT.notPermitted;
+    case 'unsupported':
+      return EXIT.unsupported;
+    case 'locked':
+      return EXIT.locked;
+    default:
+      return EXIT.failed;
+  }
+}
