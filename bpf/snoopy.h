@@ -145,10 +145,10 @@ struct snoopy_change {
 
 /* Map "layout" (array of one): by which a run knows what is pinned. */
 struct snoopy_layout {
-	__u32 abi; /* SNOOPY_ABI; written last, 0: the load did not finish */
-	__u32 pad; /* zero */
-	__u64 netns; /* inode of the network namespace the pins belong to */
-	__u8 digest[32]; /* SHA-256 of the object file */
+	__u32 abi;	 /* SNOOPY_ABI of the pinned maps */
+	__u32 pad;	 /* zero */
+	__u64 netns;	 /* inode of the network namespace the pins belong to */
+	__u8 digest[32]; /* SHA-256 of the object file; written last, zero: the load did not finish */
 };
 
 #define SNOOPY_SIZE(type, size) _Static_assert(sizeof(struct type) == (size), #type)

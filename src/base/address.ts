@@ -37,7 +37,14 @@ export function decodeMac(bytes: Uint8Array, offset: number): Mac {
 
 /** Writes a MAC to `bytes` at `offset`. */
 export function encodeMac(mac: Mac, bytes: Uint8Array, offset: number): void {
-  for (let i = 0; i < 6; i++) bytes[offset + i] = Number.parseInt(mac.slice(i * 3, i * 3 + 2), 16);
+  for (let i = 0; i < 6; i++) {
+    bytes[offset + i] = (nibble(mac.charCodeAt(i * 3)) << 4) | nibble(mac.charCodeAt(i * 3 + 1));
+  }
+}
+
+/** The value of a hex digit, given as its character code. */
+function nibble(code: number): number {
+  return code <= 0x39 ? code - 0x30 : (code | 0x20) - 0x57;
 }
 
 /** A MAC from text with colons or dashes, in any case; undefined when it is none. */
@@ -132,22 +139,35 @@ function writeIpv4(text: string, bytes: Uint8Array, offset: number): void {
 }
 
 function writeIpv6(text: string, bytes: Uint8Array, offset: number): void {
-  bytes.fill(0, offset, offset + 16);
-  const [head = '', tail] = text.split('::');
-  const writeGroups = (groups: string, at: number): void => {
-    for (const group of groups.split(':')) {
-      if (group.includes('.')) {
-        writeIpv4(group, bytes, at);
-        return;
+  let at = offset;
+  let gap = -1;
+  let value = 0;
+  let start = 0;
+  for (let i = 0; i <= text.length; i++) {
+    const code = i < text.length ? text.charCodeAt(i) : 0x3a;
+    if (code === 0x3a) {
+      if (i > start) {
+        bytes[at++] = value >> 8;
+        bytes[at++] = value & 0xff;
+        value = 0;
+      } else if (i > 0 && i < text.length) {
+        gap = at;
       }
-      const value = Number.parseInt(group, 16);
-      bytes[at++] = value >> 8;
-      bytes[at++] = value & 0xff;
+      start = i + 1;
+    } else if (code === 0x2e) {
+      writeIpv4(text.slice(start), bytes, at);
+      at += 4;
+      break;
+    } else {
+      value = (value << 4) | nibble(code);
     }
-  };
-  const bytesOf = (groups: string): number => groups.split(':').length * 2 + (groups.includes('.') ? 2 : 0);
-  if (head !== '') writeGroups(head, offset);
-  if (tail !== undefined && tail !== '') writeGroups(tail, offset + 16 - bytesOf(tail));
+  }
+  if (gap >= 0) {
+    // What stands behind `::` belongs at the end.
+    const end = offset + 16;
+    bytes.copyWithin(end - (at - gap), gap, at);
+    bytes.fill(0, gap, end - (at - gap));
+  }
 }
 
 /** An address from any of its spellings; undefined when the text is none (no zone, no prefix length). */

@@ -1,0 +1,83 @@
+// The steps a run may take on the data path. The plan is a list of them; nothing else is ever applied.
+
+import type { IfIndex } from '../base/address.ts';
+import type { LoadReason } from '../datapath/pins.ts';
+import type { PortPolicy, PrefixRule, StaticRule } from '../datapath/records.ts';
+import type { AttachMode } from './desired.ts';
+
+export type Action =
+  /** Mounts bpffs. */
+  | { readonly kind: 'mount'; readonly path: string }
+  /** Loads and pins the program, and the maps that cannot be kept. */
+  | { readonly kind: 'load'; readonly reason: LoadReason }
+  | { readonly kind: 'set-prefix' | 'drop-prefix'; readonly bridge: string | null; readonly rule: PrefixRule }
+  | { readonly kind: 'set-static' | 'drop-static'; readonly bridge: string | null; readonly rule: StaticRule }
+  | {
+      readonly kind: 'set-port';
+      readonly bridge: string;
+      readonly port: PortRef;
+      readonly policy: PortPolicy;
+    }
+  | { readonly kind: 'attach'; readonly bridge: string; readonly port: PortRef; readonly mode: AttachMode }
+  | {
+      readonly kind: 'detach';
+      readonly bridge: string | null;
+      readonly port: PortRef;
+      readonly mode: AttachMode;
+      /** Delete the clsact qdisc too, unless somebody else has filters there. */
+      readonly dropClsact: boolean;
+    }
+  /** Forgets the policy of a port that is gone or not learned from any more. */
+  | { readonly kind: 'drop-port'; readonly bridge: string | null; readonly port: PortRef }
+  /** Removes every pin and the directory. */
+  | { readonly kind: 'unpin'; readonly path: string };
+
+export interface PortRef {
+  readonly ifIndex: IfIndex;
+  /** `#7` for an interface that is gone. */
+  readonly name: string;
+}
+
+/** An action as it stands in a report: its kind and the names it is about. */
+export interface ActionSummary {
+  readonly kind: Action['kind'];
+  readonly bridge?: string;
+  readonly port?: string;
+  readonly path?: string;
+  readonly reason?: string;
+  readonly prefix?: string;
+  readonly ip?: string;
+}
+
+/** What of an action a report shows. */
+export function summarize(action: Action): ActionSummary {
+  switch (action.kind) {
+    case 'mount':
+    case 'unpin':
+      return { kind: action.kind, path: action.path };
+    case 'load':
+      return { kind: action.kind, reason: action.reason };
+    case 'set-prefix':
+    case 'drop-prefix':
+      return { kind: action.kind, ...named(action.bridge), prefix: describePrefix(action.rule) };
+    case 'set-static':
+    case 'drop-static':
+      return { kind: action.kind, ...named(action.bridge), ip: action.rule.ip };
+    case 'set-port':
+    case 'attach':
+    case 'detach':
+    case 'drop-port':
+      return { kind: action.kind, ...named(action.bridge), port: action.port.name };
+    default:
+      return action satisfies never;
+  }
+}
+
+function named(bridge: string | null): { bridge?: string } {
+  return bridge === null ? {} : { bridge };
+}
+
+function describePrefix({ prefix, vlan, allow }: PrefixRule): string {
+  const where = prefix === null ? 'any' : `${prefix.ip}/${prefix.length}`;
+  return `${allow ? 'allow' : 'deny'} ${where}${vlan === 0 ? '' : ` vlan ${vlan}`}`;
+}

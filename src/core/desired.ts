@@ -1,0 +1,56 @@
+// What the operator wants: the configuration with every default filled in and every unit made plain.
+
+import type { IpAddress, Mac, Prefix } from '../base/address.ts';
+
+export type AttachMode = 'clsact' | 'tcx';
+export type NeighborState = 'noarp' | 'stale' | 'reachable';
+export type LearnKind = 'arp-request' | 'arp-reply' | 'na' | 'ns';
+
+export interface Desired {
+  readonly runtime: Runtime;
+  readonly bridges: readonly DesiredBridge[];
+  /** Path of the Prometheus textfile, or null. */
+  readonly textfile: string | null;
+}
+
+export interface Runtime {
+  /** Mount point of bpffs. */
+  readonly bpffs: string;
+  /** Directory below it that holds everything pinned. */
+  readonly pinDir: string;
+  readonly attach: AttachMode;
+  readonly ringBytes: number;
+  readonly maxBindings: number;
+  /** NDA_PROTOCOL of the neighbors that are ours. */
+  readonly neighborProtocol: number;
+}
+
+export interface DesiredBridge {
+  readonly name: string;
+  /** False: a bridge that is not there is no failure. */
+  readonly required: boolean;
+  /** Shell globs over port names. */
+  readonly ports: { readonly include: readonly string[]; readonly exclude: readonly string[] };
+  readonly learn: readonly LearnKind[];
+  readonly subnets: 'auto' | 'any' | readonly Prefix[];
+  readonly linkLocal: boolean;
+  readonly neighborState: NeighborState;
+  /** Null: never. */
+  readonly maxAgeMs: number | null;
+  readonly limits: { readonly bindingsPerPort: number; readonly newBindingsPerSecond: number };
+  readonly duplicates: { readonly moves: number; readonly windowMs: number; readonly holdMs: number };
+  readonly probe: {
+    readonly enabled: 'auto' | 'always' | 'never';
+    readonly afterMs: number;
+    readonly source: 'auto' | IpAddress;
+  };
+  readonly statics: readonly StaticEntry[];
+}
+
+/** A provisioned address and the MACs that may have it (RFC 9161, section 3.2). */
+export interface StaticEntry {
+  readonly ip: IpAddress;
+  readonly macs: readonly Mac[];
+  /** 0: untagged. */
+  readonly vlan: number;
+}

@@ -1,0 +1,55 @@
+// What the kernel says: the second half of every decision. Plain values, read once for a plan.
+
+import type { IfIndex } from '../base/address.ts';
+import type { LoadReason } from '../datapath/pins.ts';
+import type { Binding, PortPolicy, PortState, PrefixRule, StaticRule } from '../datapath/records.ts';
+import type { InterfaceAddress } from '../netlink/address.ts';
+import type { FdbEntry } from '../netlink/fdb.ts';
+import type { Link } from '../netlink/link.ts';
+import type { Neighbor } from '../netlink/neighbor.ts';
+import type { PortVlans } from '../netlink/vlan.ts';
+
+/** Interfaces and what the program is told about them. */
+export interface Observed {
+  readonly links: ReadonlyMap<IfIndex, Link>;
+  readonly portVlans: ReadonlyMap<IfIndex, PortVlans>;
+  readonly addresses: readonly InterfaceAddress[];
+  readonly bpffsMounted: boolean;
+  readonly datapath: ObservedDatapath;
+  readonly attachments: ReadonlyMap<IfIndex, Attachment>;
+}
+
+/** What is pinned. With a reason to load, the maps that cannot be kept read as empty. */
+export interface ObservedDatapath {
+  /** Why the program must be loaded; null when what is pinned is what would be loaded. */
+  readonly loadReason: LoadReason | null;
+  /** True when there is anything at all under the pin directory. */
+  readonly pinned: boolean;
+  readonly programId: number | null;
+  readonly ports: ReadonlyMap<IfIndex, PortPolicy>;
+  readonly prefixes: readonly PrefixRule[];
+  readonly statics: readonly StaticRule[];
+}
+
+/** How our program is attached to a device, and what else the plan must know about its ingress. */
+export interface Attachment {
+  /** True when the device has a clsact (or an ingress) qdisc, whoever made it. */
+  readonly hasClsact: boolean;
+  /** ID of the program in our filter; null when there is no such filter. */
+  readonly filterProgramId: number | null;
+  /** ID of the program in our pinned TCX link; null when there is none. */
+  readonly tcxProgramId: number | null;
+}
+
+/** Hosts: who was seen, where the bridges forward, which neighbors there are. */
+export interface ObservedHosts {
+  /** CLOCK_MONOTONIC, as the bindings' times. */
+  readonly nowMs: number;
+  readonly bindings: readonly Binding[];
+  readonly portStates: ReadonlyMap<IfIndex, PortState>;
+  /** Names of the devices that have neighbors. */
+  readonly deviceNames: ReadonlyMap<IfIndex, string>;
+  /** Of the configured bridges. */
+  readonly fdb: readonly FdbEntry[];
+  readonly neighbors: readonly Neighbor[];
+}

@@ -1,0 +1,258 @@
+// plan(desired, observed) -> actions: what must change on the data path. Pure and total.
+
+import {
+  AF_INET,
+  type Family,
+  familyOf,
+  type IfIndex,
+  type IpAddress,
+  isLinkLocal,
+  type Prefix,
+} from '../base/address.ts';
+import {
+  type PortPolicy,
+  type PrefixRule,
+  SNOOPY_LEARN_ARP_REPLY,
+  SNOOPY_LEARN_ARP_REQUEST,
+  SNOOPY_LEARN_NA,
+  SNOOPY_LEARN_NS,
+  type StaticRule,
+} from '../datapath/records.ts';
+import type { Action, PortRef } from './actions.ts';
+import type { AttachMode, Desired, DesiredBridge, LearnKind } from './desired.ts';
+import type { Attachment, Observed } from './observed.ts';
+import { type Bridge, type Domain, effectiveVlan, type Port, type Topology } from './topology.ts';
+
+/** What of the machine a plan is about. */
+export interface Scope {
+  /** False with `--bridge`: what belongs to other bridges is left as it is. */
+  readonly whole: boolean;
+}
+
+/**
+ * The steps from what is observed to what is desired; none when they agree. Applying them and planning again
+ * yields no step. The order is safe at every point: the program is told about a port before it is attached,
+ * and a new attachment comes before the old one goes.
+ */
+export function plan(desired: Desired, topology: Topology, observed: Observed, scope: Scope): Action[] {
+  const actions: Action[] = [];
+  if (!observed.bpffsMounted) actions.push({ kind: 'mount', path: desired.runtime.bpffs });
+  const reason = observed.datapath.loadReason;
+  if (reason !== null) actions.push({ kind: 'load', reason });
+  const names = new Map(topology.bridges.map((bridge) => [bridge.ifIndex, bridge.desired.name]));
+  const belongs = (bridge: IfIndex): boolean => scope.whole || names.has(bridge);
+  return [
+    ...actions,
+    ...planPrefixes(topology, observed, belongs, names),
+    ...planStatics(topology, observed, belongs, names),
+    ...planPorts(desired.runtime.attach, topology, observed, scope, belongs, names),
+  ];
+}
+
+type Belongs = (bridge: IfIndex) => boolean;
+type Names = ReadonlyMap<IfIndex, string>;
+
+function planPrefixes(topology: Topology, observed: Observed, belongs: Belongs, names: Names): Action[] {
+  const wanted = new Map(topology.bridges.flatMap(prefixRules).map((rule) => [prefixId(rule), rule]));
+  const found = new Map(observed.datapath.prefixes.map((rule) => [prefixId(rule), rule]));
+  const actions: Action[] = [];
+  for (const [id, rule] of wanted) {
+    if (found.get(id)?.allow !== rule.allow) {
+      actions.push({ kind: 'set-prefix', bridge: names.get(rule.bridge) ?? null, rule });
+    }
+  }
+  for (const [id, rule] of found) {
+    if (!wanted.has(id) && belongs(rule.bridge)) {
+      actions.push({ kind: 'drop-prefix', bridge: names.get(rule.bridge) ?? null, rule });
+    }
+  }
+  return actions;
+}
+
+function prefixId({ bridge, vlan, prefix }: PrefixRule): string {
+  return prefix === null ? `${bridge}` : `${bridge}/${vlan}/${prefix.ip}/${prefix.length}`;
+}
+
+const FAMILY_PREFIXES: readonly Prefix[] = [
+  { ip: '0.0.0.0' as IpAddress, length: 0 },
+  { ip: '::' as IpAddress, length: 0 },
+];
+
+/** What may be learned on a bridge, for the trie: everything, but for the families with a list. */
+function prefixRules(bridge: Bridge): PrefixRule[] {
+  const rules: PrefixRule[] = [{ bridge: bridge.ifIndex, vlan: 0, prefix: null, allow: true }];
+  for (const domain of bridge.domains.values()) {
+    const rule = (prefix: Prefix, allow: boolean): PrefixRule => ({
+      bridge: bridge.ifIndex,
+      vlan: domain.vlan,
+      prefix,
+      allow,
+    });
+    for (const everything of FAMILY_PREFIXES) {
+      const allowed = allowedPrefixes(bridge.desired, domain, familyOf(everything.ip));
+      if (allowed === 'any') continue;
+      rules.push(rule(everything, false), ...allowed.map((prefix) => rule(prefix, true)));
+    }
+    for (const ip of domain.own) rules.push(rule({ ip, length: fullLength(ip) }, false));
+  }
+  return rules;
+}
+
+function fullLength(ip: IpAddress): number {
+  return familyOf(ip) === AF_INET ? 32 : 128;
+}
+
+/**
+ * The prefixes of a family from which hosts are believed in one domain. `subnets: auto` takes those that the
+ * neighbor device is connected to, and any where it is connected to none: a host address (/32, /128) or a
+ * link-local one says nothing about who else is there.
+ */
+export function allowedPrefixes(
+  desired: DesiredBridge,
+  domain: Domain | undefined,
+  family: Family,
+): 'any' | readonly Prefix[] {
+  if (desired.subnets === 'any') return 'any';
+  if (desired.subnets !== 'auto') return desired.subnets.filter((prefix) => familyOf(prefix.ip) === family);
+  const connected = (domain?.connected ?? []).filter(
+    (prefix) =>
+      familyOf(prefix.ip) === family && prefix.length < fullLength(prefix.ip) && !isLinkLocal(prefix.ip),
+  );
+  return connected.length === 0 ? 'any' : connected;
+}
+
+function planStatics(topology: Topology, observed: Observed, belongs: Belongs, names: Names): Action[] {
+  const wanted = new Map(topology.bridges.flatMap(staticRules).map((rule) => [staticId(rule), rule]));
+  const found = new Map(observed.datapath.statics.map((rule) => [staticId(rule), rule]));
+  const actions: Action[] = [];
+  for (const [id, rule] of wanted) {
+    if (!found.has(id)) actions.push({ kind: 'set-static', bridge: names.get(rule.bridge) ?? null, rule });
+  }
+  for (const [id, rule] of found) {
+    if (!wanted.has(id) && belongs(rule.bridge)) {
+      actions.push({ kind: 'drop-static', bridge: names.get(rule.bridge) ?? null, rule });
+    }
+  }
+  return actions;
+}
+
+function staticId({ bridge, vlan, ip, mac }: StaticRule): string {
+  return `${bridge}/${vlan}/${ip}/${mac ?? ''}`;
+}
+
+function staticRules(bridge: Bridge): StaticRule[] {
+  return bridge.desired.statics.flatMap((entry) => {
+    const key = { bridge: bridge.ifIndex, vlan: effectiveVlan(bridge, entry.vlan), ip: entry.ip };
+    return [{ ...key, mac: null }, ...entry.macs.map((mac) => ({ ...key, mac }))];
+  });
+}
+
+const NOT_ATTACHED: Attachment = { hasClsact: false, filterProgramId: null, tcxProgramId: null };
+
+function planPorts(
+  mode: AttachMode,
+  topology: Topology,
+  observed: Observed,
+  scope: Scope,
+  belongs: Belongs,
+  names: Names,
+): Action[] {
+  const policies: Action[] = [];
+  const attach: Action[] = [];
+  const detach: Action[] = [];
+  const drop: Action[] = [];
+  const wanted = new Set<IfIndex>();
+  for (const bridge of topology.bridges) {
+    const name = bridge.desired.name;
+    for (const port of bridge.ports) {
+      wanted.add(port.ifIndex);
+      const ref: PortRef = { ifIndex: port.ifIndex, name: port.name };
+      const found = observed.datapath.ports.get(port.ifIndex);
+      const attachment = observed.attachments.get(port.ifIndex) ?? NOT_ATTACHED;
+      const policy = portPolicy(mode, bridge, port, attachment, found);
+      if (found === undefined || !samePolicy(policy, found)) {
+        policies.push({ kind: 'set-port', bridge: name, port: ref, policy });
+      }
+      const stale = observed.datapath.loadReason !== null;
+      if (stale || programOf(attachment, mode) !== observed.datapath.programId) {
+        attach.push({ kind: 'attach', bridge: name, port: ref, mode });
+      }
+      const other = mode === 'clsact' ? 'tcx' : 'clsact';
+      if (programOf(attachment, other) !== null) {
+        const dropClsact = other === 'clsact' && (found?.ownsClsact ?? false);
+        detach.push({ kind: 'detach', bridge: name, port: ref, mode: other, dropClsact });
+      }
+    }
+  }
+  for (const ifIndex of new Set([...observed.datapath.ports.keys(), ...observed.attachments.keys()])) {
+    const policy = observed.datapath.ports.get(ifIndex);
+    if (wanted.has(ifIndex) || !(policy === undefined ? scope.whole : belongs(policy.bridge))) continue;
+    const link = observed.links.get(ifIndex);
+    const bridge = (policy && names.get(policy.bridge)) ?? null;
+    const port: PortRef = { ifIndex, name: link?.name ?? `#${ifIndex}` };
+    const attachment = observed.attachments.get(ifIndex) ?? NOT_ATTACHED;
+    const dropClsact = (policy?.ownsClsact ?? false) && attachment.hasClsact;
+    if (attachment.filterProgramId !== null || dropClsact) {
+      detach.push({ kind: 'detach', bridge, port, mode: 'clsact', dropClsact });
+    }
+    if (attachment.tcxProgramId !== null) {
+      detach.push({ kind: 'detach', bridge, port, mode: 'tcx', dropClsact: false });
+    }
+    if (policy !== undefined) drop.push({ kind: 'drop-port', bridge, port });
+  }
+  return [...policies, ...attach, ...detach, ...drop];
+}
+
+function programOf(attachment: Attachment, mode: AttachMode): number | null {
+  return mode === 'clsact' ? attachment.filterProgramId : attachment.tcxProgramId;
+}
+
+const LEARN_BITS: Readonly<Record<LearnKind, number>> = {
+  'arp-request': SNOOPY_LEARN_ARP_REQUEST,
+  'arp-reply': SNOOPY_LEARN_ARP_REPLY,
+  na: SNOOPY_LEARN_NA,
+  ns: SNOOPY_LEARN_NS,
+};
+
+const NS_PER_S = 1e9;
+
+function portPolicy(
+  mode: AttachMode,
+  bridge: Bridge,
+  port: Port,
+  attachment: Attachment,
+  found: PortPolicy | undefined,
+): PortPolicy {
+  const { learn, linkLocal, limits, duplicates } = bridge.desired;
+  return {
+    bridge: bridge.ifIndex,
+    pvid: port.pvid,
+    learn: learn.reduce((bits, kind) => bits | LEARN_BITS[kind], 0),
+    linkLocal,
+    // Noted before the qdisc is made, so that a run that is killed in between still owns it.
+    ownsClsact: mode === 'clsact' && (attachment.hasClsact ? (found?.ownsClsact ?? false) : true),
+    maxBindings: limits.bindingsPerPort,
+    newIntervalNs: Math.floor(NS_PER_S / limits.newBindingsPerSecond),
+    newBurst: limits.newBindingsPerSecond,
+    duplicateMoves: duplicates.moves,
+    duplicateWindowMs: duplicates.windowMs,
+    duplicateHoldMs: duplicates.holdMs,
+    released: found?.released ?? 0,
+  };
+}
+
+function samePolicy(a: PortPolicy, b: PortPolicy): boolean {
+  return (
+    a.bridge === b.bridge &&
+    a.pvid === b.pvid &&
+    a.learn === b.learn &&
+    a.linkLocal === b.linkLocal &&
+    a.ownsClsact === b.ownsClsact &&
+    a.maxBindings === b.maxBindings &&
+    a.newIntervalNs === b.newIntervalNs &&
+    a.newBurst === b.newBurst &&
+    a.duplicateMoves === b.duplicateMoves &&
+    a.duplicateWindowMs === b.duplicateWindowMs &&
+    a.duplicateHoldMs === b.duplicateHoldMs
+  );
+}

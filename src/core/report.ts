@@ -1,0 +1,139 @@
+// The report of a run: a plain JSON value (contract: more keys may come, none of these may change).
+
+import type { IpAddress, Mac } from '../base/address.ts';
+import { EXIT, type Problem } from '../base/errors.ts';
+import type { ActionSummary } from './actions.ts';
+
+/** What became of a step or of a neighbor change. */
+export type Outcome =
+  | { readonly kind: 'planned' }
+  | { readonly kind: 'applied' }
+  | { readonly kind: 'skipped'; readonly because: string }
+  | { readonly kind: 'failed'; readonly code: string; readonly message: string };
+
+export interface Step {
+  readonly action: ActionSummary;
+  readonly outcome: Outcome;
+}
+
+/** One change of the neighbor table, as reported. */
+export interface NeighborChangeReport {
+  readonly kind: 'add' | 'replace' | 'remove';
+  readonly device: string;
+  readonly bridge: string;
+  readonly vlan: number;
+  readonly ip: IpAddress;
+  /** The MAC after the change; for `remove` the one that goes. */
+  readonly mac: Mac | null;
+  /** The MAC before a `replace`, where there was one. */
+  readonly oldMac: Mac | null;
+  readonly port: string | null;
+  /** Why, in a few words. */
+  readonly because: string;
+  readonly outcome: Outcome;
+}
+
+export interface BridgeReport {
+  readonly name: string;
+  readonly present: boolean;
+  /** The ports that are learned from. */
+  readonly ports: readonly string[];
+  readonly bindings: number;
+  /** Neighbors that are ours. */
+  readonly neighbors: number;
+}
+
+export interface Counters {
+  readonly sightings: number;
+  readonly ignored: number;
+  readonly created: number;
+  readonly moved: number;
+  readonly duplicates: number;
+  readonly rejected: Readonly<Record<string, number>>;
+}
+
+export interface ReconcileReport {
+  readonly version: 1;
+  readonly ok: boolean;
+  readonly changed: boolean;
+  readonly check: boolean;
+  readonly steps: readonly Step[];
+  readonly neighbors: {
+    readonly changed: boolean;
+    readonly total: number;
+    readonly changes: readonly NeighborChangeReport[];
+  };
+  readonly ring: { readonly records: number; readonly dropped: number };
+  readonly counters: Counters;
+  readonly bridges: readonly BridgeReport[];
+  /** Actions that are still due after the run. */
+  readonly remaining: readonly ActionSummary[];
+  readonly warnings: readonly string[];
+  readonly errors: readonly Problem[];
+}
+
+export interface RemoveReport {
+  readonly version: 1;
+  readonly ok: boolean;
+  readonly changed: boolean;
+  readonly check: boolean;
+  readonly steps: readonly Step[];
+  readonly neighbors: {
+    readonly changed: boolean;
+    readonly total: number;
+    readonly changes: readonly NeighborChangeReport[];
+  };
+  readonly remaining: readonly ActionSummary[];
+  readonly errors: readonly Problem[];
+}
+
+export type BindingState = 'installed' | 'waiting' | 'remote' | 'frozen' | 'homeless';
+
+export interface BindingReport {
+  readonly bridge: string;
+  /** The neighbor device; null when there is none for this VLAN. */
+  readonly device: string | null;
+  readonly vlan: number;
+  readonly ip: IpAddress;
+  readonly mac: Mac;
+  /** Null when the port is gone. */
+  readonly port: string | null;
+  readonly source: 'learned' | 'static';
+  readonly state: BindingState;
+  /** Seconds since the host was last seen; null for a static entry that was not seen. */
+  readonly age: number | null;
+  /** Why it is not installed, in a few words; empty when it is. */
+  readonly because: string;
+}
+
+export interface PortReport {
+  readonly name: string;
+  readonly bridge: string;
+  readonly attached: boolean;
+  readonly bindings: number;
+  readonly limit: number;
+  /** Sightings rejected for the limits of this port. */
+  readonly limited: number;
+}
+
+export interface StatusReport {
+  readonly version: 1;
+  readonly ok: boolean;
+  /** False: nothing is pinned, no run has been here yet. */
+  readonly loaded: boolean;
+  readonly bridges: readonly BridgeReport[];
+  readonly ports: readonly PortReport[];
+  readonly bindings: readonly BindingReport[];
+  readonly ring: { readonly pending: boolean; readonly dropped: number };
+  readonly counters: Counters;
+  readonly errors: readonly Problem[];
+}
+
+/** Exit code of a `reconcile` or `remove` (contract). */
+export function exitCode(
+  report: Pick<ReconcileReport, 'ok' | 'changed' | 'neighbors'>,
+  detailed: boolean,
+): number {
+  if (!report.ok) return EXIT.failed;
+  return detailed && (report.changed || report.neighbors.changed) ? EXIT.changed : EXIT.ok;
+}

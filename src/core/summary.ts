@@ -1,0 +1,78 @@
+// From decisions to the lines of a report. Pure.
+
+import type { Mac } from '../base/address.ts';
+import type { Change } from '../datapath/records.ts';
+import type { Desired } from './desired.ts';
+import type { HostPlan, NeighborChange, Verdict } from './neighbors.ts';
+import type { BindingReport, BridgeReport, NeighborChangeReport, Outcome } from './report.ts';
+import type { Topology } from './topology.ts';
+
+/** Every configured bridge, the missing ones included. */
+export function describeBridges(desired: Desired, topology: Topology, hosts: HostPlan): BridgeReport[] {
+  const found = new Map(topology.bridges.map((bridge) => [bridge.desired.name, bridge]));
+  return desired.bridges.map(({ name }) => {
+    const bridge = found.get(name);
+    const verdicts = hosts.verdicts.filter((verdict) => verdict.bridge === name);
+    return {
+      name,
+      present: bridge !== undefined,
+      ports: bridge?.ports.map((port) => port.name) ?? [],
+      bindings: verdicts.length,
+      neighbors: verdicts.filter((verdict) => verdict.state === 'installed').length,
+    };
+  });
+}
+
+export function describeChange(change: NeighborChange, outcome: Outcome): NeighborChangeReport {
+  return {
+    kind: change.kind,
+    device: change.deviceName,
+    bridge: change.bridge,
+    vlan: change.vlan,
+    ip: change.ip,
+    mac: change.mac,
+    oldMac: change.oldMac,
+    port: change.port,
+    because: change.because,
+    outcome,
+  };
+}
+
+/** A verdict for `status`; the age in whole seconds. */
+export function describeBinding(verdict: Verdict, nowMs: number): BindingReport {
+  const { bridge, device, vlan, ip, mac, port, source, lastSeenMs, due } = verdict;
+  const age = lastSeenMs === null ? null : Math.max(0, Math.floor((nowMs - lastSeenMs) / 1000));
+  const state = due ? 'waiting' : verdict.state;
+  const because = due ? 'the next run writes its neighbor' : verdict.because;
+  return { bridge, device, vlan, ip, mac, port, source, state, age, because };
+}
+
+/** What an operator should look at though the run did all it could. */
+export function warningsOf(hosts: HostPlan, changes: readonly Change[], damaged: boolean): string[] {
+  const warnings: string[] = [];
+  if (damaged)
+    warnings.push('The ring of changes was damaged and has been passed over; the bindings are whole');
+  const claims = new Map<string, Set<Mac>>();
+  for (const { kind, ip, mac, oldMac } of changes) {
+    if (kind === 'duplicate') claims.set(ip, new Set([...(claims.get(ip) ?? []), mac, oldMac]));
+  }
+  for (const { state, ip, bridge, vlan } of hosts.verdicts) {
+    if (state !== 'frozen') continue;
+    const macs = [...(claims.get(ip) ?? [])];
+    const by = macs.length === 0 ? '' : ` by ${macs.join(' and ')}`;
+    warnings.push(
+      `Duplicate address ${ip} on "${bridge}"${vlan === 0 ? '' : ` VLAN ${vlan}`}: claimed in turn${by}; it is frozen until its hold time is over`,
+    );
+  }
+  return warnings;
+}
+
+/** True when no step and no neighbor change failed. */
+export function allWell(outcomes: readonly { readonly outcome: Outcome }[]): boolean {
+  return outcomes.every(({ outcome }) => outcome.kind !== 'failed');
+}
+
+/** True when something was changed, or would be in check mode. */
+export function anyChange(outcomes: readonly { readonly outcome: Outcome }[]): boolean {
+  return outcomes.some(({ outcome }) => outcome.kind === 'applied' || outcome.kind === 'planned');
+}

@@ -1,0 +1,161 @@
+// Which ports and neighbor devices a configured bridge really has: names and wishes made concrete.
+
+import type { IfIndex, IpAddress, Prefix } from '../base/address.ts';
+import type { Problem } from '../base/errors.ts';
+import type { Link } from '../netlink/link.ts';
+import type { Desired, DesiredBridge } from './desired.ts';
+import { matchesPort } from './glob.ts';
+import type { Observed } from './observed.ts';
+
+/** Kinds of links that lead to other nodes: never learned from, whatever the configuration says. */
+const TUNNEL_KINDS: ReadonlySet<string> = new Set(['vxlan', 'geneve', 'gretap', 'ip6gretap', 'bareudp']);
+
+/** A configured bridge that is there. */
+export interface Bridge {
+  readonly desired: DesiredBridge;
+  readonly ifIndex: IfIndex;
+  readonly vlanAware: boolean;
+  /** The local ports that are learned from. */
+  readonly ports: readonly Port[];
+  /** Ports to other nodes. */
+  readonly tunnelPorts: ReadonlySet<IfIndex>;
+  /** By VLAN ID: where the neighbors of a VLAN belong. */
+  readonly domains: ReadonlyMap<number, Domain>;
+}
+
+export interface Port {
+  readonly ifIndex: IfIndex;
+  readonly name: string;
+  /** VLAN of untagged frames; 0: none. */
+  readonly pvid: number;
+}
+
+/** One VLAN of a bridge and its neighbor device. */
+export interface Domain {
+  readonly vlan: number;
+  readonly device: IfIndex;
+  readonly deviceName: string;
+  /** Prefixes that the device is connected to. */
+  readonly connected: readonly Prefix[];
+  /** Its own addresses. */
+  readonly own: ReadonlySet<IpAddress>;
+}
+
+export interface Topology {
+  readonly bridges: readonly Bridge[];
+  /** A configured bridge that is not there, or is none. */
+  readonly problems: readonly Problem[];
+}
+
+/** True for a port behind which other nodes are. */
+export function isTunnel(link: Link): boolean {
+  return link.kind !== undefined && TUNNEL_KINDS.has(link.kind);
+}
+
+/** Makes the configuration concrete for the links that are there. */
+export function resolveTopology(desired: Desired, observed: Observed): Topology {
+  const byName = new Map<string, Link>();
+  const portsOf = new Map<IfIndex, Link[]>();
+  const vlanDevicesOf = new Map<IfIndex, Link[]>();
+  for (const link of observed.links.values()) {
+    byName.set(link.name, link);
+    if (link.master !== undefined && link.slaveKind === 'bridge') push(portsOf, link.master, link);
+    if (link.kind === 'vlan' && link.link !== undefined) push(vlanDevicesOf, link.link, link);
+  }
+  const bridges: Bridge[] = [];
+  const problems: Problem[] = [];
+  for (const wanted of desired.bridges) {
+    const link = byName.get(wanted.name);
+    if (link === undefined) {
+      if (wanted.required) problems.push(bridgeMissing(wanted.name));
+    } else if (link.bridge === undefined) {
+      problems.push(notABridge(link));
+    } else {
+      bridges.push(
+        resolveBridge(
+          wanted,
+          link,
+          portsOf.get(link.ifIndex) ?? [],
+          vlanDevicesOf.get(link.ifIndex) ?? [],
+          observed,
+        ),
+      );
+    }
+  }
+  return { bridges, problems };
+}
+
+function push<K, V>(lists: Map<K, V[]>, key: K, value: V): void {
+  const list = lists.get(key);
+  if (list === undefined) lists.set(key, [value]);
+  else list.push(value);
+}
+
+function bridgeMissing(name: string): Problem {
+  return {
+    code: 'bridge_missing',
+    object: name,
+    message: `Bridge "${name}" is not there; create it, remove it from the configuration, or set "required: false"`,
+  };
+}
+
+function notABridge(link: Link): Problem {
+  return {
+    code: 'not_a_bridge',
+    object: link.name,
+    message: `"${link.name}" is of kind ${link.kind ?? 'physical'}, not a bridge; name the bridge it is a port of`,
+  };
+}
+
+function resolveBridge(
+  wanted: DesiredBridge,
+  link: Link,
+  members: readonly Link[],
+  vlanDevices: readonly Link[],
+  observed: Observed,
+): Bridge {
+  const vlanAware = link.bridge?.vlanFiltering ?? false;
+  const ports = members
+    .filter((member) => !isTunnel(member) && matchesPort(member.name, wanted.ports))
+    .map((member) => ({
+      ifIndex: member.ifIndex,
+      name: member.name,
+      pvid: vlanAware ? (observed.portVlans.get(member.ifIndex)?.pvid ?? 0) : 0,
+    }))
+    .sort((a, b) => (a.name < b.name ? -1 : 1));
+  const tunnelPorts = new Set(members.filter(isTunnel).map((member) => member.ifIndex));
+  const domains = new Map<number, Domain>();
+  // The bridge itself is the neighbor device of what it takes untagged: all of a plain bridge, and of a
+  // VLAN-aware one the VLAN that is its own PVID.
+  const ownVlan = vlanAware ? (observed.portVlans.get(link.ifIndex)?.pvid ?? 0) : 0;
+  domains.set(ownVlan, domainOf(ownVlan, link, observed));
+  for (const device of vlanDevices) {
+    if (device.vlanId !== undefined) domains.set(device.vlanId, domainOf(device.vlanId, device, observed));
+  }
+  return { desired: wanted, ifIndex: link.ifIndex, vlanAware, ports, tunnelPorts, domains };
+}
+
+function domainOf(vlan: number, device: Link, observed: Observed): Domain {
+  const addresses = observed.addresses.filter((address) => address.ifIndex === device.ifIndex);
+  return {
+    vlan,
+    device: device.ifIndex,
+    deviceName: device.name,
+    connected: addresses.map((address) => address.connected),
+    own: new Set(addresses.map((address) => address.ip)),
+  };
+}
+
+/** The VLAN ID that an entry of the configuration means: 0 is the VLAN of the bridge itself. */
+export function effectiveVlan(bridge: Bridge, vlan: number): number {
+  if (vlan !== 0 || !bridge.vlanAware) return vlan;
+  for (const domain of bridge.domains.values()) {
+    if (domain.device === bridge.ifIndex) return domain.vlan;
+  }
+  return 0;
+}
+
+/** The same configuration with only the named bridges; for runs with `--bridge`. */
+export function onlyBridges(desired: Desired, names: readonly string[]): Desired {
+  return { ...desired, bridges: desired.bridges.filter((bridge) => names.includes(bridge.name)) };
+}

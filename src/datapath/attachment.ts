@@ -1,0 +1,60 @@
+// Where the program hangs: a cls_bpf filter with a fixed place in the clsact qdisc, or a pinned TCX link.
+
+import { closeSync, mkdirSync, rmSync } from 'node:fs';
+import type { IfIndex } from '../base/address.ts';
+import { BPF_TCX_INGRESS, linkDetach, linkUpdate, objGet, objPin, tcxAttach } from '../ffi/libbpf.ts';
+import type { FilterPlace } from '../netlink/tc.ts';
+import { linksDirectory } from './pins.ts';
+
+/** TCA_BPF_NAME of our filters: by it they are told from a stranger's at the same place. */
+export const FILTER_NAME = 'snoopy';
+
+/** A low pref: a filter that ends the chain would hide the frames from those behind it. */
+const FILTER_PREF = 10;
+const FILTER_HANDLE = 0x73;
+
+/** Place of our filter on a port. */
+export function filterPlace(ifIndex: IfIndex): FilterPlace {
+  return { ifIndex, direction: 'ingress', pref: FILTER_PREF, handle: FILTER_HANDLE };
+}
+
+function linkPath(directory: string, ifIndex: IfIndex): string {
+  return `${linksDirectory(directory)}/${ifIndex}`;
+}
+
+/**
+ * Attaches the program by TCX, or puts it into the place of the one in the pinned link. Throws SnoopyError
+ * `attach_failed`, or `unsupported` on kernels before 6.6.
+ */
+export function attachTcx(directory: string, programFd: number, ifIndex: IfIndex): void {
+  const path = linkPath(directory, ifIndex);
+  const pinned = objGet(path);
+  if (pinned !== undefined) {
+    try {
+      linkUpdate(pinned, programFd);
+    } finally {
+      closeSync(pinned);
+    }
+    return;
+  }
+  mkdirSync(linksDirectory(directory), { recursive: true, mode: 0o700 });
+  const fd = tcxAttach(programFd, ifIndex, BPF_TCX_INGRESS);
+  try {
+    objPin(fd, path);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Takes the program off and unpins the link; the device may be gone. */
+export function detachTcx(directory: string, ifIndex: IfIndex): void {
+  const path = linkPath(directory, ifIndex);
+  const fd = objGet(path);
+  if (fd === undefined) return;
+  try {
+    linkDetach(fd);
+  } finally {
+    closeSync(fd);
+    rmSync(path, { force: true });
+  }
+}

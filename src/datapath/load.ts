@@ -1,0 +1,77 @@
+// Loading and pinning: what can be kept is kept, bindings are carried over, and a kill at any point is mended
+// by the next run, because the layout record says "unfinished" from before the first pin to after the last.
+
+import { renameSync, rmSync } from 'node:fs';
+import {
+  BPF_NOEXIST,
+  type LoadedObject,
+  loadObject,
+  type MapInfo,
+  mapEntries,
+  mapInfo,
+  mapUpdate,
+  mapUpdateAll,
+  objPin,
+} from '../ffi/libbpf.ts';
+import { type Expected, MAP_NAMES, type MapName, objectMapName, type Pins, pinPath } from './pins.ts';
+import { encodeLayout, SNOOPY_ABI, unfinishedLayout } from './records.ts';
+
+const PROGRAM = 'snoopy';
+const FIRST = new Uint8Array(4);
+
+/**
+ * Loads `object` with the maps of `pins` that fit, carries the bindings over where their map is replaced, and
+ * pins all of it in `pins.directory` (which must exist). The pins given are stale afterwards: close and open
+ * them again. Throws SnoopyError `load_failed` with the end of the verifier's log, or `syscall_failed`.
+ */
+export function load(object: Uint8Array, pins: Pins, expected: Expected): void {
+  const reuse = new Map([...pins.maps].map(([name, { fd }]) => [objectMapName(name), fd]));
+  const kept = pins.maps.get('layout');
+  if (kept !== undefined) mapUpdate(kept.fd, FIRST, encodeLayout(unfinishedLayout(expected.netns)));
+  const loaded = loadObject(object, {
+    program: PROGRAM,
+    maxEntries: new Map([
+      [objectMapName('bindings'), expected.maxBindings],
+      [objectMapName('changes'), expected.ringBytes],
+    ]),
+    reuse,
+  });
+  try {
+    const layout = fdOf(loaded, 'layout');
+    mapUpdate(layout, FIRST, encodeLayout(unfinishedLayout(expected.netns)));
+    if (pins.outgrown !== null) carryOver(pins.outgrown, fdOf(loaded, 'bindings'));
+    for (const name of MAP_NAMES) {
+      if (!pins.maps.has(name)) pinOver(fdOf(loaded, name), pinPath(pins.directory, name));
+    }
+    pinOver(loaded.programFd, pinPath(pins.directory, 'program'));
+    mapUpdate(
+      layout,
+      FIRST,
+      encodeLayout({ abi: SNOOPY_ABI, netns: expected.netns, digest: expected.digest }),
+    );
+  } finally {
+    loaded.close();
+  }
+}
+
+function fdOf(loaded: LoadedObject, name: MapName): number {
+  const fd = loaded.maps.get(objectMapName(name));
+  if (fd === undefined) throw new Error(`the object has no map ${objectMapName(name)}`);
+  return fd;
+}
+
+/** Copies as many bindings as there is room for; those the program has learned meanwhile are newer. */
+function carryOver(from: { readonly fd: number; readonly info: MapInfo }, to: number): void {
+  const entries = mapEntries(from.fd, from.info);
+  const info = mapInfo(to);
+  const count = Math.min(entries.count, info.maxEntries);
+  mapUpdateAll(to, info, { ...entries, count }, BPF_NOEXIST);
+}
+
+/** Pins in place of whatever is at `path`, in one step. */
+function pinOver(fd: number, path: string): void {
+  const next = `${path}.next`;
+  rmSync(next, { force: true });
+  objPin(fd, next);
+  renameSync(next, path);
+}

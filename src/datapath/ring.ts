@@ -1,0 +1,97 @@
+// The ring of changes: read over mapped memory, committed by the caller. linux/Documentation/bpf/ringbuf.rst.
+
+import { SnoopyError } from '../base/errors.ts';
+import { type Mapping, mmap, PROT_READ, PROT_WRITE, pageSize } from '../ffi/libc.ts';
+import { type Change, decodeChange } from './records.ts';
+
+/** BPF_RINGBUF_BUSY_BIT: the program has not finished the record yet. */
+const BUSY_BIT = 0x8000_0000;
+/** BPF_RINGBUF_DISCARD_BIT: the program gave it up. */
+const DISCARD_BIT = 0x4000_0000;
+/** BPF_RINGBUF_HDR_SZ: length and flags, page offset. */
+const HEADER_BYTES = 8;
+
+/** What was found in the ring. Nothing is consumed before `commit`. */
+export interface Drained {
+  readonly changes: readonly Change[];
+  /** True when the positions or a record made no sense, and the rest up to the producer is passed over. */
+  readonly damaged: boolean;
+}
+
+export interface Ring {
+  /** True when there is a record behind the last one that was read. */
+  pending(): boolean;
+  /** All finished records behind those read before. */
+  read(): Drained;
+  /** Gives the room of all records read so far back to the program. */
+  commit(): void;
+  close(): void;
+}
+
+/**
+ * Maps a pinned BPF_MAP_TYPE_RINGBUF of `size` bytes. The consumer position lives in the map: the next process
+ * goes on where the last one committed. Close it before the descriptor. Throws SnoopyError `map_failed`.
+ */
+export function openRing(fd: number, size: number): Ring {
+  const page = pageSize();
+  const context = { operation: 'map the ring of changes', object: 'changes', code: 'map_failed' } as const;
+  const consumer = mmap(fd, page, PROT_READ | PROT_WRITE, 0, context);
+  let producer: Mapping;
+  try {
+    // The data pages are mapped twice in a row, so that a record that wraps can be read in one piece.
+    producer = mmap(fd, page + 2 * size, PROT_READ, page, context);
+  } catch (thrown) {
+    consumer.unmap();
+    throw thrown;
+  }
+  const consumerPosition = new BigInt64Array(consumer.buffer, 0, 1);
+  const producerPosition = new BigInt64Array(producer.buffer, 0, 1);
+  const headers = new Int32Array(producer.buffer, page, (2 * size) / 4);
+  let position = Number(Atomics.load(consumerPosition, 0));
+
+  const end = (): number => Number(Atomics.load(producerPosition, 0));
+  const read = (): Drained => {
+    const stop = end();
+    const changes: Change[] = [];
+    if (position > stop || stop - position > size) {
+      position = stop;
+      return { changes, damaged: true };
+    }
+    while (position < stop) {
+      const offset = position % size;
+      const header = Atomics.load(headers, offset / 4) >>> 0;
+      if ((header & BUSY_BIT) !== 0) break;
+      const length = header & ~(BUSY_BIT | DISCARD_BIT);
+      const next = position + Math.ceil((length + HEADER_BYTES) / 8) * 8;
+      if (next > stop) {
+        position = stop;
+        return { changes, damaged: true };
+      }
+      if ((header & DISCARD_BIT) === 0) {
+        const at = page + offset + HEADER_BYTES;
+        try {
+          changes.push(decodeChange(producer.bytes.subarray(at, at + length)));
+        } catch (thrown) {
+          if (!(thrown instanceof SnoopyError || thrown instanceof RangeError)) throw thrown;
+          position = stop;
+          return { changes, damaged: true };
+        }
+      }
+      position = next;
+    }
+    return { changes, damaged: false };
+  };
+  return {
+    pending: () => position !== end(),
+    read,
+    commit: () => {
+      if (Number(Atomics.load(consumerPosition, 0)) !== position) {
+        Atomics.store(consumerPosition, 0, BigInt(position));
+      }
+    },
+    close: () => {
+      producer.unmap();
+      consumer.unmap();
+    },
+  };
+}

@@ -1,0 +1,231 @@
+// Action -> Outcome: the only place that changes the data path. Never throws for a single action.
+
+import { problemOf, SnoopyError } from '../base/errors.ts';
+import { type Action, type PortRef, summarize } from '../core/actions.ts';
+import type { Outcome, Step } from '../core/report.ts';
+import { attachTcx, detachTcx, FILTER_NAME, filterPlace } from '../datapath/attachment.ts';
+import { load } from '../datapath/load.ts';
+import { type Expected, type MapName, openPins, type Pins } from '../datapath/pins.ts';
+import {
+  encodeIfIndex,
+  encodePortPolicy,
+  encodePrefixKey,
+  encodeStaticKey,
+  SIZE,
+} from '../datapath/records.ts';
+import { BPF_NOEXIST, mapDelete, mapUpdate } from '../ffi/libbpf.ts';
+import { failureError, type NetlinkSocket, type Result } from '../netlink/socket.ts';
+import { createClsact, deleteClsact, deleteFilter, dumpFilters, putFilter } from '../netlink/tc.ts';
+import { removePinDirectory } from './pin-directory.ts';
+
+/** What applying needs; `pins` is replaced by a load. */
+export interface Target {
+  readonly netlink: NetlinkSocket;
+  readonly expected: Expected;
+  /** The object to load, read only when it is needed. */
+  readonly object: () => Uint8Array;
+  pins: Pins;
+}
+
+const APPLIED: Outcome = { kind: 'applied' };
+const PORT_GONE: Outcome = { kind: 'skipped', because: 'the port is gone' };
+
+/** Every action as it would stand in a report of `--check`. */
+export function planned(actions: readonly Action[]): Step[] {
+  return actions.map((action) => ({ action: summarize(action), outcome: { kind: 'planned' } }));
+}
+
+/** Applies the actions in order; filters are attached and detached many in one netlink batch. */
+export function applyActions(target: Target, actions: readonly Action[]): Step[] {
+  const steps: Step[] = [];
+  for (let i = 0; i < actions.length; ) {
+    const action = actions[i];
+    if (action === undefined) break;
+    const group = takeGroup(actions, i);
+    const outcomes =
+      group.length > 1 || isFilterAction(action) ? applyFilters(target, group) : [apply(target, action)];
+    for (const [j, member] of group.entries()) {
+      steps.push({ action: summarize(member), outcome: outcomes[j] ?? APPLIED });
+    }
+    i += group.length;
+  }
+  return steps;
+}
+
+type FilterAction = Extract<Action, { kind: 'attach' | 'detach' }>;
+
+function isFilterAction(action: Action): action is FilterAction {
+  return (action.kind === 'attach' || action.kind === 'detach') && action.mode === 'clsact';
+}
+
+/** The run of filter actions of one kind that begins at `start`; else that action alone. */
+function takeGroup(actions: readonly Action[], start: number): Action[] {
+  const first = actions[start];
+  if (first === undefined) return [];
+  let end = start + 1;
+  if (isFilterAction(first)) {
+    while (actions[end]?.kind === first.kind && isFilterAction(actions[end] ?? first)) end++;
+  }
+  return actions.slice(start, end);
+}
+
+function applyFilters(target: Target, group: readonly Action[]): Outcome[] {
+  const filters = group.filter(isFilterAction);
+  try {
+    return filters[0]?.kind === 'attach' ? attachFilters(target, filters) : detachFilters(target, filters);
+  } catch (thrown) {
+    return group.map(() => failed(thrown, 'tc'));
+  }
+}
+
+function failed(thrown: unknown, object: string): Outcome {
+  const { code, message } = problemOf(thrown, object);
+  return { kind: 'failed', code, message };
+}
+
+function apply(target: Target, action: Action): Outcome {
+  try {
+    return applyOne(target, action);
+  } catch (thrown) {
+    return failed(thrown, action.kind);
+  }
+}
+
+function applyOne(target: Target, action: Action): Outcome {
+  switch (action.kind) {
+    case 'mount':
+      // Done before the lock was taken; here it is only reported.
+      return APPLIED;
+    case 'load':
+      reload(target);
+      return APPLIED;
+    case 'set-prefix':
+      put(target, 'prefixes', encodePrefixKey(action.rule), Uint8Array.of(action.rule.allow ? 1 : 0));
+      return APPLIED;
+    case 'drop-prefix':
+      mapDelete(fdOf(target, 'prefixes'), encodePrefixKey(action.rule));
+      return APPLIED;
+    case 'set-static':
+      put(target, 'statics', encodeStaticKey(action.rule), Uint8Array.of(1));
+      return APPLIED;
+    case 'drop-static':
+      mapDelete(fdOf(target, 'statics'), encodeStaticKey(action.rule));
+      return APPLIED;
+    case 'set-port':
+      putState(target, action.port);
+      put(target, 'ports', encodeIfIndex(action.port.ifIndex), encodePortPolicy(action.policy));
+      return APPLIED;
+    case 'drop-port':
+      mapDelete(fdOf(target, 'ports'), encodeIfIndex(action.port.ifIndex));
+      mapDelete(fdOf(target, 'state'), encodeIfIndex(action.port.ifIndex));
+      return APPLIED;
+    case 'attach':
+      attachTcx(target.pins.directory, programFd(target), action.port.ifIndex);
+      return APPLIED;
+    case 'detach':
+      detachTcx(target.pins.directory, action.port.ifIndex);
+      return APPLIED;
+    case 'unpin':
+      target.pins.close();
+      removePinDirectory(action.path);
+      return APPLIED;
+    default:
+      return action satisfies never;
+  }
+}
+
+function reload(target: Target): void {
+  load(target.object(), target.pins, target.expected);
+  const { directory } = target.pins;
+  target.pins.close();
+  target.pins = openPins(directory, target.expected);
+}
+
+function fdOf(target: Target, name: MapName): number {
+  const map = target.pins.maps.get(name);
+  if (map === undefined) throw notLoaded(target);
+  return map.fd;
+}
+
+function programFd(target: Target): number {
+  const { program } = target.pins;
+  if (program === null || target.pins.loadReason !== null) throw notLoaded(target);
+  return program.fd;
+}
+
+function notLoaded(target: Target): SnoopyError {
+  return new SnoopyError(
+    'map_failed',
+    target.pins.directory,
+    'The program is not loaded; see the step "load" for the reason',
+  );
+}
+
+function put(target: Target, name: MapName, key: Uint8Array, value: Uint8Array): void {
+  mapUpdate(fdOf(target, name), key, value);
+}
+
+/** The program's own counts of a port begin at zero, and are kept where they are. */
+function putState(target: Target, port: PortRef): void {
+  try {
+    mapUpdate(
+      fdOf(target, 'state'),
+      encodeIfIndex(port.ifIndex),
+      new Uint8Array(SIZE.portState),
+      BPF_NOEXIST,
+    );
+  } catch (thrown) {
+    if (!(thrown instanceof SnoopyError && thrown.errno === 'EEXIST')) throw thrown;
+  }
+}
+
+/** Makes clsact qdiscs where there are none, then puts the filters; EEXIST of a qdisc is as good as made. */
+function attachFilters({ netlink, pins }: Target, actions: readonly FilterAction[]): Outcome[] {
+  if (pins.program === null || pins.loadReason !== null) {
+    return actions.map(() => ({ kind: 'skipped', because: 'the program is not loaded' }));
+  }
+  const program = { fd: pins.program.fd, name: FILTER_NAME };
+  const qdiscs = netlink.batch(actions.map(({ port }) => createClsact(port.ifIndex)));
+  const filters = netlink.batch(
+    actions.map(({ port }) => putFilter(filterPlace(port.ifIndex), program, 'replace')),
+  );
+  return actions.map(({ port }, i) => {
+    const qdisc = qdiscs[i];
+    if (qdisc !== undefined && !qdisc.ok && qdisc.name !== 'EEXIST')
+      return outcomeOf(qdisc, 'attach to', port);
+    return outcomeOf(filters[i], 'attach to', port);
+  });
+}
+
+/** Takes the filters off, then the qdiscs that are ours and that nobody else uses. */
+function detachFilters({ netlink }: Target, actions: readonly FilterAction[]): Outcome[] {
+  const results = netlink.batch(actions.map(({ port }) => deleteFilter(filterPlace(port.ifIndex))));
+  return actions.map((action, i) => {
+    const outcome = outcomeOf(results[i], 'detach from', action.port, ['ENOENT', 'EINVAL']);
+    if (outcome.kind !== 'applied' || action.kind !== 'detach' || !action.dropClsact) return outcome;
+    const { ifIndex } = action.port;
+    const used = (['ingress', 'egress'] as const).some(
+      (side) => dumpFilters(netlink, ifIndex, side).length > 0,
+    );
+    if (used) return outcome;
+    return outcomeOf(netlink.batch([deleteClsact(ifIndex)])[0], 'delete the clsact qdisc of', action.port, [
+      'ENOENT',
+      'EINVAL',
+    ]);
+  });
+}
+
+function outcomeOf(
+  result: Result | undefined,
+  verb: string,
+  port: PortRef,
+  harmless: readonly string[] = [],
+): Outcome {
+  if (result === undefined || result.ok || harmless.includes(result.name)) return APPLIED;
+  if (result.name === 'ENODEV') return PORT_GONE;
+  const code = verb === 'attach to' ? 'attach_failed' : 'detach_failed';
+  return failed(
+    failureError(result, { operation: `${verb} port "${port.name}"`, object: port.name, code }),
+    port.name,
+  );
+}

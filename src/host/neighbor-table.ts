@@ -1,0 +1,99 @@
+// Neighbor changes -> the kernel, in batches, with one outcome for each.
+
+import { AF_INET6, familyOf, type Mac } from '../base/address.ts';
+import type { NeighborState } from '../core/desired.ts';
+import type { NeighborChange } from '../core/neighbors.ts';
+import type { Outcome } from '../core/report.ts';
+import type { Request } from '../netlink/message.ts';
+import {
+  deleteNeighbor,
+  NTF_EXT_EXT_VALIDATED,
+  NTF_ROUTER,
+  NUD_NOARP,
+  NUD_REACHABLE,
+  NUD_STALE,
+  putNeighbor,
+} from '../netlink/neighbor.ts';
+import { type Failure, failureError, type NetlinkSocket, type Result } from '../netlink/socket.ts';
+
+const NUD: Readonly<Record<NeighborState, number>> = {
+  noarp: NUD_NOARP,
+  stale: NUD_STALE,
+  reachable: NUD_REACHABLE,
+};
+
+/**
+ * Writes the changes, in order and many in one datagram; outcomes come in the same order. NOARP entries are
+ * sent with NTF_EXT_EXT_VALIDATED (Linux 6.17), and once more without it where the kernel answers EINVAL.
+ */
+export function writeNeighbors(
+  netlink: NetlinkSocket,
+  changes: readonly NeighborChange[],
+  protocol: number,
+): Outcome[] {
+  const results = netlink.batch(changes.map((change) => encode(change, protocol, NTF_EXT_EXT_VALIDATED)));
+  const refused = [...changes.keys()].filter((i) => {
+    const result = results[i];
+    return result !== undefined && !result.ok && result.name === 'EINVAL' && takesFlag(changes[i]);
+  });
+  const again = netlink.batch(
+    refused.flatMap((i) => {
+      const change = changes[i];
+      return change === undefined ? [] : [encode(change, protocol, 0)];
+    }),
+  );
+  for (const [j, i] of refused.entries()) {
+    const result = again[j];
+    if (result !== undefined) results[i] = result;
+  }
+  return changes.map((change, i) => outcomeOf(change, results[i]));
+}
+
+function takesFlag(change: NeighborChange | undefined): boolean {
+  return change !== undefined && change.kind !== 'remove' && change.state === 'noarp';
+}
+
+function encode(change: NeighborChange, protocol: number, extFlags: number): Request {
+  if (change.kind === 'remove' || change.mac === null) return deleteNeighbor(change.device, change.ip);
+  return putNeighbor(
+    {
+      ifIndex: change.device,
+      ip: change.ip,
+      mac: change.mac satisfies Mac,
+      state: NUD[change.state],
+      flags: change.router && familyOf(change.ip) === AF_INET6 ? NTF_ROUTER : 0,
+      extFlags: takesFlag(change) ? extFlags : 0,
+      protocol,
+    },
+    change.kind === 'add' ? 'create' : 'replace',
+  );
+}
+
+function outcomeOf(change: NeighborChange, result: Result | undefined): Outcome {
+  if (result === undefined || result.ok) return { kind: 'applied' };
+  if (change.kind === 'add' && result.name === 'EEXIST') {
+    return { kind: 'skipped', because: 'another owner wrote an entry meanwhile; the next run decides' };
+  }
+  if (change.kind === 'remove' && result.name === 'ENOENT') return { kind: 'applied' };
+  if (result.name === 'ENODEV') return { kind: 'skipped', because: 'the device is gone' };
+  const { code, message } = failureError(result, {
+    operation: `${change.kind} neighbor ${change.ip} on "${change.deviceName}"`,
+    object: change.deviceName,
+    code: 'neighbor_failed',
+    ...remedyFor(change, result),
+  });
+  return { kind: 'failed', code, message };
+}
+
+function remedyFor(change: NeighborChange, { name }: Failure): { remedy?: string } {
+  const v6 = familyOf(change.ip) === AF_INET6;
+  if (name === 'ENOBUFS') {
+    return {
+      remedy: `the neighbor table is full: raise net.${v6 ? 'ipv6' : 'ipv4'}.neigh.default.gc_thresh3`,
+    };
+  }
+  if (name === 'EINVAL' && v6) {
+    return { remedy: `see that net.ipv6.conf.${change.deviceName}.disable_ipv6 is 0` };
+  }
+  return {};
+}

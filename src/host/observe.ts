@@ -1,0 +1,171 @@
+// The kernel -> Observed. Reads only.
+
+import { closeSync, readdirSync } from 'node:fs';
+import { AF_INET, AF_INET6, type IfIndex } from '../base/address.ts';
+import type { Runtime } from '../core/desired.ts';
+import type { Attachment, Observed, ObservedDatapath, ObservedHosts } from '../core/observed.ts';
+import type { Counters } from '../core/report.ts';
+import type { Topology } from '../core/topology.ts';
+import { FILTER_NAME, filterPlace } from '../datapath/attachment.ts';
+import { linksDirectory, type MapName, type Pins } from '../datapath/pins.ts';
+import {
+  type Binding,
+  COUNTERS,
+  type CounterName,
+  decodeBindings,
+  decodeIfIndex,
+  decodePortPolicy,
+  decodePortState,
+  decodePrefixRule,
+  decodeStaticRule,
+  FIRST_REASON,
+  type PortState,
+  SIZE,
+} from '../datapath/records.ts';
+import { linkInfo, type MapEntries, mapEntries, objGet, perCpuArray } from '../ffi/libbpf.ts';
+import { dumpAddresses } from '../netlink/address.ts';
+import { dumpFdb } from '../netlink/fdb.ts';
+import { dumpLinks } from '../netlink/link.ts';
+import { dumpNeighbors } from '../netlink/neighbor.ts';
+import type { NetlinkSocket } from '../netlink/socket.ts';
+import { dumpQdiscs, filterOf, getFilter } from '../netlink/tc.ts';
+import { dumpPortVlans } from '../netlink/vlan.ts';
+import { isBpffs } from './pin-directory.ts';
+
+/** Interfaces, pins and attachments. */
+export function observe(netlink: NetlinkSocket, runtime: Runtime, pins: Pins): Observed {
+  const links = new Map(dumpLinks(netlink).map((link) => [link.ifIndex, link]));
+  const aware = [...links.values()].some((link) => link.bridge?.vlanFiltering);
+  const portVlans = aware ? dumpPortVlans(netlink) : [];
+  return {
+    links,
+    portVlans: new Map(portVlans.map((vlans) => [vlans.ifIndex, vlans])),
+    addresses: dumpAddresses(netlink),
+    bpffsMounted: isBpffs(runtime.bpffs),
+    datapath: observeDatapath(pins),
+    attachments: observeAttachments(netlink, pins),
+  };
+}
+
+function observeDatapath(pins: Pins): ObservedDatapath {
+  const ports = entriesOf(pins, 'ports');
+  const prefixes = entriesOf(pins, 'prefixes');
+  const statics = entriesOf(pins, 'statics');
+  return {
+    loadReason: pins.loadReason,
+    pinned: pins.loadReason !== 'absent',
+    programId: pins.program?.id ?? null,
+    ports: new Map(
+      indices(ports).map((i) => [
+        decodeIfIndex(ports.keys, i * SIZE.ifIndex),
+        decodePortPolicy(ports.values, i * SIZE.port),
+      ]),
+    ),
+    prefixes: indices(prefixes).map((i) =>
+      decodePrefixRule(prefixes.keys, i * SIZE.prefixKey, prefixes.values[i]),
+    ),
+    statics: indices(statics).map((i) => decodeStaticRule(statics.keys, i * SIZE.staticKey)),
+  };
+}
+
+const NOTHING: MapEntries = { keys: new Uint8Array(0), values: new Uint8Array(0), count: 0 };
+
+function entriesOf(pins: Pins, name: MapName): MapEntries {
+  const map = pins.maps.get(name);
+  return map === undefined ? NOTHING : mapEntries(map.fd, map.info);
+}
+
+function indices({ count }: MapEntries): number[] {
+  return Array.from({ length: count }, (_, i) => i);
+}
+
+/** Every device with a clsact (or ingress) qdisc, and every one with a pinned TCX link of ours. */
+function observeAttachments(netlink: NetlinkSocket, pins: Pins): Map<IfIndex, Attachment> {
+  const devices = dumpQdiscs(netlink)
+    .filter((qdisc) => qdisc.kind === 'clsact' || qdisc.kind === 'ingress')
+    .map((qdisc) => qdisc.ifIndex);
+  const filters = netlink.batch(devices.map((device) => getFilter(filterPlace(device)))).map(filterOf);
+  const attachments = new Map<IfIndex, Attachment>();
+  for (const [i, device] of devices.entries()) {
+    const program = filters[i]?.bpf;
+    attachments.set(device, {
+      hasClsact: true,
+      filterProgramId: program?.name === FILTER_NAME ? program.id : null,
+      tcxProgramId: null,
+    });
+  }
+  for (const [device, tcxProgramId] of observeTcxLinks(pins.directory)) {
+    const attachment = attachments.get(device) ?? { hasClsact: false, filterProgramId: null };
+    attachments.set(device, { ...attachment, tcxProgramId });
+  }
+  return attachments;
+}
+
+/** Program IDs of the pinned links by device. A link whose device is gone is still listed, to be unpinned. */
+function observeTcxLinks(directory: string): Map<IfIndex, number> {
+  const links = new Map<IfIndex, number>();
+  for (const name of namesIn(linksDirectory(directory))) {
+    const fd = objGet(`${linksDirectory(directory)}/${name}`);
+    if (fd === undefined) continue;
+    try {
+      links.set(Number(name) as IfIndex, linkInfo(fd).programId);
+    } finally {
+      closeSync(fd);
+    }
+  }
+  return links;
+}
+
+function namesIn(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    return [];
+  }
+}
+
+/** Bindings first, then the FDB and the neighbors: a host that was seen is forwarded by then. */
+export function observeHosts(
+  netlink: NetlinkSocket,
+  pins: Pins,
+  topology: Topology,
+  observed: Observed,
+  now: () => number,
+): ObservedHosts {
+  const states = entriesOf(pins, 'state');
+  const portStates = new Map<IfIndex, PortState>(
+    indices(states).map((i) => [
+      decodeIfIndex(states.keys, i * SIZE.ifIndex),
+      decodePortState(states.values, i * SIZE.portState),
+    ]),
+  );
+  const bindings = readBindings(pins);
+  const fdb = topology.bridges.flatMap((bridge) => dumpFdb(netlink, bridge.ifIndex));
+  const nowMs = now();
+  const neighbors = [...dumpNeighbors(netlink, AF_INET), ...dumpNeighbors(netlink, AF_INET6)];
+  const deviceNames = new Map([...observed.links.values()].map((link) => [link.ifIndex, link.name]));
+  return { nowMs, bindings, portStates, deviceNames, fdb, neighbors };
+}
+
+/** A key that moved in the map while it was read may come twice: the last one counts. */
+function readBindings(pins: Pins): Binding[] {
+  const map = pins.maps.get('bindings') ?? pins.outgrown;
+  const { keys, values, count } = map ? mapEntries(map.fd, map.info) : NOTHING;
+  return decodeBindings(keys, values, count);
+}
+
+/** Counters since the program was first loaded. */
+export function observeCounters(pins: Pins): Counters & { readonly ringDropped: number } {
+  const map = pins.maps.get('counters');
+  const sums = map === undefined ? [] : perCpuArray(map.fd, COUNTERS.length);
+  const value = (name: CounterName): number => sums[COUNTERS.indexOf(name)] ?? 0;
+  return {
+    sightings: value('sightings'),
+    ignored: value('ignored'),
+    created: value('created'),
+    moved: value('moved'),
+    duplicates: value('duplicates'),
+    ringDropped: value('ring_dropped'),
+    rejected: Object.fromEntries(COUNTERS.slice(FIRST_REASON).map((name) => [name, value(name)])),
+  };
+}

@@ -1,0 +1,85 @@
+// bpffs and our directory in it: mounted, made, locked, removed.
+
+import { mkdirSync, readdirSync, rmdirSync, statfsSync, statSync, unlinkSync } from 'node:fs';
+import { SnoopyError } from '../base/errors.ts';
+import type { Runtime } from '../core/desired.ts';
+import { mount } from '../ffi/libc.ts';
+import { acquireLock, type Lock } from './lock.ts';
+
+/** BPF_FS_MAGIC of linux/magic.h */
+const BPF_FS_MAGIC = 0xcafe4a11;
+
+/** Everything pinned lives here. */
+export function pinDirectory(runtime: Runtime): string {
+  return `${runtime.bpffs}/${runtime.pinDir}`;
+}
+
+export function isBpffs(path: string): boolean {
+  try {
+    return statfsSync(path).type === BPF_FS_MAGIC;
+  } catch {
+    return false;
+  }
+}
+
+export function directoryExists(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+}
+
+/**
+ * Mounts bpffs where it is not mounted; true when it did. Two runs at once mount it once: both lock the mount
+ * point first. Throws SnoopyError `bpffs_unusable` or `not_permitted`.
+ */
+export function mountBpffs(runtime: Runtime, timeoutMs: number, now: () => number): boolean {
+  const { bpffs } = runtime;
+  if (isBpffs(bpffs)) return false;
+  if (!directoryExists(bpffs)) {
+    throw new SnoopyError(
+      'bpffs_unusable',
+      bpffs,
+      `The mount point "${bpffs}" of bpffs is not there; create it, or correct runtime.bpffs`,
+    );
+  }
+  const lock = acquireLock(bpffs, timeoutMs, now);
+  try {
+    if (isBpffs(bpffs)) return false;
+    mount('bpf', bpffs, 'bpf', 0, 'mode=0700', {
+      operation: `mount bpffs on "${bpffs}"`,
+      object: bpffs,
+      code: 'bpffs_unusable',
+      capability: 'CAP_SYS_ADMIN',
+      remedy: 'mount it by hand: mount -t bpf bpf /sys/fs/bpf',
+    });
+    return true;
+  } finally {
+    lock.release();
+  }
+}
+
+/** Makes the pin directory, readable by root alone, and locks it. Throws SnoopyError `locked` and others. */
+export function lockPinDirectory(runtime: Runtime, timeoutMs: number, now: () => number): Lock {
+  const path = pinDirectory(runtime);
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+  } catch (thrown) {
+    const errno = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : 'EIO';
+    const code = errno === 'EACCES' || errno === 'EPERM' ? 'not_permitted' : 'bpffs_unusable';
+    throw new SnoopyError(
+      code,
+      path,
+      `Cannot create "${path}": ${errno}; run as root, and see that bpffs is writable`,
+      errno,
+    );
+  }
+  return acquireLock(path, timeoutMs, now);
+}
+
+/** Unlinks every pin below the directory, and the directory itself. */
+export function removePinDirectory(directory: string): void {
+  for (const entry of readdirSync(directory, { withFileTypes: true })) {
+    const path = `${directory}/${entry.name}`;
+    if (entry.isDirectory()) removePinDirectory(path);
+    else unlinkSync(path);
+  }
+  rmdirSync(directory);
+}

@@ -1,0 +1,259 @@
+// The whole story of a run: observe, plan, apply, drain, decide, write, verify; and again while listening.
+
+import { type Problem, SnoopyError } from './base/errors.ts';
+import { loadConfig } from './config/config.ts';
+import { type ActionSummary, summarize } from './core/actions.ts';
+import type { Desired } from './core/desired.ts';
+import { correctLedger } from './core/ledger.ts';
+import { adoptBindings, type HostPlan, type NeighborChange, planHosts } from './core/neighbors.ts';
+import type { Observed, ObservedHosts } from './core/observed.ts';
+import { plan, type Scope } from './core/plan.ts';
+import type {
+  BridgeReport,
+  Counters,
+  NeighborChangeReport,
+  Outcome,
+  ReconcileReport,
+  Step,
+} from './core/report.ts';
+import { allWell, anyChange, describeBridges, describeChange, warningsOf } from './core/summary.ts';
+import { onlyBridges, resolveTopology, type Topology } from './core/topology.ts';
+import { openRing, type Ring } from './datapath/ring.ts';
+import { sleep } from './ffi/libc.ts';
+import { applyActions, planned } from './host/apply.ts';
+import { adopt, forgetBindings, writePolicies } from './host/bindings.ts';
+import { writeNeighbors } from './host/neighbor-table.ts';
+import { observe, observeCounters, observeHosts } from './host/observe.ts';
+import { openSession, type Session } from './host/session.ts';
+import { type Interest, openWatch } from './host/watch.ts';
+
+export interface ReconcileOptions {
+  readonly config: string;
+  /** Plan only: write nothing, consume nothing. */
+  readonly check: boolean;
+  readonly lockTimeoutMs: number;
+  /** How long to go on after the first pass; 0: not at all. */
+  readonly listenMs: number;
+  /** Empty: all configured bridges. */
+  readonly bridges: readonly string[];
+}
+
+/** What a command may use of the world beside the kernel. */
+export interface Environment {
+  /** CLOCK_MONOTONIC in milliseconds, the clock of the bindings. */
+  readonly now: () => number;
+  /** A line about progress, for `--verbose`. */
+  readonly log: (line: string) => void;
+}
+
+/**
+ * One run. Throws SnoopyError for what keeps it from starting: the configuration, the lock, privileges, a
+ * kernel without what it takes. Everything else is in the report.
+ */
+export function runReconcile(options: ReconcileOptions, environment: Environment): ReconcileReport {
+  const { now } = environment;
+  const desired = chooseBridges(loadConfig(options.config), options.bridges);
+  const session = openSession(desired.runtime, {
+    mode: options.check ? 'plan' : 'write',
+    lockTimeoutMs: options.lockTimeoutMs,
+    now,
+  });
+  try {
+    const listens = options.listenMs > 0 && !options.check;
+    const result = listens
+      ? listen(session, desired, options, environment)
+      : pass(session, desired, options, environment);
+    return reportOf(result, options.check);
+  } finally {
+    session.close();
+  }
+}
+
+function chooseBridges(desired: Desired, names: readonly string[]): Desired {
+  if (names.length === 0) return desired;
+  const known = desired.bridges.map((bridge) => bridge.name);
+  const unknown = names.find((name) => !known.includes(name));
+  if (unknown !== undefined) {
+    throw new SnoopyError(
+      'usage',
+      unknown,
+      `--bridge ${unknown}: no such bridge in the configuration; it has ${known.join(', ')}`,
+    );
+  }
+  return onlyBridges(desired, names);
+}
+
+/** Passes until the time is over, each as soon as there is something to do. */
+function listen(
+  session: Session,
+  desired: Desired,
+  options: ReconcileOptions,
+  environment: Environment,
+): Pass {
+  const { now } = environment;
+  const deadlineMs = now() + options.listenMs;
+  // Subscribed before the first pass: what happens during it is heard by the first wait.
+  const watch = openWatch(session.netlink.portId, now);
+  try {
+    let result = pass(session, desired, options, environment);
+    while (watch.wait(session.pins.maps.get('changes')?.fd, result.interest, deadlineMs)) {
+      const startedMs = now();
+      session.reopenPins();
+      result = merge(result, pass(session, desired, options, environment));
+      // At most half of a core, however fast things change.
+      sleep(Math.max(0, Math.min(now() - startedMs, deadlineMs - now())));
+    }
+    return result;
+  } finally {
+    watch.close();
+  }
+}
+
+/** What one pass over the machine did and found. */
+interface Pass {
+  readonly steps: readonly Step[];
+  readonly changes: readonly NeighborChangeReport[];
+  readonly total: number;
+  readonly records: number;
+  readonly dropped: number;
+  readonly counters: Counters;
+  readonly bridges: readonly BridgeReport[];
+  readonly remaining: readonly ActionSummary[];
+  readonly warnings: readonly string[];
+  readonly errors: readonly Problem[];
+  readonly interest: Interest;
+}
+
+/** Two passes as one: what was done adds up, what was found is the later. */
+function merge(earlier: Pass, later: Pass): Pass {
+  return {
+    ...later,
+    steps: [...earlier.steps, ...later.steps],
+    changes: [...earlier.changes, ...later.changes],
+    records: earlier.records + later.records,
+    warnings: [...new Set([...earlier.warnings, ...later.warnings])],
+  };
+}
+
+function pass(session: Session, desired: Desired, options: ReconcileOptions, environment: Environment): Pass {
+  const { netlink, runtime } = session;
+  const scope: Scope = { whole: options.bridges.length === 0 };
+  let observed = observe(netlink, runtime, session.pins);
+  let topology = resolveTopology(desired, observed);
+  const actions = plan(desired, topology, observed, scope);
+  // Without the map of bindings the neighbor table is all that is left of them.
+  const bereft = session.pins.maps.get('bindings') === undefined && session.pins.outgrown === null;
+  let steps: Step[] = session.mounted ? [mountStep(runtime.bpffs)] : [];
+  let remaining: ActionSummary[] = [];
+  if (options.check) {
+    steps = planned(actions);
+  } else if (actions.length > 0) {
+    steps.push(...applyActions(session, actions));
+    observed = observe(netlink, runtime, session.pins);
+    topology = resolveTopology(desired, observed);
+    remaining = plan(desired, topology, observed, scope).map(summarize);
+  }
+  for (const { action, outcome } of steps) {
+    environment.log(`${action.kind} ${action.port ?? action.prefix ?? action.path ?? ''}: ${outcome.kind}`);
+  }
+  const changesMap = session.pins.maps.get('changes');
+  const ring = changesMap && openRing(changesMap.fd, changesMap.info.maxEntries);
+  try {
+    const hosts = settleHosts(session, desired, topology, observed, ring, bereft, options, environment);
+    const { ringDropped, ...counters } = observeCounters(session.pins);
+    return { ...hosts, steps, remaining, counters, dropped: ringDropped, errors: topology.problems };
+  } finally {
+    ring?.close();
+  }
+}
+
+function mountStep(path: string): Step {
+  return { action: { kind: 'mount', path }, outcome: { kind: 'applied' } };
+}
+
+type HostResult = Pick<Pass, 'changes' | 'total' | 'records' | 'bridges' | 'warnings' | 'interest'>;
+
+/** Drains the ring, decides and writes the neighbors, ends bindings, and only then commits the ring. */
+function settleHosts(
+  session: Session,
+  desired: Desired,
+  topology: Topology,
+  observed: Observed,
+  ring: Ring | undefined,
+  bereft: boolean,
+  options: ReconcileOptions,
+  environment: Environment,
+): HostResult {
+  const { netlink, runtime, pins } = session;
+  // The ring before the map: a record that is read speaks of a binding that the map has by then.
+  const drained = ring?.read() ?? { changes: [], damaged: false };
+  let hosts = observeHosts(netlink, pins, topology, observed, environment.now);
+  if (bereft) {
+    const adopted = adoptBindings(topology, hosts, runtime.neighborProtocol);
+    if (!options.check) adopt(pins, adopted);
+    hosts = { ...hosts, bindings: [...adopted, ...hosts.bindings] };
+  }
+  const decided = planHosts(topology, hosts, {
+    protocol: runtime.neighborProtocol,
+    whole: options.bridges.length === 0,
+  });
+  let outcomes: Outcome[] = decided.changes.map(() => ({ kind: 'planned' }));
+  if (!options.check) {
+    outcomes = writeNeighbors(netlink, decided.changes, runtime.neighborProtocol);
+    writeNeighbors(netlink, decided.refresh, runtime.neighborProtocol);
+    endBindings(session, observed, hosts, decided, outcomes);
+    ring?.commit();
+  }
+  return {
+    changes: decided.changes.map((change, i) => describeChange(change, outcomes[i] ?? { kind: 'applied' })),
+    total: decided.total,
+    records: drained.changes.length,
+    bridges: describeBridges(desired, topology, decided),
+    warnings: warningsOf(decided, drained.changes, drained.damaged),
+    interest: {
+      macs: new Set(decided.verdicts.map((verdict) => verdict.mac)),
+      ips: new Set(decided.verdicts.map((verdict) => verdict.ip)),
+      devices: new Set(
+        topology.bridges.flatMap((bridge) => [...bridge.domains.values()].map((domain) => domain.device)),
+      ),
+    },
+  };
+}
+
+/** Forgets what has ended and corrects the ports' ledgers. A neighbor that could not be removed keeps its binding. */
+function endBindings(
+  session: Session,
+  observed: Observed,
+  hosts: ObservedHosts,
+  decided: HostPlan,
+  outcomes: readonly Outcome[],
+): void {
+  const stuck = new Set(
+    decided.changes
+      .filter((_, i) => outcomes[i]?.kind === 'failed')
+      .map((change: NeighborChange) => change.ip),
+  );
+  const ended = new Set(decided.forget.filter((key) => !stuck.has(key.ip)));
+  if (ended.size > 0) forgetBindings(session.pins, [...ended]);
+  const left = hosts.bindings.filter((binding) => !ended.has(binding));
+  const corrected = correctLedger(observed.datapath.ports, hosts.portStates, left);
+  if (corrected.size > 0) writePolicies(session.pins, corrected);
+}
+
+function reportOf(result: Pass, check: boolean): ReconcileReport {
+  const { steps, changes, total, records, dropped, counters, bridges, remaining, warnings, errors } = result;
+  return {
+    version: 1,
+    ok: errors.length === 0 && remaining.length === 0 && allWell(steps) && allWell(changes),
+    changed: anyChange(steps),
+    check,
+    steps,
+    neighbors: { changed: anyChange(changes), total, changes },
+    ring: { records, dropped },
+    counters,
+    bridges,
+    remaining,
+    warnings,
+    errors,
+  };
+}

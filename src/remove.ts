@@ -1,0 +1,91 @@
+// Leaves the host as it was before: withdraws its neighbors, detaches, unpins.
+
+import { existsSync } from 'node:fs';
+import { AF_INET, AF_INET6 } from './base/address.ts';
+import { loadConfig } from './config/config.ts';
+import { type Action, summarize } from './core/actions.ts';
+import { planHosts } from './core/neighbors.ts';
+import type { Observed } from './core/observed.ts';
+import { plan } from './core/plan.ts';
+import type { Outcome, RemoveReport, Step } from './core/report.ts';
+import { allWell, anyChange, describeChange } from './core/summary.ts';
+import type { Topology } from './core/topology.ts';
+import { applyActions, planned } from './host/apply.ts';
+import { writeNeighbors } from './host/neighbor-table.ts';
+import { observe } from './host/observe.ts';
+import { pinDirectory } from './host/pin-directory.ts';
+import { openSession, type Session } from './host/session.ts';
+import { dumpNeighbors } from './netlink/neighbor.ts';
+import type { Environment } from './reconcile.ts';
+
+export interface RemoveOptions {
+  readonly config: string;
+  readonly check: boolean;
+  readonly keepNeighbors: boolean;
+  readonly lockTimeoutMs: number;
+}
+
+/** No bridge at all: what a machine looks like that snoopy has nothing to do with. */
+const NO_BRIDGES: Topology = { bridges: [], problems: [] };
+
+/** Throws SnoopyError as `runReconcile` does. A run on a host where there is nothing of ours changes nothing. */
+export function runRemove(options: RemoveOptions, { now, log }: Environment): RemoveReport {
+  const { runtime } = loadConfig(options.config);
+  const session = openSession(runtime, { mode: 'plan', lockTimeoutMs: options.lockTimeoutMs, now });
+  try {
+    const changes = options.keepNeighbors ? [] : withdraw(session, options.check);
+    const observed = observe(session.netlink, runtime, session.pins);
+    const actions = planRemoval(session, observed);
+    let steps: Step[] = planned(actions);
+    let remaining: readonly Action[] = [];
+    if (!options.check) {
+      steps = applyActions(session, actions);
+      session.reopenPins();
+      remaining = planRemoval(session, observe(session.netlink, runtime, session.pins));
+    }
+    for (const { action, outcome } of steps)
+      log(`${action.kind} ${action.port ?? action.path ?? ''}: ${outcome.kind}`);
+    return {
+      version: 1,
+      ok: allWell(steps) && allWell(changes) && remaining.length === 0,
+      changed: anyChange(steps),
+      check: options.check,
+      steps,
+      neighbors: { changed: anyChange(changes), total: 0, changes },
+      remaining: remaining.map(summarize),
+      errors: [],
+    };
+  } finally {
+    session.close();
+  }
+}
+
+/** Every detachment that is due when no bridge is configured, then the pins. The maps go with their pins. */
+function planRemoval(session: Session, observed: Observed): Action[] {
+  const { runtime } = session;
+  const nothing = { runtime, bridges: [], textfile: null };
+  const settled: Observed = {
+    ...observed,
+    bpffsMounted: true,
+    datapath: { ...observed.datapath, loadReason: null, prefixes: [], statics: [] },
+  };
+  const actions = plan(nothing, NO_BRIDGES, settled, { whole: true }).filter(({ kind }) => kind === 'detach');
+  const path = pinDirectory(runtime);
+  return existsSync(path) ? [...actions, { kind: 'unpin', path }] : actions;
+}
+
+/** Removes every neighbor with our protocol number. */
+function withdraw({ netlink, runtime, pins }: Session, check: boolean): ReturnType<typeof describeChange>[] {
+  const neighbors = [...dumpNeighbors(netlink, AF_INET), ...dumpNeighbors(netlink, AF_INET6)];
+  const { links } = observe(netlink, runtime, pins);
+  const deviceNames = new Map([...links.values()].map((link) => [link.ifIndex, link.name]));
+  const { changes } = planHosts(
+    NO_BRIDGES,
+    { nowMs: 0, bindings: [], portStates: new Map(), deviceNames, fdb: [], neighbors },
+    { protocol: runtime.neighborProtocol, whole: true },
+  );
+  const outcomes: Outcome[] = check
+    ? changes.map(() => ({ kind: 'planned' }))
+    : writeNeighbors(netlink, changes, runtime.neighborProtocol);
+  return changes.map((change, i) => describeChange(change, outcomes[i] ?? { kind: 'applied' }));
+}

@@ -1,0 +1,69 @@
+// Bridges, ports, bindings, counters as they stand. Changes nothing, consumes nothing, waits for nobody.
+
+import { loadConfig } from './config/config.ts';
+import { countByPort } from './core/ledger.ts';
+import { planHosts } from './core/neighbors.ts';
+import type { Observed, ObservedHosts } from './core/observed.ts';
+import type { PortReport, StatusReport } from './core/report.ts';
+import { describeBinding, describeBridges } from './core/summary.ts';
+import { resolveTopology, type Topology } from './core/topology.ts';
+import { openRing } from './datapath/ring.ts';
+import { observe, observeCounters, observeHosts } from './host/observe.ts';
+import { openSession, type Session } from './host/session.ts';
+import type { Environment } from './reconcile.ts';
+
+/** Throws SnoopyError as `runReconcile` does, but for the lock. */
+export function runStatus(options: { readonly config: string }, { now }: Environment): StatusReport {
+  const desired = loadConfig(options.config);
+  const session = openSession(desired.runtime, { mode: 'read', lockTimeoutMs: 0, now });
+  try {
+    const { netlink, runtime, pins } = session;
+    const observed = observe(netlink, runtime, pins);
+    const topology = resolveTopology(desired, observed);
+    const hosts = observeHosts(netlink, pins, topology, observed, now);
+    const decided = planHosts(topology, hosts, { protocol: runtime.neighborProtocol, whole: true });
+    const { ringDropped, ...counters } = observeCounters(pins);
+    return {
+      version: 1,
+      ok: topology.problems.length === 0,
+      loaded: pins.loadReason === null,
+      bridges: describeBridges(desired, topology, decided),
+      ports: describePorts(topology, observed, hosts),
+      bindings: decided.verdicts.map((verdict) => describeBinding(verdict, hosts.nowMs)),
+      ring: { pending: isRingPending(session), dropped: ringDropped },
+      counters,
+      errors: topology.problems,
+    };
+  } finally {
+    session.close();
+  }
+}
+
+function describePorts(topology: Topology, observed: Observed, hosts: ObservedHosts): PortReport[] {
+  const counts = countByPort(hosts.bindings);
+  return topology.bridges.flatMap((bridge) =>
+    bridge.ports.map(({ ifIndex, name }) => {
+      const attachment = observed.attachments.get(ifIndex);
+      const programId = attachment?.filterProgramId ?? attachment?.tcxProgramId ?? null;
+      return {
+        name,
+        bridge: bridge.desired.name,
+        attached: programId !== null && programId === observed.datapath.programId,
+        bindings: counts.get(ifIndex) ?? 0,
+        limit: bridge.desired.limits.bindingsPerPort,
+        limited: hosts.portStates.get(ifIndex)?.limited ?? 0,
+      };
+    }),
+  );
+}
+
+function isRingPending({ pins }: Session): boolean {
+  const map = pins.maps.get('changes');
+  if (map === undefined) return false;
+  const ring = openRing(map.fd, map.info.maxEntries);
+  try {
+    return ring.pending();
+  } finally {
+    ring.close();
+  }
+}
