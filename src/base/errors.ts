@@ -69,8 +69,19 @@ export class SnoopyError extends Error implements Problem {
 /** Any thrown value as a line of a report; what is not ours is a defect of snoopy and says so. */
 export function problemOf(thrown: unknown, object: string): Problem {
   if (thrown instanceof SnoopyError) return thrown.toProblem();
+  if (isSystemError(thrown)) {
+    const { syscall, path, code } = thrown;
+    return { code: 'syscall_failed', object: path ?? object, message: `Cannot ${syscall} "${path ?? object}": ${code}` };
+  }
   const text = thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown);
   return { code: 'internal', object, message: `Internal error, please report it: ${text}` };
+}
+
+/** An error of node:fs: a system call, its errno name, and mostly a path. */
+function isSystemError(
+  thrown: unknown,
+): thrown is Error & { readonly code: string; readonly syscall: string; readonly path?: string } {
+  return thrown instanceof Error && 'syscall' in thrown && 'code' in thrown;
 }
 
 /** The exit code of an error that ended a command. */

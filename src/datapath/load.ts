@@ -68,9 +68,9 @@ function carryOver(from: { readonly fd: number; readonly info: MapInfo }, to: nu
   mapUpdateAll(to, info, { ...entries, count }, BPF_NOEXIST);
 }
 
-/** Pins in place of whatever is at `path`, in one step. */
+/** Pins in place of whatever is at `path`, in one step. bpffs allows no dot in a name. */
 function pinOver(fd: number, path: string): void {
-  const next = `${path}.next`;
+  const next = `${path}_next`;
   rmSync(next, { force: true });
   objPin(fd, next);
   renameSync(next, path);

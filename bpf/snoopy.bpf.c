@@ -1,0 +1,809 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * Watches what the hosts behind a bridge port say about themselves by ARP and Neighbor Discovery, and keeps
+ * who lives where in a map (snoopy.h says what is in it). For tc ingress of local ports, clsact or tcx.
+ *
+ * A frame goes through these steps; nearly all leave at the first, which calls no helper and reads no map:
+ *
+ *   is_data()                neither ARP nor IPv6 that may be Neighbor Discovery
+ *   find_message()           VLAN tags; of IPv6, only solicitations and advertisements
+ *   check_arp(), check_nd()  is the message valid, does it speak for its own sender
+ *   learn()                  its binding: refreshed, created, moved or frozen
+ *
+ * No byte of a frame is ever written, and TC_ACT_UNSPEC leaves the decision on it to the next program.
+ */
+#include <linux/bpf.h>
+#include <linux/icmpv6.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ipv6.h>
+#include <linux/pkt_cls.h>
+#include <linux/types.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "snoopy.h"
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
+
+/* The kernel's UAPI has these in headers of the C library only. */
+#define AF_INET  2
+#define AF_INET6 10
+#define EEXIST   17
+
+/* RFC 826, with the protocol and hardware that are learned from: IPv4 on Ethernet. */
+#define ARP_HTYPE_ETHERNET 1
+#define ARP_OP_REQUEST     1
+#define ARP_OP_REPLY       2
+
+/* RFC 4861, 4.3 and 4.4 */
+#define ND_SOLICITATION      135
+#define ND_ADVERTISEMENT     136
+#define ND_OPTION_SOURCE_MAC 1
+#define ND_OPTION_TARGET_MAC 2
+#define ND_UNIT              8 /* options are counted in units of eight octets */
+#define ND_HOP_LIMIT         255
+
+/*
+ * A message of Neighbor Discovery is never fragmented (RFC 6980), so one that shall pass every link fits the
+ * least MTU of IPv6. That has room for all that SEND adds (RFC 3971: five options, 700 octets with a 2048-bit
+ * key), and bounds the work on one frame.
+ */
+#define ND_MAX_LENGTH  (1280 - sizeof(struct ipv6hdr))
+#define ND_MAX_OPTIONS 8
+
+#define VLAN_VID_MASK 0x0fff
+#define MAX_TAGS      2 /* inside a frame; one more may be beside it */
+
+/* How far into a frame its headers reach at most, and the longest message that is learned from. */
+#define HEADERS_END (ETH_HLEN + MAX_TAGS * sizeof(struct vlan_tag) + sizeof(struct ipv6hdr) + 8 + 1)
+#define MESSAGE_END (ETH_HLEN + MAX_TAGS * sizeof(struct vlan_tag) + sizeof(struct ipv6hdr) + ND_MAX_LENGTH)
+
+/*
+ * A host that speaks often does not get its time written each time: a cache line that many CPUs read stays
+ * clean. Ages are counted in minutes, so a tenth of a second is exact enough.
+ */
+#define QUIET_NS (100 * 1000 * 1000)
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH); /* preallocated: a new host must not depend on atomic memory */
+	__uint(max_entries, 65536);      /* user space sets it before the load */
+	__type(key, struct snoopy_binding_key);
+	__type(value, struct snoopy_binding);
+} snoopy_bindings SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 8192);
+	__type(key, __u32);
+	__type(value, struct snoopy_port);
+} snoopy_ports SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 8192);
+	__type(key, __u32);
+	__type(value, struct snoopy_port_state);
+} snoopy_state SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct snoopy_prefix_key);
+	__type(value, __u8);
+} snoopy_prefixes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct snoopy_static_key);
+	__type(value, __u8);
+} snoopy_statics SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SNOOPY_COUNTERS);
+	__type(key, __u32);
+	__type(value, __u64);
+} snoopy_counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20); /* user space sets it before the load */
+} snoopy_changes SEC(".maps");
+
+/* Not read here: it travels with the other pins and tells a later run what they are. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct snoopy_layout);
+} snoopy_layout SEC(".maps");
+
+/* What is left of the linear part of a frame. */
+struct cursor {
+	void *next;
+	void *end;
+};
+
+/* A frame that carries a message of interest. */
+struct frame {
+	__u32 offset;    /* of the network header */
+	__be16 protocol; /* EtherType of the network header */
+	__u16 vid;       /* of the only tag; 0: untagged, or a priority tag */
+	__u8 tags;
+	bool foreign_tag; /* one that is not 802.1Q's */
+	bool fragment;
+	__u8 type; /* of ICMPv6 */
+};
+
+struct vlan_tag {
+	__be16 tci;
+	__be16 protocol; /* of what follows */
+};
+
+/* RFC 826, for IPv4 on Ethernet */
+struct arp {
+	__be16 htype;
+	__be16 ptype;
+	__u8 hlen;
+	__u8 plen;
+	__be16 op;
+	__u8 sender_mac[ETH_ALEN];
+	__u8 sender_ip[4];
+	__u8 target_mac[ETH_ALEN];
+	__u8 target_ip[4];
+};
+
+/* A Neighbor Solicitation or Advertisement without its options */
+struct nd_message {
+	struct icmp6hdr icmp;
+	struct in6_addr target;
+};
+
+struct ipv6_fragment {
+	__u8 nexthdr;
+	__u8 reserved;
+	__be16 offset;
+	__be32 id;
+};
+
+struct nd_option {
+	__u8 type;
+	__u8 units;
+	__u8 mac[ETH_ALEN];
+};
+
+/* What a valid message says: this address has this MAC. */
+struct sighting {
+	struct snoopy_binding_key key;
+	__u8 mac[ETH_ALEN];
+	bool unnamed; /* it names no link-layer address: good to refresh a binding, not to make one */
+	bool advertisement;
+	bool router; /* says an advertisement */
+	bool link_local;
+};
+
+/* Where an address may be used. */
+enum scope { SCOPE_NO_HOST, SCOPE_LINK, SCOPE_WIDE };
+
+/* Whether an address is provisioned, as the MAC that claims it sees it. */
+enum provision { NOT_PROVISIONED, PROVISIONED_FOR_IT, PROVISIONED_FOR_OTHERS };
+
+static __always_inline void count(__u32 counter)
+{
+	__u64 *value = bpf_map_lookup_elem(&snoopy_counters, &counter);
+
+	if (value)
+		*value += 1;
+}
+
+/*
+ * Makes the first `size` bytes of a frame linear, or all it has. Nearly always they are; where a driver has
+ * left a frame in pages, the kernel would do the same a moment later. Pointers into the frame are void
+ * afterwards.
+ */
+static __always_inline void gather(struct __sk_buff *skb, __u32 size)
+{
+	if (size > skb->len)
+		size = skb->len;
+	if ((void *)(long)skb->data + size > (void *)(long)skb->data_end)
+		bpf_skb_pull_data(skb, size);
+}
+
+static __always_inline struct cursor cursor_at(struct __sk_buff *skb, __u32 offset)
+{
+	struct cursor cursor = {
+		.next = (void *)(long)skb->data + offset,
+		.end = (void *)(long)skb->data_end,
+	};
+
+	return cursor;
+}
+
+/* Steps over the next `size` bytes and returns them; NULL: the frame ends before. */
+static __always_inline void *take(struct cursor *cursor, __u32 size)
+{
+	void *taken = cursor->next;
+
+	barrier_var(taken); /* or a loop becomes arithmetic on the end, which the verifier forbids */
+	if (taken + size > cursor->end)
+		return NULL;
+	cursor->next = taken + size;
+	return taken;
+}
+
+static __always_inline bool same_mac(const __u8 *a, const __u8 *b)
+{
+	__u8 difference = 0;
+
+	for (int i = 0; i < ETH_ALEN; i++)
+		difference |= a[i] ^ b[i];
+	return !difference;
+}
+
+/* True for a MAC that one host can have: not zero, no group bit (IEEE 802, I/G). */
+static __always_inline bool is_host_mac(const __u8 *mac)
+{
+	__u8 any = 0;
+
+	for (int i = 0; i < ETH_ALEN; i++)
+		any |= mac[i];
+	return any && !(mac[0] & 1);
+}
+
+static __always_inline bool is_vlan(__be16 protocol)
+{
+	return protocol == bpf_htons(ETH_P_8021Q) || protocol == bpf_htons(ETH_P_8021AD);
+}
+
+/* The way out for nearly every frame. IPv6 is looked into only where its header is linear. */
+static __always_inline bool is_data(struct __sk_buff *skb)
+{
+	struct cursor cursor = cursor_at(skb, ETH_HLEN);
+	const struct ipv6hdr *ip;
+
+	if (skb->protocol == bpf_htons(ETH_P_ARP) || is_vlan(skb->protocol))
+		return false;
+	if (skb->protocol != bpf_htons(ETH_P_IPV6))
+		return true;
+	ip = take(&cursor, sizeof(*ip));
+	return ip && ip->nexthdr != IPPROTO_ICMPV6 && ip->nexthdr != IPPROTO_FRAGMENT;
+}
+
+static __always_inline void add_tag(struct frame *frame, __be16 protocol, __u16 tci)
+{
+	frame->tags++;
+	frame->vid = tci & VLAN_VID_MASK;
+	if (protocol != bpf_htons(ETH_P_8021Q))
+		frame->foreign_tag = true;
+}
+
+/*
+ * True for solicitations and advertisements that follow the IPv6 header at once, or behind a fragment header.
+ * Hosts put no other extension header before Neighbor Discovery; what comes behind one is not learned from.
+ * Of a fragmented message only the first piece shows what it is.
+ */
+static __always_inline bool find_nd(struct cursor cursor, struct frame *frame)
+{
+	const struct ipv6_fragment *fragment;
+	const struct ipv6hdr *ip;
+	const __u8 *type;
+	__u8 nexthdr;
+
+	ip = take(&cursor, sizeof(*ip));
+	if (!ip || ip->version != 6)
+		return false;
+	nexthdr = ip->nexthdr;
+	if (nexthdr == IPPROTO_FRAGMENT) {
+		fragment = take(&cursor, sizeof(*fragment));
+		if (!fragment || (fragment->offset & bpf_htons(0xfff8)))
+			return false;
+		nexthdr = fragment->nexthdr;
+		frame->fragment = true;
+	}
+	if (nexthdr != IPPROTO_ICMPV6)
+		return false;
+	type = take(&cursor, sizeof(*type));
+	if (!type)
+		return false;
+	frame->type = *type;
+	return *type == ND_ADVERTISEMENT || *type == ND_SOLICITATION;
+}
+
+/*
+ * Steps over the VLAN tags. The kernel takes the outermost one out of a received frame and keeps it beside
+ * it, so that a tag which is still inside is a second one; a frame of BPF_PROG_TEST_RUN has all inside.
+ */
+static __always_inline bool find_message(struct __sk_buff *skb, struct frame *frame)
+{
+	struct cursor cursor = cursor_at(skb, ETH_HLEN);
+	const struct vlan_tag *tag;
+
+	frame->offset = ETH_HLEN;
+	frame->protocol = skb->protocol;
+	if (skb->vlan_present)
+		add_tag(frame, skb->vlan_proto, skb->vlan_tci);
+	for (int i = 0; i < MAX_TAGS; i++) {
+		if (!is_vlan(frame->protocol))
+			break;
+		tag = take(&cursor, sizeof(*tag));
+		if (!tag)
+			return false;
+		add_tag(frame, frame->protocol, bpf_ntohs(tag->tci));
+		frame->offset += sizeof(*tag);
+		frame->protocol = tag->protocol;
+	}
+	if (frame->protocol == bpf_htons(ETH_P_ARP))
+		return true;
+	return frame->protocol == bpf_htons(ETH_P_IPV6) && find_nd(cursor, frame);
+}
+
+/* 0/8 "this network", 127/8 loopback, 224/4 multicast, 240/4 reserved and broadcast (RFC 6890). */
+static __always_inline enum scope scope_of_ipv4(const __u8 *ip)
+{
+	if (ip[0] == 0 || ip[0] == 127 || ip[0] >= 224)
+		return SCOPE_NO_HOST;
+	return ip[0] == 169 && ip[1] == 254 ? SCOPE_LINK : SCOPE_WIDE;
+}
+
+static __always_inline bool is_multicast(const struct in6_addr *ip)
+{
+	return ip->in6_u.u6_addr8[0] == 0xff;
+}
+
+/* ff00::/8 multicast; ::, ::1 and all of ::/96; ::ffff:0:0/96 IPv4-mapped (RFC 4291, 2.5 and 2.7). */
+static __always_inline enum scope scope_of_ipv6(const struct in6_addr *ip)
+{
+	const __be32 *word = ip->in6_u.u6_addr32;
+
+	if (is_multicast(ip))
+		return SCOPE_NO_HOST;
+	if (!word[0] && !word[1] && (!word[2] || word[2] == bpf_htonl(0xffff)))
+		return SCOPE_NO_HOST;
+	return (word[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000) ? SCOPE_LINK : SCOPE_WIDE;
+}
+
+/* What ARP and Neighbor Discovery have in common: whose message it is, and which address it is about. */
+static __always_inline __u32 check_sender(struct __sk_buff *skb, const struct snoopy_port *port,
+					  struct sighting *seen, enum scope scope)
+{
+	struct cursor cursor = cursor_at(skb, 0);
+	const struct ethhdr *eth = take(&cursor, sizeof(*eth));
+
+	if (!eth)
+		return SNOOPY_COUNTER_TRUNCATED;
+	if (seen->unnamed)
+		__builtin_memcpy(seen->mac, eth->h_source, ETH_ALEN);
+	if (!is_host_mac(seen->mac))
+		return SNOOPY_COUNTER_MAC;
+	if (!same_mac(seen->mac, eth->h_source))
+		return SNOOPY_COUNTER_SPOOFED;
+	if (scope == SCOPE_NO_HOST)
+		return SNOOPY_COUNTER_IP;
+	seen->link_local = scope == SCOPE_LINK;
+	if (seen->link_local && !(port->flags & SNOOPY_PORT_LINK_LOCAL))
+		return SNOOPY_COUNTER_LINK_LOCAL;
+	return SNOOPY_COUNTER_SIGHTINGS;
+}
+
+static __always_inline __u32 check_arp(struct __sk_buff *skb, const struct frame *frame,
+				       const struct snoopy_port *port, struct sighting *seen)
+{
+	struct cursor cursor = cursor_at(skb, frame->offset);
+	const struct arp *arp = take(&cursor, sizeof(*arp));
+	__u8 kind;
+
+	if (!arp)
+		return SNOOPY_COUNTER_TRUNCATED;
+	if (arp->htype != bpf_htons(ARP_HTYPE_ETHERNET) || arp->ptype != bpf_htons(ETH_P_IP) ||
+	    arp->hlen != sizeof(arp->sender_mac) || arp->plen != sizeof(arp->sender_ip))
+		return SNOOPY_COUNTER_ARP_HEADER;
+	if (arp->op == bpf_htons(ARP_OP_REQUEST))
+		kind = SNOOPY_LEARN_ARP_REQUEST;
+	else if (arp->op == bpf_htons(ARP_OP_REPLY))
+		kind = SNOOPY_LEARN_ARP_REPLY;
+	else
+		return SNOOPY_COUNTER_ARP_HEADER;
+	if (!(port->learn & kind))
+		return SNOOPY_COUNTER_IGNORED;
+
+	seen->key.family = AF_INET;
+	__builtin_memcpy(seen->key.ip, arp->sender_ip, sizeof(arp->sender_ip));
+	__builtin_memcpy(seen->mac, arp->sender_mac, sizeof(arp->sender_mac));
+	return check_sender(skb, port, seen, scope_of_ipv4(arp->sender_ip));
+}
+
+/*
+ * RFC 4443, 2.3: over the pseudo header of RFC 8200, 8.1, and the `length` bytes behind the IPv6 header at
+ * `offset`. A function of its own, neither static nor inlined: the verifier goes through such a one once by
+ * itself, and not through every length of a message on every way that leads here.
+ */
+__attribute__((noinline)) int is_checksum_valid(struct __sk_buff *skb, __u32 offset, __u32 length)
+{
+	__u64 sum = (__u64)bpf_htonl(length) + bpf_htonl(IPPROTO_ICMPV6);
+	const struct ipv6hdr *ip;
+	struct cursor cursor;
+	const __u32 *unit;
+
+	if (offset > HEADERS_END) /* never, but the verifier wants to see it */
+		return false;
+	cursor = cursor_at(skb, offset);
+	ip = take(&cursor, sizeof(*ip));
+	if (!ip)
+		return false;
+	for (int i = 0; i < 4; i++)
+		sum += (__u64)ip->saddr.in6_u.u6_addr32[i] + ip->daddr.in6_u.u6_addr32[i];
+	for (__u32 done = 0; done < ND_MAX_LENGTH; done += ND_UNIT) {
+		if (done >= length)
+			break;
+		unit = take(&cursor, ND_UNIT);
+		if (!unit)
+			return false;
+		sum += (__u64)unit[0] + unit[1];
+	}
+
+	/* Words of 32 bits, folded to 16 at the end: the byte order drops out (RFC 1071, 2). */
+	sum = (sum >> 32) + (sum & 0xffffffff);
+	sum = (sum >> 32) + (sum & 0xffffffff);
+	sum = (sum >> 16) + (sum & 0xffff);
+	sum = (sum >> 16) + (sum & 0xffff);
+	return sum == 0xffff;
+}
+
+/* Looks through `length` bytes of options for the link-layer address of the type `wanted` (RFC 4861, 4.6). */
+static __always_inline __u32 check_options(struct cursor cursor, __u32 length, __u8 wanted,
+					   struct sighting *seen)
+{
+	const struct nd_option *option;
+	__u32 size;
+
+	seen->unnamed = true;
+	for (int i = 0; i < ND_MAX_OPTIONS; i++) {
+		if (length == 0)
+			return SNOOPY_COUNTER_SIGHTINGS;
+		option = take(&cursor, sizeof(*option));
+		if (!option)
+			return SNOOPY_COUNTER_TRUNCATED;
+		size = option->units * ND_UNIT;
+		if (size == 0 || size > length)
+			return SNOOPY_COUNTER_ND_OPTION;
+		if (option->type == wanted) {
+			/* Two addresses, or one longer than Ethernet's, do not say which to learn. */
+			if (!seen->unnamed || size != sizeof(*option))
+				return SNOOPY_COUNTER_ND_OPTION;
+			seen->unnamed = false;
+			__builtin_memcpy(seen->mac, option->mac, sizeof(option->mac));
+		}
+		cursor.next = (void *)option + size;
+		length -= size;
+	}
+	return length == 0 ? SNOOPY_COUNTER_SIGHTINGS : SNOOPY_COUNTER_ND_OPTION;
+}
+
+/* RFC 4861, 7.1.1 (solicitations) and 7.1.2 (advertisements) */
+static __always_inline __u32 check_nd(struct __sk_buff *skb, const struct frame *frame,
+				      const struct snoopy_port *port, struct sighting *seen)
+{
+	struct cursor cursor = cursor_at(skb, frame->offset);
+	const struct ipv6hdr *ip = take(&cursor, sizeof(*ip));
+	bool advertisement = frame->type == ND_ADVERTISEMENT;
+	const struct nd_message *message;
+	const struct in6_addr *speaker;
+	__u32 length, verdict;
+	enum scope scope;
+
+	if (!ip)
+		return SNOOPY_COUNTER_TRUNCATED;
+	if (!(port->learn & (advertisement ? SNOOPY_LEARN_NA : SNOOPY_LEARN_NS)))
+		return SNOOPY_COUNTER_IGNORED;
+	if (frame->fragment)
+		return SNOOPY_COUNTER_FRAGMENT;
+	if (ip->hop_limit != ND_HOP_LIMIT)
+		return SNOOPY_COUNTER_HOP_LIMIT;
+	length = bpf_ntohs(ip->payload_len);
+	if (length < sizeof(*message) || length > ND_MAX_LENGTH)
+		return SNOOPY_COUNTER_ND_HEADER;
+	message = take(&cursor, sizeof(*message));
+	if (!message || frame->offset + sizeof(*ip) + length > skb->len)
+		return SNOOPY_COUNTER_TRUNCATED;
+	if (message->icmp.icmp6_code != 0)
+		return SNOOPY_COUNTER_ND_HEADER;
+	/* The message and its options all come in units of eight octets. */
+	if (length % ND_UNIT)
+		return SNOOPY_COUNTER_ND_OPTION;
+	if (!is_checksum_valid(skb, frame->offset, length))
+		return SNOOPY_COUNTER_CHECKSUM;
+	/* An answer goes to the one who asked. */
+	if (advertisement && message->icmp.icmp6_solicited && is_multicast(&ip->daddr))
+		return SNOOPY_COUNTER_ND_HEADER;
+	verdict = check_options(cursor, length - sizeof(*message),
+				advertisement ? ND_OPTION_TARGET_MAC : ND_OPTION_SOURCE_MAC, seen);
+	if (verdict != SNOOPY_COUNTER_SIGHTINGS)
+		return verdict;
+	/*
+	 * O = 0 with an address: an anycast address or a proxy, which displaces nobody (RFC 9161, 3.2).
+	 * Without an address O is 0 as well (RFC 4861, 7.2.4): the answer to a probe, good for a refresh.
+	 */
+	if (advertisement && !seen->unnamed && !message->icmp.icmp6_override)
+		return SNOOPY_COUNTER_OVERRIDE;
+
+	/* An advertisement speaks for its target, a solicitation for its source. */
+	speaker = advertisement ? &message->target : &ip->saddr;
+	scope = is_multicast(&message->target) ? SCOPE_NO_HOST : scope_of_ipv6(speaker);
+	seen->key.family = AF_INET6;
+	__builtin_memcpy(seen->key.ip, speaker, sizeof(*speaker));
+	seen->advertisement = advertisement;
+	seen->router = advertisement && message->icmp.icmp6_router;
+	return check_sender(skb, port, seen, scope);
+}
+
+/*
+ * Link-local addresses are in no subnet, so there only an explicit denial counts: it is how the node keeps
+ * its own addresses from being learned.
+ */
+static __always_inline bool is_allowed(const struct sighting *seen)
+{
+	struct snoopy_prefix_key key = {
+		.prefixlen = seen->key.family == AF_INET ? 64 + 32 : 64 + 128,
+		.bridge = seen->key.bridge,
+		.vlan = seen->key.vlan,
+		.family = seen->key.family,
+	};
+	__u8 *allowed;
+
+	__builtin_memcpy(key.ip, seen->key.ip, sizeof(key.ip));
+	allowed = bpf_map_lookup_elem(&snoopy_prefixes, &key);
+	return allowed ? *allowed : seen->link_local;
+}
+
+static __always_inline enum provision provision_of(const struct sighting *seen)
+{
+	struct snoopy_static_key key = {
+		.bridge = seen->key.bridge,
+		.vlan = seen->key.vlan,
+		.family = seen->key.family,
+	};
+
+	__builtin_memcpy(key.ip, seen->key.ip, sizeof(key.ip));
+	if (!bpf_map_lookup_elem(&snoopy_statics, &key))
+		return NOT_PROVISIONED;
+	__builtin_memcpy(key.mac, seen->mac, ETH_ALEN);
+	return bpf_map_lookup_elem(&snoopy_statics, &key) ? PROVISIONED_FOR_IT : PROVISIONED_FOR_OTHERS;
+}
+
+/*
+ * Signed, for the two sides write their parts at different moments: a binding that user space deletes while
+ * it moves may be subtracted first.
+ */
+static __always_inline bool has_room(const struct snoopy_port *port, const struct snoopy_port_state *state)
+{
+	return (__s64)(state->gained - state->lost - port->released) < (__s64)port->max_bindings;
+}
+
+/*
+ * The generic cell rate algorithm (ITU-T I.371): next_ns is when the next binding would be due at the
+ * average rate, and a burst may run ahead of it. Two CPUs at once may let one more through; that needs no
+ * lock.
+ */
+static __always_inline bool is_in_rate(const struct snoopy_port *port, struct snoopy_port_state *state,
+				       __u64 now)
+{
+	__u64 ahead = port->new_burst > 1 ? (__u64)port->new_interval_ns * (port->new_burst - 1) : 0;
+	__u64 due = state->next_ns > now ? state->next_ns : now;
+
+	if (due - now > ahead)
+		return false;
+	state->next_ns = due + port->new_interval_ns;
+	return true;
+}
+
+static __always_inline __u32 limited(struct snoopy_port_state *state, __u32 reason)
+{
+	__sync_fetch_and_add(&state->limited, 1);
+	return reason;
+}
+
+/* `old` is zero for a new binding. */
+static __always_inline void report(__u32 kind, const struct sighting *seen, __u32 ifindex,
+				   const struct snoopy_binding *old, __u64 now)
+{
+	struct snoopy_change *change = bpf_ringbuf_reserve(&snoopy_changes, sizeof(*change), 0);
+
+	if (!change) {
+		count(SNOOPY_COUNTER_RING_DROPPED);
+		return;
+	}
+	change->kind = kind;
+	change->port = ifindex;
+	change->old_port = old->port;
+	__builtin_memcpy(change->mac, seen->mac, ETH_ALEN);
+	__builtin_memcpy(change->old_mac, old->mac, ETH_ALEN);
+	change->key = seen->key;
+	change->time_ns = now;
+	bpf_ringbuf_submit(change, 0);
+}
+
+/*
+ * The owner speaks again. What is not its MAC is written in place: each field by itself is whole to a reader,
+ * and an end of the freeze that has passed means the same as none.
+ */
+static __always_inline __u32 refresh(struct snoopy_binding *binding, const struct sighting *seen,
+				     __u32 ifindex, __u64 now)
+{
+	__u8 flags = seen->router ? SNOOPY_BINDING_ROUTER : 0;
+
+	if (binding->frozen_until_ns && now >= binding->frozen_until_ns) {
+		binding->moves = 0;
+		binding->window_ns = 0;
+		binding->frozen_until_ns = 0;
+	}
+	if (now > binding->last_seen_ns + QUIET_NS)
+		binding->last_seen_ns = now;
+	if (seen->advertisement && binding->flags != flags) {
+		binding->flags = flags;
+		report(SNOOPY_CHANGE_MOVE, seen, ifindex, binding, now);
+	}
+	return SNOOPY_COUNTER_SIGHTINGS;
+}
+
+static __always_inline __u32 create(const struct sighting *seen, const struct snoopy_port *port,
+				    __u32 ifindex, struct snoopy_port_state *state, __u64 now)
+{
+	struct snoopy_binding binding = {
+		.flags = seen->router ? SNOOPY_BINDING_ROUTER : 0,
+		.port = ifindex,
+		.first_seen_ns = now,
+		.last_seen_ns = now,
+	};
+	struct snoopy_binding none = {};
+	long error;
+
+	if (!has_room(port, state))
+		return limited(state, SNOOPY_COUNTER_PORT_LIMIT);
+	if (port->new_interval_ns && !is_in_rate(port, state, now))
+		return limited(state, SNOOPY_COUNTER_RATE_LIMIT);
+	__builtin_memcpy(binding.mac, seen->mac, ETH_ALEN);
+	error = bpf_map_update_elem(&snoopy_bindings, &seen->key, &binding, BPF_NOEXIST);
+	if (error == -EEXIST) /* another CPU was faster, and has told of it */
+		return SNOOPY_COUNTER_SIGHTINGS;
+	if (error)
+		return SNOOPY_COUNTER_TABLE_FULL;
+	__sync_fetch_and_add(&state->gained, 1);
+	count(SNOOPY_COUNTER_CREATED);
+	report(SNOOPY_CHANGE_NEW, seen, ifindex, &none, now);
+	return SNOOPY_COUNTER_SIGHTINGS;
+}
+
+/*
+ * Another MAC or another port claims the address. The entry is replaced as a whole, so that no reader sees
+ * half a MAC. RFC 9161, 3.7: a MAC that changes too often is two hosts with one address; then the binding is
+ * frozen as it was before the last claim. A host that changes its port alone is no duplicate.
+ */
+static __always_inline __u32 move(const struct snoopy_binding *known, const struct sighting *seen,
+				  const struct snoopy_port *port, __u32 ifindex,
+				  struct snoopy_port_state *state, bool provisioned, __u64 now)
+{
+	struct snoopy_binding old = *known; /* a copy: the update hands the element on to another key */
+	struct snoopy_binding next = old;
+	bool other_mac = !same_mac(old.mac, seen->mac);
+	struct snoopy_port_state *old_state;
+
+	if (old.port != ifindex && !has_room(port, state))
+		return limited(state, SNOOPY_COUNTER_PORT_LIMIT);
+	if (next.frozen_until_ns) {
+		next.moves = 0;
+		next.window_ns = 0;
+		next.frozen_until_ns = 0;
+	}
+	if (other_mac && !provisioned) {
+		if (!next.window_ns || now > next.window_ns + port->duplicate_window_ns) {
+			next.moves = 0;
+			next.window_ns = now;
+		}
+		if (next.moves < 255)
+			next.moves++;
+		if (port->duplicate_moves && next.moves >= port->duplicate_moves) {
+			next.frozen_until_ns = now + port->duplicate_hold_ns;
+			if (bpf_map_update_elem(&snoopy_bindings, &seen->key, &next, BPF_EXIST))
+				return SNOOPY_COUNTER_SIGHTINGS;
+			count(SNOOPY_COUNTER_DUPLICATES);
+			report(SNOOPY_CHANGE_DUPLICATE, seen, ifindex, &old, now);
+			return SNOOPY_COUNTER_SIGHTINGS;
+		}
+	}
+
+	if (other_mac) {
+		__builtin_memcpy(next.mac, seen->mac, ETH_ALEN);
+		next.first_seen_ns = now;
+	}
+	if (other_mac || seen->advertisement)
+		next.flags = seen->router ? SNOOPY_BINDING_ROUTER : 0;
+	next.port = ifindex;
+	next.last_seen_ns = now;
+	/* Fails when user space has just deleted the binding: the host's next message makes it anew. */
+	if (bpf_map_update_elem(&snoopy_bindings, &seen->key, &next, BPF_EXIST))
+		return SNOOPY_COUNTER_SIGHTINGS;
+	if (old.port != ifindex) {
+		__sync_fetch_and_add(&state->gained, 1);
+		old_state = bpf_map_lookup_elem(&snoopy_state, &old.port);
+		if (old_state)
+			__sync_fetch_and_add(&old_state->lost, 1);
+	}
+	count(SNOOPY_COUNTER_MOVED);
+	report(SNOOPY_CHANGE_MOVE, seen, ifindex, &old, now);
+	return SNOOPY_COUNTER_SIGHTINGS;
+}
+
+/*
+ * A valid message becomes a binding. The owner comes first and quickest: what it may have was decided when
+ * the binding was made, and user space deletes bindings that no longer fit.
+ */
+static __always_inline __u32 learn(const struct sighting *seen, const struct snoopy_port *port, __u32 ifindex)
+{
+	__u64 now = bpf_ktime_get_ns();
+	struct snoopy_binding *known = bpf_map_lookup_elem(&snoopy_bindings, &seen->key);
+	struct snoopy_port_state *state;
+	enum provision provision;
+
+	if (known && known->port == ifindex && same_mac(known->mac, seen->mac))
+		return refresh(known, seen, ifindex, now);
+	if (seen->unnamed)
+		return SNOOPY_COUNTER_ND_OPTION;
+	if (known && now < known->frozen_until_ns)
+		return SNOOPY_COUNTER_FROZEN;
+	if (!is_allowed(seen))
+		return SNOOPY_COUNTER_SUBNET;
+	provision = provision_of(seen);
+	if (provision == PROVISIONED_FOR_OTHERS)
+		return SNOOPY_COUNTER_STATIC;
+	state = bpf_map_lookup_elem(&snoopy_state, &ifindex);
+	if (!state) /* a port without books has no room */
+		return SNOOPY_COUNTER_PORT_LIMIT;
+	if (known)
+		return move(known, seen, port, ifindex, state, provision == PROVISIONED_FOR_IT, now);
+	return create(seen, port, ifindex, state, now);
+}
+
+static __always_inline void snoop(struct __sk_buff *skb)
+{
+	__u32 ifindex = skb->ifindex;
+	struct sighting seen = {};
+	struct frame frame = {};
+	struct snoopy_port *port;
+	__u32 verdict;
+
+	gather(skb, HEADERS_END);
+	if (!find_message(skb, &frame))
+		return;
+	port = bpf_map_lookup_elem(&snoopy_ports, &ifindex);
+	if (!port)
+		return;
+
+	gather(skb, MESSAGE_END);
+	seen.key.bridge = port->bridge;
+	seen.key.vlan = frame.vid ? frame.vid : port->pvid;
+	if (frame.tags > 1 || frame.foreign_tag)
+		verdict = SNOOPY_COUNTER_VLAN;
+	else if (frame.protocol == bpf_htons(ETH_P_ARP))
+		verdict = check_arp(skb, &frame, port, &seen);
+	else
+		verdict = check_nd(skb, &frame, port, &seen);
+	if (verdict == SNOOPY_COUNTER_SIGHTINGS)
+		verdict = learn(&seen, port, ifindex);
+	count(verdict);
+}
+
+SEC("tc")
+int snoopy(struct __sk_buff *skb)
+{
+	if (!is_data(skb))
+		snoop(skb);
+	return TC_ACT_UNSPEC;
+}

@@ -1,0 +1,277 @@
+// The command line -> an Invocation. Pure: nothing is printed, nothing is run, nothing exits.
+
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { SnoopyError } from './base/errors.ts';
+import { parseDuration } from './base/units.ts';
+
+export const DEFAULT_CONFIG = '/etc/snoopy/snoopy.yaml';
+
+export type Format = 'text' | 'json';
+
+/** What every command knows. */
+export interface CommonOptions {
+  /** Path of the configuration. */
+  readonly config: string;
+  readonly format: Format;
+  readonly verbose: boolean;
+}
+
+export interface ReconcileInvocation extends CommonOptions {
+  readonly command: 'reconcile';
+  /** Plan only: writes nothing, consumes nothing. */
+  readonly check: boolean;
+  readonly diff: boolean;
+  readonly detailedExitcode: boolean;
+  readonly lockTimeoutMs: number;
+  /** How long to keep draining before exiting. */
+  readonly listenMs: number;
+  /** Only these bridges; all of them when it is empty. */
+  readonly bridges: readonly string[];
+}
+
+export interface RemoveInvocation extends CommonOptions {
+  readonly command: 'remove';
+  readonly check: boolean;
+  readonly keepNeighbors: boolean;
+  readonly lockTimeoutMs: number;
+}
+
+export interface StatusInvocation extends CommonOptions {
+  readonly command: 'status';
+}
+
+export interface ValidateInvocation extends CommonOptions {
+  readonly command: 'validate';
+}
+
+export interface SchemaInvocation extends CommonOptions {
+  readonly command: 'schema';
+}
+
+export type Invocation =
+  | ReconcileInvocation
+  | RemoveInvocation
+  | StatusInvocation
+  | ValidateInvocation
+  | SchemaInvocation
+  /** A text to print: what `--help` or `--version` asks for. */
+  | { readonly command: 'help' | 'version'; readonly text: string };
+
+const EXIT_CODES = `
+Exit codes:
+  0   done, or nothing to do
+  1   something failed; the rest was done; the report says what
+  2   only with --detailed-exitcode: it changed something, or with --check
+      changes are due
+  64  wrong usage
+  69  this kernel or host lacks something needed
+  75  another run held the lock for the whole lock timeout
+  77  not permitted
+  78  configuration invalid`;
+
+/**
+ * What the arguments (without node and script) ask for. Throws a SnoopyError `usage` that says what is wrong
+ * and, for a mistyped word, what may have been meant.
+ */
+export function parseInvocation(argv: readonly string[], version: string): Invocation {
+  let text = '';
+  let invocation: Invocation | undefined;
+  const program = buildProgram(version, (result) => {
+    invocation = result;
+  });
+  const capture = (piece: string): void => {
+    text += piece;
+  };
+  for (const command of [program, ...program.commands]) {
+    command.exitOverride().configureOutput({
+      writeOut: capture,
+      writeErr: () => {},
+      getOutHelpWidth: () => 80,
+      getErrHelpWidth: () => 80,
+      getOutHasColors: () => false,
+      getErrHasColors: () => false,
+    });
+  }
+  try {
+    program.parse([...argv], { from: 'user' });
+  } catch (thrown) {
+    if (!(thrown instanceof CommanderError)) throw thrown;
+    if (thrown.code === 'commander.version') return { command: 'version', text };
+    if (thrown.exitCode === 0) return { command: 'help', text };
+    throw usageError(thrown, program, argv);
+  }
+  if (invocation === undefined) throw new SnoopyError('usage', 'command line', noCommand(program));
+  return invocation;
+}
+
+/** True when the arguments ask for JSON, however wrong the rest of them may be. */
+export function wantsJson(argv: readonly string[]): boolean {
+  return argv.some(
+    (word, at) => word === '--format=json' || (word === '--format' && argv[at + 1] === 'json'),
+  );
+}
+
+function usageError(thrown: CommanderError, program: Command, argv: readonly string[]): SnoopyError {
+  // Where no command is found commander wants to print its help; one line says as much.
+  const asked = argv.indexOf('help') + 1;
+  const said = thrown.message.replace(/^error: /, '').replaceAll(/\s*\n\s*/g, ' ');
+  let message = `${said}; see snoopy --help`;
+  if (thrown.code === 'commander.help') {
+    message = asked > 0 ? `unknown command '${argv[asked]}'; see snoopy --help` : noCommand(program);
+  }
+  return new SnoopyError('usage', 'command line', message);
+}
+
+function noCommand(program: Command): string {
+  const names = program.commands.map((command) => command.name()).join(', ');
+  return `No command given, one of ${names}; see snoopy --help`;
+}
+
+function buildProgram(version: string, accept: (invocation: Invocation) => void): Command {
+  const program = new Command('snoopy')
+    .description('Turns what VMs and containers say by ARP and Neighbor Discovery into bridge neighbors.')
+    .option('-c, --config <file>', 'configuration to read', DEFAULT_CONFIG)
+    .addOption(formatOption())
+    .option('-v, --verbose', 'every step in the report, progress on stderr')
+    .version(version, '--version', 'print the version')
+    .helpOption('-h, --help', 'print this help')
+    .helpCommand('help [command]', 'print the help of a command')
+    .addHelpText('after', EXIT_CODES)
+    .configureHelp({ showGlobalOptions: true })
+    .showSuggestionAfterError();
+  addReconcile(program, accept);
+  addValidate(program, accept);
+  addStatus(program, accept);
+  addRemove(program, accept);
+  addSchema(program, accept);
+  return program;
+}
+
+/** Fresh options for each program: commander keeps state in them. */
+function formatOption(): Option {
+  return new Option('--format <format>', 'form of the report').choices(['text', 'json']).default('text');
+}
+
+function lockTimeoutOption(): Option {
+  return new Option('--lock-timeout <duration>', 'how long to wait for another run')
+    .argParser(parseDurationOption)
+    .default(10_000, '10s');
+}
+
+function parseDurationOption(text: string): number {
+  const ms = parseDuration(text);
+  if (ms === undefined)
+    throw new InvalidArgumentError('Allowed is a duration such as 500ms, 90s, 20m or 2h.');
+  return ms;
+}
+
+function addReconcile(program: Command, accept: (invocation: Invocation) => void): void {
+  program
+    .command('reconcile')
+    .summary('bring the host to what the configuration says (root)')
+    .description(
+      'Attaches the program to the local ports of the configured bridges and turns what it saw into bridge ' +
+        'neighbors, then exits. Run it as often as you like: when nothing is due, it changes nothing. ' +
+        'Needs root.',
+    )
+    .option('--check', 'plan only: write nothing, consume nothing')
+    .option('--diff', 'show what changes as - and + lines')
+    .option('--detailed-exitcode', 'exit with 2 when something changed')
+    .addOption(lockTimeoutOption())
+    .addOption(
+      new Option('--listen <duration>', 'keep draining for so long before exiting')
+        .argParser(parseDurationOption)
+        .default(0, '0s'),
+    )
+    .addOption(
+      new Option('--bridge <name>', 'only this bridge; may be repeated')
+        .argParser((name: string, before: readonly string[]) => [...before, name])
+        .default([], 'all of them'),
+    )
+    .addHelpText('after', example('snoopy reconcile --check --diff'))
+    .action((_, command: Command) => {
+      const own = command.opts<{
+        check?: true;
+        diff?: true;
+        detailedExitcode?: true;
+        lockTimeout: number;
+        listen: number;
+        bridge: readonly string[];
+      }>();
+      accept({
+        command: 'reconcile',
+        ...common(program),
+        check: own.check === true,
+        diff: own.diff === true,
+        detailedExitcode: own.detailedExitcode === true,
+        lockTimeoutMs: own.lockTimeout,
+        listenMs: own.listen,
+        bridges: [...new Set(own.bridge)],
+      });
+    });
+}
+
+function addValidate(program: Command, accept: (invocation: Invocation) => void): void {
+  program
+    .command('validate')
+    .summary('check the configuration and print what it comes to')
+    .description(
+      'Checks the configuration and prints what each bridge resolves to with every default filled in, as a ' +
+        'configuration that says everything. Looks at nothing but the file; needs no root.',
+    )
+    .addHelpText('after', example('snoopy validate -c snoopy.yaml'))
+    .action(() => accept({ command: 'validate', ...common(program) }));
+}
+
+function addStatus(program: Command, accept: (invocation: Invocation) => void): void {
+  program
+    .command('status')
+    .summary('print bridges, ports, hosts and counters as they stand (root)')
+    .description(
+      'Prints bridges, ports, hosts and counters as they stand. Changes nothing, consumes nothing. Needs root.',
+    )
+    .addHelpText('after', example('snoopy status --format json'))
+    .action(() => accept({ command: 'status', ...common(program) }));
+}
+
+function addRemove(program: Command, accept: (invocation: Invocation) => void): void {
+  program
+    .command('remove')
+    .summary('take everything back that snoopy set up (root)')
+    .description(
+      'Detaches the program, removes everything pinned and withdraws the neighbors that snoopy wrote: leaves ' +
+        'the host as it was before. Needs root.',
+    )
+    .option('--check', 'plan only: write nothing')
+    .option('--keep-neighbors', 'leave the neighbors that snoopy wrote')
+    .addOption(lockTimeoutOption())
+    .addHelpText('after', example('snoopy remove --check'))
+    .action((_, command: Command) => {
+      const own = command.opts<{ check?: true; keepNeighbors?: true; lockTimeout: number }>();
+      accept({
+        command: 'remove',
+        ...common(program),
+        check: own.check === true,
+        keepNeighbors: own.keepNeighbors === true,
+        lockTimeoutMs: own.lockTimeout,
+      });
+    });
+}
+
+function addSchema(program: Command, accept: (invocation: Invocation) => void): void {
+  program
+    .command('schema')
+    .summary('print the JSON Schema of the configuration')
+    .description('Prints the JSON Schema (draft 2020-12) of the configuration. Needs no root.')
+    .addHelpText('after', example('snoopy schema > snoopy.schema.json'))
+    .action(() => accept({ command: 'schema', ...common(program) }));
+}
+
+function common(program: Command): CommonOptions {
+  const { config, format, verbose } = program.opts<{ config: string; format: Format; verbose?: true }>();
+  return { config, format, verbose: verbose === true };
+}
+
+function example(line: string): string {
+  return `\nExample:\n  ${line}`;
+}

@@ -1,0 +1,90 @@
+// What is wrong with a configuration: where, which key, what stands there and what may.
+
+import { type Problem, SnoopyError } from '../base/errors.ts';
+
+/** The way from the document's root to a value. */
+export type Path = readonly (string | number)[];
+
+/** A problem at an offset of the text. */
+export interface Finding {
+  readonly path: Path;
+  readonly at: number;
+  readonly wrong: string;
+  readonly allowed: string;
+}
+
+/** A problem as users see it. `message` is `FILE:LINE:COLUMN: key: what is wrong; allowed: what is`. */
+export interface ConfigProblem extends Problem {
+  readonly code: 'config_invalid';
+  readonly file: string;
+  /** From 1. */
+  readonly line: number;
+  /** From 1, in characters. */
+  readonly column: number;
+  readonly key: string;
+  readonly wrong: string;
+  readonly allowed: string;
+}
+
+/** A configuration that is not valid, with all its problems. */
+export class ConfigError extends SnoopyError {
+  readonly problems: readonly ConfigProblem[];
+
+  constructor(file: string, problems: readonly ConfigProblem[]) {
+    super('config_invalid', file, problems.map(({ message }) => message).join('\n'));
+    this.problems = problems;
+  }
+}
+
+/** The findings in the order of the text, at most one for a value, as problems of `file`. */
+export function problemsOf(findings: readonly Finding[], text: string, file: string): ConfigProblem[] {
+  const lines = lineStarts(text);
+  const seen = new Set<string>();
+  const problems: ConfigProblem[] = [];
+  for (const { path, at, wrong, allowed } of [...findings].sort((a, b) => a.at - b.at)) {
+    const key = formatPath(path);
+    const id = `${at} ${key}`;
+    if (seen.has(id)) continue;
+    seen.add(id);
+    const { line, column } = positionOf(at, text, lines);
+    const message = `${file}:${line}:${column}: ${key}: ${wrong}; allowed: ${allowed}`;
+    problems.push({ code: 'config_invalid', object: key, message, file, line, column, key, wrong, allowed });
+  }
+  return problems;
+}
+
+/** A path as people write it: `bridges[0].ports.include[1]`; `document` for the root. */
+export function formatPath(path: Path): string {
+  let text = '';
+  for (const part of path) {
+    if (typeof part === 'number') text += `[${part}]`;
+    else text += `${text === '' ? '' : '.'}${/^[\w-]+$/.test(part) ? part : quote(part)}`;
+  }
+  return text === '' ? 'document' : text;
+}
+
+/** A text in quotes, cut short and without control characters, fit for one line of a message. */
+export function quote(text: string): string {
+  return JSON.stringify(text.length > 40 ? `${text.slice(0, 40)}...` : text);
+}
+
+function lineStarts(text: string): readonly number[] {
+  const starts = [0];
+  for (let at = 0; at < text.length; at++) {
+    const char = text[at];
+    if (char === '\n' || (char === '\r' && text[at + 1] !== '\n')) starts.push(at + 1);
+  }
+  return starts;
+}
+
+function positionOf(at: number, text: string, starts: readonly number[]): { line: number; column: number } {
+  let low = 0;
+  let high = starts.length - 1;
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if ((starts[middle] ?? 0) <= at) low = middle;
+    else high = middle - 1;
+  }
+  // Editors count characters, not the halves of surrogate pairs.
+  return { line: low + 1, column: [...text.slice(starts[low] ?? 0, at)].length + 1 };
+}

@@ -1,0 +1,141 @@
+// What the schema has against a configuration, in words for people: no text of ajv ever reaches a user.
+
+import { closest } from '../base/suggest.ts';
+import { formatSize } from '../base/units.ts';
+import { type SchemaError, schemaErrors } from '../generated/validate-config.ts';
+import { configSchema, describe, list, resolveRef, type SchemaNode, schemaAt } from './describe.ts';
+import { type Finding, type Path, quote } from './problem.ts';
+import type { RawConfig } from './raw.ts';
+import { child, itemAt, plainOf, type YamlItem, type YamlNode } from './yaml.ts';
+
+/** True when the schema has nothing against the value. */
+export function isRawConfig(value: unknown): value is RawConfig {
+  return schemaErrors(value).length === 0;
+}
+
+/** What the schema has against the tree: one finding for each unknown key, missing key and wrong value. */
+export function schemaFindings(root: YamlItem): Finding[] {
+  const errors = schemaErrors(plainOf(root.node));
+  if (errors.length === 0) return [];
+  const schema = configSchema();
+  const findings: Finding[] = [];
+  const wrongValues = new Map<string, SchemaError>();
+  for (const error of errors) {
+    const path = parsePointer(error.instancePath, root);
+    if (error.keyword === 'additionalProperties') {
+      findings.push(unknownKey(schema, root, path, String(error.params.additionalProperty)));
+    } else if (error.keyword === 'required') {
+      findings.push(missingKey(schema, root, path, String(error.params.missingProperty)));
+    } else if (!wrongValues.has(error.instancePath)) {
+      wrongValues.set(error.instancePath, error);
+    }
+  }
+  for (const [pointer, error] of wrongValues) {
+    // Where one of several forms is allowed and a part of the value is wrong, the part is what to speak about.
+    const isAboutPart = errors.some(({ instancePath }) => instancePath.startsWith(`${pointer}/`));
+    if (!isAboutPart) findings.push(wrongValue(schema, root, parsePointer(pointer, root), error));
+  }
+  return findings;
+}
+
+/** The path that a JSON pointer (RFC 6901) names; numbers are indexes where there is a list. */
+function parsePointer(pointer: string, root: YamlItem): Path {
+  const path: (string | number)[] = [];
+  for (const part of pointer.split('/').slice(1)) {
+    const key = part.replaceAll('~1', '/').replaceAll('~0', '~');
+    path.push(itemAt(root, path)?.node.kind === 'sequence' ? Number(key) : key);
+  }
+  return path;
+}
+
+function unknownKey(schema: SchemaNode, root: YamlItem, path: Path, key: string): Finding {
+  const keys = Object.keys(schemaAt(schema, path).properties ?? {});
+  const present = itemAt(root, path);
+  const free = keys.filter((candidate) => child(present, candidate) === undefined);
+  const meant = closest(key, free);
+  const hint = meant === undefined ? '' : `, did you mean \`${meant}\`?`;
+  const wrong =
+    key === '<<'
+      ? 'is a merge key, which YAML 1.2 does not have: use `defaults` for what bridges share'
+      : `is an unknown key${hint}`;
+  return {
+    path: [...path, key],
+    at: child(present, key)?.keyAt ?? 0,
+    wrong,
+    allowed: list(keys, 'and'),
+  };
+}
+
+function missingKey(schema: SchemaNode, root: YamlItem, path: Path, key: string): Finding {
+  const wanted = schemaAt(schema, [...path, key]);
+  return {
+    path: [...path, key],
+    at: itemAt(root, path)?.at ?? 0,
+    wrong: 'is missing',
+    allowed: describe(schema, wanted),
+  };
+}
+
+function wrongValue(schema: SchemaNode, root: YamlItem, path: Path, error: SchemaError): Finding {
+  const item = itemAt(root, path) ?? root;
+  const wanted = schemaAt(schema, path);
+  const meant = suggest(schema, wanted, item.node);
+  const hint = meant === undefined ? '' : `, did you mean \`${meant}\`?`;
+  const isRepeated = error.keyword === 'uniqueItems';
+  const wrong = isRepeated ? 'has an item twice' : `is ${show(item.node)}${hint}`;
+  return { path, at: item.at, wrong, allowed: describe(schema, wanted) };
+}
+
+/** A value as it is called in a message. */
+function show(node: YamlNode): string {
+  if (node.kind === 'mapping') return 'a mapping';
+  if (node.kind === 'sequence') return node.items.length === 0 ? 'an empty list' : 'a list';
+  if (node.value === null) return 'empty';
+  return typeof node.value === 'string' ? quote(node.value) : `the ${typeof node.value} ${node.value}`;
+}
+
+const BOOLEAN_WORDS: ReadonlyMap<string, boolean> = new Map([
+  ['yes', true],
+  ['on', true],
+  ['true', true],
+  ['no', false],
+  ['off', false],
+  ['false', false],
+]);
+
+/** What a wrong value was probably meant to be. */
+function suggest(schema: SchemaNode, from: SchemaNode, node: YamlNode): string | undefined {
+  const forms = formsOf(schema, from);
+  if (node.kind === 'sequence') {
+    const only = node.items.length === 1 ? node.items[0]?.node : undefined;
+    const isWanted = forms.some(({ type }) => type === 'array');
+    return only?.kind === 'scalar' && !isWanted ? String(only.value) : undefined;
+  }
+  if (node.kind !== 'scalar' || node.value === null) return undefined;
+  const { value } = node;
+  const titles = forms.map(({ title }) => title);
+  if (typeof value === 'number' && Number.isInteger(value) && value >= 0) {
+    if (titles.includes('duration')) return `${value}s`;
+    if (titles.includes('size')) return formatSize(value);
+  }
+  if (typeof value !== 'string') return undefined;
+  const word = BOOLEAN_WORDS.get(value.toLowerCase());
+  if (
+    word !== undefined &&
+    forms.some(({ type, enum: words }) => type === 'boolean' || words?.includes(word))
+  ) {
+    return String(word);
+  }
+  if (forms.some(({ properties }) => Object.hasOwn(properties ?? {}, 'name'))) return `name: ${value}`;
+  if (/^\d+$/.test(value) && forms.some(({ type }) => type === 'integer')) return value;
+  const choices = forms.flatMap((form) => form.enum ?? (form.const === undefined ? [] : [form.const]));
+  const meant = closest(value, choices.map(String));
+  if (meant !== undefined) return meant;
+  return forms.some(({ type }) => type === 'array') ? `[${quote(value)}]` : undefined;
+}
+
+/** The forms that a value may have: the branches of `anyOf`, or the schema itself. */
+function formsOf(schema: SchemaNode, from: SchemaNode): readonly SchemaNode[] {
+  const node = resolveRef(schema, from);
+  return (node.anyOf ?? [node]).map((branch) => resolveRef(schema, branch));
+}

@@ -1,0 +1,332 @@
+// Typed wrappers over the few libc calls that node:fs does not offer.
+
+import { constants } from 'node:os';
+import { readU16, writeU16, writeU32 } from '../base/bytes.ts';
+import { type ErrorCode, SnoopyError } from '../base/errors.ts';
+import { koffi } from './koffi.ts';
+
+/** What was being done, for the message of an error: `Cannot <operation>: <errno>; <remedy>`. */
+export interface CallContext {
+  /** Such as `attach to port "tap100i0"`. */
+  readonly operation: string;
+  /** What it is about: an interface, a file, a pin. */
+  readonly object: string;
+  /** Default: `syscall_failed`. EPERM and EACCES become `not_permitted` whatever is given here. */
+  readonly code?: ErrorCode;
+  /** What the caller may lack, such as `CAP_NET_ADMIN`; default `CAP_SYS_ADMIN`. */
+  readonly capability?: string;
+  /** What to do about it, for errors that are not a lack of permission. */
+  readonly remedy?: string;
+}
+
+export const EPERM = constants.errno.EPERM;
+export const ENOENT = constants.errno.ENOENT;
+export const EINTR = constants.errno.EINTR;
+export const EAGAIN = constants.errno.EAGAIN;
+export const EACCES = constants.errno.EACCES;
+export const EBUSY = constants.errno.EBUSY;
+export const EEXIST = constants.errno.EEXIST;
+export const ENODEV = constants.errno.ENODEV;
+export const EINVAL = constants.errno.EINVAL;
+export const ENOSPC = constants.errno.ENOSPC;
+export const ENOBUFS = constants.errno.ENOBUFS;
+export const EOPNOTSUPP = constants.errno.EOPNOTSUPP;
+/** The kernel's own "not supported" (linux/errno.h), which leaks to user space here and there. */
+export const ENOTSUPP = 524;
+
+let names: ReadonlyMap<number, string> | undefined;
+
+/** Name of an errno such as `EEXIST`; `errno 999` where there is none. */
+export function errnoName(errno: number): string {
+  if (names === undefined) {
+    const found = new Map<number, string>([[ENOTSUPP, 'ENOTSUPP']]);
+    for (const [name, value] of Object.entries(constants.errno)) {
+      // EAGAIN is EWOULDBLOCK, and EOPNOTSUPP is ENOTSUP: the kernel's spelling counts.
+      if (name !== 'EWOULDBLOCK' && name !== 'ENOTSUP') found.set(value, name);
+    }
+    names = found;
+  }
+  return names.get(errno) ?? `errno ${errno}`;
+}
+
+/** The error of a failed call. `detail` is what the kernel or a library said beside the number. */
+export function systemError(context: CallContext, errno: number, detail?: string): SnoopyError {
+  const name = errnoName(errno);
+  const isForbidden = errno === EPERM || errno === EACCES;
+  const remedy = isForbidden
+    ? `run as root or with ${context.capability ?? 'CAP_SYS_ADMIN'}`
+    : context.remedy;
+  const said = detail === undefined || detail === '' ? '' : ` (${detail})`;
+  return new SnoopyError(
+    isForbidden ? 'not_permitted' : (context.code ?? 'syscall_failed'),
+    context.object,
+    `Cannot ${context.operation}: ${name}${said}${remedy === undefined ? '' : `; ${remedy}`}`,
+    name,
+  );
+}
+
+interface Libc {
+  readonly socket: (domain: number, type: number, protocol: number) => number;
+  readonly bind: (fd: number, address: Uint8Array, length: number) => number;
+  readonly getsockname: (fd: number, address: Uint8Array, length: Uint32Array) => number;
+  readonly setsockopt: (fd: number, level: number, name: number, value: Int32Array, length: number) => number;
+  readonly getsockopt: (
+    fd: number,
+    level: number,
+    name: number,
+    value: Int32Array,
+    length: Uint32Array,
+  ) => number;
+  readonly send: (fd: number, bytes: Uint8Array, length: number, flags: number) => number;
+  readonly recv: (fd: number, bytes: Uint8Array, length: number, flags: number) => number;
+  readonly poll: (fds: Uint8Array, count: number, timeout: number) => number;
+  readonly mmap: (
+    address: null,
+    length: number,
+    protection: number,
+    flags: number,
+    fd: number,
+    offset: number,
+  ) => bigint;
+  readonly munmap: (address: bigint, length: number) => number;
+  readonly flock: (fd: number, operation: number) => number;
+  readonly mount: (source: string, target: string, type: string, flags: number, data: string) => number;
+  readonly umount2: (target: string, flags: number) => number;
+  readonly setns: (fd: number, type: number) => number;
+  readonly getpagesize: () => number;
+}
+
+let bound: Libc | undefined;
+
+function libc(): Libc {
+  if (bound === undefined) {
+    // No library name: the C library that Node itself runs on, whichever it is.
+    const own = koffi().load(null);
+    bound = {
+      socket: own.func('socket', 'int', ['int', 'int', 'int']),
+      bind: own.func('bind', 'int', ['int', 'void *', 'uint32_t']),
+      getsockname: own.func('getsockname', 'int', ['int', 'void *', 'void *']),
+      setsockopt: own.func('setsockopt', 'int', ['int', 'int', 'int', 'void *', 'uint32_t']),
+      getsockopt: own.func('getsockopt', 'int', ['int', 'int', 'int', 'void *', 'void *']),
+      send: own.func('send', 'intptr_t', ['int', 'void *', 'size_t', 'int']),
+      recv: own.func('recv', 'intptr_t', ['int', 'void *', 'size_t', 'int']),
+      poll: own.func('poll', 'int', ['void *', 'unsigned long', 'int']),
+      mmap: own.func('mmap', 'void *', ['void *', 'size_t', 'int', 'int', 'int', 'int64_t']),
+      munmap: own.func('munmap', 'int', ['void *', 'size_t']),
+      flock: own.func('flock', 'int', ['int', 'int']),
+      mount: own.func('mount', 'int', [
+        'const char *',
+        'const char *',
+        'const char *',
+        'unsigned long',
+        'const char *',
+      ]),
+      umount2: own.func('umount2', 'int', ['const char *', 'int']),
+      setns: own.func('setns', 'int', ['int', 'int']),
+      getpagesize: own.func('getpagesize', 'int', []),
+    };
+  }
+  return bound;
+}
+
+/** errno of the call before; to be read at once. */
+function lastErrno(): number {
+  return koffi().errno();
+}
+
+const SOCK_CLOEXEC = 0o2000000;
+const MSG_TRUNC = 0x20;
+const MSG_DONTWAIT = 0x40;
+
+/** socket(2); SOCK_CLOEXEC is added. Close it with closeSync of node:fs. */
+export function socket(domain: number, type: number, protocol: number): number {
+  const fd = libc().socket(domain, type | SOCK_CLOEXEC, protocol);
+  if (fd < 0)
+    throw systemError({ operation: 'open a socket', object: `socket family ${domain}` }, lastErrno());
+  return fd;
+}
+
+/** bind(2) */
+export function bind(fd: number, address: Uint8Array): void {
+  if (libc().bind(fd, address, address.length) < 0) {
+    throw systemError({ operation: 'bind a socket', object: `descriptor ${fd}` }, lastErrno());
+  }
+}
+
+/** getsockname(2): fills `address`. */
+export function getsockname(fd: number, address: Uint8Array): void {
+  if (libc().getsockname(fd, address, new Uint32Array([address.length])) < 0) {
+    throw systemError(
+      { operation: 'ask for the address of a socket', object: `descriptor ${fd}` },
+      lastErrno(),
+    );
+  }
+}
+
+/** setsockopt(2) with an int; false when the kernel refuses it (too new an option for it, not permitted). */
+export function setSocketOption(fd: number, level: number, option: number, value: number): boolean {
+  return libc().setsockopt(fd, level, option, new Int32Array([value]), 4) === 0;
+}
+
+/** getsockopt(2) of an int. */
+export function getSocketOption(fd: number, level: number, option: number): number {
+  const value = new Int32Array(1);
+  if (libc().getsockopt(fd, level, option, value, new Uint32Array([4])) < 0) {
+    throw systemError({ operation: `read socket option ${option}`, object: `descriptor ${fd}` }, lastErrno());
+  }
+  return value[0] ?? 0;
+}
+
+/** send(2) of the first `length` bytes; all of them or an error. */
+export function send(fd: number, bytes: Uint8Array, length: number): void {
+  if (length > bytes.length) throw new RangeError(`${length} bytes to send, ${bytes.length} given`);
+  for (;;) {
+    if (libc().send(fd, bytes, length, 0) >= 0) return;
+    const errno = lastErrno();
+    if (errno !== EINTR) {
+      throw systemError({ operation: `send ${length} bytes`, object: `descriptor ${fd}` }, errno);
+    }
+  }
+}
+
+/** What recv(2) brought. `truncated`: the datagram is longer than the buffer, its end is lost. */
+export type Receipt =
+  | { readonly kind: 'datagram'; readonly length: number }
+  | { readonly kind: 'truncated'; readonly length: number }
+  | { readonly kind: 'empty' }
+  | { readonly kind: 'interrupted' }
+  /** ENOBUFS: the kernel dropped datagrams for want of room. */
+  | { readonly kind: 'overrun' };
+
+/** recv(2) of one datagram into `buffer`; without `wait` it returns `empty` at once. */
+export function receive(fd: number, buffer: Uint8Array, wait: boolean): Receipt {
+  const length = libc().recv(fd, buffer, buffer.length, wait ? MSG_TRUNC : MSG_TRUNC | MSG_DONTWAIT);
+  if (length >= 0) return { kind: length > buffer.length ? 'truncated' : 'datagram', length };
+  const errno = lastErrno();
+  if (errno === EAGAIN) return { kind: 'empty' };
+  if (errno === EINTR) return { kind: 'interrupted' };
+  if (errno === ENOBUFS) return { kind: 'overrun' };
+  throw systemError({ operation: 'receive from a socket', object: `descriptor ${fd}` }, errno);
+}
+
+const POLLIN = 1;
+/** struct pollfd: int fd, short events, short revents. */
+const POLLFD_SIZE = 8;
+
+export type PollOutcome =
+  | { readonly kind: 'ready'; readonly ready: readonly number[] }
+  | { readonly kind: 'timeout' }
+  | { readonly kind: 'interrupted' };
+
+/** poll(2) for input. A descriptor with POLLERR or POLLHUP counts as ready. -1 waits for ever. */
+export function poll(fds: readonly number[], timeoutMs: number): PollOutcome {
+  const entries = new Uint8Array(fds.length * POLLFD_SIZE);
+  for (const [index, fd] of fds.entries()) {
+    writeU32(entries, index * POLLFD_SIZE, fd);
+    writeU16(entries, index * POLLFD_SIZE + 4, POLLIN);
+  }
+  const count = libc().poll(entries, fds.length, timeoutMs);
+  if (count === 0) return { kind: 'timeout' };
+  if (count < 0) {
+    const errno = lastErrno();
+    if (errno === EINTR) return { kind: 'interrupted' };
+    throw systemError({ operation: 'poll', object: `descriptors ${fds.join(', ')}` }, errno);
+  }
+  return { kind: 'ready', ready: fds.filter((_, index) => readU16(entries, index * POLLFD_SIZE + 6) !== 0) };
+}
+
+export const PROT_READ = 1;
+export const PROT_WRITE = 2;
+const MAP_SHARED = 1;
+const MAP_FAILED = 2n ** 64n - 1n;
+
+/** Memory shared with the kernel. After `unmap()` (idempotent) nothing may touch `bytes` or `buffer`. */
+export interface Mapping {
+  readonly bytes: Uint8Array;
+  readonly buffer: ArrayBuffer;
+  unmap(): void;
+}
+
+/** mmap(2), MAP_SHARED. `offset` in bytes, a multiple of the page size. */
+export function mmap(
+  fd: number,
+  length: number,
+  protection: number,
+  offset: number,
+  context: CallContext,
+): Mapping {
+  const address = libc().mmap(null, length, protection, MAP_SHARED, fd, offset);
+  if (address === MAP_FAILED) throw systemError(context, lastErrno());
+  const buffer = koffi().view(address, length);
+  let isMapped = true;
+  return {
+    bytes: new Uint8Array(buffer),
+    buffer,
+    unmap() {
+      if (isMapped) libc().munmap(address, length);
+      isMapped = false;
+    },
+  };
+}
+
+export type LockMode = 'exclusive' | 'shared' | 'unlock';
+
+const LOCK_SH = 1;
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+const LOCK_UN = 8;
+
+function lockOperation(mode: LockMode): number {
+  switch (mode) {
+    case 'exclusive':
+      return LOCK_EX | LOCK_NB;
+    case 'shared':
+      return LOCK_SH | LOCK_NB;
+    case 'unlock':
+      return LOCK_UN;
+    default:
+      return mode satisfies never;
+  }
+}
+
+/** flock(2) without waiting: false when another holds it. The lock ends with the last copy of the descriptor. */
+export function flock(fd: number, mode: LockMode, context: CallContext): boolean {
+  for (;;) {
+    if (libc().flock(fd, lockOperation(mode)) === 0) return true;
+    const errno = lastErrno();
+    if (errno === EAGAIN) return false;
+    if (errno !== EINTR) throw systemError(context, errno);
+  }
+}
+
+/** mount(2) */
+export function mount(
+  source: string,
+  target: string,
+  type: string,
+  flags: number,
+  data: string,
+  context: CallContext,
+): void {
+  if (libc().mount(source, target, type, flags, data) < 0) throw systemError(context, lastErrno());
+}
+
+/** umount2(2) */
+export function umount(target: string, flags: number, context: CallContext): void {
+  if (libc().umount2(target, flags) < 0) throw systemError(context, lastErrno());
+}
+
+/** setns(2): moves this thread, and the processes it starts from now on, to the namespace open as `fd`. */
+export function setns(fd: number, context: CallContext): void {
+  if (libc().setns(fd, 0) < 0) throw systemError(context, lastErrno());
+}
+
+/** Size of a page of memory in bytes. */
+export function pageSize(): number {
+  return libc().getpagesize();
+}
+
+/** Sleeps without spinning, and without the event loop. */
+export function sleep(durationMs: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, durationMs);
+}

@@ -1,0 +1,73 @@
+// Forwarding entries of bridges: struct ndmsg with AF_BRIDGE (linux/neighbour.h).
+
+import { AF_BRIDGE, type IfIndex, type Mac } from '../base/address.ts';
+import { readI32, readU8, readU16, writeU8 } from '../base/bytes.ts';
+import { decodeLinkAddress } from './link.ts';
+import { Attributes, type Message, PayloadWriter, type Request } from './message.ts';
+import {
+  NDA_LLADDR,
+  NDA_MASTER,
+  NDA_VLAN,
+  NDMSG_SIZE,
+  NTF_SELF,
+  NUD_PERMANENT,
+  RTM_DELNEIGH,
+  RTM_GETNEIGH,
+  RTM_NEWNEIGH,
+} from './neighbor.ts';
+import type { NetlinkSocket } from './socket.ts';
+
+export interface FdbEntry {
+  /** The port; the bridge itself for its own addresses. */
+  readonly ifIndex: IfIndex;
+  readonly bridge: IfIndex;
+  readonly mac: Mac;
+  /** 0: no VLAN. */
+  readonly vlan: number;
+  /** NUD_*: PERMANENT local, NOARP static, REACHABLE dynamic, STALE expired but not collected yet. */
+  readonly state: number;
+  /** NTF_* */
+  readonly flags: number;
+  /** An address of the port itself (NUD_PERMANENT). */
+  readonly isLocal: boolean;
+}
+
+/** undefined for what is no entry of a bridge: neighbors, a VXLAN device's own entries (NTF_SELF). */
+export function decodeFdbEntry(message: Message): FdbEntry | undefined {
+  if (message.type !== RTM_NEWNEIGH && message.type !== RTM_DELNEIGH) return undefined;
+  const { payload } = message;
+  if (readU8(payload, 0) !== AF_BRIDGE) return undefined;
+  const flags = readU8(payload, 10);
+  if ((flags & NTF_SELF) !== 0) return undefined;
+  const attributes = new Attributes(payload, NDMSG_SIZE);
+  // fdb_fill_info (net/bridge/br_fdb.c) always names the bridge; what has no bridge is not a bridge's entry.
+  const bridge = attributes.u32(NDA_MASTER);
+  const mac = decodeLinkAddress(attributes.bytes(NDA_LLADDR));
+  if (bridge === undefined || mac === undefined) return undefined;
+  const state = readU16(payload, 8);
+  return {
+    ifIndex: readI32(payload, 4) as IfIndex,
+    bridge: bridge as IfIndex,
+    mac,
+    vlan: attributes.u16(NDA_VLAN) ?? 0,
+    state,
+    flags,
+    isLocal: (state & NUD_PERMANENT) !== 0,
+  };
+}
+
+export function fdbDump(bridge: IfIndex): Request {
+  const writer = new PayloadWriter(NDMSG_SIZE + 8);
+  writeU8(writer.structure(NDMSG_SIZE), 0, AF_BRIDGE);
+  writer.u32(NDA_MASTER, bridge);
+  return { type: RTM_GETNEIGH, flags: 0, payload: writer.finish() };
+}
+
+/** The entries of one bridge. */
+export function dumpFdb(socket: NetlinkSocket, bridge: IfIndex): FdbEntry[] {
+  return socket.dump(fdbDump(bridge), 'forwarding entries', (message) => {
+    const entry = decodeFdbEntry(message);
+    // The kernel also shows other bridges' own addresses here.
+    return entry?.bridge === bridge ? entry : undefined;
+  });
+}

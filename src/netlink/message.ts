@@ -1,0 +1,295 @@
+// struct nlmsghdr and struct rtattr (linux/netlink.h, linux/rtnetlink.h): bytes to messages and back.
+
+import {
+  readBe16,
+  readText,
+  readU8,
+  readU16,
+  readU32,
+  requireBytes,
+  writeBe16,
+  writeU8,
+  writeU16,
+  writeU32,
+} from '../base/bytes.ts';
+import { SnoopyError } from '../base/errors.ts';
+
+// nlmsghdr.nlmsg_type
+export const NLMSG_NOOP = 1;
+export const NLMSG_ERROR = 2;
+export const NLMSG_DONE = 3;
+export const NLMSG_OVERRUN = 4;
+// nlmsghdr.nlmsg_flags
+export const NLM_F_REQUEST = 0x01;
+export const NLM_F_MULTI = 0x02;
+export const NLM_F_ACK = 0x04;
+export const NLM_F_DUMP_INTR = 0x10;
+// Of requests that read.
+export const NLM_F_DUMP = 0x300;
+// Of requests that write.
+export const NLM_F_REPLACE = 0x100;
+export const NLM_F_EXCL = 0x200;
+export const NLM_F_CREATE = 0x400;
+// Of acknowledgements.
+export const NLM_F_CAPPED = 0x100;
+export const NLM_F_ACK_TLVS = 0x200;
+
+/** sizeof(struct nlmsghdr): u32 length, u16 type, u16 flags, u32 sequence, u32 port ID. */
+export const NLMSG_HDRLEN = 16;
+/** sizeof(struct rtattr): u16 length, u16 type. */
+const RTA_HDRLEN = 4;
+const NLA_F_NESTED = 0x8000;
+/** Without NLA_F_NESTED and NLA_F_NET_BYTEORDER. */
+const NLA_TYPE_MASK = 0x3fff;
+
+/** NLMSG_ALIGN and RTA_ALIGN. */
+export function align(length: number): number {
+  return (length + 3) & ~3;
+}
+
+/** One message: what follows the header is `payload`, a view into the datagram. */
+export interface Message {
+  readonly type: number;
+  readonly flags: number;
+  readonly sequence: number;
+  /** nlmsg_pid: port ID of the socket whose request caused it. */
+  readonly portId: number;
+  readonly payload: Uint8Array;
+}
+
+/** A request before it has a sequence number. NLM_F_REQUEST and NLM_F_ACK are the socket's business. */
+export interface Request {
+  readonly type: number;
+  readonly flags: number;
+  readonly payload: Uint8Array;
+  /** True for a request that is answered with messages besides the acknowledgement. */
+  readonly answered?: boolean;
+}
+
+function malformed(what: string): SnoopyError {
+  return new SnoopyError('malformed', 'netlink', `Cannot decode a netlink message: ${what}`);
+}
+
+/** All messages of a datagram. Throws `malformed` when one is cut short. */
+export function decodeMessages(datagram: Uint8Array): Message[] {
+  const messages: Message[] = [];
+  for (let at = 0; at < datagram.length; ) {
+    if (datagram.length - at < NLMSG_HDRLEN) throw malformed(`${datagram.length - at} bytes are no header`);
+    const length = readU32(datagram, at);
+    if (length < NLMSG_HDRLEN || length > datagram.length - at) {
+      throw malformed(`its length is ${length}, ${datagram.length - at} bytes are left`);
+    }
+    messages.push({
+      type: readU16(datagram, at + 4),
+      flags: readU16(datagram, at + 6),
+      sequence: readU32(datagram, at + 8),
+      portId: readU32(datagram, at + 12),
+      payload: datagram.subarray(at + NLMSG_HDRLEN, at + length),
+    });
+    at += align(length);
+  }
+  return messages;
+}
+
+/** Writes `request` with its header at `offset`; returns the offset behind it, aligned. */
+export function encodeMessage(
+  request: Request,
+  flags: number,
+  sequence: number,
+  bytes: Uint8Array,
+  offset: number,
+): number {
+  const length = NLMSG_HDRLEN + request.payload.length;
+  const end = offset + align(length);
+  requireBytes(bytes, offset, end - offset);
+  writeU32(bytes, offset, length);
+  writeU16(bytes, offset + 4, request.type);
+  writeU16(bytes, offset + 6, request.flags | flags);
+  writeU32(bytes, offset + 8, sequence);
+  writeU32(bytes, offset + 12, 0);
+  bytes.set(request.payload, offset + NLMSG_HDRLEN);
+  for (let at = offset + length; at < end; at++) bytes[at] = 0;
+  return end;
+}
+
+/** One attribute; `type` without NLA_F_NESTED and NLA_F_NET_BYTEORDER. */
+export interface Attribute {
+  readonly type: number;
+  readonly payload: Uint8Array;
+}
+
+/** The attributes of a message or of a nest, unknown ones included. The last of a type counts, as in the kernel. */
+export class Attributes implements Iterable<Attribute> {
+  readonly #bytes: Uint8Array;
+  /** Type, start and end of each attribute's payload, one after the other. */
+  readonly #index: number[] = [];
+
+  /** Those from `offset` to `end`. Throws `malformed` when one is cut short. */
+  constructor(bytes: Uint8Array, offset: number, end: number = bytes.length) {
+    requireBytes(bytes, offset, end - offset);
+    this.#bytes = bytes;
+    for (let at = offset; at < end; ) {
+      if (end - at < RTA_HDRLEN) throw malformed(`${end - at} bytes are no attribute`);
+      const length = readU16(bytes, at);
+      if (length < RTA_HDRLEN || length > end - at) {
+        throw malformed(`an attribute's length is ${length}, ${end - at} bytes are left`);
+      }
+      this.#index.push(readU16(bytes, at + 2) & NLA_TYPE_MASK, at + RTA_HDRLEN, at + length);
+      at += align(length);
+    }
+  }
+
+  /** Where the last attribute of a type stands in the index; -1 when there is none. */
+  #find(type: number): number {
+    for (let at = this.#index.length - 3; at >= 0; at -= 3) {
+      if (this.#index[at] === type) return at;
+    }
+    return -1;
+  }
+
+  /** Start of a payload of at least `size` bytes; -1 when there is no such attribute. */
+  #start(type: number, size: number): number {
+    const at = this.#find(type);
+    if (at < 0) return -1;
+    const start = this.#index[at + 1] ?? 0;
+    const length = (this.#index[at + 2] ?? 0) - start;
+    if (length < size) throw malformed(`attribute ${type} has ${length} bytes, ${size} are needed`);
+    return start;
+  }
+
+  has(type: number): boolean {
+    return this.#find(type) >= 0;
+  }
+
+  // The readers throw `malformed` when the attribute is shorter than what is read.
+
+  u8(type: number): number | undefined {
+    const start = this.#start(type, 1);
+    return start < 0 ? undefined : readU8(this.#bytes, start);
+  }
+
+  u16(type: number): number | undefined {
+    const start = this.#start(type, 2);
+    return start < 0 ? undefined : readU16(this.#bytes, start);
+  }
+
+  /** u16 in network order. */
+  be16(type: number): number | undefined {
+    const start = this.#start(type, 2);
+    return start < 0 ? undefined : readBe16(this.#bytes, start);
+  }
+
+  u32(type: number): number | undefined {
+    const start = this.#start(type, 4);
+    return start < 0 ? undefined : readU32(this.#bytes, start);
+  }
+
+  /** Up to the first NUL. */
+  text(type: number): string | undefined {
+    const at = this.#find(type);
+    if (at < 0) return undefined;
+    const start = this.#index[at + 1] ?? 0;
+    return readText(this.#bytes, start, (this.#index[at + 2] ?? 0) - start);
+  }
+
+  bytes(type: number): Uint8Array | undefined {
+    const at = this.#find(type);
+    return at < 0 ? undefined : this.#bytes.subarray(this.#index[at + 1], this.#index[at + 2]);
+  }
+
+  nested(type: number): Attributes | undefined {
+    const at = this.#find(type);
+    if (at < 0) return undefined;
+    return new Attributes(this.#bytes, this.#index[at + 1] ?? 0, this.#index[at + 2] ?? 0);
+  }
+
+  *[Symbol.iterator](): Iterator<Attribute> {
+    for (let at = 0; at < this.#index.length; at += 3) {
+      yield {
+        type: this.#index[at] ?? 0,
+        payload: this.#bytes.subarray(this.#index[at + 1], this.#index[at + 2]),
+      };
+    }
+  }
+}
+
+/** Writes a payload: the message's own structure, then attributes. */
+export class PayloadWriter {
+  #bytes: Uint8Array;
+  #length = 0;
+
+  /** `size`: the payload's length where it is known, otherwise a guess. */
+  constructor(size: number) {
+    this.#bytes = new Uint8Array(size);
+  }
+
+  /** Room for `length` bytes, zero up to the next multiple of four; returns where it begins. */
+  #reserve(length: number): number {
+    const at = this.#length;
+    this.#length += align(length);
+    if (this.#length > this.#bytes.length) {
+      const grown = new Uint8Array(Math.max(this.#length, this.#bytes.length * 2));
+      grown.set(this.#bytes);
+      this.#bytes = grown;
+    }
+    return at;
+  }
+
+  /** Room for the message's structure, zeroed, at the start of what is returned; to be filled at once. */
+  structure(size: number): Uint8Array {
+    this.#reserve(size);
+    return this.#bytes;
+  }
+
+  /** Room for an attribute's payload; returns its offset in `bytes`. */
+  #attribute(type: number, length: number): number {
+    const at = this.#reserve(RTA_HDRLEN + length);
+    writeU16(this.#bytes, at, RTA_HDRLEN + length);
+    writeU16(this.#bytes, at + 2, type);
+    return at + RTA_HDRLEN;
+  }
+
+  u8(type: number, value: number): void {
+    const at = this.#attribute(type, 1);
+    writeU8(this.#bytes, at, value);
+  }
+
+  u16(type: number, value: number): void {
+    const at = this.#attribute(type, 2);
+    writeU16(this.#bytes, at, value);
+  }
+
+  /** u16 in network order. */
+  be16(type: number, value: number): void {
+    const at = this.#attribute(type, 2);
+    writeBe16(this.#bytes, at, value);
+  }
+
+  u32(type: number, value: number): void {
+    const at = this.#attribute(type, 4);
+    writeU32(this.#bytes, at, value);
+  }
+
+  /** ASCII text with a NUL behind it. */
+  text(type: number, value: string): void {
+    const at = this.#attribute(type, value.length + 1);
+    for (let i = 0; i < value.length; i++) this.#bytes[at + i] = value.charCodeAt(i);
+  }
+
+  /** An attribute of `length` bytes, written by `write` at the offset it is given. */
+  fill(type: number, length: number, write: (bytes: Uint8Array, offset: number) => void): void {
+    const at = this.#attribute(type, length);
+    write(this.#bytes, at);
+  }
+
+  /** The attributes that `write` adds, as one nest. */
+  nest(type: number, write: () => void): void {
+    const start = this.#attribute(type | NLA_F_NESTED, 0) - RTA_HDRLEN;
+    write();
+    writeU16(this.#bytes, start, this.#length - start);
+  }
+
+  finish(): Uint8Array {
+    return this.#length === this.#bytes.length ? this.#bytes : this.#bytes.slice(0, this.#length);
+  }
+}

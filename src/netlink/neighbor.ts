@@ -1,0 +1,173 @@
+// Neighbors: struct ndmsg with AF_INET and AF_INET6 (linux/neighbour.h).
+
+import {
+  AF_INET,
+  AF_INET6,
+  addressLength,
+  encodeMac,
+  type Family,
+  familyOf,
+  type IfIndex,
+  type IpAddress,
+  type Mac,
+  writeIp,
+} from '../base/address.ts';
+import { readI32, readU8, readU16, readU32, writeU8, writeU16, writeU32 } from '../base/bytes.ts';
+import { decodeAddressAttribute } from './address.ts';
+import { CLOCK_TICK_MS, decodeLinkAddress } from './link.ts';
+import {
+  Attributes,
+  type Message,
+  NLM_F_CREATE,
+  NLM_F_EXCL,
+  NLM_F_REPLACE,
+  PayloadWriter,
+  type Request,
+} from './message.ts';
+import type { NetlinkSocket } from './socket.ts';
+
+export const RTM_NEWNEIGH = 28;
+export const RTM_DELNEIGH = 29;
+export const RTM_GETNEIGH = 30;
+
+/** sizeof(struct ndmsg): u8 family, u8 and u16 padding, s32 ifindex, u16 state, u8 flags, u8 type. */
+export const NDMSG_SIZE = 12;
+
+export const NDA_DST = 1;
+export const NDA_LLADDR = 2;
+/** struct nda_cacheinfo: u32 confirmed, used, updated, refcnt; times are clock_t that have passed since. */
+export const NDA_CACHEINFO = 3;
+export const NDA_VLAN = 5;
+export const NDA_IFINDEX = 8;
+export const NDA_MASTER = 9;
+export const NDA_PROTOCOL = 12;
+export const NDA_FLAGS_EXT = 15;
+
+/** ndmsg.ndm_type of an entry that stands for one host (RTN_UNICAST). */
+const RTN_UNICAST = 1;
+
+// ndmsg.ndm_state
+export const NUD_NONE = 0x00;
+export const NUD_INCOMPLETE = 0x01;
+export const NUD_REACHABLE = 0x02;
+export const NUD_STALE = 0x04;
+export const NUD_DELAY = 0x08;
+export const NUD_PROBE = 0x10;
+export const NUD_FAILED = 0x20;
+export const NUD_NOARP = 0x40;
+export const NUD_PERMANENT = 0x80;
+
+// ndmsg.ndm_flags
+export const NTF_USE = 1 << 0;
+export const NTF_SELF = 1 << 1;
+export const NTF_MASTER = 1 << 2;
+export const NTF_PROXY = 1 << 3;
+export const NTF_EXT_LEARNED = 1 << 4;
+export const NTF_OFFLOADED = 1 << 5;
+export const NTF_STICKY = 1 << 6;
+export const NTF_ROUTER = 1 << 7;
+
+// NDA_FLAGS_EXT
+export const NTF_EXT_MANAGED = 1 << 0;
+export const NTF_EXT_LOCKED = 1 << 1;
+/** 6.17 and later: neither garbage collection nor loss of carrier takes the entry. */
+export const NTF_EXT_EXT_VALIDATED = 1 << 2;
+
+export interface Neighbor {
+  readonly ifIndex: IfIndex;
+  readonly ip: IpAddress;
+  /** Undefined while there is none (INCOMPLETE, FAILED), or when it is not Ethernet's. */
+  readonly mac: Mac | undefined;
+  /** NUD_* */
+  readonly state: number;
+  /** NTF_* */
+  readonly flags: number;
+  /** NTF_EXT_* (NDA_FLAGS_EXT), 0 where the kernel has none. */
+  readonly extFlags: number;
+  /** NDA_PROTOCOL: who wrote it, 0 for the kernel. */
+  readonly protocol: number;
+  /** Time since it was confirmed (a write of a connected state does), and since it was written. */
+  readonly confirmedMs: number;
+  readonly updatedMs: number;
+}
+
+/** What RTM_NEWNEIGH says of an entry. */
+export type NeighborWrite = Omit<Neighbor, 'mac' | 'confirmedMs' | 'updatedMs'> & { readonly mac: Mac };
+
+/** undefined for what is no neighbor: FDB entries, proxy entries, multicast and broadcast. */
+export function decodeNeighbor(message: Message): Neighbor | undefined {
+  if (message.type !== RTM_NEWNEIGH && message.type !== RTM_DELNEIGH) return undefined;
+  const { payload } = message;
+  const family = readU8(payload, 0);
+  if (family !== AF_INET && family !== AF_INET6) return undefined;
+  const flags = readU8(payload, 10);
+  if ((flags & NTF_PROXY) !== 0 || readU8(payload, 11) !== RTN_UNICAST) return undefined;
+  const attributes = new Attributes(payload, NDMSG_SIZE);
+  const ip = decodeAddressAttribute(attributes, NDA_DST, family);
+  if (ip === undefined) return undefined;
+  const times = attributes.bytes(NDA_CACHEINFO);
+  return {
+    ifIndex: readI32(payload, 4) as IfIndex,
+    ip,
+    mac: decodeLinkAddress(attributes.bytes(NDA_LLADDR)),
+    state: readU16(payload, 8),
+    flags,
+    extFlags: attributes.u32(NDA_FLAGS_EXT) ?? 0,
+    protocol: attributes.u8(NDA_PROTOCOL) ?? 0,
+    confirmedMs: times === undefined ? 0 : readU32(times, 0) * CLOCK_TICK_MS,
+    updatedMs: times === undefined ? 0 : readU32(times, 8) * CLOCK_TICK_MS,
+  };
+}
+
+/** `device` leaves the others out in the kernel. */
+export function neighborDump(family: Family, device?: IfIndex): Request {
+  const writer = new PayloadWriter(NDMSG_SIZE + 8);
+  // With NETLINK_GET_STRICT_CHK the rest of the structure must be zero; the device is an attribute.
+  writeU8(writer.structure(NDMSG_SIZE), 0, family);
+  if (device !== undefined) writer.u32(NDA_IFINDEX, device);
+  return { type: RTM_GETNEIGH, flags: 0, payload: writer.finish() };
+}
+
+/** Neighbors of a family, of all devices or of one. */
+export function dumpNeighbors(socket: NetlinkSocket, family: Family, device?: IfIndex): Neighbor[] {
+  return socket.dump(neighborDump(family, device), 'neighbors', (message) => {
+    const neighbor = decodeNeighbor(message);
+    // Kernels before 5.0 ignore the filter.
+    return device === undefined || neighbor?.ifIndex === device ? neighbor : undefined;
+  });
+}
+
+/** The payload of a request about the neighbor `ip`, with room for `more` bytes behind NDA_DST. */
+function neighborWriter(
+  ifIndex: IfIndex,
+  ip: IpAddress,
+  state: number,
+  flags: number,
+  more: number,
+): PayloadWriter {
+  const length = addressLength(familyOf(ip));
+  const writer = new PayloadWriter(NDMSG_SIZE + 4 + length + more);
+  const header = writer.structure(NDMSG_SIZE);
+  writeU8(header, 0, familyOf(ip));
+  writeU32(header, 4, ifIndex);
+  writeU16(header, 8, state);
+  writeU8(header, 10, flags);
+  writer.fill(NDA_DST, length, (bytes, offset) => writeIp(ip, bytes, offset));
+  return writer;
+}
+
+/** `create`: EEXIST when there is an entry. `replace`: creates it or writes over it. */
+export function putNeighbor(entry: NeighborWrite, mode: 'create' | 'replace'): Request {
+  const more = entry.extFlags === 0 ? 20 : 28;
+  const writer = neighborWriter(entry.ifIndex, entry.ip, entry.state, entry.flags, more);
+  writer.fill(NDA_LLADDR, 6, (bytes, offset) => encodeMac(entry.mac, bytes, offset));
+  writer.u8(NDA_PROTOCOL, entry.protocol);
+  if (entry.extFlags !== 0) writer.u32(NDA_FLAGS_EXT, entry.extFlags);
+  const flags = NLM_F_CREATE | (mode === 'create' ? NLM_F_EXCL : NLM_F_REPLACE);
+  return { type: RTM_NEWNEIGH, flags, payload: writer.finish() };
+}
+
+/** ENOENT when there is none. */
+export function deleteNeighbor(ifIndex: IfIndex, ip: IpAddress): Request {
+  return { type: RTM_DELNEIGH, flags: 0, payload: neighborWriter(ifIndex, ip, 0, 0, 0).finish() };
+}

@@ -1,0 +1,420 @@
+// The NETLINK_ROUTE socket: dumps, batches of requests, notifications. The only edge of src/netlink.
+
+import { closeSync } from 'node:fs';
+import { readI32, readU32, writeU16 } from '../base/bytes.ts';
+import { type ErrorCode, SnoopyError } from '../base/errors.ts';
+import {
+  bind,
+  ENOBUFS,
+  errnoName,
+  getSocketOption,
+  getsockname,
+  poll,
+  receive,
+  send,
+  setSocketOption,
+  socket,
+  systemError,
+} from '../ffi/libc.ts';
+import {
+  Attributes,
+  align,
+  decodeMessages,
+  encodeMessage,
+  type Message,
+  NLM_F_ACK,
+  NLM_F_ACK_TLVS,
+  NLM_F_CAPPED,
+  NLM_F_DUMP,
+  NLM_F_DUMP_INTR,
+  NLM_F_REQUEST,
+  NLMSG_DONE,
+  NLMSG_ERROR,
+  NLMSG_HDRLEN,
+  type Request,
+} from './message.ts';
+
+const AF_NETLINK = 16;
+const SOCK_RAW = 3;
+const NETLINK_ROUTE = 0;
+const SOL_SOCKET = 1;
+const SO_RCVBUF = 8;
+const SO_RCVBUFFORCE = 33;
+const SOL_NETLINK = 270;
+const NETLINK_ADD_MEMBERSHIP = 1;
+const NETLINK_CAP_ACK = 10;
+const NETLINK_EXT_ACK = 11;
+const NETLINK_GET_STRICT_CHK = 12;
+/** enum nlmsgerr_attrs */
+const NLMSGERR_ATTR_MSG = 1;
+
+// enum rtnetlink_groups
+export const RTNLGRP_LINK = 1;
+export const RTNLGRP_NEIGH = 3;
+export const RTNLGRP_TC = 4;
+export const RTNLGRP_IPV4_IFADDR = 5;
+export const RTNLGRP_IPV6_IFADDR = 9;
+
+/** Room in the kernel for what is on its way to us. */
+const RECEIVE_BUFFER = 4 * 1024 * 1024;
+/** The kernel builds dumps in datagrams of 32 KiB at most; a single object can be larger (a device with many VFs). */
+const DATAGRAM_SIZE = 256 * 1024;
+/** Most bytes in one sendto; the kernel refuses more than SO_SNDBUF, 208 KiB by default. */
+const SEND_SIZE = 64 * 1024;
+/** What an acknowledgement, and an answer, take of the receive buffer: skb->truesize, rounded up. */
+const ACK_COST = 1024;
+const ANSWER_COST = 10 * 1024;
+/** How often a dump is begun, when the kernel says each time that the table changed meanwhile. */
+const DUMP_ATTEMPTS = 10;
+/** The kernel answers within the sendto; this only ends a wait that would never end. */
+const ANSWER_TIMEOUT_MS = 10_000;
+
+/** A request that the kernel refused. */
+export interface Failure {
+  readonly ok: false;
+  readonly errno: number;
+  /** Such as `EEXIST`. */
+  readonly name: string;
+  /** The kernel's extended acknowledgement, where it sent one. */
+  readonly message: string | undefined;
+}
+
+/** `replies`: the messages that answer a request with `answered: true`; their payloads are copies. */
+export interface Success {
+  readonly ok: true;
+  readonly replies: readonly Message[];
+}
+
+export type Result = Success | Failure;
+
+export interface NetlinkSocket {
+  /** nlmsg_pid of our own requests, and of the notifications they cause. */
+  readonly portId: number;
+  /**
+   * Sends `request` as a dump and decodes every message of the answer; undefined from `decode` leaves one
+   * out. `what` names it in errors: `neighbors`. Payloads must not be kept: the buffer is used again.
+   * Starts again, a few times, when the kernel says that the table changed while it was read.
+   */
+  dump<T>(request: Request, what: string, decode: (message: Message) => T | undefined): T[];
+  /**
+   * Sends the requests, many in one datagram, in order, and returns one result for each, in that order. A
+   * failure does not stop those behind it. ENOBUFS: the kernel lost the answer, the outcome is unknown.
+   */
+  batch(requests: readonly Request[]): Result[];
+  close(): void;
+}
+
+/** What a refused request says, for a message: `EINVAL (kernel: ...)`. */
+export function failureText(failure: Failure): string {
+  return failure.message === undefined ? failure.name : `${failure.name} (kernel: ${failure.message})`;
+}
+
+/** The error for a refused request: `Cannot <operation>: EINVAL (kernel: ...); <remedy>`. */
+export function failureError(
+  failure: Failure,
+  context: {
+    readonly operation: string;
+    readonly object: string;
+    readonly code?: ErrorCode;
+    readonly remedy?: string;
+  },
+): SnoopyError {
+  const detail = failure.message === undefined ? undefined : `kernel: ${failure.message}`;
+  return systemError(
+    { code: 'netlink_failed', capability: 'CAP_NET_ADMIN', ...context },
+    failure.errno,
+    detail,
+  );
+}
+
+function failureOf(errno: number, message: string | undefined): Failure {
+  return { ok: false, errno, name: errnoName(errno), message };
+}
+
+/** NETLINK_EXT_ACK's text among the attributes of NLMSG_ERROR or NLMSG_DONE. */
+function extendedText(message: Message, offset: number): string | undefined {
+  if ((message.flags & NLM_F_ACK_TLVS) === 0 || offset >= message.payload.length) return undefined;
+  return new Attributes(message.payload, offset).text(NLMSGERR_ATTR_MSG);
+}
+
+/**
+ * struct nlmsgerr: s32 error, the header of the request, then its payload unless NLM_F_CAPPED, then
+ * attributes with NLM_F_ACK_TLVS. undefined for an acknowledgement of success (error 0).
+ */
+export function decodeFailure(message: Message): Failure | undefined {
+  const error = readI32(message.payload, 0);
+  if (error === 0) return undefined;
+  const isCapped = (message.flags & NLM_F_CAPPED) !== 0;
+  const requestLength = isCapped ? NLMSG_HDRLEN : readU32(message.payload, 4);
+  return failureOf(-error, extendedText(message, 4 + align(requestLength)));
+}
+
+/** A bound socket; its port ID comes from the kernel. Options that an old kernel lacks are left out. */
+function openSocket(): { fd: number; portId: number } {
+  const fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
+  try {
+    setSocketOption(fd, SOL_NETLINK, NETLINK_EXT_ACK, 1);
+    setSocketOption(fd, SOL_NETLINK, NETLINK_CAP_ACK, 1);
+    setSocketOption(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1);
+    if (!setSocketOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)) {
+      setSocketOption(fd, SOL_SOCKET, SO_RCVBUF, RECEIVE_BUFFER);
+    }
+    // struct sockaddr_nl: u16 family, u16 padding, u32 port ID, u32 groups.
+    const address = new Uint8Array(12);
+    writeU16(address, 0, AF_NETLINK);
+    bind(fd, address);
+    getsockname(fd, address);
+    return { fd, portId: readU32(address, 4) };
+  } catch (thrown) {
+    closeSync(fd);
+    throw thrown;
+  }
+}
+
+/** One datagram's messages; `empty` after a wait without an answer. */
+type Answer =
+  | { readonly kind: 'messages'; readonly messages: readonly Message[] }
+  | { readonly kind: 'empty' }
+  | { readonly kind: 'overrun' };
+
+/** Receives one datagram into `buffer`, waiting no longer than `timeoutMs`. */
+function receiveMessages(fd: number, buffer: Uint8Array, timeoutMs: number): Answer {
+  for (;;) {
+    const receipt = receive(fd, buffer, false);
+    switch (receipt.kind) {
+      case 'datagram':
+        return { kind: 'messages', messages: decodeMessages(buffer.subarray(0, receipt.length)) };
+      case 'truncated':
+        throw new SnoopyError(
+          'netlink_failed',
+          'netlink',
+          `Cannot receive a netlink message of ${receipt.length} bytes: the buffer has ${buffer.length}`,
+        );
+      case 'overrun':
+        return { kind: 'overrun' };
+      case 'interrupted':
+        break;
+      case 'empty':
+        if (timeoutMs === 0 || poll([fd], timeoutMs).kind === 'timeout') return { kind: 'empty' };
+        break;
+      default:
+        receipt satisfies never;
+    }
+  }
+}
+
+const DONE: Success = { ok: true, replies: [] };
+
+class RouteSocket implements NetlinkSocket {
+  readonly portId: number;
+  readonly #fd: number;
+  /** What all answers on their way may take of the kernel's receive buffer. */
+  readonly #answerBudget: number;
+  readonly #inbound = Buffer.allocUnsafeSlow(DATAGRAM_SIZE);
+  readonly #outbound = Buffer.allocUnsafeSlow(SEND_SIZE);
+  #sequence = 1;
+  #isOpen = true;
+
+  constructor() {
+    const { fd, portId } = openSocket();
+    this.#fd = fd;
+    this.portId = portId;
+    // The kernel says what it really took, doubled; a quarter stays free.
+    this.#answerBudget = (getSocketOption(fd, SOL_SOCKET, SO_RCVBUF) * 3) / 4;
+  }
+
+  dump<T>(request: Request, what: string, decode: (message: Message) => T | undefined): T[] {
+    for (let attempt = 0; attempt < DUMP_ATTEMPTS; attempt++) {
+      const found = this.#dumpOnce(request, what, decode);
+      if (found !== undefined) return found;
+    }
+    throw new SnoopyError(
+      'netlink_failed',
+      what,
+      `Cannot read the ${what}: they changed during each of ${DUMP_ATTEMPTS} attempts; run again`,
+    );
+  }
+
+  /** One attempt; undefined when the kernel says that the table changed. */
+  #dumpOnce<T>(request: Request, what: string, decode: (message: Message) => T | undefined): T[] | undefined {
+    const context = { operation: `read the ${what}`, object: what };
+    const sequence = this.#sequence++;
+    const length = encodeMessage(request, NLM_F_REQUEST | NLM_F_DUMP, sequence, this.#outbound, 0);
+    send(this.#fd, this.#outbound, length);
+    const found: T[] = [];
+    let isInterrupted = false;
+    // A decoder's error waits until the dump is over, so that the socket stays usable.
+    let error: unknown;
+    for (;;) {
+      const answer = receiveMessages(this.#fd, this.#inbound, ANSWER_TIMEOUT_MS);
+      if (answer.kind === 'empty') throw noAnswer(what);
+      if (answer.kind === 'overrun') {
+        isInterrupted = true;
+        continue;
+      }
+      for (const message of answer.messages) {
+        if (message.sequence !== sequence) continue;
+        if ((message.flags & NLM_F_DUMP_INTR) !== 0) isInterrupted = true;
+        if (message.type === NLMSG_ERROR || message.type === NLMSG_DONE) {
+          const failure = message.type === NLMSG_ERROR ? decodeFailure(message) : decodeDone(message);
+          if (failure !== undefined) throw failureError(failure, context);
+          if (error !== undefined) throw error;
+          return isInterrupted ? undefined : found;
+        }
+        if (error !== undefined) continue;
+        try {
+          const item = decode(message);
+          if (item !== undefined) found.push(item);
+        } catch (thrown) {
+          error = thrown;
+        }
+      }
+    }
+  }
+
+  batch(requests: readonly Request[]): Result[] {
+    const results: Result[] = [];
+    while (results.length < requests.length) this.#sendSome(requests, results);
+    return results;
+  }
+
+  /**
+   * Sends as many of the requests behind `results.length` as fit in one datagram, so that all the answers
+   * they may cause fit in the receive buffer, and adds their results. Only the last asks for an
+   * acknowledgement: the kernel works in order, and refusals are always reported.
+   */
+  #sendSome(requests: readonly Request[], results: Result[]): void {
+    const first = results.length;
+    const firstSequence = this.#sequence;
+    let budget = this.#answerBudget;
+    let length = 0;
+    let last = first;
+    for (; last < requests.length; last++) {
+      const request = requests[last];
+      if (request === undefined) break;
+      budget -= request.answered === true ? ACK_COST + ANSWER_COST : ACK_COST;
+      const size = align(NLMSG_HDRLEN + request.payload.length);
+      if (last > first && (budget < 0 || length + size > SEND_SIZE)) break;
+      const next = requests[last + 1];
+      const isLast =
+        next === undefined ||
+        length + size + align(NLMSG_HDRLEN + next.payload.length) > SEND_SIZE ||
+        budget < (next.answered === true ? ACK_COST + ANSWER_COST : ACK_COST);
+      const flags = isLast ? NLM_F_REQUEST | NLM_F_ACK : NLM_F_REQUEST;
+      length = encodeMessage(request, flags, this.#sequence++, this.#outbound, length);
+    }
+    send(this.#fd, this.#outbound, length);
+    this.#collect(firstSequence, last - first, results);
+  }
+
+  /** Adds the results of `count` requests from `firstSequence` on. */
+  #collect(firstSequence: number, count: number, results: Result[]): void {
+    const first = results.length;
+    for (let i = 0; i < count; i++) results.push(DONE);
+    const lastSequence = firstSequence + count - 1;
+    let isLost = false;
+    const answered = new Set<number>();
+    for (;;) {
+      // After an overrun the last acknowledgement may be among what was lost: do not wait for it.
+      const answer = receiveMessages(this.#fd, this.#inbound, isLost ? 0 : ANSWER_TIMEOUT_MS);
+      if (answer.kind === 'overrun') {
+        isLost = true;
+        continue;
+      }
+      if (answer.kind === 'empty') {
+        if (!isLost) throw noAnswer('requests');
+        break;
+      }
+      let isOver = false;
+      for (const message of answer.messages) {
+        const index = message.sequence - firstSequence;
+        if (index < 0 || index >= count) continue;
+        answered.add(index);
+        if (message.type === NLMSG_ERROR) {
+          const failure = decodeFailure(message);
+          if (failure !== undefined) results[first + index] = failure;
+          if (message.sequence === lastSequence) isOver = true;
+        } else {
+          const before = results[first + index];
+          const replies = before?.ok === true ? before.replies : [];
+          // The buffer is used again: keep a copy.
+          const reply = { ...message, payload: new Uint8Array(message.payload) };
+          results[first + index] = { ok: true, replies: [...replies, reply] };
+        }
+      }
+      if (isOver && !isLost) return;
+    }
+    for (let index = 0; index < count; index++) {
+      if (!answered.has(index)) results[first + index] = failureOf(ENOBUFS, 'the answer was lost');
+    }
+  }
+
+  close(): void {
+    if (this.#isOpen) closeSync(this.#fd);
+    this.#isOpen = false;
+  }
+}
+
+/** The payload of NLMSG_DONE: s32 error, then attributes with NLM_F_ACK_TLVS. */
+function decodeDone(message: Message): Failure | undefined {
+  if (message.payload.length < 4) return undefined;
+  const error = readI32(message.payload, 0);
+  return error < 0 ? failureOf(-error, extendedText(message, 4)) : undefined;
+}
+
+function noAnswer(what: string): SnoopyError {
+  return new SnoopyError(
+    'netlink_failed',
+    what,
+    `Cannot read the answer about ${what}: the kernel sent none in ${ANSWER_TIMEOUT_MS / 1000} s`,
+  );
+}
+
+/** A socket for dumps and requests, in the network namespace of the caller. */
+export function openNetlink(): NetlinkSocket {
+  return new RouteSocket();
+}
+
+export type Received =
+  | { readonly kind: 'messages'; readonly messages: readonly Message[] }
+  | { readonly kind: 'empty' }
+  /** Notifications were lost: read everything again. */
+  | { readonly kind: 'overrun' };
+
+/** A socket that hears notifications of groups; poll `fd`, then receive until `empty`. */
+export interface Subscription {
+  readonly fd: number;
+  /** One datagram, without waiting. The payloads are copies. */
+  receive(): Received;
+  close(): void;
+}
+
+/** Joins groups, RTNLGRP_*. What happens from the return on is heard. */
+export function subscribe(groups: readonly number[]): Subscription {
+  const { fd } = openSocket();
+  for (const group of groups) {
+    if (!setSocketOption(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)) {
+      closeSync(fd);
+      throw new SnoopyError(
+        'netlink_failed',
+        'netlink',
+        `Cannot subscribe to rtnetlink group ${group}: the kernel refused it`,
+      );
+    }
+  }
+  const buffer = Buffer.allocUnsafeSlow(DATAGRAM_SIZE);
+  let isOpen = true;
+  return {
+    fd,
+    receive() {
+      const received = receiveMessages(fd, buffer, 0);
+      if (received.kind !== 'messages') return received;
+      const messages = received.messages.map((one) => ({ ...one, payload: new Uint8Array(one.payload) }));
+      return { kind: 'messages', messages };
+    },
+    close() {
+      if (isOpen) closeSync(fd);
+      isOpen = false;
+    },
+  };
+}

@@ -1,0 +1,79 @@
+// VLANs of the ports of VLAN-aware bridges: IFLA_BRIDGE_VLAN_INFO (linux/if_bridge.h).
+
+import { AF_BRIDGE, type IfIndex } from '../base/address.ts';
+import { readI32, readU8, readU16 } from '../base/bytes.ts';
+import { SnoopyError } from '../base/errors.ts';
+import { IFINFOMSG_SIZE, linkRequest, RTM_NEWLINK } from './link.ts';
+import { Attributes, type Message, type Request } from './message.ts';
+import type { NetlinkSocket } from './socket.ts';
+
+const IFLA_AF_SPEC = 26;
+/** In IFLA_AF_SPEC of an AF_BRIDGE message, once for each VLAN or end of a range. */
+const IFLA_BRIDGE_VLAN_INFO = 2;
+// struct bridge_vlan_info: u16 flags, u16 vid.
+const BRIDGE_VLAN_INFO_PVID = 1 << 1;
+const BRIDGE_VLAN_INFO_UNTAGGED = 1 << 2;
+const BRIDGE_VLAN_INFO_RANGE_BEGIN = 1 << 3;
+const BRIDGE_VLAN_INFO_RANGE_END = 1 << 4;
+/** Of IFLA_EXT_MASK: VLANs, as ranges. */
+const RTEXT_FILTER_BRVLAN_COMPRESSED = 1 << 2;
+
+/** The VLANs of one port, or of a bridge itself: `ifIndex` is the bridge's then. */
+export interface PortVlans {
+  readonly ifIndex: IfIndex;
+  /** 0: untagged frames have no VLAN. */
+  readonly pvid: number;
+  readonly ranges: readonly VlanRange[];
+}
+
+export interface VlanRange {
+  readonly start: number;
+  /** Included. */
+  readonly end: number;
+  /** Leaves untagged. */
+  readonly untagged: boolean;
+}
+
+/** undefined for other messages, and for ports without VLANs. */
+export function decodePortVlans(message: Message): PortVlans | undefined {
+  const { payload } = message;
+  if (message.type !== RTM_NEWLINK || readU8(payload, 0) !== AF_BRIDGE) return undefined;
+  const spec = new Attributes(payload, IFINFOMSG_SIZE).nested(IFLA_AF_SPEC);
+  if (spec === undefined) return undefined;
+  const ranges: VlanRange[] = [];
+  let pvid = 0;
+  let begun: number | undefined;
+  for (const { type, payload: info } of spec) {
+    if (type !== IFLA_BRIDGE_VLAN_INFO) continue;
+    const flags = readU16(info, 0);
+    const vlan = readU16(info, 2);
+    const untagged = (flags & BRIDGE_VLAN_INFO_UNTAGGED) !== 0;
+    if ((flags & BRIDGE_VLAN_INFO_PVID) !== 0) pvid = vlan;
+    if ((flags & BRIDGE_VLAN_INFO_RANGE_BEGIN) !== 0) {
+      begun = vlan;
+    } else if ((flags & BRIDGE_VLAN_INFO_RANGE_END) !== 0) {
+      if (begun === undefined || begun > vlan) {
+        throw new SnoopyError(
+          'malformed',
+          'netlink',
+          `Cannot decode VLANs: a range ends at ${vlan} without a start`,
+        );
+      }
+      ranges.push({ start: begun, end: vlan, untagged });
+      begun = undefined;
+    } else {
+      ranges.push({ start: vlan, end: vlan, untagged });
+    }
+  }
+  if (ranges.length === 0) return undefined;
+  return { ifIndex: readI32(payload, 4) as IfIndex, pvid, ranges };
+}
+
+export function portVlanDump(): Request {
+  return linkRequest(AF_BRIDGE, RTEXT_FILTER_BRVLAN_COMPRESSED);
+}
+
+/** All ports that have VLANs; empty where the kernel has no VLAN filtering. */
+export function dumpPortVlans(socket: NetlinkSocket): PortVlans[] {
+  return socket.dump(portVlanDump(), 'VLANs of bridge ports', decodePortVlans);
+}

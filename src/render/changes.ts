@@ -1,0 +1,240 @@
+// Steps and neighbor changes -> lines: aligned by default, as - and + with `--diff`.
+
+import type { ActionSummary } from '../core/actions.ts';
+import type { NeighborChangeReport, Outcome, Step } from '../core/report.ts';
+import { alignRows, count, paint, printable, type RenderOptions, type Row, type Tone } from './style.ts';
+
+/** More of one kind on one bridge than this become one line, unless every one is asked for. */
+const MAX_LIKE = 10;
+
+/** What was done, or is due: one line each, many alike in one. */
+export function renderSteps(steps: readonly Step[], options: RenderOptions): string[] {
+  if (!options.diff) return alignRows(gather(steps, stepGroup, stepRow, options), options.color);
+  const lines = steps
+    .filter(({ outcome }) => isPlain(outcome))
+    .map(({ action }) => stepDiff(action, options));
+  const rest = steps.filter(({ outcome }) => !isPlain(outcome)).map(stepRow);
+  return [...lines, ...alignRows(rest, options.color)];
+}
+
+/** What changed among the neighbors, or will: one line each, many alike in one. */
+export function renderNeighbors(changes: readonly NeighborChangeReport[], options: RenderOptions): string[] {
+  if (!options.diff) return alignRows(gather(changes, neighborGroup, neighborRow, options), options.color);
+  const lines = changes
+    .filter(({ outcome }) => isPlain(outcome))
+    .flatMap((change) => neighborDiff(change, options));
+  const rest = changes.filter(({ outcome }) => !isPlain(outcome)).map(neighborRow);
+  return [...lines, ...alignRows(rest, options.color)];
+}
+
+/** The names an action is about, for one line. */
+export function describeAction(action: ActionSummary): string {
+  return [action.kind, ...objectCells(action)].join(' ');
+}
+
+/** Applied or planned, so that its kind says everything. */
+function isPlain(outcome: Outcome): boolean {
+  return outcome.kind === 'applied' || outcome.kind === 'planned';
+}
+
+interface Group {
+  readonly id: string;
+  /** So many may stand one by one. */
+  readonly most: number;
+  /** The one line for `number` of them. */
+  readonly row: (number: number) => Row;
+}
+
+/** A row for each item, or one for all items of a group that is too large. */
+function gather<T extends { readonly outcome: Outcome }>(
+  items: readonly T[],
+  groupOf: (item: T) => Group,
+  rowOf: (item: T) => Row,
+  options: RenderOptions,
+): Row[] {
+  if (options.verbose) return items.map(rowOf);
+  const sizes = new Map<string, number>();
+  for (const item of items) {
+    const { id } = groupOf(item);
+    if (isPlain(item.outcome)) sizes.set(id, (sizes.get(id) ?? 0) + 1);
+  }
+  const rows: Row[] = [];
+  const done = new Set<string>();
+  for (const item of items) {
+    const group = groupOf(item);
+    const size = sizes.get(group.id) ?? 0;
+    if (!isPlain(item.outcome) || size <= group.most) rows.push(rowOf(item));
+    else if (!done.has(group.id)) rows.push(group.row(size));
+    if (isPlain(item.outcome)) done.add(group.id);
+  }
+  return rows;
+}
+
+function stepGroup({ action, outcome }: Step): Group {
+  const { kind, bridge } = action;
+  const isRoutine = kind !== 'attach' && kind !== 'detach';
+  return {
+    id: `${kind} ${bridge ?? ''} ${outcome.kind}`,
+    most: isRoutine ? 1 : MAX_LIKE,
+    row: (number) => ({
+      tone: toneOf(outcome, isWithdrawal(action)),
+      cells: [verb(kind, outcome), bridge ?? '-', count(number, nounOf(kind), pluralOf(kind))],
+    }),
+  };
+}
+
+function nounOf(kind: ActionSummary['kind']): string {
+  switch (kind) {
+    case 'attach':
+    case 'detach':
+    case 'set-port':
+    case 'drop-port':
+      return 'port';
+    case 'set-prefix':
+    case 'drop-prefix':
+      return 'prefix';
+    case 'set-static':
+    case 'drop-static':
+      return 'address';
+    case 'load':
+    case 'mount':
+    case 'unpin':
+      return 'time';
+    default:
+      return kind satisfies never;
+  }
+}
+
+function pluralOf(kind: ActionSummary['kind']): string {
+  const noun = nounOf(kind);
+  return noun === 'prefix' || noun === 'address' ? `${noun}es` : `${noun}s`;
+}
+
+function stepRow({ action, outcome }: Step): Row {
+  return {
+    tone: toneOf(outcome, isWithdrawal(action)),
+    cells: [verb(action.kind, outcome), ...objectCells(action), ...afterword(outcome)],
+  };
+}
+
+function objectCells(action: ActionSummary): string[] {
+  const { kind, bridge = '-' } = action;
+  switch (kind) {
+    case 'mount':
+    case 'unpin':
+      return [action.path ?? '-'];
+    case 'load':
+      return [`program and maps (${action.reason ?? 'absent'})`];
+    case 'set-prefix':
+    case 'drop-prefix':
+      return [bridge, action.prefix ?? '-'];
+    case 'set-static':
+    case 'drop-static':
+      return [bridge, action.ip ?? '-'];
+    case 'set-port':
+    case 'drop-port':
+    case 'attach':
+    case 'detach':
+      return [bridge, action.port ?? '-'];
+    default:
+      return kind satisfies never;
+  }
+}
+
+function isWithdrawal({ kind }: ActionSummary): boolean {
+  return kind === 'detach' || kind === 'unpin' || kind.startsWith('drop-');
+}
+
+/** How `--diff` calls what is there after a `+`, or was there before a `-`. */
+function stepDiff(action: ActionSummary, options: RenderOptions): string {
+  const states: Readonly<Record<ActionSummary['kind'], string>> = {
+    mount: 'mounted',
+    unpin: 'pinned',
+    load: 'loaded',
+    'set-prefix': '',
+    'drop-prefix': '',
+    'set-static': 'static',
+    'drop-static': 'static',
+    'set-port': 'policy',
+    'drop-port': 'policy',
+    attach: 'attached',
+    detach: 'attached',
+  };
+  const words = [...objectCells(action), states[action.kind]].filter((word) => word !== '').join(' ');
+  return diffLine(isWithdrawal(action) ? '-' : '+', words, options);
+}
+
+function diffLine(sign: '-' | '+', words: string, options: RenderOptions): string {
+  return paint(`${sign} ${printable(words)}`, sign === '+' ? 'good' : 'bad', options.color);
+}
+
+function neighborGroup(change: NeighborChangeReport): Group {
+  const { kind, device, outcome } = change;
+  return {
+    id: `${kind} ${device} ${outcome.kind}`,
+    most: MAX_LIKE,
+    row: (number) => ({
+      tone: toneOf(outcome, kind === 'remove'),
+      cells: [verb(kind, outcome), device, count(number, 'neighbor')],
+    }),
+  };
+}
+
+function neighborRow(change: NeighborChangeReport): Row {
+  const { kind, device, ip, mac, port, because, outcome } = change;
+  const why = isPlain(outcome) ? [because] : afterword(outcome);
+  return {
+    tone: toneOf(outcome, kind === 'remove'),
+    cells: [verb(kind, outcome), device, ip, mac ?? '-', port ?? '-', ...why],
+  };
+}
+
+/** As iproute2 spells a neighbor, before and after. */
+function neighborDiff(change: NeighborChangeReport, options: RenderOptions): string[] {
+  const line = (sign: '-' | '+', mac: string | null): string => {
+    const words = `${change.ip} dev ${change.device}${mac === null ? '' : ` lladdr ${mac}`}`;
+    return diffLine(sign, words, options);
+  };
+  switch (change.kind) {
+    case 'add':
+      return [line('+', change.mac)];
+    case 'replace':
+      return [line('-', change.oldMac), line('+', change.mac)];
+    case 'remove':
+      return [line('-', change.mac)];
+    default:
+      return change.kind satisfies never;
+  }
+}
+
+function verb(kind: string, outcome: Outcome): string {
+  return outcome.kind === 'planned' ? `would ${kind}` : kind;
+}
+
+function afterword(outcome: Outcome): string[] {
+  switch (outcome.kind) {
+    case 'applied':
+    case 'planned':
+      return [];
+    case 'skipped':
+      return [`skipped: ${outcome.because}`];
+    case 'failed':
+      return [`failed: ${outcome.message}`];
+    default:
+      return outcome satisfies never;
+  }
+}
+
+function toneOf(outcome: Outcome, isWithdrawal: boolean): Tone {
+  switch (outcome.kind) {
+    case 'applied':
+    case 'planned':
+      return isWithdrawal ? 'notable' : 'good';
+    case 'skipped':
+      return 'quiet';
+    case 'failed':
+      return 'bad';
+    default:
+      return outcome satisfies never;
+  }
+}

@@ -1,0 +1,127 @@
+// VMs that move and VMs that go: no ghost stays behind.
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { Fabric } from '../lib/fabric.ts';
+import type { MacIpRoute } from '../lib/frr.ts';
+import { findNeighbor, listOwnNeighbors } from '../lib/oracles.ts';
+import { Snoopy, said } from '../lib/snoopy.ts';
+import { until } from '../lib/wait.ts';
+
+const BRIDGE = 'br0';
+
+describe('a host that moves or goes', () => {
+  let fabric: Fabric;
+  let snoopies: readonly Snoopy[];
+
+  before(async () => {
+    fabric = await Fabric.start();
+    snoopies = fabric.nodes.map(({ node }) => new Snoopy(fabric.scope, node.netns));
+    reconcile(1);
+    reconcile(2);
+  });
+
+  after(() => fabric?.close());
+
+  function reconcile(node: number): void {
+    const run = snoopies[node - 1]?.reconcile();
+    assert.ok(run !== undefined);
+    assert.equal(run.code, 0, said(run));
+    assert.deepEqual(run.report.remaining, [], said(run));
+  }
+
+  /** Waits until both nodes have exactly one route to an address: by the node with this number, or none. */
+  async function routedBy(ip: string, node: number | undefined): Promise<void> {
+    const expected = node === undefined ? [] : [fabric.node(node).address];
+    for (const { frr, number } of fabric.nodes) {
+      await until<MacIpRoute[]>(
+        `node ${number} to have ${expected.length === 0 ? 'no route' : `one route by node ${node}`} to ${ip}`,
+        () => frr.routesTo(ip),
+        (routes) => routes.map(({ nextHop }) => nextHop).join() === expected.join(),
+      );
+    }
+  }
+
+  /** Waits until the kernel of a node has zebra's entry for an address, with this MAC. */
+  async function zebraHas(node: number, ip: string, mac: string): Promise<void> {
+    const line = await until(
+      `zebra's entry for ${ip} at node ${node}`,
+      () => findNeighbor(fabric.node(node).node.netns, BRIDGE, ip),
+      (entry) => entry?.protocol === 'zebra' && 'extern_learn' in entry,
+    );
+    assert.equal(line?.lladdr, mac);
+  }
+
+  function ownAt(node: number, ip: string): string[] {
+    const { netns } = fabric.node(node).node;
+    return listOwnNeighbors(netns, BRIDGE)
+      .filter(({ dst }) => dst === ip)
+      .map(({ lladdr = '' }) => lladdr);
+  }
+
+  test('moves: the new node takes it over from zebra, the old node keeps no ghost', async () => {
+    const vm = fabric.vm(1, 1);
+    vm.gratuitous();
+    vm.sendNa();
+    reconcile(1);
+    for (const ip of [vm.ip, vm.ip6]) {
+      await routedBy(ip, 1);
+      await zebraHas(2, ip, vm.mac);
+    }
+
+    vm.moveTo(fabric.node(2).node);
+    vm.gratuitous();
+    vm.sendNa();
+    reconcile(2);
+    reconcile(1);
+
+    for (const ip of [vm.ip, vm.ip6]) {
+      await routedBy(ip, 2);
+      await zebraHas(1, ip, vm.mac);
+      assert.deepEqual(ownAt(2, ip), [vm.mac]);
+      assert.deepEqual(ownAt(1, ip), []);
+      const here = findNeighbor(fabric.node(2).node.netns, BRIDGE, ip);
+      assert.ok(
+        here !== undefined && !('extern_learn' in here),
+        'the entry at node 2 is still marked as remote',
+      );
+    }
+    reconcile(1);
+    reconcile(2);
+    await zebraHas(1, vm.ip, vm.mac);
+  });
+
+  test('moves back, and the old node runs before the new one', async () => {
+    const vm = fabric.vm(1, 1);
+    assert.equal(vm.node.name, 'n2');
+
+    vm.moveTo(fabric.node(1).node);
+    reconcile(2);
+    await routedBy(vm.ip, undefined);
+    vm.gratuitous();
+    reconcile(1);
+
+    await routedBy(vm.ip, 1);
+    await zebraHas(2, vm.ip, vm.mac);
+    assert.deepEqual(ownAt(1, vm.ip), [vm.mac]);
+    assert.deepEqual(ownAt(2, vm.ip), []);
+  });
+
+  test('goes: its port is deleted, and the next run withdraws it', async () => {
+    const vm = fabric.vm(1, 2);
+    vm.gratuitous();
+    reconcile(1);
+    await routedBy(vm.ip, 1);
+    assert.deepEqual(ownAt(1, vm.ip), [vm.mac]);
+
+    vm.unplug();
+    reconcile(1);
+
+    assert.deepEqual(ownAt(1, vm.ip), []);
+    await routedBy(vm.ip, undefined);
+    await until(
+      'zebra to take its entry at node 2 away',
+      () => findNeighbor(fabric.node(2).node.netns, BRIDGE, vm.ip),
+      (line) => line === undefined,
+    );
+  });
+});

@@ -1,0 +1,360 @@
+// What becomes of a binding over several messages: refresh, move, duplicates, limits, and the ring's records.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { Scope } from '../lib/scope.ts';
+import { sleepSync } from '../lib/wait.ts';
+import { type Arrival, buildFrames, CHANGE, Datapath } from './datapath.ts';
+import { ANN, arp, BOB, IP4, na, ns } from './messages.ts';
+
+const BOB_BYTES = [2, 0, 0, 0, 2, 0x20];
+const ANN_BYTES = [2, 0, 0, 0, 1, 0x10];
+
+const specs = {
+  ann: arp(),
+  annReply: arp({ arp: { op: 2 } }),
+  bob: arp({ mac: BOB }),
+  ann6: na(),
+  ann6Router: na({ nd: { R: 1 } }),
+  ann6Answer: na({ nd: { O: 0, S: 1 }, ipv6: { dst: '2001:db8::1' }, options: [] }),
+  ann6Probe: ns({ options: [], ipv6: { dst: '2001:db8::1' } }),
+  bob6: na({ mac: BOB }),
+  bob6Answer: na({ mac: BOB, nd: { O: 0 }, options: [] }),
+  annLinkLocal: arp({ ip: '169.254.3.4' }),
+  annVlan: arp({ tags: [['Dot1Q', { vlan: 20 }]] }),
+};
+const HOSTS = 80;
+const hostSpecs = Object.fromEntries(
+  Array.from({ length: HOSTS }, (_, n) => [`host${n}`, arp({ ip: `192.168.2.${n + 1}` })]),
+);
+
+const scope = new Scope();
+let frames: Record<keyof typeof specs, string>;
+let hosts: string[];
+let datapath: Datapath;
+
+before(() => {
+  const built: Record<string, string> = buildFrames({ ...specs, ...hostSpecs });
+  frames = built as typeof frames;
+  hosts = Array.from({ length: HOSTS }, (_, n) => built[`host${n}`] ?? '');
+  datapath = new Datapath(scope);
+});
+after(() => scope.close());
+
+const on = (port: number, hex: string): Arrival => ({ port, hex });
+
+/** Runs frames that nothing may happen to on their way, and returns what was counted. */
+function count(...arrivals: readonly Arrival[]): Readonly<Record<string, number>> {
+  const { counted, disturbed } = datapath.run(arrivals);
+  assert.deepEqual(disturbed, []);
+  return counted;
+}
+
+function onlyBinding() {
+  const [binding, ...more] = datapath.bindings();
+  assert.deepEqual(more, []);
+  assert.ok(binding);
+  return binding.value;
+}
+
+test('a new binding makes one record', () => {
+  const bridge = datapath.domain({ pvid: 7 });
+  datapath.ring('consume');
+  assert.deepEqual(count(frames.ann), { SIGHTINGS: 1, CREATED: 1 });
+  const { records } = datapath.ring('consume');
+  const { first_seen_ns } = onlyBinding();
+  assert.equal(records.length, 1);
+  const { timeNs, ...record } = { timeNs: '', ...records[0] };
+  assert.ok(Math.abs(Number(timeNs) - first_seen_ns) < 1000);
+  assert.deepEqual(record, {
+    kind: CHANGE.get('NEW'),
+    port: datapath.ports[0],
+    oldPort: 0,
+    mac: ANN,
+    oldMac: '00:00:00:00:00:00',
+    bridge,
+    vlan: 7,
+    family: 2,
+    ip: `c0a8010a${'00'.repeat(12)}`,
+  });
+});
+
+test('a steady host is refreshed in place and makes no record', () => {
+  datapath.domain();
+  count(frames.ann, frames.ann6);
+  const before = datapath.ring().producer;
+  const [old] = datapath.bindings();
+  sleepSync(150);
+  assert.deepEqual(count(frames.ann, frames.annReply, frames.ann6, frames.ann6), { SIGHTINGS: 4 });
+  assert.equal(datapath.ring().producer, before);
+  const [fresh] = datapath.bindings();
+  assert.ok(old && fresh);
+  assert.equal(fresh.value.first_seen_ns, old.value.first_seen_ns);
+  assert.ok(fresh.value.last_seen_ns > old.value.last_seen_ns + 100e6);
+  assert.deepEqual(datapath.state(0).gained, 2);
+});
+
+test('an NA without the address refreshes its own binding, whatever its override flag', () => {
+  datapath.domain();
+  count(frames.ann6);
+  const old = onlyBinding();
+  sleepSync(150);
+  assert.deepEqual(count(frames.ann6Answer), { SIGHTINGS: 1 });
+  assert.ok(onlyBinding().last_seen_ns > old.last_seen_ns);
+  assert.deepEqual(count(frames.ann6Probe), { SIGHTINGS: 1 });
+});
+
+test('an NA without the address neither moves a binding to another MAC nor to another port', () => {
+  datapath.domain();
+  count(frames.ann6);
+  const old = onlyBinding();
+  assert.deepEqual(count(frames.bob6Answer, on(1, frames.ann6Answer)), { ND_OPTION: 2 });
+  assert.deepEqual(onlyBinding(), old);
+});
+
+test('the router flag of an NA is kept, and a change of it makes a record', () => {
+  datapath.domain();
+  count(frames.ann6);
+  datapath.ring('consume');
+  assert.deepEqual(count(frames.ann6Router), { SIGHTINGS: 1 });
+  assert.equal(onlyBinding().flags, 1);
+  assert.deepEqual(count(frames.ann6Router, frames.ann6Probe), { SIGHTINGS: 2 });
+  assert.equal(onlyBinding().flags, 1);
+  count(frames.ann6);
+  assert.equal(onlyBinding().flags, 0);
+  const { records } = datapath.ring('consume');
+  assert.deepEqual(
+    records.map(({ kind, port, oldPort, mac, oldMac }) => ({ kind, port, oldPort, mac, oldMac })),
+    new Array(2).fill({
+      kind: CHANGE.get('MOVE'),
+      port: datapath.ports[0],
+      oldPort: datapath.ports[0],
+      mac: ANN,
+      oldMac: ANN,
+    }),
+  );
+});
+
+test('another MAC takes the binding over', () => {
+  datapath.domain({ duplicateMoves: 5 });
+  count(frames.ann);
+  const old = onlyBinding();
+  datapath.ring('consume');
+  assert.deepEqual(count(frames.bob), { SIGHTINGS: 1, MOVED: 1 });
+  const moved = onlyBinding();
+  assert.deepEqual(moved.mac, BOB_BYTES);
+  assert.equal(moved.moves, 1);
+  assert.ok(moved.first_seen_ns > old.first_seen_ns);
+  assert.equal(moved.window_ns, moved.first_seen_ns);
+  const [record] = datapath.ring('consume').records;
+  assert.deepEqual(
+    [record?.kind, record?.mac, record?.oldMac, record?.port, record?.oldPort],
+    [CHANGE.get('MOVE'), BOB, ANN, datapath.ports[0], datapath.ports[0]],
+  );
+  assert.deepEqual(datapath.state(0).gained, 1);
+});
+
+test('another port takes the binding over, and no number of such moves makes a duplicate', () => {
+  datapath.domain({ duplicateMoves: 2 });
+  count(frames.ann6Router);
+  const old = onlyBinding();
+  datapath.ring('consume');
+  const moves = [1, 0, 1, 0, 1].map((port) => on(port, frames.ann6Router));
+  assert.deepEqual(count(...moves), { SIGHTINGS: 5, MOVED: 5 });
+  const moved = onlyBinding();
+  assert.deepEqual(
+    { port: moved.port, moves: moved.moves, first: moved.first_seen_ns, flags: moved.flags },
+    { port: datapath.ports[1], moves: 0, first: old.first_seen_ns, flags: 1 },
+  );
+  assert.deepEqual(
+    datapath.ring('consume').records.map(({ port, oldPort }) => [port, oldPort]),
+    [1, 0, 1, 0, 1].map((port) => [datapath.ports[port], datapath.ports[1 - port]]),
+  );
+  assert.deepEqual([datapath.state(0).gained, datapath.state(0).lost], [3, 3]);
+  assert.deepEqual([datapath.state(1).gained, datapath.state(1).lost], [3, 2]);
+});
+
+test('two hosts with one address freeze it as it was before the last claim', () => {
+  datapath.domain({ duplicateMoves: 3 });
+  count(frames.ann, frames.bob, frames.ann);
+  const old = onlyBinding();
+  assert.equal(old.moves, 2);
+  datapath.ring('consume');
+  assert.deepEqual(count(on(1, frames.bob)), { SIGHTINGS: 1, DUPLICATES: 1 });
+  const frozen = onlyBinding();
+  assert.deepEqual([frozen.mac, frozen.port, frozen.moves], [ANN_BYTES, datapath.ports[0], 3]);
+  assert.ok(frozen.frozen_until_ns > frozen.last_seen_ns + 3_000e9);
+  const [record] = datapath.ring('consume').records;
+  assert.deepEqual(
+    [record?.kind, record?.mac, record?.oldMac, record?.port, record?.oldPort],
+    [CHANGE.get('DUPLICATE'), BOB, ANN, datapath.ports[1], datapath.ports[0]],
+  );
+
+  sleepSync(150);
+  const claims = [frames.bob, on(1, frames.bob), on(1, frames.ann)];
+  assert.deepEqual(count(...claims), { FROZEN: 3 });
+  assert.deepEqual(onlyBinding(), frozen);
+  assert.deepEqual(count(frames.ann), { SIGHTINGS: 1 });
+  const { last_seen_ns, ...rest } = onlyBinding();
+  assert.ok(last_seen_ns > frozen.last_seen_ns);
+  assert.deepEqual(rest, (({ last_seen_ns: _, ...others }) => others)(frozen));
+  assert.deepEqual(datapath.ring().records, []);
+});
+
+test('after the hold time a binding starts afresh, by a claim as by its owner', () => {
+  datapath.domain({ duplicateMoves: 2, duplicateHoldMs: 1 });
+  count(frames.ann, frames.bob);
+  assert.deepEqual(count(frames.ann), { SIGHTINGS: 1, DUPLICATES: 1 });
+  sleepSync(20);
+  assert.deepEqual(count(frames.ann), { SIGHTINGS: 1, MOVED: 1 });
+  let binding = onlyBinding();
+  assert.deepEqual([binding.mac, binding.moves, binding.frozen_until_ns], [ANN_BYTES, 1, 0]);
+
+  assert.deepEqual(count(frames.bob), { SIGHTINGS: 1, DUPLICATES: 1 });
+  sleepSync(20);
+  assert.deepEqual(count(frames.ann), { SIGHTINGS: 1 });
+  binding = onlyBinding();
+  assert.deepEqual(
+    [binding.mac, binding.moves, binding.frozen_until_ns, binding.window_ns],
+    [ANN_BYTES, 0, 0, 0],
+  );
+});
+
+test('moves further apart than the window make no duplicate', () => {
+  datapath.domain({ duplicateMoves: 2, duplicateWindowMs: 1 });
+  count(frames.ann);
+  for (const claim of [frames.bob, frames.ann, frames.bob]) {
+    assert.deepEqual(count(claim), { SIGHTINGS: 1, MOVED: 1 });
+    assert.equal(onlyBinding().moves, 1);
+    sleepSync(20);
+  }
+});
+
+test('without a number of moves nothing is ever frozen, and the number stops at 255', () => {
+  datapath.domain({ duplicateMoves: 0 });
+  count(frames.ann);
+  const claims = Array.from({ length: 260 }, (_, n) => (n % 2 === 0 ? frames.bob : frames.ann));
+  assert.deepEqual(count(...claims), { SIGHTINGS: 260, MOVED: 260 });
+  assert.deepEqual([onlyBinding().moves, onlyBinding().frozen_until_ns], [255, 0]);
+});
+
+test('a port has no more bindings than its limit', () => {
+  datapath.domain({ maxBindings: 3 });
+  assert.deepEqual(count(...hosts.slice(0, 5)), { SIGHTINGS: 3, CREATED: 3, PORT_LIMIT: 2 });
+  assert.equal(datapath.bindings().length, 3);
+  assert.deepEqual([datapath.state(0).gained, datapath.state(0).limited], [3, 2]);
+  // Known hosts go on, and another port has a limit of its own, for moves as well.
+  assert.deepEqual(count(hosts[0] ?? ''), { SIGHTINGS: 1 });
+  assert.deepEqual(count(on(1, hosts[3] ?? ''), on(1, hosts[4] ?? '')), { SIGHTINGS: 2, CREATED: 2 });
+  assert.deepEqual(count(...hosts.slice(0, 3).map((hex) => on(1, hex))), {
+    SIGHTINGS: 1,
+    MOVED: 1,
+    PORT_LIMIT: 2,
+  });
+  // What has moved away makes room, and so does what user space has deleted.
+  assert.deepEqual(count(hosts[5] ?? '', hosts[6] ?? ''), { SIGHTINGS: 1, CREATED: 1, PORT_LIMIT: 1 });
+  datapath.policy(0, { maxBindings: 3, released: 2 });
+  assert.deepEqual(count(...hosts.slice(6, 9)), { SIGHTINGS: 2, CREATED: 2, PORT_LIMIT: 1 });
+});
+
+test('a limit of 0 lets nothing be created', () => {
+  datapath.domain({ maxBindings: 0 });
+  assert.deepEqual(count(frames.ann, frames.ann6), { PORT_LIMIT: 2 });
+});
+
+test('new bindings come in bursts no larger than allowed', () => {
+  const fourSeconds = 4_000_000_000;
+  datapath.domain({ newIntervalNs: fourSeconds, newBurst: 3 });
+  assert.deepEqual(count(...hosts.slice(0, 6)), { SIGHTINGS: 3, CREATED: 3, RATE_LIMIT: 3 });
+  assert.equal(datapath.state(0).limited, 3);
+  assert.deepEqual(count(...hosts.slice(0, 3)), { SIGHTINGS: 3 });
+  // A move is no new binding.
+  datapath.policy(1, { newIntervalNs: fourSeconds, newBurst: 1 });
+  assert.deepEqual(count(...hosts.slice(0, 3).map((hex) => on(1, hex))), { SIGHTINGS: 3, MOVED: 3 });
+});
+
+test('the rate recovers with time, up to the burst', () => {
+  datapath.domain({ newIntervalNs: 50_000_000, newBurst: 1 });
+  assert.deepEqual(count(hosts[0] ?? ''), { SIGHTINGS: 1, CREATED: 1 });
+  sleepSync(100);
+  assert.deepEqual(count(hosts[1] ?? ''), { SIGHTINGS: 1, CREATED: 1 });
+  const { next_ns } = datapath.state(0);
+  const last = Math.max(...datapath.bindings().map(({ value }) => value.first_seen_ns));
+  assert.ok(Math.abs(next_ns - last - 50e6) < 1000);
+});
+
+test('the longest prefix decides, and without one nothing is learned', () => {
+  datapath.domain({}, false);
+  assert.deepEqual(count(frames.ann, frames.ann6), { SUBNET: 2 });
+  datapath.prefix('192.168.0.0', 16, 1);
+  assert.deepEqual(count(frames.ann, frames.ann6, frames.annVlan), { SIGHTINGS: 1, CREATED: 1, SUBNET: 2 });
+  datapath.prefix('192.168.2.0', 24, 0);
+  assert.deepEqual(count(hosts[0] ?? '', hosts[1] ?? ''), { SUBNET: 2 });
+  datapath.prefix('192.168.2.1', 32, 1);
+  assert.deepEqual(count(hosts[0] ?? '', hosts[1] ?? ''), { SIGHTINGS: 1, CREATED: 1, SUBNET: 1 });
+  datapath.prefix('2001:db8:0:0:0:0:0:0', 64, 1);
+  assert.deepEqual(count(frames.ann6), { SIGHTINGS: 1, CREATED: 1 });
+  datapath.prefix('192.168.1.0', 24, 1, 20);
+  assert.deepEqual(count(frames.annVlan), { SIGHTINGS: 1, CREATED: 1 });
+  assert.equal(datapath.bindings().length, 4);
+});
+
+test('a prefix withdrawn keeps a binding from moving, not its owner from speaking', () => {
+  datapath.domain();
+  count(frames.ann);
+  datapath.prefix(IP4, 32, 0);
+  assert.deepEqual(count(frames.bob, on(1, frames.ann), frames.ann), { SUBNET: 2, SIGHTINGS: 1 });
+  assert.deepEqual(onlyBinding().mac, ANN_BYTES);
+});
+
+test('link-local needs no prefix, but an address of the node itself is denied', () => {
+  datapath.domain({ linkLocal: true }, false);
+  assert.deepEqual(count(frames.annLinkLocal), { SIGHTINGS: 1, CREATED: 1 });
+  datapath.domain({ linkLocal: true }, false);
+  datapath.prefix('169.254.3.4', 32, 0);
+  assert.deepEqual(count(frames.annLinkLocal), { SUBNET: 1 });
+});
+
+test('a provisioned address belongs to its MACs alone', () => {
+  datapath.domain({ duplicateMoves: 2 });
+  datapath.provision(IP4, [BOB]);
+  assert.deepEqual(count(frames.ann, frames.bob), { STATIC: 1, SIGHTINGS: 1, CREATED: 1 });
+  assert.deepEqual(count(frames.ann), { STATIC: 1 });
+  assert.deepEqual(count(on(1, frames.bob)), { SIGHTINGS: 1, MOVED: 1 });
+  assert.deepEqual(onlyBinding().mac, BOB_BYTES);
+  // Another VLAN is another domain.
+  assert.deepEqual(count(frames.annVlan), { SIGHTINGS: 1, CREATED: 1 });
+});
+
+test('several MACs provisioned for one address take turns and are no duplicate', () => {
+  datapath.domain({ duplicateMoves: 2 });
+  datapath.provision(IP4, [ANN, BOB]);
+  count(frames.ann);
+  const turns = [frames.bob, frames.ann, frames.bob, frames.ann];
+  assert.deepEqual(count(...turns), { SIGHTINGS: 4, MOVED: 4 });
+  assert.equal(onlyBinding().moves, 0);
+});
+
+test('a ring that is full costs the record, never the binding', () => {
+  datapath.domain();
+  datapath.ring('fill');
+  assert.deepEqual(count(frames.ann, frames.ann6), { SIGHTINGS: 2, CREATED: 2, RING_DROPPED: 2 });
+  assert.deepEqual(count(frames.ann), { SIGHTINGS: 1 });
+  assert.equal(datapath.bindings().length, 2);
+  datapath.ring('consume');
+  count(frames.bob);
+  assert.equal(datapath.ring('consume').records.length, 1);
+});
+
+test('a table that is full is counted, and what is in it goes on', () => {
+  const small = new Scope();
+  try {
+    const few = new Datapath(small, { snoopy_bindings: 'type hash key 24 value 48 entries 4' });
+    few.domain();
+    assert.deepEqual(few.run(hosts.slice(0, 6)).counted, { SIGHTINGS: 4, CREATED: 4, TABLE_FULL: 2 });
+    const known = hosts.slice(0, 4);
+    assert.deepEqual(few.run(known.map((hex) => ({ hex, port: 1 }))).counted, { SIGHTINGS: 4, MOVED: 4 });
+    assert.equal(few.state(0).gained, 4);
+  } finally {
+    small.close();
+  }
+});

@@ -1,0 +1,366 @@
+// The compiled program in a kernel, driven and read through bpftool, python3 and iproute2 alone: nothing of
+// snoopy's own user space takes part, so that its tests and these cannot be wrong in the same way.
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { mountBpffs } from '../lib/bpffs.ts';
+import { Netns } from '../lib/netns.ts';
+import { parseJson, run, runJson } from '../lib/run.ts';
+import type { Scope } from '../lib/scope.ts';
+import { createTempDir } from '../lib/temp.ts';
+
+export const PROJECT = projectDirectory(dirname(fileURLToPath(import.meta.url)));
+export const PYTHON = '/usr/bin/python3'; // the distribution's, which has scapy
+
+/** TC_ACT_UNSPEC as bpftool prints it. */
+export const TC_ACT_UNSPEC = 0xffffffff;
+
+function projectDirectory(from: string): string {
+  return existsSync(join(from, 'package.json')) ? from : projectDirectory(dirname(from));
+}
+
+const header = readFileSync(join(PROJECT, 'bpf/snoopy.h'), 'utf8');
+
+/** The numbers that snoopy.h gives to names that begin with `prefix`. */
+function constants(prefix: string): ReadonlyMap<string, number> {
+  const found = new Map<string, number>();
+  for (const [, name = '', shift, number] of header.matchAll(
+    new RegExp(`^#define ${prefix}_(\\w+)\\s+(?:\\(1 << (\\d+)\\)|(\\d+))`, 'gm'),
+  )) {
+    found.set(name, shift === undefined ? Number(number) : 1 << Number(shift));
+  }
+  return found;
+}
+
+/** Names of counters as they stand in snoopy.h, by number. */
+export const COUNTERS: readonly string[] = [...constants('SNOOPY_COUNTER').keys()];
+export const LEARN = constants('SNOOPY_LEARN');
+export const CHANGE = constants('SNOOPY_CHANGE');
+export const LEARN_ALL = [...LEARN.values()].reduce((all, one) => all | one, 0);
+
+export type FrameSpec = {
+  readonly layers: readonly (readonly [string, Readonly<Record<string, unknown>>])[];
+  readonly set?: Readonly<Record<number, string>>;
+  readonly length?: number;
+};
+
+/** Has scapy build the frames; returns each as hex. */
+export function buildFrames<Name extends string>(
+  specs: Readonly<Record<Name, FrameSpec>>,
+): Record<Name, string> {
+  const names = Object.keys(specs) as Name[];
+  const input = names.map((name) => JSON.stringify(specs[name])).join('\n');
+  const lines = run([PYTHON, join(PROJECT, 'test/frames.py')], { input })
+    .trimEnd()
+    .split('\n');
+  return Object.fromEntries(names.map((name, at) => [name, lines[at] ?? ''])) as Record<Name, string>;
+}
+
+/** Policy of a port as a test says it; what is left out permits. */
+export interface Policy {
+  readonly pvid?: number;
+  readonly learn?: number;
+  readonly linkLocal?: boolean;
+  readonly maxBindings?: number;
+  readonly newIntervalNs?: number;
+  readonly newBurst?: number;
+  readonly duplicateMoves?: number;
+  readonly duplicateWindowMs?: number;
+  readonly duplicateHoldMs?: number;
+  readonly released?: number;
+}
+
+/** A binding as bpftool prints it. */
+export interface Binding {
+  readonly key: {
+    readonly bridge: number;
+    readonly vlan: number;
+    readonly family: number;
+    readonly ip: number[];
+  };
+  readonly value: {
+    readonly mac: number[];
+    readonly flags: number;
+    readonly moves: number;
+    readonly port: number;
+    readonly pad: number;
+    readonly first_seen_ns: number;
+    readonly last_seen_ns: number;
+    readonly window_ns: number;
+    readonly frozen_until_ns: number;
+  };
+}
+
+export interface PortState {
+  readonly gained: number;
+  readonly lost: number;
+  readonly next_ns: number;
+  readonly limited: number;
+}
+
+/** A record of the ring buffer as test/kernel/ring.py prints it. */
+export interface Change {
+  readonly kind: number;
+  readonly port: number;
+  readonly oldPort: number;
+  readonly mac: string;
+  readonly oldMac: string;
+  readonly bridge: number;
+  readonly vlan: number;
+  readonly family: number;
+  readonly ip: string;
+}
+
+export interface Ring {
+  readonly producer: number;
+  readonly consumer: number;
+  readonly records: readonly Change[];
+}
+
+/** What a run of frames did. */
+export interface Outcome {
+  /** Counters that moved, by the names of snoopy.h. */
+  readonly counted: Readonly<Record<string, number>>;
+  /** Frames that came out altered, or with another verdict than TC_ACT_UNSPEC: must be empty. */
+  readonly disturbed: readonly string[];
+}
+
+/** A frame and the port that it comes in by: 0, or 1. */
+export type Arrival = string | { readonly hex: string; readonly port: number };
+
+const hexBytes = (bytes: Uint8Array): string =>
+  [...bytes].map((b) => b.toString(16).padStart(2, '0')).join(' ');
+
+/** Numbers in host order (little-endian machines only), each as [value, bytes]. */
+function pack(...fields: readonly (readonly [number | bigint, 1 | 2 | 4 | 8])[]): string {
+  const bytes = new DataView(new ArrayBuffer(fields.reduce((sum, [, size]) => sum + size, 0)));
+  let at = 0;
+  for (const [value, size] of fields) {
+    if (size === 8) bytes.setBigUint64(at, BigInt(value), true);
+    else if (size === 4) bytes.setUint32(at, Number(value), true);
+    else if (size === 2) bytes.setUint16(at, Number(value), true);
+    else bytes.setUint8(at, Number(value));
+    at += size;
+  }
+  return hexBytes(new Uint8Array(bytes.buffer));
+}
+
+const AF_INET = 2;
+const AF_INET6 = 10;
+
+/** An address for a key: its family and 16 bytes, from dotted IPv4 or from IPv6 with all eight groups. */
+function keyOf(ip: string): { family: number; bits: number; bytes: string } {
+  if (ip.includes('.')) {
+    const bytes = Uint8Array.from([...ip.split('.').map(Number), ...new Array<number>(12).fill(0)]);
+    return { family: AF_INET, bits: 32, bytes: hexBytes(bytes) };
+  }
+  const groups = ip.split(':').map((group) => Number.parseInt(group, 16));
+  if (groups.length !== 8) throw new Error(`Write all eight groups of ${ip}`);
+  return {
+    family: AF_INET6,
+    bits: 128,
+    bytes: hexBytes(Uint8Array.from(groups.flatMap((g) => [g >> 8, g & 255]))),
+  };
+}
+
+type Batch = readonly { readonly command: readonly string[]; readonly output: unknown }[];
+
+/** A loaded program with pins, a network namespace and ports of its own. */
+export class Datapath {
+  readonly netns: Netns;
+  readonly pins: string;
+  /** ifindex of the two ports. */
+  readonly ports: readonly [number, number];
+  #bridge = 1000;
+  readonly #dir: string;
+  readonly #ringSize: number;
+
+  /** `replaced` are maps of other sizes than the object's: name -> arguments of `bpftool map create`. */
+  constructor(scope: Scope, replaced: Readonly<Record<string, string>> = {}, ringSize = 1 << 20) {
+    this.#dir = createTempDir(scope, 'frames');
+    this.#ringSize = ringSize;
+    this.netns = new Netns(scope, 'program');
+    this.netns.ipBatch([
+      'link add port0 type veth peer name host0',
+      'link add port1 type veth peer name host1',
+      ...['port0', 'port1', 'host0', 'host1'].map((name) => `link set ${name} addrgenmode none up`),
+    ]);
+    const links = this.netns.json<{ ifname: string; ifindex: number }[]>('ip', '-j', 'link', 'show');
+    const ifindex = (name: string): number => links.find((link) => link.ifname === name)?.ifindex ?? 0;
+    this.ports = [ifindex('port0'), ifindex('port1')];
+    this.pins = mountBpffs(scope);
+    const reuse = Object.entries(replaced).flatMap(([name, how]) => {
+      const pin = join(this.pins, `own_${name}`);
+      run(['bpftool', 'map', 'create', pin, ...how.split(' '), 'name', name]);
+      return ['map', 'name', name, 'pinned', pin];
+    });
+    mkdirSync(join(this.pins, 'maps'));
+    const object = join(PROJECT, 'dist/snoopy.bpf.o');
+    const place = [join(this.pins, 'programs'), ...reuse, 'pinmaps', join(this.pins, 'maps')];
+    run(['bpftool', 'prog', 'loadall', object, ...place]);
+  }
+
+  get program(): string {
+    return join(this.pins, 'programs/snoopy');
+  }
+
+  map(name: string): string {
+    return join(this.pins, 'maps', `snoopy_${name}`);
+  }
+
+  /** Runs lines of `bpftool batch` inside the namespace; returns what each printed. */
+  batch(lines: readonly string[]): unknown[] {
+    const file = join(this.#dir, 'batch');
+    writeFileSync(file, `${lines.join('\n')}\n`);
+    const text = run(this.netns.argv(['bpftool', '-j', 'batch', 'file', file]));
+    return parseJson<Batch>(text, 'bpftool batch').map((done) => done.output);
+  }
+
+  /** Makes a bridge of its own, allows all addresses in it and gives its number. Both ports start anew. */
+  domain(policy: Policy = {}, allowAll = true): number {
+    this.#bridge += 1;
+    const lines = [0, 1].flatMap((port) => [this.#policyLine(port, policy), this.#clearLine(port)]);
+    this.batch(allowAll ? [...lines, this.#prefixLine(32, 0, undefined, 1)] : lines);
+    return this.#bridge;
+  }
+
+  /** Gives one port of the domain another policy; its state stays. */
+  policy(port: number, policy: Policy): void {
+    this.batch([this.#policyLine(port, policy)]);
+  }
+
+  /** Lines for `batch` that give an interface of the newest domain a policy of its own. */
+  policyLike(ifindex: number, policy: Policy = {}): string {
+    return `${this.#portLine(ifindex, policy)}\n${this.#stateLine(ifindex)}`;
+  }
+
+  #policyLine(port: number, policy: Policy): string {
+    return this.#portLine(this.ports[port] ?? 0, policy);
+  }
+
+  #portLine(ifindex: number, policy: Policy): string {
+    const value = pack(
+      [this.#bridge, 4],
+      [policy.pvid ?? 0, 2],
+      [policy.learn ?? LEARN_ALL, 1],
+      [policy.linkLocal === true ? 1 : 0, 1],
+      [policy.maxBindings ?? 1000, 4],
+      [policy.newIntervalNs ?? 0, 4],
+      [policy.newBurst ?? 0, 4],
+      [policy.duplicateMoves ?? 0, 4],
+      [BigInt(policy.duplicateWindowMs ?? 3_600_000) * 1_000_000n, 8],
+      [BigInt(policy.duplicateHoldMs ?? 3_600_000) * 1_000_000n, 8],
+      [policy.released ?? 0, 8],
+    );
+    return `map update pinned ${this.map('ports')} key hex ${pack([ifindex, 4])} value hex ${value}`;
+  }
+
+  #clearLine(port: number): string {
+    return this.#stateLine(this.ports[port] ?? 0);
+  }
+
+  #stateLine(ifindex: number): string {
+    const value = pack([0, 8], [0, 8], [0, 8], [0, 8]);
+    return `map update pinned ${this.map('state')} key hex ${pack([ifindex, 4])} value hex ${value}`;
+  }
+
+  #prefixLine(length: number, vlan: number, ip: string | undefined, value: 0 | 1): string {
+    const { family, bytes } = ip === undefined ? { family: 0, bytes: pack([0, 8], [0, 8]) } : keyOf(ip);
+    const key = `${pack([length, 4], [this.#bridge, 4], [vlan, 2], [family, 2])} ${bytes}`;
+    return `map update pinned ${this.map('prefixes')} key hex ${key} value hex 0${value}`;
+  }
+
+  /** Allows (1) or denies (0) a prefix of the newest domain. */
+  prefix(ip: string, bits: number, value: 0 | 1, vlan = 0): void {
+    this.batch([this.#prefixLine(64 + bits, vlan, ip, value)]);
+  }
+
+  /** Provisions an address of the newest domain for these MACs. */
+  provision(ip: string, macs: readonly string[], vlan = 0): void {
+    const { family, bytes } = keyOf(ip);
+    const key = `${pack([this.#bridge, 4], [vlan, 2], [family, 2])} ${bytes}`;
+    this.batch(
+      ['00:00:00:00:00:00', ...macs].map(
+        (mac) =>
+          `map update pinned ${this.map('statics')} key hex ${key} ${mac.replaceAll(':', ' ')} 00 00 value hex 01`,
+      ),
+    );
+  }
+
+  /** Runs frames through the program with BPF_PROG_TEST_RUN, in order. */
+  run(arrivals: readonly Arrival[], program = this.program): Outcome {
+    const dump = `map dump pinned ${this.map('counters')}`;
+    const frames = arrivals.map((arrival) =>
+      typeof arrival === 'string' ? { hex: arrival, port: 0 } : arrival,
+    );
+    for (const [port, ifindex] of this.ports.entries()) {
+      // struct __sk_buff up to ifindex, which is the only field that the tests set
+      const context = Buffer.alloc(44);
+      context.writeUInt32LE(ifindex, 40);
+      writeFileSync(join(this.#dir, `context${port}`), context);
+    }
+    const lines = frames.map(({ hex, port }, at) => {
+      const file = join(this.#dir, String(at));
+      writeFileSync(file, Buffer.from(hex, 'hex'));
+      return `prog run pinned ${program} data_in ${file} data_out ${file}.out ctx_in ${this.#dir}/context${port} repeat 1`;
+    });
+    const [before, ...after] = this.batch([dump, ...lines, dump]);
+    const results = after.slice(0, -1) as { retval: number }[];
+    const disturbed = frames.flatMap(({ hex }, at) => {
+      const same = readFileSync(join(this.#dir, `${at}.out`), 'hex') === hex;
+      return same && results[at]?.retval === TC_ACT_UNSPEC ? [] : [hex];
+    });
+    return { counted: difference(before, after.at(-1)), disturbed };
+  }
+
+  counters(): unknown {
+    return this.batch([`map dump pinned ${this.map('counters')}`])[0];
+  }
+
+  /** What the newest domain holds. */
+  bindings(bridge = this.#bridge): Binding[] {
+    const [dump] = this.batch([`map dump pinned ${this.map('bindings')}`]) as [{ formatted: Binding }[]];
+    return dump.map((entry) => entry.formatted).filter((binding) => binding.key.bridge === bridge);
+  }
+
+  state(port: number): PortState {
+    const key = pack([this.ports[port] ?? 0, 4]);
+    const [found] = this.batch([`map lookup pinned ${this.map('state')} key hex ${key}`]);
+    return (found as { formatted: { value: PortState } }).formatted.value;
+  }
+
+  /** Records that have not been consumed. */
+  ring(mode: 'peek' | 'consume' | 'fill' = 'peek'): Ring {
+    const how = mode === 'peek' ? [] : [mode];
+    const script = join(PROJECT, 'test/kernel/ring.py');
+    return runJson<Ring>([PYTHON, script, this.map('changes'), String(this.#ringSize), ...how]);
+  }
+
+  /** Attaches a pinned program to an interface of the namespace, as `clsact` does for snoopy. */
+  attach(device: string, program = this.program, pref = 10): void {
+    this.netns.tryRun(['tc', 'qdisc', 'add', 'dev', device, 'clsact']);
+    const where = ['dev', device, 'ingress', 'protocol', 'all', 'pref', String(pref), 'handle', '1'];
+    this.netns.run('tc', 'filter', 'add', ...where, 'bpf', 'da', 'object-pinned', program);
+  }
+
+  /** Sends frames with test/kernel/send.py; in `frags` mode a space begins a new page. */
+  send(mode: 'packet' | 'frags', device: string, frames: readonly string[]): void {
+    const argv = this.netns.argv([PYTHON, join(PROJECT, 'test/kernel/send.py'), mode, device]);
+    run(argv, { input: frames.join('\n') });
+  }
+}
+
+/** Which counters differ between two dumps, summed over the CPUs. */
+export function difference(before: unknown, after: unknown): Record<string, number> {
+  const totals = (dump: unknown): number[] =>
+    (dump as { formatted: { values: { value: number }[] } }[]).map((entry) =>
+      entry.formatted.values.reduce((sum, { value }) => sum + value, 0),
+    );
+  const old = totals(before);
+  return Object.fromEntries(
+    totals(after).flatMap((value, at) => {
+      const more = value - (old[at] ?? 0);
+      return more === 0 ? [] : [[COUNTERS[at] ?? String(at), more]];
+    }),
+  );
+}

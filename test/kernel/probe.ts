@@ -1,0 +1,57 @@
+// A tiny eBPF object for tests: a program that does nothing, and maps of the kinds that snoopy uses.
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { run } from '../lib/run.ts';
+import type { Scope } from '../lib/scope.ts';
+import { createTempDir } from '../lib/temp.ts';
+
+const PROLOGUE = `
+#define SEC(name) __attribute__((section(name), used))
+#define __uint(name, value) int (*name)[value]
+#define __type(name, value) typeof(value) *name
+typedef unsigned char __u8;
+typedef unsigned int __u32;
+typedef unsigned long long __u64;
+struct __sk_buff;
+struct key { __u32 a; __u32 b; };
+struct value { __u64 a; __u64 b; };
+struct prefix { __u32 length; __u8 ip[4]; };
+static void *(*bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
+struct { __uint(type, 1); __type(key, struct key); __type(value, struct value); __uint(max_entries, 64); } entries SEC(".maps");
+struct { __uint(type, 6); __type(key, __u32); __type(value, __u64); __uint(max_entries, 4); } counters SEC(".maps");
+struct { __uint(type, 11); __uint(map_flags, 1); __type(key, struct prefix); __type(value, __u32); __uint(max_entries, 64); } prefixes SEC(".maps");
+struct { __uint(type, 27); __uint(max_entries, 4096); } ring SEC(".maps");
+char _license[] SEC("license") = "GPL";
+`;
+
+const PROBE = `${PROLOGUE}
+SEC("tc") int probe(struct __sk_buff *skb)
+{
+	__u32 zero = 0;
+	__u64 *counter = bpf_map_lookup_elem(&counters, &zero);
+	struct key key = {};
+	struct prefix prefix = {};
+	if (counter)
+		__sync_fetch_and_add(counter, 1);
+	bpf_map_lookup_elem(&entries, &key);
+	bpf_map_lookup_elem(&prefixes, &prefix);
+	return -1;
+}
+SEC("tc") int bad(struct __sk_buff *skb)
+{
+	struct key key = {};
+	struct value *value = bpf_map_lookup_elem(&entries, &key);
+	value->a = 1; /* without a check for NULL: the verifier refuses it */
+	return -1;
+}
+`;
+
+/** Compiles the object; the path of the file, which goes with the scope. It has programs "probe" and "bad". */
+export function buildProbe(scope: Scope): string {
+  const dir = createTempDir(scope, 'probe');
+  const source = join(dir, 'probe.bpf.c');
+  const object = join(dir, 'probe.bpf.o');
+  writeFileSync(source, PROBE);
+  run(['clang', '-O2', '-g', '-Wall', '-target', 'bpf', '-c', source, '-o', object]);
+  return object;
+}

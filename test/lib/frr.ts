@@ -1,0 +1,194 @@
+// FRR's zebra and bgpd inside a namespace, and what they say in JSON.
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Netns } from './netns.ts';
+import { type Background, type Result, run } from './run.ts';
+import type { Scope } from './scope.ts';
+import { createTempDir } from './temp.ts';
+import { until } from './wait.ts';
+
+const DAEMON_DIR = '/usr/lib/frr';
+
+export interface Peer {
+  readonly address: string;
+  readonly asn: number;
+  /** True: waits to be called. If both ends call at once, the session can take seconds longer. */
+  readonly passive: boolean;
+}
+
+export interface FrrOptions {
+  readonly asn: number;
+  readonly routerId: string;
+  readonly peers: readonly Peer[];
+}
+
+/** A type-2 route with an IP address. */
+export interface MacIpRoute {
+  readonly mac: string;
+  readonly ip: string;
+  /** The node that advertises it: its tunnel address; 0.0.0.0 for a route of this node's own. */
+  readonly nextHop: string;
+}
+
+/** A line of zebra's ARP cache for EVPN. */
+export interface ArpCacheLine {
+  readonly ip: string;
+  readonly type: 'local' | 'remote';
+  readonly state: string;
+  readonly mac: string;
+}
+
+/** A running FRR. */
+export class Frr {
+  readonly #dir: string;
+  readonly #netns: Netns;
+  readonly #daemons: Background[] = [];
+
+  private constructor(dir: string, netns: Netns) {
+    this.#dir = dir;
+    this.#netns = netns;
+  }
+
+  /** Starts zebra and bgpd; returns when bgpd answers. */
+  static async start(scope: Scope, netns: Netns, options: FrrOptions): Promise<Frr> {
+    const dir = createTempDir(scope, 'frr');
+    mkdirSync(join(dir, 'vty'));
+    writeFileSync(join(dir, 'zebra.conf'), '');
+    writeFileSync(join(dir, 'bgpd.conf'), configText(options));
+    writeFileSync(join(dir, 'vtysh.conf'), '');
+    run(['chown', '-R', 'frr:frr', dir]);
+    const frr = new Frr(dir, netns);
+    // A bgpd that does not find zebra's socket tries again only after ten seconds.
+    frr.#startDaemon('zebra');
+    await frr.#answers('zebra', 'show evpn json');
+    frr.#startDaemon('bgpd');
+    await frr.#answers('bgpd', 'show bgp summary json');
+    return frr;
+  }
+
+  #startDaemon(daemon: string): void {
+    const sockets = ['-z', join(this.#dir, 'zserv.api'), '--vty_socket', join(this.#dir, 'vty'), '-P', '0'];
+    const files = ['-i', join(this.#dir, `${daemon}.pid`), '-f', join(this.#dir, `${daemon}.conf`)];
+    this.#daemons.push(this.#netns.start(join(DAEMON_DIR, daemon), ...sockets, ...files));
+  }
+
+  async #answers(daemon: string, command: string): Promise<void> {
+    await until(
+      `${daemon} in ${this.#netns.name} to answer`,
+      () => this.#vtysh('-d', daemon, '-c', command),
+      (result) => result.code === 0 || this.#daemons.some(({ running }) => !running),
+    );
+    for (const { running, argv, stderr } of this.#daemons) {
+      if (!running) throw new Error(`\`${argv.join(' ')}\` has ended: ${stderr}`);
+    }
+  }
+
+  /** Waits until `count` BGP sessions for EVPN are up. */
+  async established(count: number): Promise<void> {
+    await until(
+      `${count} BGP sessions of ${this.#netns.name}`,
+      () => this.json<{ peers?: Record<string, { state: string }> }>('show bgp l2vpn evpn summary json'),
+      ({ peers = {} }) =>
+        Object.values(peers).filter((peer) => peer.state === 'Established').length === count,
+      { timeoutMs: 30_000, everyMs: 50 },
+    );
+  }
+
+  /** What a command prints, as text. */
+  show(command: string): string {
+    const result = this.#vtysh('-c', command);
+    if (result.code !== 0) throw new Error(`vtysh \`${command}\`: ${result.stderr}${result.stdout}`);
+    return result.stdout;
+  }
+
+  json<T>(command: string): T {
+    const text = this.show(command);
+    try {
+      return JSON.parse(text) as T;
+    } catch (error) {
+      throw new Error(`vtysh \`${command}\` printed no JSON: ${text}`, { cause: error });
+    }
+  }
+
+  /** The EVPN type-2 MAC/IP routes that this node knows, its own included. */
+  macIpRoutes(): MacIpRoute[] {
+    return readMacIpRoutes(this.json('show bgp l2vpn evpn route type macip json'));
+  }
+
+  /** The MAC/IP routes for one IP address. */
+  routesTo(ip: string): MacIpRoute[] {
+    return this.macIpRoutes().filter((route) => route.ip === ip);
+  }
+
+  /** zebra's view of the neighbors of a VNI. */
+  arpCache(vni: number): ArpCacheLine[] {
+    return readArpCache(this.json(`show evpn arp-cache vni ${vni} json`));
+  }
+
+  #vtysh(...args: string[]): Result {
+    const dirs = ['--vty_socket', join(this.#dir, 'vty'), '--config_dir', this.#dir];
+    return this.#netns.tryRun(['vtysh', ...dirs, ...args]);
+  }
+}
+
+function configText(options: FrrOptions): string {
+  const peers = options.peers.flatMap(({ address, asn, passive }) => [
+    ` neighbor ${address} remote-as ${asn}`,
+    ` neighbor ${address} timers 1 3`,
+    ` neighbor ${address} timers connect 1`,
+    ` neighbor ${address} advertisement-interval 0`,
+    ...(passive ? [` neighbor ${address} passive`] : []),
+  ]);
+  const lines = [
+    'frr defaults datacenter',
+    `router bgp ${options.asn}`,
+    ` bgp router-id ${options.routerId}`,
+    ' no bgp ebgp-requires-policy',
+    ' no bgp default ipv4-unicast',
+    ...peers,
+    ' address-family l2vpn evpn',
+    ...options.peers.map(({ address }) => `  neighbor ${address} activate`),
+    '  advertise-all-vni',
+    ' exit-address-family',
+    '',
+  ];
+  return lines.join('\n');
+}
+
+interface RouteTable {
+  readonly paths?: readonly (readonly PathLine[])[];
+}
+
+interface PathLine {
+  readonly routeType?: number;
+  readonly valid?: boolean;
+  readonly mac?: string;
+  readonly ip?: string;
+  readonly nexthops?: readonly { readonly ip: string }[];
+}
+
+/** bgpd: route distinguisher -> prefix -> paths, with plain values and counts between them. */
+function readMacIpRoutes(json: Readonly<Record<string, unknown>>): MacIpRoute[] {
+  const routes: MacIpRoute[] = [];
+  for (const table of Object.values(json).filter(isRecord)) {
+    for (const prefix of Object.values(table).filter(isRecord)) {
+      for (const path of (prefix as RouteTable).paths?.flat() ?? []) {
+        const { valid, mac, ip } = path;
+        if (valid !== true || mac === undefined || ip === undefined) continue;
+        routes.push({ mac, ip, nextHop: path.nexthops?.[0]?.ip ?? '' });
+      }
+    }
+  }
+  return routes;
+}
+
+/** zebra: address -> entry, with a count between them. */
+function readArpCache(json: Readonly<Record<string, unknown>>): ArpCacheLine[] {
+  return Object.entries(json)
+    .filter(([, value]) => isRecord(value))
+    .map(([ip, value]) => ({ ...(value as Omit<ArpCacheLine, 'ip'>), ip }));
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null;
+}

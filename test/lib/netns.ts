@@ -1,0 +1,85 @@
+// Network namespaces with names of their own, and commands inside them.
+import { mkdirSync, readdirSync } from 'node:fs';
+import { Background, killAndWait, type Result, type RunOptions, run, runJson, tryRun } from './run.ts';
+import type { Scope } from './scope.ts';
+import { isStale, uniqueName } from './temp.ts';
+
+const NETNS_DIR = '/run/netns';
+
+/** A network namespace. Everything that runs in it is killed before it is deleted. */
+export class Netns {
+  readonly name: string;
+  readonly scope: Scope;
+
+  /** Creates the namespace with its loopback up; it is deleted when the scope is closed. */
+  constructor(scope: Scope, role: string) {
+    sweepNamespaces();
+    this.name = uniqueName(role);
+    this.scope = scope;
+    run(['ip', 'netns', 'add', this.name]);
+    scope.defer(() => deleteNamespace(this.name));
+    this.run('ip', 'link', 'set', 'lo', 'up');
+  }
+
+  get path(): string {
+    return `${NETNS_DIR}/${this.name}`;
+  }
+
+  /**
+   * The command line that runs `argv` inside. nsenter, because `ip netns exec` mounts another /sys, in which
+   * no bpffs is.
+   */
+  argv(argv: readonly string[]): string[] {
+    return ['nsenter', `--net=${this.path}`, '--', ...argv];
+  }
+
+  run(...argv: string[]): string {
+    return run(this.argv(argv));
+  }
+
+  tryRun(argv: readonly string[], options: RunOptions = {}): Result {
+    return tryRun(this.argv(argv), options);
+  }
+
+  json<T>(...argv: string[]): T {
+    return runJson<T>(this.argv(argv));
+  }
+
+  /** Starts a command in the background; it is killed when the scope is closed. */
+  start(...argv: string[]): Background {
+    return new Background(this.scope, this.argv(argv));
+  }
+
+  /** Runs lines of `ip -batch`: one process for a whole set-up. */
+  ipBatch(lines: readonly string[]): void {
+    run(this.argv(['ip', '-batch', '-']), { input: `${lines.join('\n')}\n` });
+  }
+
+  /** Writes sysctls such as `net/ipv6/conf/all/forwarding`. */
+  sysctl(values: Readonly<Record<string, string | number>>): void {
+    const script = Object.entries(values).map(([key, value]) => `echo ${value} > /proc/sys/${key}`);
+    this.run('sh', '-ec', script.join('\n'));
+  }
+}
+
+function deleteNamespace(name: string): void {
+  killAndWait(run(['ip', 'netns', 'pids', name]).split('\n').filter(Boolean).map(Number));
+  run(['ip', 'netns', 'del', name]);
+}
+
+let swept = false;
+
+/** Takes away what test processes that were killed have left behind. */
+function sweepNamespaces(): void {
+  if (swept) return;
+  swept = true;
+  mkdirSync(NETNS_DIR, { recursive: true });
+  for (const name of readdirSync(NETNS_DIR)) {
+    if (!isStale(name)) continue;
+    try {
+      deleteNamespace(name);
+    } catch {
+      // Another test process sweeps at the same time: what matters is that it goes.
+    }
+  }
+}

@@ -1,0 +1,178 @@
+// Commands: run to the end with their output, or start in the background with their output in a file.
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { closeSync, openSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Scope } from './scope.ts';
+import { createTempDir } from './temp.ts';
+import { sleepSync, until } from './wait.ts';
+
+export interface Result {
+  readonly argv: readonly string[];
+  /** Exit status; 128 + the signal's number is not used: a signal gives -1. */
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface RunOptions {
+  readonly input?: string;
+  readonly env?: Readonly<Record<string, string>>;
+  readonly timeoutMs?: number;
+}
+
+export class CommandError extends Error {
+  readonly result: Result;
+
+  constructor(result: Result) {
+    const said = result.stderr.trim() || result.stdout.trim() || 'it printed nothing';
+    super(`\`${result.argv.join(' ')}\` ended with ${result.code}: ${said}`);
+    this.name = 'CommandError';
+    this.result = result;
+  }
+}
+
+/** Runs a command and returns how it ended, whatever that was. Throws only when it cannot be started. */
+export function tryRun(argv: readonly string[], options: RunOptions = {}): Result {
+  const [file = '', ...rest] = argv;
+  const timeoutMs = options.timeoutMs ?? 60_000;
+  const child = spawnSync(file, rest, {
+    encoding: 'utf8',
+    input: options.input ?? '',
+    env: { ...process.env, ...options.env },
+    timeout: timeoutMs,
+    killSignal: 'SIGKILL',
+    maxBuffer: 256 * 1024 * 1024,
+  });
+  if (child.error !== undefined) {
+    throw new Error(`Cannot run \`${argv.join(' ')}\`: ${child.error.message}`, { cause: child.error });
+  }
+  return { argv, code: child.status ?? -1, stdout: child.stdout, stderr: child.stderr };
+}
+
+/** Runs a command that must succeed, and returns what it printed. */
+export function run(argv: readonly string[], options: RunOptions = {}): string {
+  const result = tryRun(argv, options);
+  if (result.code !== 0) throw new CommandError(result);
+  return result.stdout;
+}
+
+/** The JSON that a command prints. `T` is what the caller knows of it: nothing is checked. */
+export function runJson<T>(argv: readonly string[], options: RunOptions = {}): T {
+  return parseJson<T>(run(argv, options), argv.join(' '));
+}
+
+/** `text` as JSON; an empty text is an empty list, as iproute2 prints it. */
+export function parseJson<T>(text: string, from: string): T {
+  try {
+    return JSON.parse(text.trim() === '' ? '[]' : text) as T;
+  } catch (error) {
+    throw new Error(`\`${from}\` printed no JSON: ${text.slice(0, 500)}`, { cause: error });
+  }
+}
+
+/** A command in the background. Its output goes to files, so that it can be read at any time. */
+export class Background {
+  readonly argv: readonly string[];
+  readonly pid: number;
+  readonly #child: ChildProcess;
+  readonly #stdout: string;
+  readonly #stderr: string;
+
+  constructor(scope: Scope, argv: readonly string[]) {
+    const [file = '', ...rest] = argv;
+    const dir = createTempDir(scope, 'run');
+    this.argv = argv;
+    this.#stdout = join(dir, 'stdout');
+    this.#stderr = join(dir, 'stderr');
+    const out = openSync(this.#stdout, 'w');
+    const err = openSync(this.#stderr, 'w');
+    try {
+      this.#child = spawn(file, rest, { stdio: ['ignore', out, err] });
+    } finally {
+      closeSync(out);
+      closeSync(err);
+    }
+    // A command that cannot be started says so by this event, which nobody may leave unheard.
+    this.#child.on('error', () => undefined);
+    if (this.#child.pid === undefined) throw new Error(`Cannot start \`${argv.join(' ')}\``);
+    this.pid = this.#child.pid;
+    scope.defer(() => this.kill());
+  }
+
+  get stdout(): string {
+    return readFileSync(this.#stdout, 'utf8');
+  }
+
+  get stderr(): string {
+    return readFileSync(this.#stderr, 'utf8');
+  }
+
+  get running(): boolean {
+    return isAlive(this.pid);
+  }
+
+  /** Waits until the command has printed something that matches, on either stream. */
+  async printed(pattern: RegExp, timeoutMs = 10_000): Promise<void> {
+    await until(
+      `\`${this.argv.join(' ')}\` to print ${pattern}`,
+      () => this.stdout + this.stderr,
+      (text) => pattern.test(text) || !this.running,
+      { timeoutMs },
+    );
+    if (!pattern.test(this.stdout + this.stderr)) throw new CommandError(this.#result(-1));
+  }
+
+  /** Asks the command to end with `signal` and waits for it. */
+  async stop(signal: NodeJS.Signals = 'SIGINT'): Promise<Result> {
+    if (this.running) this.#child.kill(signal);
+    return this.ended();
+  }
+
+  /** Waits until the command has ended by itself. */
+  async ended(timeoutMs = 10_000): Promise<Result> {
+    await until(
+      `\`${this.argv.join(' ')}\` to end`,
+      () => this.#child.exitCode ?? this.#child.signalCode,
+      (status) => status !== null,
+      { timeoutMs },
+    );
+    return this.#result(this.#child.exitCode ?? -1);
+  }
+
+  /** Ends the command at once. */
+  kill(): void {
+    killAndWait([this.pid]);
+  }
+
+  #result(code: number): Result {
+    return { argv: this.argv, code, stdout: this.stdout, stderr: this.stderr };
+  }
+}
+
+/** False once a process is gone, or a zombie that only its parent still has to reap. */
+export function isAlive(pid: number): boolean {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return !/^[ZX]/.test(stat.slice(stat.lastIndexOf(')') + 2));
+  } catch {
+    return false;
+  }
+}
+
+/** Kills processes and returns once they are gone. */
+export function killAndWait(pids: readonly number[]): void {
+  for (const pid of pids) {
+    try {
+      if (isAlive(pid)) process.kill(pid, 'SIGKILL');
+    } catch {
+      // It ended between the two calls.
+    }
+  }
+  const deadline = performance.now() + 3_000;
+  for (const pid of pids) {
+    while (isAlive(pid)) {
+      if (performance.now() > deadline) throw new Error(`Process ${pid} does not end`);
+      sleepSync(5);
+    }
+  }
+}

@@ -1,0 +1,171 @@
+// The product itself, run on a node as a user would run it.
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { dump } from 'js-yaml';
+import { mountBpffs } from './bpffs.ts';
+import type { Netns } from './netns.ts';
+import { type Background, parseJson, type Result } from './run.ts';
+import type { Scope } from './scope.ts';
+import { createTempDir } from './temp.ts';
+
+/** The bundle that is shipped. */
+export const PRODUCT = fileURLToPath(new URL('../../../dist/snoopy.cjs', import.meta.url));
+
+export interface Outcome {
+  readonly kind: 'planned' | 'applied' | 'skipped' | 'failed';
+  readonly because?: string;
+  readonly code?: string;
+  readonly message?: string;
+}
+
+export interface NeighborChange {
+  readonly kind: 'add' | 'replace' | 'remove';
+  readonly device: string;
+  readonly bridge: string;
+  readonly vlan: number;
+  readonly ip: string;
+  readonly mac: string;
+  readonly port: string;
+  readonly outcome: Outcome;
+}
+
+/** What `reconcile --format json` prints: the contract of schema/report.schema.json. */
+export interface Report {
+  readonly version: 1;
+  readonly ok: boolean;
+  readonly changed: boolean;
+  readonly check: boolean;
+  readonly steps: readonly {
+    readonly action: { readonly kind: string; readonly bridge?: string; readonly port?: string };
+    readonly outcome: Outcome;
+  }[];
+  readonly neighbors: {
+    readonly changed: boolean;
+    readonly total: number;
+    readonly changes: readonly NeighborChange[];
+  };
+  readonly ring: { readonly records: number; readonly dropped: number };
+  readonly counters: { readonly sightings: number; readonly rejected: Readonly<Record<string, number>> };
+  readonly bridges: readonly {
+    readonly name: string;
+    readonly present: boolean;
+    readonly ports: readonly string[];
+    readonly bindings: number;
+    readonly neighbors: number;
+  }[];
+  readonly remaining: readonly unknown[];
+  readonly errors: readonly { readonly code: string; readonly object: string; readonly message: string }[];
+}
+
+/** A binding, as `status --format json` lists it. */
+export interface StatusBinding {
+  readonly bridge: string;
+  readonly device: string;
+  readonly vlan: number;
+  readonly ip: string;
+  readonly mac: string;
+  readonly port: string;
+  readonly source: 'learned' | 'static';
+  readonly state: 'installed' | 'waiting' | 'remote' | 'frozen' | 'homeless';
+}
+
+export interface ReconcileResult extends Result {
+  readonly report: Report;
+}
+
+/** What a traced run has asked of the kernel. */
+export interface TracedResult extends ReconcileResult {
+  /** Netlink messages that change something, by type: RTM_NEWNEIGH, RTM_DELTFILTER, ... */
+  readonly netlinkWrites: readonly string[];
+  /** Netlink messages that only read, by type. */
+  readonly netlinkReads: readonly string[];
+  /** Commands of bpf(2). */
+  readonly bpfCommands: readonly string[];
+}
+
+export type Config = Readonly<Record<string, unknown>>;
+
+/** snoopy on one node: with a configuration, and a bpffs that no other node has. */
+export class Snoopy {
+  readonly bpffs: string;
+  readonly configFile: string;
+  readonly #dir: string;
+  readonly #netns: Netns;
+
+  /** `config` is what the file says; `version` and `runtime.bpffs` are filled in. */
+  constructor(scope: Scope, netns: Netns, config: Config = { bridges: [{ name: 'br0' }] }) {
+    this.#netns = netns;
+    this.bpffs = mountBpffs(scope);
+    this.#dir = createTempDir(scope, 'snoopy');
+    this.configFile = join(this.#dir, 'snoopy.yaml');
+    this.configure(config);
+  }
+
+  /** Writes another configuration. */
+  configure(config: Config): void {
+    const { runtime, ...rest } = config;
+    const whole = { version: 1, runtime: { bpffs: this.bpffs, ...(runtime as Config | undefined) }, ...rest };
+    writeFileSync(this.configFile, dump(whole));
+  }
+
+  get configText(): string {
+    return readFileSync(this.configFile, 'utf8');
+  }
+
+  /** The command line of a command with this node's configuration. */
+  argv(command: string, ...args: string[]): string[] {
+    return [process.execPath, '--enable-source-maps', PRODUCT, command, '--config', this.configFile, ...args];
+  }
+
+  /** Runs any command, however it ends. */
+  run(command: string, ...args: string[]): Result {
+    return this.#netns.tryRun(this.argv(command, ...args));
+  }
+
+  /** Runs `reconcile` and reads its report, however it ends. */
+  reconcile(...args: string[]): ReconcileResult {
+    return withReport(this.run('reconcile', '--format', 'json', ...args));
+  }
+
+  /** Starts `reconcile` in the background, for --listen; its report is read by `reportOf`. */
+  startReconcile(...args: string[]): Background {
+    return this.#netns.start(...this.argv('reconcile', '--format', 'json', ...args));
+  }
+
+  /** The bindings that `status` lists. */
+  bindings(): readonly StatusBinding[] {
+    const result = this.run('status', '--format', 'json');
+    return parseJson<{ bindings: readonly StatusBinding[] }>(result.stdout, 'snoopy status').bindings;
+  }
+
+  /** Runs `reconcile` under strace, which decodes what is sent to the kernel. */
+  trace(...args: string[]): TracedResult {
+    const file = join(this.#dir, 'strace');
+    const strace = ['strace', '-f', '-v', '-o', file, '-e', 'trace=sendto,sendmsg,sendmmsg,write,writev,bpf'];
+    const argv = this.argv('reconcile', '--format', 'json', ...args);
+    const result = withReport(this.#netns.tryRun([...strace, ...argv]));
+    const text = readFileSync(file, 'utf8');
+    const types = [...text.matchAll(/nlmsg_type=(\w+)/g)].map((match) => match[1] ?? '');
+    const isRead = (type: string) => type.startsWith('RTM_GET') || type.startsWith('NLMSG_');
+    return {
+      ...result,
+      netlinkWrites: types.filter((type) => !isRead(type)),
+      netlinkReads: types.filter(isRead),
+      bpfCommands: [...text.matchAll(/\bbpf\((\w+)/g)].map((match) => match[1] ?? ''),
+    };
+  }
+}
+
+/** The report of a run that has ended. */
+export function withReport(result: Result): ReconcileResult {
+  if (result.stdout.trim() === '') {
+    throw new Error(`snoopy ended with ${result.code} and printed no report: ${result.stderr}`);
+  }
+  return { ...result, report: parseJson<Report>(result.stdout, result.argv.join(' ')) };
+}
+
+/** The rest of the message of an assertion about a run: what it said. */
+export function said(result: Result): string {
+  return `\nexit code ${result.code}\nstdout: ${result.stdout}\nstderr: ${result.stderr}`;
+}

@@ -1,0 +1,36 @@
+// Waiting that ends: every wait has a deadline and says what it saw last.
+import { setTimeout as sleep } from 'node:timers/promises';
+
+export interface WaitOptions {
+  readonly timeoutMs?: number;
+  readonly everyMs?: number;
+}
+
+/** Reads a value until it is accepted, and returns it. Throws with the last value after the deadline. */
+export async function until<T>(
+  what: string,
+  read: () => T,
+  accept: (value: T) => boolean,
+  options: WaitOptions = {},
+): Promise<T> {
+  const { timeoutMs = 10_000, everyMs = 25 } = options;
+  const start = performance.now();
+  for (;;) {
+    const value = read();
+    if (accept(value)) return value;
+    if (performance.now() - start > timeoutMs) {
+      throw new Error(`Waited ${timeoutMs} ms for ${what}; the last value was: ${show(value)}`);
+    }
+    await sleep(everyMs);
+  }
+}
+
+/** Blocks this thread: for the few places that run when the process exits. */
+export function sleepSync(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+}
+
+function show(value: unknown): string {
+  const text = typeof value === 'string' ? value : (JSON.stringify(value, null, 2) ?? String(value));
+  return text.length > 4_000 ? `${text.slice(0, 4_000)} ...` : text;
+}

@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+# Makes a fresh Debian 12 (root, Node 20) ready for `npm test` and `npm run demo`: packages, modules, build.
+#
+#   setup.sh [demo]     demo: without the packages that only the tests need
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# Debian package and what it is for.
+packages=(
+  'clang           compiles the eBPF program'
+  'llvm            strips its object file'
+  'libbpf-dev      headers of the eBPF program'
+  'libbpf1         loads it'
+  'iproute2        builds the namespaces, and shows what the kernel has'
+  'frr             zebra and bgpd, the two that snoopy works for'
+  'arping          lets the VMs ask'
+  'python3-minimal sends frames as they are'
+  'ndisc6          lets the VMs ask, in IPv6'
+  'tcpdump         counts what crosses the tunnel'
+)
+test_packages=(
+  'bpftool         shows what is loaded and attached'
+  'python3-scapy   makes frames, by an encoder that is not ours'
+  'strace          shows which messages a run sends to the kernel'
+)
+
+fail() {
+  echo "setup: $*" >&2
+  exit 1
+}
+
+need_host() {
+  [[ $(uname -s) == Linux ]] || fail 'this needs Linux'
+  [[ $EUID -eq 0 ]] || fail 'run this as root: network namespaces and eBPF programs need it'
+  [[ -r /sys/kernel/btf/vmlinux ]] || fail 'this kernel has no BTF (/sys/kernel/btf/vmlinux is missing): use one with CONFIG_DEBUG_INFO_BTF=y'
+  grep -qw bpf /proc/filesystems || fail 'this kernel has no bpffs: use one with CONFIG_BPF_SYSCALL=y'
+  local node
+  node=$(node --version 2>/dev/null) || fail 'Node.js is missing: install version 20 or later'
+  node=${node#v}
+  [[ ${node%%.*} -ge 20 ]] || fail "Node.js $node is too old: install version 20 or later"
+}
+
+# Bridges, VXLAN and clsact, tried in a namespace that is gone again when the command ends.
+need_network() {
+  local try
+  for try in 'link add b0 type bridge' 'link add v0 type vxlan id 1 dstport 4789' 'link add e0 type veth'; do
+    unshare --net ip $try 2>/dev/null || fail "this kernel refuses \`ip $try\` in a network namespace"
+  done
+  unshare --net tc qdisc add dev lo clsact 2>/dev/null || fail 'this kernel has no clsact qdisc: use one with CONFIG_NET_SCH_INGRESS'
+}
+
+# FRR is wanted for its programs alone: its service must not run, now or after the next boot.
+policy=/usr/sbin/policy-rc.d
+
+forbid_services() {
+  if [[ -e $policy ]]; then mv "$policy" "$policy.before-snoopy"; fi
+  trap allow_services EXIT
+  printf '#!/bin/sh\nexit 101\n' >"$policy"
+  chmod 755 "$policy"
+}
+
+allow_services() {
+  rm -f "$policy"
+  if [[ -e $policy.before-snoopy ]]; then mv "$policy.before-snoopy" "$policy"; fi
+  trap - EXIT
+}
+
+install_packages() {
+  local line missing=()
+  for line in "$@"; do
+    local name=${line%% *}
+    [[ $(dpkg-query --show --showformat='${db:Status-Status}' "$name" 2>/dev/null) == installed ]] || missing+=("$name")
+  done
+  [[ ${#missing[@]} -gt 0 ]] || return 0
+  echo "setup: installing ${missing[*]} (to build snoopy and to run it between FRR nodes in namespaces)"
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -qq || fail 'apt-get update failed: are the package sources reachable?'
+  forbid_services
+  apt-get install -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 "${missing[@]}" >/dev/null ||
+    fail "apt-get could not install: ${missing[*]}"
+  allow_services
+  if [[ " ${missing[*]} " == *' frr '* ]]; then update-rc.d frr disable >/dev/null 2>&1 || true; fi
+}
+
+need_host
+command -v apt-get >/dev/null && command -v dpkg-query >/dev/null ||
+  fail 'apt is missing: this script knows Debian 12; elsewhere install the packages that it lists, then `npm ci && npm run build`'
+if [[ ${1:-} == demo ]]; then
+  install_packages "${packages[@]}"
+else
+  install_packages "${packages[@]}" "${test_packages[@]}"
+fi
+need_network
+
+if [[ ! -e node_modules/.package-lock.json || package-lock.json -nt node_modules/.package-lock.json ]]; then
+  echo 'setup: npm ci (the versions in package-lock.json)'
+  npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+fi
+npm run --silent build

@@ -1,0 +1,129 @@
+// The command line: what it comes to, what is refused and how.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { SnoopyError } from '../../src/base/errors.ts';
+import { type Invocation, parseInvocation, wantsJson } from '../../src/cli.ts';
+
+function parse(line: string): Invocation {
+  return parseInvocation(
+    line.split(' ').filter((word) => word !== ''),
+    '1.2.3',
+  );
+}
+
+const COMMON = { config: '/etc/snoopy/snoopy.yaml', format: 'text', verbose: false } as const;
+
+const RECONCILE = {
+  command: 'reconcile',
+  ...COMMON,
+  check: false,
+  diff: false,
+  detailedExitcode: false,
+  lockTimeoutMs: 10_000,
+  listenMs: 0,
+  bridges: [],
+} as const;
+
+test('commands and options', () => {
+  const remove = {
+    command: 'remove',
+    ...COMMON,
+    check: false,
+    keepNeighbors: false,
+    lockTimeoutMs: 10_000,
+  } as const;
+  const table: readonly (readonly [string, Invocation])[] = [
+    ['reconcile', RECONCILE],
+    [
+      'reconcile --check --diff --detailed-exitcode',
+      { ...RECONCILE, check: true, diff: true, detailedExitcode: true },
+    ],
+    ['reconcile --lock-timeout 0s --listen=5m', { ...RECONCILE, lockTimeoutMs: 0, listenMs: 300_000 }],
+    ['reconcile --bridge a --bridge b --bridge a', { ...RECONCILE, bridges: ['a', 'b'] }],
+    ['validate', { command: 'validate', ...COMMON }],
+    ['status --format json', { command: 'status', ...COMMON, format: 'json' }],
+    ['remove', remove],
+    [
+      'remove --check --keep-neighbors --lock-timeout 1m',
+      { ...remove, check: true, keepNeighbors: true, lockTimeoutMs: 60_000 },
+    ],
+    ['schema', { command: 'schema', ...COMMON }],
+  ];
+  for (const [line, expected] of table) assert.deepEqual(parse(line), expected, line);
+});
+
+test('common options stand before or after the command', () => {
+  const expected = { ...RECONCILE, config: 'x.yaml', format: 'json', verbose: true };
+  for (const line of [
+    '-c x.yaml --format json -v reconcile',
+    'reconcile -c x.yaml --format json -v',
+    '--config x.yaml reconcile --verbose --format=json',
+    '-v reconcile --config=x.yaml --format json',
+  ]) {
+    assert.deepEqual(parse(line), expected, line);
+  }
+});
+
+test('one run does not remember the one before', () => {
+  parse('reconcile --bridge a --check -c x');
+  assert.deepEqual(parse('reconcile'), RECONCILE);
+});
+
+test('wrong usage is an error that says what may have been meant', () => {
+  const table: readonly (readonly [string, RegExp])[] = [
+    ['', /^No command given, one of reconcile, validate, status, remove, schema; see snoopy --help$/],
+    ['-v', /^No command given/],
+    ['reconcil', /unknown command 'reconcil' \(Did you mean reconcile\?\)/],
+    ['help nope', /unknown command 'nope'/],
+    ['reconcile --dif', /unknown option '--dif' \(Did you mean --diff\?\)/],
+    ['reconcile extra', /too many arguments/],
+    ['status --check', /unknown option '--check'/],
+    ['validate --format yaml', /'yaml' is invalid. Allowed choices are text, json/],
+    ['reconcile --listen 5', /'5' is invalid. Allowed is a duration such as 500ms, 90s, 20m or 2h/],
+    ['reconcile --lock-timeout never', /'never' is invalid/],
+    ['reconcile --bridge', /argument missing/],
+    ['-c', /argument missing/],
+  ];
+  for (const [line, message] of table) {
+    assert.throws(
+      () => parse(line),
+      (thrown) => {
+        assert.ok(thrown instanceof SnoopyError, line);
+        assert.equal(thrown.code, 'usage');
+        assert.match(thrown.message, message);
+        assert.doesNotMatch(thrown.message, /\n|^error/);
+        return true;
+      },
+    );
+  }
+});
+
+test('version and help are texts, nothing is printed', () => {
+  assert.deepEqual(parse('--version'), { command: 'version', text: '1.2.3\n' });
+  const commands = ['reconcile', 'validate', 'status', 'remove', 'schema'];
+  const top = parse('--help');
+  assert.ok(top.command === 'help');
+  for (const command of commands) assert.match(top.text, new RegExp(`^  ${command}`, 'm'));
+  for (const code of ['0', '1', '2', '64', '69', '75', '77', '78'])
+    assert.match(top.text, new RegExp(`^  ${code} +\\S`, 'm'));
+  for (const command of commands) {
+    for (const line of [`${command} --help`, `help ${command}`]) {
+      const help = parse(line);
+      assert.ok(help.command === 'help', line);
+      assert.match(help.text, /needs (no )?root/i, line);
+      assert.match(help.text, new RegExp(`Example:\n {2}snoopy ${command}`), line);
+      assert.match(help.text, /--config <file>/, line);
+      assert.ok(
+        help.text.split('\n').every((text) => text.length <= 80),
+        `${line} fits 80 columns`,
+      );
+    }
+  }
+});
+
+test('whether JSON is wanted is known from wrong arguments too', () => {
+  assert.ok(wantsJson(['reconcil', '--format', 'json']));
+  assert.ok(wantsJson(['--format=json', '--nope']));
+  assert.ok(!wantsJson(['--format', 'text', 'json']));
+});

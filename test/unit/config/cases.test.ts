@@ -1,0 +1,67 @@
+// Configurations as files: what each asks for, or everything that is wrong with it.
+
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { parseConfig } from '../../../src/config/config.ts';
+import { assertGolden, ROOT } from '../golden.ts';
+
+const CASES = 'test/unit/config/cases';
+
+for (const file of readdirSync(`${ROOT}${CASES}`).filter((name) => name.endsWith('.config'))) {
+  test(`configuration ${file}`, () => {
+    const text = readFileSync(`${ROOT}${CASES}/${file}`, 'utf8');
+    const result = parseConfig(text, file);
+    const name = file.replace(/\.config$/, '');
+    if ('desired' in result) {
+      assertGolden(`${CASES}/${name}.desired`, `${JSON.stringify(result.desired, null, 2)}\n`);
+    } else {
+      assertGolden(
+        `${CASES}/${name}.problems`,
+        result.problems.map(({ message }) => `${message}\n`).join(''),
+      );
+    }
+  });
+}
+
+test('a problem carries its parts beside the message', () => {
+  const result = parseConfig('version: 1\nbridges:\n  - name: vmbr0\n    prots: {}\n', 'snoopy.yaml');
+  assert.deepEqual(result, {
+    problems: [
+      {
+        code: 'config_invalid',
+        object: 'bridges[0].prots',
+        message:
+          'snoopy.yaml:4:5: bridges[0].prots: is an unknown key, did you mean `ports`?; allowed: name, required, ' +
+          'ports, learn, subnets, link_local, neighbor_state, max_age, limits, duplicates, probe and static',
+        file: 'snoopy.yaml',
+        line: 4,
+        column: 5,
+        key: 'bridges[0].prots',
+        wrong: 'is an unknown key, did you mean `ports`?',
+        allowed:
+          'name, required, ports, learn, subnets, link_local, neighbor_state, max_age, limits, duplicates, probe and static',
+      },
+    ],
+  });
+});
+
+test('a text over 1MiB is refused before it is parsed', () => {
+  const result = parseConfig(`version: 1\n#${'x'.repeat(1 << 20)}`, 'f');
+  assert.ok('problems' in result);
+  assert.match(
+    result.problems[0]?.message ?? '',
+    /^f:1:1: document: is \d+ bytes long; allowed: at most 1MiB$/,
+  );
+});
+
+test('no text of the validator reaches a user', () => {
+  for (const file of readdirSync(`${ROOT}${CASES}`).filter((name) => name.endsWith('.config'))) {
+    const result = parseConfig(readFileSync(`${ROOT}${CASES}/${file}`, 'utf8'), file);
+    if ('desired' in result) continue;
+    for (const { message } of result.problems) {
+      assert.doesNotMatch(message, /must NOT|must be|must match|#\/|instancePath|undefined|\[object/, file);
+      assert.match(message, /^[^:]+:\d+:\d+: [^:]+: .+; allowed: .+$/, file);
+    }
+  }
+});

@@ -1,0 +1,323 @@
+// A golden case: a folder with desired.yaml (a configuration), observed.yaml (a machine) and expected.yaml.
+
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { load } from 'js-yaml';
+import type { IfIndex, IpAddress, Mac } from '../../../src/base/address.ts';
+import { parsePrefix, prefixOf } from '../../../src/base/address.ts';
+import { parseConfig } from '../../../src/config/config.ts';
+import { summarize } from '../../../src/core/actions.ts';
+import type { Desired } from '../../../src/core/desired.ts';
+import { planHosts } from '../../../src/core/neighbors.ts';
+import type { Attachment, Observed, ObservedHosts } from '../../../src/core/observed.ts';
+import { plan } from '../../../src/core/plan.ts';
+import { resolveTopology, type Topology } from '../../../src/core/topology.ts';
+import type { LoadReason } from '../../../src/datapath/pins.ts';
+import type { Binding } from '../../../src/datapath/records.ts';
+import type { FdbEntry } from '../../../src/netlink/fdb.ts';
+import type { Link } from '../../../src/netlink/link.ts';
+import {
+  type Neighbor,
+  NTF_EXT_EXT_VALIDATED,
+  NTF_EXT_LEARNED,
+  NTF_ROUTER,
+} from '../../../src/netlink/neighbor.ts';
+
+/** The program that is pinned in every case, and whose ID attachments are compared with. */
+const PROGRAM_ID = 100;
+const NUD: Readonly<Record<string, number>> = {
+  none: 0,
+  incomplete: 1,
+  reachable: 2,
+  stale: 4,
+  delay: 8,
+  probe: 16,
+  failed: 32,
+  noarp: 64,
+  permanent: 128,
+};
+const FLAGS: Readonly<Record<string, number>> = { extern_learn: NTF_EXT_LEARNED, router: NTF_ROUTER };
+
+/** observed.yaml: names instead of numbers wherever iproute2 prints names. */
+interface Machine {
+  /** CLOCK_MONOTONIC in seconds. */
+  readonly now?: number;
+  /** Name -> properties; the interfaces are numbered in the order in which they stand. */
+  readonly links: Readonly<
+    Record<
+      string,
+      {
+        readonly kind?: string;
+        readonly master?: string;
+        readonly link?: string;
+        readonly vlan?: number;
+        readonly vlanFiltering?: boolean;
+        readonly pvid?: number;
+        readonly addresses?: readonly string[];
+      } | null
+    >
+  >;
+  /** `MAC port [vlan]`, and `local` for an address of the port itself. */
+  readonly fdb?: readonly string[];
+  readonly neighbors?: readonly {
+    readonly dev: string;
+    readonly ip: string;
+    readonly mac?: string;
+    readonly state: string;
+    readonly protocol?: number;
+    readonly flags?: readonly string[];
+    readonly unprotected?: boolean;
+    /** Seconds since it was written. */
+    readonly written?: number;
+    /** Seconds since it was confirmed. */
+    readonly confirmed?: number;
+  }[];
+  readonly bindings?: readonly {
+    readonly bridge: string;
+    readonly vlan?: number;
+    readonly ip: string;
+    readonly mac: string;
+    readonly port: string;
+    /** Seconds since the host was seen. */
+    readonly age?: number;
+    readonly router?: boolean;
+    /** Seconds until the hold time is over. */
+    readonly frozen?: number;
+  }[];
+  readonly datapath?: {
+    readonly mounted?: boolean;
+    readonly load?: LoadReason | null;
+    /** True: policies, prefixes, statics and attachments are what a finished run leaves. */
+    readonly settled?: boolean;
+    /** Changes to the settled state, by port. */
+    readonly attachments?: Readonly<Record<string, Partial<Attachment> | null>>;
+    /** Devices whose policies are there though nobody wants them: `port: bridge`. */
+    readonly strayPolicies?: Readonly<Record<string, string>>;
+  };
+}
+
+export interface Case {
+  readonly desired: Desired;
+  readonly observed: Observed;
+  readonly hosts: ObservedHosts;
+  readonly topology: Topology;
+  readonly expected: Expected;
+}
+
+/** expected.yaml */
+export interface Expected {
+  readonly problems?: readonly string[];
+  readonly steps?: readonly string[];
+  readonly changes?: readonly string[];
+  readonly refresh?: readonly string[];
+  readonly forget?: readonly string[];
+  readonly verdicts?: readonly string[];
+}
+
+function readYaml(folder: string, name: string): unknown {
+  return load(readFileSync(join(folder, name), 'utf8'));
+}
+
+export function readCase(folder: string): Case {
+  const file = join(folder, 'desired.yaml');
+  const parsed = parseConfig(readFileSync(file, 'utf8'), file);
+  if ('problems' in parsed) throw new Error(parsed.problems.map((problem) => problem.message).join('\n'));
+  const machine = readYaml(folder, 'observed.yaml') as Machine;
+  const desired = parsed.desired;
+  const bare = observe(machine);
+  const observed = machine.datapath?.settled ? settle(desired, bare, machine) : bare;
+  return {
+    desired,
+    observed,
+    hosts: observeHosts(machine),
+    topology: resolveTopology(desired, observed),
+    expected: readYaml(folder, 'expected.yaml') as Expected,
+  };
+}
+
+/** What the pure functions make of a case, in the words of expected.yaml. */
+export function actual({ desired, observed, hosts, topology }: Case): Required<Expected> {
+  const steps = plan(desired, topology, observed, { whole: true }).map((action) => {
+    const { kind, ...rest } = summarize(action);
+    return [kind, ...Object.values(rest)].join(' ');
+  });
+  const decided = planHosts(topology, hosts, { protocol: desired.runtime.neighborProtocol, whole: true });
+  const describe = (change: (typeof decided.changes)[number]): string =>
+    [
+      `${change.kind} ${change.ip} ${change.mac} dev ${change.deviceName}`,
+      change.router ? ' router' : '',
+      ` (${change.because})`,
+    ].join('');
+  return {
+    problems: topology.problems.map(({ code, object }) => `${code} ${object}`),
+    steps,
+    changes: decided.changes.map(describe),
+    refresh: decided.refresh.map(describe),
+    forget: decided.forget.map(({ ip, vlan }) => (vlan === 0 ? ip : `${ip} vlan ${vlan}`)),
+    verdicts: decided.verdicts.map(
+      ({ ip, mac, port, state, source, device }) =>
+        `${ip} ${mac} ${port ?? '-'} ${device ?? '-'} ${source} ${state}`,
+    ),
+  };
+}
+
+function indexOf(machine: Machine, name: string): IfIndex {
+  const index = Object.keys(machine.links).indexOf(name);
+  if (index < 0) throw new Error(`no link ${name} in observed.yaml`);
+  return (index + 1) as IfIndex;
+}
+
+function observe(machine: Machine): Observed {
+  const links = new Map<IfIndex, Link>();
+  const portVlans: Observed['portVlans'] extends ReadonlyMap<infer K, infer V> ? Map<K, V> : never =
+    new Map();
+  const addresses: Observed['addresses'][number][] = [];
+  for (const [name, properties] of Object.entries(machine.links)) {
+    const ifIndex = indexOf(machine, name);
+    const link = properties ?? {};
+    links.set(ifIndex, {
+      ifIndex,
+      name,
+      kind: link.kind,
+      slaveKind: link.master === undefined ? undefined : 'bridge',
+      master: link.master === undefined ? undefined : indexOf(machine, link.master),
+      link: link.link === undefined ? undefined : indexOf(machine, link.link),
+      mac: undefined,
+      flags: 1,
+      up: true,
+      lowerUp: true,
+      mtu: 1500,
+      bridge:
+        link.kind === 'bridge'
+          ? {
+              vlanFiltering: link.vlanFiltering ?? false,
+              vlanDefaultPvid: 1,
+              vlanProtocol: 0x8100,
+              ageingTimeMs: 300_000,
+            }
+          : undefined,
+      vlanId: link.vlan,
+      vxlan: undefined,
+      bridgePort: undefined,
+    });
+    if (link.pvid !== undefined) portVlans.set(ifIndex, { ifIndex, pvid: link.pvid, ranges: [] });
+    for (const text of link.addresses ?? []) {
+      const [ip = '', bits = ''] = text.split('/');
+      if (parsePrefix(text) === undefined) throw new Error(`no address: ${text}`);
+      const address = ip as IpAddress;
+      addresses.push({
+        ifIndex,
+        ip: address,
+        prefixLength: Number(bits),
+        connected: prefixOf(address, Number(bits)),
+        flags: 0,
+      });
+    }
+  }
+  const load = machine.datapath?.load === undefined ? 'absent' : machine.datapath.load;
+  return {
+    links,
+    portVlans,
+    addresses,
+    bpffsMounted: machine.datapath?.mounted ?? true,
+    datapath: {
+      loadReason: machine.datapath?.settled ? null : load,
+      pinned: load !== 'absent',
+      programId: machine.datapath?.settled || load !== 'absent' ? PROGRAM_ID : null,
+      ports: new Map(),
+      prefixes: [],
+      statics: [],
+    },
+    attachments: new Map(),
+  };
+}
+
+/** The machine after a finished run for `desired`: the plan carried out on paper, then the case's own changes. */
+function settle(desired: Desired, bare: Observed, machine: Machine): Observed {
+  const ports = new Map(bare.datapath.ports);
+  const prefixes = [...bare.datapath.prefixes];
+  const statics = [...bare.datapath.statics];
+  const attachments = new Map<IfIndex, Attachment>();
+  for (const action of plan(desired, resolveTopology(desired, bare), bare, { whole: true })) {
+    if (action.kind === 'set-port') ports.set(action.port.ifIndex, action.policy);
+    if (action.kind === 'set-prefix') prefixes.push(action.rule);
+    if (action.kind === 'set-static') statics.push(action.rule);
+    if (action.kind === 'attach') {
+      attachments.set(action.port.ifIndex, {
+        hasClsact: true,
+        filterProgramId: PROGRAM_ID,
+        tcxProgramId: null,
+      });
+    }
+  }
+  for (const [name, change] of Object.entries(machine.datapath?.attachments ?? {})) {
+    const ifIndex = indexOf(machine, name);
+    if (change === null) attachments.delete(ifIndex);
+    else {
+      const before = attachments.get(ifIndex) ?? {
+        hasClsact: false,
+        filterProgramId: null,
+        tcxProgramId: null,
+      };
+      attachments.set(ifIndex, { ...before, ...change });
+    }
+  }
+  const template = [...ports.values()][0];
+  for (const [name, bridge] of Object.entries(machine.datapath?.strayPolicies ?? {})) {
+    if (template === undefined) throw new Error('a stray policy needs a port that is configured');
+    const gone = name.startsWith('#') ? (Number(name.slice(1)) as IfIndex) : indexOf(machine, name);
+    ports.set(gone, { ...template, bridge: indexOf(machine, bridge), ownsClsact: true });
+  }
+  return { ...bare, datapath: { ...bare.datapath, ports, prefixes, statics }, attachments };
+}
+
+function observeHosts(machine: Machine): ObservedHosts {
+  const nowMs = (machine.now ?? 100_000) * 1000;
+  const bindings = (machine.bindings ?? []).map((binding): Binding => {
+    const seenMs = nowMs - (binding.age ?? 1) * 1000;
+    return {
+      bridge: indexOf(machine, binding.bridge),
+      vlan: binding.vlan ?? 0,
+      ip: binding.ip as IpAddress,
+      mac: binding.mac as Mac,
+      router: binding.router ?? false,
+      port: binding.port.startsWith('#')
+        ? (Number(binding.port.slice(1)) as IfIndex)
+        : indexOf(machine, binding.port),
+      moves: 0,
+      firstSeenMs: seenMs,
+      lastSeenMs: seenMs,
+      frozenUntilMs: binding.frozen === undefined ? 0 : nowMs + binding.frozen * 1000,
+    };
+  });
+  const neighbors = (machine.neighbors ?? []).map((entry): Neighbor => {
+    const state = NUD[entry.state];
+    if (state === undefined) throw new Error(`no state ${entry.state}`);
+    return {
+      ifIndex: indexOf(machine, entry.dev),
+      ip: entry.ip as IpAddress,
+      mac: entry.mac as Mac | undefined,
+      state,
+      flags: (entry.flags ?? []).reduce((bits, flag) => bits | (FLAGS[flag] ?? 0), 0),
+      extFlags: entry.unprotected ? 0 : NTF_EXT_EXT_VALIDATED,
+      protocol: entry.protocol ?? 0,
+      updatedMs: (entry.written ?? 0) * 1000,
+      confirmedMs: (entry.confirmed ?? 0) * 1000,
+    };
+  });
+  const fdb = (machine.fdb ?? []).map((line): FdbEntry => {
+    const [mac = '', port = '', vlan = '0', local] = line.split(' ');
+    const link = machine.links[port];
+    return {
+      ifIndex: indexOf(machine, port),
+      bridge: indexOf(machine, link?.master ?? port),
+      mac: mac as Mac,
+      vlan: Number(vlan),
+      state: local === 'local' ? 128 : 2,
+      flags: 0,
+      isLocal: local === 'local',
+    };
+  });
+  const deviceNames = new Map(Object.keys(machine.links).map((name) => [indexOf(machine, name), name]));
+  return { nowMs, bindings, portStates: new Map(), deviceNames, fdb, neighbors };
+}

@@ -1,0 +1,256 @@
+// Reports to render: small, but with one of everything.
+
+import { type IpAddress, type Mac, parseIp, parseMac } from '../../../src/base/address.ts';
+import type {
+  BindingReport,
+  Counters,
+  NeighborChangeReport,
+  Outcome,
+  ReconcileReport,
+  RemoveReport,
+  StatusReport,
+} from '../../../src/core/report.ts';
+
+export const APPLIED: Outcome = { kind: 'applied' };
+export const PLANNED: Outcome = { kind: 'planned' };
+
+const COUNTERS: Counters = {
+  sightings: 40,
+  ignored: 2,
+  created: 3,
+  moved: 1,
+  duplicates: 0,
+  rejected: { spoofed: 2, subnet: 0, rate_limit: 1 },
+};
+
+export function ip(text: string): IpAddress {
+  const parsed = parseIp(text);
+  if (parsed === undefined) throw new RangeError(text);
+  return parsed;
+}
+
+export function mac(text: string): Mac {
+  const parsed = parseMac(text);
+  if (parsed === undefined) throw new RangeError(text);
+  return parsed;
+}
+
+export function change(
+  kind: NeighborChangeReport['kind'],
+  address: string,
+  outcome: Outcome = APPLIED,
+): NeighborChangeReport {
+  return {
+    kind,
+    device: 'vmbr0',
+    bridge: 'vmbr0',
+    vlan: 0,
+    ip: ip(address),
+    mac: mac('02:00:00:00:01:10'),
+    oldMac: kind === 'replace' ? mac('02:00:00:00:01:99') : null,
+    port: kind === 'remove' ? null : 'tap100i0',
+    because: kind === 'remove' ? 'no binding' : kind === 'add' ? 'new' : 'the MAC changed',
+    outcome,
+  };
+}
+
+export const QUIET: ReconcileReport = {
+  version: 1,
+  ok: true,
+  changed: false,
+  check: false,
+  steps: [],
+  neighbors: { changed: false, total: 12, changes: [] },
+  ring: { records: 0, dropped: 0 },
+  counters: COUNTERS,
+  bridges: [
+    {
+      name: 'vmbr0',
+      present: true,
+      ports: ['tap100i0', 'tap101i0', 'tap102i0'],
+      bindings: 10,
+      neighbors: 10,
+    },
+    { name: 'vmbr1', present: true, ports: ['veth1', 'veth2'], bindings: 2, neighbors: 2 },
+  ],
+  remaining: [],
+  warnings: [],
+  errors: [],
+};
+
+/** A run that did a bit of everything, with `outcome` for what went well. */
+export function busy(outcome: Outcome, check: boolean): ReconcileReport {
+  return {
+    ...QUIET,
+    changed: true,
+    check,
+    steps: [
+      { action: { kind: 'mount', path: '/sys/fs/bpf' }, outcome },
+      { action: { kind: 'load', reason: 'absent' }, outcome },
+      { action: { kind: 'set-prefix', bridge: 'vmbr0', prefix: 'allow any' }, outcome },
+      { action: { kind: 'set-prefix', bridge: 'vmbr0', prefix: 'deny 192.168.1.1/32' }, outcome },
+      { action: { kind: 'set-static', bridge: 'vmbr1', ip: '192.168.1.53' }, outcome },
+      { action: { kind: 'set-port', bridge: 'vmbr0', port: 'tap100i0' }, outcome },
+      { action: { kind: 'attach', bridge: 'vmbr0', port: 'tap100i0' }, outcome },
+      { action: { kind: 'attach', bridge: 'vmbr1', port: 'veth1' }, outcome },
+      { action: { kind: 'detach', port: 'tap7' }, outcome },
+      { action: { kind: 'drop-port', port: '#17' }, outcome },
+    ],
+    neighbors: {
+      changed: true,
+      total: 12,
+      changes: [
+        change('add', '192.168.1.10', outcome),
+        change('add', '2001:db8:1:2:3:4:5:6', outcome),
+        change('replace', '192.168.1.11', outcome),
+        change('remove', '192.168.1.12', outcome),
+      ],
+    },
+    ring: { records: 3, dropped: 1 },
+  };
+}
+
+const FAILED: Outcome = {
+  kind: 'failed',
+  code: 'attach_failed',
+  message: 'Cannot attach to port "tap100i0": EPERM; run as root or with CAP_NET_ADMIN and CAP_BPF',
+};
+
+export const TROUBLED: ReconcileReport = {
+  ...QUIET,
+  ok: false,
+  changed: true,
+  steps: [
+    { action: { kind: 'attach', bridge: 'vmbr0', port: 'tap100i0' }, outcome: FAILED },
+    { action: { kind: 'attach', bridge: 'vmbr0', port: 'tap101i0' }, outcome: APPLIED },
+  ],
+  neighbors: {
+    changed: false,
+    total: 12,
+    changes: [change('add', '192.168.1.10', { kind: 'skipped', because: 'somebody else was faster' })],
+  },
+  bridges: [...QUIET.bridges, { name: 'vmbr9', present: false, ports: [], bindings: 0, neighbors: 0 }],
+  remaining: [
+    { kind: 'attach', bridge: 'vmbr0', port: 'tap100i0' },
+    { kind: 'set-port', bridge: 'vmbr0', port: 'tap102i0' },
+  ],
+  warnings: ['192.168.1.14 on vmbr0 is claimed by two hosts'],
+  errors: [
+    { code: 'attach_failed', object: 'tap100i0', message: FAILED.message },
+    {
+      code: 'bridge_missing',
+      object: 'vmbr9',
+      message: 'Bridge "vmbr9" is not there; create it or say required: false',
+    },
+  ],
+};
+
+/** The first run on a large host. */
+export function large(): ReconcileReport {
+  const names = Array.from({ length: 250 }, (_, index) => `tap${index}i0`);
+  return {
+    ...QUIET,
+    changed: true,
+    steps: names.flatMap((port) => [
+      { action: { kind: 'set-port' as const, bridge: 'vmbr0', port }, outcome: APPLIED },
+      { action: { kind: 'attach' as const, bridge: 'vmbr0', port }, outcome: APPLIED },
+    ]),
+    neighbors: {
+      changed: true,
+      total: 250,
+      changes: names.map((_, index) => change('add', `10.0.0.${index}`)),
+    },
+    bridges: [{ name: 'vmbr0', present: true, ports: names, bindings: 250, neighbors: 250 }],
+  };
+}
+
+export const REMOVED: RemoveReport = {
+  version: 1,
+  ok: true,
+  changed: true,
+  check: false,
+  steps: [
+    { action: { kind: 'detach', bridge: 'vmbr0', port: 'tap100i0' }, outcome: APPLIED },
+    { action: { kind: 'unpin', path: '/sys/fs/bpf/snoopy' }, outcome: APPLIED },
+  ],
+  neighbors: { changed: true, total: 0, changes: [change('remove', '192.168.1.10')] },
+  remaining: [],
+  errors: [],
+};
+
+export const NOTHING_TO_REMOVE: RemoveReport = {
+  ...REMOVED,
+  changed: false,
+  steps: [],
+  neighbors: { changed: false, total: 0, changes: [] },
+};
+
+function binding(address: string, over: Partial<BindingReport>): BindingReport {
+  return {
+    bridge: 'vmbr0',
+    device: 'vmbr0',
+    vlan: 0,
+    ip: ip(address),
+    mac: mac('02:00:00:00:01:10'),
+    port: 'tap100i0',
+    source: 'learned',
+    state: 'installed',
+    age: 12,
+    because: '',
+    ...over,
+  };
+}
+
+export const STATUS: StatusReport = {
+  version: 1,
+  ok: true,
+  loaded: true,
+  bridges: [
+    ...QUIET.bridges.slice(0, 1),
+    { name: 'vmbr9', present: false, ports: [], bindings: 0, neighbors: 0 },
+  ],
+  ports: [
+    { name: 'tap100i0', bridge: 'vmbr0', attached: true, bindings: 4, limit: 64, limited: 0 },
+    { name: 'longest-name-15', bridge: 'vmbr0', attached: false, bindings: 1, limit: 1, limited: 17 },
+  ],
+  bindings: [
+    binding('192.168.1.10', {}),
+    binding('2001:db8:1111:2222:3333:4444:5555:6666', { age: 4_000, port: 'longest-name-15' }),
+    binding('192.168.10.7', {
+      vlan: 10,
+      device: 'vmbr0.10',
+      state: 'waiting',
+      because: 'its MAC is not in the FDB',
+    }),
+    binding('192.168.10.8', {
+      vlan: 10,
+      device: 'vmbr0.10',
+      source: 'static',
+      age: null,
+      port: null,
+      state: 'waiting',
+    }),
+    binding('192.168.20.1', {
+      vlan: 20,
+      device: null,
+      state: 'homeless',
+      because: 'no device for VLAN 20 above the bridge',
+    }),
+    binding('192.168.1.14', {
+      state: 'frozen',
+      age: 200_000,
+      because: 'its MAC changes too often: a duplicate',
+    }),
+  ],
+  ring: { pending: true, dropped: 0 },
+  counters: COUNTERS,
+  errors: [],
+};
+
+export const NOT_LOADED: StatusReport = {
+  ...STATUS,
+  loaded: false,
+  bridges: QUIET.bridges.slice(0, 1),
+  ports: [],
+  bindings: [],
+};
