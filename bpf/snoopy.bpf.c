@@ -227,16 +227,19 @@ static __always_inline struct cursor cursor_at(struct __sk_buff *skb, __u32 offs
 	return cursor;
 }
 
-/* Steps over the next `size` bytes and returns them; NULL: the frame ends before. */
-static __always_inline void *take(struct cursor *cursor, __u32 size)
+/*
+ * Steps over the next `size` bytes, which can be read from then on; false: the frame ends before.
+ */
+static __always_inline bool step(struct cursor *cursor, __u32 size)
 {
-	void *taken = cursor->next;
+	void *next = cursor->next + size;
+	void *end = cursor->end;
 
-	barrier_var(taken); /* or a loop becomes arithmetic on the end, which the verifier forbids */
-	if (taken + size > cursor->end)
-		return NULL;
-	cursor->next = taken + size;
-	return taken;
+	barrier_var(end); /* or a loop becomes arithmetic on the end, which the verifier forbids */
+	if (next > end)
+		return false;
+	cursor->next = next;
+	return true;
 }
 
 static __always_inline bool same_mac(const __u8 *a, const __u8 *b)
@@ -267,14 +270,15 @@ static __always_inline bool is_vlan(__be16 protocol)
 static __always_inline bool is_data(struct __sk_buff *skb)
 {
 	struct cursor cursor = cursor_at(skb, ETH_HLEN);
-	const struct ipv6hdr *ip;
+	const struct ipv6hdr *ip = cursor.next;
 
 	if (skb->protocol == bpf_htons(ETH_P_ARP) || is_vlan(skb->protocol))
 		return false;
 	if (skb->protocol != bpf_htons(ETH_P_IPV6))
 		return true;
-	ip = take(&cursor, sizeof(*ip));
-	return ip && ip->nexthdr != IPPROTO_ICMPV6 && ip->nexthdr != IPPROTO_FRAGMENT;
+	if (!step(&cursor, sizeof(*ip)))
+		return false;
+	return ip->nexthdr != IPPROTO_ICMPV6 && ip->nexthdr != IPPROTO_FRAGMENT;
 }
 
 static __always_inline void add_tag(struct frame *frame, __be16 protocol, __u16 tci)
@@ -292,26 +296,23 @@ static __always_inline void add_tag(struct frame *frame, __be16 protocol, __u16 
  */
 static __always_inline bool find_nd(struct cursor cursor, struct frame *frame)
 {
+	const struct ipv6hdr *ip = cursor.next;
 	const struct ipv6_fragment *fragment;
-	const struct ipv6hdr *ip;
 	const __u8 *type;
 	__u8 nexthdr;
 
-	ip = take(&cursor, sizeof(*ip));
-	if (!ip || ip->version != 6)
+	if (!step(&cursor, sizeof(*ip)) || ip->version != 6)
 		return false;
 	nexthdr = ip->nexthdr;
 	if (nexthdr == IPPROTO_FRAGMENT) {
-		fragment = take(&cursor, sizeof(*fragment));
-		if (!fragment || (fragment->offset & bpf_htons(0xfff8)))
+		fragment = cursor.next;
+		if (!step(&cursor, sizeof(*fragment)) || (fragment->offset & bpf_htons(0xfff8)))
 			return false;
 		nexthdr = fragment->nexthdr;
 		frame->fragment = true;
 	}
-	if (nexthdr != IPPROTO_ICMPV6)
-		return false;
-	type = take(&cursor, sizeof(*type));
-	if (!type)
+	type = cursor.next;
+	if (nexthdr != IPPROTO_ICMPV6 || !step(&cursor, sizeof(*type)))
 		return false;
 	frame->type = *type;
 	return *type == ND_ADVERTISEMENT || *type == ND_SOLICITATION;
@@ -333,8 +334,8 @@ static __always_inline bool find_message(struct __sk_buff *skb, struct frame *fr
 	for (int i = 0; i < MAX_TAGS; i++) {
 		if (!is_vlan(frame->protocol))
 			break;
-		tag = take(&cursor, sizeof(*tag));
-		if (!tag)
+		tag = cursor.next;
+		if (!step(&cursor, sizeof(*tag)))
 			return false;
 		add_tag(frame, frame->protocol, bpf_ntohs(tag->tci));
 		frame->offset += sizeof(*tag);
@@ -375,9 +376,9 @@ static __always_inline __u32 check_sender(struct __sk_buff *skb, const struct sn
 					  struct sighting *seen, enum scope scope)
 {
 	struct cursor cursor = cursor_at(skb, 0);
-	const struct ethhdr *eth = take(&cursor, sizeof(*eth));
+	const struct ethhdr *eth = cursor.next;
 
-	if (!eth)
+	if (!step(&cursor, sizeof(*eth)))
 		return SNOOPY_COUNTER_TRUNCATED;
 	if (seen->unnamed)
 		__builtin_memcpy(seen->mac, eth->h_source, ETH_ALEN);
@@ -397,10 +398,10 @@ static __always_inline __u32 check_arp(struct __sk_buff *skb, const struct frame
 				       const struct snoopy_port *port, struct sighting *seen)
 {
 	struct cursor cursor = cursor_at(skb, frame->offset);
-	const struct arp *arp = take(&cursor, sizeof(*arp));
+	const struct arp *arp = cursor.next;
 	__u8 kind;
 
-	if (!arp)
+	if (!step(&cursor, sizeof(*arp)))
 		return SNOOPY_COUNTER_TRUNCATED;
 	if (arp->htype != bpf_htons(ARP_HTYPE_ETHERNET) || arp->ptype != bpf_htons(ETH_P_IP) ||
 	    arp->hlen != sizeof(arp->sender_mac) || arp->plen != sizeof(arp->sender_ip))
@@ -435,16 +436,16 @@ __attribute__((noinline)) int is_checksum_valid(struct __sk_buff *skb, __u32 off
 	if (offset > HEADERS_END) /* never, but the verifier wants to see it */
 		return false;
 	cursor = cursor_at(skb, offset);
-	ip = take(&cursor, sizeof(*ip));
-	if (!ip)
+	ip = cursor.next;
+	if (!step(&cursor, sizeof(*ip)))
 		return false;
 	for (int i = 0; i < 4; i++)
 		sum += (__u64)ip->saddr.in6_u.u6_addr32[i] + ip->daddr.in6_u.u6_addr32[i];
 	for (__u32 done = 0; done < ND_MAX_LENGTH; done += ND_UNIT) {
 		if (done >= length)
 			break;
-		unit = take(&cursor, ND_UNIT);
-		if (!unit)
+		unit = cursor.next;
+		if (!step(&cursor, ND_UNIT))
 			return false;
 		sum += (__u64)unit[0] + unit[1];
 	}
@@ -468,8 +469,8 @@ static __always_inline __u32 check_options(struct cursor cursor, __u32 length, _
 	for (int i = 0; i < ND_MAX_OPTIONS; i++) {
 		if (length == 0)
 			return SNOOPY_COUNTER_SIGHTINGS;
-		option = take(&cursor, sizeof(*option));
-		if (!option)
+		option = cursor.next;
+		if (!step(&cursor, sizeof(*option)))
 			return SNOOPY_COUNTER_TRUNCATED;
 		size = option->units * ND_UNIT;
 		if (size == 0 || size > length)
@@ -492,14 +493,14 @@ static __always_inline __u32 check_nd(struct __sk_buff *skb, const struct frame 
 				      const struct snoopy_port *port, struct sighting *seen)
 {
 	struct cursor cursor = cursor_at(skb, frame->offset);
-	const struct ipv6hdr *ip = take(&cursor, sizeof(*ip));
+	const struct ipv6hdr *ip = cursor.next;
 	bool advertisement = frame->type == ND_ADVERTISEMENT;
 	const struct nd_message *message;
 	const struct in6_addr *speaker;
 	__u32 length, verdict;
 	enum scope scope;
 
-	if (!ip)
+	if (!step(&cursor, sizeof(*ip)))
 		return SNOOPY_COUNTER_TRUNCATED;
 	if (!(port->learn & (advertisement ? SNOOPY_LEARN_NA : SNOOPY_LEARN_NS)))
 		return SNOOPY_COUNTER_IGNORED;
@@ -510,8 +511,8 @@ static __always_inline __u32 check_nd(struct __sk_buff *skb, const struct frame 
 	length = bpf_ntohs(ip->payload_len);
 	if (length < sizeof(*message) || length > ND_MAX_LENGTH)
 		return SNOOPY_COUNTER_ND_HEADER;
-	message = take(&cursor, sizeof(*message));
-	if (!message || frame->offset + sizeof(*ip) + length > skb->len)
+	message = cursor.next;
+	if (!step(&cursor, sizeof(*message)) || frame->offset + sizeof(*ip) + length > skb->len)
 		return SNOOPY_COUNTER_TRUNCATED;
 	if (message->icmp.icmp6_code != 0)
 		return SNOOPY_COUNTER_ND_HEADER;

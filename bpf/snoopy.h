@@ -12,12 +12,12 @@
 
 /* What a port may be learned from (snoopy_port.learn). */
 #define SNOOPY_LEARN_ARP_REQUEST (1 << 0)
-#define SNOOPY_LEARN_ARP_REPLY (1 << 1)
-#define SNOOPY_LEARN_NA (1 << 2)
-#define SNOOPY_LEARN_NS (1 << 3)
+#define SNOOPY_LEARN_ARP_REPLY   (1 << 1)
+#define SNOOPY_LEARN_NA          (1 << 2)
+#define SNOOPY_LEARN_NS          (1 << 3)
 
 /* snoopy_port.flags */
-#define SNOOPY_PORT_LINK_LOCAL (1 << 0)  /* learn fe80::/10 and 169.254.0.0/16 */
+#define SNOOPY_PORT_LINK_LOCAL  (1 << 0) /* learn fe80::/10 and 169.254.0.0/16 */
 #define SNOOPY_PORT_OWNS_CLSACT (1 << 1) /* user space's own note: snoopy made the port's clsact qdisc */
 
 /* snoopy_binding.flags */
@@ -38,9 +38,9 @@ struct snoopy_binding_key {
 struct snoopy_binding {
 	__u8 mac[6];
 	__u8 flags;
-	__u8 moves;  /* changes of the MAC since window_ns (RFC 9161, 3.7) */
-	__u32 port;  /* ifindex of the port that spoke last */
-	__u32 pad;   /* zero */
+	__u8 moves;          /* changes of the MAC since window_ns (RFC 9161, 3.7) */
+	__u32 port;          /* ifindex of the port that spoke last */
+	__u32 pad;           /* zero */
 	__u64 first_seen_ns; /* of this IP with this MAC */
 	__u64 last_seen_ns;
 	__u64 window_ns;       /* start of the window in which moves are counted; 0: no move yet */
@@ -49,14 +49,14 @@ struct snoopy_binding {
 
 /* Map "ports" (hash by ifindex of the port): what user space wants. A port not in it is not learned from. */
 struct snoopy_port {
-	__u32 bridge; /* ifindex of the bridge the port belongs to */
-	__u16 pvid;   /* VLAN ID of untagged frames; 0: none, they keep VLAN 0 */
-	__u8 learn;   /* SNOOPY_LEARN_* */
-	__u8 flags;   /* SNOOPY_PORT_* */
-	__u32 max_bindings;       /* most bindings of this port at a time; 0: none may be created */
-	__u32 new_interval_ns;    /* least time between two new bindings, on average; 0: no limit */
-	__u32 new_burst;          /* how many new bindings may come at once */
-	__u32 duplicate_moves;    /* so many moves within the window freeze a binding; 0: never */
+	__u32 bridge;          /* ifindex of the bridge the port belongs to */
+	__u16 pvid;            /* VLAN ID of untagged frames; 0: none, they keep VLAN 0 */
+	__u8 learn;            /* SNOOPY_LEARN_* */
+	__u8 flags;            /* SNOOPY_PORT_* */
+	__u32 max_bindings;    /* most bindings of this port at a time; 0: none may be created */
+	__u32 new_interval_ns; /* least time between two new bindings, on average; 0: no limit */
+	__u32 new_burst;       /* how many new bindings may come at once */
+	__u32 duplicate_moves; /* so many moves (up to 255) within the window freeze it; 0: never */
 	__u64 duplicate_window_ns;
 	__u64 duplicate_hold_ns;
 	__u64 released; /* bindings of this port that user space has deleted, ever: see snoopy_port_state */
@@ -76,7 +76,8 @@ struct snoopy_port_state {
 
 /*
  * Map "prefixes" (LPM trie): which addresses may be learned. The longest match decides by its value:
- * 1 = allowed, 0 = denied; no match = denied. A prefixlen of 32 covers a whole bridge, 64 one family of one
+ * 1 = allowed, 0 = denied; no match = denied, but for link-local addresses, which are in no subnet: where the
+ * port learns them at all, only a 0 denies. A prefixlen of 32 covers a whole bridge, 64 one family of one
  * domain, 64 + n a prefix of n bits. The node's own addresses are denied with the full length.
  */
 struct snoopy_prefix_key {
@@ -101,9 +102,10 @@ struct snoopy_static_key {
 };
 
 /* Ring buffer "changes": what changed, one record for each change. The bindings map is the truth. */
-#define SNOOPY_CHANGE_NEW 1       /* a binding was created */
-#define SNOOPY_CHANGE_MOVE 2      /* its MAC, its port or its router flag changed */
-#define SNOOPY_CHANGE_DUPLICATE 3 /* it was frozen as a duplicate */
+#define SNOOPY_CHANGE_NEW       1 /* a binding was created */
+#define SNOOPY_CHANGE_MOVE      2 /* its MAC, its port or its router flag changed */
+#define SNOOPY_CHANGE_DUPLICATE 3 /* it was frozen: mac and port are the claim's, old_mac and old_port stay  \
+				   */
 
 struct snoopy_change {
 	__u32 kind;
@@ -115,39 +117,41 @@ struct snoopy_change {
 	__u64 time_ns;
 };
 
-/* Map "counters" (per-CPU array of __u64). A message is counted once: under sightings, ignored or one reason. */
-#define SNOOPY_COUNTER_SIGHTINGS 0    /* passed every check */
-#define SNOOPY_COUNTER_IGNORED 1      /* a kind of message that the port's policy does not learn from */
-#define SNOOPY_COUNTER_RING_DROPPED 2 /* change records that found the ring full (beside the sighting) */
-#define SNOOPY_COUNTER_CREATED 3      /* bindings created (beside the sighting) */
-#define SNOOPY_COUNTER_MOVED 4        /* bindings moved to another MAC or port (beside the sighting) */
-#define SNOOPY_COUNTER_DUPLICATES 5   /* bindings frozen (beside the sighting) */
-#define SNOOPY_COUNTER_VLAN 6         /* rejected: a second VLAN tag, or a tag that is not 802.1Q */
-#define SNOOPY_COUNTER_TRUNCATED 7    /* rejected: shorter than its headers say */
-#define SNOOPY_COUNTER_ARP_HEADER 8   /* rejected: ARP types, lengths or operation (RFC 826) */
-#define SNOOPY_COUNTER_SPOOFED 9      /* rejected: Ethernet source differs from the address in the message */
-#define SNOOPY_COUNTER_MAC 10         /* rejected: zero or multicast MAC */
-#define SNOOPY_COUNTER_IP 11          /* rejected: not an address of a host */
-#define SNOOPY_COUNTER_LINK_LOCAL 12  /* rejected: link-local, which the policy does not learn */
-#define SNOOPY_COUNTER_FRAGMENT 13    /* rejected: fragmented ND (RFC 6980) */
-#define SNOOPY_COUNTER_HOP_LIMIT 14   /* rejected: hop limit is not 255 (RFC 4861, 7.1) */
-#define SNOOPY_COUNTER_CHECKSUM 15    /* rejected: ICMPv6 checksum */
-#define SNOOPY_COUNTER_ND_HEADER 16   /* rejected: code, length or solicited flag (RFC 4861, 7.1) */
-#define SNOOPY_COUNTER_ND_OPTION 17   /* rejected: options: length 0, past the end, too many, repeated, or none to learn from */
-#define SNOOPY_COUNTER_OVERRIDE 18    /* rejected: NA with O = 0, an anycast address (RFC 9161, 3.2) */
-#define SNOOPY_COUNTER_SUBNET 19      /* rejected: not in a prefix that may be learned */
-#define SNOOPY_COUNTER_STATIC 20      /* rejected: the address is provisioned for another MAC */
-#define SNOOPY_COUNTER_FROZEN 21      /* rejected: a claim on a frozen binding */
-#define SNOOPY_COUNTER_PORT_LIMIT 22  /* rejected: the port has its most bindings */
-#define SNOOPY_COUNTER_RATE_LIMIT 23  /* rejected: new bindings come too fast on this port */
-#define SNOOPY_COUNTER_TABLE_FULL 24  /* rejected: no room in the bindings map */
-#define SNOOPY_COUNTERS 25
+/* Map "counters" (per-CPU array of __u64). A message is counted once: under sightings, ignored or one reason.
+ */
+#define SNOOPY_COUNTER_SIGHTINGS    0  /* passed every check */
+#define SNOOPY_COUNTER_IGNORED      1  /* a kind of message that the port's policy does not learn from */
+#define SNOOPY_COUNTER_RING_DROPPED 2  /* change records that found the ring full (beside the sighting) */
+#define SNOOPY_COUNTER_CREATED      3  /* bindings created (beside the sighting) */
+#define SNOOPY_COUNTER_MOVED        4  /* bindings moved to another MAC or port (beside the sighting) */
+#define SNOOPY_COUNTER_DUPLICATES   5  /* bindings frozen (beside the sighting) */
+#define SNOOPY_COUNTER_VLAN         6  /* rejected: a second VLAN tag, or a tag that is not 802.1Q */
+#define SNOOPY_COUNTER_TRUNCATED    7  /* rejected: shorter than its headers say */
+#define SNOOPY_COUNTER_ARP_HEADER   8  /* rejected: ARP types, lengths or operation (RFC 826) */
+#define SNOOPY_COUNTER_SPOOFED      9  /* rejected: Ethernet source differs from the address in the message */
+#define SNOOPY_COUNTER_MAC          10 /* rejected: zero or multicast MAC */
+#define SNOOPY_COUNTER_IP           11 /* rejected: not an address of a host */
+#define SNOOPY_COUNTER_LINK_LOCAL   12 /* rejected: link-local, which the policy does not learn */
+#define SNOOPY_COUNTER_FRAGMENT     13 /* rejected: fragmented ND (RFC 6980) */
+#define SNOOPY_COUNTER_HOP_LIMIT    14 /* rejected: hop limit is not 255 (RFC 4861, 7.1) */
+#define SNOOPY_COUNTER_CHECKSUM     15 /* rejected: ICMPv6 checksum */
+#define SNOOPY_COUNTER_ND_HEADER    16 /* rejected: code, length or solicited flag (RFC 4861, 7.1) */
+#define SNOOPY_COUNTER_ND_OPTION                                                                             \
+	17 /* rejected: options: length 0, past the end, too many, repeated, or none to learn from */
+#define SNOOPY_COUNTER_OVERRIDE   18 /* rejected: NA with O = 0, an anycast address (RFC 9161, 3.2) */
+#define SNOOPY_COUNTER_SUBNET     19 /* rejected: not in a prefix that may be learned */
+#define SNOOPY_COUNTER_STATIC     20 /* rejected: the address is provisioned for another MAC */
+#define SNOOPY_COUNTER_FROZEN     21 /* rejected: a claim on a frozen binding */
+#define SNOOPY_COUNTER_PORT_LIMIT 22 /* rejected: the port has its most bindings */
+#define SNOOPY_COUNTER_RATE_LIMIT 23 /* rejected: new bindings come too fast on this port */
+#define SNOOPY_COUNTER_TABLE_FULL 24 /* rejected: no room in the bindings map */
+#define SNOOPY_COUNTERS           25
 
 /* Map "layout" (array of one): by which a run knows what is pinned. */
 struct snoopy_layout {
-	__u32 abi;	 /* SNOOPY_ABI of the pinned maps */
-	__u32 pad;	 /* zero */
-	__u64 netns;	 /* inode of the network namespace the pins belong to */
+	__u32 abi;       /* SNOOPY_ABI of the pinned maps */
+	__u32 pad;       /* zero */
+	__u64 netns;     /* inode of the network namespace the pins belong to */
 	__u8 digest[32]; /* SHA-256 of the object file; written last, zero: the load did not finish */
 };
 

@@ -37,8 +37,10 @@ function main(argv: readonly string[]): void {
     output = failure(thrown, wantsJson(argv));
   }
   write(STDERR, output.stderr);
-  write(STDOUT, output.stdout);
-  process.exitCode = output.exit;
+  const errno = write(STDOUT, output.stdout);
+  if (errno !== undefined)
+    write(STDERR, `snoopy: Cannot write to stdout: ${errno}; look at where it goes to\n`);
+  process.exitCode = errno === undefined ? output.exit : EXIT.failed;
 }
 
 function execute(invocation: Invocation): Output {
@@ -121,7 +123,7 @@ function renderOptions({
     color: hasColor(),
     diff: diff === true,
     verbose,
-    width: process.stdout.isTTY ? process.stdout.columns : DEFAULT_WIDTH,
+    width: process.stdout.isTTY && process.stdout.columns > 0 ? process.stdout.columns : DEFAULT_WIDTH,
   };
 }
 
@@ -131,20 +133,24 @@ function hasColor(): boolean {
   return process.stdout.isTTY === true && (NO_COLOR === undefined || NO_COLOR === '') && TERM !== 'dumb';
 }
 
-/** Writes all of the text, to a slow pipe too; a reader that has gone away is no error. */
-function write(descriptor: number, text: string): void {
+/**
+ * Writes all of the text, to a slow pipe too; a reader that has gone away is no error. Returns the errno name
+ * of what kept it from being written.
+ */
+function write(descriptor: number, text: string): string | undefined {
   const bytes = Buffer.from(text);
   let done = 0;
   while (done < bytes.length) {
     try {
       done += writeSync(descriptor, bytes, done);
     } catch (thrown) {
-      const errno = thrown instanceof Error && 'code' in thrown ? thrown.code : undefined;
-      if (errno === 'EPIPE') return;
-      if (errno !== 'EAGAIN') throw thrown;
+      const errno = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : String(thrown);
+      if (errno === 'EPIPE') return undefined;
+      if (errno !== 'EAGAIN') return errno;
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
     }
   }
+  return undefined;
 }
 
 main(process.argv.slice(2));

@@ -63,5 +63,7 @@ function listTests() {
 function skipped({ name, skip, todo }) {
   count.skipped += 1;
   if (!inCi || MAY_SKIP.has(name)) return;
-  complaints.push(`"${name}" was skipped (${skip ?? todo}), which CI does not allow: see MAY_SKIP in test/run.mjs`);
+  complaints.push(
+    `"${name}" was skipped (${skip ?? todo}), which CI does not allow: see MAY_SKIP in test/run.mjs`,
+  );
 }

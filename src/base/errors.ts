@@ -71,7 +71,11 @@ export function problemOf(thrown: unknown, object: string): Problem {
   if (thrown instanceof SnoopyError) return thrown.toProblem();
   if (isSystemError(thrown)) {
     const { syscall, path, code } = thrown;
-    return { code: 'syscall_failed', object: path ?? object, message: `Cannot ${syscall} "${path ?? object}": ${code}` };
+    return {
+      code: 'syscall_failed',
+      object: path ?? object,
+      message: `Cannot ${syscall} "${path ?? object}": ${code}`,
+    };
   }
   const text = thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown);
   return { code: 'internal', object, message: `Internal error, please report it: ${text}` };

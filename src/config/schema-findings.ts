@@ -2,7 +2,7 @@
 
 import { closest } from '../base/suggest.ts';
 import { formatSize } from '../base/units.ts';
-import { type SchemaError, schemaErrors } from '../generated/validate-config.ts';
+import { schemaErrors } from '../generated/validate-config.ts';
 import { configSchema, describe, list, resolveRef, type SchemaNode, schemaAt } from './describe.ts';
 import { type Finding, type Path, quote } from './problem.ts';
 import type { RawConfig } from './raw.ts';
@@ -19,21 +19,22 @@ export function schemaFindings(root: YamlItem): Finding[] {
   if (errors.length === 0) return [];
   const schema = configSchema();
   const findings: Finding[] = [];
-  const wrongValues = new Map<string, SchemaError>();
+  const wrongValues = new Map<string, Set<string>>();
   for (const error of errors) {
     const path = parsePointer(error.instancePath, root);
     if (error.keyword === 'additionalProperties') {
       findings.push(unknownKey(schema, root, path, String(error.params.additionalProperty)));
     } else if (error.keyword === 'required') {
       findings.push(missingKey(schema, root, path, String(error.params.missingProperty)));
-    } else if (!wrongValues.has(error.instancePath)) {
-      wrongValues.set(error.instancePath, error);
+    } else {
+      const keywords = wrongValues.get(error.instancePath) ?? new Set();
+      wrongValues.set(error.instancePath, keywords.add(error.keyword));
     }
   }
-  for (const [pointer, error] of wrongValues) {
+  for (const [pointer, keywords] of wrongValues) {
     // Where one of several forms is allowed and a part of the value is wrong, the part is what to speak about.
     const isAboutPart = errors.some(({ instancePath }) => instancePath.startsWith(`${pointer}/`));
-    if (!isAboutPart) findings.push(wrongValue(schema, root, parsePointer(pointer, root), error));
+    if (!isAboutPart) findings.push(wrongValue(schema, root, parsePointer(pointer, root), keywords));
   }
   return findings;
 }
@@ -76,12 +77,12 @@ function missingKey(schema: SchemaNode, root: YamlItem, path: Path, key: string)
   };
 }
 
-function wrongValue(schema: SchemaNode, root: YamlItem, path: Path, error: SchemaError): Finding {
+function wrongValue(schema: SchemaNode, root: YamlItem, path: Path, keywords: ReadonlySet<string>): Finding {
   const item = itemAt(root, path) ?? root;
   const wanted = schemaAt(schema, path);
   const meant = suggest(schema, wanted, item.node);
   const hint = meant === undefined ? '' : `, did you mean \`${meant}\`?`;
-  const isRepeated = error.keyword === 'uniqueItems';
+  const isRepeated = keywords.has('uniqueItems');
   const wrong = isRepeated ? 'has an item twice' : `is ${show(item.node)}${hint}`;
   return { path, at: item.at, wrong, allowed: describe(schema, wanted) };
 }
@@ -131,7 +132,8 @@ function suggest(schema: SchemaNode, from: SchemaNode, node: YamlNode): string |
   const choices = forms.flatMap((form) => form.enum ?? (form.const === undefined ? [] : [form.const]));
   const meant = closest(value, choices.map(String));
   if (meant !== undefined) return meant;
-  return forms.some(({ type }) => type === 'array') ? `[${quote(value)}]` : undefined;
+  const types = forms.map(({ type }) => type);
+  return types.includes('array') && !types.includes('string') ? `[${quote(value)}]` : undefined;
 }
 
 /** The forms that a value may have: the branches of `anyOf`, or the schema itself. */

@@ -182,8 +182,13 @@ class TreeReader {
     const name = this.#text.slice(event.anchorStart, event.anchorEnd);
     const anchor = this.#anchors.get(name);
     if (anchor === undefined) {
-      this.#report(path, at, `names the anchor ${quote(name)}, which is not there`, 'an anchor that is defined further up');
-      return { node: EMPTY, at };
+      this.#report(
+        path,
+        at,
+        `names the anchor ${quote(name)}, which is not there`,
+        'an anchor that is defined further up',
+      );
+      return { node: { kind: 'scalar', value: null }, at };
     }
     this.#aliases++;
     this.#repeated += anchor.size;

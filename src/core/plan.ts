@@ -93,7 +93,7 @@ function prefixRules(bridge: Bridge): PrefixRule[] {
       if (allowed === 'any') continue;
       rules.push(rule(everything, false), ...allowed.map((prefix) => rule(prefix, true)));
     }
-    for (const ip of domain.own) rules.push(rule({ ip, length: fullLength(ip) }, false));
+    for (const ip of domain.reserved) rules.push(rule({ ip, length: fullLength(ip) }, false));
   }
   return rules;
 }

@@ -1,6 +1,14 @@
 // Which ports and neighbor devices a configured bridge really has: names and wishes made concrete.
 
-import type { IfIndex, IpAddress, Prefix } from '../base/address.ts';
+import {
+  AF_INET,
+  decodeIp,
+  encodeIp,
+  familyOf,
+  type IfIndex,
+  type IpAddress,
+  type Prefix,
+} from '../base/address.ts';
 import type { Problem } from '../base/errors.ts';
 import type { Link } from '../netlink/link.ts';
 import type { Desired, DesiredBridge } from './desired.ts';
@@ -37,8 +45,8 @@ export interface Domain {
   readonly deviceName: string;
   /** Prefixes that the device is connected to. */
   readonly connected: readonly Prefix[];
-  /** Its own addresses. */
-  readonly own: ReadonlySet<IpAddress>;
+  /** What no host here may have: the node's own addresses and the broadcast addresses of its prefixes. */
+  readonly reserved: ReadonlySet<IpAddress>;
 }
 
 export interface Topology {
@@ -142,8 +150,16 @@ function domainOf(vlan: number, device: Link, observed: Observed): Domain {
     device: device.ifIndex,
     deviceName: device.name,
     connected: addresses.map((address) => address.connected),
-    own: new Set(addresses.map((address) => address.ip)),
+    reserved: new Set(addresses.flatMap(({ ip, connected }) => [ip, ...broadcastsOf(connected)])),
   };
+}
+
+/** The all-zeroes and all-ones hosts of an IPv4 prefix (RFC 919); a /31 and a /32 have none (RFC 3021). */
+function broadcastsOf({ ip, length }: Prefix): IpAddress[] {
+  if (familyOf(ip) !== AF_INET || length > 30) return [];
+  const bytes = encodeIp(ip);
+  for (let bit = length; bit < 32; bit++) bytes[bit >> 3] = (bytes[bit >> 3] ?? 0) | (0x80 >> (bit & 7));
+  return [ip, decodeIp(bytes, 0, AF_INET)];
 }
 
 /** The VLAN ID that an entry of the configuration means: 0 is the VLAN of the bridge itself. */

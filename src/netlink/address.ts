@@ -4,16 +4,12 @@ import {
   AF_INET,
   AF_INET6,
   AF_UNSPEC,
-  addressLength,
-  decodeIp,
-  type Family,
   type IfIndex,
   type IpAddress,
   type Prefix,
   prefixOf,
 } from '../base/address.ts';
 import { readU8, readU32, writeU8 } from '../base/bytes.ts';
-import { SnoopyError } from '../base/errors.ts';
 import { Attributes, type Message, PayloadWriter, type Request } from './message.ts';
 import type { NetlinkSocket } from './socket.ts';
 
@@ -45,8 +41,8 @@ export function decodeAddress(message: Message): InterfaceAddress | undefined {
   const family = readU8(payload, 0);
   if (family !== AF_INET && family !== AF_INET6) return undefined;
   const attributes = new Attributes(payload, IFADDRMSG_SIZE);
-  const peer = decodeAddressAttribute(attributes, IFA_ADDRESS, family);
-  const ip = decodeAddressAttribute(attributes, IFA_LOCAL, family) ?? peer;
+  const peer = attributes.ip(IFA_ADDRESS, family);
+  const ip = attributes.ip(IFA_LOCAL, family) ?? peer;
   if (ip === undefined) return undefined;
   const prefixLength = readU8(payload, 1);
   return {
@@ -56,20 +52,6 @@ export function decodeAddress(message: Message): InterfaceAddress | undefined {
     connected: prefixOf(peer ?? ip, prefixLength),
     flags: attributes.u32(IFA_FLAGS) ?? readU8(payload, 2),
   };
-}
-
-/** An attribute that holds an IP address of `family`. */
-export function decodeAddressAttribute(
-  attributes: Attributes,
-  type: number,
-  family: Family,
-): IpAddress | undefined {
-  const bytes = attributes.bytes(type);
-  if (bytes === undefined) return undefined;
-  if (bytes.length !== addressLength(family)) {
-    throw new SnoopyError('malformed', 'netlink', `Cannot decode an address of ${bytes.length} bytes`);
-  }
-  return decodeIp(bytes, 0, family);
 }
 
 export function addressDump(): Request {

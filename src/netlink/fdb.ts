@@ -2,7 +2,6 @@
 
 import { AF_BRIDGE, type IfIndex, type Mac } from '../base/address.ts';
 import { readI32, readU8, readU16, writeU8 } from '../base/bytes.ts';
-import { decodeLinkAddress } from './link.ts';
 import { Attributes, type Message, PayloadWriter, type Request } from './message.ts';
 import {
   NDA_LLADDR,
@@ -42,7 +41,7 @@ export function decodeFdbEntry(message: Message): FdbEntry | undefined {
   const attributes = new Attributes(payload, NDMSG_SIZE);
   // fdb_fill_info (net/bridge/br_fdb.c) always names the bridge; what has no bridge is not a bridge's entry.
   const bridge = attributes.u32(NDA_MASTER);
-  const mac = decodeLinkAddress(attributes.bytes(NDA_LLADDR));
+  const mac = attributes.mac(NDA_LLADDR);
   if (bridge === undefined || mac === undefined) return undefined;
   const state = readU16(payload, 8);
   return {

@@ -1,6 +1,6 @@
 // Links: struct ifinfomsg and its attributes (linux/if_link.h).
 
-import { AF_BRIDGE, AF_UNSPEC, decodeMac, type IfIndex, type Mac } from '../base/address.ts';
+import { AF_BRIDGE, AF_UNSPEC, type IfIndex, type Mac } from '../base/address.ts';
 import { readI32, readU8, readU32, writeU8 } from '../base/bytes.ts';
 import { Attributes, type Message, PayloadWriter, type Request } from './message.ts';
 import type { NetlinkSocket } from './socket.ts';
@@ -127,7 +127,7 @@ export function decodeLink(message: Message): Link | undefined {
     slaveKind,
     master: indexOf(attributes.u32(IFLA_MASTER)),
     link: attributes.has(IFLA_LINK_NETNSID) ? undefined : indexOf(attributes.u32(IFLA_LINK)),
-    mac: decodeLinkAddress(attributes.bytes(IFLA_ADDRESS)),
+    mac: attributes.mac(IFLA_ADDRESS),
     flags,
     up: (flags & IFF_UP) !== 0,
     lowerUp: (flags & IFF_LOWER_UP) !== 0,
@@ -142,11 +142,6 @@ export function decodeLink(message: Message): Link | undefined {
 /** An index out of an attribute; 0 stands for none. */
 function indexOf(value: number | undefined): IfIndex | undefined {
   return value === undefined || value === 0 ? undefined : (value as IfIndex);
-}
-
-/** A link-layer address, when it is Ethernet's. */
-export function decodeLinkAddress(bytes: Uint8Array | undefined): Mac | undefined {
-  return bytes?.length === 6 ? decodeMac(bytes, 0) : undefined;
 }
 
 function isSet(attributes: Attributes, type: number): boolean {

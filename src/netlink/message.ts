@@ -1,6 +1,14 @@
 // struct nlmsghdr and struct rtattr (linux/netlink.h, linux/rtnetlink.h): bytes to messages and back.
 
 import {
+  addressLength,
+  decodeIp,
+  decodeMac,
+  type Family,
+  type IpAddress,
+  type Mac,
+} from '../base/address.ts';
+import {
   readBe16,
   readText,
   readU8,
@@ -179,9 +187,27 @@ export class Attributes implements Iterable<Attribute> {
     return start < 0 ? undefined : readBe16(this.#bytes, start);
   }
 
-  u32(type: number): number | undefined {
-    const start = this.#start(type, 4);
-    return start < 0 ? undefined : readU32(this.#bytes, start);
+  /** `offset`: where it begins in the payload, for a structure of several. */
+  u32(type: number, offset = 0): number | undefined {
+    const start = this.#start(type, offset + 4);
+    return start < 0 ? undefined : readU32(this.#bytes, start + offset);
+  }
+
+  /** A link-layer address; undefined also when it is not Ethernet's. */
+  mac(type: number): Mac | undefined {
+    const at = this.#find(type);
+    const start = this.#index[at + 1] ?? 0;
+    return at < 0 || (this.#index[at + 2] ?? 0) - start !== 6 ? undefined : decodeMac(this.#bytes, start);
+  }
+
+  /** An IP address of `family`; another length is malformed. */
+  ip(type: number, family: Family): IpAddress | undefined {
+    const at = this.#find(type);
+    if (at < 0) return undefined;
+    const start = this.#index[at + 1] ?? 0;
+    const length = (this.#index[at + 2] ?? 0) - start;
+    if (length !== addressLength(family)) throw malformed(`an IP address has ${length} bytes`);
+    return decodeIp(this.#bytes, start, family);
   }
 
   /** Up to the first NUL. */
@@ -213,6 +239,25 @@ export class Attributes implements Iterable<Attribute> {
   }
 }
 
+/**
+ * Payloads come out of slabs: ten thousand requests are ten thousand views, not as many buffers for the
+ * garbage collector to move. A slab is used once, so that its bytes are zero.
+ */
+const SLAB_SIZE = 64 * 1024;
+let slab = new Uint8Array(0);
+let slabUsed = 0;
+
+function allocate(size: number): Uint8Array {
+  if (size > SLAB_SIZE / 8) return new Uint8Array(size);
+  if (slabUsed + size > slab.length) {
+    slab = new Uint8Array(SLAB_SIZE);
+    slabUsed = 0;
+  }
+  const bytes = slab.subarray(slabUsed, slabUsed + size);
+  slabUsed += size;
+  return bytes;
+}
+
 /** Writes a payload: the message's own structure, then attributes. */
 export class PayloadWriter {
   #bytes: Uint8Array;
@@ -220,7 +265,7 @@ export class PayloadWriter {
 
   /** `size`: the payload's length where it is known, otherwise a guess. */
   constructor(size: number) {
-    this.#bytes = new Uint8Array(size);
+    this.#bytes = allocate(size);
   }
 
   /** Room for `length` bytes, zero up to the next multiple of four; returns where it begins. */
@@ -228,7 +273,7 @@ export class PayloadWriter {
     const at = this.#length;
     this.#length += align(length);
     if (this.#length > this.#bytes.length) {
-      const grown = new Uint8Array(Math.max(this.#length, this.#bytes.length * 2));
+      const grown = allocate(Math.max(this.#length, this.#bytes.length * 2));
       grown.set(this.#bytes);
       this.#bytes = grown;
     }

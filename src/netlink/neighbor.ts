@@ -12,9 +12,8 @@ import {
   type Mac,
   writeIp,
 } from '../base/address.ts';
-import { readI32, readU8, readU16, readU32, writeU8, writeU16, writeU32 } from '../base/bytes.ts';
-import { decodeAddressAttribute } from './address.ts';
-import { CLOCK_TICK_MS, decodeLinkAddress } from './link.ts';
+import { readI32, readU8, readU16, writeU8, writeU16, writeU32 } from '../base/bytes.ts';
+import { CLOCK_TICK_MS } from './link.ts';
 import {
   Attributes,
   type Message,
@@ -43,8 +42,11 @@ export const NDA_MASTER = 9;
 export const NDA_PROTOCOL = 12;
 export const NDA_FLAGS_EXT = 15;
 
-/** ndmsg.ndm_type of an entry that stands for one host (RTN_UNICAST). */
-const RTN_UNICAST = 1;
+/**
+ * ndmsg.ndm_type of a multicast group. A host's is RTN_UNICAST, or RTN_BROADCAST in a namespace that has never
+ * had an IPv4 address: the kernel has no local table to ask then (__inet_dev_addr_type).
+ */
+const RTN_MULTICAST = 5;
 
 // ndmsg.ndm_state
 export const NUD_NONE = 0x00;
@@ -94,28 +96,27 @@ export interface Neighbor {
 /** What RTM_NEWNEIGH says of an entry. */
 export type NeighborWrite = Omit<Neighbor, 'mac' | 'confirmedMs' | 'updatedMs'> & { readonly mac: Mac };
 
-/** undefined for what is no neighbor: FDB entries, proxy entries, multicast and broadcast. */
+/** undefined for what is no neighbor: FDB entries, proxy entries, multicast. */
 export function decodeNeighbor(message: Message): Neighbor | undefined {
   if (message.type !== RTM_NEWNEIGH && message.type !== RTM_DELNEIGH) return undefined;
   const { payload } = message;
   const family = readU8(payload, 0);
   if (family !== AF_INET && family !== AF_INET6) return undefined;
   const flags = readU8(payload, 10);
-  if ((flags & NTF_PROXY) !== 0 || readU8(payload, 11) !== RTN_UNICAST) return undefined;
+  if ((flags & NTF_PROXY) !== 0 || readU8(payload, 11) === RTN_MULTICAST) return undefined;
   const attributes = new Attributes(payload, NDMSG_SIZE);
-  const ip = decodeAddressAttribute(attributes, NDA_DST, family);
+  const ip = attributes.ip(NDA_DST, family);
   if (ip === undefined) return undefined;
-  const times = attributes.bytes(NDA_CACHEINFO);
   return {
     ifIndex: readI32(payload, 4) as IfIndex,
     ip,
-    mac: decodeLinkAddress(attributes.bytes(NDA_LLADDR)),
+    mac: attributes.mac(NDA_LLADDR),
     state: readU16(payload, 8),
     flags,
     extFlags: attributes.u32(NDA_FLAGS_EXT) ?? 0,
     protocol: attributes.u8(NDA_PROTOCOL) ?? 0,
-    confirmedMs: times === undefined ? 0 : readU32(times, 0) * CLOCK_TICK_MS,
-    updatedMs: times === undefined ? 0 : readU32(times, 8) * CLOCK_TICK_MS,
+    confirmedMs: (attributes.u32(NDA_CACHEINFO, 0) ?? 0) * CLOCK_TICK_MS,
+    updatedMs: (attributes.u32(NDA_CACHEINFO, 8) ?? 0) * CLOCK_TICK_MS,
   };
 }
 

@@ -210,8 +210,8 @@ class RouteSocket implements NetlinkSocket {
   readonly #fd: number;
   /** What all answers on their way may take of the kernel's receive buffer. */
   readonly #answerBudget: number;
-  readonly #inbound = Buffer.allocUnsafeSlow(DATAGRAM_SIZE);
-  readonly #outbound = Buffer.allocUnsafeSlow(SEND_SIZE);
+  readonly #inbound = new Uint8Array(DATAGRAM_SIZE);
+  readonly #outbound = new Uint8Array(SEND_SIZE);
   #sequence = 1;
   #isOpen = true;
 
@@ -402,7 +402,7 @@ export function subscribe(groups: readonly number[]): Subscription {
       );
     }
   }
-  const buffer = Buffer.allocUnsafeSlow(DATAGRAM_SIZE);
+  const buffer = new Uint8Array(DATAGRAM_SIZE);
   let isOpen = true;
   return {
     fd,

@@ -2,34 +2,47 @@
 
 import type { ActionSummary } from '../core/actions.ts';
 import type { NeighborChangeReport, Outcome, Step } from '../core/report.ts';
-import { alignRows, count, paint, printable, type RenderOptions, type Row, type Tone } from './style.ts';
+import { count, paint, printable, type RenderOptions, type Row, type Tone } from './style.ts';
+
+/** Where there is no such thing. */
+const NONE = '-';
 
 /** More of one kind on one bridge than this become one line, unless every one is asked for. */
 const MAX_LIKE = 10;
 
-/** What was done, or is due: one line each, many alike in one. */
-export function renderSteps(steps: readonly Step[], options: RenderOptions): string[] {
-  if (!options.diff) return alignRows(gather(steps, stepGroup, stepRow, options), options.color);
-  const lines = steps
-    .filter(({ outcome }) => isPlain(outcome))
-    .map(({ action }) => stepDiff(action, options));
-  const rest = steps.filter(({ outcome }) => !isPlain(outcome)).map(stepRow);
-  return [...lines, ...alignRows(rest, options.color)];
+/** What was done, or is due, as rows: one each, many alike in one. None with `--diff`, but for what went wrong. */
+export function changeRows(
+  steps: readonly Step[],
+  changes: readonly NeighborChangeReport[],
+  options: RenderOptions,
+): Row[] {
+  if (options.diff) {
+    return [
+      ...steps.filter(({ outcome }) => !isPlain(outcome)).map(stepRow),
+      ...changes.filter(({ outcome }) => !isPlain(outcome)).map(neighborRow),
+    ];
+  }
+  return [
+    ...gather(steps, stepGroup, stepRow, options),
+    ...gather(changes, neighborGroup, neighborRow, options),
+  ];
 }
 
-/** What changed among the neighbors, or will: one line each, many alike in one. */
-export function renderNeighbors(changes: readonly NeighborChangeReport[], options: RenderOptions): string[] {
-  if (!options.diff) return alignRows(gather(changes, neighborGroup, neighborRow, options), options.color);
-  const lines = changes
-    .filter(({ outcome }) => isPlain(outcome))
-    .flatMap((change) => neighborDiff(change, options));
-  const rest = changes.filter(({ outcome }) => !isPlain(outcome)).map(neighborRow);
-  return [...lines, ...alignRows(rest, options.color)];
+/** What was there before as `-` and what is there after as `+`. */
+export function diffLines(
+  steps: readonly Step[],
+  changes: readonly NeighborChangeReport[],
+  options: RenderOptions,
+): string[] {
+  return [
+    ...steps.filter(({ outcome }) => isPlain(outcome)).map(({ action }) => stepDiff(action, options)),
+    ...changes.filter(({ outcome }) => isPlain(outcome)).flatMap((change) => neighborDiff(change, options)),
+  ];
 }
 
 /** The names an action is about, for one line. */
 export function describeAction(action: ActionSummary): string {
-  return [action.kind, ...objectCells(action)].join(' ');
+  return [action.kind, ...objectCells(action)].filter((word) => word !== NONE).join(' ');
 }
 
 /** Applied or planned, so that its kind says everything. */
@@ -78,7 +91,7 @@ function stepGroup({ action, outcome }: Step): Group {
     most: isRoutine ? 1 : MAX_LIKE,
     row: (number) => ({
       tone: toneOf(outcome, isWithdrawal(action)),
-      cells: [verb(kind, outcome), bridge ?? '-', count(number, nounOf(kind), pluralOf(kind))],
+      cells: [verb(kind, outcome), bridge ?? NONE, count(number, nounOf(kind), pluralOf(kind))],
     }),
   };
 }
@@ -118,24 +131,24 @@ function stepRow({ action, outcome }: Step): Row {
 }
 
 function objectCells(action: ActionSummary): string[] {
-  const { kind, bridge = '-' } = action;
+  const { kind, bridge = NONE } = action;
   switch (kind) {
     case 'mount':
     case 'unpin':
-      return [action.path ?? '-'];
+      return [action.path ?? NONE];
     case 'load':
       return [`program and maps (${action.reason ?? 'absent'})`];
     case 'set-prefix':
     case 'drop-prefix':
-      return [bridge, action.prefix ?? '-'];
+      return [bridge, action.prefix ?? NONE];
     case 'set-static':
     case 'drop-static':
-      return [bridge, action.ip ?? '-'];
+      return [bridge, action.ip ?? NONE];
     case 'set-port':
     case 'drop-port':
     case 'attach':
     case 'detach':
-      return [bridge, action.port ?? '-'];
+      return [bridge, action.port ?? NONE];
     default:
       return kind satisfies never;
   }
@@ -160,8 +173,8 @@ function stepDiff(action: ActionSummary, options: RenderOptions): string {
     attach: 'attached',
     detach: 'attached',
   };
-  const words = [...objectCells(action), states[action.kind]].filter((word) => word !== '').join(' ');
-  return diffLine(isWithdrawal(action) ? '-' : '+', words, options);
+  const words = [...objectCells(action), states[action.kind]].filter((word) => word !== '' && word !== NONE);
+  return diffLine(isWithdrawal(action) ? '-' : '+', words.join(' '), options);
 }
 
 function diffLine(sign: '-' | '+', words: string, options: RenderOptions): string {
@@ -185,7 +198,7 @@ function neighborRow(change: NeighborChangeReport): Row {
   const why = isPlain(outcome) ? [because] : afterword(outcome);
   return {
     tone: toneOf(outcome, kind === 'remove'),
-    cells: [verb(kind, outcome), device, ip, mac ?? '-', port ?? '-', ...why],
+    cells: [verb(kind, outcome), device, ip, mac ?? NONE, port ?? NONE, ...why],
   };
 }
 

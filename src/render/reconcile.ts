@@ -2,15 +2,8 @@
 
 import type { Problem } from '../base/errors.ts';
 import type { ActionSummary } from '../core/actions.ts';
-import type {
-  BridgeReport,
-  NeighborChangeReport,
-  Outcome,
-  ReconcileReport,
-  RemoveReport,
-  Step,
-} from '../core/report.ts';
-import { describeAction, renderNeighbors, renderSteps } from './changes.ts';
+import type { BridgeReport, Outcome, ReconcileReport, RemoveReport, Step } from '../core/report.ts';
+import { changeRows, describeAction, diffLines } from './changes.ts';
 import {
   alignRows,
   count,
@@ -24,11 +17,7 @@ import {
 
 /** The report of a reconcile run as text. */
 export function renderReconcile(report: ReconcileReport, options: RenderOptions): string {
-  const lines = [
-    ...renderSteps(report.steps, options),
-    ...renderNeighbors(report.neighbors.changes, options),
-    ...renderTrouble(report, report.warnings, options),
-  ];
+  const lines = renderChanges(report, report.warnings, options);
   if (options.verbose) lines.push(...renderFigures(report));
   lines.push(renderSummary(describeScope(report), report, report.warnings.length, options));
   return joinLines(lines);
@@ -36,18 +25,20 @@ export function renderReconcile(report: ReconcileReport, options: RenderOptions)
 
 /** The report of a removal as text. */
 export function renderRemove(report: RemoveReport, options: RenderOptions): string {
-  return joinLines([
-    ...renderSteps(report.steps, options),
-    ...renderNeighbors(report.neighbors.changes, options),
-    ...renderTrouble(report, [], options),
-    renderSummary('snoopy', report, 0, options),
-  ]);
+  return joinLines([...renderChanges(report, [], options), renderSummary('snoopy', report, 0, options)]);
 }
 
 type Changes = Pick<ReconcileReport, 'steps' | 'neighbors' | 'remaining' | 'errors' | 'check'>;
 
-/** What went wrong, or is still due, and has no line of its own among the changes. */
-function renderTrouble(report: Changes, warnings: readonly string[], options: RenderOptions): string[] {
+function renderChanges(report: Changes, warnings: readonly string[], options: RenderOptions): string[] {
+  const { steps, neighbors } = report;
+  const rows = [...changeRows(steps, neighbors.changes, options), ...troubleRows(report, warnings)];
+  const diff = options.diff ? diffLines(steps, neighbors.changes, options) : [];
+  return [...diff, ...alignRows(rows, options.color)];
+}
+
+/** What went wrong, or is still due, and has no row of its own among the changes. */
+function troubleRows(report: Changes, warnings: readonly string[]): Row[] {
   const rows: Row[] = warnings.map((warning) => ({ tone: 'notable', cells: ['warning', warning] }));
   const told = new Set(
     outcomesOf(report).flatMap((outcome) => (outcome.kind === 'failed' ? [outcome.message] : [])),
@@ -55,16 +46,15 @@ function renderTrouble(report: Changes, warnings: readonly string[], options: Re
   for (const { message } of report.errors.filter((error) => !told.has(error.message))) {
     rows.push({ tone: 'bad', cells: ['error', message] });
   }
-  if (!report.check) {
-    const failed = new Set(report.steps.filter(isFailed).map(({ action }) => describeAction(action)));
-    for (const action of report.remaining.map(describeAction).filter((text) => !failed.has(text))) {
-      rows.push({ tone: 'notable', cells: ['still due', action] });
-    }
+  if (report.check) return rows;
+  const failed = new Set(report.steps.filter(isFailed).map(({ action }) => describeAction(action)));
+  for (const action of report.remaining.map(describeAction).filter((text) => !failed.has(text))) {
+    rows.push({ tone: 'notable', cells: ['still due', action] });
   }
-  return alignRows(rows, options.color);
+  return rows;
 }
 
-function isFailed({ outcome }: Step | NeighborChangeReport): boolean {
+function isFailed({ outcome }: Step): boolean {
   return outcome.kind === 'failed';
 }
 
@@ -84,14 +74,14 @@ function renderSummary(scope: string, report: Changes, warnings: number, options
   const outcomes = outcomesOf(report);
   const failures = outcomes.filter(({ kind }) => kind === 'failed').length;
   const problems = Math.max(failures, countErrors(report.errors, report.remaining, report.check));
+  const skipped = outcomes.filter(({ kind }) => kind === 'skipped').length;
+  const steps = report.steps.filter(({ outcome }) => isDone(outcome)).length;
+  const changes = report.neighbors.changes.filter(({ outcome }) => isDone(outcome)).length;
+  const state = report.check ? 'due' : 'done';
   const parts: string[] = [];
-  const steps = count(report.steps.filter(({ outcome }) => isDone(outcome)).length, 'step');
-  const changes = count(
-    report.neighbors.changes.filter(({ outcome }) => isDone(outcome)).length,
-    'neighbor change',
-  );
-  if (report.steps.length > 0) parts.push(report.check ? `${steps} due` : `${steps} done`);
-  if (report.neighbors.changes.length > 0) parts.push(report.check ? `${changes} due` : `${changes} done`);
+  if (steps > 0) parts.push(`${count(steps, 'step')} ${state}`);
+  if (changes > 0) parts.push(`${count(changes, 'neighbor change')} ${state}`);
+  if (skipped > 0) parts.push(`${skipped} skipped`);
   if (problems > 0) parts.push(paint(count(problems, 'problem'), 'bad', options.color));
   else if (warnings > 0) parts.push(paint(count(warnings, 'warning'), 'notable', options.color));
   return `${printable(scope)}: ${parts.length === 0 ? 'nothing to do' : parts.join(', ')}`;

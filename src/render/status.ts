@@ -76,9 +76,9 @@ function renderVlan(bindings: readonly BindingReport[], options: RenderOptions):
   const [first] = bindings;
   if (first === undefined) return [];
   const domain = first.vlan === 0 ? 'untagged' : `VLAN ${first.vlan}`;
-  const device = first.device === null ? 'no device' : `on ${printable(first.device)}`;
+  const device = first.device === null ? ', no device' : ` on ${printable(first.device)}`;
   return [
-    `  ${domain} ${device}`,
+    `  ${domain}${device}`,
     ...indent(4, renderBindings(bindings, { ...options, width: options.width - 4 })),
   ];
 }
