@@ -104,8 +104,7 @@ struct snoopy_static_key {
 /* Ring buffer "changes": what changed, one record for each change. The bindings map is the truth. */
 #define SNOOPY_CHANGE_NEW       1 /* a binding was created */
 #define SNOOPY_CHANGE_MOVE      2 /* its MAC, its port or its router flag changed */
-#define SNOOPY_CHANGE_DUPLICATE 3 /* it was frozen: mac and port are the claim's, old_mac and old_port stay  \
-				   */
+#define SNOOPY_CHANGE_DUPLICATE 3 /* it was frozen: mac and port are the claim's, old_* stay */
 
 struct snoopy_change {
 	__u32 kind;
@@ -117,8 +116,7 @@ struct snoopy_change {
 	__u64 time_ns;
 };
 
-/* Map "counters" (per-CPU array of __u64). A message is counted once: under sightings, ignored or one reason.
- */
+/* Map "counters" (per-CPU array of __u64). A message counts once: seen, ignored or rejected. */
 #define SNOOPY_COUNTER_SIGHTINGS    0  /* passed every check */
 #define SNOOPY_COUNTER_IGNORED      1  /* a kind of message that the port's policy does not learn from */
 #define SNOOPY_COUNTER_RING_DROPPED 2  /* change records that found the ring full (beside the sighting) */
@@ -136,16 +134,15 @@ struct snoopy_change {
 #define SNOOPY_COUNTER_HOP_LIMIT    14 /* rejected: hop limit is not 255 (RFC 4861, 7.1) */
 #define SNOOPY_COUNTER_CHECKSUM     15 /* rejected: ICMPv6 checksum */
 #define SNOOPY_COUNTER_ND_HEADER    16 /* rejected: code, length or solicited flag (RFC 4861, 7.1) */
-#define SNOOPY_COUNTER_ND_OPTION                                                                             \
-	17 /* rejected: options: length 0, past the end, too many, repeated, or none to learn from */
-#define SNOOPY_COUNTER_OVERRIDE   18 /* rejected: NA with O = 0, an anycast address (RFC 9161, 3.2) */
-#define SNOOPY_COUNTER_SUBNET     19 /* rejected: not in a prefix that may be learned */
-#define SNOOPY_COUNTER_STATIC     20 /* rejected: the address is provisioned for another MAC */
-#define SNOOPY_COUNTER_FROZEN     21 /* rejected: a claim on a frozen binding */
-#define SNOOPY_COUNTER_PORT_LIMIT 22 /* rejected: the port has its most bindings */
-#define SNOOPY_COUNTER_RATE_LIMIT 23 /* rejected: new bindings come too fast on this port */
-#define SNOOPY_COUNTER_TABLE_FULL 24 /* rejected: no room in the bindings map */
-#define SNOOPY_COUNTERS           25
+#define SNOOPY_COUNTER_ND_OPTION    17 /* rejected: options malformed, too many, repeated, or no address */
+#define SNOOPY_COUNTER_OVERRIDE     18 /* rejected: NA with O = 0, an anycast address (RFC 9161, 3.2) */
+#define SNOOPY_COUNTER_SUBNET       19 /* rejected: not in a prefix that may be learned */
+#define SNOOPY_COUNTER_STATIC       20 /* rejected: the address is provisioned for another MAC */
+#define SNOOPY_COUNTER_FROZEN       21 /* rejected: a claim on a frozen binding */
+#define SNOOPY_COUNTER_PORT_LIMIT   22 /* rejected: the port has its most bindings */
+#define SNOOPY_COUNTER_RATE_LIMIT   23 /* rejected: new bindings come too fast on this port */
+#define SNOOPY_COUNTER_TABLE_FULL   24 /* rejected: no room in the bindings map */
+#define SNOOPY_COUNTERS             25
 
 /* Map "layout" (array of one): by which a run knows what is pinned. */
 struct snoopy_layout {

@@ -205,7 +205,9 @@ function settleHosts(
     ring?.commit();
   }
   return {
-    changes: decided.changes.map((change, i) => describeChange(change, outcomes[i] ?? { kind: 'applied' })),
+    changes: decided.changes.map((change, i) =>
+      describeChange(change, outcomes[i] ?? { kind: 'applied' }, runtime.neighborProtocol),
+    ),
     total: decided.total,
     records: drained.changes.length,
     bridges: describeBridges(desired, topology, decided),

@@ -87,5 +87,7 @@ function withdraw({ netlink, runtime, pins }: Session, check: boolean): ReturnTy
   const outcomes: Outcome[] = check
     ? changes.map(() => ({ kind: 'planned' }))
     : writeNeighbors(netlink, changes, runtime.neighborProtocol);
-  return changes.map((change, i) => describeChange(change, outcomes[i] ?? { kind: 'applied' }));
+  return changes.map((change, i) =>
+    describeChange(change, outcomes[i] ?? { kind: 'applied' }, runtime.neighborProtocol),
+  );
 }

@@ -32,8 +32,9 @@ export interface NeighborChange {
   readonly ip: IpAddress;
   /** After the change; for `remove` what goes. */
   readonly mac: Mac | null;
-  readonly oldMac: Mac | null;
   readonly port: string | null;
+  /** The entry as it was observed. */
+  readonly existing: Neighbor | undefined;
   readonly state: NeighborState;
   readonly router: boolean;
   readonly because: string;
@@ -278,8 +279,8 @@ function settle(draft: Draft, scene: Scene, claim: Claim, frozen: boolean): void
     vlan: claim.vlan,
     ip: claim.ip,
     mac: claim.mac,
-    oldMac: existing?.mac ?? null,
     port: port?.name ?? null,
+    existing,
     state: bridge.desired.neighborState,
     router: claim.router,
     because: decision.because,
@@ -409,8 +410,8 @@ function planRemovals(
       vlan: home?.domain.vlan ?? 0,
       ip: neighbor.ip,
       mac: neighbor.mac ?? null,
-      oldMac: neighbor.mac ?? null,
       port: null,
+      existing: neighbor,
       state: home?.bridge.desired.neighborState ?? 'noarp',
       router: (neighbor.flags & NTF_ROUTER) !== 0,
       because: reasons.get(id) ?? (home === undefined ? 'not configured' : 'no binding'),

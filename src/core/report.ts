@@ -16,6 +16,17 @@ export interface Step {
   readonly outcome: Outcome;
 }
 
+/** An entry of the neighbor table in the words of iproute2. */
+export interface NeighborEntry {
+  readonly mac: Mac | null;
+  /** Such as `noarp`, `stale`. */
+  readonly state: string;
+  /** NDA_PROTOCOL: 0 the kernel, 11 zebra. */
+  readonly protocol: number;
+  /** Such as `router`, `extern_learn`. */
+  readonly flags: readonly string[];
+}
+
 /** One change of the neighbor table, as reported. */
 export interface NeighborChangeReport {
   readonly kind: 'add' | 'replace' | 'remove';
@@ -25,9 +36,11 @@ export interface NeighborChangeReport {
   readonly ip: IpAddress;
   /** The MAC after the change; for `remove` the one that goes. */
   readonly mac: Mac | null;
-  /** The MAC before a `replace`, where there was one. */
-  readonly oldMac: Mac | null;
   readonly port: string | null;
+  /** The entry as it was, of whatever owner; null where there was none. */
+  readonly before: NeighborEntry | null;
+  /** The entry as it is written; null for `remove`. */
+  readonly after: NeighborEntry | null;
   /** Why, in a few words. */
   readonly because: string;
   readonly outcome: Outcome;

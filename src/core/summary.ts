@@ -2,9 +2,23 @@
 
 import type { Mac } from '../base/address.ts';
 import type { Change } from '../datapath/records.ts';
+import {
+  type Neighbor,
+  NTF_EXT_LEARNED,
+  NTF_ROUTER,
+  NUD_DELAY,
+  NUD_FAILED,
+  NUD_INCOMPLETE,
+  NUD_NOARP,
+  NUD_NONE,
+  NUD_PERMANENT,
+  NUD_PROBE,
+  NUD_REACHABLE,
+  NUD_STALE,
+} from '../netlink/neighbor.ts';
 import type { Desired } from './desired.ts';
 import type { HostPlan, NeighborChange, Verdict } from './neighbors.ts';
-import type { BindingReport, BridgeReport, NeighborChangeReport, Outcome } from './report.ts';
+import type { BindingReport, BridgeReport, NeighborChangeReport, NeighborEntry, Outcome } from './report.ts';
 import type { Topology } from './topology.ts';
 
 /** Every configured bridge, the missing ones included. */
@@ -23,7 +37,18 @@ export function describeBridges(desired: Desired, topology: Topology, hosts: Hos
   });
 }
 
-export function describeChange(change: NeighborChange, outcome: Outcome): NeighborChangeReport {
+/** `protocol` is the mark of our own entries. */
+export function describeChange(
+  change: NeighborChange,
+  outcome: Outcome,
+  protocol: number,
+): NeighborChangeReport {
+  const after: NeighborEntry = {
+    mac: change.mac,
+    state: change.state,
+    protocol,
+    flags: change.router ? ['router'] : [],
+  };
   return {
     kind: change.kind,
     device: change.deviceName,
@@ -31,10 +56,36 @@ export function describeChange(change: NeighborChange, outcome: Outcome): Neighb
     vlan: change.vlan,
     ip: change.ip,
     mac: change.mac,
-    oldMac: change.oldMac,
     port: change.port,
+    before: change.existing === undefined ? null : describeEntry(change.existing),
+    after: change.kind === 'remove' ? null : after,
     because: change.because,
     outcome,
+  };
+}
+
+/** Bits of NUD_* by their names in iproute2. */
+const STATE_NAMES: ReadonlyMap<number, string> = new Map([
+  [NUD_NONE, 'none'],
+  [NUD_INCOMPLETE, 'incomplete'],
+  [NUD_REACHABLE, 'reachable'],
+  [NUD_STALE, 'stale'],
+  [NUD_DELAY, 'delay'],
+  [NUD_PROBE, 'probe'],
+  [NUD_FAILED, 'failed'],
+  [NUD_NOARP, 'noarp'],
+  [NUD_PERMANENT, 'permanent'],
+]);
+
+function describeEntry({ mac, state, protocol, flags }: Neighbor): NeighborEntry {
+  return {
+    mac: mac ?? null,
+    state: STATE_NAMES.get(state) ?? `0x${state.toString(16)}`,
+    protocol,
+    flags: [
+      ...((flags & NTF_ROUTER) === 0 ? [] : ['router']),
+      ...((flags & NTF_EXT_LEARNED) === 0 ? [] : ['extern_learn']),
+    ],
   };
 }
 

@@ -1,7 +1,7 @@
 // Steps and neighbor changes -> lines: aligned by default, as - and + with `--diff`.
 
 import type { ActionSummary } from '../core/actions.ts';
-import type { NeighborChangeReport, Outcome, Step } from '../core/report.ts';
+import type { NeighborChangeReport, NeighborEntry, Outcome, Step } from '../core/report.ts';
 import { count, paint, printable, type RenderOptions, type Row, type Tone } from './style.ts';
 
 /** Where there is no such thing. */
@@ -204,20 +204,13 @@ function neighborRow(change: NeighborChangeReport): Row {
 
 /** As iproute2 spells a neighbor, before and after. */
 function neighborDiff(change: NeighborChangeReport, options: RenderOptions): string[] {
-  const line = (sign: '-' | '+', mac: string | null): string => {
-    const words = `${change.ip} dev ${change.device}${mac === null ? '' : ` lladdr ${mac}`}`;
-    return diffLine(sign, words, options);
+  const line = (sign: '-' | '+', entry: NeighborEntry | null): string[] => {
+    if (entry === null) return [];
+    const mac = entry.mac === null ? [] : ['lladdr', entry.mac];
+    const words = [change.ip, 'dev', change.device, ...mac, ...entry.flags, 'nud', entry.state];
+    return [diffLine(sign, [...words, 'proto', entry.protocol].join(' '), options)];
   };
-  switch (change.kind) {
-    case 'add':
-      return [line('+', change.mac)];
-    case 'replace':
-      return [line('-', change.oldMac), line('+', change.mac)];
-    case 'remove':
-      return [line('-', change.mac)];
-    default:
-      return change.kind satisfies never;
-  }
+  return [...line('-', change.before), ...line('+', change.after)];
 }
 
 function verb(kind: string, outcome: Outcome): string {

@@ -88,7 +88,10 @@ const invalid: Readonly<Record<string, readonly [string | null, FrameSpec, Polic
   'an 802.1ad tag': ['VLAN', arp({ tags: [ad(10)] })],
   'an 802.1ad tag before an 802.1Q tag': ['VLAN', na({ tags: [ad(10), q(20)] })],
   'three tags': [null, arp({ tags: [q(1), q(2), q(3)] })],
-  'two tags before data': [null, { layers: [['Ether', {}], q(1), q(2), ['IP', {}], ['UDP', {}]] }],
+  'two tags before data': [
+    null,
+    { layers: [['Ether', { src: ANN, dst: BOB }], q(1), q(2), ['IP', {}], ['UDP', {}]] },
+  ],
 
   'ARP for another hardware': ['ARP_HEADER', arp({ arp: { hwtype: 6 } })],
   'ARP for another protocol': ['ARP_HEADER', arp({ set: { 16: '86dd' } })],
@@ -185,7 +188,7 @@ const invalid: Readonly<Record<string, readonly [string | null, FrameSpec, Polic
     null,
     {
       layers: [
-        ['Ether', {}],
+        ['Ether', { src: ANN, dst: BOB }],
         ['IP', {}],
         ['UDP', {}],
       ],
@@ -195,7 +198,7 @@ const invalid: Readonly<Record<string, readonly [string | null, FrameSpec, Polic
     null,
     {
       layers: [
-        ['Ether', {}],
+        ['Ether', { src: ANN, dst: BOB }],
         ['IPv6', {}],
         ['UDP', {}],
       ],
@@ -205,7 +208,7 @@ const invalid: Readonly<Record<string, readonly [string | null, FrameSpec, Polic
     null,
     {
       layers: [
-        ['Ether', {}],
+        ['Ether', { src: ANN, dst: BOB }],
         ['IPv6', {}],
         ['ICMPv6EchoRequest', {}],
       ],
@@ -215,7 +218,7 @@ const invalid: Readonly<Record<string, readonly [string | null, FrameSpec, Polic
     null,
     {
       layers: [
-        ['Ether', {}],
+        ['Ether', { src: ANN, dst: BOB }],
         ['IPv6', { hlim: 255 }],
         ['ICMPv6ND_RS', {}],
       ],
@@ -225,14 +228,14 @@ const invalid: Readonly<Record<string, readonly [string | null, FrameSpec, Polic
     null,
     {
       layers: [
-        ['Ether', {}],
+        ['Ether', { src: ANN, dst: BOB }],
         ['IPv6', { hlim: 255 }],
         ['ICMPv6ND_RA', {}],
       ],
     },
   ],
   'IPv6 with another version number': [null, na({ set: { 14: '40' } })],
-  'a frame without a payload': [null, { layers: [['Ether', { type: 0x8100 }]] }],
+  'a frame without a payload': [null, { layers: [['Ether', { src: ANN, dst: BOB, type: 0x8100 }]] }],
 };
 
 const scope = new Scope();

@@ -25,7 +25,7 @@ const header = readFileSync(join(PROJECT, 'bpf/snoopy.h'), 'utf8');
 function constants(prefix: string): ReadonlyMap<string, number> {
   const found = new Map<string, number>();
   for (const [, name = '', shift, number] of header.matchAll(
-    new RegExp(`^#define ${prefix}_(\\w+)\\s+(?:\\(1 << (\\d+)\\)|(\\d+))`, 'gm'),
+    new RegExp(`^#define ${prefix}_(\\w+)[\\s\\\\]+(?:\\(1 << (\\d+)\\)|(\\d+))`, 'gm'),
   )) {
     found.set(name, shift === undefined ? Number(number) : 1 << Number(shift));
   }
@@ -180,10 +180,12 @@ export class Datapath {
     this.#dir = createTempDir(scope, 'frames');
     this.#ringSize = ringSize;
     this.netns = new Netns(scope, 'program');
+    // Or the kernel's own multicast reports would come between the frames.
+    this.netns.sysctl({ 'net/ipv6/conf/all/disable_ipv6': 1, 'net/ipv6/conf/default/disable_ipv6': 1 });
     this.netns.ipBatch([
       'link add port0 type veth peer name host0',
       'link add port1 type veth peer name host1',
-      ...['port0', 'port1', 'host0', 'host1'].map((name) => `link set ${name} addrgenmode none up`),
+      ...['port0', 'port1', 'host0', 'host1'].map((name) => `link set ${name} up`),
     ]);
     const links = this.netns.json<{ ifname: string; ifindex: number }[]>('ip', '-j', 'link', 'show');
     const ifindex = (name: string): number => links.find((link) => link.ifname === name)?.ifindex ?? 0;

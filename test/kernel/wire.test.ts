@@ -7,7 +7,7 @@ import { Scope } from '../lib/scope.ts';
 import { createTempDir } from '../lib/temp.ts';
 import { until } from '../lib/wait.ts';
 import { buildFrames, Datapath, difference, PROJECT } from './datapath.ts';
-import { ANN, arp, filler, na, tlla } from './messages.ts';
+import { ANN, arp, BOB, filler, na, tlla } from './messages.ts';
 
 const frames = buildFrames({
   arp: arp(),
@@ -32,7 +32,7 @@ const frames = buildFrames({
   badNa: na({ options: [tlla(ANN), filler(150)], set: { 1285: 'ff' } }),
   data: {
     layers: [
-      ['Ether', {}],
+      ['Ether', { src: ANN, dst: BOB }],
       ['IPv6', { src: '2001:db8::1', dst: '2001:db8::2' }],
       ['UDP', {}],
       ['Raw', { load: { hex: '00'.repeat(9) } }],
@@ -68,7 +68,7 @@ before(() => {
   const flags = ['-target', 'bpf', '-mcpu=v2', '-O2', '-g', '-Wall', '-Wextra', '-Werror', ...include];
   run(['clang', ...flags, '-c', join(PROJECT, 'test/kernel/probe.bpf.c'), '-o', probe]);
   run(['bpftool', 'prog', 'loadall', probe, `${datapath.pins}/probes`, 'pinmaps', `${datapath.pins}/probe`]);
-  datapath.netns.ipBatch(['tuntap add dev tap0 mode tap', 'link set tap0 addrgenmode none up']);
+  datapath.netns.ipBatch(['tuntap add dev tap0 mode tap', 'link set tap0 up']);
   for (const port of ['port0', 'tap0']) {
     datapath.attach(port, `${datapath.pins}/probes/probe`, 1);
     datapath.attach(port);
@@ -202,7 +202,7 @@ test('frames go on unaltered to the bridge behind the port', async () => {
   datapath.netns.ipBatch([
     'link add br0 type bridge',
     'link set br0 type bridge mcast_snooping 0 forward_delay 0',
-    'link set br0 addrgenmode none up',
+    'link set br0 up',
     'link set port0 master br0',
     'link set port1 master br0',
   ]);

@@ -5,6 +5,7 @@ import type {
   BindingReport,
   Counters,
   NeighborChangeReport,
+  NeighborEntry,
   Outcome,
   ReconcileReport,
   RemoveReport,
@@ -35,6 +36,10 @@ export function mac(text: string): Mac {
   return parsed;
 }
 
+function entry(address: string): NeighborEntry {
+  return { mac: mac(address), state: 'noarp', protocol: 115, flags: [] };
+}
+
 export function change(
   kind: NeighborChangeReport['kind'],
   address: string,
@@ -47,8 +52,9 @@ export function change(
     vlan: 0,
     ip: ip(address),
     mac: mac('02:00:00:00:01:10'),
-    oldMac: kind === 'replace' ? mac('02:00:00:00:01:99') : null,
     port: kind === 'remove' ? null : 'tap100i0',
+    before: kind === 'add' ? null : entry(kind === 'replace' ? '02:00:00:00:01:99' : '02:00:00:00:01:10'),
+    after: kind === 'remove' ? null : entry('02:00:00:00:01:10'),
     because: kind === 'remove' ? 'no binding' : kind === 'add' ? 'new' : 'the MAC changed',
     outcome,
   };
