@@ -14,7 +14,7 @@ packages=(
   'iproute2        builds the namespaces, and shows what the kernel has'
   'frr             zebra and bgpd, the two that snoopy works for'
   'arping          lets the VMs ask'
-  'python3-minimal sends frames as they are'
+  'python3         sends frames as they are'
   'ndisc6          lets the VMs ask, in IPv6'
   'tcpdump         counts what crosses the tunnel'
 )

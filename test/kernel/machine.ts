@@ -1,0 +1,250 @@
+// A bridge, hosts that say only what they are told to, and snoopy itself: what the tests of its commands share.
+import assert from 'node:assert/strict';
+import type { TestContext } from 'node:test';
+import { arpFrame, naFrame, sendFrames } from '../lib/frames.ts';
+import { Netns } from '../lib/netns.ts';
+import { Node, type NodeOptions } from '../lib/node.ts';
+import { findFdb, findNeighbor, listFilters, listOwnNeighbors, listQdiscs } from '../lib/oracles.ts';
+import { runJson } from '../lib/run.ts';
+import { Scope } from '../lib/scope.ts';
+import { type Config, type ReconcileResult, type Report, Snoopy, said } from '../lib/snoopy.ts';
+import { until } from '../lib/wait.ts';
+
+/** The tunnel port of a machine that has one. */
+export const TUNNEL = 'vxlan100';
+
+export interface MachineOptions {
+  readonly config?: Config;
+  /** Addresses of the bridge itself; none unless said otherwise. */
+  readonly addresses?: NodeOptions['addresses'];
+  /** True: with a VXLAN port, to which nothing is sent. */
+  readonly tunnel?: boolean;
+  /** How many hosts there are from the start; one unless said otherwise. */
+  readonly hosts?: number;
+}
+
+/** A hypervisor in a namespace of its own, gone when the test is over. */
+export class Machine {
+  readonly scope = new Scope();
+  readonly node: Node;
+  readonly netns: Netns;
+  readonly snoopy: Snoopy;
+  readonly hosts: readonly Host[];
+  readonly #far: Netns;
+
+  constructor(t: Pick<TestContext, 'after'>, options: MachineOptions = {}) {
+    t.after(() => this.scope.close());
+    const { addresses = [], tunnel = false, hosts = 1 } = options;
+    const vxlan = tunnel ? { vxlan: { vni: 100, local: '192.0.2.1' } } : {};
+    this.node = new Node(this.scope, { name: 'node', addresses, ...vxlan });
+    this.netns = this.node.netns;
+    this.#far = new Netns(this.scope, 'hosts');
+    this.hosts = Array.from({ length: hosts }, (_, i) => this.addHost(i + 1));
+    this.snoopy = new Snoopy(this.scope, this.netns, options.config);
+  }
+
+  /** Directory of everything pinned. */
+  get pins(): string {
+    return `${this.snoopy.bpffs}/snoopy`;
+  }
+
+  /** Adds a port with a host behind it. Neither says anything by itself. */
+  addHost(id: number, bridge = this.node.bridge): Host {
+    return new Host(this.netns, this.#far, id, bridge);
+  }
+
+  /** Host `index` of those there from the start. */
+  host(index: number): Host {
+    const host = this.hosts[index - 1];
+    assert.ok(host, `there is no host ${index}`);
+    return host;
+  }
+
+  /** Adds another bridge, of the kind that Node makes. */
+  addBridge(name: string): void {
+    this.netns.ipBatch([
+      `link add ${name} type bridge stp_state 0 forward_delay 0 mcast_snooping 0`,
+      `link set ${name} addrgenmode none up`,
+    ]);
+  }
+
+  /** A run that must succeed. */
+  reconcile(...args: string[]): Report {
+    const run = this.snoopy.reconcile(...args);
+    assert.equal(run.code, 0, said(run));
+    assert.equal(run.report.ok, true, said(run));
+    return run.report;
+  }
+
+  /** A run that must find nothing to do. */
+  assertIdle(...args: string[]): void {
+    const report = this.reconcile(...args);
+    assert.deepEqual(report.steps, []);
+    assert.deepEqual(report.neighbors.changes, []);
+    assert.equal(report.changed, false);
+    assert.equal(report.neighbors.changed, false);
+    assert.deepEqual(report.remaining, []);
+  }
+
+  /** A removal that must succeed. */
+  remove(...args: string[]): Report {
+    const run = this.snoopy.run('remove', '--format', 'json', ...args);
+    assert.equal(run.code, 0, said(run));
+    return JSON.parse(run.stdout) as Report;
+  }
+
+  /** IP and MAC of the neighbors on the bridge that are snoopy's. */
+  ownNeighbors(device = this.node.bridge): string[] {
+    return listOwnNeighbors(this.netns, device).map((line) => `${line.dst} ${line.lladdr}`);
+  }
+
+  /** The MAC of a neighbor on the bridge, whoever made it. */
+  macOf(ip: string): string | undefined {
+    return findNeighbor(this.netns, this.node.bridge, ip)?.lladdr;
+  }
+
+  /** IDs of the programs in snoopy's filters on a port. */
+  filterPrograms(port: string): number[] {
+    return listFilters(this.netns, port)
+      .filter((line) => line.options?.bpf_name === 'snoopy')
+      .map((line) => line.options?.prog?.id ?? 0);
+  }
+
+  hasClsact(port: string): boolean {
+    return listQdiscs(this.netns, port).some((line) => line.kind === 'clsact');
+  }
+
+  /** ID of the pinned program. */
+  programId(): number {
+    return bpftool<{ id: number }>('prog', 'show', 'pinned', `${this.pins}/program`).id;
+  }
+
+  /** The entries of a pinned map, as bpftool decodes them. */
+  dump<Key, Value>(map: string): { readonly key: Key; readonly value: Value }[] {
+    type Line = { readonly formatted: { readonly key: Key; readonly value: Value } };
+    return bpftool<Line[]>('map', 'dump', 'pinned', `${this.pins}/${map}`).map(({ formatted }) => formatted);
+  }
+
+  /** IPv4 addresses that the bindings map has, sorted. */
+  boundIps(): string[] {
+    return this.dump<{ readonly family: number; readonly ip: readonly number[] }, unknown>('bindings')
+      .filter(({ key }) => key.family === 2)
+      .map(({ key }) => key.ip.slice(0, 4).join('.'))
+      .sort();
+  }
+
+  /** Runs a tool in the machine's namespace. */
+  run(...argv: string[]): string {
+    return this.netns.run(...argv);
+  }
+}
+
+/** A host behind a port of its own. Its device has no address: the kernel there never says a word. */
+export class Host {
+  readonly port: string;
+  readonly mac: string;
+  readonly ip: string;
+  readonly ip6: string;
+  readonly bridge: string;
+  readonly #node: Netns;
+  readonly #far: Netns;
+  readonly #device: string;
+
+  constructor(node: Netns, far: Netns, id: number, bridge: string) {
+    this.#node = node;
+    this.#far = far;
+    this.#device = `e${id}`;
+    this.bridge = bridge;
+    this.port = `tap${id}`;
+    this.mac = `02:00:00:00:00:${String(id).padStart(2, '0')}`;
+    this.ip = `10.1.0.${id}`;
+    this.ip6 = `2001:db8:1::${id}`;
+    node.ipBatch([
+      `link add ${this.port} addrgenmode none type veth peer name ${this.#device} address ${this.mac} netns ${far.name}`,
+      `link set ${this.port} master ${bridge} up`,
+    ]);
+    far.ipBatch([`link set ${this.#device} addrgenmode none`, `link set ${this.#device} up`]);
+  }
+
+  /** Gratuitous ARP. */
+  announce(ip = this.ip, mac = this.mac): void {
+    this.send(arpFrame({ operation: 'request', senderMac: mac, senderIp: ip, targetIp: ip }));
+  }
+
+  /** ARP request for another address. */
+  ask(targetIp: string): void {
+    this.send(arpFrame({ operation: 'request', senderMac: this.mac, senderIp: this.ip, targetIp }));
+  }
+
+  /** ARP reply, to everybody. */
+  answer(targetIp: string): void {
+    this.send(arpFrame({ operation: 'reply', senderMac: this.mac, senderIp: this.ip, targetIp }));
+  }
+
+  /** Unsolicited Neighbor Advertisement. */
+  advertise(ip = this.ip6): void {
+    this.send(naFrame({ target: ip, targetMac: this.mac }));
+  }
+
+  /** Sends frames as they are. */
+  send(...frames: Buffer[]): void {
+    sendFrames(this.#far, this.#device, frames);
+  }
+
+  /** Waits until the bridge has learned the host's MAC, which is after the program has seen the frame. */
+  async heard(mac = this.mac): Promise<void> {
+    await until(
+      `${mac} in the FDB on ${this.port}`,
+      () => findFdb(this.#node, this.bridge, mac),
+      (lines) => lines.some((line) => line.ifname === this.port),
+    );
+  }
+
+  /** Says where it is, and waits until it was heard. */
+  async speak(): Promise<void> {
+    this.announce();
+    await this.heard();
+  }
+
+  /** Deletes the bridge's FDB entry for the host, as if it had aged out. */
+  forgetMac(): void {
+    this.#node.run('bridge', 'fdb', 'del', this.mac, 'dev', this.port, 'master');
+  }
+
+  unplug(): void {
+    this.#node.run('ip', 'link', 'del', this.port);
+  }
+}
+
+/** What bpftool prints as JSON. */
+export function bpftool<T>(...args: string[]): T {
+  return runJson<T>(['bpftool', '--json', ...args]);
+}
+
+/** `kind port`, for the steps of a report that are about a port. */
+export function portSteps(report: Report): string[] {
+  return report.steps.flatMap(({ action: { kind, port } }) => (port === undefined ? [] : [`${kind} ${port}`]));
+}
+
+/** The kinds of a report's steps, each once. */
+export function stepKinds(report: Report): string[] {
+  return [...new Set(report.steps.map(({ action }) => action.kind))];
+}
+
+/** `kind ip mac`, for each change of a neighbor. */
+export function neighborChanges(report: Report): string[] {
+  return report.neighbors.changes.map(({ kind, ip, mac }) => `${kind} ${ip} ${mac}`);
+}
+
+/** Codes of a report's errors, and of the outcomes that failed. */
+export function failureCodes(report: Report): string[] {
+  const outcomes = [...report.steps, ...report.neighbors.changes].map(({ outcome }) => outcome);
+  const failed = outcomes.flatMap(({ kind, code }) => (kind === 'failed' ? [code ?? '?'] : []));
+  return [...report.errors.map(({ code }) => code), ...failed];
+}
+
+/** Asserts how a run ended, with all that it said. */
+export function assertExit(run: Pick<ReconcileResult, 'argv' | 'code' | 'stdout' | 'stderr'>, code: number): void {
+  assert.equal(run.code, code, said(run));
+}
+
