@@ -118,7 +118,16 @@ struct {
 	__uint(max_entries, 1 << 20); /* user space sets it before the load */
 } snoopy_changes SEC(".maps");
 
-/* Not read here: it travels with the other pins and tells a later run what they are. */
+/* Neither this nor the next is read here: they travel with the other pins, and are user space's own. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536); /* user space sets it before the load */
+	__type(key, struct snoopy_binding_key);
+	__type(value, struct snoopy_probe);
+} snoopy_probes SEC(".maps");
+
+/* Tells a later run what the pins are. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);

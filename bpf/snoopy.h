@@ -144,6 +144,17 @@ struct snoopy_change {
 #define SNOOPY_COUNTER_TABLE_FULL   24 /* rejected: no room in the bindings map */
 #define SNOOPY_COUNTERS             25
 
+/*
+ * Map "probes" (hash by struct snoopy_binding_key): user space's own note of what it has asked a silent host
+ * (RFC 9161, 3.5). The program does not read it. It counts for a binding only while last_ns is later than the
+ * binding's last_seen_ns.
+ */
+struct snoopy_probe {
+	__u64 last_ns; /* CLOCK_MONOTONIC */
+	__u32 count;   /* probes since the host was heard */
+	__u32 pad;     /* zero */
+};
+
 /* Map "layout" (array of one): by which a run knows what is pinned. */
 struct snoopy_layout {
 	__u32 abi;       /* SNOOPY_ABI of the pinned maps */
@@ -160,6 +171,7 @@ SNOOPY_SIZE(snoopy_port_state, 32);
 SNOOPY_SIZE(snoopy_prefix_key, 28);
 SNOOPY_SIZE(snoopy_static_key, 32);
 SNOOPY_SIZE(snoopy_change, 56);
+SNOOPY_SIZE(snoopy_probe, 16);
 SNOOPY_SIZE(snoopy_layout, 48);
 #undef SNOOPY_SIZE
 

@@ -1,6 +1,7 @@
 // The command line -> an Invocation. Pure: nothing is printed, nothing is run, nothing exits.
 
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { type IpAddress, parseIp } from './base/address.ts';
 import { SnoopyError } from './base/errors.ts';
 import { parseDuration } from './base/units.ts';
 
@@ -27,6 +28,8 @@ export interface ReconcileInvocation extends CommonOptions {
   readonly listenMs: number;
   /** Only these bridges; all of them when it is empty. */
   readonly bridges: readonly string[];
+  /** Frozen addresses that are to be believed again. */
+  readonly unfreeze: readonly IpAddress[];
 }
 
 export interface RemoveInvocation extends CommonOptions {
@@ -165,6 +168,12 @@ function parseDurationOption(text: string): number {
   return ms;
 }
 
+function parseIpOption(text: string): IpAddress {
+  const ip = parseIp(text);
+  if (ip === undefined) throw new InvalidArgumentError('Allowed is an IPv4 or IPv6 address.');
+  return ip;
+}
+
 function addReconcile(program: Command, accept: (invocation: Invocation) => void): void {
   program
     .command('reconcile')
@@ -188,6 +197,11 @@ function addReconcile(program: Command, accept: (invocation: Invocation) => void
         .argParser((name: string, before: readonly string[]) => [...before, name])
         .default([], 'all of them'),
     )
+    .addOption(
+      new Option('--unfreeze <ip>', 'believe this duplicate address again; may be repeated')
+        .argParser((text: string, before: readonly IpAddress[]) => [...before, parseIpOption(text)])
+        .default([], 'none'),
+    )
     .addHelpText('after', example('snoopy reconcile --check --diff'))
     .action((_, command: Command) => {
       const own = command.opts<{
@@ -197,6 +211,7 @@ function addReconcile(program: Command, accept: (invocation: Invocation) => void
         lockTimeout: number;
         listen: number;
         bridge: readonly string[];
+        unfreeze: readonly IpAddress[];
       }>();
       accept({
         command: 'reconcile',
@@ -207,6 +222,7 @@ function addReconcile(program: Command, accept: (invocation: Invocation) => void
         lockTimeoutMs: own.lockTimeout,
         listenMs: own.listen,
         bridges: [...new Set(own.bridge)],
+        unfreeze: [...new Set(own.unfreeze)],
       });
     });
 }

@@ -1,13 +1,15 @@
 // The whole story of a run: observe, plan, apply, drain, decide, write, verify; and again while listening.
 
-import { type Problem, SnoopyError } from './base/errors.ts';
+import type { IpAddress } from './base/address.ts';
+import { type Problem, problemOf, SnoopyError } from './base/errors.ts';
 import { loadConfig } from './config/config.ts';
 import { type ActionSummary, summarize } from './core/actions.ts';
 import type { Desired } from './core/desired.ts';
 import { correctLedger } from './core/ledger.ts';
-import { adoptBindings, type HostPlan, type NeighborChange, planHosts } from './core/neighbors.ts';
+import { adoptBindings, type HostPlan, type NeighborChange, planHosts, thaw } from './core/neighbors.ts';
 import type { Observed, ObservedHosts } from './core/observed.ts';
 import { plan, type Scope } from './core/plan.ts';
+import { planProbes } from './core/probes.ts';
 import type {
   BridgeReport,
   Counters,
@@ -21,9 +23,10 @@ import { onlyBridges, resolveTopology, type Topology } from './core/topology.ts'
 import { openRing, type Ring } from './datapath/ring.ts';
 import { sleep } from './ffi/libc.ts';
 import { applyActions, planned } from './host/apply.ts';
-import { adopt, forgetBindings, writePolicies } from './host/bindings.ts';
+import { adopt, forgetBindings, rewriteBindings, writePolicies } from './host/bindings.ts';
 import { writeNeighbors } from './host/neighbor-table.ts';
 import { observe, observeCounters, observeHosts } from './host/observe.ts';
+import { sendProbes } from './host/prober.ts';
 import { openSession, type Session } from './host/session.ts';
 import { type Interest, openWatch } from './host/watch.ts';
 
@@ -36,6 +39,8 @@ export interface ReconcileOptions {
   readonly listenMs: number;
   /** Empty: all configured bridges. */
   readonly bridges: readonly string[];
+  /** Addresses whose freeze as duplicates is to end (RFC 9161, section 3.7). */
+  readonly unfreeze: readonly IpAddress[];
 }
 
 /** What a command may use of the world beside the kernel. */
@@ -99,7 +104,7 @@ function listen(
     while (watch.wait(session.pins.maps.get('changes')?.fd, result.interest, deadlineMs)) {
       const startedMs = now();
       session.reopenPins();
-      result = merge(result, pass(session, desired, options, environment));
+      result = merge(result, pass(session, desired, { ...options, unfreeze: [] }, environment));
       // At most half of a core, however fast things change.
       sleep(Math.max(0, Math.min(now() - startedMs, deadlineMs - now())));
     }
@@ -115,6 +120,7 @@ interface Pass {
   readonly changes: readonly NeighborChangeReport[];
   readonly total: number;
   readonly records: number;
+  readonly probes: number;
   readonly dropped: number;
   readonly counters: Counters;
   readonly bridges: readonly BridgeReport[];
@@ -131,6 +137,7 @@ function merge(earlier: Pass, later: Pass): Pass {
     steps: [...earlier.steps, ...later.steps],
     changes: [...earlier.changes, ...later.changes],
     records: earlier.records + later.records,
+    probes: earlier.probes + later.probes,
     warnings: [...new Set([...earlier.warnings, ...later.warnings])],
   };
 }
@@ -161,7 +168,7 @@ function pass(session: Session, desired: Desired, options: ReconcileOptions, env
   try {
     const hosts = settleHosts(session, desired, topology, observed, ring, bereft, options, environment);
     const { ringDropped, ...counters } = observeCounters(session.pins);
-    return { ...hosts, steps, remaining, counters, dropped: ringDropped, errors: topology.problems };
+    return { ...hosts, steps, remaining, counters, dropped: ringDropped };
   } finally {
     ring?.close();
   }
@@ -171,7 +178,10 @@ function mountStep(path: string): Step {
   return { action: { kind: 'mount', path }, outcome: { kind: 'applied' } };
 }
 
-type HostResult = Pick<Pass, 'changes' | 'total' | 'records' | 'bridges' | 'warnings' | 'interest'>;
+type HostResult = Pick<
+  Pass,
+  'changes' | 'total' | 'records' | 'probes' | 'bridges' | 'warnings' | 'errors' | 'interest'
+>;
 
 /** Drains the ring, decides and writes the neighbors, ends bindings, and only then commits the ring. */
 function settleHosts(
@@ -193,16 +203,30 @@ function settleHosts(
     if (!options.check) adopt(pins, adopted);
     hosts = { ...hosts, bindings: [...adopted, ...hosts.bindings] };
   }
+  const warnings: string[] = [];
+  if (options.unfreeze.length > 0) {
+    const thawed = thaw(hosts, options.unfreeze);
+    warnings.push(...thawed.warnings);
+    if (!options.check) rewriteBindings(pins, thawed.rewritten);
+    hosts = thawed.hosts;
+  }
   const decided = planHosts(topology, hosts, {
     protocol: runtime.neighborProtocol,
     whole: options.bridges.length === 0,
   });
+  const errors: Problem[] = [...topology.problems];
+  let probes = 0;
   let outcomes: Outcome[] = decided.changes.map(() => ({ kind: 'planned' }));
   if (!options.check) {
     outcomes = writeNeighbors(netlink, decided.changes, runtime.neighborProtocol);
     writeNeighbors(netlink, decided.refresh, runtime.neighborProtocol);
     endBindings(session, observed, hosts, decided, outcomes);
     ring?.commit();
+    try {
+      probes = sendProbes(pins, planProbes(topology, decided.present, hosts));
+    } catch (thrown) {
+      errors.push(problemOf(thrown, 'probes'));
+    }
   }
   return {
     changes: decided.changes.map((change, i) =>
@@ -210,8 +234,10 @@ function settleHosts(
     ),
     total: decided.total,
     records: drained.changes.length,
+    probes,
+    errors,
     bridges: describeBridges(desired, topology, decided),
-    warnings: warningsOf(decided, drained.changes, drained.damaged),
+    warnings: [...warnings, ...warningsOf(decided, drained.changes, drained.damaged)],
     interest: {
       macs: new Set(decided.verdicts.map((verdict) => verdict.mac)),
       ips: new Set(decided.verdicts.map((verdict) => verdict.ip)),
@@ -243,7 +269,8 @@ function endBindings(
 }
 
 function reportOf(result: Pass, check: boolean): ReconcileReport {
-  const { steps, changes, total, records, dropped, counters, bridges, remaining, warnings, errors } = result;
+  const { steps, changes, total, records, probes, dropped, counters, bridges, remaining, warnings, errors } =
+    result;
   return {
     version: 1,
     ok: errors.length === 0 && remaining.length === 0 && allWell(steps) && allWell(changes),
@@ -253,6 +280,7 @@ function reportOf(result: Pass, check: boolean): ReconcileReport {
     neighbors: { changed: anyChange(changes), total, changes },
     ring: { records, dropped },
     counters,
+    probes: { sent: probes },
     bridges,
     remaining,
     warnings,

@@ -1,7 +1,7 @@
 // Who deserves a neighbor: bindings + static entries + FDB + neighbor table -> verdicts and changes. Pure.
 
 import { contains, familyOf, type IfIndex, type IpAddress, isLinkLocal, type Mac } from '../base/address.ts';
-import type { Binding, BindingKey } from '../datapath/records.ts';
+import { type Binding, type BindingKey, bindingId, type ProbeState } from '../datapath/records.ts';
 import type { FdbEntry } from '../netlink/fdb.ts';
 import {
   type Neighbor,
@@ -18,6 +18,7 @@ import {
 import type { NeighborState, StaticEntry } from './desired.ts';
 import type { ObservedHosts } from './observed.ts';
 import { allowedPrefixes } from './plan.ts';
+import { isUnanswered } from './probes.ts';
 import type { BindingState } from './report.ts';
 import { type Bridge, type Domain, effectiveVlan, type Port, type Topology } from './topology.ts';
 
@@ -64,6 +65,8 @@ export interface HostPlan {
   /** Bindings that have ended: to be deleted once the changes are in the kernel. */
   readonly forget: readonly BindingKey[];
   readonly verdicts: readonly Verdict[];
+  /** Learned bindings whose neighbors are, or now come, into the table: those who may be asked for a sign of life. */
+  readonly present: readonly Binding[];
   /** Neighbors that are ours once the changes are made. */
   readonly total: number;
 }
@@ -121,6 +124,7 @@ export function planHosts(topology: Topology, hosts: ObservedHosts, options: Hos
         bridge,
         forwarding: new Forwarding(bridge, fdb.get(bridge.ifIndex) ?? []),
         neighbors,
+        probes: hosts.probes,
         nowMs: hosts.nowMs,
         protocol: options.protocol,
       },
@@ -137,6 +141,7 @@ export function planHosts(topology: Topology, hosts: ObservedHosts, options: Hos
     refresh: drafts.flatMap((draft) => draft.refresh),
     forget: [...orphans, ...drafts.flatMap((draft) => draft.forget)],
     verdicts: drafts.flatMap((draft) => draft.verdicts),
+    present: drafts.flatMap((draft) => draft.present),
     total: kept.size,
   };
 }
@@ -147,6 +152,7 @@ interface Scene {
   readonly forwarding: Forwarding;
   /** All neighbors, by device and address. */
   readonly neighbors: ReadonlyMap<string, Neighbor>;
+  readonly probes: ReadonlyMap<string, ProbeState>;
   readonly nowMs: number;
   readonly protocol: number;
 }
@@ -156,6 +162,7 @@ interface Draft {
   readonly refresh: NeighborChange[];
   readonly forget: BindingKey[];
   readonly verdicts: Verdict[];
+  readonly present: Binding[];
   /** Identities of entries that are ours and stay, or come. */
   readonly kept: string[];
   /** Why an entry is not wanted, by identity. */
@@ -164,7 +171,15 @@ interface Draft {
 
 function planBridge(scene: Scene, bindings: readonly Binding[]): Draft {
   const { bridge, forwarding, nowMs } = scene;
-  const draft: Draft = { changes: [], refresh: [], forget: [], verdicts: [], kept: [], reasons: new Map() };
+  const draft: Draft = {
+    changes: [],
+    refresh: [],
+    forget: [],
+    verdicts: [],
+    present: [],
+    kept: [],
+    reasons: new Map(),
+  };
   const statics = new Map(
     bridge.desired.statics.map((entry) => [addressId(effectiveVlan(bridge, entry.vlan), entry.ip), entry]),
   );
@@ -184,7 +199,8 @@ function planBridge(scene: Scene, bindings: readonly Binding[]): Draft {
       continue;
     }
     const claim: Claim = { ...binding, source: 'learned', port: ports.get(binding.port) };
-    settle(draft, scene, claim, binding.frozenUntilMs > nowMs);
+    const state = settle(draft, scene, claim, binding.frozenUntilMs > nowMs);
+    if (state === 'installed') draft.present.push(binding);
   }
   for (const [id, entry] of statics) {
     settle(draft, scene, staticClaim(bridge, entry, seen.get(id), forwarding), false);
@@ -194,21 +210,24 @@ function planBridge(scene: Scene, bindings: readonly Binding[]): Draft {
 
 /** Why a binding has ended and is to be forgotten; null when it has not. */
 function whyEnded(
-  { bridge, forwarding, nowMs }: Scene,
+  scene: Scene,
   binding: Binding,
   ports: ReadonlyMap<IfIndex, Port>,
   entry: StaticEntry | undefined,
 ): string | null {
+  const { bridge, forwarding, nowMs } = scene;
   if (!ports.has(binding.port)) return 'its port is gone or not learned from';
   if (entry !== undefined && !entry.macs.includes(binding.mac)) return 'provisioned for another MAC';
   const misfit = whyUnfit(bridge, binding);
   if (misfit !== null) return misfit;
   const { maxAgeMs } = bridge.desired;
-  if (entry === undefined && maxAgeMs !== null && nowMs - binding.lastSeenMs > maxAgeMs) {
-    const location = forwarding.locate(binding.vlan, binding.mac);
-    if (location.kind !== 'local' && location.kind !== 'other') return 'not seen for max_age';
-  }
-  return null;
+  if (entry !== undefined || maxAgeMs === null || nowMs - binding.lastSeenMs <= maxAgeMs) return null;
+  const location = forwarding.locate(binding.vlan, binding.mac);
+  if (location.kind !== 'local' && location.kind !== 'other') return 'not seen for max_age';
+  // The host lives on: only its silence when asked for this very address ends the binding.
+  return isUnanswered(bridge, binding, scene.probes.get(bindingId(binding)), nowMs)
+    ? 'does not answer for it any more'
+    : null;
 }
 
 /** Why an address is none that may be learned here; null when it may. The program's own check, once more. */
@@ -243,7 +262,7 @@ function staticClaim(
 }
 
 /** Decides a claim and writes down what follows from it. */
-function settle(draft: Draft, scene: Scene, claim: Claim, frozen: boolean): void {
+function settle(draft: Draft, scene: Scene, claim: Claim, frozen: boolean): BindingState {
   const { bridge, forwarding, neighbors } = scene;
   const domain = bridge.domains.get(claim.vlan);
   const id = domain === undefined ? '' : entryId(domain.device, claim.ip);
@@ -264,10 +283,10 @@ function settle(draft: Draft, scene: Scene, claim: Claim, frozen: boolean): void
     because: decision.because,
     due: decision.action === 'add' || decision.action === 'replace',
   });
-  if (domain === undefined) return;
+  if (domain === undefined) return decision.state;
   if (decision.action === 'none') {
     draft.reasons.set(id, decision.because);
-    return;
+    return decision.state;
   }
   const ours = existing?.protocol === scene.protocol;
   if (decision.action !== 'keep' || ours) draft.kept.push(id);
@@ -287,6 +306,7 @@ function settle(draft: Draft, scene: Scene, claim: Claim, frozen: boolean): void
   });
   if (decision.action !== 'keep') draft.changes.push(change(decision.action));
   else if (ours && existing !== undefined && needsRefresh(existing)) draft.refresh.push(change('replace'));
+  return decision.state;
 }
 
 function needsRefresh(existing: Neighbor): boolean {
@@ -450,6 +470,26 @@ export function adoptBindings(topology: Topology, hosts: ObservedHosts, protocol
       ];
     });
   });
+}
+
+/** Ends the freeze of addresses as duplicates: what is observed as if it were over, and the bindings to rewrite. */
+export function thaw(
+  hosts: ObservedHosts,
+  ips: readonly IpAddress[],
+): {
+  readonly hosts: ObservedHosts;
+  readonly rewritten: readonly Binding[];
+  readonly warnings: readonly string[];
+} {
+  const isMeant = ({ ip, frozenUntilMs }: Binding): boolean =>
+    frozenUntilMs > hosts.nowMs && ips.includes(ip);
+  const thawed = (binding: Binding): Binding => ({ ...binding, moves: 0, frozenUntilMs: 0 });
+  const rewritten = hosts.bindings.filter(isMeant).map(thawed);
+  const warnings = ips
+    .filter((ip) => !rewritten.some((binding) => binding.ip === ip))
+    .map((ip) => `--unfreeze ${ip}: it is not frozen on any bridge`);
+  const bindings = hosts.bindings.map((binding) => (isMeant(binding) ? thawed(binding) : binding));
+  return { hosts: { ...hosts, bindings }, rewritten, warnings };
 }
 
 /** Where one bridge forwards each MAC. */

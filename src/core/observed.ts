@@ -2,7 +2,14 @@
 
 import type { IfIndex } from '../base/address.ts';
 import type { LoadReason } from '../datapath/pins.ts';
-import type { Binding, PortPolicy, PortState, PrefixRule, StaticRule } from '../datapath/records.ts';
+import type {
+  Binding,
+  PortPolicy,
+  PortState,
+  PrefixRule,
+  ProbeState,
+  StaticRule,
+} from '../datapath/records.ts';
 import type { InterfaceAddress } from '../netlink/address.ts';
 import type { FdbEntry } from '../netlink/fdb.ts';
 import type { Link } from '../netlink/link.ts';
@@ -46,6 +53,8 @@ export interface ObservedHosts {
   /** CLOCK_MONOTONIC, as the bindings' times. */
   readonly nowMs: number;
   readonly bindings: readonly Binding[];
+  /** What silent hosts were asked, by bindingId. */
+  readonly probes: ReadonlyMap<string, ProbeState>;
   readonly portStates: ReadonlyMap<IfIndex, PortState>;
   /** Names of the devices that have neighbors. */
   readonly deviceNames: ReadonlyMap<IfIndex, string>;

@@ -114,7 +114,8 @@ export function allowedPrefixes(
 ): 'any' | readonly Prefix[] {
   if (desired.subnets === 'any') return 'any';
   if (desired.subnets !== 'auto') return desired.subnets.filter((prefix) => familyOf(prefix.ip) === family);
-  const connected = (domain?.connected ?? []).filter(
+  const prefixes = (domain?.addresses ?? []).map((address) => address.connected);
+  const connected = prefixes.filter(
     (prefix) =>
       familyOf(prefix.ip) === family && prefix.length < fullLength(prefix.ip) && !isLinkLocal(prefix.ip),
   );

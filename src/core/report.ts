@@ -78,6 +78,8 @@ export interface ReconcileReport {
   };
   readonly ring: { readonly records: number; readonly dropped: number };
   readonly counters: Counters;
+  /** Silent hosts that were asked for a sign of life (RFC 9161, section 3.5). */
+  readonly probes: { readonly sent: number };
   readonly bridges: readonly BridgeReport[];
   /** Actions that are still due after the run. */
   readonly remaining: readonly ActionSummary[];

@@ -7,10 +7,13 @@ import {
   familyOf,
   type IfIndex,
   type IpAddress,
+  type Mac,
   type Prefix,
 } from '../base/address.ts';
 import type { Problem } from '../base/errors.ts';
+import type { InterfaceAddress } from '../netlink/address.ts';
 import type { Link } from '../netlink/link.ts';
+import type { VlanRange } from '../netlink/vlan.ts';
 import type { Desired, DesiredBridge } from './desired.ts';
 import { matchesPort } from './glob.ts';
 import type { Observed } from './observed.ts';
@@ -36,6 +39,8 @@ export interface Port {
   readonly name: string;
   /** VLAN of untagged frames; 0: none. */
   readonly pvid: number;
+  /** VLANs that leave it untagged; none on a bridge that is not VLAN-aware. */
+  readonly untagged: readonly VlanRange[];
 }
 
 /** One VLAN of a bridge and its neighbor device. */
@@ -43,8 +48,8 @@ export interface Domain {
   readonly vlan: number;
   readonly device: IfIndex;
   readonly deviceName: string;
-  /** Prefixes that the device is connected to. */
-  readonly connected: readonly Prefix[];
+  readonly mac: Mac | undefined;
+  readonly addresses: readonly InterfaceAddress[];
   /** What no host here may have: the node's own addresses and the broadcast addresses of its prefixes. */
   readonly reserved: ReadonlySet<IpAddress>;
 }
@@ -129,6 +134,9 @@ function resolveBridge(
       ifIndex: member.ifIndex,
       name: member.name,
       pvid: vlanAware ? (observed.portVlans.get(member.ifIndex)?.pvid ?? 0) : 0,
+      untagged: vlanAware
+        ? (observed.portVlans.get(member.ifIndex)?.ranges.filter((range) => range.untagged) ?? [])
+        : [],
     }))
     .sort((a, b) => (a.name < b.name ? -1 : 1));
   const tunnelPorts = new Set(members.filter(isTunnel).map((member) => member.ifIndex));
@@ -149,7 +157,8 @@ function domainOf(vlan: number, device: Link, observed: Observed): Domain {
     vlan,
     device: device.ifIndex,
     deviceName: device.name,
-    connected: addresses.map((address) => address.connected),
+    mac: device.mac,
+    addresses,
     reserved: new Set(addresses.flatMap(({ ip, connected }) => [ip, ...broadcastsOf(connected)])),
   };
 }
@@ -160,6 +169,12 @@ function broadcastsOf({ ip, length }: Prefix): IpAddress[] {
   const bytes = encodeIp(ip);
   for (let bit = length; bit < 32; bit++) bytes[bit >> 3] = (bytes[bit >> 3] ?? 0) | (0x80 >> (bit & 7));
   return [ip, decodeIp(bytes, 0, AF_INET)];
+}
+
+/** True when a frame of this VLAN leaves the port with a tag. A plain bridge takes tags as they are. */
+export function leavesTagged(bridge: Bridge, port: Port, vlan: number): boolean {
+  if (!bridge.vlanAware) return vlan !== 0;
+  return !port.untagged.some(({ start, end }) => start <= vlan && vlan <= end);
 }
 
 /** The VLAN ID that an entry of the configuration means: 0 is the VLAN of the bridge itself. */

@@ -32,6 +32,7 @@ export function load(object: Uint8Array, pins: Pins, expected: Expected): void {
     program: PROGRAM,
     maxEntries: new Map([
       [objectMapName('bindings'), expected.maxBindings],
+      [objectMapName('probes'), expected.maxBindings],
       [objectMapName('changes'), expected.ringBytes],
     ]),
     reuse,

@@ -30,6 +30,7 @@ export type MapName =
   | 'statics'
   | 'counters'
   | 'changes'
+  | 'probes'
   | 'layout';
 
 /** Shape of a map, as bpf/snoopy.h and snoopy.bpf.c have it. */
@@ -47,6 +48,7 @@ const SHAPES: Readonly<Record<MapName, MapShape>> = {
   statics: { type: BPF_MAP_TYPE_HASH, keySize: SIZE.staticKey, valueSize: 1 },
   counters: { type: BPF_MAP_TYPE_PERCPU_ARRAY, keySize: 4, valueSize: SIZE.counter },
   changes: { type: BPF_MAP_TYPE_RINGBUF, keySize: 0, valueSize: 0 },
+  probes: { type: BPF_MAP_TYPE_HASH, keySize: SIZE.bindingKey, valueSize: SIZE.probe },
   layout: { type: BPF_MAP_TYPE_ARRAY, keySize: 4, valueSize: SIZE.layout },
 };
 
@@ -98,6 +100,7 @@ export function linksDirectory(directory: string): string {
 function sizeOf(name: MapName, expected: Expected): number | null {
   switch (name) {
     case 'bindings':
+    case 'probes':
       return expected.maxBindings;
     case 'changes':
       return expected.ringBytes;
@@ -205,8 +208,8 @@ function whyStale(
 ): LoadReason | null {
   if (layout === null || program === null || !isComplete(layout)) return 'incomplete';
   for (const [name, { info }] of maps) {
-    // The program never reads the layout record, so it does not hold that map.
-    if (name !== 'layout' && !program.mapIds?.includes(info.id)) return 'incomplete';
+    // The program does not hold the maps that it does not read.
+    if (name !== 'layout' && name !== 'probes' && !program.mapIds?.includes(info.id)) return 'incomplete';
   }
   return layout.digest === expected.digest ? null : 'program';
 }

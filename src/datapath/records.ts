@@ -37,6 +37,7 @@ export const SIZE = {
   prefixKey: 28,
   staticKey: 32,
   change: 56,
+  probe: 16,
   layout: 48,
   counter: 8,
 } as const;
@@ -47,6 +48,11 @@ export interface BindingKey {
   /** 0: untagged on a port without a PVID. */
   readonly vlan: number;
   readonly ip: IpAddress;
+}
+
+/** A key as text, for maps and sets. */
+export function bindingId({ bridge, vlan, ip }: BindingKey): string {
+  return `${bridge} ${vlan} ${ip}`;
 }
 
 /** struct snoopy_binding with its key. Times are CLOCK_MONOTONIC in milliseconds. */
@@ -110,6 +116,14 @@ export interface Change extends BindingKey {
   readonly oldPort: IfIndex | 0;
   readonly mac: Mac;
   readonly oldMac: Mac;
+}
+
+/** struct snoopy_probe: what a silent host was asked. */
+export interface ProbeState {
+  /** CLOCK_MONOTONIC in milliseconds. */
+  readonly lastMs: number;
+  /** Probes since the host was heard. */
+  readonly count: number;
 }
 
 /** struct snoopy_layout: what is pinned. */
@@ -381,6 +395,27 @@ function decodeChangeKind(kind: number): Change['kind'] {
     default:
       throw new SnoopyError('malformed', 'changes', `A ring record has the kind ${kind}, not 1 to 3`);
   }
+}
+
+/** The probes map, by bindingId. */
+export function decodeProbes(keys: Uint8Array, values: Uint8Array, count: number): Map<string, ProbeState> {
+  const keyData = view(keys);
+  const data = view(values);
+  const probes = new Map<string, ProbeState>();
+  for (let i = 0; i < count; i++) {
+    const key = decodeBindingKey(keys, keyData, i * SIZE.bindingKey, 'probes');
+    const at = i * SIZE.probe;
+    probes.set(bindingId(key), { lastMs: readNsAsMs(data, at), count: data.getUint32(at + 8, true) });
+  }
+  return probes;
+}
+
+export function encodeProbe(state: ProbeState): Uint8Array {
+  const bytes = new Uint8Array(SIZE.probe);
+  const data = view(bytes);
+  writeMsAsNs(data, 0, state.lastMs);
+  data.setUint32(8, state.count, true);
+  return bytes;
 }
 
 const NO_DIGEST = '0'.repeat(64);

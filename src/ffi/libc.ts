@@ -78,6 +78,14 @@ interface Libc {
     length: Uint32Array,
   ) => number;
   readonly send: (fd: number, bytes: Uint8Array, length: number, flags: number) => number;
+  readonly sendto: (
+    fd: number,
+    bytes: Uint8Array,
+    length: number,
+    flags: number,
+    address: Uint8Array,
+    addressLength: number,
+  ) => number;
   readonly recv: (fd: number, bytes: Uint8Array, length: number, flags: number) => number;
   readonly poll: (fds: Uint8Array, count: number, timeout: number) => number;
   readonly mmap: (
@@ -109,6 +117,7 @@ function libc(): Libc {
       setsockopt: own.func('setsockopt', 'int', ['int', 'int', 'int', 'void *', 'uint32_t']),
       getsockopt: own.func('getsockopt', 'int', ['int', 'int', 'int', 'void *', 'void *']),
       send: own.func('send', 'intptr_t', ['int', 'void *', 'size_t', 'int']),
+      sendto: own.func('sendto', 'intptr_t', ['int', 'void *', 'size_t', 'int', 'void *', 'uint32_t']),
       recv: own.func('recv', 'intptr_t', ['int', 'void *', 'size_t', 'int']),
       poll: own.func('poll', 'int', ['void *', 'unsigned long', 'int']),
       mmap: own.func('mmap', 'void *', ['void *', 'size_t', 'int', 'int', 'int', 'int64_t']),
@@ -139,10 +148,14 @@ const MSG_TRUNC = 0x20;
 const MSG_DONTWAIT = 0x40;
 
 /** socket(2); SOCK_CLOEXEC is added. Close it with closeSync of node:fs. */
-export function socket(domain: number, type: number, protocol: number): number {
+export function socket(domain: number, type: number, protocol: number, context?: CallContext): number {
   const fd = libc().socket(domain, type | SOCK_CLOEXEC, protocol);
-  if (fd < 0)
-    throw systemError({ operation: 'open a socket', object: `socket family ${domain}` }, lastErrno());
+  if (fd < 0) {
+    throw systemError(
+      context ?? { operation: 'open a socket', object: `socket family ${domain}` },
+      lastErrno(),
+    );
+  }
   return fd;
 }
 
@@ -187,6 +200,11 @@ export function send(fd: number, bytes: Uint8Array, length: number): void {
       throw systemError({ operation: `send ${length} bytes`, object: `descriptor ${fd}` }, errno);
     }
   }
+}
+
+/** sendto(2) of a whole datagram; false when it could not be sent: the interface is gone or down, a queue is full. */
+export function sendTo(fd: number, bytes: Uint8Array, address: Uint8Array): boolean {
+  return libc().sendto(fd, bytes, bytes.length, MSG_DONTWAIT, address, address.length) === bytes.length;
 }
 
 /** What recv(2) brought. `truncated`: the datagram is longer than the buffer, its end is lost. */

@@ -17,6 +17,7 @@ import {
   decodePortPolicy,
   decodePortState,
   decodePrefixRule,
+  decodeProbes,
   decodeStaticRule,
   FIRST_REASON,
   type PortState,
@@ -140,11 +141,20 @@ export function observeHosts(
     ]),
   );
   const bindings = readBindings(pins);
+  const probes = entriesOf(pins, 'probes');
   const fdb = topology.bridges.flatMap((bridge) => dumpFdb(netlink, bridge.ifIndex));
   const nowMs = now();
   const neighbors = [...dumpNeighbors(netlink, AF_INET), ...dumpNeighbors(netlink, AF_INET6)];
   const deviceNames = new Map([...observed.links.values()].map((link) => [link.ifIndex, link.name]));
-  return { nowMs, bindings, portStates, deviceNames, fdb, neighbors };
+  return {
+    nowMs,
+    bindings,
+    probes: decodeProbes(probes.keys, probes.values, probes.count),
+    portStates,
+    deviceNames,
+    fdb,
+    neighbors,
+  };
 }
 
 /** A key that moved in the map while it was read may come twice: the last one counts. */

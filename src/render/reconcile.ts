@@ -99,10 +99,10 @@ function isDone(outcome: Outcome): boolean {
   return outcome.kind === 'applied' || outcome.kind === 'planned';
 }
 
-function renderFigures({ ring, counters }: ReconcileReport): string[] {
+function renderFigures({ ring, counters, probes }: ReconcileReport): string[] {
   const { sightings, created, moved, duplicates, ignored, rejected } = counters;
   return [
-    `ring: ${count(ring.records, 'record')} read, ${ring.dropped} dropped`,
+    `ring: ${count(ring.records, 'record')} read, ${ring.dropped} dropped; ${count(probes.sent, 'probe')} sent`,
     `seen: ${count(sightings, 'sighting')}, ${created} new, ${moved} moved, ${duplicates} frozen, ${ignored} ignored`,
     `rejected: ${formatTally(rejected)}`,
   ];

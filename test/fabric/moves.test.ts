@@ -69,6 +69,7 @@ describe('a host that moves or goes', () => {
     }
 
     vm.moveTo(fabric.node(2).node);
+    reconcile(2); // attaches to the port, which is new there: nothing was heard on it before
     vm.gratuitous();
     vm.sendNa();
     reconcile(2);
@@ -97,6 +98,7 @@ describe('a host that moves or goes', () => {
     vm.moveTo(fabric.node(1).node);
     reconcile(2);
     await routedBy(vm.ip, undefined);
+    reconcile(1);
     vm.gratuitous();
     reconcile(1);
 

@@ -38,6 +38,8 @@ export class Machine {
     const vxlan = tunnel ? { vxlan: { vni: 100, local: '192.0.2.1' } } : {};
     this.node = new Node(this.scope, { name: 'node', addresses, ...vxlan });
     this.netns = this.node.netns;
+    // Of its own, or it would be a port's, and change when that port goes: the kernel flushes all neighbors then.
+    this.run('ip', 'link', 'set', this.node.bridge, 'address', '02:ff:00:00:00:01');
     this.#far = new Netns(this.scope, 'hosts');
     this.hosts = Array.from({ length: hosts }, (_, i) => this.addHost(i + 1));
     this.snoopy = new Snoopy(this.scope, this.netns, options.config);
@@ -63,7 +65,7 @@ export class Machine {
   /** Adds another bridge, of the kind that Node makes. */
   addBridge(name: string): void {
     this.netns.ipBatch([
-      `link add ${name} type bridge stp_state 0 forward_delay 0 mcast_snooping 0`,
+      `link add ${name} address 02:ff:00:00:00:02 type bridge stp_state 0 forward_delay 0 mcast_snooping 0`,
       `link set ${name} addrgenmode none up`,
     ]);
   }
@@ -160,8 +162,8 @@ export class Host {
     this.ip = `10.1.0.${id}`;
     this.ip6 = `2001:db8:1::${id}`;
     node.ipBatch([
-      `link add ${this.port} addrgenmode none type veth peer name ${this.#device} address ${this.mac} netns ${far.name}`,
-      `link set ${this.port} master ${bridge} up`,
+      `link add ${this.port} type veth peer name ${this.#device} address ${this.mac} netns ${far.name}`,
+      `link set ${this.port} master ${bridge} addrgenmode none up`,
     ]);
     far.ipBatch([`link set ${this.#device} addrgenmode none`, `link set ${this.#device} up`]);
   }

@@ -23,6 +23,7 @@ const RECONCILE = {
   lockTimeoutMs: 10_000,
   listenMs: 0,
   bridges: [],
+  unfreeze: [],
 } as const;
 
 test('commands and options', () => {

@@ -11,9 +11,10 @@ import type { Desired } from '../../../src/core/desired.ts';
 import { planHosts } from '../../../src/core/neighbors.ts';
 import type { Attachment, Observed, ObservedHosts } from '../../../src/core/observed.ts';
 import { plan } from '../../../src/core/plan.ts';
+import { planProbes } from '../../../src/core/probes.ts';
 import { resolveTopology, type Topology } from '../../../src/core/topology.ts';
 import type { LoadReason } from '../../../src/datapath/pins.ts';
-import type { Binding } from '../../../src/datapath/records.ts';
+import { type Binding, bindingId } from '../../../src/datapath/records.ts';
 import type { FdbEntry } from '../../../src/netlink/fdb.ts';
 import type { Link } from '../../../src/netlink/link.ts';
 import {
@@ -25,6 +26,8 @@ import {
 
 /** The program that is pinned in every case, and whose ID attachments are compared with. */
 const PROGRAM_ID = 100;
+/** Of every interface: no case is about it. */
+const OWN_MAC = '02:ff:00:00:00:01' as Mac;
 const NUD: Readonly<Record<string, number>> = {
   none: 0,
   incomplete: 1,
@@ -54,6 +57,8 @@ interface Machine {
         readonly vlanFiltering?: boolean;
         readonly pvid?: number;
         readonly addresses?: readonly string[];
+        /** VLANs that leave a port untagged. */
+        readonly untagged?: readonly number[];
       } | null
     >
   >;
@@ -84,6 +89,14 @@ interface Machine {
     /** Seconds until the hold time is over. */
     readonly frozen?: number;
   }[];
+  /** What silent hosts were asked; `ago` in seconds. */
+  readonly probes?: readonly {
+    readonly bridge: string;
+    readonly vlan?: number;
+    readonly ip: string;
+    readonly count: number;
+    readonly ago: number;
+  }[];
   readonly datapath?: {
     readonly mounted?: boolean;
     readonly load?: LoadReason | null;
@@ -112,6 +125,8 @@ export interface Expected {
   readonly refresh?: readonly string[];
   readonly forget?: readonly string[];
   readonly verdicts?: readonly string[];
+  /** `IP at MAC out of #port from source IP [tag]` */
+  readonly probes?: readonly string[];
 }
 
 function readYaml(folder: string, name: string): unknown {
@@ -153,6 +168,10 @@ export function actual({ desired, observed, hosts, topology }: Case): Required<E
     steps,
     changes: decided.changes.map(describe),
     refresh: decided.refresh.map(describe),
+    probes: planProbes(topology, decided.present, hosts).map(
+      ({ binding, port, sourceIp, tag }) =>
+        `${binding.ip} at ${binding.mac} out of ${observed.links.get(port)?.name} from ${sourceIp ?? '0.0.0.0'}${tag === null ? '' : ` tag ${tag}`}`,
+    ),
     forget: decided.forget.map(({ ip, vlan }) => (vlan === 0 ? ip : `${ip} vlan ${vlan}`)),
     verdicts: decided.verdicts.map(
       ({ ip, mac, port, state, source, device }) =>
@@ -182,7 +201,7 @@ function observe(machine: Machine): Observed {
       slaveKind: link.master === undefined ? undefined : 'bridge',
       master: link.master === undefined ? undefined : indexOf(machine, link.master),
       link: link.link === undefined ? undefined : indexOf(machine, link.link),
-      mac: undefined,
+      mac: OWN_MAC,
       flags: 1,
       up: true,
       lowerUp: true,
@@ -200,7 +219,10 @@ function observe(machine: Machine): Observed {
       vxlan: undefined,
       bridgePort: undefined,
     });
-    if (link.pvid !== undefined) portVlans.set(ifIndex, { ifIndex, pvid: link.pvid, ranges: [] });
+    if (link.pvid !== undefined) {
+      const ranges = (link.untagged ?? []).map((vlan) => ({ start: vlan, end: vlan, untagged: true }));
+      portVlans.set(ifIndex, { ifIndex, pvid: link.pvid, ranges });
+    }
     for (const text of link.addresses ?? []) {
       const [ip = '', bits = ''] = text.split('/');
       if (parsePrefix(text) === undefined) throw new Error(`no address: ${text}`);
@@ -319,5 +341,12 @@ function observeHosts(machine: Machine): ObservedHosts {
     };
   });
   const deviceNames = new Map(Object.keys(machine.links).map((name) => [indexOf(machine, name), name]));
-  return { nowMs, bindings, portStates: new Map(), deviceNames, fdb, neighbors };
+  const probes = new Map(
+    (machine.probes ?? []).map((probe) => {
+      const { ip, vlan = 0, count, ago } = probe;
+      const key = { bridge: indexOf(machine, probe.bridge), vlan, ip: ip as IpAddress };
+      return [bindingId(key), { count, lastMs: nowMs - ago * 1000 }];
+    }),
+  );
+  return { nowMs, bindings, probes, portStates: new Map(), deviceNames, fdb, neighbors };
 }

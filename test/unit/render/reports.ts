@@ -68,6 +68,7 @@ export const QUIET: ReconcileReport = {
   steps: [],
   neighbors: { changed: false, total: 12, changes: [] },
   ring: { records: 0, dropped: 0 },
+  probes: { sent: 0 },
   counters: COUNTERS,
   bridges: [
     {

@@ -1,0 +1,116 @@
+// Whom to ask for a sign of life, and when silence means that a host is gone (RFC 9161, section 3.5). Pure.
+
+import {
+  AF_INET,
+  AF_INET6,
+  contains,
+  familyOf,
+  type IfIndex,
+  type IpAddress,
+  isLinkLocal,
+  type Mac,
+} from '../base/address.ts';
+import { type Binding, bindingId, type ProbeState } from '../datapath/records.ts';
+import type { ObservedHosts } from './observed.ts';
+import { type Bridge, type Domain, leavesTagged, type Topology } from './topology.ts';
+
+/** A question to one host: a unicast ARP request or Neighbor Solicitation out of its own port. */
+export interface Probe {
+  readonly binding: Binding;
+  readonly port: IfIndex;
+  readonly sourceMac: Mac;
+  /** Null: 0.0.0.0, an ARP Probe (RFC 5227, section 2.1.1). */
+  readonly sourceIp: IpAddress | null;
+  /** The 802.1Q tag of the frame; null: none. */
+  readonly tag: number | null;
+  /** What is to be remembered once it is sent. */
+  readonly state: ProbeState;
+}
+
+/** So often a host is asked before its silence counts (MAX_UNICAST_SOLICIT of RFC 4861, section 10). */
+const MAX_PROBES = 3;
+/** Time that a host has for an answer. */
+const ANSWER_MS = 1000;
+/** Most probes of one run, the longest silent first: a burst must not fill a tap's queue. */
+const PROBES_PER_RUN = 256;
+
+/** The probes that are due for hosts in the neighbor table. */
+export function planProbes(
+  topology: Topology,
+  present: readonly Binding[],
+  hosts: Pick<ObservedHosts, 'nowMs' | 'probes'>,
+): Probe[] {
+  const bridges = new Map(topology.bridges.map((bridge) => [bridge.ifIndex, bridge]));
+  const probes: Probe[] = [];
+  for (const binding of present) {
+    const bridge = bridges.get(binding.bridge);
+    const before = stateSinceHeard(binding, hosts.probes.get(bindingId(binding)));
+    if (bridge === undefined || !isDue(bridge, binding, before, hosts.nowMs)) continue;
+    const domain = bridge.domains.get(binding.vlan);
+    const port = bridge.ports.find(({ ifIndex }) => ifIndex === binding.port);
+    const source = domain && probeSource(bridge, domain, binding.ip);
+    if (source === undefined || source === null || port === undefined) continue;
+    probes.push({
+      binding,
+      port: port.ifIndex,
+      sourceMac: source.mac,
+      sourceIp: source.ip,
+      tag: leavesTagged(bridge, port, binding.vlan) ? binding.vlan : null,
+      state: { lastMs: hosts.nowMs, count: before.count + 1 },
+    });
+  }
+  probes.sort((a, b) => a.binding.lastSeenMs - b.binding.lastSeenMs);
+  return probes.slice(0, PROBES_PER_RUN);
+}
+
+/** What was asked since the host was heard last. */
+function stateSinceHeard(binding: Binding, state: ProbeState | undefined): ProbeState {
+  return state === undefined || state.lastMs <= binding.lastSeenMs ? { lastMs: 0, count: 0 } : state;
+}
+
+/** The first when a host was silent for `after`, and MAX_PROBES of them before `max_age` is over. */
+function isDue(bridge: Bridge, binding: Binding, before: ProbeState, nowMs: number): boolean {
+  const { maxAgeMs, probe } = bridge.desired;
+  const afterMs = maxAgeMs === null ? probe.afterMs : Math.min(probe.afterMs, maxAgeMs / 2);
+  if (nowMs - binding.lastSeenMs < afterMs) return false;
+  const roomMs = maxAgeMs === null ? afterMs : maxAgeMs - afterMs;
+  return before.count === 0 || nowMs - before.lastMs >= Math.max(ANSWER_MS, roomMs / MAX_PROBES);
+}
+
+/** True when a host was asked for this address often enough and has not answered. */
+export function isUnanswered(
+  bridge: Bridge,
+  binding: Binding,
+  state: ProbeState | undefined,
+  nowMs: number,
+): boolean {
+  const domain = bridge.domains.get(binding.vlan);
+  if (domain === undefined || probeSource(bridge, domain, binding.ip) === null) return false;
+  const { count, lastMs } = stateSinceHeard(binding, state);
+  return count >= MAX_PROBES && nowMs - lastMs >= ANSWER_MS;
+}
+
+/**
+ * Whom a probe comes from; null where none is to be sent. Never an address of another device, such as the
+ * underlay's, which the kernel's own resolver would take. IPv6 has no probe without an address of one's own:
+ * a solicitation from the unspecified address is Duplicate Address Detection, and would make the host give up
+ * its address.
+ */
+export function probeSource(
+  bridge: Bridge,
+  domain: Domain,
+  ip: IpAddress,
+): { readonly mac: Mac; readonly ip: IpAddress | null } | null {
+  const { enabled, source } = bridge.desired.probe;
+  const { mac } = domain;
+  if (enabled === 'never' || mac === undefined) return null;
+  const own = domain.addresses.find(({ connected }) => contains(connected, ip))?.ip;
+  if (enabled === 'auto' && own === undefined) return null;
+  if (source !== 'auto' && familyOf(source) === familyOf(ip)) return { mac, ip: source };
+  if (own !== undefined) return { mac, ip: own };
+  if (familyOf(ip) === AF_INET) return { mac, ip: null };
+  const linkLocal = domain.addresses.find(
+    (address) => familyOf(address.ip) === AF_INET6 && isLinkLocal(address.ip),
+  );
+  return linkLocal === undefined ? null : { mac, ip: linkLocal.ip };
+}

@@ -1,0 +1,82 @@
+// A machine with another kernel: qemu without KVM, the host's files for reading, a script to run, and its end.
+import { spawn } from 'node:child_process';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { killAndWait } from '../lib/run.ts';
+import { Scope } from '../lib/scope.ts';
+import { createTempDir } from '../lib/temp.ts';
+import type { Kernel } from './kernel.ts';
+
+export interface GuestOptions {
+  /** A shell script. It runs as root, in the project's files as they are on the host; nothing it writes stays. */
+  readonly script: string;
+  readonly timeoutMs: number;
+  /** Gets what the script prints, on either stream, as it comes. */
+  readonly onOutput: (text: string) => void;
+}
+
+const KERNEL_ARGUMENTS = ['console=ttyS0', 'quiet', 'panic=-1', 'mitigations=off', 'audit=0', 'tsc=reliable'];
+
+/** Boots the kernel, runs the script and returns its exit status. The guest is gone then, however it ended. */
+export async function runInGuest(kernel: Kernel, options: GuestOptions): Promise<number> {
+  const scope = new Scope();
+  try {
+    const dir = createTempDir(scope, 'guest');
+    const job = join(dir, 'job');
+    mkdirSync(job);
+    writeFileSync(join(job, 'job.sh'), options.script);
+    const consoleFile = join(dir, 'console');
+    const statusFile = join(dir, 'status');
+    const qemu = spawn('qemu-system-x86_64', qemuArguments(kernel, { job, consoleFile, statusFile }), {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      timeout: options.timeoutMs,
+      killSignal: 'SIGKILL',
+    });
+    if (qemu.pid === undefined) throw new Error('Cannot start qemu-system-x86_64; install qemu-system-x86');
+    const { pid } = qemu;
+    scope.defer(() => killAndWait([pid]));
+    let complaints = '';
+    qemu.stdout.setEncoding('utf8').on('data', options.onOutput);
+    qemu.stderr.setEncoding('utf8').on('data', (text: string) => {
+      complaints += text;
+    });
+    const signal = await new Promise<string | null>((resolve) => qemu.on('close', (_, name) => resolve(name)));
+    const status = Number.parseInt(readFileSync(statusFile, 'utf8'), 10);
+    if (Number.isNaN(status)) {
+      const why = signal === 'SIGKILL' ? `was not done after ${options.timeoutMs / 1000} s` : 'ended too early';
+      throw new Error(`The guest ${why}: ${complaints}${readFileSync(consoleFile, 'utf8').slice(-4_000)}`);
+    }
+    return status;
+  } finally {
+    scope.close();
+  }
+}
+
+interface Files {
+  readonly job: string;
+  readonly consoleFile: string;
+  readonly statusFile: string;
+}
+
+function qemuArguments(kernel: Kernel, { job, consoleFile, statusFile }: Files): string[] {
+  const share = (tag: string, path: string): string[] => {
+    const options = 'security_model=none,readonly=on,multidevs=remap';
+    return ['-virtfs', `local,path=${path},mount_tag=${tag},${options}`];
+  };
+  // The script's output is qemu's own; its exit status comes by a port of its own, for a file.
+  const port = (id: string, target: string): string[] => [
+    ...['-chardev', `${target},id=${id}`],
+    ...['-device', `virtserialport,chardev=${id},name=${id}`],
+  ];
+  return [
+    ...['-machine', 'q35', '-accel', 'tcg,thread=multi', '-cpu', 'max', '-smp', '2', '-m', '1536'],
+    ...['-nodefaults', '-no-reboot', '-display', 'none', '-serial', `file:${consoleFile}`],
+    ...['-kernel', kernel.image, '-initrd', kernel.initramfs, '-append', KERNEL_ARGUMENTS.join(' ')],
+    ...share('host', '/'),
+    ...share('job', job),
+    ...share('modules', kernel.modules),
+    ...['-device', 'virtio-serial-pci'],
+    ...port('output', 'stdio,signal=off'),
+    ...port('status', `file,path=${statusFile}`),
+  ];
+}
