@@ -46,7 +46,15 @@ export interface Report {
     readonly changes: readonly NeighborChange[];
   };
   readonly ring: { readonly records: number; readonly dropped: number };
-  readonly counters: { readonly sightings: number; readonly rejected: Readonly<Record<string, number>> };
+  readonly counters: {
+    readonly sightings: number;
+    readonly created: number;
+    readonly moved: number;
+    readonly duplicates: number;
+    readonly rejected: Readonly<Record<string, number>>;
+  };
+  readonly probes: { readonly sent: number };
+  readonly warnings: readonly string[];
   readonly bridges: readonly {
     readonly name: string;
     readonly present: boolean;
@@ -68,6 +76,8 @@ export interface StatusBinding {
   readonly port: string;
   readonly source: 'learned' | 'static';
   readonly state: 'installed' | 'waiting' | 'remote' | 'frozen' | 'homeless';
+  /** Seconds since it was seen; null for a static entry that was not. */
+  readonly age: number | null;
 }
 
 export interface ReconcileResult extends Result {

@@ -1,0 +1,245 @@
+// Bindings that end, or do not: silent hosts are asked, duplicates frozen, provisioned addresses defended.
+
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import { Capture } from '../lib/capture.ts';
+import { arpFrame } from '../lib/frames.ts';
+import { Node, type Vm } from '../lib/node.ts';
+import { findNeighbor, listOwnNeighbors } from '../lib/oracles.ts';
+import { Scope } from '../lib/scope.ts';
+import { Snoopy, said } from '../lib/snoopy.ts';
+import { sleepSync, until } from '../lib/wait.ts';
+
+const BRIDGE = 'br0';
+const OWN = '10.1.0.1';
+const OWN6 = '2001:db8:1::1';
+
+let scope: Scope;
+beforeEach(() => {
+  scope = new Scope();
+});
+afterEach(() => scope.close());
+
+interface Machine {
+  readonly node: Node;
+  readonly vms: readonly Vm[];
+  readonly snoopy: Snoopy;
+}
+
+/** A node with VMs 101 and 102, on whose bridge the program is attached. */
+function machine(bridge: object = {}, addresses: readonly string[] = []): Machine {
+  const node = new Node(scope, { name: 'n1', addresses });
+  const vms = [101, 102].map((id) => node.addVm({ id }));
+  const snoopy = new Snoopy(scope, node.netns, { bridges: [{ name: BRIDGE, ...bridge }] });
+  const first = snoopy.reconcile();
+  assert.equal(first.code, 0, said(first));
+  return { node, vms, snoopy };
+}
+
+function vm({ vms }: Machine, at: number): Vm {
+  const found = vms[at];
+  assert.ok(found !== undefined);
+  return found;
+}
+
+/** What the bridge forwards and the program has seen needs no waiting: both happen while the frame is sent. */
+function claim(speaker: Vm, ip: string): void {
+  speaker.send(arpFrame({ operation: 'request', senderMac: speaker.mac, senderIp: ip, targetIp: ip }));
+}
+
+describe('probes', () => {
+  const probing = { max_age: '4s', probe: { after: '1s' } };
+
+  it('a silent host is asked by unicast on its own port, and its answer keeps its binding', async () => {
+    const host = machine(probing, [`${OWN}/16`, `${OWN6}/64`]);
+    const first = vm(host, 0);
+    first.gratuitous();
+    first.sendNa();
+    host.snoopy.reconcile();
+    const asked = await Capture.start(first.netns, 'eth0', 'arp or icmp6');
+    const others = await Capture.start(vm(host, 1).netns, 'eth0', 'arp or icmp6');
+    sleepSync(1_200);
+    const run = host.snoopy.reconcile();
+    assert.equal(run.code, 0, said(run));
+    assert.equal(run.report.probes.sent, 2, said(run));
+    await asked.saw(new RegExp(`> ${first.mac}, .*Request who-has ${first.ip} .*tell ${OWN},`));
+    await asked.saw(new RegExp(`> ${first.mac}, .*${OWN6} > ${first.ip6}: .*neighbor solicitation`));
+    await asked.saw(new RegExp(`Reply ${first.ip} is-at ${first.mac}`));
+    await asked.saw(/neighbor advertisement/);
+    const bindings = host.snoopy.bindings();
+    for (const ip of [first.ip, first.ip6]) {
+      const age = bindings.find((binding) => binding.ip === ip)?.age;
+      assert.equal(age, 0, `the answer for ${ip} counts as a sign of life`);
+    }
+    assert.equal(
+      others.count(new RegExp(`who-has (${first.ip}|${first.ip6})`)),
+      0,
+      'nobody else hears of it',
+    );
+    const again = host.snoopy.reconcile();
+    assert.equal(again.report.probes.sent, 0, 'a host that has answered is left in peace');
+    assert.equal(again.report.neighbors.changed, false, said(again));
+  });
+
+  it('a host that lives on but has given up one of two addresses loses that one alone', async () => {
+    const host = machine(probing, [`${OWN}/16`]);
+    const first = vm(host, 0);
+    const second = '10.1.5.5';
+    first.run('ip', 'address', 'add', `${second}/16`, 'dev', 'eth0');
+    claim(first, first.ip);
+    claim(first, second);
+    host.snoopy.reconcile();
+    assert.equal(listOwnNeighbors(host.node.netns, BRIDGE).length, 2);
+    first.run('ip', 'address', 'del', `${second}/16`, 'dev', 'eth0');
+    const removed = await until(
+      `the end of ${second}`,
+      () => host.snoopy.reconcile(),
+      ({ report }) => report.neighbors.changes.some(({ kind }) => kind === 'remove'),
+      { everyMs: 300, timeoutMs: 15_000 },
+    );
+    assert.deepEqual(
+      removed.report.neighbors.changes.map(({ kind, ip }) => `${kind} ${ip}`),
+      [`remove ${second}`],
+      said(removed),
+    );
+    assert.equal(findNeighbor(host.node.netns, BRIDGE, first.ip)?.lladdr, first.mac);
+  });
+
+  it('without an address of the subnet nobody is asked, unless always', async () => {
+    const host = machine(probing);
+    const first = vm(host, 0);
+    first.gratuitous();
+    host.snoopy.reconcile();
+    sleepSync(1_200);
+    assert.equal(host.snoopy.reconcile().report.probes.sent, 0);
+    host.snoopy.configure({
+      bridges: [{ name: BRIDGE, ...probing, probe: { after: '1s', enabled: 'always' } }],
+    });
+    const asked = await Capture.start(first.netns, 'eth0', 'arp');
+    const run = host.snoopy.reconcile();
+    assert.equal(run.report.probes.sent, 1, said(run));
+    // The ARP Probe of RFC 5227: it comes from 0.0.0.0, which tcpdump leaves out.
+    await asked.saw(new RegExp(`Request who-has ${first.ip} .*tell 0\\.0\\.0\\.0,`));
+    await asked.saw(new RegExp(`Reply ${first.ip} is-at ${first.mac}`));
+    assert.equal(host.snoopy.bindings()[0]?.age, 0);
+  });
+});
+
+describe('duplicates', () => {
+  const quick = { duplicates: { moves: 3, window: '1m', hold: '1h' } };
+  const disputed = '10.1.9.9';
+
+  /** Both VMs claim the address in turn until the program freezes it. */
+  function quarrel(host: Machine): void {
+    for (let turn = 0; turn < 6; turn++) claim(vm(host, turn % 2), disputed);
+  }
+
+  it('an address that two hosts claim in turn is frozen: no neighbor, a warning, exit code 0', () => {
+    const host = machine(quick);
+    claim(vm(host, 0), disputed);
+    host.snoopy.reconcile();
+    assert.equal(findNeighbor(host.node.netns, BRIDGE, disputed)?.lladdr, vm(host, 0).mac);
+    quarrel(host);
+    const run = host.snoopy.reconcile();
+    assert.equal(run.code, 0, said(run));
+    assert.equal(run.report.counters.duplicates, 1, said(run));
+    assert.match(
+      run.report.warnings.join('\n'),
+      new RegExp(`Duplicate address ${disputed.replaceAll('.', '\\.')}`),
+    );
+    assert.equal(findNeighbor(host.node.netns, BRIDGE, disputed), undefined);
+    assert.equal(host.snoopy.bindings().find(({ ip }) => ip === disputed)?.state, 'frozen');
+    claim(vm(host, 1), disputed);
+    const later = host.snoopy.reconcile();
+    assert.equal(later.report.neighbors.changed, false, 'claims on a frozen address change nothing');
+    assert.ok((later.report.counters.rejected['frozen'] ?? 0) > 0, said(later));
+  });
+
+  it('--unfreeze believes it again, and says so when there is nothing to unfreeze', () => {
+    const host = machine(quick);
+    quarrel(host);
+    host.snoopy.reconcile();
+    const run = host.snoopy.reconcile('--unfreeze', disputed);
+    assert.equal(run.code, 0, said(run));
+    assert.deepEqual(
+      run.report.neighbors.changes.map(({ kind, ip }) => `${kind} ${ip}`),
+      [`add ${disputed}`],
+      said(run),
+    );
+    assert.equal(host.snoopy.bindings().find(({ ip }) => ip === disputed)?.state, 'installed');
+    const again = host.snoopy.reconcile('--unfreeze', '10.1.77.77');
+    assert.match(again.report.warnings.join('\n'), /10\.1\.77\.77: it is not frozen/);
+  });
+
+  it('the hold time ends it as well', async () => {
+    const host = machine({ duplicates: { moves: 3, window: '1m', hold: '1s' } });
+    quarrel(host);
+    assert.equal(findNeighbor(host.node.netns, BRIDGE, disputed), undefined);
+    await until(
+      'the neighbor after the hold time',
+      () => host.snoopy.reconcile(),
+      () => findNeighbor(host.node.netns, BRIDGE, disputed) !== undefined,
+    );
+  });
+});
+
+describe('provisioned addresses', () => {
+  it('a learned claim on one is counted and changes nothing; listed MACs may both have it', () => {
+    const host = machine();
+    const [first, second] = [vm(host, 0), vm(host, 1)];
+    host.snoopy.configure({
+      bridges: [
+        {
+          name: BRIDGE,
+          static: [
+            { ip: '10.1.0.53', mac: first.mac },
+            { ip: '10.1.0.54', mac: [first.mac, second.mac] },
+          ],
+        },
+      ],
+    });
+    first.gratuitous();
+    second.gratuitous();
+    host.snoopy.reconcile();
+    for (const ip of ['10.1.0.53', '10.1.0.54']) {
+      assert.equal(findNeighbor(host.node.netns, BRIDGE, ip)?.lladdr, first.mac, ip);
+    }
+    claim(second, '10.1.0.53');
+    claim(second, '10.1.0.54');
+    const run = host.snoopy.reconcile();
+    assert.equal(run.report.counters.rejected['static'], 1, said(run));
+    assert.equal(findNeighbor(host.node.netns, BRIDGE, '10.1.0.53')?.lladdr, first.mac);
+    assert.equal(
+      findNeighbor(host.node.netns, BRIDGE, '10.1.0.54')?.lladdr,
+      second.mac,
+      'the listed MAC that spoke',
+    );
+  });
+});
+
+describe('subnets', () => {
+  it('a changed prefix of the neighbor device removes what no longer fits, and lets in what fits now', () => {
+    const host = machine({}, ['10.1.0.1/16']);
+    const first = vm(host, 0);
+    claim(first, first.ip);
+    claim(first, '192.0.2.7');
+    const run = host.snoopy.reconcile();
+    assert.equal(run.report.counters.rejected['subnet'], 1, said(run));
+    assert.deepEqual(
+      listOwnNeighbors(host.node.netns, BRIDGE).map(({ dst }) => dst),
+      [first.ip],
+    );
+    host.node.netns.ipBatch([
+      `address add 192.0.2.1/24 dev ${BRIDGE}`,
+      `address del 10.1.0.1/16 dev ${BRIDGE}`,
+    ]);
+    host.snoopy.reconcile();
+    assert.deepEqual(listOwnNeighbors(host.node.netns, BRIDGE), []);
+    claim(first, '192.0.2.7');
+    host.snoopy.reconcile();
+    assert.deepEqual(
+      listOwnNeighbors(host.node.netns, BRIDGE).map(({ dst }) => dst),
+      ['192.0.2.7'],
+    );
+  });
+});
