@@ -1,0 +1,56 @@
+// The ports' ledger: what the program counts must be what is in the map.
+
+import assert from 'node:assert/strict';
+import { it } from 'node:test';
+import type { IfIndex, IpAddress, Mac } from '../../../src/base/address.ts';
+import { correctLedger } from '../../../src/core/ledger.ts';
+import type { Binding, PortPolicy } from '../../../src/datapath/records.ts';
+
+const PORT = 3 as IfIndex;
+const POLICY: PortPolicy = {
+  bridge: 2 as IfIndex,
+  pvid: 0,
+  learn: 7,
+  linkLocal: false,
+  ownsClsact: true,
+  maxBindings: 64,
+  newIntervalNs: 1,
+  newBurst: 1,
+  duplicateMoves: 5,
+  duplicateWindowMs: 1,
+  duplicateHoldMs: 1,
+  released: 0,
+};
+
+function bindings(count: number): Binding[] {
+  return Array.from({ length: count }, (_, i) => ({
+    bridge: 2 as IfIndex,
+    vlan: 0,
+    ip: `10.0.0.${i}` as IpAddress,
+    mac: '02:00:00:00:00:01' as Mac,
+    router: false,
+    port: PORT,
+    moves: 0,
+    firstSeenMs: 0,
+    lastSeenMs: 0,
+    frozenUntilMs: 0,
+  }));
+}
+
+function released(gained: number, lost: number, before: number, there: number): number | undefined {
+  const corrected = correctLedger(
+    new Map([[PORT, { ...POLICY, released: before }]]),
+    new Map([[PORT, { gained, lost, limited: 0 }]]),
+    bindings(there),
+  );
+  return corrected.get(PORT)?.released;
+}
+
+it('books that are right are left alone', () => assert.equal(released(5, 1, 2, 2), undefined));
+it('a deleted binding is booked as released', () => assert.equal(released(5, 0, 0, 3), 2));
+it('an adopted binding, which the program never counted, makes it negative', () =>
+  assert.equal(released(0, 0, 0, 2), -2));
+it('a port without a state has gained nothing', () => {
+  const corrected = correctLedger(new Map([[PORT, POLICY]]), new Map(), bindings(1));
+  assert.equal(corrected.get(PORT)?.released, -1);
+});

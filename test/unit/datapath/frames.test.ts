@@ -1,0 +1,56 @@
+// The frames of probes, taken apart by scapy: an independent reader, checksums included.
+
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { it } from 'node:test';
+import type { IpAddress, Mac } from '../../../src/base/address.ts';
+import { encodeQuestion, type Question } from '../../../src/datapath/frames.ts';
+
+const ASK = {
+  sourceMac: '02:00:00:00:00:01' as Mac,
+  targetMac: '02:00:00:00:00:02' as Mac,
+  tag: null,
+};
+const V4: Question = { ...ASK, sourceIp: '10.0.0.1' as IpAddress, targetIp: '10.0.0.2' as IpAddress };
+const V6: Question = { ...ASK, sourceIp: '2001:db8::1' as IpAddress, targetIp: '2001:db8::2' as IpAddress };
+
+/** One line of fields for each frame; recomputed checksums must not change a byte. */
+const SCRIPT = `
+import sys
+from scapy.all import Ether, Dot1Q, ARP, IPv6, ICMPv6ND_NS, ICMPv6NDOptSrcLLAddr
+for line in sys.stdin:
+    raw = bytes.fromhex(line.strip())
+    e = Ether(raw)
+    out = [e.src, e.dst]
+    if Dot1Q in e: out.append('vlan %d' % e[Dot1Q].vlan)
+    if ARP in e:
+        a = e[ARP]; out += ['arp', str(a.op), a.hwsrc, a.psrc, a.hwdst, a.pdst]
+    else:
+        i, n = e[IPv6], e[ICMPv6ND_NS]
+        out += ['ns', i.src, i.dst, 'hlim %d' % i.hlim, n.tgt, e[ICMPv6NDOptSrcLLAddr].lladdr]
+        sum = n.cksum; del n.cksum
+        out.append('checksum %s' % (ICMPv6ND_NS(bytes(i)[40:]).cksum == sum))
+    out.append('length %d' % len(raw))
+    print(' '.join(out))
+`;
+
+function dissect(...questions: readonly Question[]): string[] {
+  const input = questions.map((question) => Buffer.from(encodeQuestion(question)).toString('hex')).join('\n');
+  const { stdout, stderr, status } = spawnSync('/usr/bin/python3', ['-c', SCRIPT], { input, encoding: 'utf8' });
+  assert.equal(status, 0, stderr);
+  return stdout.trim().split('\n');
+}
+
+it('are what scapy expects of an ARP request and a Neighbor Solicitation', () => {
+  assert.deepEqual(dissect(V4, { ...V4, sourceIp: null }, { ...V4, tag: 10 }, V6, { ...V6, tag: 4094 }), [
+    '02:00:00:00:00:01 02:00:00:00:00:02 arp 1 02:00:00:00:00:01 10.0.0.1 00:00:00:00:00:00 10.0.0.2 length 60',
+    '02:00:00:00:00:01 02:00:00:00:00:02 arp 1 02:00:00:00:00:01 0.0.0.0 00:00:00:00:00:00 10.0.0.2 length 60',
+    '02:00:00:00:00:01 02:00:00:00:00:02 vlan 10 arp 1 02:00:00:00:00:01 10.0.0.1 00:00:00:00:00:00 10.0.0.2 length 60',
+    '02:00:00:00:00:01 02:00:00:00:00:02 ns 2001:db8::1 2001:db8::2 hlim 255 2001:db8::2 02:00:00:00:00:01 checksum True length 86',
+    '02:00:00:00:00:01 02:00:00:00:00:02 vlan 4094 ns 2001:db8::1 2001:db8::2 hlim 255 2001:db8::2 02:00:00:00:00:01 checksum True length 90',
+  ]);
+});
+
+it('there is no solicitation without a source: that would be Duplicate Address Detection', () => {
+  assert.throws(() => encodeQuestion({ ...V6, sourceIp: null }), RangeError);
+});
