@@ -76,8 +76,9 @@ install_packages() {
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -qq || fail 'apt-get update failed: are the package sources reachable?'
   forbid_services
-  apt-get install -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 "${missing[@]}" >/dev/null ||
-    fail "apt-get could not install: ${missing[*]}"
+  local log
+  log=$(apt-get install -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 "${missing[@]}" 2>&1) ||
+    fail "apt-get could not install ${missing[*]}:"$'\n'"$log"
   allow_services
   if [[ " ${missing[*]} " == *' frr '* ]]; then update-rc.d frr disable >/dev/null 2>&1 || true; fi
 }

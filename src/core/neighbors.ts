@@ -369,9 +369,11 @@ function decideOurs(
 ): Decision {
   if (existing.mac !== claim.mac) {
     if (here) return { state: 'installed', action: 'replace', because: 'the MAC changed' };
-    // The claim is not borne out by the bridge: whoever has the address now keeps it while he is here.
+    // The claim is not borne out by the bridge: whoever has the address now keeps it while he is here, unless
+    // it is provisioned for others.
     const holder = existing.mac === undefined ? 'nowhere' : forwarding.locate(claim.vlan, existing.mac).kind;
-    return { ...waiting(location), action: holder === 'local' ? 'keep' : 'none' };
+    const keeps = holder === 'local' && claim.source === 'learned';
+    return { ...waiting(location), action: keeps ? 'keep' : 'none' };
   }
   const wish = whyRewrite(bridge, claim, existing);
   if (wish !== null) return { state: 'installed', action: 'replace', because: wish };

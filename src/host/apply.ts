@@ -15,7 +15,15 @@ import {
 } from '../datapath/records.ts';
 import { BPF_NOEXIST, mapDelete, mapUpdate } from '../ffi/libbpf.ts';
 import { failureError, type NetlinkSocket, type Result } from '../netlink/socket.ts';
-import { createClsact, deleteClsact, deleteFilter, dumpFilters, putFilter } from '../netlink/tc.ts';
+import {
+  createClsact,
+  deleteClsact,
+  deleteFilter,
+  dumpFilters,
+  filterOf,
+  getFilter,
+  putFilter,
+} from '../netlink/tc.ts';
 import { removePinDirectory } from './pin-directory.ts';
 
 /** What applying needs; `pins` is replaced by a load. */
@@ -186,8 +194,11 @@ function attachFilters({ netlink, pins }: Target, actions: readonly FilterAction
   }
   const program = { fd: pins.program.fd, name: FILTER_NAME };
   const qdiscs = netlink.batch(actions.map(({ port }) => createClsact(port.ifIndex)));
+  const ours = areOurs(netlink, actions);
   const filters = netlink.batch(
-    actions.map(({ port }) => putFilter(filterPlace(port.ifIndex), program, 'replace')),
+    actions.map(({ port }, i) =>
+      putFilter(filterPlace(port.ifIndex), program, ours[i] === true ? 'replace' : 'create'),
+    ),
   );
   return actions.map(({ port }, i) => {
     const qdisc = qdiscs[i];
@@ -197,11 +208,21 @@ function attachFilters({ netlink, pins }: Target, actions: readonly FilterAction
   });
 }
 
+/** For each port whether the filter at our place is ours; a stranger's is neither replaced nor deleted. */
+function areOurs(netlink: NetlinkSocket, actions: readonly FilterAction[]): boolean[] {
+  const found = netlink.batch(actions.map(({ port }) => getFilter(filterPlace(port.ifIndex))));
+  return found.map((result) => filterOf(result)?.bpf?.name === FILTER_NAME);
+}
+
 /** Takes the filters off, then the qdiscs that are ours and that nobody else uses. */
 function detachFilters({ netlink }: Target, actions: readonly FilterAction[]): Outcome[] {
-  const results = netlink.batch(actions.map(({ port }) => deleteFilter(filterPlace(port.ifIndex))));
+  const ours = areOurs(netlink, actions);
+  const results = netlink.batch(
+    actions.flatMap(({ port }, i) => (ours[i] === true ? [deleteFilter(filterPlace(port.ifIndex))] : [])),
+  );
   return actions.map((action, i) => {
-    const outcome = outcomeOf(results[i], 'detach from', action.port, ['ENOENT', 'EINVAL']);
+    const result = ours[i] === true ? results.shift() : undefined;
+    const outcome = outcomeOf(result, 'detach from', action.port, ['ENOENT', 'EINVAL']);
     if (outcome.kind !== 'applied' || action.kind !== 'detach' || !action.dropClsact) return outcome;
     const { ifIndex } = action.port;
     const used = (['ingress', 'egress'] as const).some(
@@ -224,8 +245,10 @@ function outcomeOf(
   if (result === undefined || result.ok || harmless.includes(result.name)) return APPLIED;
   if (result.name === 'ENODEV') return PORT_GONE;
   const code = verb === 'attach to' ? 'attach_failed' : 'detach_failed';
+  const taken = code === 'attach_failed' && (result.name === 'EEXIST' || result.name === 'EINVAL');
+  const remedy = taken ? { remedy: 'see who has the same place: tc filter show ingress, pref 10' } : {};
   return failed(
-    failureError(result, { operation: `${verb} port "${port.name}"`, object: port.name, code }),
+    failureError(result, { operation: `${verb} port "${port.name}"`, object: port.name, code, ...remedy }),
     port.name,
   );
 }

@@ -122,6 +122,7 @@ function reconcile(snoopies: readonly Snoopy[], node: number): void {
   note(`n${node}# snoopy reconcile`);
   block(result.stdout + result.stderr);
   check(`exit code 0 at n${node}`, result.code === 0);
+  if (result.code !== 0) throw new Error(`snoopy ended with ${result.code} at n${node}`);
 }
 
 /** Lets a VM resolve an address, and counts its requests in the tunnel of its node. */

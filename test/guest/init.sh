@@ -9,21 +9,24 @@ mount -t sysfs sysfs /sys
 for module in /modules/*; do insmod "$module"; done
 ip link set lo up
 
-mkdir /host /layers /root
+mkdir /host /layers /guest
 share='ro,trans=virtio,version=9p2000.L,cache=loose,msize=524288'
 mount -t 9p -o "$share" host /host
 mount -t tmpfs tmpfs /layers
 mkdir /layers/upper /layers/work
-mount -t overlay -o lowerdir=/host,upperdir=/layers/upper,workdir=/layers/work overlay /root
-mount -t tmpfs -o mode=755 tmpfs /root/run
-mkdir -p /root/run/job /root/run/tmp /root/lib/modules
-mount -t 9p -o "$share" job /root/run/job
-mount -t 9p -o "$share" modules /root/lib/modules
-for dir in dev proc sys; do mount --move /$dir /root/$dir; done
+mount -t overlay -o lowerdir=/host,upperdir=/layers/upper,workdir=/layers/work overlay /guest
+mount -t tmpfs -o mode=755 tmpfs /guest/run
+mkdir -p /guest/run/job /guest/run/tmp /guest/lib/modules
+mount -t 9p -o "$share" job /guest/run/job
+mount -t 9p -o "$share" modules /guest/lib/modules
+for dir in dev proc sys; do mount --move /$dir /guest/$dir; done
 
-# The virtio-serial ports of test/guest/guest.ts, in its order.
-output=/root/dev/vport0p1
-status=/root/dev/vport0p2
-env -i PATH="$PATH" HOME=/root TMPDIR=/run/tmp chroot /root /bin/sh /run/job/job.sh >$output 2>&1
-echo $? >$status
+# A virtio-serial port by the name that test/guest/guest.ts gave it.
+port() {
+  for sys in /guest/sys/class/virtio-ports/*; do
+    if [ "$(cat "$sys/name")" = "$1" ]; then echo "/guest/dev/${sys##*/}"; fi
+  done
+}
+env -i PATH="$PATH" HOME=/root TMPDIR=/run/tmp chroot /guest /bin/sh /run/job/job.sh >"$(port output)" 2>&1
+echo $? >"$(port status)"
 poweroff -f

@@ -233,9 +233,9 @@ export function stepKinds(report: Report): string[] {
   return [...new Set(report.steps.map(({ action }) => action.kind))];
 }
 
-/** `kind ip mac`, for each change of a neighbor. */
+/** `kind ip mac`, for each change of a neighbor, sorted. */
 export function neighborChanges(report: Report): string[] {
-  return report.neighbors.changes.map(({ kind, ip, mac }) => `${kind} ${ip} ${mac}`);
+  return report.neighbors.changes.map(({ kind, ip, mac }) => `${kind} ${ip} ${mac}`).sort();
 }
 
 /** Codes of a report's errors, and of the outcomes that failed. */

@@ -1,5 +1,5 @@
 // The product itself, run on a node as a user would run it.
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { dump } from 'js-yaml';
@@ -105,6 +105,7 @@ export class Snoopy {
 
   /** `config` is what the file says; `version` and `runtime.bpffs` are filled in. */
   constructor(scope: Scope, netns: Netns, config: Config = { bridges: [{ name: 'br0' }] }) {
+    if (!existsSync(PRODUCT)) throw new Error(`${PRODUCT} is missing: run \`npm run build\``);
     this.#netns = netns;
     this.bpffs = mountBpffs(scope);
     this.#dir = createTempDir(scope, 'snoopy');

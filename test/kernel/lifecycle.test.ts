@@ -1,0 +1,649 @@
+// What is pinned through its life: made, locked, upgraded, damaged, listened to, attached otherwise, removed.
+import assert from 'node:assert/strict';
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { describe, test } from 'node:test';
+import { listPins } from '../lib/bpffs.ts';
+import { Netns } from '../lib/netns.ts';
+import { findNeighbor, listAttached, listFilters, listQdiscs } from '../lib/oracles.ts';
+import { type Background, run } from '../lib/run.ts';
+import { said, withReport } from '../lib/snoopy.ts';
+import { createTempDir } from '../lib/temp.ts';
+import { until } from '../lib/wait.ts';
+import {
+  assertExit,
+  bpftool,
+  type Host,
+  Machine,
+  neighborChanges,
+  portSteps,
+  stepKinds,
+  TUNNEL,
+} from './machine.ts';
+
+/** All of a machine that snoopy may leave something in, as text. */
+function traces(machine: Machine): string {
+  const ports = [...machine.hosts.map(({ port }) => port), 'br0'];
+  return JSON.stringify([
+    listPins(machine.snoopy.bpffs),
+    ports.map((port) => [listQdiscs(machine.netns, port), listFilters(machine.netns, port)]),
+    machine.run('ip', '-d', 'neigh', 'show', 'nud', 'all', 'proto', '115'),
+    listAttached(machine.netns),
+  ]);
+}
+
+/** A machine whose hosts have neighbors. */
+async function settled(t: { after(undo: () => void): void }, hosts = 2): Promise<Machine> {
+  const machine = new Machine(t, { tunnel: true, hosts });
+  machine.reconcile();
+  for (const host of machine.hosts) await host.speak();
+  machine.reconcile();
+  assert.equal(machine.ownNeighbors().length, hosts);
+  return machine;
+}
+
+/** Where bpffs is mounted, as often as it is. */
+function mountsAt(path: string): string[] {
+  const lines = readFileSync('/proc/self/mounts', 'utf8').split('\n');
+  return lines.filter((line) => line.split(' ')[1] === path);
+}
+
+describe('remove', () => {
+  test('leaves nothing: no pin, no filter, no clsact, no neighbor; a second time there is nothing to do', async (t) => {
+    const machine = new Machine(t, { tunnel: true, hosts: 2 });
+    const before = traces(machine);
+    machine.reconcile();
+    const [one, two] = [machine.host(1), machine.host(2)];
+    await one.speak();
+    two.advertise();
+    await two.heard();
+    machine.reconcile();
+    machine.run('ip', ...`neigh add 10.1.0.99 lladdr 02:aa:00:00:00:99 dev br0 nud permanent`.split(' '));
+
+    const report = machine.remove();
+    assert.equal(report.changed, true);
+    assert.deepEqual(portSteps(report), ['detach tap1', 'detach tap2']);
+    assert.deepEqual(stepKinds(report), ['detach', 'unpin']);
+    assert.deepEqual(neighborChanges(report), [`remove ${one.ip} ${one.mac}`, `remove ${two.ip6} ${two.mac}`]);
+    assert.equal(traces(machine), before);
+    assert.deepEqual(readdirSync(machine.snoopy.bpffs).includes('snoopy'), false);
+    assert.ok(findNeighbor(machine.netns, 'br0', '10.1.0.99'), "somebody else's neighbor is gone");
+
+    const again = machine.remove();
+    assert.equal(again.changed, false);
+    assert.deepEqual(again.steps, []);
+    assert.deepEqual(again.neighbors.changes, []);
+    const text = machine.snoopy.run('remove');
+    assertExit(text, 0);
+    assert.match(text.stdout, /nothing to do/);
+  });
+
+  test('--check tells what it would take away, and takes nothing', async (t) => {
+    const machine = await settled(t);
+    const before = traces(machine);
+    const report = machine.remove('--check');
+    assert.equal(report.check, true);
+    assert.deepEqual(stepKinds(report), ['detach', 'unpin']);
+    assert.equal(report.neighbors.changes.length, 2);
+    const outcomes = [...report.steps, ...report.neighbors.changes].map(({ outcome }) => outcome.kind);
+    assert.ok(outcomes.every((kind) => kind === 'planned'));
+    assert.equal(traces(machine), before);
+    machine.assertIdle();
+  });
+
+  test('--keep-neighbors leaves them, and the next reconcile takes them up again', async (t) => {
+    const machine = await settled(t);
+    const before = machine.ownNeighbors();
+    assert.deepEqual(machine.remove('--keep-neighbors').neighbors.changes, []);
+    assert.deepEqual(machine.ownNeighbors(), before);
+    assert.equal(machine.hasClsact('tap1'), false);
+    assert.deepEqual(machine.reconcile().neighbors.changes, []);
+    assert.deepEqual(machine.ownNeighbors(), before);
+    assert.deepEqual(machine.boundIps(), ['10.1.0.1', '10.1.0.2']);
+    machine.assertIdle();
+  });
+
+  test('finds what is attached where the pins are lost', async (t) => {
+    const machine = await settled(t);
+    rmSync(machine.pins, { recursive: true });
+    machine.remove();
+    assert.deepEqual(machine.filterPrograms('tap1'), []);
+    assert.deepEqual(machine.ownNeighbors(), []);
+  });
+});
+
+describe('bpffs', () => {
+  test('is mounted where it is not, which is a step of the run, and stays private to root', (t) => {
+    const machine = new Machine(t);
+    const bpffs = createTempDir(machine.scope, 'unmounted');
+    machine.snoopy.configure({ runtime: { bpffs }, bridges: [{ name: 'br0' }] });
+    const report = machine.reconcile();
+    assert.deepEqual(report.steps[0], {
+      action: { kind: 'mount', path: bpffs },
+      outcome: { kind: 'applied' },
+    });
+    assert.match(mountsAt(bpffs).join('\n'), /^\S+ \S+ bpf /);
+    assert.equal(statSync(`${bpffs}/snoopy`).mode & 0o777, 0o700);
+    machine.assertIdle();
+    machine.remove();
+    assert.equal(readdirSync(bpffs).includes('snoopy'), false);
+  });
+
+  test('is mounted once by two runs at once', async (t) => {
+    const machine = new Machine(t);
+    const bpffs = createTempDir(machine.scope, 'unmounted');
+    machine.snoopy.configure({ runtime: { bpffs }, bridges: [{ name: 'br0' }] });
+    const runs = [1, 2].map(() => machine.snoopy.startReconcile());
+    const results = await Promise.all(runs.map((one) => one.ended()));
+    for (const result of results) assertExit(result, 0);
+    const mounts = results.flatMap((result) => withReport(result).report.steps.map(({ action }) => action.kind));
+    assert.equal(mounts.filter((kind) => kind === 'mount').length, 1);
+    assert.equal(mounts.filter((kind) => kind === 'load').length, 1);
+    assert.equal(mountsAt(bpffs).length, 1);
+    machine.assertIdle();
+  });
+
+  test('a mount point that is not there is named with the remedy', (t) => {
+    const machine = new Machine(t);
+    const bpffs = `${createTempDir(machine.scope, 'nowhere')}/bpf`;
+    machine.snoopy.configure({ runtime: { bpffs }, bridges: [{ name: 'br0' }] });
+    const result = machine.snoopy.run('reconcile');
+    assertExit(result, 1);
+    assert.ok(result.stderr.includes(bpffs), said(result));
+    assert.match(result.stderr, /create it|runtime\.bpffs/);
+  });
+});
+
+describe('the lock', () => {
+  /** Somebody who holds the lock until he is stopped. */
+  async function holdLock(machine: Machine): Promise<Background> {
+    const holder = machine.netns.start('flock', machine.pins, 'sh', '-c', 'echo held; exec sleep 60');
+    await holder.printed(/held/);
+    return holder;
+  }
+
+  test('a run that cannot have it in time ends with 75 and says why; a killed holder is no obstacle', async (t) => {
+    const machine = new Machine(t);
+    machine.reconcile();
+    const holder = await holdLock(machine);
+    for (const [timeout, least] of [
+      ['0ms', 0],
+      ['200ms', 200],
+    ] as const) {
+      const start = performance.now();
+      const result = machine.snoopy.run('reconcile', '--lock-timeout', timeout);
+      assertExit(result, 75);
+      assert.ok(performance.now() - start >= least);
+      assert.ok(result.stderr.includes(machine.pins), said(result));
+      assert.match(result.stderr, /lock/);
+      assert.equal(result.stdout, '');
+    }
+    assertExit(machine.snoopy.run('remove', '--lock-timeout', '0s'), 75);
+    assertExit(machine.snoopy.run('reconcile', '--check', '--lock-timeout', '0s'), 75);
+    assertExit(machine.snoopy.run('status'), 0);
+    const json = machine.snoopy.run('reconcile', '--lock-timeout', '0s', '--format', 'json');
+    assertExit(json, 75);
+    assert.equal(withReport(json).report.errors[0]?.code, 'locked');
+    await holder.stop('SIGKILL');
+    // flock(1) handed its descriptor on to the shell: that one goes as well.
+    run(['sh', '-c', `for pid in $(ip netns pids ${machine.netns.name}); do kill -9 $pid; done`]);
+    assert.equal(machine.snoopy.run('reconcile', '--lock-timeout', '5s').code, 0);
+  });
+
+  test('a waiting run goes on as soon as the lock is free', async (t) => {
+    const machine = new Machine(t);
+    machine.reconcile();
+    const first = machine.snoopy.startReconcile('--listen', '1s');
+    await until(
+      'the lock to be held',
+      () => machine.netns.tryRun(['flock', '--nonblock', machine.pins, 'true']).code,
+      (code) => code === 1,
+      { everyMs: 5 },
+    );
+    const second = machine.reconcile('--lock-timeout', '10s');
+    assert.deepEqual(second.steps, []);
+    assertExit(await first.ended(), 0);
+  });
+
+  test('ten runs at once all succeed, and the result is right', async (t) => {
+    const machine = new Machine(t, { hosts: 3 });
+    const runs = Array.from({ length: 10 }, () => machine.snoopy.startReconcile('--lock-timeout', '60s'));
+    const results = await Promise.all(runs.map((one) => one.ended(60_000)));
+    const reports = results.map((result) => {
+      assertExit(result, 0);
+      return withReport(result).report;
+    });
+    assert.equal(reports.filter(({ changed }) => changed).length, 1);
+    for (const { port } of machine.hosts) assert.deepEqual(machine.filterPrograms(port), [machine.programId()]);
+    for (const host of machine.hosts) await host.speak();
+    assert.equal(machine.reconcile().neighbors.total, 3);
+    machine.assertIdle();
+  });
+});
+
+describe('an upgrade', () => {
+  /** The layout record as bytes in hex, as bpftool takes them. */
+  function layoutBytes(machine: Machine): string[] {
+    const [line] = bpftool<{ value: string[] }[]>('map', 'dump', 'pinned', `${machine.pins}/layout`);
+    assert.ok(line);
+    return line.value.map((byte) => byte.replace(/^0x/, ''));
+  }
+
+  function writeLayout(machine: Machine, bytes: readonly string[]): void {
+    const key = ['key', 'hex', '00', '00', '00', '00'];
+    run(['bpftool', 'map', 'update', 'pinned', `${machine.pins}/layout`, ...key, 'value', 'hex', ...bytes]);
+  }
+
+  test('another size of the bindings map carries them over, and no port is ever without a filter', async (t) => {
+    const machine = await settled(t);
+    const program = machine.programId();
+    const before = listFilters(machine.netns, 'tap1');
+    const monitor = machine.netns.start('tc', 'monitor');
+    await until(
+      'tc monitor to listen',
+      () => {
+        machine.run('tc', 'qdisc', 'replace', 'dev', TUNNEL, 'clsact');
+        machine.run('tc', 'qdisc', 'del', 'dev', TUNNEL, 'clsact');
+        return monitor.stdout;
+      },
+      (text) => text.includes(TUNNEL),
+    );
+    machine.snoopy.configure({ runtime: { max_bindings: 1024 }, bridges: [{ name: 'br0' }] });
+    const report = machine.reconcile();
+    assert.deepEqual(stepKinds(report), ['load', 'attach']);
+    assert.deepEqual(report.neighbors.changes, []);
+    assert.notEqual(machine.programId(), program);
+    assert.deepEqual(machine.filterPrograms('tap1'), [machine.programId()]);
+    const place = (lines: typeof before) => lines.map(({ pref, kind, options }) => [pref, kind, options?.handle]);
+    assert.deepEqual(place(listFilters(machine.netns, 'tap1')), place(before));
+    await until(
+      'tc monitor to tell of the new filters',
+      () => monitor.stdout,
+      (text) => /filter dev tap2/.test(text),
+    );
+    const told = (await monitor.stop()).stdout.split('\n').filter((line) => / tap\d /.test(line));
+    assert.ok(told.length > 0);
+    assert.deepEqual(
+      told.filter((line) => line.includes('deleted')),
+      [],
+    );
+    const { max_entries: size } = bpftool<{ max_entries: number }>(
+      'map',
+      'show',
+      'pinned',
+      `${machine.pins}/bindings`,
+    );
+    assert.equal(size, 1024);
+    assert.deepEqual(machine.boundIps(), ['10.1.0.1', '10.1.0.2']);
+    machine.assertIdle();
+    machine.host(1).announce('10.1.0.111');
+    assert.deepEqual(neighborChanges(machine.reconcile()), [`add 10.1.0.111 ${machine.host(1).mac}`]);
+    machine.assertIdle();
+  });
+
+  test('fewer bindings than there are keeps as many as have room, and every neighbor that is true', async (t) => {
+    const machine = await settled(t);
+    machine.snoopy.configure({ runtime: { max_bindings: 1 }, bridges: [{ name: 'br0' }] });
+    machine.reconcile();
+    assert.equal(machine.boundIps().length, 1);
+    machine.reconcile();
+    machine.assertIdle();
+    assert.equal(machine.ownNeighbors().length, 1);
+  });
+
+  test('another size of the ring, or another program, keeps bindings and neighbors', async (t) => {
+    const machine = await settled(t);
+    const neighbors = machine.ownNeighbors();
+    machine.snoopy.configure({ runtime: { ring_size: '8KiB' }, bridges: [{ name: 'br0' }] });
+    assert.deepEqual(stepKinds(machine.reconcile()), ['load', 'attach']);
+    assert.deepEqual(machine.boundIps(), ['10.1.0.1', '10.1.0.2']);
+    machine.assertIdle();
+
+    const before = machine.programId();
+    const bytes = layoutBytes(machine);
+    writeLayout(machine, [...bytes.slice(0, 16), ...bytes.slice(16).map(() => 'ee')]);
+    const report = machine.reconcile();
+    assert.deepEqual(
+      report.steps.map(({ action }) => action),
+      [
+        { kind: 'load', reason: 'program' },
+        { kind: 'attach', bridge: 'br0', port: 'tap1' },
+        { kind: 'attach', bridge: 'br0', port: 'tap2' },
+      ],
+    );
+    assert.notEqual(machine.programId(), before);
+    assert.deepEqual(machine.filterPrograms('tap2'), [machine.programId()]);
+    assert.deepEqual(report.neighbors.changes, []);
+    assert.deepEqual(machine.boundIps(), ['10.1.0.1', '10.1.0.2']);
+    assert.deepEqual(machine.ownNeighbors(), neighbors);
+    assert.deepEqual(layoutBytes(machine), bytes);
+    machine.assertIdle();
+  });
+
+  test('a load that did not finish is done again', async (t) => {
+    const machine = await settled(t);
+    const bytes = layoutBytes(machine);
+    writeLayout(machine, [...bytes.slice(0, 16), ...bytes.slice(16).map(() => '00')]);
+    const report = machine.reconcile();
+    assert.deepEqual(report.steps[0]?.action, { kind: 'load', reason: 'incomplete' });
+    assert.deepEqual(report.neighbors.changes, []);
+    assert.deepEqual(machine.boundIps(), ['10.1.0.1', '10.1.0.2']);
+    machine.assertIdle();
+  });
+
+  test('any one pin that is lost is made again, and no neighbor goes', async (t) => {
+    const machine = await settled(t, 1);
+    const neighbors = machine.ownNeighbors();
+    for (const name of readdirSync(machine.pins)) {
+      rmSync(`${machine.pins}/${name}`);
+      const report = machine.reconcile();
+      assert.ok(stepKinds(report).includes('load'), name);
+      assert.deepEqual(report.neighbors.changes, [], name);
+      assert.deepEqual(machine.ownNeighbors(), neighbors, name);
+      assert.deepEqual(machine.boundIps(), ['10.1.0.1'], name);
+      assert.deepEqual(machine.filterPrograms('tap1'), [machine.programId()], name);
+      machine.assertIdle();
+    }
+    machine.host(1).announce('10.1.0.111');
+    assert.deepEqual(neighborChanges(machine.reconcile()), [`add 10.1.0.111 ${machine.host(1).mac}`]);
+    machine.remove();
+    assert.equal(machine.hasClsact('tap1'), false, 'it forgot that the clsact qdisc is its own');
+  });
+
+  test('where all pins are lost the neighbors are taken up again, not withdrawn', async (t) => {
+    const machine = await settled(t);
+    const neighbors = machine.ownNeighbors();
+    rmSync(machine.pins, { recursive: true });
+    const report = machine.reconcile();
+    assert.deepEqual(report.steps[0]?.action, { kind: 'load', reason: 'absent' });
+    assert.deepEqual(report.neighbors.changes, []);
+    assert.deepEqual(machine.ownNeighbors(), neighbors);
+    assert.deepEqual(machine.boundIps(), ['10.1.0.1', '10.1.0.2']);
+    assert.deepEqual(machine.filterPrograms('tap1'), [machine.programId()]);
+    machine.assertIdle();
+  });
+
+  test("a foreign map under a pin's name is replaced", async (t) => {
+    const machine = await settled(t);
+    for (const name of ['bindings', 'ports', 'layout']) {
+      const path = `${machine.pins}/${name}`;
+      rmSync(path);
+      const shape = ['type', 'hash', 'key', '8', 'value', '8', 'entries', '16', 'name', 'foreign'];
+      run(['bpftool', 'map', 'create', path, ...shape]);
+      machine.reconcile();
+      assert.notEqual(bpftool<{ name?: string }>('map', 'show', 'pinned', path).name, 'foreign', name);
+      assert.deepEqual(machine.boundIps(), ['10.1.0.1', '10.1.0.2'], name);
+      assert.equal(machine.ownNeighbors().length, 2, name);
+      machine.assertIdle();
+    }
+  });
+
+  test("a program under a map's name and a map under the program's are replaced, or named", async (t) => {
+    const machine = await settled(t);
+    for (const [from, to] of [
+      ['program', 'state'],
+      ['counters', 'program'],
+    ] as const) {
+      rmSync(`${machine.pins}/${to}`);
+      const kind = from === 'program' ? 'prog' : 'map';
+      run(['bpftool', kind, 'pin', 'pinned', `${machine.pins}/${from}`, `${machine.pins}/${to}`]);
+      const result = machine.snoopy.reconcile();
+      if (result.code !== 0) {
+        assertExit(result, 1);
+        assert.ok(result.stderr.includes(`${machine.pins}/${to}`), said(result));
+        rmSync(`${machine.pins}/${to}`);
+        machine.reconcile();
+      }
+      machine.assertIdle();
+      assert.equal(machine.ownNeighbors().length, 2);
+    }
+  });
+
+  test('a directory in place of a pin is named, and nothing is torn down', async (t) => {
+    const machine = await settled(t);
+    for (const name of ['bindings', 'program', 'layout']) {
+      const path = `${machine.pins}/${name}`;
+      rmSync(path);
+      mkdirSync(path);
+      const result = machine.snoopy.reconcile();
+      assertExit(result, 1);
+      assert.ok((result.stdout + result.stderr).includes(path), said(result));
+      assert.doesNotMatch(result.stdout + result.stderr, /Internal error/);
+      assert.equal(machine.filterPrograms('tap1').length, 1, name);
+      assert.equal(machine.ownNeighbors().length, 2, name);
+      rmSync(path, { recursive: true });
+      machine.reconcile();
+      machine.assertIdle();
+    }
+  });
+
+  test('pins of a newer version are refused with 69, and left alone', async (t) => {
+    const machine = await settled(t);
+    const bytes = layoutBytes(machine);
+    writeLayout(machine, ['63', ...bytes.slice(1)]);
+    const before = traces(machine);
+    for (const command of ['reconcile', 'remove', 'status']) {
+      const result = machine.snoopy.run(command);
+      assertExit(result, 69);
+      assert.match(result.stderr, /newer snoopy/);
+      assert.ok(result.stderr.includes(machine.pins));
+    }
+    assert.equal(traces(machine), before);
+  });
+
+  test('pins of another network namespace are refused, and left alone', async (t) => {
+    const machine = await settled(t);
+    const before = traces(machine);
+    const other = new Netns(machine.scope, 'other');
+    other.run('ip', 'link', 'add', 'br0', 'type', 'bridge');
+    for (const command of ['reconcile', 'remove', 'status']) {
+      const result = other.tryRun(machine.snoopy.argv(command));
+      assertExit(result, 1);
+      assert.match(result.stderr, /another network namespace/);
+      assert.match(result.stderr, /pin_dir/);
+    }
+    assert.equal(traces(machine), before);
+    const own = ['reconcile', '--config'];
+    const config = createTempDir(machine.scope, 'other');
+    run(['sh', '-c', `sed 's/^runtime:/runtime:\\n  pin_dir: other/' ${machine.snoopy.configFile} > ${config}/own.yaml`]);
+    const argv = machine.snoopy.argv('x');
+    assertExit(other.tryRun([...argv.slice(0, argv.indexOf('x')), ...own, `${config}/own.yaml`]), 0);
+    machine.assertIdle();
+  });
+});
+
+describe('reconcile --listen', () => {
+  async function neighborOf(machine: Machine, host: Host, ip = host.ip): Promise<void> {
+    await until(
+      `the neighbor ${ip}`,
+      () => findNeighbor(machine.netns, 'br0', ip),
+      (line) => line?.protocol === '115' && line.lladdr === host.mac,
+      { timeoutMs: 5_000, everyMs: 10 },
+    );
+  }
+
+  /** CPU time of a process so far, user and system, in ms. */
+  function cpuMs(pid: number): number {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    const ticks = Number(fields[11]) + Number(fields[12]);
+    return (ticks * 1000) / Number(run(['getconf', 'CLK_TCK']));
+  }
+
+  test('takes up ports and hosts as they come, mends what is taken away, and sleeps in between', async (t) => {
+    const machine = new Machine(t, { tunnel: true });
+    const host = machine.host(1);
+    const bpffs = createTempDir(machine.scope, 'unmounted');
+    machine.snoopy.configure({ runtime: { bpffs }, bridges: [{ name: 'br0' }] });
+    const listening = machine.snoopy.startReconcile('--listen', '6s');
+    await until(
+      'a filter on tap1',
+      () => machine.filterPrograms('tap1').length,
+      (count) => count === 1,
+    );
+    host.announce();
+    await neighborOf(machine, host);
+
+    const late = machine.addHost(5);
+    await until(
+      'a filter on tap5',
+      () => machine.filterPrograms('tap5').length,
+      (count) => count === 1,
+    );
+    late.announce();
+    await neighborOf(machine, late);
+
+    machine.run('ip', 'neigh', 'flush', 'dev', 'br0', 'nud', 'noarp');
+    await neighborOf(machine, host);
+    await neighborOf(machine, late);
+    machine.run('tc', 'filter', 'del', 'dev', 'tap1', 'ingress');
+    await until(
+      'the filter on tap1 to be put back',
+      () => machine.filterPrograms('tap1').length,
+      (count) => count === 1,
+    );
+    machine.run('bridge', ...`fdb replace ${late.mac} dev ${TUNNEL} master dynamic extern_learn`.split(' '));
+    await until(
+      'the neighbor of the host that left',
+      () => findNeighbor(machine.netns, 'br0', late.ip),
+      (line) => line === undefined,
+      { timeoutMs: 5_000 },
+    );
+
+    // Chatter that is none of its business: hosts that are known, and what is learned on other bridges.
+    const [started, before] = [performance.now(), cpuMs(listening.pid)];
+    await until(
+      'a second to pass',
+      () => {
+        host.announce();
+        return performance.now() - started;
+      },
+      (passed) => passed > 1_000,
+      { everyMs: 200 },
+    );
+    const share = (cpuMs(listening.pid) - before) / (performance.now() - started);
+    assert.ok(share < 0.3, `an idle listener used ${(share * 100).toFixed(0)} % of a core`);
+    assert.ok(listening.running, 'it ended before its time, and nothing was measured');
+
+    const result = withReport(await listening.ended());
+    assertExit(result, 0);
+    assert.equal(result.report.changed, true);
+    const kinds = result.report.steps.map(({ action }) => action.kind);
+    assert.equal(kinds.filter((kind) => kind === 'mount').length, 1, 'the mount is told once');
+    assert.equal(kinds.filter((kind) => kind === 'load').length, 1);
+    assert.ok(portSteps(result.report).includes('attach tap5'));
+    assert.ok(result.report.ring.records >= 2);
+    machine.assertIdle();
+  });
+
+  test('that is killed at any time leaves all to the next run', async (t) => {
+    const machine = new Machine(t, { hosts: 2 });
+    for (const host of machine.hosts) {
+      const listening = machine.snoopy.startReconcile('--listen', '30s');
+      await until(
+        `a filter on ${host.port}`,
+        () => machine.filterPrograms(host.port).length,
+        (count) => count === 1,
+      );
+      host.announce();
+      if (host.port === 'tap1') await neighborOf(machine, host);
+      listening.kill();
+    }
+    for (const host of machine.hosts) await host.heard();
+    const report = machine.reconcile('--lock-timeout', '0s');
+    assert.equal(report.neighbors.total, 2);
+    assert.equal(machine.ownNeighbors().length, 2);
+    machine.assertIdle();
+  });
+
+  test('with --check it does not listen', (t) => {
+    const machine = new Machine(t);
+    const start = performance.now();
+    machine.reconcile('--check', '--listen', '30s');
+    assert.ok(performance.now() - start < 15_000);
+  });
+});
+
+describe('attach: tcx', () => {
+  const TCX = { runtime: { attach: 'tcx' }, bridges: [{ name: 'br0' }] };
+  const CLSACT = { bridges: [{ name: 'br0' }] };
+
+  /** IDs of the programs that bpftool sees on a device, by kind of attachment. */
+  function attached(machine: Machine, port: string): string[] {
+    type Line = { readonly devname: string; readonly kind: string; readonly name?: string };
+    const [all] = listAttached(machine.netns) as [{ readonly tc: readonly Line[] }];
+    return all.tc.filter(({ devname }) => devname === port).map(({ kind, name }) => `${kind} ${name}`);
+  }
+
+  test('links are pinned, a second run has nothing to do, and remove leaves nothing', async (t) => {
+    const machine = new Machine(t, { tunnel: true, hosts: 2, config: TCX });
+    const before = traces(machine);
+    assert.deepEqual(portSteps(machine.reconcile()), [
+      'set-port tap1',
+      'set-port tap2',
+      'attach tap1',
+      'attach tap2',
+    ]);
+    assert.deepEqual(attached(machine, 'tap1'), ['tcx/ingress snoopy']);
+    assert.deepEqual(attached(machine, TUNNEL), []);
+    assert.equal(machine.hasClsact('tap1'), false);
+    assert.equal(readdirSync(`${machine.pins}/links`).length, 2);
+    machine.assertIdle();
+    await machine.host(1).speak();
+    machine.reconcile();
+    assert.equal(machine.ownNeighbors().length, 1);
+
+    machine.host(2).unplug();
+    machine.reconcile();
+    assert.equal(readdirSync(`${machine.pins}/links`).length, 1);
+    machine.assertIdle();
+
+    machine.snoopy.configure({ ...TCX, runtime: { attach: 'tcx', max_bindings: 1024 } });
+    assert.deepEqual(portSteps(machine.reconcile()), ['attach tap1']);
+    assert.deepEqual(attached(machine, 'tap1'), ['tcx/ingress snoopy']);
+    assert.equal(machine.ownNeighbors().length, 1);
+    machine.assertIdle();
+
+    machine.addHost(2);
+    machine.reconcile();
+    machine.remove();
+    assert.equal(traces(machine).replaceAll(/"ifindex":\d+/g, ''), before.replaceAll(/"ifindex":\d+/g, ''));
+  });
+
+  test('from clsact to tcx and back there is one attachment, and never none', async (t) => {
+    const machine = await settled(t, 1);
+    const neighbors = machine.ownNeighbors();
+    machine.snoopy.configure(TCX);
+    assert.deepEqual(portSteps(machine.reconcile()), ['set-port tap1', 'attach tap1', 'detach tap1']);
+    assert.deepEqual(attached(machine, 'tap1'), ['tcx/ingress snoopy']);
+    assert.equal(machine.hasClsact('tap1'), false);
+    machine.assertIdle();
+
+    machine.snoopy.configure(CLSACT);
+    machine.reconcile();
+    assert.deepEqual(attached(machine, 'tap1'), ['clsact/ingress snoopy']);
+    assert.deepEqual(
+      readdirSync(machine.pins).includes('links') ? readdirSync(`${machine.pins}/links`) : [],
+      [],
+    );
+    machine.assertIdle();
+    assert.deepEqual(machine.ownNeighbors(), neighbors);
+    machine.remove();
+    assert.deepEqual(attached(machine, 'tap1'), []);
+    assert.equal(machine.hasClsact('tap1'), false);
+  });
+
+  test('a link that was detached by hand is attached again', (t) => {
+    const machine = new Machine(t, { config: TCX });
+    machine.reconcile();
+    const [link = ''] = readdirSync(`${machine.pins}/links`);
+    run(['bpftool', 'link', 'detach', 'pinned', `${machine.pins}/links/${link}`]);
+    assert.deepEqual(attached(machine, 'tap1'), []);
+    machine.reconcile();
+    assert.deepEqual(attached(machine, 'tap1'), ['tcx/ingress snoopy']);
+    machine.assertIdle();
+    rmSync(`${machine.pins}/links/${link}`);
+    machine.reconcile();
+    assert.deepEqual(attached(machine, 'tap1'), ['tcx/ingress snoopy']);
+    machine.assertIdle();
+  });
+});
