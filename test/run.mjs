@@ -31,7 +31,7 @@ if (files.length === 0) {
 process.env.NODE_OPTIONS = `${process.env.NODE_OPTIONS ?? ''} --enable-source-maps`.trim();
 const count = { passed: 0, failed: 0, skipped: 0 };
 const complaints = [];
-const stream = run({ files, concurrency: CONCURRENCY, timeout: 300_000 });
+const stream = run({ files, concurrency: CONCURRENCY, timeout: 1_200_000 });
 stream.on('test:pass', (event) => {
   if (event.details.type === 'suite') return;
   if (event.skip !== undefined || event.todo !== undefined) return skipped(event);

@@ -149,6 +149,8 @@ function configText(options: FrrOptions): string {
     ' address-family l2vpn evpn',
     ...options.peers.map(({ address }) => `  neighbor ${address} activate`),
     '  advertise-all-vni',
+    // Tests move a host more often in a minute than FRR lets pass for moves.
+    '  no dup-addr-detection',
     ' exit-address-family',
     '',
   ];
