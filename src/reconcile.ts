@@ -68,7 +68,8 @@ export function runReconcile(options: ReconcileOptions, environment: Environment
     const result = listens
       ? listen(session, desired, options, environment)
       : pass(session, desired, options, environment);
-    return reportOf(result, options.check);
+    const mounts = session.mounted ? [mountStep(desired.runtime.bpffs)] : [];
+    return reportOf({ ...result, steps: [...mounts, ...result.steps] }, options.check);
   } finally {
     session.close();
   }
@@ -150,7 +151,7 @@ function pass(session: Session, desired: Desired, options: ReconcileOptions, env
   const actions = plan(desired, topology, observed, scope);
   // Without the map of bindings the neighbor table is all that is left of them.
   const bereft = session.pins.maps.get('bindings') === undefined && session.pins.outgrown === null;
-  let steps: Step[] = session.mounted ? [mountStep(runtime.bpffs)] : [];
+  let steps: Step[] = [];
   let remaining: ActionSummary[] = [];
   if (options.check) {
     steps = planned(actions);
@@ -223,7 +224,7 @@ function settleHosts(
     endBindings(session, observed, hosts, decided, outcomes);
     ring?.commit();
     try {
-      probes = sendProbes(pins, planProbes(topology, decided.present, hosts));
+      probes = sendProbes(pins, planProbes(topology, decided, hosts));
     } catch (thrown) {
       errors.push(problemOf(thrown, 'probes'));
     }

@@ -67,6 +67,8 @@ export interface HostPlan {
   readonly verdicts: readonly Verdict[];
   /** Learned bindings whose neighbors are, or now come, into the table: those who may be asked for a sign of life. */
   readonly present: readonly Binding[];
+  /** Learned bindings without a neighbor, for the bridge has lost sight of the MAC: a sign of life brings it back. */
+  readonly lost: readonly Binding[];
   /** Neighbors that are ours once the changes are made. */
   readonly total: number;
 }
@@ -142,6 +144,7 @@ export function planHosts(topology: Topology, hosts: ObservedHosts, options: Hos
     forget: [...orphans, ...drafts.flatMap((draft) => draft.forget)],
     verdicts: drafts.flatMap((draft) => draft.verdicts),
     present: drafts.flatMap((draft) => draft.present),
+    lost: drafts.flatMap((draft) => draft.lost),
     total: kept.size,
   };
 }
@@ -163,6 +166,7 @@ interface Draft {
   readonly forget: BindingKey[];
   readonly verdicts: Verdict[];
   readonly present: Binding[];
+  readonly lost: Binding[];
   /** Identities of entries that are ours and stay, or come. */
   readonly kept: string[];
   /** Why an entry is not wanted, by identity. */
@@ -177,6 +181,7 @@ function planBridge(scene: Scene, bindings: readonly Binding[]): Draft {
     forget: [],
     verdicts: [],
     present: [],
+    lost: [],
     kept: [],
     reasons: new Map(),
   };
@@ -201,6 +206,9 @@ function planBridge(scene: Scene, bindings: readonly Binding[]): Draft {
     const claim: Claim = { ...binding, source: 'learned', port: ports.get(binding.port) };
     const state = settle(draft, scene, claim, binding.frozenUntilMs > nowMs);
     if (state === 'installed') draft.present.push(binding);
+    else if (state === 'waiting' && forwarding.locate(binding.vlan, binding.mac).kind === 'nowhere') {
+      draft.lost.push(binding);
+    }
   }
   for (const [id, entry] of statics) {
     settle(draft, scene, staticClaim(bridge, entry, seen.get(id), forwarding), false);

@@ -44,7 +44,7 @@ export interface Attachment {
   readonly hasClsact: boolean;
   /** ID of the program in our filter; null when there is no such filter. */
   readonly filterProgramId: number | null;
-  /** ID of the program in our pinned TCX link; null when there is none. */
+  /** ID of the program in our pinned TCX link, 0 when that is detached; null when there is none. */
   readonly tcxProgramId: number | null;
 }
 

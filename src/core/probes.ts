@@ -34,18 +34,22 @@ const ANSWER_MS = 1000;
 /** Most probes of one run, the longest silent first: a burst must not fill a tap's queue. */
 const PROBES_PER_RUN = 256;
 
-/** The probes that are due for hosts in the neighbor table. */
+/**
+ * The probes that are due: for hosts in the neighbor table that have been silent for `after`, and at once for
+ * those whose neighbor was lost together with the bridge's knowledge of their MAC (bridge down and up).
+ */
 export function planProbes(
   topology: Topology,
-  present: readonly Binding[],
+  { present, lost }: { readonly present: readonly Binding[]; readonly lost: readonly Binding[] },
   hosts: Pick<ObservedHosts, 'nowMs' | 'probes'>,
 ): Probe[] {
+  const isLost = new Set(lost);
   const bridges = new Map(topology.bridges.map((bridge) => [bridge.ifIndex, bridge]));
   const probes: Probe[] = [];
-  for (const binding of present) {
+  for (const binding of [...present, ...lost]) {
     const bridge = bridges.get(binding.bridge);
     const before = stateSinceHeard(binding, hosts.probes.get(bindingId(binding)));
-    if (bridge === undefined || !isDue(bridge, binding, before, hosts.nowMs)) continue;
+    if (bridge === undefined || !isDue(bridge, binding, before, isLost.has(binding), hosts.nowMs)) continue;
     const domain = bridge.domains.get(binding.vlan);
     const port = bridge.ports.find(({ ifIndex }) => ifIndex === binding.port);
     const source = domain && probeSource(bridge, domain, binding.ip);
@@ -69,10 +73,16 @@ function stateSinceHeard(binding: Binding, state: ProbeState | undefined): Probe
 }
 
 /** The first when a host was silent for `after`, and MAX_PROBES of them before `max_age` is over. */
-function isDue(bridge: Bridge, binding: Binding, before: ProbeState, nowMs: number): boolean {
+function isDue(
+  bridge: Bridge,
+  binding: Binding,
+  before: ProbeState,
+  isLost: boolean,
+  nowMs: number,
+): boolean {
   const { maxAgeMs, probe } = bridge.desired;
   const afterMs = maxAgeMs === null ? probe.afterMs : Math.min(probe.afterMs, maxAgeMs / 2);
-  if (nowMs - binding.lastSeenMs < afterMs) return false;
+  if (!isLost && nowMs - binding.lastSeenMs < afterMs) return false;
   const roomMs = maxAgeMs === null ? afterMs : maxAgeMs - afterMs;
   return before.count === 0 || nowMs - before.lastMs >= Math.max(ANSWER_MS, roomMs / MAX_PROBES);
 }

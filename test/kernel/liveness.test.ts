@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, it } from 'node:test';
 import { Capture } from '../lib/capture.ts';
 import { arpFrame } from '../lib/frames.ts';
 import { Node, type Vm } from '../lib/node.ts';
-import { findNeighbor, listOwnNeighbors } from '../lib/oracles.ts';
+import { findFdb, findNeighbor, listOwnNeighbors } from '../lib/oracles.ts';
 import { Scope } from '../lib/scope.ts';
 import { Snoopy, said } from '../lib/snoopy.ts';
 import { sleepSync, until } from '../lib/wait.ts';
@@ -102,6 +102,26 @@ describe('probes', () => {
       [`remove ${second}`],
       said(removed),
     );
+    assert.equal(findNeighbor(host.node.netns, BRIDGE, first.ip)?.lladdr, first.mac);
+  });
+
+  it('a bridge that was down asks its hosts: they are back with the next run, without a word of their own', async () => {
+    const host = machine({}, [`${OWN}/16`]);
+    const first = vm(host, 0);
+    // Else its kernel may speak of IPv6 matters at any time, and the bridge know the MAC without being told.
+    first.netns.sysctl({ 'net/ipv6/conf/all/disable_ipv6': 1 });
+    first.gratuitous();
+    host.snoopy.reconcile();
+    host.node.netns.ipBatch([`link set ${BRIDGE} down`, `link set ${BRIDGE} up`]);
+    assert.deepEqual(listOwnNeighbors(host.node.netns, BRIDGE), []);
+    const asking = host.snoopy.reconcile();
+    assert.equal(asking.report.probes.sent, 1, said(asking));
+    await until(
+      'the bridge to forward the MAC again',
+      () => findFdb(host.node.netns, BRIDGE, first.mac),
+      (lines) => lines.length > 0,
+    );
+    host.snoopy.reconcile();
     assert.equal(findNeighbor(host.node.netns, BRIDGE, first.ip)?.lladdr, first.mac);
   });
 

@@ -168,7 +168,7 @@ export function actual({ desired, observed, hosts, topology }: Case): Required<E
     steps,
     changes: decided.changes.map(describe),
     refresh: decided.refresh.map(describe),
-    probes: planProbes(topology, decided.present, hosts).map(
+    probes: planProbes(topology, decided, hosts).map(
       ({ binding, port, sourceIp, tag }) =>
         `${binding.ip} at ${binding.mac} out of ${observed.links.get(port)?.name} from ${sourceIp ?? '0.0.0.0'}${tag === null ? '' : ` tag ${tag}`}`,
     ),

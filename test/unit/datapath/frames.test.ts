@@ -36,7 +36,10 @@ for line in sys.stdin:
 
 function dissect(...questions: readonly Question[]): string[] {
   const input = questions.map((question) => Buffer.from(encodeQuestion(question)).toString('hex')).join('\n');
-  const { stdout, stderr, status } = spawnSync('/usr/bin/python3', ['-c', SCRIPT], { input, encoding: 'utf8' });
+  const { stdout, stderr, status } = spawnSync('/usr/bin/python3', ['-c', SCRIPT], {
+    input,
+    encoding: 'utf8',
+  });
   assert.equal(status, 0, stderr);
   return stdout.trim().split('\n');
 }
