@@ -196,15 +196,20 @@ function settleHosts(
   environment: Environment,
 ): HostResult {
   const { netlink, runtime, pins } = session;
+  const warnings: string[] = [];
   // The ring before the map: a record that is read speaks of a binding that the map has by then.
   const drained = ring?.read() ?? { changes: [], damaged: false };
   let hosts = observeHosts(netlink, pins, topology, observed, environment.now);
   if (bereft) {
     const adopted = adoptBindings(topology, hosts, runtime.neighborProtocol);
     if (!options.check) adopt(pins, adopted);
+    if (adopted.length > 0) {
+      warnings.push(
+        `No bindings were pinned; ${adopted.length} are taken over from neighbors of an earlier run`,
+      );
+    }
     hosts = { ...hosts, bindings: [...adopted, ...hosts.bindings] };
   }
-  const warnings: string[] = [];
   if (options.unfreeze.length > 0) {
     const thawed = thaw(hosts, options.unfreeze);
     warnings.push(...thawed.warnings);

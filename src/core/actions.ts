@@ -44,7 +44,7 @@ export interface ActionSummary {
   readonly bridge?: string;
   readonly port?: string;
   readonly path?: string;
-  readonly reason?: string;
+  readonly reason?: LoadReason;
   readonly prefix?: string;
   readonly ip?: string;
 }

@@ -2,7 +2,15 @@
 
 import { closeSync, mkdirSync, rmSync } from 'node:fs';
 import type { IfIndex } from '../base/address.ts';
-import { BPF_TCX_INGRESS, linkDetach, linkUpdate, objGet, objPin, tcxAttach } from '../ffi/libbpf.ts';
+import {
+  BPF_TCX_INGRESS,
+  linkDetach,
+  linkInfo,
+  linkUpdate,
+  objGet,
+  objPin,
+  tcxAttach,
+} from '../ffi/libbpf.ts';
 import type { FilterPlace } from '../netlink/tc.ts';
 import { linksDirectory } from './pins.ts';
 
@@ -31,11 +39,15 @@ export function attachTcx(directory: string, programFd: number, ifIndex: IfIndex
   const pinned = objGet(path);
   if (pinned !== undefined) {
     try {
-      linkUpdate(pinned, programFd);
+      if (isAttached(pinned)) {
+        linkUpdate(pinned, programFd);
+        return;
+      }
     } finally {
       closeSync(pinned);
     }
-    return;
+    // Detached by somebody: such a link takes no other program.
+    rmSync(path, { force: true });
   }
   mkdirSync(linksDirectory(directory), { recursive: true, mode: 0o700 });
   const fd = tcxAttach(programFd, ifIndex, BPF_TCX_INGRESS);
@@ -44,6 +56,11 @@ export function attachTcx(directory: string, programFd: number, ifIndex: IfIndex
   } finally {
     closeSync(fd);
   }
+}
+
+/** False for a link that somebody has detached, and for one whose device is gone. */
+export function isAttached(linkFd: number): boolean {
+  return linkInfo(linkFd).ifIndex !== 0;
 }
 
 /** Takes the program off and unpins the link; the device may be gone. */

@@ -13,8 +13,16 @@ import {
   mapUpdateAll,
   objPin,
 } from '../ffi/libbpf.ts';
-import { type Expected, MAP_NAMES, type MapName, objectMapName, type Pins, pinPath } from './pins.ts';
-import { encodeLayout, SNOOPY_ABI, unfinishedLayout } from './records.ts';
+import {
+  type Expected,
+  MAP_NAMES,
+  type MapName,
+  objectMapName,
+  type PinnedMap,
+  type Pins,
+  pinPath,
+} from './pins.ts';
+import { encodeLayout, SIZE, SNOOPY_ABI, unfinishedLayout } from './records.ts';
 
 const PROGRAM = 'snoopy';
 const FIRST = new Uint8Array(4);
@@ -40,6 +48,8 @@ export function load(object: Uint8Array, pins: Pins, expected: Expected): void {
   try {
     const layout = fdOf(loaded, 'layout');
     mapUpdate(layout, FIRST, encodeLayout(unfinishedLayout(expected.netns)));
+    const ports = pins.maps.get('ports');
+    if (ports !== undefined && !pins.maps.has('state')) openBooks(ports, fdOf(loaded, 'state'));
     if (pins.outgrown !== null) carryOver(pins.outgrown, fdOf(loaded, 'bindings'));
     for (const name of MAP_NAMES) {
       if (!pins.maps.has(name)) pinOver(fdOf(loaded, name), pinPath(pins.directory, name));
@@ -59,6 +69,13 @@ function fdOf(loaded: LoadedObject, name: MapName): number {
   const fd = loaded.maps.get(objectMapName(name));
   if (fd === undefined) throw new Error(`the object has no map ${objectMapName(name)}`);
   return fd;
+}
+
+/** Zeroes for every port with a policy, as before its first attachment: a port without books has no room. */
+function openBooks(ports: PinnedMap, state: number): void {
+  const { keys, count } = mapEntries(ports.fd, ports.info);
+  const values = new Uint8Array(count * SIZE.portState);
+  mapUpdateAll(state, mapInfo(state), { keys, values, count }, BPF_NOEXIST);
 }
 
 /** Copies as many bindings as there is room for; those the program has learned meanwhile are newer. */

@@ -6,7 +6,7 @@ import type { Runtime } from '../core/desired.ts';
 import type { Attachment, Observed, ObservedDatapath, ObservedHosts } from '../core/observed.ts';
 import type { Counters } from '../core/report.ts';
 import type { Topology } from '../core/topology.ts';
-import { FILTER_NAME, filterPlace } from '../datapath/attachment.ts';
+import { FILTER_NAME, filterPlace, isAttached } from '../datapath/attachment.ts';
 import { linksDirectory, type MapName, type Pins } from '../datapath/pins.ts';
 import {
   type Binding,
@@ -102,14 +102,14 @@ function observeAttachments(netlink: NetlinkSocket, pins: Pins): Map<IfIndex, At
   return attachments;
 }
 
-/** Program IDs of the pinned links by device. A link whose device is gone is still listed, to be unpinned. */
+/** Program IDs of the pinned links by device; 0 for a link that is detached, which is listed to be unpinned. */
 function observeTcxLinks(directory: string): Map<IfIndex, number> {
   const links = new Map<IfIndex, number>();
   for (const name of namesIn(linksDirectory(directory))) {
     const fd = objGet(`${linksDirectory(directory)}/${name}`);
     if (fd === undefined) continue;
     try {
-      links.set(Number(name) as IfIndex, linkInfo(fd).programId);
+      links.set(Number(name) as IfIndex, isAttached(fd) ? linkInfo(fd).programId : 0);
     } finally {
       closeSync(fd);
     }

@@ -8,6 +8,7 @@ import { openNetlink } from '../netlink/socket.ts';
 import type { Target } from './apply.ts';
 import { acquireLock, type Lock } from './lock.ts';
 import { directoryExists, lockPinDirectory, mountBpffs, pinDirectory } from './pin-directory.ts';
+import { requirePrivileges } from './privileges.ts';
 
 export interface Session extends Target {
   readonly runtime: Runtime;
@@ -31,6 +32,7 @@ export interface SessionOptions {
 
 /** Throws SnoopyError `locked`, `not_permitted`, `unsupported`, `bpffs_unusable` or `pin_unusable`. */
 export function openSession(runtime: Runtime, { mode, lockTimeoutMs, now }: SessionOptions): Session {
+  requirePrivileges();
   const directory = pinDirectory(runtime);
   const expected: Expected = {
     digest: OBJECT_DIGEST,

@@ -2,10 +2,19 @@
 
 import type { ActionSummary } from '../core/actions.ts';
 import type { NeighborChangeReport, NeighborEntry, Outcome, Step } from '../core/report.ts';
+import type { LoadReason } from '../datapath/pins.ts';
 import { count, paint, printable, type RenderOptions, type Row, type Tone } from './style.ts';
 
 /** Where there is no such thing. */
 const NONE = '-';
+
+const LOAD_REASONS: Readonly<Record<LoadReason, string>> = {
+  absent: 'nothing was pinned, starting empty',
+  incomplete: 'an earlier load did not finish',
+  program: 'another program was pinned',
+  layout: 'the maps had another layout',
+  size: 'sizes have changed',
+};
 
 /** More of one kind on one bridge than this become one line, unless every one is asked for. */
 const MAX_LIKE = 10;
@@ -137,7 +146,7 @@ function objectCells(action: ActionSummary): string[] {
     case 'unpin':
       return [action.path ?? NONE];
     case 'load':
-      return [`program and maps (${action.reason ?? 'absent'})`];
+      return [`program and maps: ${LOAD_REASONS[action.reason ?? 'absent']}`];
     case 'set-prefix':
     case 'drop-prefix':
       return [bridge, action.prefix ?? NONE];
