@@ -172,7 +172,7 @@ function stepDiff(action: ActionSummary, options: RenderOptions): string {
   const states: Readonly<Record<ActionSummary['kind'], string>> = {
     mount: 'mounted',
     unpin: 'pinned',
-    load: 'loaded',
+    load: '',
     'set-prefix': '',
     'drop-prefix': '',
     'set-static': 'static',
