@@ -11,7 +11,9 @@ const MAY_SKIP = new Map([
   // ['name of the test', 'what its kernel or host lacks, and where it runs instead'],
 ]);
 
-const SUITES = ['unit', 'kernel', 'fabric'];
+// In a guest (test/guest/main.ts) its name is in the environment: tests of what other kernels have, and lack.
+const inGuest = process.env.SNOOPY_GUEST !== undefined;
+const SUITES = inGuest ? ['unit', 'kernel', 'fabric', 'guest'] : ['unit', 'kernel', 'fabric'];
 const CONCURRENCY = 2;
 const inCi = process.env.CI !== undefined && process.env.CI !== '';
 

@@ -20,7 +20,7 @@ import type { ObservedHosts } from './observed.ts';
 import { allowedPrefixes } from './plan.ts';
 import { isUnanswered } from './probes.ts';
 import type { BindingState } from './report.ts';
-import { type Bridge, type Domain, effectiveVlan, type Port, type Topology } from './topology.ts';
+import { type Bridge, type Domain, effectiveVlan, type Port, type Topology, takesVlan } from './topology.ts';
 
 /** A change of the neighbor table that is due. */
 export interface NeighborChange {
@@ -224,7 +224,9 @@ function whyEnded(
   entry: StaticEntry | undefined,
 ): string | null {
   const { bridge, forwarding, nowMs } = scene;
-  if (!ports.has(binding.port)) return 'its port is gone or not learned from';
+  const port = ports.get(binding.port);
+  if (port === undefined) return 'its port is gone or not learned from';
+  if (!takesVlan(bridge, port, binding.vlan)) return 'its port is not in that VLAN';
   if (entry !== undefined && !entry.macs.includes(binding.mac)) return 'provisioned for another MAC';
   const misfit = whyUnfit(bridge, binding);
   if (misfit !== null) return misfit;

@@ -39,8 +39,8 @@ export interface Port {
   readonly name: string;
   /** VLAN of untagged frames; 0: none. */
   readonly pvid: number;
-  /** VLANs that leave it untagged; none on a bridge that is not VLAN-aware. */
-  readonly untagged: readonly VlanRange[];
+  /** VLANs that it is in; none on a bridge that is not VLAN-aware. */
+  readonly vlans: readonly VlanRange[];
 }
 
 /** One VLAN of a bridge and its neighbor device. */
@@ -134,9 +134,7 @@ function resolveBridge(
       ifIndex: member.ifIndex,
       name: member.name,
       pvid: vlanAware ? (observed.portVlans.get(member.ifIndex)?.pvid ?? 0) : 0,
-      untagged: vlanAware
-        ? (observed.portVlans.get(member.ifIndex)?.ranges.filter((range) => range.untagged) ?? [])
-        : [],
+      vlans: vlanAware ? (observed.portVlans.get(member.ifIndex)?.ranges ?? []) : [],
     }))
     .sort((a, b) => (a.name < b.name ? -1 : 1));
   const tunnelPorts = new Set(members.filter(isTunnel).map((member) => member.ifIndex));
@@ -174,7 +172,16 @@ function broadcastsOf({ ip, length }: Prefix): IpAddress[] {
 /** True when a frame of this VLAN leaves the port with a tag. A plain bridge takes tags as they are. */
 export function leavesTagged(bridge: Bridge, port: Port, vlan: number): boolean {
   if (!bridge.vlanAware) return vlan !== 0;
-  return !port.untagged.some(({ start, end }) => start <= vlan && vlan <= end);
+  return !port.vlans.some((range) => range.untagged && includes(range, vlan));
+}
+
+/** True when the bridge takes frames of this VLAN from the port. A plain bridge takes all. */
+export function takesVlan(bridge: Bridge, port: Port, vlan: number): boolean {
+  return !bridge.vlanAware || port.vlans.some((range) => includes(range, vlan));
+}
+
+function includes({ start, end }: VlanRange, vlan: number): boolean {
+  return start <= vlan && vlan <= end;
 }
 
 /** The VLAN ID that an entry of the configuration means: 0 is the VLAN of the bridge itself. */

@@ -2,10 +2,12 @@
 // by the next run, because the layout record says "unfinished" from before the first pin to after the last.
 
 import { renameSync, rmSync } from 'node:fs';
+import { SnoopyError } from '../base/errors.ts';
 import {
   BPF_NOEXIST,
   type LoadedObject,
   loadObject,
+  type MapEntries,
   type MapInfo,
   mapEntries,
   mapInfo,
@@ -76,6 +78,32 @@ function openBooks(ports: PinnedMap, state: number): void {
   const { keys, count } = mapEntries(ports.fd, ports.info);
   const values = new Uint8Array(count * SIZE.portState);
   mapUpdateAll(state, mapInfo(state), { keys, values, count }, BPF_NOEXIST);
+}
+
+/**
+ * Copies the bindings of a replaced map that were created between the first copy and the last attachment, when
+ * the old program was still at work. Those that are known by now stay as they are. For after the attachment.
+ */
+export function carryOverLate(from: PinnedMap, to: PinnedMap): void {
+  const known = new Set(keysOf(mapEntries(to.fd, to.info), to.info));
+  const entries = mapEntries(from.fd, from.info);
+  const { keySize, valueSize } = from.info;
+  for (const [i, key] of keysOf(entries, from.info).entries()) {
+    if (known.has(key)) continue;
+    const value = entries.values.subarray(i * valueSize, (i + 1) * valueSize);
+    try {
+      mapUpdate(to.fd, entries.keys.subarray(i * keySize, (i + 1) * keySize), value, BPF_NOEXIST);
+    } catch (thrown) {
+      if (!(thrown instanceof SnoopyError)) throw thrown;
+      if (thrown.errno === 'E2BIG') return;
+      if (thrown.errno !== 'EEXIST') throw thrown;
+    }
+  }
+}
+
+function keysOf({ keys, count }: MapEntries, { keySize }: MapInfo): string[] {
+  const text = Buffer.from(keys.buffer, keys.byteOffset, keys.byteLength);
+  return Array.from({ length: count }, (_, i) => text.toString('latin1', i * keySize, (i + 1) * keySize));
 }
 
 /** Copies as many bindings as there is room for; those the program has learned meanwhile are newer. */

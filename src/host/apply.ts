@@ -4,7 +4,7 @@ import { problemOf, SnoopyError } from '../base/errors.ts';
 import { type Action, type PortRef, summarize } from '../core/actions.ts';
 import type { Outcome, Step } from '../core/report.ts';
 import { attachTcx, detachTcx, FILTER_NAME, filterPlace } from '../datapath/attachment.ts';
-import { load } from '../datapath/load.ts';
+import { carryOverLate, load } from '../datapath/load.ts';
 import { type Expected, type MapName, openPins, type Pins } from '../datapath/pins.ts';
 import {
   encodeIfIndex,
@@ -45,6 +45,23 @@ export function planned(actions: readonly Action[]): Step[] {
 
 /** Applies the actions in order; filters are attached and detached many in one netlink batch. */
 export function applyActions(target: Target, actions: readonly Action[]): Step[] {
+  // Until the new program is in its place the old one learns on, into the maps that are replaced.
+  const replaced = actions.some(({ kind }) => kind === 'load')
+    ? openPins(target.pins.directory, target.expected)
+    : null;
+  try {
+    const steps = applyInOrder(target, actions);
+    const bindings = target.pins.maps.get('bindings');
+    if (replaced !== null && replaced.outgrown !== null && bindings !== undefined) {
+      carryOverLate(replaced.outgrown, bindings);
+    }
+    return steps;
+  } finally {
+    replaced?.close();
+  }
+}
+
+function applyInOrder(target: Target, actions: readonly Action[]): Step[] {
   const steps: Step[] = [];
   for (let i = 0; i < actions.length; ) {
     const action = actions[i];

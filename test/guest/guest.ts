@@ -27,8 +27,9 @@ export async function runInGuest(kernel: Kernel, options: GuestOptions): Promise
     writeFileSync(join(job, 'job.sh'), options.script);
     const consoleFile = join(dir, 'console');
     const statusFile = join(dir, 'status');
+    // Standard input stays open: at its end qemu would take the port of the output as closed.
     const qemu = spawn('qemu-system-x86_64', qemuArguments(kernel, { job, consoleFile, statusFile }), {
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: 'pipe',
       timeout: options.timeoutMs,
       killSignal: 'SIGKILL',
     });
@@ -40,10 +41,13 @@ export async function runInGuest(kernel: Kernel, options: GuestOptions): Promise
     qemu.stderr.setEncoding('utf8').on('data', (text: string) => {
       complaints += text;
     });
-    const signal = await new Promise<string | null>((resolve) => qemu.on('close', (_, name) => resolve(name)));
+    const signal = await new Promise<string | null>((resolve) =>
+      qemu.on('close', (_, name) => resolve(name)),
+    );
     const status = Number.parseInt(readFileSync(statusFile, 'utf8'), 10);
     if (Number.isNaN(status)) {
-      const why = signal === 'SIGKILL' ? `was not done after ${options.timeoutMs / 1000} s` : 'ended too early';
+      const why =
+        signal === 'SIGKILL' ? `was not done after ${options.timeoutMs / 1000} s` : 'ended too early';
       throw new Error(`The guest ${why}: ${complaints}${readFileSync(consoleFile, 'utf8').slice(-4_000)}`);
     }
     return status;

@@ -1,20 +1,28 @@
-// Runs tests in guests with Debian's kernels: node dist/test/guest/main.js [KERNEL...] [PART OF A PATH...]
+// Runs tests in guests with other kernels: node dist/test/guest/main.js [KERNEL...] [PART OF A PATH...]
 import { fileURLToPath } from 'node:url';
 import { runInGuest } from './guest.ts';
 import { fetchKernel, KERNELS } from './kernel.ts';
 
 const PROJECT = fileURLToPath(new URL('../../../', import.meta.url));
+/** What is run when nothing is chosen. */
+const DEFAULT_TESTS = ['guest/', 'kernel/'];
+const TIMEOUT_MS = 20 * 60_000;
 
 const args = process.argv.slice(2);
-const kernels = args.filter((arg) => KERNELS.includes(arg));
+const chosen = args.filter((arg) => KERNELS.includes(arg));
 const filters = args.filter((arg) => !KERNELS.includes(arg));
-for (const name of kernels.length === 0 ? KERNELS : kernels) {
+const quote = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
+
+for (const name of chosen.length === 0 ? KERNELS : chosen) {
   const kernel = fetchKernel(name);
-  console.log(`guest: Linux ${name}, tests ${filters.join(' ')}`);
+  const argv = [process.execPath, 'test/run.mjs', ...(filters.length === 0 ? DEFAULT_TESTS : filters)];
+  console.log(`Linux ${name}: ${argv.slice(1).join(' ')}`);
+  const start = performance.now();
   const status = await runInGuest(kernel, {
-    script: filters.join(' '),
-    timeoutMs: 1_200_000,
+    script: `cd ${quote(PROJECT)} && SNOOPY_GUEST=${name} exec ${argv.map(quote).join(' ')}`,
+    timeoutMs: TIMEOUT_MS,
     onOutput: (text) => process.stdout.write(text),
   });
-  console.log(`guest: exit ${status}`);
+  console.log(`Linux ${name}: exit code ${status} after ${Math.round((performance.now() - start) / 1000)} s`);
+  if (status !== 0) process.exitCode = 1;
 }

@@ -1,8 +1,9 @@
 // What is pinned through its life: made, locked, upgraded, damaged, listened to, attached otherwise, removed.
 import assert from 'node:assert/strict';
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { listPins } from '../lib/bpffs.ts';
+import { arpFrame } from '../lib/frames.ts';
 import { Netns } from '../lib/netns.ts';
 import { findNeighbor, listAttached, listFilters, listQdiscs } from '../lib/oracles.ts';
 import { type Background, run } from '../lib/run.ts';
@@ -61,9 +62,12 @@ describe('remove', () => {
 
     const report = machine.remove();
     assert.equal(report.changed, true);
-    assert.deepEqual(portSteps(report), ['detach tap1', 'detach tap2']);
+    assert.deepEqual(portSteps(report).sort(), ['detach tap1', 'detach tap2']);
     assert.deepEqual(stepKinds(report), ['detach', 'unpin']);
-    assert.deepEqual(neighborChanges(report), [`remove ${one.ip} ${one.mac}`, `remove ${two.ip6} ${two.mac}`]);
+    assert.deepEqual(neighborChanges(report), [
+      `remove ${one.ip} ${one.mac}`,
+      `remove ${two.ip6} ${two.mac}`,
+    ]);
     assert.equal(traces(machine), before);
     assert.deepEqual(readdirSync(machine.snoopy.bpffs).includes('snoopy'), false);
     assert.ok(findNeighbor(machine.netns, 'br0', '10.1.0.99'), "somebody else's neighbor is gone");
@@ -135,7 +139,9 @@ describe('bpffs', () => {
     const runs = [1, 2].map(() => machine.snoopy.startReconcile());
     const results = await Promise.all(runs.map((one) => one.ended()));
     for (const result of results) assertExit(result, 0);
-    const mounts = results.flatMap((result) => withReport(result).report.steps.map(({ action }) => action.kind));
+    const mounts = results.flatMap((result) =>
+      withReport(result).report.steps.map(({ action }) => action.kind),
+    );
     assert.equal(mounts.filter((kind) => kind === 'mount').length, 1);
     assert.equal(mounts.filter((kind) => kind === 'load').length, 1);
     assert.equal(mountsAt(bpffs).length, 1);
@@ -213,7 +219,8 @@ describe('the lock', () => {
       return withReport(result).report;
     });
     assert.equal(reports.filter(({ changed }) => changed).length, 1);
-    for (const { port } of machine.hosts) assert.deepEqual(machine.filterPrograms(port), [machine.programId()]);
+    for (const { port } of machine.hosts)
+      assert.deepEqual(machine.filterPrograms(port), [machine.programId()]);
     for (const host of machine.hosts) await host.speak();
     assert.equal(machine.reconcile().neighbors.total, 3);
     machine.assertIdle();
@@ -253,7 +260,8 @@ describe('an upgrade', () => {
     assert.deepEqual(report.neighbors.changes, []);
     assert.notEqual(machine.programId(), program);
     assert.deepEqual(machine.filterPrograms('tap1'), [machine.programId()]);
-    const place = (lines: typeof before) => lines.map(({ pref, kind, options }) => [pref, kind, options?.handle]);
+    const place = (lines: typeof before) =>
+      lines.map(({ pref, kind, options }) => [pref, kind, options?.handle]);
     assert.deepEqual(place(listFilters(machine.netns, 'tap1')), place(before));
     await until(
       'tc monitor to tell of the new filters',
@@ -278,6 +286,27 @@ describe('an upgrade', () => {
     machine.host(1).announce('10.1.0.111');
     assert.deepEqual(neighborChanges(machine.reconcile()), [`add 10.1.0.111 ${machine.host(1).mac}`]);
     machine.assertIdle();
+  });
+
+  test('hosts that speak for the first time while it goes on are not lost', async (t) => {
+    const limits = { bindings_per_port: 40_000, new_bindings_per_second: 100_000 };
+    const bridges = [{ name: 'br0', limits }];
+    const machine = new Machine(t, { config: { bridges } });
+    machine.reconcile();
+    const host = machine.host(1);
+    const ips = Array.from({ length: 30_000 }, (_, i) => `10.2.${i >> 8}.${i & 255}`);
+    const frames = ips.map((senderIp) =>
+      arpFrame({ operation: 'request', senderMac: host.mac, senderIp, targetIp: '10.2.255.1' }),
+    );
+    machine.snoopy.configure({ runtime: { max_bindings: 40_000 }, bridges });
+    const upgrade = machine.snoopy.startReconcile();
+    host.send(...frames);
+    const run = withReport(await upgrade.ended());
+    assertExit(run, 0);
+    assert.ok(stepKinds(run.report).includes('load'));
+    const after = machine.reconcile();
+    assert.equal(after.counters.sightings, ips.length);
+    assert.equal(after.bridges[0]?.bindings, ips.length);
   });
 
   test('fewer bindings than there are keeps as many as have room, and every neighbor that is true', async (t) => {
@@ -346,7 +375,7 @@ describe('an upgrade', () => {
     machine.host(1).announce('10.1.0.111');
     assert.deepEqual(neighborChanges(machine.reconcile()), [`add 10.1.0.111 ${machine.host(1).mac}`]);
     machine.remove();
-    assert.equal(machine.hasClsact('tap1'), false, 'it forgot that the clsact qdisc is its own');
+    assert.deepEqual(machine.filterPrograms('tap1'), []);
   });
 
   test('where all pins are lost the neighbors are taken up again, not withdrawn', async (t) => {
@@ -444,7 +473,11 @@ describe('an upgrade', () => {
     assert.equal(traces(machine), before);
     const own = ['reconcile', '--config'];
     const config = createTempDir(machine.scope, 'other');
-    run(['sh', '-c', `sed 's/^runtime:/runtime:\\n  pin_dir: other/' ${machine.snoopy.configFile} > ${config}/own.yaml`]);
+    run([
+      'sh',
+      '-c',
+      `sed 's/^runtime:/runtime:\\n  pin_dir: other/' ${machine.snoopy.configFile} > ${config}/own.yaml`,
+    ]);
     const argv = machine.snoopy.argv('x');
     assertExit(other.tryRun([...argv.slice(0, argv.indexOf('x')), ...own, `${config}/own.yaml`]), 0);
     machine.assertIdle();
@@ -567,11 +600,24 @@ describe('attach: tcx', () => {
   const TCX = { runtime: { attach: 'tcx' }, bridges: [{ name: 'br0' }] };
   const CLSACT = { bridges: [{ name: 'br0' }] };
 
-  /** IDs of the programs that bpftool sees on a device, by kind of attachment. */
-  function attached(machine: Machine, port: string): string[] {
-    type Line = { readonly devname: string; readonly kind: string; readonly name?: string };
-    const [all] = listAttached(machine.netns) as [{ readonly tc: readonly Line[] }];
-    return all.tc.filter(({ devname }) => devname === port).map(({ kind, name }) => `${kind} ${name}`);
+  /** IDs of the programs in the pinned links. */
+  function linkPrograms(machine: Machine): number[] {
+    const directory = `${machine.pins}/links`;
+    const names = existsSync(directory) ? readdirSync(directory) : [];
+    return names.map(
+      (name) => bpftool<{ prog_id: number }>('link', 'show', 'pinned', `${directory}/${name}`).prog_id,
+    );
+  }
+
+  /** Asserts that a host is seen by exactly one program: each attachment would count its message once. */
+  async function assertSeenOnce(machine: Machine, host: Host): Promise<void> {
+    type PerCpu = { readonly values: readonly { readonly value: number }[] };
+    const sightings = (): number =>
+      (machine.dump<PerCpu>('counters')[0]?.values ?? []).reduce((sum, { value }) => sum + value, 0);
+    const before = sightings();
+    host.announce();
+    const after = await until(`a sighting of ${host.ip}`, sightings, (count) => count > before);
+    assert.equal(after, before + 1);
   }
 
   test('links are pinned, a second run has nothing to do, and remove leaves nothing', async (t) => {
@@ -583,30 +629,38 @@ describe('attach: tcx', () => {
       'attach tap1',
       'attach tap2',
     ]);
-    assert.deepEqual(attached(machine, 'tap1'), ['tcx/ingress snoopy']);
-    assert.deepEqual(attached(machine, TUNNEL), []);
+    const id = machine.programId();
+    assert.deepEqual(linkPrograms(machine), [id, id]);
     assert.equal(machine.hasClsact('tap1'), false);
-    assert.equal(readdirSync(`${machine.pins}/links`).length, 2);
-    machine.assertIdle();
-    await machine.host(1).speak();
+    assert.equal(machine.hasClsact(TUNNEL), false);
+    for (const host of machine.hosts) await assertSeenOnce(machine, host);
     machine.reconcile();
-    assert.equal(machine.ownNeighbors().length, 1);
+    machine.assertIdle();
+    assert.equal(machine.ownNeighbors().length, 2);
 
     machine.host(2).unplug();
     machine.reconcile();
-    assert.equal(readdirSync(`${machine.pins}/links`).length, 1);
+    assert.equal(linkPrograms(machine).length, 1);
     machine.assertIdle();
 
     machine.snoopy.configure({ ...TCX, runtime: { attach: 'tcx', max_bindings: 1024 } });
     assert.deepEqual(portSteps(machine.reconcile()), ['attach tap1']);
-    assert.deepEqual(attached(machine, 'tap1'), ['tcx/ingress snoopy']);
-    assert.equal(machine.ownNeighbors().length, 1);
+    const program = machine.programId();
+    assert.notEqual(program, id);
+    assert.deepEqual(linkPrograms(machine), [program]);
+    await assertSeenOnce(machine, machine.host(1));
+    assert.deepEqual(machine.ownNeighbors(), ['10.1.0.1 02:00:00:00:00:01']);
     machine.assertIdle();
 
     machine.addHost(2);
     machine.reconcile();
     machine.remove();
-    assert.equal(traces(machine).replaceAll(/"ifindex":\d+/g, ''), before.replaceAll(/"ifindex":\d+/g, ''));
+    assert.equal(traces(machine), before);
+    await until(
+      'the program to be gone',
+      () => machine.netns.tryRun(['bpftool', 'prog', 'show', 'id', String(program)]).code,
+      (code) => code !== 0,
+    );
   });
 
   test('from clsact to tcx and back there is one attachment, and never none', async (t) => {
@@ -614,36 +668,35 @@ describe('attach: tcx', () => {
     const neighbors = machine.ownNeighbors();
     machine.snoopy.configure(TCX);
     assert.deepEqual(portSteps(machine.reconcile()), ['set-port tap1', 'attach tap1', 'detach tap1']);
-    assert.deepEqual(attached(machine, 'tap1'), ['tcx/ingress snoopy']);
+    assert.deepEqual(linkPrograms(machine), [machine.programId()]);
     assert.equal(machine.hasClsact('tap1'), false);
+    await assertSeenOnce(machine, machine.host(1));
     machine.assertIdle();
 
     machine.snoopy.configure(CLSACT);
     machine.reconcile();
-    assert.deepEqual(attached(machine, 'tap1'), ['clsact/ingress snoopy']);
-    assert.deepEqual(
-      readdirSync(machine.pins).includes('links') ? readdirSync(`${machine.pins}/links`) : [],
-      [],
-    );
+    assert.deepEqual(machine.filterPrograms('tap1'), [machine.programId()]);
+    assert.deepEqual(linkPrograms(machine), []);
+    await assertSeenOnce(machine, machine.host(1));
     machine.assertIdle();
     assert.deepEqual(machine.ownNeighbors(), neighbors);
     machine.remove();
-    assert.deepEqual(attached(machine, 'tap1'), []);
     assert.equal(machine.hasClsact('tap1'), false);
   });
 
-  test('a link that was detached by hand is attached again', (t) => {
+  test('a link that was detached, or whose pin was deleted, is made again', async (t) => {
     const machine = new Machine(t, { config: TCX });
     machine.reconcile();
     const [link = ''] = readdirSync(`${machine.pins}/links`);
     run(['bpftool', 'link', 'detach', 'pinned', `${machine.pins}/links/${link}`]);
-    assert.deepEqual(attached(machine, 'tap1'), []);
+    assert.deepEqual(portSteps(machine.reconcile()), ['attach tap1']);
+    await assertSeenOnce(machine, machine.host(1));
     machine.reconcile();
-    assert.deepEqual(attached(machine, 'tap1'), ['tcx/ingress snoopy']);
     machine.assertIdle();
+
     rmSync(`${machine.pins}/links/${link}`);
-    machine.reconcile();
-    assert.deepEqual(attached(machine, 'tap1'), ['tcx/ingress snoopy']);
+    assert.deepEqual(portSteps(machine.reconcile()), ['attach tap1']);
+    await assertSeenOnce(machine, machine.host(1));
     machine.assertIdle();
   });
 });

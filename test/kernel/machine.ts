@@ -8,7 +8,7 @@ import { findFdb, findNeighbor, listFilters, listOwnNeighbors, listQdiscs } from
 import { runJson } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
 import { type Config, type ReconcileResult, type Report, Snoopy, said } from '../lib/snoopy.ts';
-import { until } from '../lib/wait.ts';
+import { sleepSync, until } from '../lib/wait.ts';
 
 /** The tunnel port of a machine that has one. */
 export const TUNNEL = 'vxlan100';
@@ -40,6 +40,8 @@ export class Machine {
     this.netns = this.node.netns;
     // Of its own, or it would be a port's, and change when that port goes: the kernel flushes all neighbors then.
     this.run('ip', 'link', 'set', this.node.bridge, 'address', '02:ff:00:00:00:01');
+    // An address that came with the device speaks a second later, by Duplicate Address Detection.
+    this.run('ip', '-6', 'address', 'flush', 'scope', 'link');
     this.#far = new Netns(this.scope, 'hosts');
     this.hosts = Array.from({ length: hosts }, (_, i) => this.addHost(i + 1));
     this.snoopy = new Snoopy(this.scope, this.netns, options.config);
@@ -66,7 +68,8 @@ export class Machine {
   addBridge(name: string): void {
     this.netns.ipBatch([
       `link add ${name} address 02:ff:00:00:00:02 type bridge stp_state 0 forward_delay 0 mcast_snooping 0`,
-      `link set ${name} addrgenmode none up`,
+      `link set ${name} addrgenmode none`,
+      `link set ${name} up`,
     ]);
   }
 
@@ -122,14 +125,17 @@ export class Machine {
   }
 
   /** The entries of a pinned map, as bpftool decodes them. */
-  dump<Key, Value>(map: string): { readonly key: Key; readonly value: Value }[] {
-    type Line = { readonly formatted: { readonly key: Key; readonly value: Value } };
-    return bpftool<Line[]>('map', 'dump', 'pinned', `${this.pins}/${map}`).map(({ formatted }) => formatted);
+  dump<Entry>(map: string): Entry[] {
+    return bpftool<{ readonly formatted: Entry }[]>('map', 'dump', 'pinned', `${this.pins}/${map}`).map(
+      ({ formatted }) => formatted,
+    );
   }
 
   /** IPv4 addresses that the bindings map has, sorted. */
   boundIps(): string[] {
-    return this.dump<{ readonly family: number; readonly ip: readonly number[] }, unknown>('bindings')
+    return this.dump<{ readonly key: { readonly family: number; readonly ip: readonly number[] } }>(
+      'bindings',
+    )
       .filter(({ key }) => key.family === 2)
       .map(({ key }) => key.ip.slice(0, 4).join('.'))
       .sort();
@@ -163,9 +169,11 @@ export class Host {
     this.ip6 = `2001:db8:1::${id}`;
     node.ipBatch([
       `link add ${this.port} type veth peer name ${this.#device} address ${this.mac} netns ${far.name}`,
-      `link set ${this.port} master ${bridge} addrgenmode none up`,
+      `link set ${this.port} addrgenmode none`,
+      `link set ${this.port} master ${bridge} up`,
     ]);
     far.ipBatch([`link set ${this.#device} addrgenmode none`, `link set ${this.#device} up`]);
+    awaitForwarding(node, this.port);
   }
 
   /** Gratuitous ARP. */
@@ -218,6 +226,15 @@ export class Host {
   }
 }
 
+/** Blocks until a port that has just come up forwards: until then the bridge drops what a host says. */
+function awaitForwarding(node: Netns, port: string): void {
+  const deadline = performance.now() + 5_000;
+  while (!node.run('bridge', 'link', 'show', 'dev', port).includes('state forwarding')) {
+    if (performance.now() > deadline) throw new Error(`Port ${port} does not forward after 5 s`);
+    sleepSync(5);
+  }
+}
+
 /** What bpftool prints as JSON. */
 export function bpftool<T>(...args: string[]): T {
   return runJson<T>(['bpftool', '--json', ...args]);
@@ -225,7 +242,9 @@ export function bpftool<T>(...args: string[]): T {
 
 /** `kind port`, for the steps of a report that are about a port. */
 export function portSteps(report: Report): string[] {
-  return report.steps.flatMap(({ action: { kind, port } }) => (port === undefined ? [] : [`${kind} ${port}`]));
+  return report.steps.flatMap(({ action: { kind, port } }) =>
+    port === undefined ? [] : [`${kind} ${port}`],
+  );
 }
 
 /** The kinds of a report's steps, each once. */
@@ -246,7 +265,9 @@ export function failureCodes(report: Report): string[] {
 }
 
 /** Asserts how a run ended, with all that it said. */
-export function assertExit(run: Pick<ReconcileResult, 'argv' | 'code' | 'stdout' | 'stderr'>, code: number): void {
+export function assertExit(
+  run: Pick<ReconcileResult, 'argv' | 'code' | 'stdout' | 'stderr'>,
+  code: number,
+): void {
   assert.equal(run.code, code, said(run));
 }
-

@@ -1,10 +1,10 @@
 // Which neighbors a run writes, keeps, takes away and leaves to others, on a real bridge.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { findFdb, findNeighbor, listNeighbors, neighborText } from '../lib/oracles.ts';
-import { until } from '../lib/wait.ts';
 import { markerFrame } from '../lib/frames.ts';
+import { findFdb, findNeighbor, listNeighbors, neighborText } from '../lib/oracles.ts';
 import { said } from '../lib/snoopy.ts';
+import { until } from '../lib/wait.ts';
 import { assertExit, failureCodes, Machine, neighborChanges, TUNNEL } from './machine.ts';
 
 /** Lines about hosts, and not about the multicast groups of the bridge itself. */
@@ -58,7 +58,10 @@ describe('entries of other owners', () => {
       invalid.join(),
     );
     const report = machine.reconcile();
-    assert.deepEqual(neighborChanges(report), [`replace ${one.ip} ${one.mac}`, `replace ${two.ip} ${two.mac}`]);
+    assert.deepEqual(neighborChanges(report), [
+      `replace ${one.ip} ${one.mac}`,
+      `replace ${two.ip} ${two.mac}`,
+    ]);
     assert.deepEqual(machine.ownNeighbors(), [`${one.ip} ${one.mac}`, `${two.ip} ${two.mac}`]);
     machine.assertIdle();
   });
@@ -222,7 +225,7 @@ describe('where a MAC is', () => {
     assert.deepEqual(machine.ownNeighbors(), [`${here.ip} ${here.mac}`]);
   });
 
-  test('a node\'s own address and one outside its subnet are never learned', async (t) => {
+  test("a node's own address and one outside its subnet are never learned", async (t) => {
     const machine = new Machine(t, { addresses: ['10.1.255.254/16'] });
     const host = machine.host(1);
     machine.reconcile();

@@ -46,7 +46,9 @@ export class Node {
     // No IPv6 link-local address on the bridge and no multicast snooping: nothing but the VMs speaks.
     const lines = [
       `link add ${this.bridge} type bridge stp_state 0 forward_delay 0 mcast_snooping 0`,
-      `link set ${this.bridge} addrgenmode none up`,
+      // Mode and state in one request bring the link up first, and it has its address then.
+      `link set ${this.bridge} addrgenmode none`,
+      `link set ${this.bridge} up`,
       ...(options.addresses ?? []).map((address) => addressLine(address, this.bridge)),
     ];
     this.netns.ipBatch(lines);
@@ -57,7 +59,8 @@ export class Node {
     const name = `vxlan${vxlan.vni}`;
     this.netns.ipBatch([
       `link add ${name} type vxlan id ${vxlan.vni} local ${vxlan.local} dstport 4789 nolearning`,
-      `link set ${name} master ${this.bridge} addrgenmode none up`,
+      `link set ${name} master ${this.bridge} addrgenmode none`,
+      `link set ${name} up`,
     ]);
     const suppress = vxlan.neighSuppress === false ? 'off' : 'on';
     this.netns.run('bridge', 'link', 'set', 'dev', name, 'neigh_suppress', suppress, 'learning', 'off');
@@ -157,7 +160,8 @@ export class Vm {
   #plug(): void {
     this.#node.netns.ipBatch([
       `link add ${this.port} type veth peer name eth0 address ${this.mac} netns ${this.netns.name}`,
-      `link set ${this.port} master ${this.#node.bridge} addrgenmode none up`,
+      `link set ${this.port} master ${this.#node.bridge} addrgenmode none`,
+      `link set ${this.port} up`,
     ]);
     this.netns.ipBatch([
       'link set eth0 up',

@@ -57,7 +57,8 @@ interface Machine {
         readonly vlanFiltering?: boolean;
         readonly pvid?: number;
         readonly addresses?: readonly string[];
-        /** VLANs that leave a port untagged. */
+        /** VLANs of a port beside its PVID; those in `untagged`, the PVID too, leave it without a tag. */
+        readonly vlans?: readonly number[];
         readonly untagged?: readonly number[];
       } | null
     >
@@ -220,7 +221,9 @@ function observe(machine: Machine): Observed {
       bridgePort: undefined,
     });
     if (link.pvid !== undefined) {
-      const ranges = (link.untagged ?? []).map((vlan) => ({ start: vlan, end: vlan, untagged: true }));
+      const untagged = new Set(link.untagged ?? []);
+      const vlans = new Set([...(link.pvid === 0 ? [] : [link.pvid]), ...(link.vlans ?? []), ...untagged]);
+      const ranges = [...vlans].map((vlan) => ({ start: vlan, end: vlan, untagged: untagged.has(vlan) }));
       portVlans.set(ifIndex, { ifIndex, pvid: link.pvid, ranges });
     }
     for (const text of link.addresses ?? []) {

@@ -1,0 +1,87 @@
+// What kernels before 6.17 and before 6.6 lack: neighbors that validate themselves, and TCX.
+import assert from 'node:assert/strict';
+import { release } from 'node:os';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { listFilters, listNeighbors } from '../lib/oracles.ts';
+import { runJson } from '../lib/run.ts';
+import { said } from '../lib/snoopy.ts';
+import { VlanNode } from './vlans.ts';
+
+/** True on Linux `major.minor` and later. */
+function isLinux(major: number, minor: number): boolean {
+  const [thisMajor = 0, thisMinor = 0] = release().split('.').map(Number);
+  return thisMajor > major || (thisMajor === major && thisMinor >= minor);
+}
+
+/** `ip -s` says when an entry was written last. */
+function confirmedS(node: VlanNode, ip: string): number {
+  interface Line {
+    readonly dst: string;
+    readonly confirmed: number;
+  }
+  const lines = node.netns.json<Line[]>('ip', '-json', '-s', 'neigh', 'show', 'dev', 'br0', 'nud', 'all');
+  return lines.find(({ dst }) => dst === ip)?.confirmed ?? -1;
+}
+
+test('sends a neighbor again before garbage collection may take it, and not sooner', async (t) => {
+  assert.equal(isLinux(6, 17), false, 'this kernel has NTF_EXT_EXT_VALIDATED: run this in an older one');
+  const node = new VlanNode(t, { aware: false });
+  const host = node.addHost({ id: 1 });
+  node.reconcile();
+  host.announce();
+  host.advertise(0);
+  await host.heard(0);
+
+  const first = node.reconcile();
+  assert.equal(first.neighbors.changes.length, 2);
+  assert.deepEqual(
+    listNeighbors(node.netns, 'br0').map(({ dst, state }) => `${dst} ${state}`),
+    [`${host.ip} NOARP`, `${host.ip6} NOARP`],
+  );
+
+  const early = node.snoopy.trace();
+  assert.equal(early.code, 0, said(early));
+  assert.deepEqual(early.netlinkWrites, []);
+
+  await sleep(22_000);
+  assert.ok(confirmedS(node, host.ip) >= 20, 'the entry was written meanwhile');
+  const late = node.snoopy.trace();
+  assert.equal(late.code, 0, said(late));
+  assert.deepEqual(new Set(late.netlinkWrites), new Set(['RTM_NEWNEIGH']));
+  assert.equal(late.report.changed, false);
+  assert.deepEqual(late.report.neighbors, { changed: false, total: 2, changes: [] });
+  assert.ok(confirmedS(node, host.ip) < 10, 'the entry was not written again');
+  assert.ok(confirmedS(node, host.ip6) < 10, 'the IPv6 entry was not written again');
+});
+
+test('attaches by TCX where the kernel has it, and says what is missing where not', async (t) => {
+  const config = { runtime: { attach: 'tcx' }, bridges: [{ name: 'br0' }] };
+  const node = new VlanNode(t, { aware: false, config });
+  const host = node.addHost({ id: 1 });
+
+  const first = node.snoopy.reconcile();
+
+  assert.deepEqual(listFilters(node.netns, host.port), []);
+  if (!isLinux(6, 6)) {
+    assert.equal(first.code, 1, said(first));
+    const outcome = first.report.steps.find(({ action }) => action.kind === 'attach')?.outcome;
+    assert.equal(outcome?.kind, 'failed', said(first));
+    assert.equal(outcome?.code, 'unsupported');
+    assert.match(outcome?.message ?? '', /6\.6/);
+    return;
+  }
+  assert.equal(first.code, 0, said(first));
+  interface Link {
+    readonly prog_id: number;
+    readonly pinned?: readonly string[];
+  }
+  const links = runJson<Link[]>(['bpftool', '--json', '--bpffs', 'link', 'show']);
+  const pinned = links.filter((link) => link.pinned?.some((path) => path.startsWith(node.snoopy.bpffs)));
+  assert.equal(pinned.length, 1, JSON.stringify(links));
+  host.announce();
+  await host.heard(0);
+  node.reconcile();
+  assert.deepEqual(node.own('br0'), [host.line]);
+  node.assertIdle();
+});

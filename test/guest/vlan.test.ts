@@ -1,0 +1,362 @@
+// Bridges with VLANs, and devices of other kinds beside and below them: each neighbor on the device of its VLAN.
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { findNeighbor, listFilters } from '../lib/oracles.ts';
+import { said } from '../lib/snoopy.ts';
+import { VlanNode } from './vlans.ts';
+
+describe('a VLAN-aware bridge', () => {
+  test('has its neighbors on the SVI of their VLAN, with an address or without', async (t) => {
+    const node = new VlanNode(t, { aware: true });
+    const ten = node.addSvi(10, '10.1.0.254/24');
+    const twenty = node.addSvi(20);
+    const access = node.addHost({ id: 1, pvid: 10 });
+    const trunk = node.addHost({ id: 2, tagged: [10, 20] });
+    const other = node.addHost({ id: 3, pvid: 20 });
+    node.reconcile();
+    access.announce();
+    trunk.announce(10);
+    other.announce();
+    await access.heard(10);
+    await trunk.heard(10);
+    await other.heard(20);
+
+    const report = node.reconcile();
+
+    assert.deepEqual(node.own(ten), [access.line, trunk.line]);
+    assert.deepEqual(node.own(twenty), [other.line]);
+    assert.deepEqual(node.own('br0'), []);
+    assert.deepEqual(
+      report.neighbors.changes.map(({ device, vlan, ip, port }) => `${device} ${vlan} ${ip} ${port}`).sort(),
+      [
+        `br0.10 10 ${access.ip} ${access.port}`,
+        `br0.10 10 ${trunk.ip} ${trunk.port}`,
+        `br0.20 20 ${other.ip} ${other.port}`,
+      ],
+    );
+    assert.deepEqual(trunk.forwardedIn(), [10]);
+    node.assertIdle();
+  });
+
+  test('has the neighbors of its own PVID on itself', async (t) => {
+    const node = new VlanNode(t, { aware: true });
+    node.setPvid('br0', 5);
+    const untagged = node.addHost({ id: 1, pvid: 5 });
+    const tagging = node.addHost({ id: 2, tagged: [5] });
+    node.reconcile();
+    untagged.announce();
+    tagging.announce(5);
+    await untagged.heard(5);
+    await tagging.heard(5);
+
+    const report = node.reconcile();
+
+    assert.deepEqual(node.own('br0'), [untagged.line, tagging.line]);
+    assert.deepEqual(
+      report.neighbors.changes.map(({ device, vlan }) => `${device} ${vlan}`),
+      ['br0 5', 'br0 5'],
+    );
+    node.assertIdle();
+  });
+
+  test('keeps the bindings of a VLAN without a device until there is one, and says so', async (t) => {
+    const node = new VlanNode(t, { aware: true });
+    const host = node.addHost({ id: 1, pvid: 30 });
+    node.reconcile();
+    host.announce();
+    await host.heard(30);
+
+    const without = node.reconcile();
+
+    assert.deepEqual(without.neighbors.changes, []);
+    assert.deepEqual(node.states(), [`30 ${host.ip} homeless`]);
+    const status = node.snoopy.run('status');
+    assert.equal(status.code, 0, said(status));
+    assert.match(status.stdout, /VLAN 30/);
+    assert.match(status.stdout, /no device/);
+
+    const device = node.addSvi(30);
+    node.reconcile();
+
+    assert.deepEqual(node.own(device), [host.line]);
+    assert.deepEqual(node.states(), [`30 ${host.ip} installed`]);
+  });
+
+  test('ends the bindings of a VLAN whose device has gone', async (t) => {
+    const node = new VlanNode(t, { aware: true });
+    const device = node.addSvi(10);
+    const host = node.addHost({ id: 1, pvid: 10 });
+    node.reconcile();
+    host.announce();
+    await host.heard(10);
+    node.reconcile();
+    assert.deepEqual(node.own(device), [host.line]);
+
+    node.netns.run('ip', 'link', 'del', device);
+    node.reconcile();
+    assert.deepEqual(node.states(), [`10 ${host.ip} homeless`]);
+
+    const again = node.addSvi(10);
+    node.reconcile();
+    assert.deepEqual(node.own(again), [host.line]);
+  });
+
+  test('follows a port into another VLAN', async (t) => {
+    const node = new VlanNode(t, { aware: true });
+    const ten = node.addSvi(10);
+    const twenty = node.addSvi(20);
+    const host = node.addHost({ id: 1, pvid: 10 });
+    node.reconcile();
+    host.announce();
+    await host.heard(10);
+    node.reconcile();
+    assert.deepEqual(node.own(ten), [host.line]);
+
+    node.vlan('del', host.port, 10);
+    node.setPvid(host.port, 20);
+    const moved = node.reconcile();
+
+    assert.deepEqual(
+      moved.steps.map(({ action }) => `${action.kind} ${action.port}`),
+      [`set-port ${host.port}`],
+    );
+    assert.deepEqual(node.own(ten), [], 'the port is not in VLAN 10 any more');
+
+    host.announce();
+    await host.heard(20);
+    node.reconcile();
+    assert.deepEqual(node.own(twenty), [host.line]);
+    assert.deepEqual(node.own(ten), []);
+    assert.deepEqual(node.states(), [`20 ${host.ip} installed`]);
+    node.assertIdle();
+  });
+
+  test('has the same address in two VLANs twice, on two ports and on one', async (t) => {
+    const node = new VlanNode(t, { aware: true });
+    const ten = node.addSvi(10);
+    const twenty = node.addSvi(20);
+    const ip = '10.1.0.77';
+    const one = node.addHost({ id: 1, pvid: 10, ip });
+    const two = node.addHost({ id: 2, pvid: 20, ip });
+    const both = node.addHost({ id: 3, tagged: [10, 20] });
+    node.reconcile();
+    one.announce();
+    two.announce();
+    both.announce(10);
+    both.announce(20);
+    await one.heard(10);
+    await two.heard(20);
+    await both.heard(10);
+    await both.heard(20);
+
+    node.reconcile();
+
+    assert.deepEqual(node.own(ten), [both.line, one.line]);
+    assert.deepEqual(node.own(twenty), [both.line, two.line]);
+    node.assertIdle();
+  });
+
+  test('installs what a host says in a VLAN only if its MAC is forwarded in that VLAN', async (t) => {
+    const node = new VlanNode(t, { aware: true });
+    const ten = node.addSvi(10);
+    const twenty = node.addSvi(20);
+    const host = node.addHost({ id: 1, tagged: [20] });
+    node.reconcile();
+    // The bridge drops what comes with the tag of a VLAN that the port is not in; the program sees it before.
+    host.announce(10);
+    host.mark(20);
+    await host.heard(20);
+
+    const report = node.reconcile();
+
+    assert.deepEqual(host.forwardedIn(), [20]);
+    assert.deepEqual(report.neighbors.changes, []);
+    assert.deepEqual([...node.own(ten), ...node.own(twenty)], []);
+
+    host.announce(20);
+    node.reconcile();
+    assert.deepEqual(node.own(ten), []);
+    assert.deepEqual(node.own(twenty), [host.line]);
+  });
+
+  test('has subnets of their own in its VLANs, which follow the addresses of their SVIs', async (t) => {
+    const node = new VlanNode(t, { aware: true });
+    const ten = node.addSvi(10, '10.1.0.254/24');
+    const twenty = node.addSvi(20, '10.2.0.254/24');
+    const one = node.addHost({ id: 1, pvid: 10 });
+    const two = node.addHost({ id: 2, pvid: 20, ip: '10.2.0.2' });
+    node.reconcile();
+    one.announce();
+    one.announce(0, '10.2.0.1');
+    two.announce();
+    two.announce(0, '10.1.0.2');
+    await one.heard(10);
+    await two.heard(20);
+
+    const report = node.reconcile();
+
+    assert.deepEqual(node.own(ten), [one.line]);
+    assert.deepEqual(node.own(twenty), [two.line]);
+    assert.equal(report.counters.rejected['subnet'], 2);
+
+    // In this order: the kernel flushes the neighbors of a device that loses its last address.
+    node.netns.ipBatch([
+      `address add 10.9.0.254/24 dev ${twenty}`,
+      `address del 10.2.0.254/24 dev ${twenty}`,
+    ]);
+    const changed = node.reconcile();
+
+    assert.deepEqual(
+      changed.neighbors.changes.map(({ kind, device, ip }) => `${kind} ${device} ${ip}`),
+      [`remove ${twenty} ${two.ip}`],
+    );
+    assert.deepEqual(node.own(ten), [one.line]);
+    assert.deepEqual(node.own(twenty), []);
+    node.assertIdle();
+  });
+
+  test('has static entries in their VLAN alone', async (t) => {
+    const ip = '10.1.0.50';
+    const mac = '02:00:00:00:00:01';
+    const bridges = [{ name: 'br0', static: [{ ip, mac, vlan: 10 }] }];
+    const node = new VlanNode(t, { aware: true, config: { bridges } });
+    const ten = node.addSvi(10);
+    const twenty = node.addSvi(20);
+    const provisioned = node.addHost({ id: 1, pvid: 10, ip: '10.1.0.1' });
+    const claimant = node.addHost({ id: 2, tagged: [10, 20], ip });
+    assert.equal(provisioned.mac, mac);
+    node.reconcile();
+    provisioned.mark(0);
+    claimant.announce(10);
+    claimant.announce(20);
+    await provisioned.heard(10);
+    await claimant.heard(20);
+
+    const report = node.reconcile();
+
+    assert.deepEqual(node.own(ten), [`${ip} ${mac}`]);
+    assert.deepEqual(node.own(twenty), [claimant.line]);
+    assert.equal(report.counters.rejected['static'], 1);
+    node.assertIdle();
+  });
+
+  test('knows IPv6 routers and IPv6 hosts in its VLANs', async (t) => {
+    const node = new VlanNode(t, { aware: true });
+    const ten = node.addSvi(10);
+    const twenty = node.addSvi(20);
+    const router = node.addHost({ id: 1, tagged: [10] });
+    const host = node.addHost({ id: 2, pvid: 20 });
+    node.reconcile();
+    router.advertise(10, { router: true });
+    host.advertise(0);
+    await router.heard(10);
+    await host.heard(20);
+
+    node.reconcile();
+
+    assert.deepEqual(node.own(ten), [`${router.ip6} ${router.mac}`]);
+    assert.deepEqual(node.own(twenty), [`${host.ip6} ${host.mac}`]);
+    assert.equal(findNeighbor(node.netns, ten, router.ip6)?.router, null);
+    assert.equal(findNeighbor(node.netns, twenty, host.ip6)?.router, undefined);
+    node.assertIdle();
+  });
+
+  test('has its SVI in a VRF', async (t) => {
+    const node = new VlanNode(t, { aware: true });
+    node.netns.ipBatch(['link add red type vrf table 100', 'link set red up']);
+    const ten = node.addSvi(10);
+    node.netns.ipBatch([`link set ${ten} master red`, `address add 10.1.0.254/24 dev ${ten}`]);
+    const host = node.addHost({ id: 1, pvid: 10 });
+    node.reconcile();
+    host.announce();
+    host.announce(0, '10.2.0.1');
+    host.advertise(0);
+    await host.heard(10);
+
+    const report = node.reconcile();
+
+    assert.deepEqual(node.own(ten), [host.line, `${host.ip6} ${host.mac}`]);
+    assert.equal(report.counters.rejected['subnet'], 1);
+    node.assertIdle();
+  });
+});
+
+describe('a plain bridge', () => {
+  test('has the neighbors of a VLAN on the VLAN device above it', async (t) => {
+    const node = new VlanNode(t, { aware: false });
+    const ten = node.addSvi(10, '10.1.0.254/24');
+    const host = node.addHost({ id: 1 });
+    const guest = node.addHost({ id: 2 });
+    node.reconcile();
+    host.announce(10);
+    host.announce(0, '10.5.0.1');
+    host.announce(20, '10.6.0.1');
+    guest.announce();
+    await host.heard(0);
+    await guest.heard(0);
+
+    node.reconcile();
+
+    assert.deepEqual(node.own(ten), [host.line]);
+    assert.deepEqual(node.own('br0'), [guest.line, `10.5.0.1 ${host.mac}`]);
+    assert.deepEqual(node.states(), [
+      `0 ${guest.ip} installed`,
+      '0 10.5.0.1 installed',
+      `10 ${host.ip} installed`,
+      '20 10.6.0.1 homeless',
+    ]);
+    node.assertIdle();
+
+    const twenty = node.addSvi(20);
+    node.reconcile();
+    assert.deepEqual(node.own(twenty), [`10.6.0.1 ${host.mac}`]);
+  });
+
+  test('that begins to filter has its neighbors on the device of the VLAN that they are in then', async (t) => {
+    const node = new VlanNode(t, { aware: false });
+    const ten = node.addSvi(10);
+    const host = node.addHost({ id: 1 });
+    node.reconcile();
+    host.announce();
+    await host.heard(0);
+    node.reconcile();
+    assert.deepEqual(node.own('br0'), [host.line]);
+
+    node.filterByVlan();
+    node.vlan('add', 'br0', 10);
+    node.setPvid(host.port, 10);
+    host.announce();
+    await host.heard(10);
+    node.reconcile();
+    host.announce();
+    node.reconcile();
+
+    assert.deepEqual(node.own('br0'), []);
+    assert.deepEqual(node.own(ten), [host.line]);
+    node.assertIdle();
+  });
+
+  test('learns from a bond, and attaches to the bond alone', async (t) => {
+    const node = new VlanNode(t, { aware: false });
+    const host = node.addHost({ id: 1 });
+    node.netns.ipBatch([
+      'link add bond0 type bond mode active-backup',
+      `link set ${host.port} nomaster down`,
+      `link set ${host.port} master bond0`,
+      'link set bond0 addrgenmode none up',
+      'link set bond0 master br0',
+    ]);
+    const first = node.reconcile();
+    assert.deepEqual(first.bridges[0]?.ports, ['bond0']);
+    assert.equal(listFilters(node.netns, 'bond0').length, 1);
+    assert.deepEqual(listFilters(node.netns, host.port), []);
+    host.announce();
+    await host.heard(0, 'bond0');
+
+    const report = node.reconcile();
+
+    assert.deepEqual(node.own('br0'), [host.line]);
+    assert.equal(report.neighbors.changes[0]?.port, 'bond0');
+    node.assertIdle();
+  });
+});
