@@ -1,0 +1,83 @@
+// Which notifications wake a listening run: those after which it may have something to do, and no others.
+
+import assert from 'node:assert/strict';
+import { it } from 'node:test';
+import type { IfIndex, IpAddress, Mac } from '../../../src/base/address.ts';
+import { type Interest, matters } from '../../../src/host/watch.ts';
+import { RTM_DELADDR, RTM_NEWADDR } from '../../../src/netlink/address.ts';
+import { RTM_DELLINK, RTM_NEWLINK } from '../../../src/netlink/link.ts';
+import type { Message } from '../../../src/netlink/message.ts';
+import {
+  deleteNeighbor,
+  NTF_MASTER,
+  NUD_NOARP,
+  NUD_REACHABLE,
+  putNeighbor,
+  RTM_DELNEIGH,
+  RTM_NEWNEIGH,
+} from '../../../src/netlink/neighbor.ts';
+import { RTM_DELQDISC, RTM_DELTFILTER, RTM_NEWQDISC, RTM_NEWTFILTER } from '../../../src/netlink/tc.ts';
+
+const OURS = 4711;
+const BRIDGE = 2 as IfIndex;
+const KNOWN = '10.0.0.1' as IpAddress;
+const MAC = '02:00:00:00:00:01' as Mac;
+const interest: Interest = { macs: new Set([MAC]), ips: new Set([KNOWN]), devices: new Set([BRIDGE]) };
+
+function message(type: number, payload: Uint8Array = new Uint8Array(0), portId = 0): Message {
+  return { type, flags: 0, sequence: 0, portId, payload };
+}
+
+function neighbor(device: IfIndex, ip: IpAddress): Uint8Array {
+  const entry = { ifIndex: device, ip, mac: MAC, state: NUD_NOARP, flags: 0, extFlags: 0, protocol: 115 };
+  return putNeighbor(entry, 'create').payload;
+}
+
+/** struct ndmsg with AF_BRIDGE, NDA_LLADDR and NDA_MASTER, as the kernel announces what a bridge learns. */
+function fdb(mac: Mac): Uint8Array {
+  const bytes = new Uint8Array(12 + 12 + 8);
+  const data = new DataView(bytes.buffer);
+  data.setUint8(0, 7);
+  data.setInt32(4, 3, true);
+  data.setUint16(8, NUD_REACHABLE, true);
+  data.setUint8(10, NTF_MASTER);
+  data.setUint16(12, 10, true);
+  data.setUint16(14, 2, true);
+  for (const [i, part] of mac.split(':').entries()) bytes[16 + i] = Number.parseInt(part, 16);
+  data.setUint16(24, 8, true);
+  data.setUint16(26, 9, true);
+  data.setUint32(28, BRIDGE, true);
+  return bytes;
+}
+
+it('links, addresses, and the loss of a qdisc or a filter matter', () => {
+  for (const type of [RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR, RTM_DELQDISC, RTM_DELTFILTER]) {
+    assert.equal(matters(message(type), interest, OURS), true, `${type}`);
+  }
+});
+
+it('new qdiscs and filters do not', () => {
+  for (const type of [RTM_NEWQDISC, RTM_NEWTFILTER]) {
+    assert.equal(matters(message(type), interest, OURS), false, `${type}`);
+  }
+});
+
+it('a neighbor matters on a device of ours with an address of ours', () => {
+  for (const type of [RTM_NEWNEIGH, RTM_DELNEIGH]) {
+    assert.equal(matters(message(type, neighbor(BRIDGE, KNOWN)), interest, OURS), true);
+    assert.equal(matters(message(type, neighbor(BRIDGE, '10.0.0.2' as IpAddress)), interest, OURS), false);
+    assert.equal(matters(message(type, neighbor(3 as IfIndex, KNOWN)), interest, OURS), false);
+  }
+  const gone = deleteNeighbor(BRIDGE, KNOWN).payload;
+  assert.equal(matters(message(RTM_DELNEIGH, gone), interest, OURS), true);
+});
+
+it('what a bridge learns matters for the MAC of a binding', () => {
+  assert.equal(matters(message(RTM_NEWNEIGH, fdb(MAC)), interest, OURS), true);
+  assert.equal(matters(message(RTM_NEWNEIGH, fdb('02:00:00:00:00:02' as Mac)), interest, OURS), false);
+});
+
+it('the echo of our own request never does', () => {
+  assert.equal(matters(message(RTM_NEWNEIGH, neighbor(BRIDGE, KNOWN), OURS), interest, OURS), false);
+  assert.equal(matters(message(RTM_NEWLINK, undefined, OURS), interest, OURS), false);
+});
