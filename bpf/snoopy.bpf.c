@@ -67,6 +67,13 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
  */
 #define QUIET_NS (100 * 1000 * 1000)
 
+/*
+ * Each change of a flag makes user space rewrite a neighbor, so a host that says this and that in turn is
+ * believed once a second. In units of snoopy_binding.flags_changed.
+ */
+#define FLAGS_SHIFT 20
+#define FLAGS_PAUSE 1000
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH); /* preallocated: a new host must not depend on atomic memory */
 	__uint(max_entries, 65536);      /* user space sets it before the load */
@@ -648,6 +655,7 @@ static __always_inline __u32 refresh(struct snoopy_binding *binding, const struc
 				     __u32 ifindex, __u64 now)
 {
 	__u8 flags = seen->router ? SNOOPY_BINDING_ROUTER : 0;
+	__u32 tick = now >> FLAGS_SHIFT;
 
 	if (binding->frozen_until_ns && now >= binding->frozen_until_ns) {
 		binding->moves = 0;
@@ -656,8 +664,10 @@ static __always_inline __u32 refresh(struct snoopy_binding *binding, const struc
 	}
 	if (now > binding->last_seen_ns + QUIET_NS)
 		binding->last_seen_ns = now;
-	if (seen->advertisement && binding->flags != flags) {
+	/* A change that comes too soon is not lost: the next advertisement brings it. */
+	if (seen->advertisement && binding->flags != flags && tick - binding->flags_changed >= FLAGS_PAUSE) {
 		binding->flags = flags;
+		binding->flags_changed = tick;
 		report(SNOOPY_CHANGE_MOVE, seen, ifindex, binding, now);
 	}
 	return SNOOPY_COUNTER_SIGHTINGS;
@@ -694,7 +704,14 @@ static __always_inline __u32 create(const struct sighting *seen, const struct sn
 /*
  * Another MAC or another port claims the address. The entry is replaced as a whole, so that no reader sees
  * half a MAC. RFC 9161, 3.7: a MAC that changes too often is two hosts with one address; then the binding is
- * frozen as it was before the last claim. A host that changes its port alone is no duplicate.
+ * frozen as it was before the last claim. An entry has no room for what it was before the first; but where
+ * duplicate_moves is odd, two hosts that take turns leave it with the one who had it first. A host that
+ * changes its port alone is no duplicate.
+ *
+ * No rate limits moves, unlike new bindings. When fifty addresses fail over at once, each says so once or
+ * thrice and then is silent; what is not believed sends its traffic to a host that is gone. A move takes no
+ * memory, max_bindings holds for the port it goes to, and a MAC that changes again and again ends frozen.
+ * What remains is a host on two ports of one bridge, each of whose moves costs a record.
  */
 static __always_inline __u32 move(const struct snoopy_binding *known, const struct sighting *seen,
 				  const struct snoopy_port *port, __u32 ifindex,
@@ -781,6 +798,19 @@ static __always_inline __u32 learn(const struct sighting *seen, const struct sno
 	return create(seen, port, ifindex, state, now);
 }
 
+/*
+ * A bridge with VLANs drops a frame of a VLAN that its port is not in, and an untagged one where there is no
+ * PVID. It must not be believed either, or a host could speak for those of a VLAN that it cannot reach.
+ */
+static __always_inline bool is_in_vlan(const struct snoopy_port *port, __u16 vlan)
+{
+	if (!(port->flags & SNOOPY_PORT_VLAN_AWARE))
+		return true;
+	if (vlan == 0 || vlan > VLAN_VID_MASK)
+		return false;
+	return port->vlans[vlan / 64] >> vlan % 64 & 1;
+}
+
 static __always_inline void snoop(struct __sk_buff *skb)
 {
 	__u32 ifindex = skb->ifindex;
@@ -799,7 +829,7 @@ static __always_inline void snoop(struct __sk_buff *skb)
 	gather(skb, MESSAGE_END);
 	seen.key.bridge = port->bridge;
 	seen.key.vlan = frame.vid ? frame.vid : port->pvid;
-	if (frame.tags > 1 || frame.foreign_tag)
+	if (frame.tags > 1 || frame.foreign_tag || !is_in_vlan(port, seen.key.vlan))
 		verdict = SNOOPY_COUNTER_VLAN;
 	else if (frame.protocol == bpf_htons(ETH_P_ARP))
 		verdict = check_arp(skb, &frame, port, &seen);

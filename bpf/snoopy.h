@@ -19,6 +19,7 @@
 /* snoopy_port.flags */
 #define SNOOPY_PORT_LINK_LOCAL  (1 << 0) /* learn fe80::/10 and 169.254.0.0/16 */
 #define SNOOPY_PORT_OWNS_CLSACT (1 << 1) /* user space's own note: snoopy made the port's clsact qdisc */
+#define SNOOPY_PORT_VLAN_AWARE  (1 << 2) /* the bridge takes only frames of the VLANs in snoopy_port.vlans */
 
 /* snoopy_binding.flags */
 #define SNOOPY_BINDING_ROUTER (1 << 0) /* the R flag of the last Neighbor Advertisement (RFC 4861, 4.4) */
@@ -40,7 +41,7 @@ struct snoopy_binding {
 	__u8 flags;
 	__u8 moves;          /* changes of the MAC since window_ns (RFC 9161, 3.7) */
 	__u32 port;          /* ifindex of the port that spoke last */
-	__u32 pad;           /* zero */
+	__u32 flags_changed; /* time >> 20, about milliseconds, of the last change of flags alone; 0: none */
 	__u64 first_seen_ns; /* of this IP with this MAC */
 	__u64 last_seen_ns;
 	__u64 window_ns;       /* start of the window in which moves are counted; 0: no move yet */
@@ -60,6 +61,8 @@ struct snoopy_port {
 	__u64 duplicate_window_ns;
 	__u64 duplicate_hold_ns;
 	__u64 released; /* bindings of this port that user space has deleted, ever: see snoopy_port_state */
+	/* The VLANs the port is in, with SNOOPY_PORT_VLAN_AWARE: bit v % 64 of word v / 64. */
+	__u64 vlans[64];
 };
 
 /*
@@ -117,16 +120,16 @@ struct snoopy_change {
 };
 
 /* Map "counters" (per-CPU array of __u64). A message counts once: seen, ignored or rejected. */
-#define SNOOPY_COUNTER_SIGHTINGS    0  /* passed every check */
-#define SNOOPY_COUNTER_IGNORED      1  /* a kind of message that the port's policy does not learn from */
-#define SNOOPY_COUNTER_RING_DROPPED 2  /* change records that found the ring full (beside the sighting) */
-#define SNOOPY_COUNTER_CREATED      3  /* bindings created (beside the sighting) */
-#define SNOOPY_COUNTER_MOVED        4  /* bindings moved to another MAC or port (beside the sighting) */
-#define SNOOPY_COUNTER_DUPLICATES   5  /* bindings frozen (beside the sighting) */
-#define SNOOPY_COUNTER_VLAN         6  /* rejected: a second VLAN tag, or a tag that is not 802.1Q */
-#define SNOOPY_COUNTER_TRUNCATED    7  /* rejected: shorter than its headers say */
-#define SNOOPY_COUNTER_ARP_HEADER   8  /* rejected: ARP types, lengths or operation (RFC 826) */
-#define SNOOPY_COUNTER_SPOOFED      9  /* rejected: Ethernet source differs from the address in the message */
+#define SNOOPY_COUNTER_SIGHTINGS    0 /* passed every check */
+#define SNOOPY_COUNTER_IGNORED      1 /* a kind of message that the port's policy does not learn from */
+#define SNOOPY_COUNTER_RING_DROPPED 2 /* change records that found the ring full (beside the sighting) */
+#define SNOOPY_COUNTER_CREATED      3 /* bindings created (beside the sighting) */
+#define SNOOPY_COUNTER_MOVED        4 /* bindings moved to another MAC or port (beside the sighting) */
+#define SNOOPY_COUNTER_DUPLICATES   5 /* bindings frozen (beside the sighting) */
+#define SNOOPY_COUNTER_VLAN         6 /* rejected: two tags, one not 802.1Q's, or a VLAN the port is not in */
+#define SNOOPY_COUNTER_TRUNCATED    7 /* rejected: shorter than its headers say */
+#define SNOOPY_COUNTER_ARP_HEADER   8 /* rejected: ARP types, lengths or operation (RFC 826) */
+#define SNOOPY_COUNTER_SPOOFED      9 /* rejected: Ethernet source differs from the address in the message */
 #define SNOOPY_COUNTER_MAC          10 /* rejected: zero or multicast MAC */
 #define SNOOPY_COUNTER_IP           11 /* rejected: not an address of a host */
 #define SNOOPY_COUNTER_LINK_LOCAL   12 /* rejected: link-local, which the policy does not learn */
@@ -166,7 +169,7 @@ struct snoopy_layout {
 #define SNOOPY_SIZE(type, size) _Static_assert(sizeof(struct type) == (size), #type)
 SNOOPY_SIZE(snoopy_binding_key, 24);
 SNOOPY_SIZE(snoopy_binding, 48);
-SNOOPY_SIZE(snoopy_port, 48);
+SNOOPY_SIZE(snoopy_port, 560);
 SNOOPY_SIZE(snoopy_port_state, 32);
 SNOOPY_SIZE(snoopy_prefix_key, 28);
 SNOOPY_SIZE(snoopy_static_key, 32);

@@ -6,7 +6,7 @@ import { loadConfig } from './config/config.ts';
 import { type ActionSummary, summarize } from './core/actions.ts';
 import type { Desired } from './core/desired.ts';
 import { correctLedger } from './core/ledger.ts';
-import { adoptBindings, type HostPlan, type NeighborChange, planHosts, thaw } from './core/neighbors.ts';
+import { adoptBindings, type HostPlan, planHosts, thaw } from './core/neighbors.ts';
 import type { Observed, ObservedHosts } from './core/observed.ts';
 import { plan, type Scope } from './core/plan.ts';
 import { planProbes } from './core/probes.ts';
@@ -18,12 +18,21 @@ import type {
   ReconcileReport,
   Step,
 } from './core/report.ts';
-import { allWell, anyChange, describeBridges, describeChange, warningsOf } from './core/summary.ts';
+import {
+  allWell,
+  anyChange,
+  describeBridges,
+  describeChange,
+  warningsOf,
+  warningsOfState,
+} from './core/summary.ts';
+import { nextDue } from './core/timers.ts';
 import { onlyBridges, resolveTopology, type Topology } from './core/topology.ts';
+import type { Binding, BindingKey } from './datapath/records.ts';
 import { openRing, type Ring } from './datapath/ring.ts';
 import { sleep } from './ffi/libc.ts';
 import { applyActions, planned } from './host/apply.ts';
-import { adopt, forgetBindings, rewriteBindings, writePolicies } from './host/bindings.ts';
+import { forgetBindings, rewriteBindings, writePolicies } from './host/bindings.ts';
 import { writeNeighbors } from './host/neighbor-table.ts';
 import { observe, observeCounters, observeHosts } from './host/observe.ts';
 import { sendProbes } from './host/prober.ts';
@@ -57,22 +66,32 @@ export interface Environment {
  */
 export function runReconcile(options: ReconcileOptions, environment: Environment): ReconcileReport {
   const { now } = environment;
-  const desired = chooseBridges(loadConfig(options.config), options.bridges);
+  const everything = loadConfig(options.config);
+  const desired = chooseBridges(everything, options.bridges);
   const session = openSession(desired.runtime, {
     mode: options.check ? 'plan' : 'write',
     lockTimeoutMs: options.lockTimeoutMs,
     now,
   });
+  const run: Run = { session, everything, desired, options, environment };
   try {
-    const listens = options.listenMs > 0 && !options.check;
-    const result = listens
-      ? listen(session, desired, options, environment)
-      : pass(session, desired, options, environment);
+    const result = options.listenMs > 0 && !options.check ? listen(run) : pass(run);
     const mounts = session.mounted ? [mountStep(desired.runtime.bpffs)] : [];
     return reportOf({ ...result, steps: [...mounts, ...result.steps] }, options.check);
   } finally {
     session.close();
   }
+}
+
+/** What all passes of a run share. */
+interface Run {
+  readonly session: Session;
+  /** The whole configuration. */
+  readonly everything: Desired;
+  /** What of it this run is about: all, or the bridges of `--bridge`. */
+  readonly desired: Desired;
+  readonly options: ReconcileOptions;
+  readonly environment: Environment;
 }
 
 function chooseBridges(desired: Desired, names: readonly string[]): Desired {
@@ -90,28 +109,42 @@ function chooseBridges(desired: Desired, names: readonly string[]): Desired {
 }
 
 /** Passes until the time is over, each as soon as there is something to do. */
-function listen(
-  session: Session,
-  desired: Desired,
-  options: ReconcileOptions,
-  environment: Environment,
-): Pass {
+function listen(run: Run): Pass {
+  const { session, options, environment } = run;
   const { now } = environment;
   const deadlineMs = now() + options.listenMs;
   // Subscribed before the first pass: what happens during it is heard by the first wait.
   const watch = openWatch(session.netlink.portId, now);
+  const later: Run = { ...run, options: { ...options, unfreeze: [] } };
   try {
-    let result = pass(session, desired, options, environment);
-    while (watch.wait(session.pins.maps.get('changes')?.fd, result.interest, deadlineMs)) {
+    let result = pass(run);
+    while (now() < deadlineMs) {
+      const ring = session.pins.maps.get('changes')?.fd;
+      watch.wait(ring, result.interest, Math.min(deadlineMs, result.dueMs));
       const startedMs = now();
-      session.reopenPins();
-      result = merge(result, pass(session, desired, { ...options, unfreeze: [] }, environment));
+      if (startedMs >= deadlineMs) break;
+      result = merge(result, attempt(later, result));
       // At most half of a core, however fast things change.
       sleep(Math.max(0, Math.min(now() - startedMs, deadlineMs - now())));
     }
     return result;
   } finally {
     watch.close();
+  }
+}
+
+/** Time until the next attempt after a pass that could not be finished. */
+const RETRY_MS = 1000;
+
+/** A pass whose failure ends neither the listening nor the report of what was done before. */
+function attempt(run: Run, before: Pass): Pass {
+  try {
+    run.session.reopenPins();
+    return pass(run);
+  } catch (thrown) {
+    const dueMs = run.environment.now() + RETRY_MS;
+    const errors = [problemOf(thrown, 'listen')];
+    return { ...before, steps: [], changes: [], records: 0, probes: 0, warnings: [], errors, dueMs };
   }
 }
 
@@ -129,6 +162,8 @@ interface Pass {
   readonly warnings: readonly string[];
   readonly errors: readonly Problem[];
   readonly interest: Interest;
+  /** When the next pass is due though nothing happens: a probe, the end of a hold time or of an age. */
+  readonly dueMs: number;
 }
 
 /** Two passes as one: what was done adds up, what was found is the later. */
@@ -143,19 +178,26 @@ function merge(earlier: Pass, later: Pass): Pass {
   };
 }
 
-function pass(session: Session, desired: Desired, options: ReconcileOptions, environment: Environment): Pass {
+function pass(run: Run): Pass {
+  const { session, desired, options, environment } = run;
   const { netlink, runtime } = session;
   const scope: Scope = { whole: options.bridges.length === 0 };
   let observed = observe(netlink, runtime, session.pins);
   let topology = resolveTopology(desired, observed);
   const actions = plan(desired, topology, observed, scope);
-  // Without the map of bindings the neighbor table is all that is left of them.
-  const bereft = session.pins.maps.get('bindings') === undefined && session.pins.outgrown === null;
+  const warnings = warningsOfState(desired, observed);
   let steps: Step[] = [];
   let remaining: ActionSummary[] = [];
   if (options.check) {
     steps = planned(actions);
   } else if (actions.length > 0) {
+    const before = observed;
+    session.adopt = () => {
+      const adopted = takeOver(run, before);
+      if (adopted.length > 0)
+        warnings.push(`Nothing was pinned: took ${adopted.length} neighbors of before over`);
+      return adopted;
+    };
     steps.push(...applyActions(session, actions));
     observed = observe(netlink, runtime, session.pins);
     topology = resolveTopology(desired, observed);
@@ -167,12 +209,26 @@ function pass(session: Session, desired: Desired, options: ReconcileOptions, env
   const changesMap = session.pins.maps.get('changes');
   const ring = changesMap && openRing(changesMap.fd, changesMap.info.maxEntries);
   try {
-    const hosts = settleHosts(session, desired, topology, observed, ring, bereft, options, environment);
+    const hosts = settleHosts(run, topology, observed, ring);
     const { ringDropped, ...counters } = observeCounters(session.pins);
-    return { ...hosts, steps, remaining, counters, dropped: ringDropped };
+    return {
+      ...hosts,
+      steps,
+      remaining,
+      counters,
+      dropped: ringDropped,
+      warnings: [...warnings, ...hosts.warnings],
+    };
   } finally {
     ring?.close();
   }
+}
+
+/** Bindings for the neighbors of all configured bridges, also of those that `--bridge` leaves alone. */
+function takeOver({ session, everything, environment }: Run, observed: Observed): Binding[] {
+  const topology = resolveTopology(everything, observed);
+  const hosts = observeHosts(session.netlink, session.pins, topology, observed, environment.now);
+  return adoptBindings(topology, hosts, session.runtime.neighborProtocol);
 }
 
 function mountStep(path: string): Step {
@@ -181,35 +237,20 @@ function mountStep(path: string): Step {
 
 type HostResult = Pick<
   Pass,
-  'changes' | 'total' | 'records' | 'probes' | 'bridges' | 'warnings' | 'errors' | 'interest'
+  'changes' | 'total' | 'records' | 'probes' | 'bridges' | 'warnings' | 'errors' | 'interest' | 'dueMs'
 >;
 
 /** Drains the ring, decides and writes the neighbors, ends bindings, and only then commits the ring. */
-function settleHosts(
-  session: Session,
-  desired: Desired,
-  topology: Topology,
-  observed: Observed,
-  ring: Ring | undefined,
-  bereft: boolean,
-  options: ReconcileOptions,
-  environment: Environment,
-): HostResult {
+function settleHosts(run: Run, topology: Topology, observed: Observed, ring: Ring | undefined): HostResult {
+  const { session, desired, options, environment } = run;
   const { netlink, runtime, pins } = session;
   const warnings: string[] = [];
   // The ring before the map: a record that is read speaks of a binding that the map has by then.
   const drained = ring?.read() ?? { changes: [], damaged: false };
   let hosts = observeHosts(netlink, pins, topology, observed, environment.now);
-  if (bereft) {
-    const adopted = adoptBindings(topology, hosts, runtime.neighborProtocol);
-    if (!options.check) adopt(pins, adopted);
-    if (adopted.length > 0) {
-      warnings.push(
-        `No bindings were pinned; ${adopted.length} are taken over from neighbors of an earlier run`,
-      );
-    }
-    hosts = { ...hosts, bindings: [...adopted, ...hosts.bindings] };
-  }
+  // In check mode, or where the load failed: what a load would take over, or nothing would be left of it.
+  const isBereft = pins.maps.get('bindings') === undefined && pins.outgrown === null;
+  if (isBereft) hosts = { ...hosts, bindings: takeOver(run, observed) };
   if (options.unfreeze.length > 0) {
     const thawed = thaw(hosts, options.unfreeze);
     warnings.push(...thawed.warnings);
@@ -244,8 +285,12 @@ function settleHosts(
     errors,
     bridges: describeBridges(desired, topology, decided),
     warnings: [...warnings, ...warningsOf(decided, drained.changes, drained.damaged)],
+    dueMs: nextDue(topology, hosts),
     interest: {
-      macs: new Set(decided.verdicts.map((verdict) => verdict.mac)),
+      macs: new Set([
+        ...decided.verdicts.map((verdict) => verdict.mac),
+        ...desired.bridges.flatMap((bridge) => bridge.statics.flatMap((entry) => entry.macs)),
+      ]),
       ips: new Set(decided.verdicts.map((verdict) => verdict.ip)),
       devices: new Set(
         topology.bridges.flatMap((bridge) => [...bridge.domains.values()].map((domain) => domain.device)),
@@ -262,12 +307,11 @@ function endBindings(
   decided: HostPlan,
   outcomes: readonly Outcome[],
 ): void {
-  const stuck = new Set(
-    decided.changes
-      .filter((_, i) => outcomes[i]?.kind === 'failed')
-      .map((change: NeighborChange) => change.ip),
-  );
-  const ended = new Set(decided.forget.filter((key) => !stuck.has(key.ip)));
+  const idOf = ({ bridge, vlan, ip }: { bridge: string; vlan: number; ip: IpAddress }): string =>
+    `${bridge} ${vlan} ${ip}`;
+  const stuck = new Set(decided.changes.filter((_, i) => outcomes[i]?.kind === 'failed').map(idOf));
+  const nameOf = (key: BindingKey): string => observed.links.get(key.bridge)?.name ?? '';
+  const ended = new Set(decided.forget.filter((key) => !stuck.has(idOf({ ...key, bridge: nameOf(key) }))));
   if (ended.size > 0) forgetBindings(session.pins, [...ended]);
   const left = hosts.bindings.filter((binding) => !ended.has(binding));
   const corrected = correctLedger(observed.datapath.ports, hosts.portStates, left);

@@ -88,6 +88,10 @@ function withdraw({ netlink, runtime, pins }: Session, check: boolean): ReturnTy
     ? changes.map(() => ({ kind: 'planned' }))
     : writeNeighbors(netlink, changes, runtime.neighborProtocol);
   return changes.map((change, i) =>
-    describeChange(change, outcomes[i] ?? { kind: 'applied' }, runtime.neighborProtocol),
+    describeChange(
+      { ...change, because: 'snoopy is removed' },
+      outcomes[i] ?? { kind: 'applied' },
+      runtime.neighborProtocol,
+    ),
   );
 }

@@ -22,6 +22,10 @@ test_packages=(
   'bpftool         shows what is loaded and attached'
   'python3-scapy   makes frames, by an encoder that is not ours'
   'strace          shows which messages a run sends to the kernel'
+  'qemu-system-x86 boots other kernels'
+  'busybox-static  is the first program in them'
+  'kmod            loads their modules'
+  'xz-utils        unpacks those modules'
 )
 
 fail() {

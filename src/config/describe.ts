@@ -69,7 +69,7 @@ export function describe(root: SchemaNode, from: SchemaNode): string {
     case 'integer':
       return `an integer from ${node.minimum} to ${node.maximum}`;
     case 'array':
-      return `a list${node.minItems === undefined ? '' : ' that is not empty'} of ${describeItems(root, node)}`;
+      return `a ${node.minItems === undefined ? '' : 'non-empty '}list of ${describeItems(root, node)}`;
     case 'object':
       return `a mapping with the keys ${list(Object.keys(node.properties ?? {}), 'and')}`;
     default:

@@ -1,7 +1,7 @@
 // What the schema has against a configuration, in words for people: no text of ajv ever reaches a user.
 
 import { closest } from '../base/suggest.ts';
-import { formatSize } from '../base/units.ts';
+import { formatSize, parseDuration, parseSize } from '../base/units.ts';
 import { schemaErrors } from '../generated/validate-config.ts';
 import { configSchema, describe, list, resolveRef, type SchemaNode, schemaAt } from './describe.ts';
 import { type Finding, type Path, quote } from './problem.ts';
@@ -104,6 +104,21 @@ const BOOLEAN_WORDS: ReadonlyMap<string, boolean> = new Map([
   ['false', false],
 ]);
 
+/** Units as people write them, with any plural, and as they are. */
+const DURATION_UNITS: readonly (readonly [RegExp, string])[] = [
+  [/^(ms|msecs?|milliseconds?)$/i, 'ms'],
+  [/^(s|secs?|seconds?)$/i, 's'],
+  [/^(m|mins?|minutes?)$/i, 'm'],
+  [/^(h|hrs?|hours?)$/i, 'h'],
+  [/^(d|days?)$/i, 'd'],
+];
+const SIZE_UNITS: readonly (readonly [RegExp, string])[] = [
+  [/^(b|bytes?)$/i, 'B'],
+  [/^(k|ki|kb|kib)$/i, 'KiB'],
+  [/^(m|mi|mb|mib)$/i, 'MiB'],
+  [/^(g|gi|gb|gib)$/i, 'GiB'],
+];
+
 /** What a wrong value was probably meant to be. */
 function suggest(schema: SchemaNode, from: SchemaNode, node: YamlNode): string | undefined {
   const forms = formsOf(schema, from);
@@ -127,13 +142,35 @@ function suggest(schema: SchemaNode, from: SchemaNode, node: YamlNode): string |
   ) {
     return String(word);
   }
-  if (forms.some(({ properties }) => Object.hasOwn(properties ?? {}, 'name'))) return `name: ${value}`;
+  if (titles.includes('duration')) {
+    const duration = withUnit(value, DURATION_UNITS);
+    if (duration !== undefined && parseDuration(duration) !== undefined) return duration;
+  }
+  if (titles.includes('size')) {
+    const size = withUnit(value, SIZE_UNITS);
+    if (size !== undefined && parseSize(size) !== undefined) return size;
+  }
+  if (hasName(forms)) return `name: ${value}`;
   if (/^\d+$/.test(value) && forms.some(({ type }) => type === 'integer')) return value;
   const choices = forms.flatMap((form) => form.enum ?? (form.const === undefined ? [] : [form.const]));
   const meant = closest(value, choices.map(String));
   if (meant !== undefined) return meant;
   const types = forms.map(({ type }) => type);
-  return types.includes('array') && !types.includes('string') ? `[${quote(value)}]` : undefined;
+  if (!types.includes('array') || types.includes('string')) return undefined;
+  const items = forms.flatMap((form) => formsOf(schema, form.items ?? {}));
+  if (hasName(items)) return `[{name: ${value}}]`;
+  return items.some(({ type }) => type === 'object') ? undefined : `[${quote(value)}]`;
+}
+
+function hasName(forms: readonly SchemaNode[]): boolean {
+  return forms.some(({ properties }) => Object.hasOwn(properties ?? {}, 'name'));
+}
+
+/** `20 minutes` as `20m`, by the units there are. */
+function withUnit(text: string, units: readonly (readonly [RegExp, string])[]): string | undefined {
+  const [, number, word = ''] = /^\s*(\d+)\s*([a-z]+)\s*$/i.exec(text) ?? [];
+  const unit = units.find(([spelling]) => spelling.test(word))?.[1];
+  return number === undefined || unit === undefined ? undefined : `${number}${unit}`;
 }
 
 /** The forms that a value may have: the branches of `anyOf`, or the schema itself. */

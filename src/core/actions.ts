@@ -1,6 +1,6 @@
 // The steps a run may take on the data path. The plan is a list of them; nothing else is ever applied.
 
-import type { IfIndex } from '../base/address.ts';
+import { AF_INET, familyOf, formatPrefix, type IfIndex, type Prefix } from '../base/address.ts';
 import type { LoadReason } from '../datapath/pins.ts';
 import type { PortPolicy, PrefixRule, StaticRule } from '../datapath/records.ts';
 import type { AttachMode } from './desired.ts';
@@ -18,7 +18,14 @@ export type Action =
       readonly port: PortRef;
       readonly policy: PortPolicy;
     }
-  | { readonly kind: 'attach'; readonly bridge: string; readonly port: PortRef; readonly mode: AttachMode }
+  | {
+      readonly kind: 'attach';
+      readonly bridge: string;
+      readonly port: PortRef;
+      readonly mode: AttachMode;
+      /** Noted in the filter: the clsact qdisc is one that snoopy makes. */
+      readonly ownsClsact: boolean;
+    }
   | {
       readonly kind: 'detach';
       readonly bridge: string | null;
@@ -78,6 +85,11 @@ function named(bridge: string | null): { bridge?: string } {
 }
 
 function describePrefix({ prefix, vlan, allow }: PrefixRule): string {
-  const where = prefix === null ? 'any' : `${prefix.ip}/${prefix.length}`;
+  const where = prefix === null ? 'any' : prefix.length === 0 ? otherThan(prefix) : formatPrefix(prefix);
   return `${allow ? 'allow' : 'deny'} ${where}${vlan === 0 ? '' : ` vlan ${vlan}`}`;
+}
+
+/** A prefix of no bits is there for what no longer prefix speaks of. */
+function otherThan({ ip }: Prefix): string {
+  return familyOf(ip) === AF_INET ? 'other IPv4' : 'other IPv6';
 }

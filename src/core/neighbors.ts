@@ -16,6 +16,7 @@ import {
   NUD_STALE,
 } from '../netlink/neighbor.ts';
 import type { NeighborState, StaticEntry } from './desired.ts';
+import { countByPort } from './ledger.ts';
 import type { ObservedHosts } from './observed.ts';
 import { allowedPrefixes } from './plan.ts';
 import { isUnanswered } from './probes.ts';
@@ -69,6 +70,8 @@ export interface HostPlan {
   readonly present: readonly Binding[];
   /** Learned bindings without a neighbor, for the bridge has lost sight of the MAC: a sign of life brings it back. */
   readonly lost: readonly Binding[];
+  /** Ports that have as many bindings as they may. */
+  readonly fullPorts: readonly { readonly port: string; readonly limit: number }[];
   /** Neighbors that are ours once the changes are made. */
   readonly total: number;
 }
@@ -145,6 +148,7 @@ export function planHosts(topology: Topology, hosts: ObservedHosts, options: Hos
     verdicts: drafts.flatMap((draft) => draft.verdicts),
     present: drafts.flatMap((draft) => draft.present),
     lost: drafts.flatMap((draft) => draft.lost),
+    fullPorts: topology.bridges.flatMap((bridge) => fullPorts(bridge, bindings.get(bridge.ifIndex) ?? [])),
     total: kept.size,
   };
 }
@@ -225,8 +229,10 @@ function whyEnded(
 ): string | null {
   const { bridge, forwarding, nowMs } = scene;
   const port = ports.get(binding.port);
-  if (port === undefined) return 'its port is gone or not learned from';
-  if (!takesVlan(bridge, port, binding.vlan)) return 'its port is not in that VLAN';
+  // Where the bridge forwards the MAC to another port that is learned from, the host is still here.
+  const isHere = forwarding.locate(binding.vlan, binding.mac).kind === 'local';
+  if (port === undefined && !isHere) return 'its port is gone or not learned from';
+  if (port !== undefined && !takesVlan(bridge, port, binding.vlan)) return 'its port is not in that VLAN';
   if (entry !== undefined && !entry.macs.includes(binding.mac)) return 'provisioned for another MAC';
   const misfit = whyUnfit(bridge, binding);
   if (misfit !== null) return misfit;
@@ -298,7 +304,7 @@ function settle(draft: Draft, scene: Scene, claim: Claim, frozen: boolean): Bind
     draft.reasons.set(id, decision.because);
     return decision.state;
   }
-  const ours = existing?.protocol === scene.protocol;
+  const ours = existing !== undefined && isOurs(existing, scene.protocol);
   if (decision.action !== 'keep' || ours) draft.kept.push(id);
   const change = (kind: 'add' | 'replace'): NeighborChange => ({
     kind,
@@ -315,8 +321,21 @@ function settle(draft: Draft, scene: Scene, claim: Claim, frozen: boolean): Bind
     because: decision.because,
   });
   if (decision.action !== 'keep') draft.changes.push(change(decision.action));
-  else if (ours && existing !== undefined && needsRefresh(existing)) draft.refresh.push(change('replace'));
+  else if (ours && needsRefresh(existing)) draft.refresh.push(change('replace'));
   return decision.state;
+}
+
+function fullPorts(bridge: Bridge, bindings: readonly Binding[]): HostPlan['fullPorts'] {
+  const counts = countByPort(bindings);
+  const limit = bridge.desired.limits.bindingsPerPort;
+  return bridge.ports
+    .filter(({ ifIndex }) => limit > 0 && (counts.get(ifIndex) ?? 0) >= limit)
+    .map(({ name }) => ({ port: name, limit }));
+}
+
+/** True for an entry that we wrote; the kernel keeps the protocol number when EVPN takes an entry over. */
+function isOurs({ protocol, flags }: Neighbor, own: number): boolean {
+  return protocol === own && (flags & NTF_EXT_LEARNED) === 0;
 }
 
 function needsRefresh(existing: Neighbor): boolean {
@@ -354,7 +373,7 @@ function decide(
     return { state: 'installed', action: 'replace', because: 'the entry was not valid' };
   }
   if ((existing.flags & NTF_EXT_LEARNED) !== 0) return decideRemote(claim, existing, here, scene.nowMs);
-  if (existing.protocol === scene.protocol) return decideOurs(scene, claim, existing, here, location);
+  if (isOurs(existing, scene.protocol)) return decideOurs(scene, claim, existing, here, location);
   if (existing.mac === claim.mac) {
     return { state: 'installed', action: 'keep', because: 'served by an entry of another owner' };
   }
@@ -430,7 +449,7 @@ function planRemovals(
   for (const neighbor of hosts.neighbors) {
     const id = entryId(neighbor.ifIndex, neighbor.ip);
     const home = homes.get(neighbor.ifIndex);
-    if (neighbor.protocol !== options.protocol || kept.has(id)) continue;
+    if (!isOurs(neighbor, options.protocol) || kept.has(id)) continue;
     if (home === undefined && !options.whole) continue;
     const deviceName =
       home?.domain.deviceName ?? hosts.deviceNames.get(neighbor.ifIndex) ?? `#${neighbor.ifIndex}`;
@@ -463,7 +482,7 @@ export function adoptBindings(topology: Topology, hosts: ObservedHosts, protocol
     const vlans = new Map([...bridge.domains.values()].map((domain) => [domain.device, domain.vlan]));
     return hosts.neighbors.flatMap((neighbor): Binding[] => {
       const vlan = vlans.get(neighbor.ifIndex);
-      if (neighbor.protocol !== protocol || neighbor.mac === undefined || vlan === undefined) return [];
+      if (!isOurs(neighbor, protocol) || neighbor.mac === undefined || vlan === undefined) return [];
       const location = forwarding.locate(vlan, neighbor.mac);
       if (location.kind !== 'local') return [];
       return [

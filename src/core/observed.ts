@@ -30,8 +30,6 @@ export interface Observed {
 export interface ObservedDatapath {
   /** Why the program must be loaded; null when what is pinned is what would be loaded. */
   readonly loadReason: LoadReason | null;
-  /** True when there is anything at all under the pin directory. */
-  readonly pinned: boolean;
   readonly programId: number | null;
   readonly ports: ReadonlyMap<IfIndex, PortPolicy>;
   readonly prefixes: readonly PrefixRule[];
@@ -42,6 +40,8 @@ export interface ObservedDatapath {
 export interface Attachment {
   /** True when the device has a clsact (or an ingress) qdisc, whoever made it. */
   readonly hasClsact: boolean;
+  /** True when our filter says that snoopy made that qdisc. */
+  readonly ownsClsact: boolean;
   /** ID of the program in our filter; null when there is no such filter. */
   readonly filterProgramId: number | null;
   /** ID of the program in our pinned TCX link, 0 when that is detached; null when there is none. */

@@ -10,6 +10,7 @@ import {
   type Prefix,
 } from '../base/address.ts';
 import {
+  encodeVlans,
   type PortPolicy,
   type PrefixRule,
   SNOOPY_LEARN_ARP_REPLY,
@@ -78,6 +79,13 @@ const FAMILY_PREFIXES: readonly Prefix[] = [
   { ip: '::' as IpAddress, length: 0 },
 ];
 
+/** RFC 3927 and RFC 4291, 2.5.6: in no subnet, and so not in a list of them. */
+function linkLocalPrefix(family: Family): Prefix {
+  return family === AF_INET
+    ? { ip: '169.254.0.0' as IpAddress, length: 16 }
+    : { ip: 'fe80::' as IpAddress, length: 10 };
+}
+
 /** What may be learned on a bridge, for the trie: everything, but for the families with a list. */
 function prefixRules(bridge: Bridge): PrefixRule[] {
   const rules: PrefixRule[] = [{ bridge: bridge.ifIndex, vlan: 0, prefix: null, allow: true }];
@@ -92,6 +100,7 @@ function prefixRules(bridge: Bridge): PrefixRule[] {
       const allowed = allowedPrefixes(bridge.desired, domain, familyOf(everything.ip));
       if (allowed === 'any') continue;
       rules.push(rule(everything, false), ...allowed.map((prefix) => rule(prefix, true)));
+      if (bridge.desired.linkLocal) rules.push(rule(linkLocalPrefix(familyOf(everything.ip)), true));
     }
     for (const ip of domain.reserved) rules.push(rule({ ip, length: fullLength(ip) }, false));
   }
@@ -148,7 +157,12 @@ function staticRules(bridge: Bridge): StaticRule[] {
   });
 }
 
-const NOT_ATTACHED: Attachment = { hasClsact: false, filterProgramId: null, tcxProgramId: null };
+const NOT_ATTACHED: Attachment = {
+  hasClsact: false,
+  ownsClsact: false,
+  filterProgramId: null,
+  tcxProgramId: null,
+};
 
 function planPorts(
   mode: AttachMode,
@@ -176,23 +190,24 @@ function planPorts(
       }
       const stale = observed.datapath.loadReason !== null;
       if (stale || programOf(attachment, mode) !== observed.datapath.programId) {
-        attach.push({ kind: 'attach', bridge: name, port: ref, mode });
+        attach.push({ kind: 'attach', bridge: name, port: ref, mode, ownsClsact: policy.ownsClsact });
       }
       const other = mode === 'clsact' ? 'tcx' : 'clsact';
       if (programOf(attachment, other) !== null) {
-        const dropClsact = other === 'clsact' && (found?.ownsClsact ?? false);
+        const dropClsact = other === 'clsact' && ownsClsact(attachment, found);
         detach.push({ kind: 'detach', bridge: name, port: ref, mode: other, dropClsact });
       }
     }
   }
-  for (const ifIndex of new Set([...observed.datapath.ports.keys(), ...observed.attachments.keys()])) {
+  const known = new Set([...observed.datapath.ports.keys(), ...observed.attachments.keys()]);
+  for (const ifIndex of [...known].sort((a, b) => a - b)) {
     const policy = observed.datapath.ports.get(ifIndex);
     if (wanted.has(ifIndex) || !(policy === undefined ? scope.whole : belongs(policy.bridge))) continue;
     const link = observed.links.get(ifIndex);
     const bridge = (policy && names.get(policy.bridge)) ?? null;
     const port: PortRef = { ifIndex, name: link?.name ?? `#${ifIndex}` };
     const attachment = observed.attachments.get(ifIndex) ?? NOT_ATTACHED;
-    const dropClsact = (policy?.ownsClsact ?? false) && attachment.hasClsact;
+    const dropClsact = attachment.hasClsact && ownsClsact(attachment, policy);
     if (attachment.filterProgramId !== null || dropClsact) {
       detach.push({ kind: 'detach', bridge, port, mode: 'clsact', dropClsact });
     }
@@ -202,6 +217,11 @@ function planPorts(
     if (policy !== undefined) drop.push({ kind: 'drop-port', bridge, port });
   }
   return [...policies, ...attach, ...detach, ...drop];
+}
+
+/** Noted in the policy, and in the name of the filter, which outlives lost pins. */
+function ownsClsact(attachment: Attachment, policy: PortPolicy | undefined): boolean {
+  return attachment.ownsClsact || (policy?.ownsClsact ?? false);
 }
 
 function programOf(attachment: Attachment, mode: AttachMode): number | null {
@@ -231,7 +251,7 @@ function portPolicy(
     learn: learn.reduce((bits, kind) => bits | LEARN_BITS[kind], 0),
     linkLocal,
     // Noted before the qdisc is made, so that a run that is killed in between still owns it.
-    ownsClsact: mode === 'clsact' && (attachment.hasClsact ? (found?.ownsClsact ?? false) : true),
+    ownsClsact: mode === 'clsact' && (!attachment.hasClsact || ownsClsact(attachment, found)),
     maxBindings: limits.bindingsPerPort,
     newIntervalNs: Math.floor(NS_PER_S / limits.newBindingsPerSecond),
     newBurst: limits.newBindingsPerSecond,
@@ -239,6 +259,7 @@ function portPolicy(
     duplicateWindowMs: duplicates.windowMs,
     duplicateHoldMs: duplicates.holdMs,
     released: found?.released ?? 0,
+    vlans: bridge.vlanAware ? encodeVlans(port.vlans) : null,
   };
 }
 
@@ -254,6 +275,12 @@ function samePolicy(a: PortPolicy, b: PortPolicy): boolean {
     a.newBurst === b.newBurst &&
     a.duplicateMoves === b.duplicateMoves &&
     a.duplicateWindowMs === b.duplicateWindowMs &&
-    a.duplicateHoldMs === b.duplicateHoldMs
+    a.duplicateHoldMs === b.duplicateHoldMs &&
+    sameVlans(a.vlans, b.vlans)
   );
+}
+
+function sameVlans(a: Uint8Array | null, b: Uint8Array | null): boolean {
+  if (a === null || b === null) return a === b;
+  return a.every((byte, i) => byte === b[i]);
 }

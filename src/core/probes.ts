@@ -72,6 +72,28 @@ function stateSinceHeard(binding: Binding, state: ProbeState | undefined): Probe
   return state === undefined || state.lastMs <= binding.lastSeenMs ? { lastMs: 0, count: 0 } : state;
 }
 
+/** When a silent host may be asked next, and when its silence after the last question counts. */
+export function probeTimes(
+  bridge: Bridge,
+  binding: Binding,
+  state: ProbeState | undefined,
+): readonly number[] {
+  const domain = bridge.domains.get(binding.vlan);
+  if (domain === undefined || probeSource(bridge, domain, binding.ip) === null) return [];
+  const { afterMs, intervalMs } = probePace(bridge);
+  const { lastMs, count } = stateSinceHeard(binding, state);
+  if (count === 0) return [binding.lastSeenMs + afterMs];
+  return [lastMs + intervalMs, lastMs + ANSWER_MS];
+}
+
+/** The first probe after `after`, at most half of `max_age`; MAX_PROBES of them until that is over. */
+function probePace(bridge: Bridge): { readonly afterMs: number; readonly intervalMs: number } {
+  const { maxAgeMs, probe } = bridge.desired;
+  const afterMs = maxAgeMs === null ? probe.afterMs : Math.min(probe.afterMs, maxAgeMs / 2);
+  const roomMs = maxAgeMs === null ? afterMs : maxAgeMs - afterMs;
+  return { afterMs, intervalMs: Math.max(ANSWER_MS, roomMs / MAX_PROBES) };
+}
+
 /** The first when a host was silent for `after`, and MAX_PROBES of them before `max_age` is over. */
 function isDue(
   bridge: Bridge,
@@ -80,11 +102,9 @@ function isDue(
   isLost: boolean,
   nowMs: number,
 ): boolean {
-  const { maxAgeMs, probe } = bridge.desired;
-  const afterMs = maxAgeMs === null ? probe.afterMs : Math.min(probe.afterMs, maxAgeMs / 2);
+  const { afterMs, intervalMs } = probePace(bridge);
   if (!isLost && nowMs - binding.lastSeenMs < afterMs) return false;
-  const roomMs = maxAgeMs === null ? afterMs : maxAgeMs - afterMs;
-  return before.count === 0 || nowMs - before.lastMs >= Math.max(ANSWER_MS, roomMs / MAX_PROBES);
+  return before.count === 0 || nowMs - before.lastMs >= intervalMs;
 }
 
 /** True when a host was asked for this address often enough and has not answered. */

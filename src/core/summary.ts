@@ -18,6 +18,7 @@ import {
 } from '../netlink/neighbor.ts';
 import type { Desired } from './desired.ts';
 import type { HostPlan, NeighborChange, Verdict } from './neighbors.ts';
+import type { Observed } from './observed.ts';
 import type { BindingReport, BridgeReport, NeighborChangeReport, NeighborEntry, Outcome } from './report.ts';
 import type { Topology } from './topology.ts';
 
@@ -98,24 +99,45 @@ export function describeBinding(verdict: Verdict, nowMs: number): BindingReport 
   return { bridge, device, vlan, ip, mac, port, source, state, age, because };
 }
 
+/** What an operator should look at before anything was done. */
+export function warningsOfState(desired: Desired, observed: Observed): string[] {
+  const warnings: string[] = [];
+  if (desired.bridges.length === 0) {
+    warnings.push('The configuration names no bridge: whatever was set up before is taken down');
+  }
+  const attached = [...observed.attachments.values()].some(({ filterProgramId }) => filterProgramId !== null);
+  if (observed.datapath.loadReason === 'absent' && attached) {
+    warnings.push(
+      'Filters of snoopy are attached, and nothing is pinned here: the pins were lost, or this runs in another ' +
+        'mount namespace (ip netns exec hides bpffs; use nsenter --net)',
+    );
+  }
+  return warnings;
+}
+
 /** What an operator should look at though the run did all it could. */
 export function warningsOf(hosts: HostPlan, changes: readonly Change[], damaged: boolean): string[] {
   const warnings: string[] = [];
   if (damaged)
     warnings.push('The ring of changes was damaged and has been passed over; the bindings are whole');
-  const claims = new Map<string, Set<Mac>>();
-  for (const { kind, ip, mac, oldMac } of changes) {
-    if (kind === 'duplicate') claims.set(ip, new Set([...(claims.get(ip) ?? []), mac, oldMac]));
+  const freezes = new Map<string, Set<Mac>>();
+  for (const { kind, ip, vlan, mac, oldMac } of changes) {
+    const id = `${ip} ${vlan}`;
+    if (kind === 'duplicate') freezes.set(id, new Set([...(freezes.get(id) ?? []), mac, oldMac]));
   }
   for (const { state, ip, bridge, vlan } of hosts.verdicts) {
     if (state !== 'frozen') continue;
-    const macs = [...(claims.get(ip) ?? [])];
+    const macs = [...(freezes.get(`${ip} ${vlan}`) ?? [])];
     const by = macs.length === 0 ? '' : ` by ${macs.join(' and ')}`;
     warnings.push(
       `Duplicate address ${ip} on "${bridge}"${vlan === 0 ? '' : ` VLAN ${vlan}`}: claimed in turn${by}; it is frozen until its hold time is over`,
     );
   }
-  return warnings;
+  return [...warnings, ...hosts.fullPorts.map(describeFullPort)];
+}
+
+function describeFullPort({ port, limit }: HostPlan['fullPorts'][number]): string {
+  return `Port "${port}" has its ${limit} bindings: no further address is learned on it; see limits.bindings_per_port`;
 }
 
 /** True when no step and no neighbor change failed. */

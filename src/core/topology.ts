@@ -26,6 +26,8 @@ export interface Bridge {
   readonly desired: DesiredBridge;
   readonly ifIndex: IfIndex;
   readonly vlanAware: boolean;
+  /** The VLAN that the bridge itself takes untagged: its own PVID; 0 on a plain bridge. */
+  readonly ownVlan: number;
   /** The local ports that are learned from. */
   readonly ports: readonly Port[];
   /** Ports to other nodes. */
@@ -146,7 +148,7 @@ function resolveBridge(
   for (const device of vlanDevices) {
     if (device.vlanId !== undefined) domains.set(device.vlanId, domainOf(device.vlanId, device, observed));
   }
-  return { desired: wanted, ifIndex: link.ifIndex, vlanAware, ports, tunnelPorts, domains };
+  return { desired: wanted, ifIndex: link.ifIndex, vlanAware, ownVlan, ports, tunnelPorts, domains };
 }
 
 function domainOf(vlan: number, device: Link, observed: Observed): Domain {
@@ -186,11 +188,7 @@ function includes({ start, end }: VlanRange, vlan: number): boolean {
 
 /** The VLAN ID that an entry of the configuration means: 0 is the VLAN of the bridge itself. */
 export function effectiveVlan(bridge: Bridge, vlan: number): number {
-  if (vlan !== 0 || !bridge.vlanAware) return vlan;
-  for (const domain of bridge.domains.values()) {
-    if (domain.device === bridge.ifIndex) return domain.vlan;
-  }
-  return 0;
+  return vlan === 0 ? bridge.ownVlan : vlan;
 }
 
 /** The same configuration with only the named bridges; for runs with `--bridge`. */

@@ -14,8 +14,26 @@ import {
 import type { FilterPlace } from '../netlink/tc.ts';
 import { linksDirectory } from './pins.ts';
 
-/** TCA_BPF_NAME of our filters: by it they are told from a stranger's at the same place. */
-export const FILTER_NAME = 'snoopy';
+/**
+ * TCA_BPF_NAME of our filters: by it they are told from a stranger's at the same place. The second says that
+ * snoopy made the clsact qdisc too; the filter keeps that note when the pins are lost.
+ */
+const FILTER_NAME = 'snoopy';
+const OWNER_FILTER_NAME = 'snoopy:clsact';
+
+export function filterName(ownsClsact: boolean): string {
+  return ownsClsact ? OWNER_FILTER_NAME : FILTER_NAME;
+}
+
+/** True for a filter that is ours. */
+export function isOurFilter(name: string): boolean {
+  return name === FILTER_NAME || name === OWNER_FILTER_NAME;
+}
+
+/** True for a filter of ours below a clsact qdisc of ours. */
+export function saysOwner(name: string): boolean {
+  return name === OWNER_FILTER_NAME;
+}
 
 /** A low pref: a filter that ends the chain would hide the frames from those behind it. */
 const FILTER_PREF = 10;

@@ -17,6 +17,7 @@ import {
 } from '../ffi/libbpf.ts';
 import {
   type Expected,
+  type LoadReason,
   MAP_NAMES,
   type MapName,
   objectMapName,
@@ -24,17 +25,26 @@ import {
   type Pins,
   pinPath,
 } from './pins.ts';
-import { encodeLayout, SIZE, SNOOPY_ABI, unfinishedLayout } from './records.ts';
+import {
+  type Binding,
+  decodeBindings,
+  encodeBinding,
+  encodeBindingKey,
+  encodeLayout,
+  SIZE,
+  SNOOPY_ABI,
+  unfinishedLayout,
+} from './records.ts';
 
 const PROGRAM = 'snoopy';
 const FIRST = new Uint8Array(4);
 
 /**
- * Loads `object` with the maps of `pins` that fit, carries the bindings over where their map is replaced, and
- * pins all of it in `pins.directory` (which must exist). The pins given are stale afterwards: close and open
+ * Loads `object` with the maps of `pins` that fit, carries the bindings over where their map is replaced, adds
+ * those that are `adopted`, and pins all of it in `pins.directory` (which must exist). The pins given are stale afterwards: close and open
  * them again. Throws SnoopyError `load_failed` with the end of the verifier's log, or `syscall_failed`.
  */
-export function load(object: Uint8Array, pins: Pins, expected: Expected): void {
+export function load(object: Uint8Array, pins: Pins, expected: Expected, adopted: readonly Binding[]): void {
   const reuse = new Map([...pins.maps].map(([name, { fd }]) => [objectMapName(name), fd]));
   const kept = pins.maps.get('layout');
   if (kept !== undefined) mapUpdate(kept.fd, FIRST, encodeLayout(unfinishedLayout(expected.netns)));
@@ -56,6 +66,9 @@ export function load(object: Uint8Array, pins: Pins, expected: Expected): void {
     for (const name of MAP_NAMES) {
       if (!pins.maps.has(name)) pinOver(fdOf(loaded, name), pinPath(pins.directory, name));
     }
+    // Before the load counts as finished, or a kill here would leave an empty map that looks whole.
+    const bindings = fdOf(loaded, 'bindings');
+    for (const binding of adopted) putIfNew(bindings, encodeBindingKey(binding), encodeBinding(binding));
     pinOver(loaded.programFd, pinPath(pins.directory, 'program'));
     mapUpdate(
       layout,
@@ -91,14 +104,24 @@ export function carryOverLate(from: PinnedMap, to: PinnedMap): void {
   for (const [i, key] of keysOf(entries, from.info).entries()) {
     if (known.has(key)) continue;
     const value = entries.values.subarray(i * valueSize, (i + 1) * valueSize);
-    try {
-      mapUpdate(to.fd, entries.keys.subarray(i * keySize, (i + 1) * keySize), value, BPF_NOEXIST);
-    } catch (thrown) {
-      if (!(thrown instanceof SnoopyError)) throw thrown;
-      if (thrown.errno === 'E2BIG') return;
-      if (thrown.errno !== 'EEXIST') throw thrown;
-    }
+    putIfNew(to.fd, entries.keys.subarray(i * keySize, (i + 1) * keySize), value);
   }
+}
+
+/** Writes an entry unless there is one already, or no room for it. */
+function putIfNew(fd: number, key: Uint8Array, value: Uint8Array): void {
+  try {
+    mapUpdate(fd, key, value, BPF_NOEXIST);
+  } catch (thrown) {
+    const isHarmless =
+      thrown instanceof SnoopyError && (thrown.errno === 'EEXIST' || thrown.errno === 'E2BIG');
+    if (!isHarmless) throw thrown;
+  }
+}
+
+/** True when a load for this reason may begin with fewer bindings than there were. */
+export function losesBindings(reason: LoadReason): boolean {
+  return reason !== 'program' && reason !== 'size';
 }
 
 function keysOf({ keys, count }: MapEntries, { keySize }: MapInfo): string[] {
@@ -106,12 +129,24 @@ function keysOf({ keys, count }: MapEntries, { keySize }: MapInfo): string[] {
   return Array.from({ length: count }, (_, i) => text.toString('latin1', i * keySize, (i + 1) * keySize));
 }
 
-/** Copies as many bindings as there is room for; those the program has learned meanwhile are newer. */
-function carryOver(from: { readonly fd: number; readonly info: MapInfo }, to: number): void {
+/** Copies as many bindings as there is room for, those that were seen last first. */
+function carryOver(from: PinnedMap, to: number): void {
   const entries = mapEntries(from.fd, from.info);
+  const { keySize, valueSize } = from.info;
   const info = mapInfo(to);
   const count = Math.min(entries.count, info.maxEntries);
-  mapUpdateAll(to, info, { ...entries, count }, BPF_NOEXIST);
+  if (count === entries.count) {
+    mapUpdateAll(to, info, entries, BPF_NOEXIST);
+    return;
+  }
+  const bindings = decodeBindings(entries.keys, entries.values, entries.count);
+  const latest = [...bindings.keys()].sort(
+    (a, b) => (bindings[b]?.lastSeenMs ?? 0) - (bindings[a]?.lastSeenMs ?? 0),
+  );
+  for (const i of latest.slice(0, count)) {
+    const key = entries.keys.subarray(i * keySize, (i + 1) * keySize);
+    putIfNew(to, key, entries.values.subarray(i * valueSize, (i + 1) * valueSize));
+  }
 }
 
 /** Pins in place of whatever is at `path`, in one step. bpffs allows no dot in a name. */

@@ -1,6 +1,6 @@
 // What is pinned under bpffs: names, shapes, and whether it is what this version would load.
 
-import { closeSync, existsSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import { SnoopyError } from '../base/errors.ts';
 import {
   BPF_MAP_TYPE_ARRAY,
@@ -212,9 +212,4 @@ function whyStale(
     if (name !== 'layout' && name !== 'probes' && !program.mapIds?.includes(info.id)) return 'incomplete';
   }
   return layout.digest === expected.digest ? null : 'program';
-}
-
-/** True when there is anything under the pin directory. */
-export function hasPins(directory: string): boolean {
-  return existsSync(directory);
 }

@@ -25,6 +25,7 @@ export const SNOOPY_LEARN_NS = 1 << 3;
 
 const SNOOPY_PORT_LINK_LOCAL = 1 << 0;
 const SNOOPY_PORT_OWNS_CLSACT = 1 << 1;
+const SNOOPY_PORT_VLAN_AWARE = 1 << 2;
 const SNOOPY_BINDING_ROUTER = 1 << 0;
 
 /** Sizes of the structures in bytes, as asserted in snoopy.h. */
@@ -32,7 +33,8 @@ export const SIZE = {
   bindingKey: 24,
   binding: 48,
   ifIndex: 4,
-  port: 48,
+  port: 560,
+  vlans: 512,
   portState: 32,
   prefixKey: 28,
   staticKey: 32,
@@ -87,6 +89,8 @@ export interface PortPolicy {
   readonly duplicateHoldMs: number;
   /** Bindings of this port deleted by user space, ever (modulo 2^64, signed). */
   readonly released: number;
+  /** The VLANs the port is in, a bit each; null on a bridge that is not VLAN-aware. */
+  readonly vlans: Uint8Array | null;
 }
 
 /** struct snoopy_port_state: what the program counts for a port. */
@@ -257,6 +261,15 @@ export function encodeBinding(binding: Binding): Uint8Array {
   return bytes;
 }
 
+/** A set of VLAN IDs as snoopy_port.vlans has it: on a little-endian machine bit v % 8 of byte v / 8. */
+export function encodeVlans(ranges: readonly { readonly start: number; readonly end: number }[]): Uint8Array {
+  const bits = new Uint8Array(SIZE.vlans);
+  for (const { start, end } of ranges) {
+    for (let vlan = start; vlan <= end; vlan++) bits[vlan >> 3] = (bits[vlan >> 3] ?? 0) | (1 << (vlan & 7));
+  }
+  return bits;
+}
+
 export function encodePortPolicy(policy: PortPolicy): Uint8Array {
   const bytes = new Uint8Array(SIZE.port);
   const data = view(bytes);
@@ -265,7 +278,9 @@ export function encodePortPolicy(policy: PortPolicy): Uint8Array {
   data.setUint8(6, policy.learn);
   data.setUint8(
     7,
-    (policy.linkLocal ? SNOOPY_PORT_LINK_LOCAL : 0) | (policy.ownsClsact ? SNOOPY_PORT_OWNS_CLSACT : 0),
+    (policy.linkLocal ? SNOOPY_PORT_LINK_LOCAL : 0) |
+      (policy.ownsClsact ? SNOOPY_PORT_OWNS_CLSACT : 0) |
+      (policy.vlans === null ? 0 : SNOOPY_PORT_VLAN_AWARE),
   );
   data.setUint32(8, policy.maxBindings, true);
   data.setUint32(12, policy.newIntervalNs, true);
@@ -274,6 +289,7 @@ export function encodePortPolicy(policy: PortPolicy): Uint8Array {
   writeMsAsNs(data, 24, policy.duplicateWindowMs);
   writeMsAsNs(data, 32, policy.duplicateHoldMs);
   data.setBigInt64(40, BigInt(policy.released), true);
+  if (policy.vlans !== null) bytes.set(policy.vlans, 48);
   return bytes;
 }
 
@@ -294,6 +310,7 @@ export function decodePortPolicy(bytes: Uint8Array, offset: number): PortPolicy 
     duplicateWindowMs: readNsAsMs(data, offset + 24),
     duplicateHoldMs: readNsAsMs(data, offset + 32),
     released: Number(data.getBigInt64(offset + 40, true)),
+    vlans: (flags & SNOOPY_PORT_VLAN_AWARE) === 0 ? null : bytes.slice(offset + 48, offset + 48 + SIZE.vlans),
   };
 }
 

@@ -3,10 +3,11 @@
 import { problemOf, SnoopyError } from '../base/errors.ts';
 import { type Action, type PortRef, summarize } from '../core/actions.ts';
 import type { Outcome, Step } from '../core/report.ts';
-import { attachTcx, detachTcx, FILTER_NAME, filterPlace } from '../datapath/attachment.ts';
-import { carryOverLate, load } from '../datapath/load.ts';
+import { attachTcx, detachTcx, filterName, filterPlace, isOurFilter } from '../datapath/attachment.ts';
+import { carryOverLate, load, losesBindings } from '../datapath/load.ts';
 import { type Expected, type MapName, openPins, type Pins } from '../datapath/pins.ts';
 import {
+  type Binding,
   encodeIfIndex,
   encodePortPolicy,
   encodePrefixKey,
@@ -32,6 +33,8 @@ export interface Target {
   readonly expected: Expected;
   /** The object to load, read only when it is needed. */
   readonly object: () => Uint8Array;
+  /** What is left of the bindings when the map of them is lost, asked only then. */
+  adopt: () => readonly Binding[];
   pins: Pins;
 }
 
@@ -122,7 +125,7 @@ function applyOne(target: Target, action: Action): Outcome {
       // Done before the lock was taken; here it is only reported.
       return APPLIED;
     case 'load':
-      reload(target);
+      reload(target, losesBindings(action.reason) ? target.adopt() : []);
       return APPLIED;
     case 'set-prefix':
       put(target, 'prefixes', encodePrefixKey(action.rule), Uint8Array.of(action.rule.allow ? 1 : 0));
@@ -159,8 +162,8 @@ function applyOne(target: Target, action: Action): Outcome {
   }
 }
 
-function reload(target: Target): void {
-  load(target.object(), target.pins, target.expected);
+function reload(target: Target, adopted: readonly Binding[]): void {
+  load(target.object(), target.pins, target.expected, adopted);
   const { directory } = target.pins;
   target.pins.close();
   target.pins = openPins(directory, target.expected);
@@ -209,13 +212,18 @@ function attachFilters({ netlink, pins }: Target, actions: readonly FilterAction
   if (pins.program === null || pins.loadReason !== null) {
     return actions.map(() => ({ kind: 'skipped', because: 'the program is not loaded' }));
   }
-  const program = { fd: pins.program.fd, name: FILTER_NAME };
+  const { fd } = pins.program;
   const qdiscs = netlink.batch(actions.map(({ port }) => createClsact(port.ifIndex)));
   const ours = areOurs(netlink, actions);
   const filters = netlink.batch(
-    actions.map(({ port }, i) =>
-      putFilter(filterPlace(port.ifIndex), program, ours[i] === true ? 'replace' : 'create'),
-    ),
+    actions.map((action, i) => {
+      const name = filterName(action.kind === 'attach' && action.ownsClsact);
+      return putFilter(
+        filterPlace(action.port.ifIndex),
+        { fd, name },
+        ours[i] === true ? 'replace' : 'create',
+      );
+    }),
   );
   return actions.map(({ port }, i) => {
     const qdisc = qdiscs[i];
@@ -228,7 +236,7 @@ function attachFilters({ netlink, pins }: Target, actions: readonly FilterAction
 /** For each port whether the filter at our place is ours; a stranger's is neither replaced nor deleted. */
 function areOurs(netlink: NetlinkSocket, actions: readonly FilterAction[]): boolean[] {
   const found = netlink.batch(actions.map(({ port }) => getFilter(filterPlace(port.ifIndex))));
-  return found.map((result) => filterOf(result)?.bpf?.name === FILTER_NAME);
+  return found.map((result) => isOurFilter(filterOf(result)?.bpf?.name ?? ''));
 }
 
 /** Takes the filters off, then the qdiscs that are ours and that nobody else uses. */

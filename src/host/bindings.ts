@@ -1,4 +1,4 @@
-// The end and the adoption of bindings, and the ports' ledger: what user space writes to the maps beside the plan.
+// The end of bindings and the ports' ledger: what user space writes to the maps beside the plan.
 
 import type { IfIndex } from '../base/address.ts';
 import { SnoopyError } from '../base/errors.ts';
@@ -12,7 +12,7 @@ import {
   encodePortPolicy,
   type PortPolicy,
 } from '../datapath/records.ts';
-import { BPF_EXIST, BPF_NOEXIST, mapDelete, mapUpdate } from '../ffi/libbpf.ts';
+import { BPF_EXIST, mapDelete, mapUpdate } from '../ffi/libbpf.ts';
 
 /** Deletes bindings that have ended; the host is learned anew when it speaks. */
 export function forgetBindings(pins: Pins, keys: readonly BindingKey[]): void {
@@ -25,22 +25,13 @@ export function forgetBindings(pins: Pins, keys: readonly BindingKey[]): void {
 
 /** Writes bindings as they shall be from now on; one that was deleted meanwhile stays deleted. */
 export function rewriteBindings(pins: Pins, bindings: readonly Binding[]): void {
-  writeBindings(pins, bindings, BPF_EXIST, 'ENOENT');
-}
-
-/** Writes bindings that the program has not learned itself meanwhile. */
-export function adopt(pins: Pins, bindings: readonly Binding[]): void {
-  writeBindings(pins, bindings, BPF_NOEXIST, 'EEXIST');
-}
-
-function writeBindings(pins: Pins, bindings: readonly Binding[], flags: number, harmless: string): void {
   const map = pins.maps.get('bindings');
   if (map === undefined) return;
   for (const binding of bindings) {
     try {
-      mapUpdate(map.fd, encodeBindingKey(binding), encodeBinding(binding), flags);
+      mapUpdate(map.fd, encodeBindingKey(binding), encodeBinding(binding), BPF_EXIST);
     } catch (thrown) {
-      if (!(thrown instanceof SnoopyError && thrown.errno === harmless)) throw thrown;
+      if (!(thrown instanceof SnoopyError && thrown.errno === 'ENOENT')) throw thrown;
     }
   }
 }

@@ -2,11 +2,12 @@
 
 import { closeSync, readdirSync } from 'node:fs';
 import { AF_INET, AF_INET6, type IfIndex } from '../base/address.ts';
+import { SnoopyError } from '../base/errors.ts';
 import type { Runtime } from '../core/desired.ts';
 import type { Attachment, Observed, ObservedDatapath, ObservedHosts } from '../core/observed.ts';
 import type { Counters } from '../core/report.ts';
 import type { Topology } from '../core/topology.ts';
-import { FILTER_NAME, filterPlace, isAttached } from '../datapath/attachment.ts';
+import { filterPlace, isAttached, isOurFilter, saysOwner } from '../datapath/attachment.ts';
 import { linksDirectory, type MapName, type Pins } from '../datapath/pins.ts';
 import {
   type Binding,
@@ -25,7 +26,7 @@ import {
 } from '../datapath/records.ts';
 import { linkInfo, type MapEntries, mapEntries, objGet, perCpuArray } from '../ffi/libbpf.ts';
 import { dumpAddresses } from '../netlink/address.ts';
-import { dumpFdb } from '../netlink/fdb.ts';
+import { dumpFdb, type FdbEntry } from '../netlink/fdb.ts';
 import { dumpLinks } from '../netlink/link.ts';
 import { dumpNeighbors } from '../netlink/neighbor.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';
@@ -54,7 +55,6 @@ function observeDatapath(pins: Pins): ObservedDatapath {
   const statics = entriesOf(pins, 'statics');
   return {
     loadReason: pins.loadReason,
-    pinned: pins.loadReason !== 'absent',
     programId: pins.program?.id ?? null,
     ports: new Map(
       indices(ports).map((i) => [
@@ -91,12 +91,17 @@ function observeAttachments(netlink: NetlinkSocket, pins: Pins): Map<IfIndex, At
     const program = filters[i]?.bpf;
     attachments.set(device, {
       hasClsact: true,
-      filterProgramId: program?.name === FILTER_NAME ? program.id : null,
+      ownsClsact: saysOwner(program?.name ?? ''),
+      filterProgramId: program !== undefined && isOurFilter(program.name) ? program.id : null,
       tcxProgramId: null,
     });
   }
   for (const [device, tcxProgramId] of observeTcxLinks(pins.directory)) {
-    const attachment = attachments.get(device) ?? { hasClsact: false, filterProgramId: null };
+    const attachment = attachments.get(device) ?? {
+      hasClsact: false,
+      ownsClsact: false,
+      filterProgramId: null,
+    };
     attachments.set(device, { ...attachment, tcxProgramId });
   }
   return attachments;
@@ -105,7 +110,8 @@ function observeAttachments(netlink: NetlinkSocket, pins: Pins): Map<IfIndex, At
 /** Program IDs of the pinned links by device; 0 for a link that is detached, which is listed to be unpinned. */
 function observeTcxLinks(directory: string): Map<IfIndex, number> {
   const links = new Map<IfIndex, number>();
-  for (const name of namesIn(linksDirectory(directory))) {
+  // Names are interface numbers; what else lies there is not ours.
+  for (const name of namesIn(linksDirectory(directory)).filter((entry) => /^[1-9]\d*$/.test(entry))) {
     const fd = objGet(`${linksDirectory(directory)}/${name}`);
     if (fd === undefined) continue;
     try {
@@ -142,7 +148,7 @@ export function observeHosts(
   );
   const bindings = readBindings(pins);
   const probes = entriesOf(pins, 'probes');
-  const fdb = topology.bridges.flatMap((bridge) => dumpFdb(netlink, bridge.ifIndex));
+  const fdb = topology.bridges.flatMap((bridge) => readFdb(netlink, bridge.ifIndex));
   const nowMs = now();
   const neighbors = [...dumpNeighbors(netlink, AF_INET), ...dumpNeighbors(netlink, AF_INET6)];
   const deviceNames = new Map([...observed.links.values()].map((link) => [link.ifIndex, link.name]));
@@ -157,7 +163,17 @@ export function observeHosts(
   };
 }
 
-/** A key that moved in the map while it was read may come twice: the last one counts. */
+/** No entries for a bridge that is deleted while we look: the next observation knows of it. */
+function readFdb(netlink: NetlinkSocket, bridge: IfIndex): FdbEntry[] {
+  try {
+    return dumpFdb(netlink, bridge);
+  } catch (thrown) {
+    if (thrown instanceof SnoopyError && thrown.errno === 'ENODEV') return [];
+    throw thrown;
+  }
+}
+
+/** Also of a map that is to be replaced for its size. */
 function readBindings(pins: Pins): Binding[] {
   const map = pins.maps.get('bindings') ?? pins.outgrown;
   const { keys, values, count } = map ? mapEntries(map.fd, map.info) : NOTHING;

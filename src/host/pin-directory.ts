@@ -59,6 +59,10 @@ export function mountBpffs(runtime: Runtime, timeoutMs: number, now: () => numbe
 /** Makes the pin directory, readable by root alone, and locks it. Throws SnoopyError `locked` and others. */
 export function lockPinDirectory(runtime: Runtime, timeoutMs: number, now: () => number): Lock {
   const path = pinDirectory(runtime);
+  return acquireLock(path, timeoutMs, now, () => makeDirectory(path));
+}
+
+function makeDirectory(path: string): void {
   try {
     mkdirSync(path, { recursive: true, mode: 0o700 });
   } catch (thrown) {
@@ -71,7 +75,6 @@ export function lockPinDirectory(runtime: Runtime, timeoutMs: number, now: () =>
       errno,
     );
   }
-  return acquireLock(path, timeoutMs, now);
 }
 
 /** Unlinks every pin below the directory, and the directory itself. */

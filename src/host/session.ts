@@ -56,6 +56,7 @@ export function openSession(runtime: Runtime, { mode, lockTimeoutMs, now }: Sess
       netlink,
       expected,
       object: () => Buffer.from(OBJECT_BASE64, 'base64'),
+      adopt: () => [],
       pins: openPins(directory, expected),
       reopenPins: () => {
         session.pins.close();

@@ -3,6 +3,14 @@
 const { NO_COLOR = '' } = process.env;
 const coloured = process.stdout.isTTY === true && NO_COLOR === '';
 
+// Whoever reads has read enough (`| head`): stop, and clean up. 141: as if by SIGPIPE.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+    process.exit(141);
+  });
+}
+
 let steps = 0;
 let failed = 0;
 

@@ -28,13 +28,15 @@ export async function runInGuest(kernel: Kernel, options: GuestOptions): Promise
     const consoleFile = join(dir, 'console');
     const statusFile = join(dir, 'status');
     // Standard input stays open: at its end qemu would take the port of the output as closed.
-    const qemu = spawn('qemu-system-x86_64', qemuArguments(kernel, { job, consoleFile, statusFile }), {
+    const argv = ['qemu-system-x86_64', ...qemuArguments(kernel, { job, consoleFile, statusFile })];
+    // setpriv: should this process be killed, qemu goes with it.
+    const qemu = spawn('setpriv', ['--pdeathsig', 'KILL', '--', ...argv], {
       stdio: 'pipe',
       timeout: options.timeoutMs,
       killSignal: 'SIGKILL',
     });
-    if (qemu.pid === undefined) throw new Error('Cannot start qemu-system-x86_64; install qemu-system-x86');
     const { pid } = qemu;
+    if (pid === undefined) throw new Error('Cannot start setpriv, which starts qemu');
     scope.defer(() => killAndWait([pid]));
     let complaints = '';
     qemu.stdout.setEncoding('utf8').on('data', options.onOutput);

@@ -18,14 +18,19 @@ const specs = {
   ann6Answer: na({ nd: { O: 0, S: 1 }, ipv6: { dst: '2001:db8::1' }, options: [] }),
   ann6Probe: ns({ options: [], ipv6: { dst: '2001:db8::1' } }),
   bob6: na({ mac: BOB }),
+  bob6Router: na({ mac: BOB, nd: { R: 1 } }),
   bob6Answer: na({ mac: BOB, nd: { O: 0 }, options: [] }),
   annLinkLocal: arp({ ip: '169.254.3.4' }),
   annVlan: arp({ tags: [['Dot1Q', { vlan: 20 }]] }),
+  bobVlan: arp({ mac: BOB, tags: [['Dot1Q', { vlan: 20 }]] }),
 };
 const HOSTS = 80;
 const hostSpecs = Object.fromEntries(
   Array.from({ length: HOSTS }, (_, n) => [`host${n}`, arp({ ip: `192.168.2.${n + 1}` })]),
 );
+
+/** Longer than the least time between two changes of the router flag. */
+const FLAGS_PAUSE_MS = 1100;
 
 const scope = new Scope();
 let frames: Record<keyof typeof specs, string>;
@@ -119,6 +124,7 @@ test('the router flag of an NA is kept, and a change of it makes a record', () =
   assert.equal(onlyBinding().flags, 1);
   assert.deepEqual(count(frames.ann6Router, frames.ann6Probe), { SIGHTINGS: 2 });
   assert.equal(onlyBinding().flags, 1);
+  sleepSync(FLAGS_PAUSE_MS);
   count(frames.ann6);
   assert.equal(onlyBinding().flags, 0);
   const { records } = datapath.ring('consume');
@@ -132,6 +138,29 @@ test('the router flag of an NA is kept, and a change of it makes a record', () =
       oldMac: ANN,
     }),
   );
+});
+
+test('a router flag that alternates changes once a second, and the next NA brings what was ignored', () => {
+  datapath.domain();
+  count(frames.ann6);
+  assert.equal(onlyBinding().flags_changed, 0);
+  datapath.ring('consume');
+  const turns = Array.from({ length: 50 }, () => [frames.ann6Router, frames.ann6]).flat();
+  assert.deepEqual(count(...turns), { SIGHTINGS: 100 });
+  const changed = onlyBinding();
+  assert.equal(changed.flags, 1);
+  assert.ok(Math.abs(changed.flags_changed * 2 ** 20 - changed.last_seen_ns) < 500e6);
+  assert.equal(datapath.ring('consume').records.length, 1);
+
+  sleepSync(FLAGS_PAUSE_MS);
+  assert.deepEqual(count(frames.ann6, frames.ann6Router), { SIGHTINGS: 2 });
+  const { flags, flags_changed } = onlyBinding();
+  assert.equal(flags, 0);
+  assert.ok(flags_changed - changed.flags_changed >= 1000);
+  assert.equal(datapath.ring('consume').records.length, 1);
+  // Another MAC brings a flag of its own at once.
+  assert.deepEqual(count(frames.bob6Router), { SIGHTINGS: 1, MOVED: 1 });
+  assert.equal(onlyBinding().flags, 1);
 });
 
 test('another MAC takes the binding over', () => {
@@ -171,6 +200,29 @@ test('another port takes the binding over, and no number of such moves makes a d
   );
   assert.deepEqual([datapath.state(0).gained, datapath.state(0).lost], [3, 3]);
   assert.deepEqual([datapath.state(1).gained, datapath.state(1).lost], [3, 2]);
+});
+
+test('a host takes nothing over in a VLAN that its port is not in', () => {
+  datapath.domain({ pvid: 20, vlans: [20] });
+  datapath.policy(1, { pvid: 10, vlans: [10] });
+  count(frames.annVlan);
+  const old = onlyBinding();
+  datapath.ring('consume');
+  assert.deepEqual(count(on(1, frames.bobVlan), on(1, frames.annVlan)), { VLAN: 2 });
+  assert.deepEqual(onlyBinding(), old);
+  assert.deepEqual(datapath.ring().records, []);
+  assert.deepEqual(count(on(1, frames.bob)), { SIGHTINGS: 1, CREATED: 1 });
+  // Where the bridge knows no VLANs, a tag is believed.
+  datapath.policy(1, { pvid: 10 });
+  assert.deepEqual(count(on(1, frames.bobVlan)), { SIGHTINGS: 1, MOVED: 1 });
+});
+
+test('moves of many addresses at once are all believed, whatever the rate of new bindings', () => {
+  datapath.domain();
+  const addresses = hosts.slice(0, 50);
+  count(...addresses);
+  datapath.policy(1, { newIntervalNs: 4_000_000_000, newBurst: 1 });
+  assert.deepEqual(count(...addresses.map((hex) => on(1, hex))), { SIGHTINGS: 50, MOVED: 50 });
 });
 
 test('two hosts with one address freeze it as it was before the last claim', () => {

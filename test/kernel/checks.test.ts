@@ -37,6 +37,24 @@ const valid: Readonly<Record<string, Valid>> = {
     ip: V4,
     vlan: 10,
   },
+  'a tag of a VLAN that the port is in': {
+    frame: arp({ tags: [['Dot1Q', { vlan: 20, prio: 7 }]] }),
+    policy: { pvid: 10, vlans: [10, 20] },
+    ip: V4,
+    vlan: 20,
+  },
+  'an untagged frame on a port that is in its PVID': {
+    frame: arp(),
+    policy: { pvid: 10, vlans: [10, 20] },
+    ip: V4,
+    vlan: 10,
+  },
+  'a priority tag on a port that is in its PVID': {
+    frame: na({ tags: [['Dot1Q', { vlan: 0, prio: 5 }]] }),
+    policy: { pvid: 4094, vlans: [4094] },
+    ...V6,
+    vlan: 4094,
+  },
   'an unsolicited NA': { frame: na(), ...V6 },
   'an NA in a tag inside the frame': { frame: na({ tags: [['Dot1Q', { vlan: 20 }]] }), ...V6, vlan: 20 },
   'a solicited NA to one host': { frame: na({ nd: { S: 1 }, ipv6: { dst: '2001:db8::1' } }), ...V6 },
@@ -87,6 +105,21 @@ const invalid: Readonly<Record<string, readonly [string | null, FrameSpec, Polic
   'a priority tag before a tag': ['VLAN', arp({ tags: [q(0), q(20)] })],
   'an 802.1ad tag': ['VLAN', arp({ tags: [ad(10)] })],
   'an 802.1ad tag before an 802.1Q tag': ['VLAN', na({ tags: [ad(10), q(20)] })],
+  'a tag of a VLAN that the port is not in': ['VLAN', arp({ tags: [q(20)] }), { pvid: 10, vlans: [10] }],
+  'an NA in a VLAN that the port is not in': ['VLAN', na({ tags: [q(20)] }), { pvid: 10, vlans: [10] }],
+  'an NS in a VLAN that the port is not in': ['VLAN', ns({ tags: [q(20)] }), { pvid: 10, vlans: [10] }],
+  'a tag on a port that is in no VLAN': ['VLAN', arp({ tags: [q(1)] }), { vlans: [] }],
+  'a tag of VLAN 4095': ['VLAN', arp({ tags: [q(4095)] }), { pvid: 10, vlans: [10] }],
+  'an untagged frame on a VLAN-aware port without a PVID': ['VLAN', arp(), { vlans: [10] }],
+  'an untagged NA on a VLAN-aware port without a PVID': ['VLAN', na(), { vlans: [0, 10] }],
+  'a priority tag on a VLAN-aware port without a PVID': ['VLAN', arp({ tags: [q(0)] }), { vlans: [10] }],
+  'an untagged frame on a port that is not in its PVID': ['VLAN', arp(), { pvid: 10, vlans: [20] }],
+  'a second tag of a VLAN that the port is in': ['VLAN', arp({ tags: [q(10), q(20)] }), { vlans: [10, 20] }],
+  'a malformed message of another VLAN, under one counter': [
+    'VLAN',
+    arp({ tags: [q(20)], ether: { src: BOB } }),
+    { vlans: [10] },
+  ],
   'three tags': [null, arp({ tags: [q(1), q(2), q(3)] })],
   'two tags before data': [
     null,
@@ -276,7 +309,7 @@ for (const [name, { policy, family = 2, ip, vlan = 0, flags = 0 }] of Object.ent
       flags,
       moves: 0,
       port: datapath.ports[0],
-      pad: 0,
+      flags_changed: 0,
       window_ns: 0,
       frozen_until_ns: 0,
     });
@@ -292,6 +325,25 @@ for (const [name, [counter, , policy]] of Object.entries(invalid)) {
     assert.deepEqual(datapath.bindings(), []);
   });
 }
+
+test('learns in exactly the VLANs of the port, through every word of their bits', () => {
+  const edges = Array.from({ length: 64 }, (_, word) => [word * 64, word * 64 + 63]).flat();
+  const tagged = validFrames['a tag inside the frame'] ?? '';
+  const withVid = (vid: number): string =>
+    `${tagged.slice(0, 28)}${vid.toString(16).padStart(4, '0')}${tagged.slice(32)}`;
+  const vids = edges.filter((vid) => vid > 0 && vid < 4095);
+  for (const vlans of [vids.filter((_, at) => at % 2 === 0), vids.filter((_, at) => at % 2 === 1)]) {
+    datapath.domain({ vlans });
+    const { counted, disturbed } = datapath.run(vids.map(withVid));
+    assert.deepEqual(counted, { SIGHTINGS: 63, CREATED: 63, VLAN: 63 });
+    assert.deepEqual(disturbed, []);
+    const learned = datapath.bindings().map(({ key }) => key.vlan);
+    assert.deepEqual(
+      learned.sort((a, b) => a - b),
+      vlans,
+    );
+  }
+});
 
 test('a frame on a port without a policy is not counted', () => {
   datapath.domain();

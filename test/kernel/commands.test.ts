@@ -195,6 +195,8 @@ describe('--bridge', () => {
 
   test('leaves the others as they are, damaged ones too', async (t) => {
     const { machine, one, other } = twoBridges(t);
+    // Kernels before 6.17 flush the neighbors of a bridge without carrier: a port stays.
+    machine.addHost(3);
     machine.reconcile();
     await one.speak();
     await other.speak();
@@ -204,7 +206,7 @@ describe('--bridge', () => {
     machine.assertIdle('--bridge', 'br1');
     assert.deepEqual(machine.ownNeighbors('br0'), [`${one.ip} ${one.mac}`]);
     assert.deepEqual(machine.ownNeighbors('br1'), [`${other.ip} ${other.mac}`]);
-    assert.equal(machine.dump('ports').length, 2);
+    assert.equal(machine.dump('ports').length, 3);
     assert.deepEqual(machine.boundIps(), [one.ip, other.ip].sort());
     machine.reconcile();
     assert.deepEqual(machine.ownNeighbors('br0'), []);

@@ -36,6 +36,7 @@ function constants(prefix: string): ReadonlyMap<string, number> {
 export const COUNTERS: readonly string[] = [...constants('SNOOPY_COUNTER').keys()];
 export const LEARN = constants('SNOOPY_LEARN');
 export const CHANGE = constants('SNOOPY_CHANGE');
+const PORT = constants('SNOOPY_PORT');
 export const LEARN_ALL = [...LEARN.values()].reduce((all, one) => all | one, 0);
 
 export type FrameSpec = {
@@ -61,6 +62,8 @@ export interface Policy {
   readonly pvid?: number;
   readonly learn?: number;
   readonly linkLocal?: boolean;
+  /** The VLANs that the port is in, of a VLAN-aware bridge; without it the bridge is not. */
+  readonly vlans?: readonly number[];
   readonly maxBindings?: number;
   readonly newIntervalNs?: number;
   readonly newBurst?: number;
@@ -83,7 +86,7 @@ export interface Binding {
     readonly flags: number;
     readonly moves: number;
     readonly port: number;
-    readonly pad: number;
+    readonly flags_changed: number;
     readonly first_seen_ns: number;
     readonly last_seen_ns: number;
     readonly window_ns: number;
@@ -161,6 +164,17 @@ function keyOf(ip: string): { family: number; bits: number; bytes: string } {
     bits: 128,
     bytes: hexBytes(Uint8Array.from(groups.flatMap((g) => [g >> 8, g & 255]))),
   };
+}
+
+const flag = (name: string, set: boolean): number => (set ? (PORT.get(name) ?? 0) : 0);
+
+/** snoopy_port.vlans */
+function vlanWords(vlans: readonly number[]): readonly bigint[] {
+  return Array.from({ length: 64 }, (_, word) =>
+    vlans
+      .filter((vlan) => Math.floor(vlan / 64) === word)
+      .reduce((bits, vlan) => bits | (1n << BigInt(vlan % 64)), 0n),
+  );
 }
 
 type Batch = readonly { readonly command: readonly string[]; readonly output: unknown }[];
@@ -245,7 +259,7 @@ export class Datapath {
       [this.#bridge, 4],
       [policy.pvid ?? 0, 2],
       [policy.learn ?? LEARN_ALL, 1],
-      [policy.linkLocal === true ? 1 : 0, 1],
+      [flag('LINK_LOCAL', policy.linkLocal === true) | flag('VLAN_AWARE', policy.vlans !== undefined), 1],
       [policy.maxBindings ?? 1000, 4],
       [policy.newIntervalNs ?? 0, 4],
       [policy.newBurst ?? 0, 4],
@@ -253,6 +267,7 @@ export class Datapath {
       [BigInt(policy.duplicateWindowMs ?? 3_600_000) * 1_000_000n, 8],
       [BigInt(policy.duplicateHoldMs ?? 3_600_000) * 1_000_000n, 8],
       [policy.released ?? 0, 8],
+      ...vlanWords(policy.vlans ?? []).map((word) => [word, 8] as const),
     );
     return `map update pinned ${this.map('ports')} key hex ${pack([ifindex, 4])} value hex ${value}`;
   }

@@ -111,7 +111,7 @@ export class Machine {
   /** IDs of the programs in snoopy's filters on a port. */
   filterPrograms(port: string): number[] {
     return listFilters(this.netns, port)
-      .filter((line) => line.options?.bpf_name === 'snoopy')
+      .filter((line) => /^snoopy(:clsact)?$/.test(line.options?.bpf_name ?? ''))
       .map((line) => line.options?.prog?.id ?? 0);
   }
 

@@ -320,7 +320,8 @@ describe('what has changed since the last run is mended by one run', () => {
   });
 
   test('a port that moved to another configured bridge speaks for that one', async (t) => {
-    const machine = new Machine(t, { hosts: 1, config: { bridges: [{ name: 'br0' }, { name: 'br1' }] } });
+    // Two hosts: kernels before 6.17 flush the neighbors of a bridge whose last port goes.
+    const machine = new Machine(t, { hosts: 2, config: { bridges: [{ name: 'br0' }, { name: 'br1' }] } });
     machine.addBridge('br1');
     machine.reconcile();
     await machine.host(1).speak();
@@ -504,7 +505,7 @@ describe("what is somebody else's on a port", () => {
     const program = ['bpf', 'direct-action', 'pinned', `${machine.pins}/program`];
     machine.run('tc', 'filter', 'add', 'dev', 'tap1', 'ingress', ...place, ...program);
     const before = JSON.stringify(listFilters(machine.netns, 'tap1'));
-    assert.ok(!before.includes('"bpf_name":"snoopy"'), before);
+    assert.ok(!before.includes('"bpf_name":"snoopy'), before);
     machine.snoopy.configure({ bridges: [{ name: 'br0' }] });
     const run = machine.snoopy.reconcile();
     assertExit(run, 1);

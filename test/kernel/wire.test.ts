@@ -99,7 +99,7 @@ const cases = {
 
 for (const [name, { frame, vlan, tag }] of Object.entries(cases)) {
   test(`learns from ${name}`, async () => {
-    datapath.domain({ pvid: 7 });
+    datapath.domain({ pvid: 7, vlans: [7, 20] });
     const counted = await arrive(1, 'packet', 'host0', [frames[frame]]);
     assert.deepEqual(counted, { SIGHTINGS: 1, CREATED: 1 });
     const { vlan_present, vlan_tci } = seen();
@@ -111,13 +111,16 @@ for (const [name, { frame, vlan, tag }] of Object.entries(cases)) {
   });
 }
 
-for (const [name, frame] of [
-  ['an 802.1ad tag beside the frame', 'service'],
-  ['a second tag behind the one taken out', 'twoTags'],
-  ['an NA with a second tag behind an 802.1ad tag', 'twoTagsNa'],
+for (const [name, frame, vlans] of [
+  ['an 802.1ad tag beside the frame', 'service', undefined],
+  ['a second tag behind the one taken out', 'twoTags', undefined],
+  ['an NA with a second tag behind an 802.1ad tag', 'twoTagsNa', undefined],
+  ['a tag that the kernel has taken out, of a VLAN that the port is not in', 'tagged', [7, 21]],
+  ['an NA whose tag the kernel has taken out, of such a VLAN', 'taggedNa', [7, 21]],
+  ['a priority tag that the kernel has taken out, on a port without a PVID', 'priority', [20]],
 ] as const) {
   test(`does not learn from ${name}`, async () => {
-    datapath.domain();
+    datapath.domain(vlans === undefined ? {} : { vlans });
     const counted = await arrive(1, 'packet', 'host0', [frames[frame]]);
     assert.deepEqual(counted, { VLAN: 1 });
     assert.equal(seen().vlan_present, 1);

@@ -1,7 +1,9 @@
-// Commands: run to the end with their output, or start in the background with their output in a file.
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+// Commands: run to the end with their output, or start in the background with their output in a file. Each has a
+// session of its own, so that Ctrl-C does not end what a test or its cleaning up needs.
+import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { spawnApart } from './apart.ts';
 import type { Scope } from './scope.ts';
 import { createTempDir } from './temp.ts';
 import { sleepSync, until } from './wait.ts';
@@ -33,10 +35,8 @@ export class CommandError extends Error {
 
 /** Runs a command and returns how it ended, whatever that was. Throws only when it cannot be started. */
 export function tryRun(argv: readonly string[], options: RunOptions = {}): Result {
-  const [file = '', ...rest] = argv;
   const timeoutMs = options.timeoutMs ?? 60_000;
-  const child = spawnSync(file, rest, {
-    encoding: 'utf8',
+  const child = spawnApart(argv, {
     input: options.input ?? '',
     env: { ...process.env, ...options.env },
     timeout: timeoutMs,
@@ -87,7 +87,7 @@ export class Background {
     const out = openSync(this.#stdout, 'w');
     const err = openSync(this.#stderr, 'w');
     try {
-      this.#child = spawn(file, rest, { stdio: ['ignore', out, err] });
+      this.#child = spawn(file, rest, { stdio: ['ignore', out, err], detached: true });
     } finally {
       closeSync(out);
       closeSync(err);
@@ -139,8 +139,11 @@ export class Background {
     return this.#result(this.#child.exitCode ?? -1);
   }
 
-  /** Ends the command at once. */
+  /** Ends the command at once, and what it has started in its session. */
   kill(): void {
+    // Once it is reaped, its number may be that of another process.
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    process.kill(-this.pid, 'SIGKILL');
     killAndWait([this.pid]);
   }
 

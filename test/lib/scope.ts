@@ -53,6 +53,10 @@ function watchProcess(): void {
     ['SIGTERM', 143],
     ['SIGHUP', 129],
   ] as const) {
-    process.on(signal, () => process.exit(code));
+    // What comes after the first one finds this process on its way out, and changes nothing.
+    process.on(signal, () => {
+      if (open.size > 0) console.error('interrupted, cleaning up');
+      process.exit(code);
+    });
   }
 }

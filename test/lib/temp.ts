@@ -1,8 +1,8 @@
 // Names and directories that say whose they are, so that what a killed run left behind can be swept.
-import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { spawnApart } from './apart.ts';
 import type { Scope } from './scope.ts';
 
 const PREFIX = 'snp';
@@ -51,6 +51,9 @@ function removeTempDir(dir: string): void {
     .split('\n')
     .map((line) => line.split(' ')[1] ?? '')
     .filter((target) => target === dir || target.startsWith(`${dir}/`));
-  for (const target of mounts.reverse()) execFileSync('umount', [target]);
+  for (const target of mounts.reverse()) {
+    const { status, stderr } = spawnApart(['umount', target]);
+    if (status !== 0) throw new Error(`Cannot unmount ${target}: ${stderr.trim()}`);
+  }
   rmSync(dir, { recursive: true, force: true });
 }

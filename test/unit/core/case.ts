@@ -247,7 +247,6 @@ function observe(machine: Machine): Observed {
     bpffsMounted: machine.datapath?.mounted ?? true,
     datapath: {
       loadReason: machine.datapath?.settled ? null : load,
-      pinned: load !== 'absent',
       programId: machine.datapath?.settled || load !== 'absent' ? PROGRAM_ID : null,
       ports: new Map(),
       prefixes: [],
@@ -270,6 +269,7 @@ function settle(desired: Desired, bare: Observed, machine: Machine): Observed {
     if (action.kind === 'attach') {
       attachments.set(action.port.ifIndex, {
         hasClsact: true,
+        ownsClsact: true,
         filterProgramId: PROGRAM_ID,
         tcxProgramId: null,
       });
@@ -281,6 +281,7 @@ function settle(desired: Desired, bare: Observed, machine: Machine): Observed {
     else {
       const before = attachments.get(ifIndex) ?? {
         hasClsact: false,
+        ownsClsact: false,
         filterProgramId: null,
         tcxProgramId: null,
       };

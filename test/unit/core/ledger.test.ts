@@ -20,6 +20,7 @@ const POLICY: PortPolicy = {
   duplicateWindowMs: 1,
   duplicateHoldMs: 1,
   released: 0,
+  vlans: null,
 };
 
 function bindings(count: number): Binding[] {

@@ -24,6 +24,7 @@ import {
   encodePrefixKey,
   encodeProbe,
   encodeStaticKey,
+  encodeVlans,
   isComplete,
   SIZE,
   SNOOPY_ABI,
@@ -42,7 +43,8 @@ const VALUE =
   '4e49347ec857 00 00 04000000 00000000 215eeecad0020000 b02177cad8030000 0000000000000000 0000000000000000';
 // ports: bridge 2, learn 7, flags 2 (owns its clsact), 64 bindings, one in 50 ms, 20 at once, 5 moves in 3 min, 9 min.
 const PORT =
-  '02000000 0000 07 02 40000000 80f0fa02 14000000 05000000 0008d6e829000000 001882ba7d000000 0000000000000000';
+  '02000000 0000 07 02 40000000 80f0fa02 14000000 05000000 0008d6e829000000 001882ba7d000000 0000000000000000' +
+  '00'.repeat(512);
 // prefixes: 96 bits, bridge 2, VLAN 0, 10.0.0.1.
 const PREFIX = '60000000 02000000 0000 0200 0a000001 000000000000000000000000';
 
@@ -91,8 +93,19 @@ it("a port's policy of a real map is read and written", () => {
     duplicateWindowMs: 180_000,
     duplicateHoldMs: 540_000,
     released: 0,
+    vlans: null,
   });
   assert.equal(hex(encodePortPolicy(policy)), PORT.replaceAll(' ', ''));
+  const aware = {
+    ...policy,
+    vlans: encodeVlans([
+      { start: 1, end: 1 },
+      { start: 4094, end: 4094 },
+    ]),
+  };
+  const written = encodePortPolicy(aware);
+  assert.deepEqual([written[7], written[48], written[48 + 511]], [2 | 4, 1 << 1, 1 << 6]);
+  assert.deepEqual(decodePortPolicy(written, 0), aware);
   const negative = { ...policy, released: -3 };
   assert.deepEqual(decodePortPolicy(encodePortPolicy(negative), 0), negative);
 });

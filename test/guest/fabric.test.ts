@@ -1,0 +1,80 @@
+// EVPN with one VNI for each VLAN of a VLAN-aware bridge: what a host says in a VLAN is known in that VLAN elsewhere.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Frr } from '../lib/frr.ts';
+import { Netns } from '../lib/netns.ts';
+import { findNeighbor, floodList } from '../lib/oracles.ts';
+import { until } from '../lib/wait.ts';
+import { VlanNode } from './vlans.ts';
+
+const ASN = 65_000;
+const VLANS = [10, 20];
+const PATIENCE = { timeoutMs: 60_000, everyMs: 250 };
+
+/** A VLAN-aware bridge with an SVI and a VXLAN port for each VLAN, and FRR on it. */
+async function startNode(node: VlanNode, underlay: Netns, number: number): Promise<Frr> {
+  const address = `192.0.2.${number}`;
+  const other = `192.0.2.${3 - number}`;
+  underlay.ipBatch([
+    `link add n${number} type veth peer name underlay netns ${node.netns.name}`,
+    `link set n${number} master br0 addrgenmode none up`,
+  ]);
+  node.netns.ipBatch([`address add ${address}/24 dev underlay`, 'link set underlay up']);
+  for (const vlan of VLANS) {
+    node.addSvi(vlan);
+    node.netns.ipBatch([
+      `link add vxlan${vlan} type vxlan id ${vlan} local ${address} dstport 4789 nolearning`,
+      `link set vxlan${vlan} master br0 addrgenmode none up`,
+    ]);
+    node.netns.run('bridge', 'link', 'set', 'dev', `vxlan${vlan}`, 'neigh_suppress', 'on', 'learning', 'off');
+    node.setPvid(`vxlan${vlan}`, vlan);
+  }
+  const peers = [{ address: other, asn: ASN, passive: number === 1 }];
+  return Frr.start(node.scope, node.netns, { asn: ASN, routerId: address, peers });
+}
+
+test('a host is known in its VLAN at the far node, and gone there when it has gone here', async (t) => {
+  const near = new VlanNode(t, { aware: true });
+  const far = new VlanNode(t, { aware: true });
+  const underlay = new Netns(near.scope, 'underlay');
+  underlay.ipBatch(['link add br0 type bridge', 'link set br0 addrgenmode none up']);
+  const frrs = [await startNode(near, underlay, 1), await startNode(far, underlay, 2)];
+  for (const frr of frrs) await frr.established(1);
+  for (const vlan of VLANS) {
+    const read = () => floodList(far.netns, `vxlan${vlan}`);
+    await until(`the far node to flood VNI ${vlan}`, read, (list) => list.length === 1, PATIENCE);
+  }
+  const farNeighbor = (vlan: number, ip: string) => findNeighbor(far.netns, `br0.${vlan}`, ip);
+  const ip = '10.1.0.77';
+  const access = near.addHost({ id: 1, pvid: 10, ip });
+  const trunk = near.addHost({ id: 2, tagged: [10, 20], ip });
+  near.reconcile();
+  access.announce();
+  trunk.announce(20);
+  await access.heard(10);
+  await trunk.heard(20);
+
+  near.reconcile();
+
+  for (const [vlan, host] of [[10, access] as const, [20, trunk] as const]) {
+    const read = () => farNeighbor(vlan, ip);
+    const line = await until(`${ip} in VLAN ${vlan} at the far node`, read, (found) => !!found, PATIENCE);
+    assert.deepEqual([line?.lladdr, line?.protocol], [host.mac, 'zebra']);
+  }
+
+  access.vm.unplug();
+  const report = near.reconcile();
+
+  assert.deepEqual(
+    report.neighbors.changes.map(({ kind, device }) => `${kind} ${device}`),
+    ['remove br0.10'],
+  );
+  const gone = () => farNeighbor(10, ip);
+  await until(
+    `${ip} to be gone from VLAN 10 at the far node`,
+    gone,
+    (found) => found === undefined,
+    PATIENCE,
+  );
+  assert.equal(farNeighbor(20, ip)?.lladdr, trunk.mac);
+});
