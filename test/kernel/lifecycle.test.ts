@@ -391,6 +391,57 @@ describe('an upgrade', () => {
     machine.assertIdle();
   });
 
+  test('--bridge takes over for all bridges: the next whole run withdraws nothing', async (t) => {
+    const machine = await settled(t);
+    machine.addBridge('br1');
+    const other = machine.addHost(9, 'br1');
+    machine.snoopy.configure({ bridges: [{ name: 'br0' }, { name: 'br1' }] });
+    machine.reconcile();
+    await other.speak();
+    machine.reconcile();
+    assert.equal(machine.ownNeighbors('br1').length, 1);
+    rmSync(machine.pins, { recursive: true });
+    machine.reconcile('--bridge', 'br0');
+    const report = machine.reconcile();
+    assert.deepEqual(report.neighbors.changes, []);
+    assert.equal(machine.ownNeighbors('br1').length, 1);
+  });
+
+  test('a kill at any moment of the run that takes over withdraws nothing', async (t) => {
+    const machine = await settled(t, 3);
+    const neighbors = machine.ownNeighbors();
+    for (let delayMs = 60; delayMs <= 300; delayMs += 20) {
+      rmSync(machine.pins, { recursive: true, force: true });
+      const argv = machine.snoopy.argv('reconcile', '--format', 'json');
+      machine.netns.tryRun(['timeout', '-s', 'KILL', String(delayMs / 1000), ...argv]);
+      machine.reconcile();
+      assert.deepEqual(machine.ownNeighbors(), neighbors, `killed after ${delayMs} ms`);
+    }
+  });
+
+  test('more neighbors than the table has room for are no failure', async (t) => {
+    const machine = await settled(t, 3);
+    rmSync(machine.pins, { recursive: true });
+    machine.snoopy.configure({ runtime: { max_bindings: 2 }, bridges: [{ name: 'br0' }] });
+    machine.reconcile();
+    assert.equal(machine.boundIps().length, 2);
+    machine.reconcile();
+  });
+
+  test('what clsact is ours outlives the pins: remove takes it away', async (t) => {
+    const machine = await settled(t);
+    rmSync(`${machine.pins}/ports`);
+    machine.reconcile();
+    machine.remove();
+    assert.deepEqual([machine.hasClsact('tap1'), machine.hasClsact('tap2')], [false, false]);
+    machine.reconcile();
+    rmSync(machine.pins, { recursive: true });
+    const report = machine.reconcile();
+    assert.match(report.warnings.join(), /the pins were lost, or this runs in another mount namespace/);
+    machine.remove();
+    assert.deepEqual([machine.hasClsact('tap1'), machine.hasClsact('tap2')], [false, false]);
+  });
+
   test("a foreign map under a pin's name is replaced", async (t) => {
     const machine = await settled(t);
     for (const name of ['bindings', 'ports', 'layout']) {

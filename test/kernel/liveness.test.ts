@@ -50,15 +50,32 @@ function claim(speaker: Vm, ip: string): void {
 describe('probes', () => {
   const probing = { max_age: '4s', probe: { after: '1s' } };
 
+  it('a listening run asks in time, though nothing wakes it, and ends what has an end', async () => {
+    const host = machine({ ...probing, duplicates: { moves: 3, window: '1m', hold: '2s' } }, [`${OWN}/16`]);
+    const [first, second] = [vm(host, 0), vm(host, 1)];
+    first.netns.sysctl({ 'net/ipv6/conf/all/disable_ipv6': 1 });
+    host.node.netns.run('ip', 'link', 'set', BRIDGE, 'type', 'bridge', 'ageing_time', '200');
+    first.gratuitous();
+    for (let turn = 0; turn < 6; turn++) claim(turn % 2 === 0 ? first : second, '10.1.9.9');
+    const run = host.snoopy.reconcile('--listen', '9s');
+    assert.equal(run.code, 0, said(run));
+    assert.ok(run.report.probes.sent >= 3, said(run));
+    const kinds = run.report.neighbors.changes.filter(({ ip }) => ip === first.ip).map(({ kind }) => kind);
+    assert.deepEqual(kinds, ['add'], `a host that answers stays${said(run)}`);
+    assert.equal(findNeighbor(host.node.netns, BRIDGE, first.ip)?.lladdr, first.mac);
+    const freed = run.report.neighbors.changes.filter(({ ip }) => ip === '10.1.9.9').map(({ kind }) => kind);
+    assert.equal(freed[0], 'add', `the hold time was over while it listened${said(run)}`);
+  });
+
   it('a silent host is asked by unicast on its own port, and its answer keeps its binding', async () => {
-    const host = machine(probing, [`${OWN}/16`, `${OWN6}/64`]);
+    const host = machine({ max_age: '12s', probe: { after: '3s' } }, [`${OWN}/16`, `${OWN6}/64`]);
     const first = vm(host, 0);
     first.gratuitous();
     first.sendNa();
     host.snoopy.reconcile();
     const asked = await Capture.start(first.netns, 'eth0', 'arp or icmp6');
     const others = await Capture.start(vm(host, 1).netns, 'eth0', 'arp or icmp6');
-    sleepSync(1_200);
+    sleepSync(3_200);
     const run = host.snoopy.reconcile();
     assert.equal(run.code, 0, said(run));
     assert.equal(run.report.probes.sent, 2, said(run));
