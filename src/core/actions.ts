@@ -54,6 +54,8 @@ export interface ActionSummary {
   readonly reason?: LoadReason;
   readonly prefix?: string;
   readonly ip?: string;
+  /** A MAC that may have a static address; none in the step that makes it static. */
+  readonly mac?: string;
 }
 
 /** What of an action a report shows. */
@@ -69,7 +71,12 @@ export function summarize(action: Action): ActionSummary {
       return { kind: action.kind, ...named(action.bridge), prefix: describePrefix(action.rule) };
     case 'set-static':
     case 'drop-static':
-      return { kind: action.kind, ...named(action.bridge), ip: action.rule.ip };
+      return {
+        kind: action.kind,
+        ...named(action.bridge),
+        ip: action.rule.ip,
+        ...(action.rule.mac === null ? {} : { mac: action.rule.mac }),
+      };
     case 'set-port':
     case 'attach':
     case 'detach':

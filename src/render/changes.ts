@@ -152,7 +152,7 @@ function objectCells(action: ActionSummary): string[] {
       return [bridge, action.prefix ?? NONE];
     case 'set-static':
     case 'drop-static':
-      return [bridge, action.ip ?? NONE];
+      return [bridge, action.ip ?? NONE, ...(action.mac === undefined ? [] : [`for ${action.mac}`])];
     case 'set-port':
     case 'drop-port':
     case 'attach':

@@ -1,4 +1,5 @@
 // `npm run demo`: two hypervisors with FRR in namespaces, and what snoopy changes between them.
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Capture } from '../lib/capture.ts';
 import { Fabric } from '../lib/fabric.ts';
 import type { Vm } from '../lib/node.ts';
@@ -141,7 +142,9 @@ function yesNo(value: boolean, width = 6): string {
   return (value ? 'yes' : 'no').padStart(width);
 }
 
-await main().catch((error: unknown) => {
+await main().catch(async (error: unknown) => {
+  // Where Ctrl-C is behind it, the process ends while we wait, and there is no failure to tell of.
+  await sleep(10);
   console.error(`\nThe demo could not go on: ${error instanceof Error ? error.message : String(error)}`);
   process.exitCode = 1;
 });

@@ -55,7 +55,7 @@ function watchProcess(): void {
   ] as const) {
     // What comes after the first one finds this process on its way out, and changes nothing.
     process.on(signal, () => {
-      if (open.size > 0) console.error('interrupted, cleaning up');
+      console.error('interrupted, cleaning up');
       process.exit(code);
     });
   }
