@@ -29,7 +29,6 @@ export const BPF_EXIST = 2;
 
 /** enum bpf_attach_type: ingress of a device, by a TCX link (6.6 and later). */
 export const BPF_TCX_INGRESS = 46;
-export const BPF_TCX_EGRESS = 47;
 
 /** A pointer that koffi gave us, such as a `struct bpf_map *`; null is C's NULL. */
 type Pointer = bigint;

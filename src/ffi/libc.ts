@@ -24,7 +24,6 @@ export const ENOENT = constants.errno.ENOENT;
 export const EINTR = constants.errno.EINTR;
 export const EAGAIN = constants.errno.EAGAIN;
 export const EACCES = constants.errno.EACCES;
-export const EBUSY = constants.errno.EBUSY;
 export const EEXIST = constants.errno.EEXIST;
 export const ENODEV = constants.errno.ENODEV;
 export const EINVAL = constants.errno.EINVAL;

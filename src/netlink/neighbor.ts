@@ -60,18 +60,13 @@ export const NUD_NOARP = 0x40;
 export const NUD_PERMANENT = 0x80;
 
 // ndmsg.ndm_flags
-export const NTF_USE = 1 << 0;
 export const NTF_SELF = 1 << 1;
 export const NTF_MASTER = 1 << 2;
 export const NTF_PROXY = 1 << 3;
 export const NTF_EXT_LEARNED = 1 << 4;
-export const NTF_OFFLOADED = 1 << 5;
-export const NTF_STICKY = 1 << 6;
 export const NTF_ROUTER = 1 << 7;
 
 // NDA_FLAGS_EXT
-export const NTF_EXT_MANAGED = 1 << 0;
-export const NTF_EXT_LOCKED = 1 << 1;
 /** 6.17 and later: neither garbage collection nor loss of carrier takes the entry. */
 export const NTF_EXT_EXT_VALIDATED = 1 << 2;
 

@@ -104,11 +104,6 @@ export interface NetlinkSocket {
   close(): void;
 }
 
-/** What a refused request says, for a message: `EINVAL (kernel: ...)`. */
-export function failureText(failure: Failure): string {
-  return failure.message === undefined ? failure.name : `${failure.name} (kernel: ${failure.message})`;
-}
-
 /** The error for a refused request: `Cannot <operation>: EINVAL (kernel: ...); <remedy>`. */
 export function failureError(
   failure: Failure,
