@@ -87,20 +87,11 @@ export interface ReconcileReport {
   readonly errors: readonly Problem[];
 }
 
-export interface RemoveReport {
-  readonly version: 1;
-  readonly ok: boolean;
-  readonly changed: boolean;
-  readonly check: boolean;
-  readonly steps: readonly Step[];
-  readonly neighbors: {
-    readonly changed: boolean;
-    readonly total: number;
-    readonly changes: readonly NeighborChangeReport[];
-  };
-  readonly remaining: readonly ActionSummary[];
-  readonly errors: readonly Problem[];
-}
+/** What `remove` reports: the same, as far as it has it. */
+export type RemoveReport = Pick<
+  ReconcileReport,
+  'version' | 'ok' | 'changed' | 'check' | 'steps' | 'neighbors' | 'remaining' | 'errors'
+>;
 
 export type BindingState = 'installed' | 'waiting' | 'remote' | 'frozen' | 'homeless';
 
