@@ -1,4 +1,5 @@
 // A hypervisor in a namespace: a bridge, perhaps a VXLAN port, and VMs in namespaces of their own.
+import { randomBytes } from 'node:crypto';
 import { arpFrame, markerFrame, naFrame, sendFrames } from './frames.ts';
 import { Netns } from './netns.ts';
 import type { Result } from './run.ts';
@@ -43,9 +44,13 @@ export class Node {
     this.name = options.name;
     this.bridge = options.bridge ?? 'br0';
     this.netns = new Netns(scope, options.name);
+    // A MAC of its own: else it would be a port's, and change when that port goes, and every neighbor with it.
+    const mac = `02:fe:${randomBytes(4)
+      .toString('hex')
+      .replace(/(..)(?!$)/g, '$1:')}`;
     // No IPv6 link-local address on the bridge and no multicast snooping: nothing but the VMs speaks.
     const lines = [
-      `link add ${this.bridge} type bridge stp_state 0 forward_delay 0 mcast_snooping 0`,
+      `link add ${this.bridge} address ${mac} type bridge stp_state 0 forward_delay 0 mcast_snooping 0`,
       // Mode and state in one request bring the link up first, and it has its address then.
       `link set ${this.bridge} addrgenmode none`,
       `link set ${this.bridge} up`,
