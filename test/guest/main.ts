@@ -13,7 +13,7 @@ const DEFAULT_TESTS = [
   ),
   'fabric/routes',
 ];
-const TIMEOUT_MS = 20 * 60_000;
+const TIMEOUT_MS = 40 * 60_000;
 
 const args = process.argv.slice(2);
 const chosen = args.filter((arg) => KERNELS.includes(arg));
