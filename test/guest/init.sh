@@ -22,10 +22,11 @@ mount -t 9p -o "$share" modules /guest/lib/modules
 for dir in dev proc sys; do mount --move /$dir /guest/$dir; done
 
 # The kernel asks for modules outside of the chroot; they are inside. For tun nobody asks: it makes its own device.
+# Those of the network come first: of two tests that ask for one at once, the kernel lets the second down.
 rm /sbin/modprobe
 printf '#!/bin/sh\nexec chroot /guest modprobe "$@"\n' >/sbin/modprobe
 chmod +x /sbin/modprobe
-/sbin/modprobe tun
+for module in tun bridge veth vxlan 8021q vrf bonding dummy sch_ingress cls_bpf; do /sbin/modprobe $module; done
 ln -s /proc/self/fd /guest/dev/fd
 
 # A virtio-serial port by the name that test/guest/guest.ts gave it.
