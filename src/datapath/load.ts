@@ -41,8 +41,8 @@ const FIRST = new Uint8Array(4);
 
 /**
  * Loads `object` with the maps of `pins` that fit, carries the bindings over where their map is replaced, adds
- * those that are `adopted`, and pins all of it in `pins.directory` (which must exist). The pins given are stale afterwards: close and open
- * them again. Throws SnoopyError `load_failed` with the end of the verifier's log, or `syscall_failed`.
+ * those that are `adopted`, and pins all of it in `pins.directory` (which must exist). The pins given are stale
+ * afterwards: close and open them again. Throws SnoopyError `load_failed` with the end of the verifier's log, or `syscall_failed`.
  */
 export function load(object: Uint8Array, pins: Pins, expected: Expected, adopted: readonly Binding[]): void {
   const reuse = new Map([...pins.maps].map(([name, { fd }]) => [objectMapName(name), fd]));

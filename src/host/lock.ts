@@ -13,8 +13,8 @@ const RETRY_MS = 50;
 
 /**
  * Locks the directory at `path`, waiting up to `timeoutMs`; `prepare` makes it, for each try anew: a `remove` that
- * held the lock has taken it away. The kernel releases it with the process, however
- * that ends. Throws SnoopyError `locked` when the time is over, `not_permitted` when it cannot be opened.
+ * held the lock has taken it away. The kernel releases it with the process, however that ends. Throws SnoopyError
+ * `locked` when the time is over, `not_permitted` when it cannot be opened.
  */
 export function acquireLock(path: string, timeoutMs: number, now: () => number, prepare?: () => void): Lock {
   const deadline = now() + timeoutMs;
