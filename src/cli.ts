@@ -22,6 +22,8 @@ export interface ReconcileInvocation extends CommonOptions {
   /** Plan only: writes nothing, consumes nothing. */
   readonly check: boolean;
   readonly diff: boolean;
+  /** No report on stdout where there is nothing to say: for timers and cron. */
+  readonly quiet: boolean;
   readonly detailedExitcode: boolean;
   readonly lockTimeoutMs: number;
   /** How long to keep draining before exiting. */
@@ -130,7 +132,8 @@ function noCommand(program: Command): string {
   return `No command given, one of ${names}; see snoopy --help`;
 }
 
-function buildProgram(version: string, accept: (invocation: Invocation) => void): Command {
+/** The commands and their options; `accept` gets what a command line asks for. The man page is made of it too. */
+export function buildProgram(version: string, accept: (invocation: Invocation) => void): Command {
   const program = new Command('snoopy')
     .description('Turns what VMs and containers say by ARP and Neighbor Discovery into bridge neighbors.')
     .option('-c, --config <file>', 'configuration to read', DEFAULT_CONFIG)
@@ -185,6 +188,7 @@ function addReconcile(program: Command, accept: (invocation: Invocation) => void
     )
     .option('--check', 'plan only: write nothing, consume nothing')
     .option('--diff', 'show what changes as - and + lines')
+    .option('-q, --quiet', 'no text where nothing was due and nothing is wrong')
     .option('--detailed-exitcode', 'exit with 2 when something changed')
     .addOption(lockTimeoutOption())
     .addOption(
@@ -207,6 +211,7 @@ function addReconcile(program: Command, accept: (invocation: Invocation) => void
       const own = command.opts<{
         check?: true;
         diff?: true;
+        quiet?: true;
         detailedExitcode?: true;
         lockTimeout: number;
         listen: number;
@@ -218,6 +223,7 @@ function addReconcile(program: Command, accept: (invocation: Invocation) => void
         ...common(program),
         check: own.check === true,
         diff: own.diff === true,
+        quiet: own.quiet === true,
         detailedExitcode: own.detailedExitcode === true,
         lockTimeoutMs: own.lockTimeout,
         listenMs: own.listen,

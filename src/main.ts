@@ -12,7 +12,7 @@ import { type Environment, runReconcile } from './reconcile.ts';
 import { runRemove } from './remove.ts';
 import { errorReport, renderJson } from './render/json.ts';
 import { renderProblems } from './render/problems.ts';
-import { renderReconcile, renderRemove } from './render/reconcile.ts';
+import { hasNothingToSay, renderReconcile, renderRemove } from './render/reconcile.ts';
 import { renderStatus } from './render/status.ts';
 import type { RenderOptions } from './render/style.ts';
 import { renderValidate, validateReport } from './render/validate.ts';
@@ -66,7 +66,8 @@ function execute(invocation: Invocation): Output {
     }
     case 'reconcile': {
       const report = runReconcile(invocation, environment(invocation.verbose));
-      const text = (): string => renderReconcile(report, renderOptions(invocation));
+      const silent = invocation.quiet && hasNothingToSay(report);
+      const text = (): string => (silent ? '' : renderReconcile(report, renderOptions(invocation)));
       const exit = exitCode(report, invocation.detailedExitcode);
       return outputOf(report, invocation.format === 'json', text, exit);
     }

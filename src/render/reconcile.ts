@@ -23,6 +23,11 @@ export function renderReconcile(report: ReconcileReport, options: RenderOptions)
   return joinLines(lines);
 }
 
+/** True when all there is to print is that there was nothing to do. */
+export function hasNothingToSay({ ok, steps, neighbors, warnings }: ReconcileReport): boolean {
+  return ok && steps.length === 0 && neighbors.changes.length === 0 && warnings.length === 0;
+}
+
 /** The report of a removal as text. */
 export function renderRemove(report: RemoveReport, options: RenderOptions): string {
   return joinLines([...renderChanges(report, [], options), renderSummary('snoopy', report, 0, options)]);

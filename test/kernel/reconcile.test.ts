@@ -270,6 +270,18 @@ describe('reconcile --check', () => {
     assert.match(text.stdout, /^[^\n]*nothing to do\n$/);
     assert.equal(text.stderr, '');
   });
+
+  test('with --quiet it says nothing, and still what it did', (t) => {
+    const machine = new Machine(t);
+    assert.match(machine.snoopy.run('reconcile', '--quiet').stdout, /^attach .*tap/m);
+    const idle = machine.snoopy.run('reconcile', '--quiet');
+    assertExit(idle, 0);
+    assert.equal(idle.stdout + idle.stderr, '');
+    machine.snoopy.configure({ bridges: [{ name: 'br0' }, { name: 'br9' }] });
+    const failed = machine.snoopy.run('reconcile', '--quiet');
+    assertExit(failed, 1);
+    assert.match(failed.stdout, /br9/);
+  });
 });
 
 describe('what has changed since the last run is mended by one run', () => {

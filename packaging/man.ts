@@ -1,0 +1,252 @@
+// The manual pages snoopy(8) and snoopy.yaml(5), in mdoc(7): made of the command line and of the JSON Schema.
+
+import type { OptionFacts, ProgramFacts } from './commands.ts';
+
+export interface Edition {
+  readonly version: string;
+  readonly date: Date;
+}
+
+/** The part of JSON Schema that schema/snoopy.schema.json uses. */
+export interface Schema {
+  readonly $ref?: string;
+  readonly $defs?: Readonly<Record<string, Schema>>;
+  readonly $comment?: string;
+  readonly title?: string;
+  readonly description?: string;
+  readonly type?: string;
+  readonly const?: unknown;
+  readonly enum?: readonly unknown[];
+  readonly anyOf?: readonly Schema[];
+  readonly minimum?: number;
+  readonly maximum?: number;
+  readonly default?: unknown;
+  readonly examples?: readonly unknown[];
+  readonly properties?: Readonly<Record<string, Schema>>;
+  readonly items?: Schema;
+  readonly required?: readonly string[];
+}
+
+/** The manual page of the program, section 8. */
+export function programPage(program: ProgramFacts, edition: Edition): string {
+  return page('SNOOPY', 8, edition, [
+    '.Sh NAME',
+    '.Nm snoopy',
+    '.Nd neighbors of VMs and containers for EVPN',
+    '.Sh SYNOPSIS',
+    ...program.commands.flatMap(({ name, options }) => [
+      '.Nm',
+      `.Cm ${name}`,
+      ...[...program.options.filter(isShared), ...options].map((option) => `.Op ${optionMacros(option)}`),
+    ]),
+    '.Nm',
+    '.Op Fl -help | Fl -version',
+    '.Sh DESCRIPTION',
+    ...prose(program.description),
+    '.Pp',
+    ...prose(
+      'A small eBPF program on the local ports of the configured bridges watches ARP and Neighbor Discovery. It ' +
+        'stays in the kernel and keeps collecting; each run acts on what was collected, and exits. There is no daemon.',
+    ),
+    '.Pp',
+    'The commands:',
+    '.Bl -tag -width Ds',
+    ...program.commands.flatMap(({ name, description, options, example }) => [
+      `.It Cm ${name}`,
+      ...prose(description),
+      ...(options.length === 0 ? [] : ['.Bl -tag -width Ds', ...options.flatMap(optionItem), '.El']),
+      '.Pp',
+      'Example:',
+      '.Dl ' + example.map(escape).join(' '),
+    ]),
+    '.El',
+    '.Pp',
+    'Options of every command:',
+    '.Bl -tag -width Ds',
+    ...program.options.flatMap(optionItem),
+    '.El',
+    '.Pp',
+    ...prose('The report goes to standard output, everything else to standard error.'),
+    '.Sh FILES',
+    '.Bl -tag -width Ds',
+    '.It Pa /etc/snoopy/snoopy.yaml',
+    'the configuration, see',
+    '.Xr snoopy.yaml 5',
+    '.It Pa /sys/fs/bpf/snoopy',
+    'program and maps, pinned',
+    '.El',
+    '.Sh EXIT STATUS',
+    '.Bl -tag -width Ds',
+    ...program.exitCodes.flatMap(({ code, meaning }) => [`.It ${code}`, ...prose(meaning)]),
+    '.El',
+    '.Sh SEE ALSO',
+    '.Xr bridge 8 ,',
+    '.Xr ip-neighbour 8 ,',
+    '.Xr snoopy.yaml 5 ,',
+    '.Xr systemd.timer 5',
+    '.Sh STANDARDS',
+    '.Rs',
+    '.%R RFC 9161',
+    '.%T Operational Aspects of Proxy ARP/ND in Ethernet Virtual Private Networks',
+    '.Re',
+  ]);
+}
+
+/** An option that says something about a run, not about the command line. */
+function isShared({ long }: OptionFacts): boolean {
+  return long !== '--help' && long !== '--version';
+}
+
+function optionMacros({ long, argument }: OptionFacts): string {
+  return `Fl ${escapeWord(long.slice(1))}${argument === undefined ? '' : ` Ar ${argument}`}`;
+}
+
+function optionItem(option: OptionFacts): string[] {
+  const short = option.short === undefined ? '' : `Fl ${option.short.slice(1)} , `;
+  const notes = [
+    ...(option.choices.length === 0 ? [] : [`one of ${option.choices.join(', ')}`]),
+    ...(option.defaultText === undefined ? [] : [`default: ${option.defaultText}`]),
+  ];
+  const description = option.description + (notes.length === 0 ? '' : ` (${notes.join('; ')})`);
+  return [`.It ${short}${optionMacros(option)}`, ...prose(description)];
+}
+
+/** The manual page of the configuration, section 5. */
+export function configPage(schema: Schema, edition: Edition): string {
+  return page('SNOOPY.YAML', 5, edition, [
+    '.Sh NAME',
+    '.Nm snoopy.yaml',
+    '.Nd configuration of snoopy',
+    '.Sh SYNOPSIS',
+    '.Pa /etc/snoopy/snoopy.yaml',
+    '.Sh DESCRIPTION',
+    ...prose(schema.description ?? ''),
+    '.Pp',
+    ...prose(
+      'The file is YAML. Unknown keys are errors. A bridge takes what it does not say from "defaults", and what ' +
+        'that does not say from the defaults given here. What a file comes to is printed by',
+    ),
+    '.Ql snoopy validate .',
+    '.Pp',
+    'The keys, where',
+    '.Ql []',
+    'stands for every element of a list:',
+    '.Bl -tag -width Ds',
+    ...keysOf(schema, schema, '').flatMap(({ path, node }) => keyItem(path, node)),
+    '.El',
+    '.Sh FILES',
+    '.Bl -tag -width Ds',
+    '.It Pa /etc/snoopy/snoopy.yaml',
+    'read unless another file is given by',
+    '.Fl -config',
+    '.El',
+    '.Sh EXAMPLES',
+    'Every host on every local port of one bridge:',
+    '.Bd -literal -offset indent',
+    'version: 1',
+    'bridges:',
+    '  \\- name: vmbr0',
+    '.Ed',
+    '.Pp',
+    'An address that nobody but its owner can claim:',
+    '.Bd -literal -offset indent',
+    'version: 1',
+    'bridges:',
+    '  \\- name: vmbr0',
+    '    static:',
+    '      \\- {ip: 192.0.2.53, mac: "52:54:00:12:34:56"}',
+    '.Ed',
+    '.Sh SEE ALSO',
+    '.Xr snoopy 8',
+  ]);
+}
+
+interface Key {
+  readonly path: string;
+  readonly node: Schema;
+}
+
+/** Every key below a node, with $ref resolved; a key's own words come before those of what it refers to. */
+function keysOf(root: Schema, node: Schema, prefix: string): Key[] {
+  return Object.entries(node.properties ?? {}).flatMap(([name, raw]) => {
+    const child = resolve(root, raw);
+    const path = prefix === '' ? name : `${prefix}.${name}`;
+    const key = { path, node: child };
+    // What stands under `defaults` is said once, under `bridges`.
+    if (path === 'defaults') return [key];
+    const items = child.items === undefined ? [] : keysOf(root, resolve(root, child.items), `${path}[]`);
+    return [key, ...keysOf(root, child, path), ...items];
+  });
+}
+
+function resolve(root: Schema, node: Schema): Schema {
+  if (node.$ref === undefined) return node;
+  let target: unknown = root;
+  for (const step of node.$ref.replace(/^#\//, '').split('/')) {
+    target = typeof target === 'object' && target !== null ? Object.entries(target).find(([key]) => key === step)?.[1] : undefined;
+  }
+  if (typeof target !== 'object' || target === null) throw new Error(`The schema has no ${node.$ref}`);
+  return { ...resolve(root, target as Schema), ...node };
+}
+
+function keyItem(path: string, node: Schema): string[] {
+  const allowed = allowedText(node);
+  const example = node.examples?.find((value) => JSON.stringify(value) !== JSON.stringify(node.default));
+  const isGroup = node.properties !== undefined || node.items?.properties !== undefined;
+  return [
+    `.It Ic ${escape(path)}`,
+    ...prose(node.description ?? node.title ?? ''),
+    ...(allowed === undefined ? [] : prose(`Allowed: ${allowed}.`)),
+    ...(node.default === undefined || isGroup ? [] : prose(`Default:`).concat(literal(node.default))),
+    ...(example === undefined || isGroup ? [] : prose(`Example:`).concat(literal(example))),
+  ];
+}
+
+function allowedText({ enum: values, const: only, $comment, type, minimum, maximum }: Schema): string | undefined {
+  if (only !== undefined) return JSON.stringify(only);
+  if (values !== undefined) return values.map((value) => String(value)).join(', ');
+  if ($comment !== undefined) return $comment;
+  if (minimum !== undefined && maximum !== undefined) return `${type} from ${minimum} to ${maximum}`;
+  return type === 'boolean' ? 'true, false' : undefined;
+}
+
+function literal(value: unknown): string[] {
+  return [`.Ql ${escape(typeof value === 'string' ? value : JSON.stringify(value))} .`];
+}
+
+function page(title: string, section: number, { version, date }: Edition, body: readonly string[]): string {
+  const day = date.toLocaleDateString('en-US', { timeZone: 'UTC', month: 'long', day: 'numeric', year: 'numeric' });
+  const head = ['.\\" Generated from the command line and the JSON Schema: do not edit.', `.Dd ${day}`];
+  return [...head, `.Dt ${title} ${section}`, `.Os snoopy ${version}`, ...body, ''].join('\n');
+}
+
+/** Running text: a line for each sentence, as mdoc(7) wants it, and `code` in literal type. */
+function prose(text: string): string[] {
+  return text
+    .split(/(?<=[.;:]) +(?=[A-Z"`])/)
+    .flatMap((sentence) => sentence.trim().split(/(\s*`[^`]+`[.,;:)]*\s*)/))
+    .map((piece) => piece.trim())
+    .filter((piece) => piece !== '')
+    .map((piece) => {
+      const [, code, after = ''] = /^`([^`]+)`([.,;:)]*)$/.exec(piece) ?? [];
+      if (code === undefined) return escapeLine(piece);
+      return ['.Ql', escapeArguments(code), ...after].join(' ');
+    });
+}
+
+/** Text in a macro line: words that are macros or punctuation lose that meaning. */
+function escape(text: string): string {
+  return escapeArguments(text);
+}
+
+function escapeArguments(text: string): string {
+  return `"${escapeWord(text).replaceAll('"', '""')}"`;
+}
+
+function escapeLine(text: string): string {
+  return escapeWord(text).replace(/^[.']/, '\\&$&');
+}
+
+function escapeWord(text: string): string {
+  return text.replaceAll('\\', '\\e').replaceAll('-', '\\-');
+}
