@@ -1,4 +1,5 @@
 // Completions for bash, zsh and fish, made of what the command line knows.
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: shells have them too.
 
 import type { OptionFacts, ProgramFacts } from './commands.ts';
 
@@ -9,7 +10,7 @@ type Value =
   | { readonly kind: 'bridge' }
   | { readonly kind: 'free' };
 
-function valueOf({ long, argument, choices }: OptionFacts): Value | undefined {
+function completionOf({ long, argument, choices }: OptionFacts): Value | undefined {
   if (argument === undefined) return undefined;
   if (choices.length > 0) return { kind: 'words', words: choices };
   if (argument === 'file') return { kind: 'file' };
@@ -32,7 +33,7 @@ function distinctOptions(program: ProgramFacts): OptionFacts[] {
 export function bashCompletion(program: ProgramFacts): string {
   const names = program.commands.map(({ name }) => name);
   const values = distinctOptions(program).flatMap((option) => {
-    const value = valueOf(option);
+    const value = completionOf(option);
     return value === undefined ? [] : [{ pattern: words([option]).join(' | '), reply: bashReply(value) }];
   });
   return [
@@ -94,7 +95,7 @@ export function zshCompletion(program: ProgramFacts): string {
     ...program.commands.map(({ name, summary }) => `    ${quote(`${name}:${summary}`)}`),
     "    'help:print the help of a command'",
     '  )',
-    `  _arguments -C "\${options[@]}" '1: :->command' '*:: :->rest'`,
+    '  _arguments -C "${options[@]}" "1: :->command" "*:: :->rest"',
     '  case $state in',
     "  command) _describe -t commands 'snoopy command' commands ;;",
     '  rest)',
@@ -129,7 +130,7 @@ function zshOption(option: OptionFacts): string {
   const description = option.description.replaceAll(/[[\]]/g, '\\$&');
   const repeats = option.description.includes('may be repeated');
   const exclusive = repeats ? '*' : `(${names.join(' ')})`;
-  const value = valueOf(option);
+  const value = completionOf(option);
   const action = value === undefined ? '' : `:${option.argument}:${zshAction(value)}`;
   const rest = quote(`[${description}]${action}`);
   if (names.length === 1) return `${quote(exclusive)}${names[0]}${rest}`;
@@ -158,8 +159,7 @@ export function fishCompletion(program: ProgramFacts): string {
     '',
     'complete -c snoopy -f',
     ...program.commands.map(
-      ({ name, summary }) =>
-        `complete -c snoopy -n __fish_use_subcommand -a ${name} -d ${quote(summary)}`,
+      ({ name, summary }) => `complete -c snoopy -n __fish_use_subcommand -a ${name} -d ${quote(summary)}`,
     ),
     "complete -c snoopy -n __fish_use_subcommand -a help -d 'print the help of a command'",
     `complete -c snoopy -n '__fish_seen_subcommand_from help' -a '${names}'`,
@@ -175,7 +175,7 @@ export function fishCompletion(program: ProgramFacts): string {
 
 function fishOption(option: OptionFacts): string {
   const short = option.short === undefined ? '' : `-s ${option.short.slice(1)} `;
-  const value = valueOf(option);
+  const value = completionOf(option);
   const action = value === undefined ? '' : ` ${fishAction(value)}`;
   return `${short}-l ${option.long.slice(2)} -d ${quote(option.description)}${action}`;
 }

@@ -2,11 +2,6 @@
 
 import type { OptionFacts, ProgramFacts } from './commands.ts';
 
-export interface Edition {
-  readonly version: string;
-  readonly date: Date;
-}
-
 /** The part of JSON Schema that schema/snoopy.schema.json uses. */
 export interface Schema {
   readonly $ref?: string;
@@ -27,9 +22,12 @@ export interface Schema {
   readonly required?: readonly string[];
 }
 
+/** Width of a line of running text, before characters are escaped. */
+const WIDTH = 72;
+
 /** The manual page of the program, section 8. */
-export function programPage(program: ProgramFacts, edition: Edition): string {
-  return page('SNOOPY', 8, edition, [
+export function programPage(program: ProgramFacts, date: Date): string {
+  return page('SNOOPY', 8, date, [
     '.Sh NAME',
     '.Nm snoopy',
     '.Nd neighbors of VMs and containers for EVPN',
@@ -57,7 +55,7 @@ export function programPage(program: ProgramFacts, edition: Edition): string {
       ...(options.length === 0 ? [] : ['.Bl -tag -width Ds', ...options.flatMap(optionItem), '.El']),
       '.Pp',
       'Example:',
-      '.Dl ' + example.map(escape).join(' '),
+      `.Dl ${example.map(argument).join(' ')}`,
     ]),
     '.El',
     '.Pp',
@@ -80,10 +78,10 @@ export function programPage(program: ProgramFacts, edition: Edition): string {
     ...program.exitCodes.flatMap(({ code, meaning }) => [`.It ${code}`, ...prose(meaning)]),
     '.El',
     '.Sh SEE ALSO',
-    '.Xr bridge 8 ,',
-    '.Xr ip-neighbour 8 ,',
     '.Xr snoopy.yaml 5 ,',
-    '.Xr systemd.timer 5',
+    '.Xr systemd.timer 5 ,',
+    '.Xr bridge 8 ,',
+    '.Xr ip-neighbour 8',
     '.Sh STANDARDS',
     '.Rs',
     '.%R RFC 9161',
@@ -97,8 +95,8 @@ function isShared({ long }: OptionFacts): boolean {
   return long !== '--help' && long !== '--version';
 }
 
-function optionMacros({ long, argument }: OptionFacts): string {
-  return `Fl ${escapeWord(long.slice(1))}${argument === undefined ? '' : ` Ar ${argument}`}`;
+function optionMacros({ long, argument: value }: OptionFacts): string {
+  return `Fl ${escapeWord(long.slice(1))}${value === undefined ? '' : ` Ar ${value}`}`;
 }
 
 function optionItem(option: OptionFacts): string[] {
@@ -112,8 +110,8 @@ function optionItem(option: OptionFacts): string[] {
 }
 
 /** The manual page of the configuration, section 5. */
-export function configPage(schema: Schema, edition: Edition): string {
-  return page('SNOOPY.YAML', 5, edition, [
+export function configPage(schema: Schema, date: Date): string {
+  return page('SNOOPY.YAML', 5, date, [
     '.Sh NAME',
     '.Nm snoopy.yaml',
     '.Nd configuration of snoopy',
@@ -183,7 +181,10 @@ function resolve(root: Schema, node: Schema): Schema {
   if (node.$ref === undefined) return node;
   let target: unknown = root;
   for (const step of node.$ref.replace(/^#\//, '').split('/')) {
-    target = typeof target === 'object' && target !== null ? Object.entries(target).find(([key]) => key === step)?.[1] : undefined;
+    target =
+      typeof target === 'object' && target !== null
+        ? Object.entries(target).find(([key]) => key === step)?.[1]
+        : undefined;
   }
   if (typeof target !== 'object' || target === null) throw new Error(`The schema has no ${node.$ref}`);
   return { ...resolve(root, target as Schema), ...node };
@@ -194,7 +195,7 @@ function keyItem(path: string, node: Schema): string[] {
   const example = node.examples?.find((value) => JSON.stringify(value) !== JSON.stringify(node.default));
   const isGroup = node.properties !== undefined || node.items?.properties !== undefined;
   return [
-    `.It Ic ${escape(path)}`,
+    `.It Ic ${argument(path)}`,
     ...prose(node.description ?? node.title ?? ''),
     ...(allowed === undefined ? [] : prose(`Allowed: ${allowed}.`)),
     ...(node.default === undefined || isGroup ? [] : prose(`Default:`).concat(literal(node.default))),
@@ -202,7 +203,14 @@ function keyItem(path: string, node: Schema): string[] {
   ];
 }
 
-function allowedText({ enum: values, const: only, $comment, type, minimum, maximum }: Schema): string | undefined {
+function allowedText({
+  enum: values,
+  const: only,
+  $comment,
+  type,
+  minimum,
+  maximum,
+}: Schema): string | undefined {
   if (only !== undefined) return JSON.stringify(only);
   if (values !== undefined) return values.map((value) => String(value)).join(', ');
   if ($comment !== undefined) return $comment;
@@ -211,36 +219,44 @@ function allowedText({ enum: values, const: only, $comment, type, minimum, maxim
 }
 
 function literal(value: unknown): string[] {
-  return [`.Ql ${escape(typeof value === 'string' ? value : JSON.stringify(value))} .`];
+  return [`.Ql ${argument(typeof value === 'string' ? value : JSON.stringify(value))} .`];
 }
 
-function page(title: string, section: number, { version, date }: Edition, body: readonly string[]): string {
-  const day = date.toLocaleDateString('en-US', { timeZone: 'UTC', month: 'long', day: 'numeric', year: 'numeric' });
+function page(title: string, section: number, date: Date, body: readonly string[]): string {
+  const day = date.toLocaleDateString('en-US', {
+    timeZone: 'UTC',
+    month: 'long',
+    day: 'numeric',
+    year: 'numeric',
+  });
   const head = ['.\\" Generated from the command line and the JSON Schema: do not edit.', `.Dd ${day}`];
-  return [...head, `.Dt ${title} ${section}`, `.Os snoopy ${version}`, ...body, ''].join('\n');
+  return [...head, `.Dt ${title} ${section}`, '.Os', ...body, ''].join('\n');
 }
 
-/** Running text: a line for each sentence, as mdoc(7) wants it, and `code` in literal type. */
+/** Running text: each sentence on lines of its own, as mdoc(7) wants it, and `code` in literal type. */
 function prose(text: string): string[] {
   return text
     .split(/(?<=[.;:]) +(?=[A-Z"`])/)
-    .flatMap((sentence) => sentence.trim().split(/(\s*`[^`]+`[.,;:)]*\s*)/))
-    .map((piece) => piece.trim())
-    .filter((piece) => piece !== '')
-    .map((piece) => {
+    .flatMap((sentence) => sentence.split(/(`[^`]+`[.,;:)]*)/))
+    .flatMap((piece) => {
       const [, code, after = ''] = /^`([^`]+)`([.,;:)]*)$/.exec(piece) ?? [];
-      if (code === undefined) return escapeLine(piece);
-      return ['.Ql', escapeArguments(code), ...after].join(' ');
+      return code === undefined ? wrap(piece) : [['.Ql', argument(code), ...after].join(' ')];
     });
 }
 
-/** Text in a macro line: words that are macros or punctuation lose that meaning. */
-function escape(text: string): string {
-  return escapeArguments(text);
+function wrap(text: string): string[] {
+  const lines: string[] = [];
+  for (const word of text.split(' ').filter((part) => part !== '')) {
+    const last = lines.at(-1);
+    if (last !== undefined && last.length + word.length < WIDTH) lines[lines.length - 1] = `${last} ${word}`;
+    else lines.push(word);
+  }
+  return lines.map(escapeLine);
 }
 
-function escapeArguments(text: string): string {
-  return `"${escapeWord(text).replaceAll('"', '""')}"`;
+/** One argument of a macro: words in it that are macros or punctuation lose that meaning. */
+function argument(text: string): string {
+  return `"\\&${escapeWord(text).replaceAll('"', '""')}"`;
 }
 
 function escapeLine(text: string): string {

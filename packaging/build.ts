@@ -1,0 +1,378 @@
+// Makes what is installed on nodes, in dist/packages: an npm tarball with all that it needs, and a .deb for each
+// architecture. The same sources give the same bytes: every time stamp is that of the last commit.
+
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  lutimesSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
+import { buildProgram } from '../src/cli.ts';
+import { SCHEMA_TEXT } from '../src/generated/schema.ts';
+import { VERSION } from '../src/generated/version.ts';
+import { factsOf } from './commands.ts';
+import { bashCompletion, fishCompletion, zshCompletion } from './completions.ts';
+import { configPage, programPage, type Schema } from './man.ts';
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+const SOURCES = join(ROOT, 'packaging');
+const NAME = 'snoopy-evpn';
+
+/** Architectures by the names that Node and Debian have for them. */
+const ARCHITECTURES = [
+  { node: 'x64', debian: 'amd64' },
+  { node: 'arm64', debian: 'arm64' },
+] as const;
+
+/** What koffi consists of where its native part is not compiled; that part lies in build/koffi. */
+const KOFFI_FILES = ['LICENSE.txt', 'index.cjs', 'src/koffi/index.cjs', 'src/koffi/src/static.cjs'];
+
+interface Manifest {
+  readonly version: string;
+  readonly description: string;
+  readonly license: string;
+  readonly author: string;
+  readonly bin: Readonly<Record<string, string>>;
+  readonly engines: Readonly<Record<string, string>>;
+}
+
+const manifest = readManifest(join(ROOT, 'package.json'));
+
+/** Makes all packages of `version`, into `output`. */
+function build(version: string, output: string): void {
+  const stage = join(output, 'stage');
+  rmSync(stage, { recursive: true, force: true });
+  mkdirSync(output, { recursive: true });
+  const made = [
+    buildTarball(version, join(stage, 'npm'), output),
+    ...ARCHITECTURES.map((architecture) =>
+      buildDeb(version, architecture, join(stage, architecture.debian), output),
+    ),
+  ];
+  rmSync(stage, { recursive: true });
+  for (const path of made) {
+    const digest = createHash('sha256').update(readFileSync(path)).digest('hex');
+    console.log(`${digest}  ${relative(process.cwd(), path)}`);
+  }
+}
+
+/** What a host wants beside the program, as a tree below /usr. */
+function stageShare(share: string): void {
+  const program = factsOf(buildProgram(version, () => {}));
+  const schema = JSON.parse(SCHEMA_TEXT) as Schema;
+  write(join(share, 'man/man8/snoopy.8'), programPage(program, epoch()));
+  write(join(share, 'man/man5/snoopy.yaml.5'), configPage(schema, epoch()));
+  write(join(share, 'bash-completion/completions/snoopy'), bashCompletion(program));
+  write(join(share, 'zsh/site-functions/_snoopy'), zshCompletion(program));
+  write(join(share, 'fish/vendor_completions.d/snoopy.fish'), fishCompletion(program));
+  copy(join(SOURCES, 'systemd'), join(share, 'systemd/system'));
+  copy(join(SOURCES, 'rt_protos.conf'), join(share, 'iproute2/rt_protos.d/snoopy.conf'));
+  copy(join(SOURCES, 'snoopy.yaml'), join(share, NAME, 'snoopy.yaml'));
+  copy(join(ROOT, 'schema/snoopy.schema.json'), join(share, NAME, 'schema/snoopy.schema.json'));
+  copy(join(ROOT, 'schema/report.schema.json'), join(share, NAME, 'schema/report.schema.json'));
+  for (const unit of ['snoopy-reconcile.service', 'snoopy-reconcile.timer']) {
+    copy(join(SOURCES, 'prompt', unit), join(share, NAME, 'prompt', `${unit}.d/prompt.conf`));
+  }
+  write(join(share, 'doc', NAME, 'copyright'), copyright());
+}
+
+/** koffi without compiler and without other packages: it looks for its native part in build/koffi. */
+function stageKoffi(directory: string, architectures: readonly string[]): void {
+  const source = join(ROOT, 'node_modules/koffi');
+  for (const file of KOFFI_FILES) copy(join(source, file), join(directory, file));
+  const { name, version, description, license, homepage, main } = JSON.parse(
+    readFileSync(join(source, 'package.json'), 'utf8'),
+  ) as Readonly<Record<string, string>>;
+  writeJson(join(directory, 'package.json'), { name, version, description, license, homepage, main });
+  for (const architecture of architectures) {
+    const file = `linux_${architecture}/koffi.node`;
+    copy(join(nativeKoffi(architecture), file), join(directory, 'build/koffi', file));
+  }
+}
+
+/** The npm tarball. */
+function buildTarball(version: string, stage: string, output: string): string {
+  const path = join(output, `${NAME}-${version}.tgz`);
+  copy(join(ROOT, 'dist/snoopy.cjs'), join(stage, 'dist/snoopy.cjs'));
+  for (const name of ['README.md', 'CHANGELOG.md', 'LICENSE']) copy(join(ROOT, name), join(stage, name));
+  stageShare(join(stage, 'share'));
+  stageKoffi(
+    join(stage, 'node_modules/koffi'),
+    ARCHITECTURES.map(({ node }) => node),
+  );
+  const { description, license, author, bin, engines } = manifest;
+  const koffi = readManifest(join(stage, 'node_modules/koffi/package.json')).version;
+  writeJson(join(stage, 'package.json'), {
+    name: NAME,
+    version,
+    description,
+    license,
+    author,
+    bin,
+    man: ['share/man/man5/snoopy.yaml.5', 'share/man/man8/snoopy.8'],
+    engines,
+    os: ['linux'],
+    cpu: ARCHITECTURES.map(({ node }) => node),
+    dependencies: { koffi },
+    bundleDependencies: ['koffi'],
+  });
+  settle(stage);
+  run('npm', ['pack', '--silent', '--ignore-scripts', '--offline', '--pack-destination', output], stage);
+  return path;
+}
+
+/** A Debian package. */
+function buildDeb(
+  version: string,
+  architecture: (typeof ARCHITECTURES)[number],
+  stage: string,
+  output: string,
+): string {
+  const path = join(output, `${NAME}_${version}_${architecture.debian}.deb`);
+  const share = join(stage, 'usr/share');
+  const lib = join(stage, 'usr/lib', NAME);
+  // By its path: `env node` may find another.
+  const program = readFileSync(join(ROOT, 'dist/snoopy.cjs'), 'utf8').replace(/^#!.*/, '#!/usr/bin/node');
+  write(join(lib, 'snoopy.cjs'), program, 0o755);
+  stageKoffi(join(lib, 'node_modules/koffi'), [architecture.node]);
+  rmSync(join(lib, 'node_modules/koffi/LICENSE.txt')); // in usr/share/doc/snoopy-evpn/copyright
+  mkdirSync(join(stage, 'usr/bin'));
+  symlinkSync(`../lib/${NAME}/snoopy.cjs`, join(stage, 'usr/bin/snoopy'));
+  stageShare(share);
+  move(join(share, 'systemd/system'), join(stage, 'usr/lib/systemd/system'));
+  move(join(share, 'zsh/site-functions'), join(share, 'zsh/vendor-completions'));
+  move(join(share, 'iproute2/rt_protos.d'), join(stage, 'etc/iproute2/rt_protos.d'));
+  copy(join(share, NAME, 'snoopy.yaml'), join(stage, 'etc/snoopy/snoopy.yaml'));
+  for (const page of ['man5/snoopy.yaml.5', 'man8/snoopy.8']) compress(join(share, 'man', page));
+  const doc = join(share, 'doc', NAME);
+  copy(join(SOURCES, 'debian/README.Debian'), join(doc, 'README.Debian'));
+  copy(join(ROOT, 'CHANGELOG.md'), join(doc, 'CHANGELOG.md'));
+  write(join(doc, 'changelog'), debianChangelog(version));
+  for (const name of ['CHANGELOG.md', 'changelog']) compress(join(doc, name));
+  copy(join(SOURCES, 'debian/lintian-overrides'), join(share, 'lintian/overrides', NAME));
+
+  const files = listFiles(stage);
+  const control = join(stage, 'DEBIAN');
+  write(join(control, 'control'), controlText(version, architecture.debian, installedSize(files)));
+  const conffiles = files.map((file) => relative(stage, file)).filter((name) => name.startsWith('etc/'));
+  write(join(control, 'conffiles'), conffiles.map((name) => `/${name}\n`).join(''));
+  write(join(control, 'md5sums'), files.map((file) => `${md5(file)}  ${relative(stage, file)}\n`).join(''));
+  for (const script of ['postinst', 'prerm', 'postrm']) {
+    write(join(control, script), readFileSync(join(SOURCES, 'debian', script), 'utf8'), 0o755);
+  }
+  settle(stage);
+  run('dpkg-deb', ['--root-owner-group', '-Zxz', '--threads-max=1', '--build', stage, path]);
+  return path;
+}
+
+function controlText(version: string, architecture: string, installedKiB: number): string {
+  return [
+    `Package: ${NAME}`,
+    `Version: ${version}`,
+    `Architecture: ${architecture}`,
+    `Maintainer: ${manifest.author}`,
+    `Installed-Size: ${installedKiB}`,
+    // The native part of koffi needs the last three, and Node brings them anyway.
+    'Depends: nodejs (>= 20), libbpf1 (>= 1:1.1), libc6 (>= 2.34), libgcc-s1, libstdc++6',
+    'Recommends: iproute2',
+    'Suggests: frr, prometheus-node-exporter',
+    'Section: net',
+    'Priority: optional',
+    'Description: neighbors of VMs and containers for EVPN',
+    ' On an EVPN-VXLAN hypervisor or leaf, FRR advertises a MAC/IP route only for a',
+    ' neighbor that it finds on the bridge. Traffic between VMs of one subnet makes',
+    ' none. snoopy watches ARP and Neighbor Discovery on the local ports by a small',
+    ' eBPF program, and turns what it saw into bridge neighbors, by a command that',
+    ' runs and exits: from a timer, from cron or from a provisioning pipeline.',
+    '',
+  ].join('\n');
+}
+
+function debianChangelog(version: string): string {
+  const date = epoch().toUTCString().replace('GMT', '+0000');
+  const lines = [
+    `${NAME} (${version}) unstable; urgency=medium`,
+    '',
+    '  * See CHANGELOG.md.gz in this directory.',
+  ];
+  return [...lines, '', ` -- ${manifest.author}  ${date}`, ''].join('\n');
+}
+
+/** Machine-readable, of DEP-5; also of what is inside the bundle. */
+function copyright(): string {
+  const licence = readFileSync(join(ROOT, 'LICENSE'), 'utf8');
+  const text = licence.slice(licence.indexOf('Permission is hereby granted'));
+  const parts = [...bundledPackages(), 'koffi'].map((name) => {
+    const directory = join(ROOT, 'node_modules', name);
+    const { license } = readManifest(join(directory, 'package.json'));
+    if (license !== 'MIT')
+      throw new Error(`${name} has the license ${license}: say so in the copyright file`);
+    const own = readdirSync(directory).find((file) => /^licen[cs]e/i.test(file)) ?? '';
+    const holders = readFileSync(join(directory, own), 'utf8').match(/^(Copyright )?\(C\) .*$/gim) ?? [];
+    if (holders.length === 0) throw new Error(`${join(directory, own)} names no holder of the copyright`);
+    const names = holders.map((line) => line.replace(/^(Copyright )?\(c\) /i, ''));
+    const files = name === 'koffi' ? '*/node_modules/koffi/*' : '*/snoopy.cjs';
+    return { name, files, names };
+  });
+  const blank = (line: string): string => (line === '' ? ' .' : ` ${line}`);
+  const inBundle = parts.filter(({ name }) => name !== 'koffi');
+  return [
+    'Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/',
+    'Upstream-Name: snoopy',
+    '',
+    'Files: *',
+    `Copyright: ${/Copyright \(c\) (.*)/.exec(licence)?.[1]}`,
+    'License: Expat',
+    '',
+    'Files: */snoopy.cjs',
+    `Copyright: ${/Copyright \(c\) (.*)/.exec(licence)?.[1]}`,
+    ...inBundle.flatMap(({ name, names }) => names.map((holder) => `           ${holder} (${name})`)),
+    'License: Expat',
+    'Comment: The eBPF program in it may also be used under GPL-2.0-only.',
+    '',
+    ...parts
+      .filter(({ name }) => name === 'koffi')
+      .flatMap(({ files, names }) => [
+        `Files: ${files}`,
+        `Copyright: ${names.join('\n           ')}`,
+        'License: Expat',
+        '',
+      ]),
+    'License: Expat',
+    ...text.trimEnd().split('\n').map(blank),
+    '',
+  ].join('\n');
+}
+
+/** The packages of which esbuild has put something into the bundle: it names each module. */
+function bundledPackages(): string[] {
+  const bundle = readFileSync(join(ROOT, 'dist/snoopy.cjs'), 'utf8');
+  const found = bundle.matchAll(/^(?:\/\/ | +")node_modules\/((?:@[^/\n]+\/)?[^/\n]+)\//gm);
+  return [...new Set([...found].map(([, name]) => name ?? ''))].sort();
+}
+
+/** koffi's native part, as its npm package has it; fetched once, and what package-lock.json says or nothing. */
+function nativeKoffi(architecture: string): string {
+  const name = `@koromix/koffi-linux-${architecture}`;
+  const lock = JSON.parse(readFileSync(join(ROOT, 'package-lock.json'), 'utf8')) as {
+    readonly packages: Readonly<Record<string, { readonly version: string; readonly integrity: string }>>;
+  };
+  const locked = lock.packages[`node_modules/${name}`];
+  if (locked === undefined) throw new Error(`package-lock.json has no ${name}`);
+  const directory = join(ROOT, 'dist/native', `${architecture}-${locked.version}`);
+  if (existsSync(directory)) return directory;
+  const fetched = `${directory}.${process.pid}`;
+  mkdirSync(fetched, { recursive: true });
+  run('npm', [
+    'pack',
+    '--silent',
+    '--prefer-offline',
+    '--pack-destination',
+    fetched,
+    `${name}@${locked.version}`,
+  ]);
+  const [tarball = ''] = readdirSync(fetched);
+  const digest = createHash('sha512')
+    .update(readFileSync(join(fetched, tarball)))
+    .digest('base64');
+  if (locked.integrity !== `sha512-${digest}`) {
+    throw new Error(`${name}@${locked.version} is not what package-lock.json says: ${locked.integrity}`);
+  }
+  run('tar', ['-xzf', tarball, '--strip-components=1'], fetched);
+  renameSync(fetched, directory);
+  return directory;
+}
+
+let epochSeconds: number | undefined;
+
+/** Time of the last commit, or what SOURCE_DATE_EPOCH says. */
+function epoch(): Date {
+  const said = process.env['SOURCE_DATE_EPOCH'];
+  epochSeconds ??= Number(said ?? run('git', ['log', '-1', '--format=%ct'], ROOT));
+  return new Date(epochSeconds * 1000);
+}
+
+/** Gives everything below a directory modes that do not depend on the umask, and one time stamp. */
+function settle(directory: string): void {
+  const names = readdirSync(directory, { recursive: true, withFileTypes: true });
+  for (const entry of names) {
+    const path = join(entry.parentPath, entry.name);
+    if (entry.isDirectory()) chmodSync(path, 0o755);
+    else if (entry.isFile()) chmodSync(path, (statSync(path).mode & 0o100) === 0 ? 0o644 : 0o755);
+    lutimesSync(path, epoch(), epoch());
+  }
+  chmodSync(directory, 0o755);
+  lutimesSync(directory, epoch(), epoch());
+}
+
+function listFiles(directory: string): string[] {
+  return readdirSync(directory, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name))
+    .sort();
+}
+
+/** In KiB, each file rounded up, as dpkg-gencontrol counts. */
+function installedSize(files: readonly string[]): number {
+  return files.reduce((sum, file) => sum + Math.ceil(statSync(file).size / 1024), 0);
+}
+
+function md5(file: string): string {
+  return createHash('md5').update(readFileSync(file)).digest('hex');
+}
+
+function write(path: string, text: string | Uint8Array, mode = 0o644): void {
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, text);
+  chmodSync(path, mode);
+}
+
+function writeJson(path: string, value: unknown): void {
+  write(path, `${JSON.stringify(value, null, 2)}\n`);
+}
+
+/** Copies a file, or a directory; a compiled native part is no program, whatever its mode. */
+function copy(from: string, to: string): void {
+  cpSync(from, to, { recursive: true });
+  if (to.endsWith('.node')) chmodSync(to, 0o644);
+}
+
+function move(from: string, to: string): void {
+  mkdirSync(dirname(to), { recursive: true });
+  renameSync(from, to);
+  if (readdirSync(dirname(from)).length === 0) rmSync(dirname(from), { recursive: true });
+}
+
+function compress(path: string): void {
+  write(`${path}.gz`, gzipSync(readFileSync(path), { level: 9 }));
+  rmSync(path);
+}
+
+function readManifest(path: string): Manifest {
+  return JSON.parse(readFileSync(path, 'utf8')) as Manifest;
+}
+
+function run(command: string, args: readonly string[], cwd = ROOT): string {
+  const env = { ...process.env, SOURCE_DATE_EPOCH: String(epochSeconds ?? '') };
+  const { error, status, stdout, stderr } = spawnSync(command, args, { cwd, env, encoding: 'utf8' });
+  if (error !== undefined) throw new Error(`Cannot run ${command}: ${error.message}`);
+  if (status !== 0) throw new Error(`${command} ${args.join(' ')} ended with ${status}: ${stderr || stdout}`);
+  return stdout;
+}
+
+// Another version, or another place, is what the tests ask for.
+const [version = VERSION, output = join(ROOT, 'dist/packages')] = process.argv.slice(2);
+build(version, output);
