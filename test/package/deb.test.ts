@@ -1,0 +1,194 @@
+// The life of the .deb on a machine: installed, upgraded, removed, purged; what it does not leave behind.
+
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync } from 'node:fs';
+import { after, before, describe, test } from 'node:test';
+import { VERSION } from '../../src/generated/version.ts';
+import type { Host } from '../kernel/machine.ts';
+import { tryRun } from '../lib/run.ts';
+import { Scope } from '../lib/scope.ts';
+import { until } from '../lib/wait.ts';
+import { buildPackages, CONFIG, PackageMachine, type Packages, SERVICE, TIMER } from './packages.ts';
+
+const OLD = '0.0.1';
+const NEW = '0.0.2';
+const PINS = '/sys/fs/bpf/snoopy';
+
+const scope = new Scope();
+let older: Packages;
+let newer: Packages;
+before(() => {
+  older = buildPackages(scope, OLD);
+  newer = buildPackages(scope, NEW);
+});
+after(() => scope.close());
+
+/** What there is on a machine: files with type, mode and size, units, network, pins. */
+function inventory(machine: PackageMachine): readonly string[] {
+  // dpkg keeps its own books; the rest is written by systemd as time goes by.
+  const ignored = '^/(root|var/lib/dpkg|var/log|var/cache|var/lib/systemd/(timesync|random-seed|credential))';
+  const files = machine
+    .run('find', '/', '-xdev', '-printf', '%p %y %m %s %l\\n')
+    .split('\n')
+    // The size of a directory is that of what it once had.
+    .map((line) => line.replace(/ d (\d+) \d+ $/, ' d $1'))
+    .filter((line) => !new RegExp(ignored).test(line));
+  const network = [
+    ['ip', 'address'],
+    ['ip', 'neighbor', 'show', 'nud', 'all'],
+    ['tc', 'qdisc'],
+    ['bridge', 'fdb', 'show', 'br', 'br0'],
+  ].map((argv) => machine.run(...argv).replaceAll(/ (used \S+|valid_lft \S+)/g, ''));
+  const units = machine.run('systemctl', 'list-units', '--all', '--plain', '--no-legend', 'snoopy*');
+  return [
+    ...files.sort(),
+    ...network,
+    `units: ${units}`,
+    `pins: ${readdirSync(machine.container.path('/sys/fs/bpf')).join()}`,
+  ];
+}
+
+/** Installed and run, with a host that has a neighbor. */
+async function installed(machine: PackageMachine, packages: Packages): Promise<Host> {
+  machine.dpkg('--install', machine.copyIn(packages.deb));
+  machine.configure();
+  const host = machine.addHost(1);
+  machine.run('systemctl', 'enable', '--quiet', '--now', TIMER);
+  await machine.runsFor(host);
+  return host;
+}
+
+describe('installation', () => {
+  test('starts nothing and changes nothing on the network; the shipped configuration is valid', async (t) => {
+    const machine = await PackageMachine.boot(t);
+    const said = machine.dpkg('--install', machine.copyIn(newer.deb));
+    assert.doesNotMatch(said, /warning|error|fail/i);
+    assert.equal(machine.run('snoopy', '--version'), `${VERSION}\n`);
+    assert.equal(machine.property(TIMER, 'ActiveState'), 'inactive');
+    assert.equal(machine.property(TIMER, 'UnitFileState'), 'disabled');
+    assert.equal(machine.property(SERVICE, 'ExecMainStartTimestamp'), '');
+    assert.equal(existsSync(machine.container.path(PINS)), false);
+    machine.run('snoopy', 'validate');
+    assert.match(machine.run('snoopy', 'reconcile', '--check'), /^0 bridges/m);
+    machine.write(CONFIG, 'version: 1\nbridges: [{name: br0, metric: 1}]\n');
+    assert.equal(machine.container.tryRun(['snoopy', 'validate']).code, 78);
+  });
+
+  test('makes `ip neigh` print the name of the protocol', async (t) => {
+    const machine = await PackageMachine.boot(t);
+    const host = await installed(machine, newer);
+    assert.match(
+      machine.run('ip', 'neigh', 'show', host.ip, 'dev', 'br0', 'nud', 'noarp'),
+      /NOARP proto snoopy/,
+    );
+  });
+});
+
+describe('an upgrade', () => {
+  test('keeps program, hosts and what the operator has said, without a gap', async (t) => {
+    const machine = await PackageMachine.boot(t);
+    const host = await installed(machine, older);
+    const program = machine.programOn(host);
+    const neighbors = machine.neighbors();
+    const watch = machine.netns.start('ip', 'monitor', 'neigh', 'dev', 'br0');
+    const filters = machine.netns.start('tc', 'monitor');
+    const started = machine.property(SERVICE, 'ExecMainStartTimestampMonotonic');
+    machine.dpkg('--install', machine.copyIn(newer.deb));
+    assert.match(machine.run('dpkg-query', '--show', 'snoopy-evpn'), new RegExp(NEW));
+    await until(
+      'a run of the new version',
+      () => machine.property(SERVICE, 'ExecMainStartTimestampMonotonic'),
+      (now) => now !== started,
+      { timeoutMs: 20_000 },
+    );
+    const second = machine.addHost(2);
+    await machine.attached(second);
+    assert.equal(machine.programOn(host), program);
+    assert.deepEqual(machine.neighbors(), neighbors);
+    assert.doesNotMatch((await watch.stop()).stdout, new RegExp(`Deleted.*${host.ip}`));
+    assert.doesNotMatch((await filters.stop()).stdout, new RegExp(`deleted.*dev ${host.port} `, 'i'));
+    assert.equal(machine.property(TIMER, 'ActiveState'), 'active');
+    assert.equal(machine.property(TIMER, 'UnitFileState'), 'enabled');
+    assert.match(machine.run('cat', CONFIG), /br0/);
+  });
+
+  test('leaves a timer alone that is neither enabled nor running', async (t) => {
+    const machine = await PackageMachine.boot(t);
+    machine.dpkg('--install', machine.copyIn(older.deb));
+    machine.dpkg('--install', machine.copyIn(newer.deb));
+    assert.equal(machine.property(TIMER, 'ActiveState'), 'inactive');
+    assert.equal(machine.property(TIMER, 'UnitFileState'), 'disabled');
+  });
+});
+
+describe('removal', () => {
+  test('and purge leave the host as it was', async (t) => {
+    const machine = await PackageMachine.boot(t);
+    const host = machine.addHost(1);
+    await host.speak();
+    const before = inventory(machine);
+    machine.dpkg('--install', machine.copyIn(newer.deb));
+    machine.configure();
+    await machine.runsFor(host);
+    machine.run('cp', '-r', '/usr/share/snoopy-evpn/prompt/.', '/etc/systemd/system/');
+    machine.run('systemctl', 'daemon-reload');
+    machine.run('systemctl', 'enable', '--quiet', '--now', TIMER);
+    const program = machine.programOn(host);
+
+    assert.match(machine.dpkg('--remove', 'snoopy-evpn'), /^detach .*tap1$[\s\S]*^remove .*10\.1\.0\.1 /m);
+    assert.deepEqual(machine.neighbors(), []);
+    assert.equal(machine.programOn(host), undefined);
+    assert.equal(existsSync(machine.container.path(PINS)), false);
+    assert.match(machine.run('cat', CONFIG), /br0/, 'the configuration outlives removal');
+    await until(
+      `program ${program} to be gone`,
+      () => tryRun(['bpftool', 'prog', 'show', 'id', String(program)]).code,
+      (code) => code !== 0,
+    );
+
+    machine.dpkg('--purge', 'snoopy-evpn');
+    assert.deepEqual(inventory(machine), before);
+  });
+
+  test('is not held up by a broken configuration, and takes back even so', async (t) => {
+    const machine = await PackageMachine.boot(t);
+    const host = await installed(machine, newer);
+    machine.write(CONFIG, 'version: [\n');
+    const said = machine.dpkg('--remove', 'snoopy-evpn');
+    assert.match(said, /snoopy\.yaml/);
+    assert.match(said, /trying again with the defaults/);
+    assert.deepEqual(machine.neighbors(), []);
+    assert.equal(machine.programOn(host), undefined);
+  });
+
+  test('says what stays when nothing can be taken back, and goes on', async (t) => {
+    const machine = await PackageMachine.boot(t);
+    const host = await installed(machine, newer);
+    machine.run('systemctl', 'stop', TIMER, SERVICE);
+    const lock = machine.netns.start(...holdLock(machine));
+    await lock.printed(/held/);
+    const said = machine.dpkg('--remove', 'snoopy-evpn');
+    assert.match(said, /held the lock/);
+    assert.match(said, /could not take everything back/);
+    assert.notEqual(machine.programOn(host), undefined);
+    assert.match(machine.run('dpkg', '--status', 'snoopy-evpn'), /^Status: .* config-files$/m);
+  });
+
+  test('and installation again bring back what was enabled; purge does not', async (t) => {
+    const machine = await PackageMachine.boot(t);
+    await installed(machine, newer);
+    machine.dpkg('--remove', 'snoopy-evpn');
+    machine.dpkg('--install', machine.copyIn(newer.deb));
+    assert.equal(machine.property(TIMER, 'UnitFileState'), 'enabled');
+    machine.dpkg('--purge', 'snoopy-evpn');
+    machine.dpkg('--install', machine.copyIn(newer.deb));
+    assert.equal(machine.property(TIMER, 'UnitFileState'), 'disabled');
+  });
+});
+
+/** Holds the lock on the pins, as a run that never ends. */
+function holdLock(machine: PackageMachine): string[] {
+  const script =
+    'import fcntl, os, sys, time\nfcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX)\nprint("held", flush=True)\ntime.sleep(600)';
+  return ['/usr/bin/python3', '-c', script, machine.container.path(PINS)];
+}

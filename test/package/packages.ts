@@ -1,0 +1,141 @@
+// Packages made of this tree, and a container to install them in: with a bridge, and hosts that say what they are told.
+import { copyFileSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import type { TestContext } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { Host } from '../kernel/machine.ts';
+import { Container } from '../lib/container.ts';
+import { Netns } from '../lib/netns.ts';
+import { findNeighbor, listFilters, listOwnNeighbors, type NeighborLine } from '../lib/oracles.ts';
+import { run } from '../lib/run.ts';
+import { Scope } from '../lib/scope.ts';
+import { createTempDir } from '../lib/temp.ts';
+import { until } from '../lib/wait.ts';
+
+const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
+
+export interface Packages {
+  readonly tarball: string;
+  readonly amd64: string;
+  readonly arm64: string;
+  /** The .deb for this machine. */
+  readonly deb: string;
+}
+
+/** Builds the packages of a version, in a directory that is gone when the scope is closed. */
+export function buildPackages(scope: Scope, version: string, umask = '022'): Packages {
+  const dir = createTempDir(scope, 'packages');
+  const builder = join(ROOT, 'dist/packaging/build.js');
+  const command = `umask ${umask}; exec "$@"`;
+  run(['sh', '-ec', command, 'sh', process.execPath, builder, version, dir], { timeoutMs: 120_000 });
+  const [amd64, arm64] = ['amd64', 'arm64'].map((name) => join(dir, `snoopy-evpn_${version}_${name}.deb`));
+  if (amd64 === undefined || arm64 === undefined) throw new RangeError('there are two architectures');
+  const deb = process.arch === 'arm64' ? arm64 : amd64;
+  return { tarball: join(dir, `snoopy-evpn-${version}.tgz`), amd64, arm64, deb };
+}
+
+export const CONFIG = '/etc/snoopy/snoopy.yaml';
+export const SERVICE = 'snoopy-reconcile.service';
+export const TIMER = 'snoopy-reconcile.timer';
+
+/** A machine with systemd, and br0 on it. */
+export class PackageMachine {
+  readonly scope: Scope;
+  readonly container: Container;
+  readonly netns: Netns;
+  /** Where the hosts' ends of the ports are. */
+  readonly far: Netns;
+
+  private constructor(scope: Scope, container: Container) {
+    this.scope = scope;
+    this.container = container;
+    this.netns = container.netns;
+    this.far = new Netns(scope, 'hosts');
+    this.netns.ipBatch([
+      'link add br0 address 02:ff:00:00:00:01 type bridge stp_state 0 forward_delay 0 mcast_snooping 0',
+      'link set br0 addrgenmode none',
+      'link set br0 up',
+    ]);
+  }
+
+  /** Gone when the test is over. */
+  static async boot(t: Pick<TestContext, 'after'>): Promise<PackageMachine> {
+    const scope = new Scope();
+    t.after(() => scope.close());
+    return new PackageMachine(scope, await Container.boot(scope, 'node'));
+  }
+
+  run(...argv: string[]): string {
+    return this.container.run(...argv);
+  }
+
+  /** Copies a file in, below /root, and returns its path there. */
+  copyIn(file: string): string {
+    const inside = `/root/${basename(file)}`;
+    copyFileSync(file, this.container.path(inside));
+    return inside;
+  }
+
+  write(inside: string, text: string): void {
+    writeFileSync(this.container.path(inside), text);
+  }
+
+  configure(text = 'bridges: [{name: br0}]'): void {
+    this.write(CONFIG, `version: 1\n${text}\n`);
+  }
+
+  /** Runs dpkg, and returns all it has said. */
+  dpkg(...argv: string[]): string {
+    const { code, stdout, stderr } = this.container.tryRun(['dpkg', ...argv]);
+    if (code !== 0) throw new Error(`dpkg ${argv.join(' ')} ended with ${code}: ${stdout}${stderr}`);
+    return stdout + stderr;
+  }
+
+  /** A port of br0 with a host behind it, which has said nothing yet. */
+  addHost(id: number): Host {
+    return new Host(this.netns, this.far, id, 'br0');
+  }
+
+  neighbors(): NeighborLine[] {
+    return listOwnNeighbors(this.netns, 'br0');
+  }
+
+  /** Waits for the neighbor of a host. */
+  async advertised(host: Host, timeoutMs = 20_000): Promise<void> {
+    await until(
+      `a neighbor for ${host.ip}`,
+      () => findNeighbor(this.netns, 'br0', host.ip),
+      (line) => line?.lladdr === host.mac,
+      { timeoutMs },
+    );
+  }
+
+  /** A run that attaches to a host's port, and one that has heard the host. */
+  async runsFor(host: Host): Promise<void> {
+    this.run('systemctl', 'start', SERVICE);
+    await host.speak();
+    this.run('systemctl', 'start', SERVICE);
+    await this.advertised(host);
+  }
+
+  /** Waits until the program is attached to a host's port. */
+  async attached(host: Host, timeoutMs = 20_000): Promise<void> {
+    await until(
+      `the program on ${host.port}`,
+      () => this.programOn(host),
+      (id) => id !== undefined,
+      { timeoutMs },
+    );
+  }
+
+  /** ID of the program on a host's port. */
+  programOn(host: Host): number | undefined {
+    return listFilters(this.netns, host.port).find((line) => line.options?.prog !== undefined)?.options?.prog
+      ?.id;
+  }
+
+  /** A property of a unit. */
+  property(unit: string, name: string): string {
+    return this.run('systemctl', 'show', '--value', '--property', name, unit).trim();
+  }
+}

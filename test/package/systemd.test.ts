@@ -1,0 +1,287 @@
+// The units, under a systemd that is the first process of its machine.
+
+import assert from 'node:assert/strict';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { after, before, describe, test } from 'node:test';
+import { Capture } from '../lib/capture.ts';
+import { Scope } from '../lib/scope.ts';
+import { until } from '../lib/wait.ts';
+import { buildPackages, PackageMachine, type Packages, SERVICE, TIMER } from './packages.ts';
+
+const scope = new Scope();
+let packages: Packages;
+before(() => {
+  packages = buildPackages(scope, '0.0.1');
+});
+after(() => scope.close());
+
+type Profile = 'periodic' | 'prompt';
+const PROFILES: readonly Profile[] = ['periodic', 'prompt'];
+
+/** A machine with the package installed and the profile chosen, as README.Debian says; nothing runs yet. */
+async function machineWith(t: { after(fn: () => void): void }, profile: Profile): Promise<PackageMachine> {
+  const machine = await PackageMachine.boot(t);
+  machine.dpkg('--install', machine.copyIn(packages.deb));
+  if (profile === 'prompt') {
+    const readme = readFileSync(machine.container.path('/usr/share/doc/snoopy-evpn/README.Debian'), 'utf8');
+    const [command] = /^ {4}cp -r [^\n]*\n[^\n]*$/m.exec(readme) ?? [];
+    assert.ok(command, 'README.Debian has the command');
+    machine.run('sh', '-ec', command);
+  }
+  machine.configure();
+  return machine;
+}
+
+function startsOf(machine: PackageMachine): number {
+  return Number(machine.property(SERVICE, 'ExecMainStartTimestampMonotonic'));
+}
+
+/** Waits for a run that has started after `before`, in microseconds, and returns when it did. */
+function runAfter(machine: PackageMachine, before: number): Promise<number> {
+  const what = `a run after ${before}`;
+  return until(
+    what,
+    () => startsOf(machine),
+    (now) => now > before,
+    { timeoutMs: 30_000 },
+  );
+}
+
+test('systemd-analyze has nothing against the units, and scores them 2.0 or better', async (t) => {
+  for (const profile of PROFILES) {
+    const machine = await machineWith(t, profile);
+    const verified = machine.container.tryRun(['systemd-analyze', 'verify', '--man=no', SERVICE, TIMER]);
+    assert.equal(verified.stdout + verified.stderr, '', profile);
+    assert.equal(verified.code, 0);
+    const argv = ['systemd-analyze', 'security', '--offline=true', '--threshold=20', '--no-pager', SERVICE];
+    const scored = machine.container.tryRun(argv);
+    const score = Number(/Overall exposure level for \S+: ([\d.]+)/.exec(scored.stdout)?.[1]);
+    assert.ok(score > 0 && score <= 2, `${profile}: ${score}\n${scored.stdout}`);
+    assert.equal(scored.code, 0, scored.stdout);
+  }
+});
+
+describe('the profile periodic', () => {
+  test('enabled: attaches, turns what it hears into neighbors, finds ports added later, and stays quiet', async (t) => {
+    const machine = await machineWith(t, 'periodic');
+    // As an operator who is in a hurry.
+    mkdirSync(machine.container.path(`/etc/systemd/system/${TIMER}.d`));
+    const pace = '[Timer]\nOnUnitActiveSec=\nOnActiveSec=0\nOnUnitActiveSec=2s\nRandomizedDelaySec=0\n';
+    machine.write(`/etc/systemd/system/${TIMER}.d/pace.conf`, pace);
+    machine.run('systemctl', 'daemon-reload');
+    const first = machine.addHost(1);
+    machine.run('systemctl', 'enable', '--quiet', '--now', TIMER);
+    await machine.attached(first);
+    await first.speak();
+    const second = machine.addHost(2);
+    await machine.advertised(first);
+    await machine.attached(second);
+    await second.speak();
+    await machine.advertised(second);
+
+    const before = startsOf(machine);
+    await runAfter(machine, await runAfter(machine, before));
+    const journal = machine.container.journal(SERVICE);
+    assert.match(journal, /^attach +br0 +tap1$/m);
+    assert.match(journal, /^add +br0 +10\.1\.0\.2 /m);
+    assert.doesNotMatch(journal, /nothing to do|Starting|Finished|Deactivated/);
+  });
+
+  test('after a boot: the timer runs by itself', async (t) => {
+    const machine = await machineWith(t, 'periodic');
+    const host = machine.addHost(1);
+    machine.run('systemctl', 'enable', '--quiet', TIMER);
+    assert.equal(startsOf(machine), 0);
+    // What a boot does with it: everything that timers.target wants is started.
+    machine.run('systemctl', 'isolate', 'rescue.target');
+    machine.run('systemctl', 'isolate', 'multi-user.target');
+    await machine.attached(host);
+  });
+
+  test('stopped: program and neighbors stay, and the next start finds what was heard meanwhile', async (t) => {
+    const machine = await machineWith(t, 'periodic');
+    const [first, second] = [machine.addHost(1), machine.addHost(2)];
+    machine.run('systemctl', 'start', TIMER);
+    await machine.runsFor(first);
+    const program = machine.programOn(first);
+    machine.run('systemctl', 'stop', TIMER, SERVICE);
+    const stopped = startsOf(machine);
+    await second.speak();
+    assert.equal(machine.programOn(first), program);
+    assert.deepEqual(
+      machine.neighbors().map(({ dst }) => dst),
+      [first.ip],
+    );
+    assert.equal(startsOf(machine), stopped, 'nothing runs');
+    machine.run('systemctl', 'start', TIMER);
+    await machine.advertised(second);
+  });
+
+  test('a configuration that is wrong fails once per interval, says why, and is taken when it is right', async (t) => {
+    const machine = await machineWith(t, 'periodic');
+    const host = machine.addHost(1);
+    machine.configure('bridgse: [{name: br0}]');
+    await assertPaced(machine, TIMER);
+    assert.match(machine.container.journal(SERVICE), /bridgse[\s\S]*bridges/);
+    machine.configure();
+    await machine.attached(host);
+    await until(
+      'the unit to be well',
+      () => machine.property(SERVICE, 'ActiveState'),
+      (state) => state === 'inactive',
+    );
+  });
+
+  test('another run that holds the lock is no failure', async (t) => {
+    const machine = await machineWith(t, 'periodic');
+    machine.run('systemctl', 'start', SERVICE);
+    const other = machine.netns.start(...machine.container.argv(['snoopy', 'reconcile', '--listen', '40s']));
+    await until(
+      'the lock to be held',
+      () => machine.container.tryRun(['snoopy', 'reconcile', '--check', '--lock-timeout', '0s']).code,
+      (code) => code === 75,
+    );
+    machine.run('systemctl', 'start', SERVICE);
+    assert.match(machine.container.journal(SERVICE), /held the lock/);
+    other.kill();
+  });
+});
+
+/** Starts the timer of a service that fails at once, and sees that it does not come back before its time. */
+async function assertPaced(machine: PackageMachine, timer: string): Promise<void> {
+  machine.run('systemctl', 'start', timer);
+  const first = await runAfter(machine, 0);
+  await until(
+    'the run to fail',
+    () => machine.property(SERVICE, 'ActiveState'),
+    (state) => state === 'failed',
+  );
+  const second = await runAfter(machine, first);
+  assert.ok(second - first > 9.9e6, `the second run came ${(second - first) / 1e6} s after the first`);
+}
+
+describe('the sandbox', () => {
+  test('without bpffs a run fails with the remedy, mounts nothing, and works once it is there', async (t) => {
+    const machine = await machineWith(t, 'periodic');
+    const host = machine.addHost(1);
+    machine.run('umount', '/sys/fs/bpf');
+    assert.notEqual(machine.container.tryRun(['systemctl', 'start', SERVICE]).code, 0);
+    assert.match(machine.container.journal(SERVICE), /Cannot mount bpffs on "\/sys\/fs\/bpf": EPERM/);
+    assert.notEqual(machine.container.tryRun(['mountpoint', '/sys/fs/bpf']).code, 0);
+    machine.run('mount', '-t', 'bpf', 'bpf', '/sys/fs/bpf');
+    machine.run('systemctl', 'start', SERVICE);
+    await machine.attached(host);
+  });
+
+  test('lets probes out: a silent host is asked', async (t) => {
+    const machine = await machineWith(t, 'periodic');
+    machine.run('ip', 'address', 'add', '10.1.0.254/24', 'dev', 'br0');
+    machine.configure('bridges: [{name: br0, probe: {after: 1s}}]');
+    const host = machine.addHost(1);
+    await machine.runsFor(host);
+    const capture = await Capture.start(machine.far, 'e1', 'arp');
+    await until(
+      'a probe',
+      () => {
+        machine.run('systemctl', 'start', SERVICE);
+        return capture.lines;
+      },
+      (lines) => lines.some((line) => line.includes(`who-has ${host.ip}`)),
+      { everyMs: 500 },
+    );
+  });
+
+  test('lets TCX links be attached and replaced', async (t) => {
+    const machine = await machineWith(t, 'periodic');
+    machine.addHost(1);
+    for (const max of [1000, 2000]) {
+      machine.configure(`runtime: {attach: tcx, max_bindings: ${max}}\nbridges: [{name: br0}]`);
+      machine.run('systemctl', 'start', SERVICE);
+      assert.match(machine.container.journal(SERVICE), /^attach +br0 +tap1$/m);
+    }
+  });
+
+  test('can be written through only to bpffs and the usual places of textfiles', async (t) => {
+    const machine = await machineWith(t, 'periodic');
+    const usual = '/var/lib/prometheus/node-exporter';
+    mkdirSync(machine.container.path(usual), { recursive: true });
+    mkdirSync(machine.container.path('/srv/metrics'));
+    const touch = (path: string): number => {
+      // The unit as it is, but for what it runs.
+      const dropin = '/run/systemd/system/snoopy-reconcile.service.d';
+      mkdirSync(machine.container.path(dropin), { recursive: true });
+      machine.write(`${dropin}/touch.conf`, `[Service]\nExecStart=\nExecStart=touch ${path}\n`);
+      machine.run('systemctl', 'daemon-reload');
+      const { code } = machine.container.tryRun(['systemctl', 'start', SERVICE]);
+      rmSync(machine.container.path(dropin), { recursive: true });
+      return code;
+    };
+    assert.equal(touch(`${usual}/snoopy.prom`), 0);
+    for (const path of ['/srv/metrics/x', '/etc/snoopy/x', '/sys/kernel/x', '/root/x', '/usr/x']) {
+      assert.notEqual(touch(path), 0, path);
+    }
+    mkdirSync(machine.container.path('/etc/systemd/system/snoopy-reconcile.service.d'));
+    machine.write(
+      '/etc/systemd/system/snoopy-reconcile.service.d/metrics.conf',
+      '[Service]\nReadWritePaths=/srv/metrics\n',
+    );
+    assert.equal(touch('/srv/metrics/x'), 0, 'with a drop-in of the operator');
+  });
+});
+
+describe('the profile prompt', () => {
+  test('acts on a new host and a new port while it listens', async (t) => {
+    const machine = await machineWith(t, 'prompt');
+    const first = machine.addHost(1);
+    machine.run('systemctl', 'start', TIMER);
+    await machine.attached(first);
+    // Early in a run, which listens for the next ten seconds.
+    const start = await runAfter(machine, startsOf(machine));
+    await first.speak();
+    await machine.advertised(first, 4_000);
+    const second = machine.addHost(2);
+    await machine.attached(second, 4_000);
+    assert.equal(startsOf(machine), start, 'it was all one run');
+  });
+
+  test('the next run starts where the last one ends, and a killed one costs an interval at most', async (t) => {
+    const machine = await machineWith(t, 'prompt');
+    machine.run('systemctl', 'start', TIMER);
+    const first = await runAfter(machine, 0);
+    const second = await runAfter(machine, first);
+    const ended = Number(machine.property(SERVICE, 'InactiveEnterTimestampMonotonic'));
+    const gap = second - Math.max(first + 10e6, ended);
+    assert.ok(gap < 2e6, `the gap was ${gap / 1e6} s`);
+
+    const pid = machine.property(SERVICE, 'MainPID');
+    machine.run('kill', '-KILL', pid);
+    await until(
+      'the run to end',
+      () => machine.property(SERVICE, 'ActiveState'),
+      (state) => state === 'failed',
+    );
+    const third = await runAfter(machine, second);
+    assert.ok(
+      third - second > 9.9e6 && third - second < 13e6,
+      `${(third - second) / 1e6} s after the killed run`,
+    );
+  });
+
+  test('stopping ends a listening run at once, and that is no failure', async (t) => {
+    const machine = await machineWith(t, 'prompt');
+    const host = machine.addHost(1);
+    machine.run('systemctl', 'start', TIMER);
+    await machine.attached(host);
+    machine.run('systemctl', 'stop', TIMER, SERVICE);
+    const took = Number(machine.property(SERVICE, 'InactiveEnterTimestampMonotonic')) - startsOf(machine);
+    assert.ok(took < 9e6, `the run took ${took / 1e6} s`);
+    assert.equal(machine.property(SERVICE, 'Result'), 'success');
+    assert.notEqual(machine.programOn(host), undefined);
+  });
+
+  test('a configuration that is wrong does not spin', async (t) => {
+    const machine = await machineWith(t, 'prompt');
+    machine.configure('bridgse: []');
+    await assertPaced(machine, TIMER);
+  });
+});
