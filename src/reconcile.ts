@@ -35,6 +35,7 @@ import { applyActions, planned } from './host/apply.ts';
 import { forgetBindings, rewriteBindings, writePolicies } from './host/bindings.ts';
 import { writeNeighbors } from './host/neighbor-table.ts';
 import { observe, observeCounters, observeHosts } from './host/observe.ts';
+import { noteSuccess } from './host/pin-directory.ts';
 import { sendProbes } from './host/prober.ts';
 import { openSession, type Session } from './host/session.ts';
 import { type Interest, openWatch } from './host/watch.ts';
@@ -56,6 +57,8 @@ export interface ReconcileOptions {
 export interface Environment {
   /** CLOCK_MONOTONIC in milliseconds, the clock of the bindings. */
   readonly now: () => number;
+  /** Milliseconds since the epoch, for what is told to people and to Prometheus. */
+  readonly wallClock: () => number;
   /** A line about progress, for `--verbose`. */
   readonly log: (line: string) => void;
 }
@@ -77,7 +80,9 @@ export function runReconcile(options: ReconcileOptions, environment: Environment
   try {
     const result = options.listenMs > 0 && !options.check ? listen(run) : pass(run);
     const mounts = session.mounted ? [mountStep(desired.runtime.bpffs)] : [];
-    return reportOf({ ...result, steps: [...mounts, ...result.steps] }, options.check);
+    const report = reportOf({ ...result, steps: [...mounts, ...result.steps] }, options.check);
+    if (report.ok && !options.check) noteSuccess(session.pins.directory, environment.wallClock());
+    return report;
   } finally {
     session.close();
   }
