@@ -26,6 +26,11 @@ test_packages=(
   'busybox-static  is the first program in them'
   'kmod            loads their modules'
   'xz-utils        unpacks those modules'
+  'lintian         looks the .deb through'
+  'mandoc          looks the manual pages through'
+  'groff-base      does so too'
+  'zsh             completes'
+  'fish            completes too'
   'debootstrap     makes the Debian 13 that packages are installed in'
 )
 
@@ -124,3 +129,5 @@ if [[ ! -e node_modules/.package-lock.json || package-lock.json -nt node_modules
   npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 fi
 npm run --silent build
+# Also fetches, once, the parts of koffi that are for other machines than this one.
+[[ ${1:-} == demo ]] || node dist/packaging/build.js >/dev/null

@@ -31,9 +31,13 @@ export class Container {
     this.pid = pid;
   }
 
-  /** Boots a container named `role` and returns once systemd has started all that it starts by itself. */
-  static async boot(scope: Scope, role: string): Promise<Container> {
+  /**
+   * Boots a container named `role` and returns once systemd has started all that it starts by itself. `prepare`
+   * gets the root before that.
+   */
+  static async boot(scope: Scope, role: string, prepare?: (root: string) => void): Promise<Container> {
     const root = mountRoot(scope);
+    prepare?.(root);
     writeFileSync(join(root, 'etc/hostname'), `${role}\n`);
     const netns = new Netns(scope, role);
     const cgroup = createCgroup(scope);

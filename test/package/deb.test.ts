@@ -174,6 +174,22 @@ describe('removal', () => {
     assert.match(machine.run('dpkg', '--status', 'snoopy-evpn'), /^Status: .* config-files$/m);
   });
 
+  test('in a chroot does nothing to the host around it', async (t) => {
+    const machine = await PackageMachine.boot(t);
+    const host = await installed(machine, newer);
+    const chroot = [
+      'mkdir /tmp/upper /tmp/work /tmp/root',
+      'mount -t overlay -o lowerdir=/,upperdir=/tmp/upper,workdir=/tmp/work overlay /tmp/root',
+      'for dir in dev proc run sys; do mount --rbind /$dir /tmp/root/$dir; done',
+      'chroot /tmp/root dpkg --remove snoopy-evpn',
+    ];
+    machine.run('sh', '-ec', chroot.join('\n'));
+    assert.equal(existsSync(machine.container.path('/tmp/root/usr/bin/snoopy')), false);
+    assert.notEqual(machine.programOn(host), undefined);
+    assert.equal(machine.neighbors().length, 1);
+    assert.equal(machine.property(TIMER, 'ActiveState'), 'active');
+  });
+
   test('and installation again bring back what was enabled; purge does not', async (t) => {
     const machine = await PackageMachine.boot(t);
     await installed(machine, newer);

@@ -58,11 +58,14 @@ export class PackageMachine {
     ]);
   }
 
-  /** Gone when the test is over. */
-  static async boot(t: Pick<TestContext, 'after'>): Promise<PackageMachine> {
+  /** Gone when the test is over. `prepare` gets the root before the boot. */
+  static async boot(
+    t: Pick<TestContext, 'after'>,
+    prepare?: (root: string) => void,
+  ): Promise<PackageMachine> {
     const scope = new Scope();
     t.after(() => scope.close());
-    return new PackageMachine(scope, await Container.boot(scope, 'node'));
+    return new PackageMachine(scope, await Container.boot(scope, 'node', prepare));
   }
 
   run(...argv: string[]): string {
@@ -91,9 +94,9 @@ export class PackageMachine {
     return stdout + stderr;
   }
 
-  /** A port of br0 with a host behind it, which has said nothing yet. */
-  addHost(id: number): Host {
-    return new Host(this.netns, this.far, id, 'br0');
+  /** A port with a host behind it, which has said nothing yet. */
+  addHost(id: number, bridge = 'br0'): Host {
+    return new Host(this.netns, this.far, id, bridge);
   }
 
   neighbors(): NeighborLine[] {

@@ -1,12 +1,14 @@
 // The units, under a systemd that is the first process of its machine.
 
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { Capture } from '../lib/capture.ts';
+import { run } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
 import { until } from '../lib/wait.ts';
-import { buildPackages, PackageMachine, type Packages, SERVICE, TIMER } from './packages.ts';
+import { buildPackages, CONFIG, PackageMachine, type Packages, SERVICE, TIMER } from './packages.ts';
 
 const scope = new Scope();
 let packages: Packages;
@@ -87,14 +89,24 @@ describe('the profile periodic', () => {
     assert.doesNotMatch(journal, /nothing to do|Starting|Finished|Deactivated/);
   });
 
-  test('after a boot: the timer runs by itself', async (t) => {
-    const machine = await machineWith(t, 'periodic');
-    const host = machine.addHost(1);
-    machine.run('systemctl', 'enable', '--quiet', TIMER);
-    assert.equal(startsOf(machine), 0);
-    // What a boot does with it: everything that timers.target wants is started.
-    machine.run('systemctl', 'isolate', 'rescue.target');
-    machine.run('systemctl', 'isolate', 'multi-user.target');
+  test('an image with the package in it boots, and the bridge may come later', async (t) => {
+    const machine = await PackageMachine.boot(t, (root) => {
+      copyFileSync(packages.deb, join(root, 'root/snoopy.deb'));
+      run(['chroot', root, 'dpkg', '--install', '/root/snoopy.deb']);
+      run(['chroot', root, 'systemctl', 'enable', '--quiet', TIMER]);
+      writeFileSync(join(root, CONFIG), 'version: 1\nbridges: [{name: br1}]\n');
+    });
+    assert.equal(machine.property(TIMER, 'ActiveState'), 'active');
+    await runAfter(machine, 0);
+    await until(
+      'the journal to have why',
+      () => machine.container.journal(SERVICE),
+      (text) => text.includes('br1'),
+    );
+    machine.run('ip', 'link', 'set', 'br0', 'down');
+    machine.run('ip', 'link', 'set', 'br0', 'name', 'br1');
+    machine.run('ip', 'link', 'set', 'br1', 'up');
+    const host = machine.addHost(1, 'br1');
     await machine.attached(host);
   });
 
