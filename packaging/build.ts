@@ -296,13 +296,22 @@ function nativeKoffi(architecture: string): string {
   return directory;
 }
 
+/** The time stamp that npm gives to every file in a tarball. */
+const NPM_EPOCH = 499_162_500;
+
 let epochSeconds: number | undefined;
 
-/** Time of the last commit, or what SOURCE_DATE_EPOCH says. */
+/** What SOURCE_DATE_EPOCH says, or the time of the last commit, or where there is none npm's own. */
 function epoch(): Date {
-  const said = process.env['SOURCE_DATE_EPOCH'];
-  epochSeconds ??= Number(said ?? run('git', ['log', '-1', '--format=%ct'], ROOT));
+  epochSeconds ??= Number(process.env['SOURCE_DATE_EPOCH'] ?? timeOfCommit() ?? NPM_EPOCH);
   return new Date(epochSeconds * 1000);
+}
+
+function timeOfCommit(): string | undefined {
+  // A checkout may be another user's than root's, who builds.
+  const argv = ['-c', 'safe.directory=*', 'log', '-1', '--format=%ct'];
+  const { status, stdout } = spawnSync('git', argv, { cwd: ROOT, encoding: 'utf8' });
+  return status === 0 ? stdout : undefined;
 }
 
 /** Gives everything below a directory modes that do not depend on the umask, and one time stamp. */

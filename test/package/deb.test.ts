@@ -1,4 +1,5 @@
 // The life of the .deb on a machine: installed, upgraded, removed, purged; what it does not leave behind.
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: shells have them too.
 
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync } from 'node:fs';
@@ -72,6 +73,14 @@ describe('installation', () => {
     assert.match(machine.run('snoopy', 'reconcile', '--check'), /^0 bridges/m);
     machine.write(CONFIG, 'version: 1\nbridges: [{name: br0, metric: 1}]\n');
     assert.equal(machine.container.tryRun(['snoopy', 'validate']).code, 78);
+  });
+
+  test('completes the names of bridges in bash', async (t) => {
+    const machine = await PackageMachine.boot(t);
+    machine.dpkg('--install', machine.copyIn(newer.deb));
+    const script =
+      '. /usr/share/bash-completion/completions/snoopy; _snoopy snoopy "" --bridge; echo "${COMPREPLY[*]}"';
+    assert.equal(machine.run('bash', '-euc', script), 'br0\n');
   });
 
   test('makes `ip neigh` print the name of the protocol', async (t) => {

@@ -23,11 +23,15 @@ export interface Packages {
 }
 
 /** Builds the packages of a version, in a directory that is gone when the scope is closed. */
-export function buildPackages(scope: Scope, version: string, umask = '022'): Packages {
+export function buildPackages(
+  scope: Scope,
+  version: string,
+  { umask = '022', env = {} }: { umask?: string; env?: Readonly<Record<string, string>> } = {},
+): Packages {
   const dir = createTempDir(scope, 'packages');
   const builder = join(ROOT, 'dist/packaging/build.js');
   const command = `umask ${umask}; exec "$@"`;
-  run(['sh', '-ec', command, 'sh', process.execPath, builder, version, dir], { timeoutMs: 120_000 });
+  run(['sh', '-ec', command, 'sh', process.execPath, builder, version, dir], { env, timeoutMs: 120_000 });
   const [amd64, arm64] = ['amd64', 'arm64'].map((name) => join(dir, `snoopy-evpn_${version}_${name}.deb`));
   if (amd64 === undefined || arm64 === undefined) throw new RangeError('there are two architectures');
   const deb = process.arch === 'arm64' ? arm64 : amd64;
