@@ -25,6 +25,7 @@ import { SCHEMA_TEXT } from '../src/generated/schema.ts';
 import { VERSION } from '../src/generated/version.ts';
 import { factsOf } from './commands.ts';
 import { bashCompletion, fishCompletion, zshCompletion } from './completions.ts';
+import { copyrightText } from './copyright.ts';
 import { configPage, programPage, type Schema } from './man.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
@@ -86,7 +87,7 @@ function stageShare(share: string): void {
   for (const unit of ['snoopy-reconcile.service', 'snoopy-reconcile.timer']) {
     copy(join(SOURCES, 'prompt', unit), join(share, NAME, 'prompt', `${unit}.d/prompt.conf`));
   }
-  write(join(share, 'doc', NAME, 'copyright'), copyright());
+  write(join(share, 'doc', NAME, 'copyright'), copyrightText(ROOT));
 }
 
 /** koffi without compiler and without other packages: it looks for its native part in build/koffi. */
@@ -211,59 +212,6 @@ function debianChangelog(version: string): string {
   return [...lines, '', ` -- ${manifest.author}  ${date}`, ''].join('\n');
 }
 
-/** Machine-readable, of DEP-5; also of what is inside the bundle. */
-function copyright(): string {
-  const licence = readFileSync(join(ROOT, 'LICENSE'), 'utf8');
-  const text = licence.slice(licence.indexOf('Permission is hereby granted'));
-  const parts = [...bundledPackages(), 'koffi'].map((name) => {
-    const directory = join(ROOT, 'node_modules', name);
-    const { license } = readManifest(join(directory, 'package.json'));
-    if (license !== 'MIT')
-      throw new Error(`${name} has the license ${license}: say so in the copyright file`);
-    const own = readdirSync(directory).find((file) => /^licen[cs]e/i.test(file)) ?? '';
-    const holders = readFileSync(join(directory, own), 'utf8').match(/^(Copyright )?\(C\) .*$/gim) ?? [];
-    if (holders.length === 0) throw new Error(`${join(directory, own)} names no holder of the copyright`);
-    const names = holders.map((line) => line.replace(/^(Copyright )?\(c\) /i, ''));
-    const files = name === 'koffi' ? '*/node_modules/koffi/*' : '*/snoopy.cjs';
-    return { name, files, names };
-  });
-  const blank = (line: string): string => (line === '' ? ' .' : ` ${line}`);
-  const inBundle = parts.filter(({ name }) => name !== 'koffi');
-  return [
-    'Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/',
-    'Upstream-Name: snoopy',
-    '',
-    'Files: *',
-    `Copyright: ${/Copyright \(c\) (.*)/.exec(licence)?.[1]}`,
-    'License: Expat',
-    '',
-    'Files: */snoopy.cjs',
-    `Copyright: ${/Copyright \(c\) (.*)/.exec(licence)?.[1]}`,
-    ...inBundle.flatMap(({ name, names }) => names.map((holder) => `           ${holder} (${name})`)),
-    'License: Expat',
-    'Comment: The eBPF program in it may also be used under GPL-2.0-only.',
-    '',
-    ...parts
-      .filter(({ name }) => name === 'koffi')
-      .flatMap(({ files, names }) => [
-        `Files: ${files}`,
-        `Copyright: ${names.join('\n           ')}`,
-        'License: Expat',
-        '',
-      ]),
-    'License: Expat',
-    ...text.trimEnd().split('\n').map(blank),
-    '',
-  ].join('\n');
-}
-
-/** The packages of which esbuild has put something into the bundle: it names each module. */
-function bundledPackages(): string[] {
-  const bundle = readFileSync(join(ROOT, 'dist/snoopy.cjs'), 'utf8');
-  const found = bundle.matchAll(/^(?:\/\/ | +")node_modules\/((?:@[^/\n]+\/)?[^/\n]+)\//gm);
-  return [...new Set([...found].map(([, name]) => name ?? ''))].sort();
-}
-
 /** koffi's native part, as its npm package has it; fetched once, and what package-lock.json says or nothing. */
 function nativeKoffi(architecture: string): string {
   const name = `@koromix/koffi-linux-${architecture}`;
@@ -375,7 +323,7 @@ function readManifest(path: string): Manifest {
 }
 
 function run(command: string, args: readonly string[], cwd = ROOT): string {
-  const env = { ...process.env, SOURCE_DATE_EPOCH: String(epochSeconds ?? '') };
+  const env = { ...process.env, SOURCE_DATE_EPOCH: String(epoch().getTime() / 1000) };
   const { error, status, stdout, stderr } = spawnSync(command, args, { cwd, env, encoding: 'utf8' });
   if (error !== undefined) throw new Error(`Cannot run ${command}: ${error.message}`);
   if (status !== 0) throw new Error(`${command} ${args.join(' ')} ended with ${status}: ${stderr || stdout}`);

@@ -233,11 +233,13 @@ describe('the sandbox', () => {
       assert.notEqual(touch(path), 0, path);
     }
     mkdirSync(machine.container.path('/etc/systemd/system/snoopy-reconcile.service.d'));
-    machine.write(
-      '/etc/systemd/system/snoopy-reconcile.service.d/metrics.conf',
-      '[Service]\nReadWritePaths=/srv/metrics\n',
-    );
+    const dropin = '/etc/systemd/system/snoopy-reconcile.service.d/metrics.conf';
+    machine.write(dropin, '[Service]\nReadWritePaths=/srv/metrics\n');
     assert.equal(touch('/srv/metrics/x'), 0, 'with a drop-in of the operator');
+    machine.run('chown', 'nobody', '/srv/metrics');
+    assert.notEqual(touch('/srv/metrics/y'), 0, 'in the directory of another user');
+    machine.write(dropin, '[Service]\nReadWritePaths=/srv/metrics\nCapabilityBoundingSet=CAP_DAC_OVERRIDE\n');
+    assert.equal(touch('/srv/metrics/y'), 0, 'with a drop-in for that');
   });
 });
 
