@@ -106,6 +106,7 @@ function environment(verbose: boolean): Environment {
   return {
     // CLOCK_MONOTONIC, as bpf_ktime_get_ns() reads it.
     now: () => Number(process.hrtime.bigint()) / 1e6,
+    wallClock: () => Date.now(),
     log: (line) => {
       if (verbose) write(STDERR, `${line}\n`);
     },

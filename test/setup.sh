@@ -26,7 +26,11 @@ test_packages=(
   'busybox-static  is the first program in them'
   'kmod            loads their modules'
   'xz-utils        unpacks those modules'
+  'prometheus      its promtool checks metrics, and tests the alerts'
+  'prometheus-node-exporter reads the textfile'
 )
+# Packages that bring a service, which nobody asked for.
+services=(frr prometheus prometheus-node-exporter)
 
 fail() {
   echo "setup: $*" >&2
@@ -53,7 +57,7 @@ need_network() {
   unshare --net tc qdisc add dev lo clsact 2>/dev/null || fail 'this kernel has no clsact qdisc: use one with CONFIG_NET_SCH_INGRESS'
 }
 
-# FRR is wanted for its programs alone: its service must not run, now or after the next boot.
+# What brings a service is wanted for its programs alone: it must not run, now or after the next boot.
 policy=/usr/sbin/policy-rc.d
 
 forbid_services() {
@@ -84,7 +88,10 @@ install_packages() {
   log=$(apt-get install -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 "${missing[@]}" 2>&1) ||
     fail "apt-get could not install ${missing[*]}:"$'\n'"$log"
   allow_services
-  if [[ " ${missing[*]} " == *' frr '* ]]; then update-rc.d frr disable >/dev/null 2>&1 || true; fi
+  local service
+  for service in "${services[@]}"; do
+    if [[ " ${missing[*]} " == *" $service "* ]]; then update-rc.d "$service" disable >/dev/null 2>&1 || true; fi
+  done
 }
 
 need_host

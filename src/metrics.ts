@@ -1,0 +1,56 @@
+// The textfile of a run: how it went, and what is there after it.
+
+import { type Problem, problemOf } from './base/errors.ts';
+import type { Stopwatch } from './base/stopwatch.ts';
+import type { Desired } from './core/desired.ts';
+import type { Phase } from './core/report.ts';
+import { VERSION } from './generated/version.ts';
+import type { Session } from './host/session.ts';
+import { readTextfile, replaceTextfile } from './host/textfile.ts';
+import { parseLastSuccess, type RunReport, renderMetrics, type Stock } from './render/prometheus.ts';
+import { takeStock } from './status.ts';
+
+export interface MetricsOptions {
+  readonly path: string;
+  /** The whole configuration. */
+  readonly desired: Desired;
+  readonly session: Session;
+  readonly stopwatch: Stopwatch<Phase>;
+  /** CLOCK_MONOTONIC in milliseconds. */
+  readonly now: () => number;
+  /** Milliseconds since the epoch. */
+  readonly wallClock: () => number;
+}
+
+/** Writes the textfile as well as it can; returns what went wrong. The time of the last success outlives failures. */
+export function writeMetrics(report: RunReport, options: MetricsOptions): Problem[] {
+  const { path, stopwatch, wallClock } = options;
+  stopwatch.enter('metrics');
+  const problems: Problem[] = [];
+  let stock: Stock | null = null;
+  try {
+    stock = stockOf(options);
+  } catch (thrown) {
+    problems.push(problemOf(thrown, 'metrics'));
+  }
+  const run: RunReport = {
+    ...report,
+    ok: report.ok && problems.length === 0,
+    errors: [...report.errors, ...problems],
+    durations: stopwatch.seconds(),
+  };
+  const writtenAt = wallClock() / 1000;
+  try {
+    const succeededAt = run.ok ? writtenAt : parseLastSuccess(readTextfile(path), writtenAt);
+    replaceTextfile(path, renderMetrics({ version: VERSION, writtenAt, succeededAt, run, stock }));
+  } catch (thrown) {
+    problems.push(problemOf(thrown, path));
+  }
+  return problems;
+}
+
+function stockOf({ session, desired, now }: MetricsOptions): Stock {
+  const { report, neighbors } = takeStock(session, desired, { now });
+  const { maxBindings, ringBytes } = desired.runtime;
+  return { status: report, neighbors, maxBindings, ringBytes };
+}
