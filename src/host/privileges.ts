@@ -8,9 +8,9 @@ const CAP_NET_ADMIN = 12n;
 const CAP_SYS_ADMIN = 21n;
 const CAP_BPF = 39n;
 
-/** Throws SnoopyError `not_permitted` that names what is missing. */
+/** Throws SnoopyError `not_permitted` that names what is missing, or `unsupported` where this is not Linux. */
 export function requirePrivileges(): void {
-  const effective = effectiveCapabilities(readFileSync('/proc/self/status', 'utf8'));
+  const effective = effectiveCapabilities(readStatus());
   const has = (capability: bigint): boolean => (effective & (1n << capability)) !== 0n;
   const missing: string[] = [];
   if (!has(CAP_NET_ADMIN)) missing.push('CAP_NET_ADMIN');
@@ -23,6 +23,21 @@ export function requirePrivileges(): void {
     'snoopy',
     `Not permitted: ${names} missing; run as root or with ${names}`,
   );
+}
+
+function readStatus(): string {
+  const path = '/proc/self/status';
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (thrown) {
+    const errno = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : String(thrown);
+    throw new SnoopyError(
+      'unsupported',
+      path,
+      `Cannot read "${path}": ${errno}; this needs Linux with /proc mounted, elsewhere validate and schema work`,
+      errno,
+    );
+  }
 }
 
 /** CapEff of proc_pid_status(5). */
