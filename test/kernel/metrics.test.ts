@@ -10,7 +10,6 @@ import {
   readdirSync,
   readFileSync,
   symlinkSync,
-  truncateSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -161,12 +160,15 @@ describe('the textfile', () => {
   test('a file before that cannot be read is no error: nothing is known of a success', (t) => {
     const { machine, directory, file } = withTextfile(t, [{ name: 'br9' }]);
     const future = Math.floor(Date.now() / 1000) + 3600;
+    const success = `${LAST_SUCCESS} 1700000000\n`;
+    const elsewhere = join(createTempDir(machine.scope, 'elsewhere'), 'snoopy.prom');
+    writeFileSync(elsewhere, success);
     const leave: Readonly<Record<string, () => void>> = {
       nothing: () => undefined,
       garbage: () => writeFileSync(file, Buffer.from([0, 255, 254, 10, 128])),
       future: () => writeFileSync(file, `${LAST_SUCCESS} ${future}\n`),
-      large: () => truncateSync(file, 1 << 30),
-      link: () => symlinkSync('/proc/version', file),
+      large: () => writeFileSync(file, `${'#'.repeat(65_536)}\n${success}`),
+      link: () => symlinkSync(elsewhere, file),
       pipe: () => run(['mkfifo', file]),
     };
     for (const [what, make] of Object.entries(leave)) {
