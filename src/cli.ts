@@ -43,6 +43,10 @@ export interface StatusInvocation extends CommonOptions {
   readonly command: 'status';
 }
 
+export interface DoctorInvocation extends CommonOptions {
+  readonly command: 'doctor';
+}
+
 export interface ValidateInvocation extends CommonOptions {
   readonly command: 'validate';
 }
@@ -55,6 +59,7 @@ export type Invocation =
   | ReconcileInvocation
   | RemoveInvocation
   | StatusInvocation
+  | DoctorInvocation
   | ValidateInvocation
   | SchemaInvocation
   /** A text to print: what `--help` or `--version` asks for. */
@@ -145,6 +150,7 @@ function buildProgram(version: string, accept: (invocation: Invocation) => void)
   addReconcile(program, accept);
   addValidate(program, accept);
   addStatus(program, accept);
+  addDoctor(program, accept);
   addRemove(program, accept);
   addSchema(program, accept);
   return program;
@@ -248,6 +254,19 @@ function addStatus(program: Command, accept: (invocation: Invocation) => void): 
     )
     .addHelpText('after', example('snoopy status --format json'))
     .action(() => accept({ command: 'status', ...common(program) }));
+}
+
+function addDoctor(program: Command, accept: (invocation: Invocation) => void): void {
+  program
+    .command('doctor')
+    .summary('say what keeps routes from being advertised (root)')
+    .description(
+      'Checks everything that stands between a host and its MAC/IP route: kernel, pins, ports, bridges, FRR, ' +
+        'and each neighbor. For what is wrong it says why that matters and what mends it. Asks FRR through ' +
+        'vtysh where that is installed. Changes nothing; exits with 1 when a check fails. Needs root.',
+    )
+    .addHelpText('after', example('snoopy doctor'))
+    .action(() => accept({ command: 'doctor', ...common(program) }));
 }
 
 function addRemove(program: Command, accept: (invocation: Invocation) => void): void {

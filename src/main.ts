@@ -6,10 +6,12 @@ import { type Invocation, parseInvocation, wantsJson } from './cli.ts';
 import { loadConfig } from './config/config.ts';
 import { ConfigError } from './config/problem.ts';
 import { exitCode, type ReconcileReport, type RemoveReport, type StatusReport } from './core/report.ts';
+import { runDoctor } from './doctor.ts';
 import { SCHEMA_TEXT } from './generated/schema.ts';
 import { VERSION } from './generated/version.ts';
 import { type Environment, runReconcile } from './reconcile.ts';
 import { runRemove } from './remove.ts';
+import { renderDoctor } from './render/doctor.ts';
 import { errorReport, renderJson } from './render/json.ts';
 import { renderProblems } from './render/problems.ts';
 import { renderReconcile, renderRemove } from './render/reconcile.ts';
@@ -63,6 +65,12 @@ function execute(invocation: Invocation): Output {
       const report = runStatus(invocation, environment(invocation.verbose));
       const text = (): string => renderStatus(report, renderOptions(invocation));
       return outputOf(report, invocation.format === 'json', text, report.ok ? EXIT.ok : EXIT.failed);
+    }
+    case 'doctor': {
+      const report = runDoctor(invocation, environment(invocation.verbose));
+      const asJson = invocation.format === 'json';
+      const stdout = asJson ? renderJson(report) : renderDoctor(report, renderOptions(invocation));
+      return { stdout, stderr: '', exit: report.ok ? EXIT.ok : EXIT.failed };
     }
     case 'reconcile': {
       const report = runReconcile(invocation, environment(invocation.verbose));

@@ -5,13 +5,13 @@ import type { Stopwatch } from './base/stopwatch.ts';
 import type { Desired } from './core/desired.ts';
 import type { Phase } from './core/report.ts';
 import { VERSION } from './generated/version.ts';
+import { lastSuccess } from './host/pin-directory.ts';
 import type { Session } from './host/session.ts';
-import { readTextfile, replaceTextfile } from './host/textfile.ts';
-import { parseLastSuccess, type RunReport, renderMetrics, type Stock } from './render/prometheus.ts';
+import { replaceTextfile } from './host/textfile.ts';
+import { type Metrics, type RunReport, renderMetrics, type Stock } from './render/prometheus.ts';
 import { takeStock } from './status.ts';
 
 export interface MetricsOptions {
-  readonly path: string;
   /** The whole configuration. */
   readonly desired: Desired;
   readonly session: Session;
@@ -19,12 +19,12 @@ export interface MetricsOptions {
   /** CLOCK_MONOTONIC in milliseconds. */
   readonly now: () => number;
   /** Milliseconds since the epoch. */
-  readonly wallClock: () => number;
+  readonly nowMs: number;
 }
 
 /** Writes the textfile as well as it can; returns what went wrong. The time of the last success outlives failures. */
-export function writeMetrics(report: RunReport, options: MetricsOptions): Problem[] {
-  const { path, stopwatch, wallClock } = options;
+export function writeMetrics(path: string, report: RunReport, options: MetricsOptions): Problem[] {
+  const { session, stopwatch, nowMs } = options;
   stopwatch.enter('metrics');
   const problems: Problem[] = [];
   let stock: Stock | null = null;
@@ -39,10 +39,17 @@ export function writeMetrics(report: RunReport, options: MetricsOptions): Proble
     errors: [...report.errors, ...problems],
     durations: stopwatch.seconds(),
   };
-  const writtenAt = wallClock() / 1000;
   try {
-    const succeededAt = run.ok ? writtenAt : parseLastSuccess(readTextfile(path), writtenAt);
-    replaceTextfile(path, renderMetrics({ version: VERSION, writtenAt, succeededAt, run, stock }));
+    const succeededMs = run.ok ? nowMs : (lastSuccess(session.pins.directory) ?? 0);
+    const metrics: Metrics = {
+      version: VERSION,
+      writtenAt: nowMs / 1000,
+      // A time to come is none: the clock was wrong, or is.
+      succeededAt: succeededMs > nowMs ? 0 : Math.round(succeededMs) / 1000,
+      run,
+      stock,
+    };
+    replaceTextfile(path, renderMetrics(metrics));
   } catch (thrown) {
     problems.push(problemOf(thrown, path));
   }

@@ -38,6 +38,7 @@ import { applyActions, planned } from './host/apply.ts';
 import { forgetBindings, rewriteBindings, writePolicies } from './host/bindings.ts';
 import { writeNeighbors } from './host/neighbor-table.ts';
 import { observe, observeCounters, observeHosts } from './host/observe.ts';
+import { noteSuccess } from './host/pin-directory.ts';
 import { sendProbes } from './host/prober.ts';
 import { openSession, type Session } from './host/session.ts';
 import { type Interest, openWatch } from './host/watch.ts';
@@ -86,9 +87,9 @@ export function runReconcile(options: ReconcileOptions, environment: Environment
   try {
     const result = options.listenMs > 0 && !options.check ? listen(run) : pass(run);
     const mounts = session.mounted ? [mountStep(desired.runtime.bpffs)] : [];
-    return publish(run, reportOf(run, { ...result, steps: [...mounts, ...result.steps] }));
+    return conclude(run, reportOf(run, { ...result, steps: [...mounts, ...result.steps] }));
   } catch (thrown) {
-    publish(run, { ok: false, errors: [problemOf(thrown, 'snoopy')], durations: stopwatch.seconds() });
+    conclude(run, { ok: false, errors: [problemOf(thrown, 'snoopy')], durations: stopwatch.seconds() });
     throw thrown;
   } finally {
     session.close();
@@ -107,18 +108,20 @@ interface Run {
   readonly stopwatch: Stopwatch<Phase>;
 }
 
-/** Writes the textfile where that is due. A run of some bridges does not speak for the host: it leaves the file. */
-function publish<Report extends RunReport>(run: Run, report: Report): Report {
+/**
+ * Notes a success and writes the textfile. Not for a plan; nor for a run of some bridges, which does not speak for
+ * the host.
+ */
+function conclude<Report extends RunReport>(run: Run, report: Report): Report {
   const { session, everything, options, environment, stopwatch } = run;
-  const path = everything.textfile;
-  if (path === null || options.check || options.bridges.length > 0) return report;
-  const problems = writeMetrics(report, { path, desired: everything, session, stopwatch, ...environment });
-  return {
-    ...report,
-    ok: report.ok && problems.length === 0,
-    errors: [...report.errors, ...problems],
-    durations: stopwatch.seconds(),
-  };
+  if (options.check || options.bridges.length > 0) return report;
+  const nowMs = environment.wallClock();
+  const { textfile } = everything;
+  const means = { desired: everything, session, stopwatch, now: environment.now, nowMs };
+  const problems = textfile === null ? [] : writeMetrics(textfile, report, means);
+  const ok = report.ok && problems.length === 0;
+  if (ok) noteSuccess(session.pins.directory, nowMs);
+  return { ...report, ok, errors: [...report.errors, ...problems], durations: stopwatch.seconds() };
 }
 
 function chooseBridges(desired: Desired, names: readonly string[]): Desired {
@@ -146,7 +149,7 @@ function listen(run: Run): Pass {
   try {
     let result = pass(run);
     // Not only at the end, which may be far away.
-    publish(run, reportOf(run, result));
+    conclude(run, reportOf(run, result));
     stopwatch.enter('listen');
     while (now() < deadlineMs) {
       const ring = session.pins.maps.get('changes')?.fd;

@@ -28,9 +28,16 @@ test_packages=(
   'xz-utils        unpacks those modules'
   'prometheus      its promtool checks metrics, and tests the alerts'
   'prometheus-node-exporter reads the textfile'
+  'debootstrap     makes the Debian 13 that packages are installed in'
 )
 # Packages that bring a service, which nobody asked for.
 services=(frr prometheus prometheus-node-exporter)
+
+# A Debian 13 for containers, made once: with systemd, what snoopy depends on, and what Ansible comes in by.
+debian_root=dist/roots/trixie
+debian_packages=systemd,systemd-sysv,dbus,nodejs,libbpf1,iproute2,python3,openssh-server
+# What has nothing to do in a container, or would listen.
+debian_masked=(systemd-modules-load.service console-getty.service ssh.service ssh.socket)
 
 fail() {
   echo "setup: $*" >&2
@@ -94,6 +101,20 @@ install_packages() {
   done
 }
 
+make_debian_root() {
+  [[ ! -d $debian_root ]] || return 0
+  echo "setup: unpacking a Debian 13 into $debian_root (to install snoopy's packages in; about a minute)"
+  local unfinished=$debian_root.$$ log
+  mkdir -p "${debian_root%/*}"
+  log=$(debootstrap --variant=minbase --include="$debian_packages" trixie "$unfinished" 2>&1) || {
+    rm -rf "$unfinished"
+    fail "debootstrap could not make a Debian 13:"$'\n'"$(tail -5 <<<"$log")"
+  }
+  chroot "$unfinished" apt-get clean
+  systemctl --root="$unfinished" --quiet mask "${debian_masked[@]}"
+  mv "$unfinished" "$debian_root"
+}
+
 need_host
 command -v apt-get >/dev/null && command -v dpkg-query >/dev/null ||
   fail 'apt is missing: this script knows Debian 12; elsewhere install the packages that it lists, then `npm ci && npm run build`'
@@ -101,6 +122,7 @@ if [[ ${1:-} == demo ]]; then
   install_packages "${packages[@]}"
 else
   install_packages "${packages[@]}" "${test_packages[@]}"
+  make_debian_root
 fi
 need_network
 

@@ -1,6 +1,7 @@
 // Who deserves a neighbor: bindings + static entries + FDB + neighbor table -> verdicts and changes. Pure.
 
 import { contains, familyOf, type IfIndex, type IpAddress, isLinkLocal, type Mac } from '../base/address.ts';
+import { groupBy } from '../base/group.ts';
 import { type Binding, type BindingKey, bindingId, type ProbeState } from '../datapath/records.ts';
 import type { FdbEntry } from '../netlink/fdb.ts';
 import {
@@ -554,15 +555,4 @@ function entryId(device: IfIndex, ip: IpAddress): string {
 
 function addressId(vlan: number, address: IpAddress | Mac): string {
   return `${vlan} ${address}`;
-}
-
-function groupBy<T, K>(items: readonly T[], keyOf: (item: T) => K): Map<K, T[]> {
-  const groups = new Map<K, T[]>();
-  for (const item of items) {
-    const key = keyOf(item);
-    const group = groups.get(key);
-    if (group === undefined) groups.set(key, [item]);
-    else group.push(item);
-  }
-  return groups;
 }

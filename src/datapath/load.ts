@@ -1,7 +1,7 @@
 // Loading and pinning: what can be kept is kept, bindings are carried over, and a kill at any point is mended
 // by the next run, because the layout record says "unfinished" from before the first pin to after the last.
 
-import { renameSync, rmSync } from 'node:fs';
+import { renameSync, rmSync, utimesSync } from 'node:fs';
 import { SnoopyError } from '../base/errors.ts';
 import {
   BPF_NOEXIST,
@@ -48,15 +48,7 @@ export function load(object: Uint8Array, pins: Pins, expected: Expected, adopted
   const reuse = new Map([...pins.maps].map(([name, { fd }]) => [objectMapName(name), fd]));
   const kept = pins.maps.get('layout');
   if (kept !== undefined) mapUpdate(kept.fd, FIRST, encodeLayout(unfinishedLayout(expected.netns)));
-  const loaded = loadObject(object, {
-    program: PROGRAM,
-    maxEntries: new Map([
-      [objectMapName('bindings'), expected.maxBindings],
-      [objectMapName('probes'), expected.maxBindings],
-      [objectMapName('changes'), expected.ringBytes],
-    ]),
-    reuse,
-  });
+  const loaded = loadObject(object, { program: PROGRAM, maxEntries: sizesOf(expected), reuse });
   try {
     const layout = fdOf(loaded, 'layout');
     mapUpdate(layout, FIRST, encodeLayout(unfinishedLayout(expected.netns)));
@@ -66,6 +58,8 @@ export function load(object: Uint8Array, pins: Pins, expected: Expected, adopted
     for (const name of MAP_NAMES) {
       if (!pins.maps.has(name)) pinOver(fdOf(loaded, name), pinPath(pins.directory, name));
     }
+    // Its time is that of the last run that succeeded: none has with these pins.
+    if (kept === undefined) utimesSync(pinPath(pins.directory, 'layout'), 0, 0);
     // Before the load counts as finished, or a kill here would leave an empty map that looks whole.
     const bindings = fdOf(loaded, 'bindings');
     for (const binding of adopted) putIfNew(bindings, encodeBindingKey(binding), encodeBinding(binding));
@@ -78,6 +72,19 @@ export function load(object: Uint8Array, pins: Pins, expected: Expected, adopted
   } finally {
     loaded.close();
   }
+}
+
+/** Loads the object and lets it go: throws what `load` would throw on this kernel, and changes nothing. */
+export function tryLoad(object: Uint8Array, expected: Expected): void {
+  loadObject(object, { program: PROGRAM, maxEntries: sizesOf(expected), reuse: new Map() }).close();
+}
+
+function sizesOf({ maxBindings, ringBytes }: Expected): ReadonlyMap<string, number> {
+  return new Map([
+    [objectMapName('bindings'), maxBindings],
+    [objectMapName('probes'), maxBindings],
+    [objectMapName('changes'), ringBytes],
+  ]);
 }
 
 function fdOf(loaded: LoadedObject, name: MapName): number {

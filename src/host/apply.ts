@@ -1,5 +1,6 @@
 // Action -> Outcome: the only place that changes the data path. Never throws for a single action.
 
+import type { IfIndex } from '../base/address.ts';
 import { problemOf, SnoopyError } from '../base/errors.ts';
 import { type Action, type PortRef, summarize } from '../core/actions.ts';
 import type { Outcome, Step } from '../core/report.ts';
@@ -41,6 +42,7 @@ export interface Target {
 
 const APPLIED: Outcome = { kind: 'applied' };
 const PORT_GONE: Outcome = { kind: 'skipped', because: 'the port is gone' };
+const STILL_NEEDED: Outcome = { kind: 'skipped', because: 'the program is not attached in the other way' };
 
 /** Every action as it would stand in a report of `--check`. */
 export function planned(actions: readonly Action[]): Step[] {
@@ -67,18 +69,27 @@ export function applyActions(target: Target, actions: readonly Action[]): Step[]
 
 function applyInOrder(target: Target, actions: readonly Action[]): Step[] {
   const steps: Step[] = [];
+  /** Ports that the program could not be attached to: what is attached there in the other way stays. */
+  const bare = new Set<IfIndex>();
   for (let i = 0; i < actions.length; ) {
-    const action = actions[i];
-    if (action === undefined) break;
     const group = takeGroup(actions, i);
-    const outcomes =
-      group.length > 1 || isFilterAction(action) ? applyFilters(target, group) : [apply(target, action)];
-    for (const [j, member] of group.entries()) {
-      steps.push({ action: summarize(member), outcome: outcomes[j] ?? APPLIED });
+    const due = group.filter((action) => action.kind !== 'detach' || !bare.has(action.port.ifIndex));
+    const done = applyGroup(target, due);
+    const outcomes = new Map(due.map((action, j) => [action, done[j] ?? APPLIED]));
+    for (const action of group) {
+      const outcome = outcomes.get(action) ?? STILL_NEEDED;
+      steps.push({ action: summarize(action), outcome });
+      if (action.kind === 'attach' && outcome.kind !== 'applied') bare.add(action.port.ifIndex);
     }
     i += group.length;
   }
   return steps;
+}
+
+function applyGroup(target: Target, group: readonly Action[]): Outcome[] {
+  return group.some(isFilterAction)
+    ? applyFilters(target, group)
+    : group.map((action) => apply(target, action));
 }
 
 type FilterAction = Extract<Action, { kind: 'attach' | 'detach' }>;

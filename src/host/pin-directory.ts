@@ -1,8 +1,9 @@
 // bpffs and our directory in it: mounted, made, locked, removed.
 
-import { mkdirSync, readdirSync, rmdirSync, statfsSync, statSync, unlinkSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmdirSync, statfsSync, statSync, unlinkSync, utimesSync } from 'node:fs';
 import { SnoopyError } from '../base/errors.ts';
 import type { Runtime } from '../core/desired.ts';
+import { pinPath } from '../datapath/pins.ts';
 import { mount } from '../ffi/libc.ts';
 import { acquireLock, type Lock } from './lock.ts';
 
@@ -60,6 +61,17 @@ export function mountBpffs(runtime: Runtime, timeoutMs: number, now: () => numbe
 export function lockPinDirectory(runtime: Runtime, timeoutMs: number, now: () => number): Lock {
   const path = pinDirectory(runtime);
   return acquireLock(path, timeoutMs, now, () => makeDirectory(path));
+}
+
+/** Keeps the time of the last run that succeeded (milliseconds since the epoch): the layout record's pin has it. */
+export function noteSuccess(directory: string, timeMs: number): void {
+  utimesSync(pinPath(directory, 'layout'), timeMs / 1000, timeMs / 1000);
+}
+
+/** When a run last succeeded with what is pinned, in milliseconds since the epoch; null: none did. */
+export function lastSuccess(directory: string): number | null {
+  const found = statSync(pinPath(directory, 'layout'), { throwIfNoEntry: false });
+  return found === undefined || found.mtimeMs === 0 ? null : found.mtimeMs;
 }
 
 function makeDirectory(path: string): void {

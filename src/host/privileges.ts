@@ -3,19 +3,14 @@
 import { readFileSync } from 'node:fs';
 import { SnoopyError } from '../base/errors.ts';
 
-// linux/capability.h
-const CAP_NET_ADMIN = 12n;
-const CAP_SYS_ADMIN = 21n;
-const CAP_BPF = 39n;
+/** Bits of linux/capability.h */
+const CAPABILITIES = { CAP_NET_ADMIN: 12n, CAP_NET_RAW: 13n, CAP_SYS_ADMIN: 21n, CAP_BPF: 39n } as const;
+
+export type Capability = keyof typeof CAPABILITIES;
 
 /** Throws SnoopyError `not_permitted` that names what is missing, or `unsupported` where this is not Linux. */
 export function requirePrivileges(): void {
-  const effective = effectiveCapabilities(readStatus());
-  const has = (capability: bigint): boolean => (effective & (1n << capability)) !== 0n;
-  const missing: string[] = [];
-  if (!has(CAP_NET_ADMIN)) missing.push('CAP_NET_ADMIN');
-  // Before Linux 5.8 there was no CAP_BPF, and CAP_SYS_ADMIN still includes it.
-  if (!has(CAP_BPF) && !has(CAP_SYS_ADMIN)) missing.push('CAP_BPF');
+  const missing = missingCapabilities(['CAP_NET_ADMIN', 'CAP_BPF']);
   if (missing.length === 0) return;
   const names = missing.join(' and ');
   throw new SnoopyError(
@@ -38,6 +33,14 @@ function readStatus(): string {
       errno,
     );
   }
+}
+
+/** Those of the given that this process does not have. */
+export function missingCapabilities(wanted: readonly Capability[]): Capability[] {
+  const effective = effectiveCapabilities(readStatus());
+  const has = (name: Capability): boolean => (effective & (1n << CAPABILITIES[name])) !== 0n;
+  // Before Linux 5.8 there was no CAP_BPF, and CAP_SYS_ADMIN still includes it.
+  return wanted.filter((name) => !has(name) && !(name === 'CAP_BPF' && has('CAP_SYS_ADMIN')));
 }
 
 /** CapEff of proc_pid_status(5). */

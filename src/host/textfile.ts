@@ -4,18 +4,13 @@ import {
   closeSync,
   constants,
   fchmodSync,
-  fstatSync,
   lstatSync,
   openSync,
-  readSync,
   renameSync,
   rmSync,
   writeFileSync,
 } from 'node:fs';
 import { SnoopyError } from '../base/errors.ts';
-
-/** Much more than snoopy ever writes before what is looked for. */
-const READ_BYTES = 65_536;
 
 /**
  * The name while it is written: the collector reads `*.prom` only, and the lock keeps other runs away, so that
@@ -53,23 +48,6 @@ export function replaceTextfile(path: string, text: string): void {
       `Cannot write the textfile "${path}": ${errno}; see that its directory is there and writable, or set metrics.textfile to null`,
       errno,
     );
-  }
-}
-
-/** The beginning of the textfile; empty where there is none, or something else. */
-export function readTextfile(path: string): string {
-  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
-  try {
-    const fd = openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-    try {
-      if (!fstatSync(fd).isFile()) return '';
-      const bytes = Buffer.alloc(READ_BYTES);
-      return bytes.toString('utf8', 0, readSync(fd, bytes));
-    } finally {
-      closeSync(fd);
-    }
-  } catch {
-    return '';
   }
 }
 

@@ -26,8 +26,6 @@ export interface Stock {
 type Labels = Readonly<Record<string, string>>;
 type Sample = readonly [labels: Labels, value: number];
 
-const LAST_SUCCESS = 'snoopy_last_success_timestamp_seconds';
-
 const BINDING_STATES = ['installed', 'waiting', 'remote', 'frozen', 'homeless'] as const;
 const CHANGE_KINDS = ['add', 'replace', 'remove'] as const;
 
@@ -36,19 +34,16 @@ export function renderMetrics({ version, writtenAt, succeededAt, run, stock }: M
   const families = [
     gauge('snoopy_build_info', 'Version of snoopy.', [[{ version }, 1]]),
     gauge('snoopy_last_run_timestamp_seconds', 'When this file was written, by a whole run.', writtenAt),
-    gauge(LAST_SUCCESS, 'When a whole run last succeeded; 0: not known.', succeededAt),
+    gauge(
+      'snoopy_last_success_timestamp_seconds',
+      'When a whole run last succeeded; 0: not known.',
+      succeededAt,
+    ),
     gauge('snoopy_last_run_success', 'Whether the last whole run succeeded.', Number(run.ok)),
     ...runFamilies(run),
     ...(stock === null ? [] : stockFamilies(stock)),
   ];
   return families.join('');
-}
-
-/** When a run last succeeded by an earlier textfile; 0 where it does not say, or says what cannot be. */
-export function parseLastSuccess(text: string, now: number): number {
-  const found = new RegExp(`^${LAST_SUCCESS} (\\d{1,12}(?:\\.\\d{1,9})?)$`, 'm').exec(text)?.[1];
-  const seconds = Number(found ?? 0);
-  return seconds <= now ? seconds : 0;
 }
 
 function runFamilies(run: RunReport): string[] {

@@ -122,7 +122,7 @@ describe('privileges', () => {
     const machine = new Machine(t);
     assertExit(runAs(machine, NOBODY, 'validate'), 0);
     assertExit(runAs(machine, NOBODY, 'schema'), 0);
-    for (const args of [['reconcile'], ['reconcile', '--check'], ['status'], ['remove']]) {
+    for (const args of [['reconcile'], ['reconcile', '--check'], ['status'], ['doctor'], ['remove']]) {
       const [command = '', ...rest] = args;
       const result = runAs(machine, NOBODY, command, ...rest);
       assertExit(result, 77);
@@ -135,7 +135,7 @@ describe('privileges', () => {
   test('the same on a machine where all is set up: nothing is seen and nothing changes', (t) => {
     const machine = new Machine(t);
     machine.reconcile();
-    for (const args of [['reconcile'], ['reconcile', '--check'], ['status'], ['remove']]) {
+    for (const args of [['reconcile'], ['reconcile', '--check'], ['status'], ['doctor'], ['remove']]) {
       const [command = '', ...rest] = args;
       const result = runAs(machine, NOBODY, command, ...rest);
       assertExit(result, 77);

@@ -1,12 +1,14 @@
 // What is pinned through its life: made, locked, upgraded, damaged, listened to, attached otherwise, removed.
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { describe, test } from 'node:test';
+import { BPF_TCX_INGRESS, objGet, tcxAttach } from '../../src/ffi/libbpf.ts';
 import { listPins } from '../lib/bpffs.ts';
 import { arpFrame } from '../lib/frames.ts';
 import { Netns } from '../lib/netns.ts';
 import { findNeighbor, listAttached, listFilters, listQdiscs } from '../lib/oracles.ts';
 import { type Background, run } from '../lib/run.ts';
+import { enterNetns } from '../lib/setns.ts';
 import { said, withReport } from '../lib/snoopy.ts';
 import { createTempDir } from '../lib/temp.ts';
 import { until } from '../lib/wait.ts';
@@ -712,6 +714,29 @@ describe('attach: tcx', () => {
       () => machine.netns.tryRun(['bpftool', 'prog', 'show', 'id', String(program)]).code,
       (code) => code !== 0,
     );
+  });
+
+  test('a port that takes no TCX program keeps its filter', async (t) => {
+    const machine = new Machine(t, { config: CLSACT });
+    machine.reconcile();
+    enterNetns(machine.scope, machine.netns);
+    const [port] = machine.netns.json<{ ifindex: number }[]>('ip', '-json', 'link', 'show', 'tap1');
+    const program = objGet(`${machine.pins}/program`);
+    assert.ok(port !== undefined && program !== undefined);
+    // The kernel takes a program once.
+    const link = tcxAttach(program, port.ifindex, BPF_TCX_INGRESS);
+    machine.snoopy.configure(TCX);
+    const run = machine.snoopy.reconcile();
+    assertExit(run, 1);
+    assert.deepEqual(
+      run.report.steps.map(({ action, outcome }) => `${action.kind} ${outcome.kind}`),
+      ['set-port applied', 'attach failed', 'detach skipped'],
+    );
+    assert.deepEqual(machine.filterPrograms('tap1'), [machine.programId()]);
+    closeSync(link);
+    machine.reconcile();
+    assert.deepEqual(machine.filterPrograms('tap1'), []);
+    machine.assertIdle();
   });
 
   test('from clsact to tcx and back there is one attachment, and never none', async (t) => {

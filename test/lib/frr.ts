@@ -1,5 +1,5 @@
 // FRR's zebra and bgpd inside a namespace, and what they say in JSON.
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Netns } from './netns.ts';
 import { type Background, type Result, run } from './run.ts';
@@ -125,9 +125,34 @@ export class Frr {
     return readArpCache(this.json(`show evpn arp-cache vni ${vni} json`));
   }
 
+  /** Gives bgpd or zebra lines of configuration. */
+  configure(...lines: string[]): void {
+    const result = this.#vtysh(...['configure terminal', ...lines].flatMap((line) => ['-c', line]));
+    if (result.code !== 0) throw new Error(`vtysh: ${result.stderr}${result.stdout}`);
+  }
+
+  /** Ends a daemon. */
+  async stop(daemon: 'zebra' | 'bgpd'): Promise<void> {
+    await this.#daemons.find(({ argv }) => argv.includes(join(DAEMON_DIR, daemon)))?.stop('SIGTERM');
+  }
+
+  /** A directory for the PATH, in which a `vtysh` asks these daemons and not the host's. */
+  binDirectory(): string {
+    const bin = join(this.#dir, 'bin');
+    if (!existsSync(bin)) {
+      mkdirSync(bin);
+      const script = `#!/bin/sh\nexec /usr/bin/vtysh ${this.#vtyshOptions().join(' ')} "$@"\n`;
+      writeFileSync(join(bin, 'vtysh'), script, { mode: 0o755 });
+    }
+    return bin;
+  }
+
+  #vtyshOptions(): string[] {
+    return ['--vty_socket', join(this.#dir, 'vty'), '--config_dir', this.#dir];
+  }
+
   #vtysh(...args: string[]): Result {
-    const dirs = ['--vty_socket', join(this.#dir, 'vty'), '--config_dir', this.#dir];
-    return this.#netns.tryRun(['vtysh', ...dirs, ...args]);
+    return this.#netns.tryRun(['vtysh', ...this.#vtyshOptions(), ...args]);
   }
 }
 

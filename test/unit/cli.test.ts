@@ -44,6 +44,7 @@ test('commands and options', () => {
     ['reconcile --bridge a --bridge b --bridge a', { ...RECONCILE, bridges: ['a', 'b'] }],
     ['validate', { command: 'validate', ...COMMON }],
     ['status --format json', { command: 'status', ...COMMON, format: 'json' }],
+    ['doctor --format json', { command: 'doctor', ...COMMON, format: 'json' }],
     ['remove', remove],
     [
       'remove --check --keep-neighbors --lock-timeout 1m',
@@ -73,7 +74,7 @@ test('one run does not remember the one before', () => {
 
 test('wrong usage is an error that says what may have been meant', () => {
   const table: readonly (readonly [string, RegExp])[] = [
-    ['', /^No command given, one of reconcile, validate, status, remove, schema; see snoopy --help$/],
+    ['', /^No command given, one of reconcile, validate, status, doctor, remove, schema; see snoopy --help$/],
     ['-v', /^No command given/],
     ['reconcil', /unknown command 'reconcil' \(Did you mean reconcile\?\)/],
     ['help nope', /unknown command 'nope'/],
@@ -102,7 +103,7 @@ test('wrong usage is an error that says what may have been meant', () => {
 
 test('version and help are texts, nothing is printed', () => {
   assert.deepEqual(parse('--version'), { command: 'version', text: '1.2.3\n' });
-  const commands = ['reconcile', 'validate', 'status', 'remove', 'schema'];
+  const commands = ['reconcile', 'validate', 'status', 'doctor', 'remove', 'schema'];
   const top = parse('--help');
   assert.ok(top.command === 'help');
   for (const command of commands) assert.match(top.text, new RegExp(`^  ${command}`, 'm'));

@@ -16,7 +16,7 @@ const LAYERS: readonly (readonly string[])[] = [
   ['config/', 'generated/'],
   ['host/'],
   ['render/'],
-  ['reconcile.ts', 'status.ts', 'remove.ts', 'metrics.ts'],
+  ['reconcile.ts', 'status.ts', 'doctor.ts', 'remove.ts', 'metrics.ts'],
   ['cli.ts'],
   ['main.ts'],
 ];
@@ -114,7 +114,7 @@ test('no async, any, enum or non-null assertion', () => {
 test('a file begins with a line on its job and has a kebab-case name', () => {
   for (const [path, source] of sources) {
     assert.match(source, /^\/\/ \S.+\n/, path);
-    assert.match(path, /^(?:[a-z0-9]+\/)?[a-z0-9]+(?:-[a-z0-9]+)*\.ts$/, path);
+    assert.match(path, /^(?:[a-z0-9]+\/)*[a-z0-9]+(?:-[a-z0-9]+)*\.ts$/, path);
   }
 });
 

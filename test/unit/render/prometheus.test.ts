@@ -1,8 +1,8 @@
-// The textfile: its text, what it must never hold, and the one value that is read back.
+// The textfile: its text, and what it must never hold.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Metrics, parseLastSuccess, renderMetrics, type Stock } from '../../../src/render/prometheus.ts';
+import { type Metrics, renderMetrics, type Stock } from '../../../src/render/prometheus.ts';
 import { assertGolden } from '../golden.ts';
 import { APPLIED, busy, ip, NOT_LOADED, QUIET, STATUS, TROUBLED } from './reports.ts';
 
@@ -77,19 +77,4 @@ test('nothing pinned: every family is there all the same', () => {
   const names = (text: string): string[] => text.match(/^# TYPE .*$/gm) ?? [];
   const text = renderMetrics({ ...METRICS, stock: { ...STOCK, status: NOT_LOADED } });
   assert.deepEqual(names(text), names(renderMetrics(METRICS)));
-});
-
-test('the time of the last success is read back, whatever the file is', () => {
-  const now = 1_700_000_100;
-  const read = (value: string): number =>
-    parseLastSuccess(`# x\nsnoopy_last_success_timestamp_seconds ${value}\nother 1\n`, now);
-  assert.equal(parseLastSuccess(renderMetrics(METRICS), now), 1_700_000_060.25);
-  assert.equal(read('1700000000'), 1_700_000_000);
-  assert.equal(read(String(now + 1)), 0, 'the future');
-  for (const value of ['', 'NaN', '+Inf', '-1', '1e9', '1700000000 5', '99999999999999', '0x10', '1.7.0']) {
-    assert.equal(read(value), 0, value);
-  }
-  for (const text of ['', '\0\u{fffd}', '# snoopy_last_success_timestamp_seconds 5', 'x'.repeat(100_000)]) {
-    assert.equal(parseLastSuccess(text, now), 0);
-  }
 });

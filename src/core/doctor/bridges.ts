@@ -1,0 +1,196 @@
+// Bridges and their ports: what must be so for hosts to be heard, and for FRR to take them.
+
+import type { IfIndex } from '../../base/address.ts';
+import type { Link } from '../../netlink/link.ts';
+import type { Attachment } from '../observed.ts';
+import type { Bridge, Port } from '../topology.ts';
+import { type Check, type Findings, failure, ok, some, warning } from './check.ts';
+
+export function checkBridges(findings: Findings): Check[] {
+  const { desired, topology } = findings;
+  const checks: Check[] = topology.problems.map(({ object, message }) =>
+    failure('bridge', { subject: object, found: message, remedy: `ip link show ${object}` }),
+  );
+  if (desired.bridges.length === 0) {
+    checks.push(
+      warning('bridge', {
+        subject: null,
+        found: 'the configuration names no bridge',
+        remedy: 'name the bridges under "bridges"',
+      }),
+    );
+  }
+  for (const { name, required } of desired.bridges) {
+    const isThere = topology.bridges.some((bridge) => bridge.desired.name === name);
+    if (!isThere && !required) checks.push(ok('bridge', name, 'not there, and not required'));
+  }
+  return [...checks, ...topology.bridges.flatMap((bridge) => checkBridge(bridge, findings))];
+}
+
+function checkBridge(bridge: Bridge, findings: Findings): Check[] {
+  const name = bridge.desired.name;
+  return [
+    ok('bridge', name, bridge.vlanAware ? 'VLAN-aware' : 'there'),
+    checkPorts(bridge, findings),
+    ...checkChain(bridge, findings),
+    ...checkTunnels(bridge, findings),
+    checkMac(bridge, findings),
+    ...checkIpv6(bridge, findings),
+    checkAgeing(bridge, findings),
+  ];
+}
+
+function checkPorts(bridge: Bridge, { observed }: Findings): Check {
+  const subject = bridge.desired.name;
+  const { ports } = bridge;
+  if (ports.length === 0) {
+    return warning('ports', {
+      subject,
+      found: 'no local port',
+      remedy: `look at "ports" in the configuration, and at: bridge link show master ${subject}`,
+    });
+  }
+  const isAttached = ({ ifIndex }: Port): boolean => {
+    const programId = programOf(observed.attachments.get(ifIndex));
+    return programId !== null && programId === observed.datapath.programId;
+  };
+  const bare = ports.filter((port) => !isAttached(port)).map((port) => port.name);
+  if (bare.length === 0) return ok('ports', subject, `all ${ports.length} attached`);
+  return failure('ports', {
+    subject,
+    found: `not attached: ${some(bare)}`,
+    remedy: 'snoopy reconcile',
+    items: bare,
+  });
+}
+
+function programOf(attachment: Attachment | undefined): number | null {
+  return attachment?.filterProgramId ?? attachment?.tcxProgramId ?? null;
+}
+
+/** What another program does with a frame cannot be known; that hosts are forwarded and none was heard can. */
+function checkChain(bridge: Bridge, { rivals, hosts }: Findings): Check[] {
+  const subject = bridge.desired.name;
+  const deaf: string[] = [];
+  const shared: string[] = [];
+  const names = new Set<string>();
+  for (const { ifIndex, name } of bridge.ports) {
+    const ahead = rivals.get(ifIndex) ?? [];
+    if (ahead.length === 0) continue;
+    for (const rival of ahead) names.add(rival.name);
+    const isForwarded = hosts.fdb.some((entry) => entry.ifIndex === ifIndex && !entry.isLocal);
+    const isHeard = hosts.bindings.some((binding) => binding.port === ifIndex);
+    (isForwarded && !isHeard ? deaf : shared).push(name);
+  }
+  if (deaf.length === 0 && shared.length === 0) return [ok('chain', subject, 'no program runs before ours')];
+  const before = some([...names]);
+  const remedy = 'set "runtime.attach: tcx" (Linux 6.6), or give that program a later place';
+  const checks: Check[] = [];
+  if (deaf.length > 0) {
+    const found = `hosts behind ${some(deaf)} and none was heard: ${before} runs before ours and seems to end the chain`;
+    checks.push(failure('chain', { subject, found, remedy, items: deaf }));
+  }
+  if (shared.length > 0) {
+    const found = `${before} runs before ours on ${some(shared)}`;
+    checks.push(warning('chain', { subject, found, remedy, items: shared }));
+  }
+  return checks;
+}
+
+function checkTunnels(bridge: Bridge, { observed }: Findings): Check[] {
+  const subject = bridge.desired.name;
+  const tunnels = tunnelLinks(bridge, observed.links);
+  if (tunnels.length === 0) {
+    return [
+      failure('tunnel', {
+        subject,
+        found: 'no VXLAN port',
+        remedy: `ip link add vxlan100 type vxlan id 100 local ADDRESS dstport 4789 nolearning; ip link set vxlan100 master ${subject} up`,
+      }),
+    ];
+  }
+  return [
+    checkTunnelsUp(subject, tunnels),
+    ...tunnels.map(checkLearning),
+    ...tunnels.map(checkNeighSuppress),
+  ];
+}
+
+function checkTunnelsUp(subject: string, tunnels: readonly Link[]): Check {
+  const names = tunnels.map(({ name }) => name);
+  const down = tunnels.filter(({ up }) => !up).map(({ name }) => name);
+  if (down.length === 0) return ok('tunnel', subject, some(names));
+  const found = `${some(down)} is down`;
+  return failure('tunnel', { subject, found, remedy: `ip link set ${down[0]} up`, items: down });
+}
+
+function checkLearning({ name, vxlan, bridgePort }: Link): Check {
+  if (vxlan?.learning) {
+    const found = 'the VXLAN device learns';
+    const remedy = `create it with "nolearning": ip link set ${name} type vxlan nolearning`;
+    return warning('learning', { subject: name, found, remedy });
+  }
+  if (bridgePort?.learning) {
+    const remedy = `bridge link set dev ${name} learning off`;
+    return warning('learning', { subject: name, found: 'the bridge learns from the tunnel', remedy });
+  }
+  return ok('learning', name, 'off');
+}
+
+function checkNeighSuppress({ name, bridgePort }: Link): Check {
+  if (bridgePort?.neighSuppress) return ok('neigh-suppress', name, 'on');
+  const remedy = `bridge link set dev ${name} neigh_suppress on`;
+  return warning('neigh-suppress', { subject: name, found: 'off', remedy });
+}
+
+/** A bridge without an address of its own takes the lowest of its ports' (br_stp_recalculate_bridge_id). */
+function checkMac(bridge: Bridge, { observed, devices }: Findings): Check {
+  const subject = bridge.desired.name;
+  const mac = observed.links.get(bridge.ifIndex)?.mac;
+  const members = [...observed.links.values()].filter(({ master }) => master === bridge.ifIndex);
+  const isPinned =
+    devices.get(bridge.ifIndex)?.macPinned ??
+    !members.some((member) => mac !== undefined && member.mac === mac);
+  if (isPinned) return ok('bridge-mac', subject, mac ?? 'none');
+  const found = `${mac ?? 'its MAC'} is that of a port`;
+  return warning('bridge-mac', { subject, found, remedy: `ip link set ${subject} address ${mac ?? 'MAC'}` });
+}
+
+function checkIpv6(bridge: Bridge, { devices }: Findings): Check[] {
+  const learnsIpv6 = bridge.desired.learn.some((kind) => kind === 'na' || kind === 'ns');
+  if (!learnsIpv6) return [];
+  return [...bridge.domains.values()].map(({ device, deviceName }) => {
+    if (!devices.get(device)?.disableIpv6) return ok('ipv6', deviceName, 'on');
+    return failure('ipv6', {
+      subject: deviceName,
+      found: 'disable_ipv6 is 1',
+      remedy: `sysctl -w net.ipv6.conf.${sysctlName(deviceName)}.disable_ipv6=0, or learn [arp] alone`,
+    });
+  });
+}
+
+/** sysctl(8) takes a slash for a dot within a name. */
+function sysctlName(device: string): string {
+  return device.replaceAll('.', '/');
+}
+
+function checkAgeing(bridge: Bridge, { observed }: Findings): Check {
+  const subject = bridge.desired.name;
+  const ageingMs = observed.links.get(bridge.ifIndex)?.bridge?.ageingTimeMs ?? 0;
+  const { maxAgeMs } = bridge.desired;
+  const found = `the bridge forgets a MAC after ${ageingMs / 1000} s, max_age is ${maxAgeMs === null ? 'never' : `${maxAgeMs / 1000} s`}`;
+  if (ageingMs === 0) {
+    const remedy = `ip link set ${subject} type bridge ageing_time 30000`;
+    return failure('ageing', { subject, found, remedy });
+  }
+  if (maxAgeMs !== null && maxAgeMs < ageingMs) {
+    const remedy = `raise max_age above ${ageingMs / 1000}s, or: ip link set ${subject} type bridge ageing_time ${maxAgeMs / 10}`;
+    return warning('ageing', { subject, found, remedy });
+  }
+  return ok('ageing', subject, found);
+}
+
+/** The links of a bridge's tunnel ports. */
+export function tunnelLinks(bridge: Bridge, links: ReadonlyMap<IfIndex, Link>): Link[] {
+  return [...bridge.tunnelPorts].flatMap((ifIndex) => links.get(ifIndex) ?? []);
+}

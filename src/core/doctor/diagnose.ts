@@ -1,0 +1,23 @@
+// Everything that doctor checks, from the host up to the route. Pure.
+
+import { checkBridges } from './bridges.ts';
+import type { Check, Findings } from './check.ts';
+import { checkFrr } from './frr.ts';
+import { checkHost } from './host.ts';
+import { checkHosts } from './hosts.ts';
+
+/** What `doctor --format json` prints. */
+export interface DoctorReport {
+  readonly version: 1;
+  /** False when a check failed; warnings are none. */
+  readonly ok: boolean;
+  readonly checks: readonly Check[];
+}
+
+export function diagnose(findings: Findings): Check[] {
+  return [...checkHost(findings), ...checkBridges(findings), ...checkFrr(findings), ...checkHosts(findings)];
+}
+
+export function reportOf(checks: readonly Check[]): DoctorReport {
+  return { version: 1, ok: checks.every(({ status }) => status !== 'failure'), checks };
+}

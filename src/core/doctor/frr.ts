@@ -1,0 +1,99 @@
+// FRR's side: does it answer, does it know the VNIs, does it look at the devices that we write to?
+
+import type { Bridge } from '../topology.ts';
+import { tunnelLinks } from './bridges.ts';
+import { type Check, type Findings, type Frr, failure, ok, some, warning } from './check.ts';
+
+export function checkFrr(findings: Findings): Check[] {
+  const { frr: answer } = findings;
+  switch (answer.kind) {
+    case 'absent':
+      return [
+        warning('frr', {
+          subject: null,
+          found: 'vtysh is not installed here: nothing of FRR was looked at',
+          remedy: 'apt install frr, or run doctor where vtysh is',
+        }),
+      ];
+    case 'silent':
+      return [
+        failure('frr', {
+          subject: null,
+          found: answer.message,
+          remedy: 'systemctl status frr; systemctl restart frr',
+        }),
+      ];
+    case 'answered':
+      return [
+        ok('frr', null, 'zebra and bgpd answer'),
+        checkAdvertiseAllVni(answer.frr),
+        checkPeers(answer.frr),
+        ...findings.topology.bridges.flatMap((bridge) => checkVnis(bridge, findings, answer.frr)),
+      ];
+    default:
+      return answer satisfies never;
+  }
+}
+
+function checkAdvertiseAllVni({ advertiseAllVni }: Frr): Check {
+  if (advertiseAllVni) return ok('advertise-all-vni', null, 'on');
+  return failure('advertise-all-vni', {
+    subject: null,
+    found: 'off',
+    remedy: 'in the configuration of bgpd, below "address-family l2vpn evpn": advertise-all-vni',
+  });
+}
+
+function checkPeers({ peers }: Frr): Check {
+  const remedy = 'vtysh -c "show bgp l2vpn evpn summary"';
+  if (peers.length === 0) return warning('peers', { subject: null, found: 'bgpd has no EVPN peer', remedy });
+  const down = peers.filter(({ state }) => state !== 'Established');
+  if (down.length === 0) return ok('peers', null, `${peers.length} established`);
+  const items = down.map(({ name, state }) => `${name} (${state})`);
+  const complaint = { subject: null, found: `not established: ${some(items)}`, remedy, items };
+  return down.length === peers.length ? failure('peers', complaint) : warning('peers', complaint);
+}
+
+/** A VXLAN port of one VNI, and the VLAN of the bridge that it carries. A port of many VNIs says nothing of its own. */
+function checkVnis(bridge: Bridge, findings: Findings, frr: Frr): Check[] {
+  const { observed } = findings;
+  return tunnelLinks(bridge, observed.links).flatMap((link): Check[] => {
+    if (link.vxlan === undefined || link.vxlan.external) return [];
+    const { vni } = link.vxlan;
+    const subject = `VNI ${vni}`;
+    const known = frr.vnis.find((line) => line.vni === vni);
+    if (known === undefined) {
+      return [
+        failure('vni', {
+          subject,
+          found: `zebra does not know ${link.name}`,
+          remedy:
+            'vtysh -c "show evpn vni"; with "advertise-all-vni" on, and VXLAN port and bridge up, it does',
+        }),
+      ];
+    }
+    const vlan = bridge.vlanAware ? (observed.portVlans.get(link.ifIndex)?.pvid ?? 0) : 0;
+    return [
+      ok('vni', subject, `${link.name}, known to zebra`),
+      checkDevice(bridge, subject, vlan, known.svi),
+    ];
+  });
+}
+
+function checkDevice(bridge: Bridge, subject: string, vlan: number, svi: string | null): Check {
+  const device = bridge.domains.get(vlan)?.deviceName;
+  if (device === undefined) {
+    const name = `${bridge.desired.name}.${vlan}`;
+    return failure('neighbor-device', {
+      subject,
+      found: `VLAN ${vlan} of "${bridge.desired.name}" has no device to hold neighbors`,
+      remedy: `ip link add ${name} link ${bridge.desired.name} up type vlan id ${vlan}; bridge vlan add dev ${bridge.desired.name} vid ${vlan} self`,
+    });
+  }
+  if (svi === device) return ok('neighbor-device', subject, device);
+  return failure('neighbor-device', {
+    subject,
+    found: `neighbors are written to "${device}", zebra takes them from ${svi === null ? 'nowhere' : `"${svi}"`}`,
+    remedy: `ip link set ${device} up; vtysh -c "show evpn vni detail"`,
+  });
+}

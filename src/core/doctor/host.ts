@@ -1,0 +1,175 @@
+// The host as a whole: kernel, capabilities, bpffs, pins, and how full they are.
+
+import type { LoadReason } from '../../datapath/pins.ts';
+import { NTF_EXT_EXT_VALIDATED, NUD_NOARP } from '../../netlink/neighbor.ts';
+import { type Action, summarize } from '../actions.ts';
+import { type Check, type Findings, failure, ok, some, warning } from './check.ts';
+
+export function checkHost(findings: Findings): Check[] {
+  return [
+    checkKernel(findings),
+    checkCapabilities(findings),
+    checkBpffs(findings),
+    checkPins(findings),
+    checkLastRun(findings),
+    checkDue(findings),
+    checkTable(findings),
+    checkRing(findings),
+    checkGcThresholds(findings),
+  ];
+}
+
+function checkKernel({ host }: Findings): Check {
+  const found = `Linux ${host.kernel} with libbpf ${host.libbpf}`;
+  if (host.loadFailure === null) return ok('kernel', null, `${found} takes the program`);
+  return failure('kernel', {
+    subject: null,
+    found: `${found} refuses the program: ${host.loadFailure}`,
+    remedy:
+      'boot Linux 5.8 or later with BTF (CONFIG_DEBUG_INFO_BTF), and install libbpf 1.1 or later (libbpf1)',
+  });
+}
+
+function checkCapabilities({ host, desired }: Findings): Check {
+  const missing = host.missingCapabilities;
+  const asks = desired.bridges.some(({ probe }) => probe.enabled !== 'never');
+  if (missing.length === 0 || !asks) return ok('capabilities', null, 'all that a run needs');
+  return warning('capabilities', {
+    subject: null,
+    found: `${missing.join(' and ')} missing: silent hosts are not asked for a sign of life`,
+    remedy: `run as root, or with ${missing.join(' and ')}, or set "probe: {enabled: never}"`,
+  });
+}
+
+function checkBpffs({ observed, desired, host }: Findings): Check {
+  const { bpffs } = desired.runtime;
+  if (!observed.bpffsMounted) {
+    return warning('bpffs', {
+      subject: bpffs,
+      found: 'not mounted; the next run does it',
+      remedy: `mount -t bpf bpf ${bpffs}`,
+    });
+  }
+  if (host.bpffsShared) return ok('bpffs', bpffs, 'mounted');
+  return failure('bpffs', {
+    subject: bpffs,
+    found: 'another file system than the one that the first process of the system sees there',
+    remedy: 'run snoopy in the mount namespace of the host: by nsenter --net instead of ip netns exec',
+  });
+}
+
+const LOAD_REASONS: Readonly<Record<LoadReason, string>> = {
+  absent: 'nothing is pinned: no run has been here yet',
+  incomplete: 'a load did not finish; the next run ends it',
+  program: 'the program is of another version; the next run replaces it',
+  layout: 'the maps are of another version; the next run replaces them',
+  size: 'ring_size or max_bindings were changed; the next run replaces the maps',
+};
+
+function checkPins({ observed, desired }: Findings): Check {
+  const subject = `${desired.runtime.bpffs}/${desired.runtime.pinDir}`;
+  const { loadReason, programId } = observed.datapath;
+  if (loadReason === null) return ok('pins', subject, `program ${programId} and its maps`);
+  const attached = [...observed.attachments.values()].some(({ filterProgramId }) => filterProgramId !== null);
+  const lost = loadReason === 'absent' && attached;
+  const found = lost
+    ? 'nothing is pinned here, and filters of snoopy are attached'
+    : LOAD_REASONS[loadReason];
+  const complaint = { subject, found, remedy: 'snoopy reconcile' };
+  return loadReason === 'absent' ? failure('pins', complaint) : warning('pins', complaint);
+}
+
+/** Longer than any interval that the documentation speaks of. */
+const LATE_MS = 15 * 60_000;
+
+function checkLastRun({ host, observed }: Findings): Check {
+  const age = host.lastSuccessAgeMs;
+  const remedy = 'systemctl status snoopy-reconcile.timer snoopy-reconcile.service; then: snoopy reconcile';
+  if (age === null) {
+    const complaint = { subject: null, found: 'no run has succeeded with these pins', remedy };
+    // With nothing pinned that is the finding of another check.
+    return observed.datapath.loadReason === 'absent'
+      ? warning('last-run', complaint)
+      : failure('last-run', complaint);
+  }
+  const found = `the last run that succeeded was ${describeAge(age)} ago`;
+  return age > LATE_MS ? warning('last-run', { subject: null, found, remedy }) : ok('last-run', null, found);
+}
+
+function describeAge(ms: number): string {
+  const seconds = Math.max(0, Math.round(ms / 1000));
+  if (seconds < 120) return `${seconds} s`;
+  const minutes = Math.round(seconds / 60);
+  return minutes < 120 ? `${minutes} min` : `${Math.round(minutes / 60)} h`;
+}
+
+/** Neighbors come and go with the hosts: what is due of them says nothing. */
+function checkDue({ due }: Findings): Check {
+  const items = due.map(nameOf);
+  if (items.length === 0) return ok('due', null, 'a run would change nothing');
+  return warning('due', {
+    subject: null,
+    found: `a run would do: ${some(items)}`,
+    remedy: 'snoopy reconcile --check --diff shows it, snoopy reconcile does it',
+    items,
+  });
+}
+
+function nameOf(action: Action): string {
+  const { kind, port, prefix, ip, path } = summarize(action);
+  return [kind, port ?? prefix ?? ip ?? path].filter((part) => part !== undefined).join(' ');
+}
+
+/** From this part of max_bindings on there is something to do before it is too late. */
+const NEARLY_FULL = 0.9;
+
+function checkTable({ hosts, desired }: Findings): Check {
+  const { maxBindings } = desired.runtime;
+  const found = `${hosts.bindings.length} of ${maxBindings} bindings`;
+  if (hosts.bindings.length < NEARLY_FULL * maxBindings) return ok('table', null, found);
+  const remedy = 'raise runtime.max_bindings; the next run carries the hosts over';
+  const complaint = { subject: null, found, remedy };
+  return hosts.bindings.length < maxBindings ? warning('table', complaint) : failure('table', complaint);
+}
+
+function checkRing({ counters }: Findings): Check {
+  const found = `${counters.ringDropped} records dropped`;
+  if (counters.ringDropped === 0) return ok('ring', null, found);
+  return warning('ring', {
+    subject: null,
+    found,
+    remedy: 'run more often, or raise runtime.ring_size',
+  });
+}
+
+/**
+ * Entries without NTF_EXT_EXT_VALIDATED are subject to garbage collection (neigh_forced_gc and
+ * neigh_periodic_work of net/core/neighbour.c); with the flag none of the thresholds matter.
+ */
+function checkGcThresholds({ host, hosts, desired }: Findings): Check {
+  const own = hosts.neighbors.filter(
+    ({ protocol, state }) => protocol === desired.runtime.neighborProtocol && state === NUD_NOARP,
+  );
+  const isExempt = own.length > 0 && own.every(({ extFlags }) => (extFlags & NTF_EXT_EXT_VALIDATED) !== 0);
+  if (isExempt) return ok('gc-thresh', null, 'this kernel keeps the neighbors without being asked again');
+  if (host.gcThresholds === null) {
+    return ok(
+      'gc-thresh',
+      null,
+      'not to be read in this network namespace: see gc_thresh1..3 in the first one',
+    );
+  }
+  for (const family of ['ipv4', 'ipv6'] as const) {
+    const [, soft, hard] = host.gcThresholds[family];
+    const count = hosts.neighbors.filter(({ ip }) => ip.includes(':') === (family === 'ipv6')).length;
+    if (count < soft) continue;
+    const sysctl = `net.${family}.neigh.default.gc_thresh`;
+    const complaint = {
+      subject: family,
+      found: `${count} neighbors, ${sysctl}2 is ${soft}, ${sysctl}3 is ${hard}`,
+      remedy: `sysctl -w ${sysctl}1=${4 * count} ${sysctl}2=${8 * count} ${sysctl}3=${16 * count}`,
+    };
+    return count < hard ? warning('gc-thresh', complaint) : failure('gc-thresh', complaint);
+  }
+  return ok('gc-thresh', null, 'above the number of neighbors');
+}

@@ -1,0 +1,120 @@
+// Hosts: those that are not learned, not installed, or installed and not advertised, each with the reason.
+
+import { groupBy } from '../../base/group.ts';
+import type { Verdict } from '../neighbors.ts';
+import { type Check, type Findings, type Frr, failure, ok, some, warning } from './check.ts';
+
+export function checkHosts(findings: Findings): Check[] {
+  return [
+    checkLimits(findings),
+    checkFrozen(findings),
+    ...checkInstalled(findings),
+    ...(findings.frr.kind === 'answered' ? checkAdvertised(findings, findings.frr.frr) : []),
+  ];
+}
+
+function checkLimits({ plan }: Findings): Check {
+  if (plan.fullPorts.length === 0) return ok('limits', null, 'no port is at its limit');
+  const items = plan.fullPorts.map(({ port, limit }) => `${port} (${limit})`);
+  return warning('limits', {
+    subject: null,
+    found: `at their limit: ${some(items)}`,
+    remedy: 'snoopy status shows who is there; raise limits.bindings_per_port if they belong there',
+    items,
+  });
+}
+
+function checkFrozen({ plan }: Findings): Check {
+  const items = plan.verdicts.filter(({ state }) => state === 'frozen').map(({ ip }) => ip);
+  if (items.length === 0) return ok('frozen', null, 'no address is');
+  return warning('frozen', {
+    subject: null,
+    found: some(items),
+    remedy: `find the two hosts, then: snoopy reconcile --unfreeze ${items[0]}`,
+    items,
+  });
+}
+
+/** Hosts of local ports that have no neighbor, by reason; those of other nodes and frozen ones have none rightly. */
+function checkInstalled({ plan }: Findings): Check[] {
+  const waiting = plan.verdicts.filter(
+    ({ state, due }) => !due && (state === 'waiting' || state === 'homeless'),
+  );
+  const installed = plan.verdicts.filter(({ state, due }) => state === 'installed' && !due).length;
+  const groups = groupBy(waiting, ({ bridge, because }) => `${bridge}\n${because}`);
+  const checks = [...groups.values()].map((group) => {
+    const [first] = group;
+    const items = group.map(({ ip }) => ip);
+    return warning('hosts', {
+      subject: first?.bridge ?? null,
+      found: `no neighbor for ${some(items)}: ${first?.because ?? ''}`,
+      remedy:
+        first?.state === 'homeless'
+          ? 'make a VLAN device above the bridge for that VLAN'
+          : 'see snoopy status; the bridge must forward the MAC on a local port: bridge fdb show',
+      items,
+    });
+  });
+  return [ok('hosts', null, `${installed} with a neighbor`), ...checks];
+}
+
+/** Why zebra does not advertise a neighbor, and what mends it. */
+interface Hindrance {
+  readonly status: 'warning' | 'failure';
+  readonly reason: string;
+  readonly remedy: string;
+}
+
+function checkAdvertised({ plan }: Findings, frr: Frr): Check[] {
+  const vniOf = new Map(frr.vnis.map(({ svi, vni }) => [svi, vni]));
+  const hindered: { readonly verdict: Verdict; readonly vni: number; readonly hindrance: Hindrance }[] = [];
+  let advertised = 0;
+  for (const verdict of plan.verdicts) {
+    if (verdict.state !== 'installed' || verdict.due || verdict.device === null) continue;
+    const vni = vniOf.get(verdict.device);
+    // The checks of VNI and neighbor device say so.
+    if (vni === undefined) continue;
+    const hindrance = findHindrance(verdict, vni, frr);
+    if (hindrance === null) advertised += 1;
+    else hindered.push({ verdict, vni, hindrance });
+  }
+  const groups = groupBy(hindered, ({ vni, hindrance }) => `${vni}\n${hindrance.reason}`);
+  const checks = [...groups.values()].flatMap((group) => {
+    const [first] = group;
+    if (first === undefined) return [];
+    const { status, reason, remedy } = first.hindrance;
+    const items = group.map(({ verdict }) => verdict.ip);
+    const complaint = { subject: `VNI ${first.vni}`, found: `${some(items)}: ${reason}`, remedy, items };
+    return [status === 'warning' ? warning('advertised', complaint) : failure('advertised', complaint)];
+  });
+  return [ok('advertised', null, `${advertised} of ${advertised + hindered.length} neighbors`), ...checks];
+}
+
+function findHindrance({ ip, mac }: Verdict, vni: number, frr: Frr): Hindrance | null {
+  const entry = frr.neighbors.get(vni)?.get(ip);
+  const show = `vtysh -c "show evpn arp-cache vni ${vni} ip ${ip}"`;
+  if (entry === undefined) {
+    const reason = 'zebra does not have the neighbor';
+    return { status: 'failure', reason, remedy: `${show}; if it stays so: systemctl restart frr` };
+  }
+  if (!entry.isLocal) {
+    const reason = 'zebra has a route of another node instead';
+    return { status: 'failure', reason, remedy: `find out where ${mac} is: bridge fdb show | grep ${mac}` };
+  }
+  if (entry.mac !== mac) {
+    const reason = 'zebra has it with another MAC';
+    return { status: 'failure', reason, remedy: 'snoopy reconcile' };
+  }
+  if (entry.isDuplicate) {
+    const reason = 'FRR holds it for a duplicate';
+    return { status: 'failure', reason, remedy: `vtysh -c "clear evpn dup-addr vni ${vni} ip ${ip}"` };
+  }
+  if (entry.isActive) return null;
+  const reason =
+    'local inactive in zebra: the bridge has no local entry for its MAC, the host is silent or gone';
+  return {
+    status: 'warning',
+    reason,
+    remedy: `bridge fdb show | grep ${mac}; let the host speak, a ping is enough`,
+  };
+}

@@ -1,0 +1,105 @@
+// What zebra and bgpd say, through vtysh. Reads only.
+
+import { spawnSync } from 'node:child_process';
+import { type IpAddress, type Mac, parseIp, parseMac } from '../base/address.ts';
+import type { Frr, FrrAnswer, FrrNeighbor, FrrVni } from '../core/doctor/check.ts';
+
+/** A daemon that hangs must not hang doctor. */
+const TIMEOUT_MS = 10_000;
+const MAX_BYTES = 256 * 2 ** 20;
+
+/** Asks FRR. vtysh is looked up in the PATH. */
+export function askFrr(): FrrAnswer {
+  const answers = new Map<string, unknown>();
+  for (const command of [VNIS, NEIGHBORS, BGP_VNIS, BGP_SUMMARY]) {
+    const { error, status, stdout, stderr } = spawnSync('vtysh', ['-c', command], {
+      encoding: 'utf8',
+      timeout: TIMEOUT_MS,
+      killSignal: 'SIGKILL',
+      maxBuffer: MAX_BYTES,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    if (error !== undefined && 'code' in error && error.code === 'ENOENT') return { kind: 'absent' };
+    const json = status === 0 ? parse(stdout) : undefined;
+    if (json === undefined) {
+      const [said = ''] = `${stderr}\n${stdout}`.split('\n').filter((line) => line.trim() !== '');
+      const why = error?.message ?? said.trim();
+      return { kind: 'silent', message: `vtysh -c "${command}" fails: ${why || `it ended with ${status}`}` };
+    }
+    answers.set(command, json);
+  }
+  return {
+    kind: 'answered',
+    frr: readFrr(answers.get(VNIS), answers.get(NEIGHBORS), answers.get(BGP_VNIS), answers.get(BGP_SUMMARY)),
+  };
+}
+
+const VNIS = 'show evpn vni detail json';
+const NEIGHBORS = 'show evpn arp-cache vni all json';
+const BGP_VNIS = 'show bgp l2vpn evpn vni json';
+const BGP_SUMMARY = 'show bgp l2vpn evpn summary json';
+
+/** An empty text is what some versions print where there is nothing. */
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text.trim() === '' ? '{}' : text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** The four answers as one; what is missing or of another form in some version reads as none. */
+export function readFrr(vnis: unknown, neighbors: unknown, bgpVnis: unknown, bgpSummary: unknown): Frr {
+  return {
+    vnis: items(vnis).flatMap(readVni),
+    neighbors: new Map(
+      entries(neighbors).map(([vni, table]) => [Number(vni), new Map(entries(table).flatMap(readNeighbor))]),
+    ),
+    advertiseAllVni: text(bgpVnis, 'advertiseAllVnis') === 'Enabled',
+    peers: entries(field(bgpSummary, 'peers')).map(([name, peer]) => ({
+      name,
+      state: text(peer, 'state') ?? 'unknown',
+    })),
+  };
+}
+
+function readVni(line: unknown): FrrVni[] {
+  const vni = field(line, 'vni');
+  if (typeof vni !== 'number' || text(line, 'type') !== 'L2') return [];
+  return [{ vni, vxlan: text(line, 'vxlanInterface') ?? '', svi: text(line, 'sviInterface') ?? null }];
+}
+
+/** An address and its entry; between them stands a count. */
+function readNeighbor([address, entry]: readonly [string, unknown]): (readonly [IpAddress, FrrNeighbor])[] {
+  const ip = parseIp(address);
+  const mac: Mac | undefined = parseMac(text(entry, 'mac') ?? '');
+  if (ip === undefined || mac === undefined) return [];
+  return [
+    [
+      ip,
+      {
+        mac,
+        isLocal: text(entry, 'type') === 'local',
+        isActive: text(entry, 'state') === 'active',
+        isDuplicate: field(entry, 'isDuplicate') === true,
+      },
+    ],
+  ];
+}
+
+function items(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : [];
+}
+
+function entries(value: unknown): readonly (readonly [string, unknown])[] {
+  return typeof value === 'object' && value !== null ? Object.entries(value) : [];
+}
+
+function field(value: unknown, key: string): unknown {
+  return typeof value === 'object' && value !== null ? Reflect.get(value, key) : undefined;
+}
+
+function text(value: unknown, key: string): string | undefined {
+  const found = field(value, key);
+  return typeof found === 'string' ? found : undefined;
+}

@@ -1,0 +1,139 @@
+// What doctor wants to know of the host beyond what a run needs. Reads only.
+
+import { readFileSync, statSync } from 'node:fs';
+import { release } from 'node:os';
+import type { IfIndex } from '../base/address.ts';
+import { problemOf } from '../base/errors.ts';
+import type { Runtime } from '../core/desired.ts';
+import type { DeviceFacts, GcThresholds, HostFacts, Rival } from '../core/doctor/check.ts';
+import type { Observed } from '../core/observed.ts';
+import type { Topology } from '../core/topology.ts';
+import { isOurFilter } from '../datapath/attachment.ts';
+import { tryLoad } from '../datapath/load.ts';
+import { BPF_TCX_INGRESS, libbpfVersion, tcxPrograms } from '../ffi/libbpf.ts';
+import type { Link } from '../netlink/link.ts';
+import type { NetlinkSocket } from '../netlink/socket.ts';
+import { dumpFilters } from '../netlink/tc.ts';
+import { lastSuccess } from './pin-directory.ts';
+import { missingCapabilities } from './privileges.ts';
+import type { Session } from './session.ts';
+
+/** `wallClock` is the time of day in milliseconds. */
+export function inspectHost(session: Session, wallClock: () => number): HostFacts {
+  const { runtime, pins } = session;
+  const succeeded = lastSuccess(pins.directory);
+  return {
+    kernel: release(),
+    libbpf: libbpfVersion(),
+    loadFailure: pins.loadReason === null ? null : whyNotLoaded(session),
+    missingCapabilities: missingCapabilities(['CAP_NET_RAW']),
+    bpffsShared: isShared(runtime),
+    lastSuccessAgeMs: succeeded === null ? null : wallClock() - succeeded,
+    gcThresholds: readGcThresholds(),
+  };
+}
+
+/** The truth about a kernel is what it says to the program; nothing is pinned. */
+function whyNotLoaded({ object, expected }: Session): string | null {
+  try {
+    tryLoad(object(), expected);
+    return null;
+  } catch (thrown) {
+    return problemOf(thrown, 'snoopy').message;
+  }
+}
+
+/** True when the first process of the system sees the same file system, and where that cannot be asked. */
+function isShared({ bpffs }: Runtime): boolean {
+  try {
+    return statSync(`/proc/1/root${bpffs}`).dev === statSync(bpffs).dev;
+  } catch {
+    return true;
+  }
+}
+
+/** They are there in the initial network namespace alone. */
+function readGcThresholds(): HostFacts['gcThresholds'] {
+  const read = (family: string): GcThresholds | null => {
+    const [first, second, third] = [1, 2, 3].map((n) =>
+      readNumber(`/proc/sys/net/${family}/neigh/default/gc_thresh${n}`),
+    );
+    if (first === undefined || second === undefined || third === undefined) return null;
+    return [first, second, third];
+  };
+  const ipv4 = read('ipv4');
+  const ipv6 = read('ipv6');
+  return ipv4 === null || ipv6 === null ? null : { ipv4, ipv6 };
+}
+
+/** Bridges and neighbor devices. */
+export function inspectDevices(topology: Topology, observed: Observed): Map<IfIndex, DeviceFacts> {
+  const devices = topology.bridges.flatMap((bridge) => [
+    bridge.ifIndex,
+    ...[...bridge.domains.values()].map(({ device }) => device),
+  ]);
+  const links = [...new Set(devices)].flatMap((device) => observed.links.get(device) ?? []);
+  return new Map(
+    links.map((link) => [
+      link.ifIndex,
+      {
+        disableIpv6: readNumber(`/proc/sys/net/ipv6/conf/${link.name}/disable_ipv6`) === 1,
+        macPinned: isMacPinned(link),
+      },
+    ]),
+  );
+}
+
+/** net_device.addr_assign_type of include/linux/netdevice.h: set by somebody. */
+const NET_ADDR_SET = 3;
+
+/** Null where /sys is that of another network namespace, which knows other devices. */
+function isMacPinned({ name, ifIndex, mac }: Link): boolean | null {
+  const directory = `/sys/class/net/${name}`;
+  if (readNumber(`${directory}/ifindex`) !== ifIndex || readText(`${directory}/address`) !== mac) return null;
+  const type = readNumber(`${directory}/addr_assign_type`);
+  return type === undefined ? null : type === NET_ADDR_SET;
+}
+
+/** What sees a frame of a local port before our program: TCX programs, and filters of a lower pref. */
+export function inspectRivals(
+  netlink: NetlinkSocket,
+  runtime: Runtime,
+  topology: Topology,
+  observed: Observed,
+): Map<IfIndex, readonly Rival[]> {
+  const ports = topology.bridges.flatMap((bridge) => bridge.ports.map(({ ifIndex }) => ifIndex));
+  return new Map(
+    ports.map((port) => {
+      const programs = tcxPrograms(port, BPF_TCX_INGRESS);
+      const own = observed.attachments.get(port)?.tcxProgramId ?? null;
+      const ahead = own === null ? programs : programs.slice(0, Math.max(0, programs.indexOf(own)));
+      const tcx = ahead.map((id): Rival => ({ kind: 'tcx', name: `TCX program ${id}` }));
+      // TCX runs before every filter.
+      const filters = runtime.attach === 'clsact' ? filtersAhead(netlink, port, observed) : [];
+      return [port, [...tcx, ...filters]];
+    }),
+  );
+}
+
+function filtersAhead(netlink: NetlinkSocket, port: IfIndex, observed: Observed): Rival[] {
+  if (!observed.attachments.get(port)?.hasClsact) return [];
+  const filters = dumpFilters(netlink, port, 'ingress').filter(({ chain }) => chain === 0);
+  const own = filters.findIndex(({ bpf }) => bpf !== undefined && isOurFilter(bpf.name));
+  return filters
+    .slice(0, Math.max(0, own))
+    .map(({ kind, pref }) => ({ kind: 'filter', name: `filter ${kind} pref ${pref}` }));
+}
+
+function readText(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8').trim();
+  } catch {
+    return undefined;
+  }
+}
+
+function readNumber(path: string): number | undefined {
+  const text = readText(path);
+  return text === undefined || !/^\d+$/.test(text) ? undefined : Number(text);
+}

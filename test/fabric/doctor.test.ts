@@ -1,0 +1,150 @@
+// doctor beside a real FRR: what keeps a route from being advertised, found where it is broken.
+
+import assert from 'node:assert/strict';
+import { after, before, beforeEach, test } from 'node:test';
+import { Fabric, type FabricNode } from '../lib/fabric.ts';
+import { findFdb } from '../lib/oracles.ts';
+import { Snoopy, said } from '../lib/snoopy.ts';
+import { until } from '../lib/wait.ts';
+
+interface Check {
+  readonly id: string;
+  readonly status: 'ok' | 'warning' | 'failure';
+  readonly subject: string | null;
+  readonly found: string;
+  readonly remedy: string | null;
+  readonly items: readonly string[];
+}
+
+let fabric: Fabric;
+let node: FabricNode;
+let snoopy: Snoopy;
+
+before(async () => {
+  fabric = await Fabric.start({ vms: 1 });
+  node = fabric.node(1);
+  snoopy = new Snoopy(fabric.scope, node.node.netns);
+  snoopy.reconcile();
+});
+after(() => fabric.close());
+
+beforeEach(async () => {
+  const { ip } = fabric.vm(1, 1);
+  fabric.vm(1, 1).gratuitous();
+  await until(
+    `a MAC on ${fabric.vm(1, 1).port}`,
+    () => findFdb(node.node.netns, 'br0', fabric.vm(1, 1).mac),
+    isFound,
+  );
+  snoopy.reconcile();
+  await until(`a route to ${ip}`, () => fabric.node(2).frr.routesTo(ip), isFound);
+});
+
+function isFound(lines: readonly unknown[]): boolean {
+  return lines.length > 0;
+}
+
+function examine(): Check[] {
+  const { PATH = '' } = process.env;
+  const path = `${node.frr.binDirectory()}:${PATH}`;
+  const argv = snoopy.argv('doctor', '--format', 'json');
+  const result = node.node.netns.tryRun(['env', `PATH=${path}`, ...argv]);
+  assert.ok(result.stdout.startsWith('{'), said(result));
+  return (JSON.parse(result.stdout) as { checks: Check[] }).checks;
+}
+
+function complaints(): string[] {
+  return examine()
+    .filter(({ status }) => status !== 'ok')
+    .map(({ status, id, subject }) => [status, id, subject].filter((part) => part !== null).join(' '));
+}
+
+/** Waits until doctor says so: FRR hears of things a moment later. */
+async function complains(...expected: string[]): Promise<void> {
+  const same = (found: readonly string[]): boolean => found.join() === expected.join();
+  await until(`doctor to say "${expected.join(', ') || 'nothing'}"`, complaints, same, { everyMs: 200 });
+}
+
+function find(id: string): Check | undefined {
+  return examine().find((check) => check.id === id && check.status !== 'ok');
+}
+
+test('a node that advertises: nothing to complain of, and each neighbor counted', async () => {
+  await complains();
+  const checks = examine();
+  const told = new Map(checks.map(({ id, subject, found }) => [id, `${subject ?? ''}: ${found}`]));
+  assert.equal(told.get('frr'), ': zebra and bgpd answer');
+  assert.equal(told.get('vni'), 'VNI 100: vxlan100, known to zebra');
+  assert.equal(told.get('neighbor-device'), 'VNI 100: br0');
+  assert.equal(told.get('peers'), ': 1 established');
+  assert.equal(told.get('advertised'), ': 1 of 1 neighbors');
+});
+
+test('a neighbor whose MAC the bridge has forgotten is local inactive', async () => {
+  const { mac, port, ip } = fabric.vm(1, 1);
+  node.node.netns.run('bridge', 'fdb', 'del', mac, 'dev', port, 'master');
+  await complains('warning advertised VNI 100');
+  const found = find('advertised');
+  assert.deepEqual(found?.items, [ip]);
+  assert.match(found?.found ?? '', /^10\.1\.1\.1: local inactive/);
+  assert.deepEqual(fabric.node(2).frr.routesTo(ip), []);
+});
+
+test('without advertise-all-vni nothing is advertised', async () => {
+  const lines = [`router bgp 65000`, 'address-family l2vpn evpn'];
+  node.frr.configure(...lines, 'no advertise-all-vni');
+  try {
+    await complains('failure advertise-all-vni', 'failure vni VNI 100');
+    assert.match(find('advertise-all-vni')?.remedy ?? '', /advertise-all-vni/);
+  } finally {
+    node.frr.configure(...lines, 'advertise-all-vni');
+  }
+  await complains();
+});
+
+test('a VXLAN port that is down: zebra lets go of the neighbors', async () => {
+  const { netns } = node.node;
+  netns.run('ip', 'link', 'set', 'vxlan100', 'down');
+  try {
+    await complains('failure tunnel br0', 'failure advertised VNI 100');
+    assert.match(find('advertised')?.found ?? '', /^10\.1\.1\.1: zebra does not have the neighbor/);
+  } finally {
+    netns.run('ip', 'link', 'set', 'vxlan100', 'up');
+  }
+  await complains();
+});
+
+test('a bridge that is down is no device that zebra takes neighbors from', async () => {
+  const { netns } = node.node;
+  netns.run('ip', 'link', 'set', 'br0', 'down');
+  try {
+    await until(
+      'doctor to miss the SVI',
+      complaints,
+      (found) => found.includes('failure neighbor-device VNI 100'),
+      { everyMs: 200 },
+    );
+    assert.match(find('neighbor-device')?.remedy ?? '', /^ip link set br0 up/);
+  } finally {
+    netns.run('ip', 'link', 'set', 'br0', 'up');
+  }
+});
+
+test('a peer that is not there', async () => {
+  const peer = fabric.node(2).address;
+  node.frr.configure('router bgp 65000', `neighbor ${peer} shutdown`);
+  try {
+    await complains('failure peers');
+    assert.match(find('peers')?.found ?? '', new RegExp(`^not established: ${peer} \\(`));
+  } finally {
+    node.frr.configure('router bgp 65000', `no neighbor ${peer} shutdown`);
+  }
+  await complains();
+});
+
+test('a bgpd that does not run', async () => {
+  await node.frr.stop('bgpd');
+  const found = examine().find(({ id }) => id === 'frr');
+  assert.equal(found?.status, 'failure');
+  assert.match(found?.found ?? '', /^vtysh -c "show bgp l2vpn evpn vni json" fails: \S/);
+});

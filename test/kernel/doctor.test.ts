@@ -1,0 +1,386 @@
+// doctor: on a healthy node it has nothing to say; whatever is broken, exactly that is found.
+
+import assert from 'node:assert/strict';
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, type TestContext, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { BPF_TCX_INGRESS, objGet, tcxAttach } from '../../src/ffi/libbpf.ts';
+import { Container } from '../lib/container.ts';
+import { run } from '../lib/run.ts';
+import { Scope } from '../lib/scope.ts';
+import { enterNetns } from '../lib/setns.ts';
+import { type Config, PRODUCT, said } from '../lib/snoopy.ts';
+import { createTempDir } from '../lib/temp.ts';
+import { assertExit, bpftool, Machine, TUNNEL } from './machine.ts';
+
+const MODULES = fileURLToPath(new URL('../../../node_modules', import.meta.url));
+
+interface Check {
+  readonly id: string;
+  readonly status: 'ok' | 'warning' | 'failure';
+  readonly subject: string | null;
+  readonly found: string;
+  readonly remedy: string | null;
+  readonly items: readonly string[];
+}
+
+/** A node as an operator wants it: a tunnel, a host that was heard, a neighbor. */
+async function healthy(t: TestContext, config?: Config): Promise<Machine> {
+  const machine = new Machine(t, { tunnel: true, ...(config === undefined ? {} : { config }) });
+  machine.reconcile();
+  await machine.host(1).speak();
+  machine.reconcile();
+  return machine;
+}
+
+/** Runs doctor where no vtysh is; `prefix` is put before its command line. */
+function examine(machine: Machine, prefix: readonly string[] = []): { code: number; checks: Check[] } {
+  const path = join(createTempDir(machine.scope, 'bin'), 'empty');
+  mkdirSync(path);
+  const argv = machine.snoopy.argv('doctor', '--format', 'json');
+  const result = machine.netns.tryRun([...prefix, '/usr/bin/env', `PATH=${path}`, ...argv]);
+  assert.ok(result.stdout.startsWith('{'), said(result));
+  const report = JSON.parse(result.stdout) as { ok: boolean; checks: Check[] };
+  assert.equal(report.ok, !report.checks.some(({ status }) => status === 'failure'));
+  assertExit(result, report.ok ? 0 : 1);
+  for (const { id, status, remedy } of report.checks) assert.equal(remedy === null, status === 'ok', id);
+  return { code: result.code, checks: report.checks };
+}
+
+/** `status id subject` of what is not as it should be, but for FRR, which is not here. */
+function complaints(machine: Machine, prefix: readonly string[] = []): string[] {
+  return examine(machine, prefix)
+    .checks.filter(({ id, status }) => status !== 'ok' && id !== 'frr')
+    .map(({ status, id, subject }) => [status, id, subject].filter((part) => part !== null).join(' '));
+}
+
+function find(machine: Machine, id: string): Check {
+  const found = examine(machine).checks.find((check) => check.id === id && check.status !== 'ok');
+  assert.ok(found, `doctor has no complaint about ${id}`);
+  return found;
+}
+
+test('a healthy node: every check is there, none complains but that there is no FRR', async (t) => {
+  const machine = await healthy(t);
+  const { code, checks } = examine(machine);
+  assert.equal(code, 0);
+  assert.deepEqual(
+    checks.filter(({ status }) => status !== 'ok').map(({ id }) => id),
+    ['frr'],
+  );
+  assert.deepEqual(
+    checks.map(({ id, subject }) => (subject === null ? id : `${id} ${subject}`)),
+    [
+      'kernel',
+      'capabilities',
+      `bpffs ${machine.snoopy.bpffs}`,
+      `pins ${machine.pins}`,
+      'last-run',
+      'due',
+      'table',
+      'ring',
+      'gc-thresh',
+      'bridge br0',
+      'ports br0',
+      'chain br0',
+      `tunnel br0`,
+      `learning ${TUNNEL}`,
+      `neigh-suppress ${TUNNEL}`,
+      'bridge-mac br0',
+      'ipv6 br0',
+      'ageing br0',
+      'frr',
+      'limits',
+      'frozen',
+      'hosts',
+    ],
+  );
+});
+
+test('it changes nothing and consumes nothing', async (t) => {
+  const machine = await healthy(t);
+  machine.host(1).announce('10.1.0.99');
+  const pins = run(['ls', '-lR', '--time-style=full-iso', machine.pins]);
+  examine(machine);
+  assert.equal(run(['ls', '-lR', '--time-style=full-iso', machine.pins]), pins);
+  assert.deepEqual(machine.ownNeighbors(), ['10.1.0.1 02:00:00:00:00:01']);
+  assert.equal(machine.reconcile().ring.records, 1);
+});
+
+describe('text', () => {
+  test('a line for each check, and below a complaint why it matters and what mends it', async (t) => {
+    const machine = await healthy(t);
+    machine.run('bridge', 'link', 'set', 'dev', TUNNEL, 'neigh_suppress', 'off');
+    const result = machine.snoopy.run('doctor');
+    assert.match(result.stdout, /^ok {7}ports br0 .* all 1 attached$/m);
+    const complaint = result.stdout.slice(result.stdout.indexOf('warning  neigh-suppress'));
+    const [head = '', why = '', remedy = ''] = complaint.split('\n');
+    assert.match(head, /^warning {2}neigh-suppress vxlan100 +off$/);
+    assert.match(why, /^ {9}why: .*flooded/);
+    assert.equal(remedy, `         do:  bridge link set dev ${TUNNEL} neigh_suppress on`);
+    assert.match(result.stdout, /\n\d failures?, \d warnings?, \d+ ok\n$/);
+  });
+});
+
+describe('the host', () => {
+  test('nothing pinned, and a kernel that takes the program', (t) => {
+    const machine = new Machine(t, { tunnel: true });
+    const { checks } = examine(machine);
+    assert.equal(checks.find(({ id }) => id === 'kernel')?.status, 'ok');
+    const found = checks.filter(({ status }) => status === 'failure').map(({ id }) => id);
+    assert.deepEqual(found, ['pins', 'ports']);
+    assert.equal(checks.find(({ id }) => id === 'pins')?.remedy, 'snoopy reconcile');
+  });
+
+  test('a program that the kernel refuses', (t) => {
+    const machine = new Machine(t, { tunnel: true });
+    // The verifier lets nobody read packets through kernel pointers without CAP_PERFMON.
+    const without = ['setpriv', '--bounding-set=-perfmon,-sys_admin'];
+    assert.ok(complaints(machine, without).includes('failure kernel'));
+  });
+
+  test('a missing capability that only some of the work needs', async (t) => {
+    const machine = await healthy(t);
+    assert.deepEqual(complaints(machine, ['setpriv', '--bounding-set=-net_raw']), ['warning capabilities']);
+  });
+
+  test('without the right to look it ends with 77, as the others do', (t) => {
+    const machine = new Machine(t);
+    const argv = machine.snoopy.argv('doctor');
+    const result = machine.netns.tryRun(['setpriv', '--bounding-set=-net_admin', ...argv]);
+    assertExit(result, 77);
+    assert.match(result.stderr, /CAP_NET_ADMIN/);
+  });
+
+  test('a bpffs that is not mounted', async (t) => {
+    const machine = await healthy(t);
+    const bpffs = createTempDir(machine.scope, 'unmounted');
+    machine.snoopy.configure({ runtime: { bpffs }, bridges: [{ name: 'br0' }] });
+    assert.ok(complaints(machine).includes(`warning bpffs ${bpffs}`));
+  });
+
+  test('a bpffs that only this process sees', async (t) => {
+    const scope = new Scope();
+    t.after(() => scope.close());
+    const container = await Container.boot(scope, 'node');
+    container.run('mkdir', '-p', '/opt/node_modules', '/etc/snoopy');
+    run(['cp', PRODUCT, `${container.root}/opt/snoopy.cjs`]);
+    for (const name of ['koffi', '@koromix']) {
+      run(['cp', '-a', `${MODULES}/${name}`, `${container.root}/opt/node_modules/`]);
+    }
+    writeFileSync(`${container.root}/etc/snoopy/snoopy.yaml`, 'version: 1\nbridges: []\n');
+    const doctor = ['node', '/opt/snoopy.cjs', 'doctor', '--format', 'json'];
+    const hidden = ['unshare', '--mount', 'sh', '-ec', 'mount -t bpf bpf /sys/fs/bpf; exec "$@"', 'sh'];
+    const status = (argv: readonly string[]): string | undefined => {
+      const { checks } = JSON.parse(container.tryRun(argv).stdout) as { checks: Check[] };
+      return checks.find(({ id }) => id === 'bpffs')?.status;
+    };
+    assert.equal(status(doctor), 'ok');
+    assert.equal(status([...hidden, ...doctor]), 'failure');
+  });
+
+  test('pins that are lost though filters are attached, and pins of a newer snoopy', async (t) => {
+    const machine = await healthy(t);
+    const layout = `${machine.pins}/layout`;
+    const [entry] = bpftool<{ readonly value: readonly string[] }[]>('map', 'dump', 'pinned', layout);
+    const value = ['hex', '63', ...(entry?.value ?? []).slice(1).map((byte) => byte.replace('0x', ''))];
+    run(['bpftool', 'map', 'update', 'pinned', layout, 'key', '0', '0', '0', '0', 'value', ...value]);
+    const [newer, ...rest] = examine(machine).checks;
+    assert.deepEqual([newer?.id, newer?.status, rest.length], ['pins', 'failure', 0]);
+    assert.match(newer?.remedy ?? '', /upgrade snoopy/);
+    run(['rm', '-r', machine.pins]);
+    const lost = find(machine, 'pins');
+    assert.match(lost.found, /filters of snoopy are attached/);
+  });
+
+  test('a last run that is long ago, and one that never succeeded', async (t) => {
+    const machine = await healthy(t);
+    run(['touch', '--date=2 hours ago', `${machine.pins}/layout`]);
+    assert.deepEqual(complaints(machine), ['warning last-run']);
+    assert.match(find(machine, 'last-run').found, /120 min ago|2 h ago/);
+    machine.reconcile();
+    assert.deepEqual(complaints(machine), []);
+    machine.snoopy.configure({ bridges: [{ name: 'br0' }, { name: 'br9' }] });
+    run(['touch', '--date=2 hours ago', `${machine.pins}/layout`]);
+    assertExit(machine.snoopy.reconcile(), 1);
+    assert.deepEqual(complaints(machine), ['warning last-run', 'failure bridge br9']);
+  });
+
+  test('a table that is full', async (t) => {
+    const machine = await healthy(t, { runtime: { max_bindings: 2 }, bridges: [{ name: 'br0' }] });
+    assert.deepEqual(complaints(machine), []);
+    machine.host(1).announce('10.1.0.99');
+    machine.reconcile();
+    assert.deepEqual(complaints(machine), ['failure table']);
+  });
+
+  test('records of changes that were dropped', async (t) => {
+    const limits = { bindings_per_port: 1000, new_bindings_per_second: 1000 };
+    const machine = new Machine(t, {
+      tunnel: true,
+      config: { runtime: { ring_size: '4KiB' }, bridges: [{ name: 'br0', limits }] },
+    });
+    machine.reconcile();
+    for (let i = 1; i <= 100; i++) machine.host(1).announce(`10.1.1.${i}`);
+    await machine.host(1).speak();
+    machine.reconcile();
+    assert.deepEqual(complaints(machine), ['warning ring']);
+  });
+});
+
+describe('bridges', () => {
+  /** A filter that takes every frame and ends the chain. */
+  function addFilter(machine: Machine, port: string, pref: number): void {
+    const where = ['dev', port, 'ingress', 'pref', String(pref)];
+    machine.run('tc', 'filter', 'add', ...where, 'u32', 'match', 'u32', '0', '0', 'classid', '1:1');
+  }
+
+  test('a bridge that is missing, and one that may be', async (t) => {
+    const machine = await healthy(t);
+    machine.snoopy.configure({
+      bridges: [{ name: 'br0' }, { name: 'br8', required: false }, { name: 'br9' }],
+    });
+    assert.deepEqual(complaints(machine), ['failure bridge br9']);
+  });
+
+  test('a port that is not attached, and that a run would attach', async (t) => {
+    const machine = await healthy(t);
+    machine.addHost(2);
+    assert.deepEqual(complaints(machine), ['warning due', 'failure ports br0']);
+    assert.deepEqual(find(machine, 'ports').items, ['tap2']);
+    assert.deepEqual(find(machine, 'due').items, ['set-port tap2', 'attach tap2']);
+  });
+
+  test('a filter ahead of ours: a warning while hosts are heard, a failure when none is', async (t) => {
+    const machine = await healthy(t);
+    addFilter(machine, 'tap1', 1);
+    assert.deepEqual(complaints(machine), ['warning chain br0']);
+    assert.match(find(machine, 'chain').found, /filter u32 pref 1 runs before ours on tap1/);
+    const second = machine.addHost(2);
+    machine.run('tc', 'qdisc', 'add', 'dev', 'tap2', 'clsact');
+    addFilter(machine, 'tap2', 1);
+    machine.reconcile();
+    await second.speak();
+    machine.reconcile();
+    assert.deepEqual(complaints(machine), ['failure chain br0', 'warning chain br0']);
+  });
+
+  test("a filter behind ours is nobody's business", async (t) => {
+    const machine = await healthy(t);
+    addFilter(machine, 'tap1', 100);
+    assert.deepEqual(complaints(machine), []);
+  });
+
+  test('a TCX program ahead of ours, by filter and by link', async (t) => {
+    const machine = await healthy(t);
+    enterNetns(machine.scope, machine.netns);
+    const old = objGet(`${machine.pins}/program`);
+    const [port] = machine.netns.json<{ ifindex: number }[]>('ip', '-json', 'link', 'show', 'tap1');
+    assert.ok(old !== undefined && port !== undefined);
+    tcxAttach(old, port.ifindex, BPF_TCX_INGRESS);
+    machine.snoopy.configure({ runtime: { max_bindings: 1000 }, bridges: [{ name: 'br0' }] });
+    machine.reconcile();
+    assert.deepEqual(complaints(machine), ['warning chain br0']);
+    assert.match(find(machine, 'chain').found, /TCX program \d+ runs before ours on tap1/);
+    machine.snoopy.configure({ runtime: { max_bindings: 1000, attach: 'tcx' }, bridges: [{ name: 'br0' }] });
+    machine.reconcile();
+    assert.deepEqual(complaints(machine), ['warning chain br0']);
+  });
+
+  test('a bridge without a tunnel, and one whose tunnel is down', async (t) => {
+    const machine = await healthy(t);
+    machine.run('ip', 'link', 'set', TUNNEL, 'down');
+    assert.deepEqual(complaints(machine), ['failure tunnel br0']);
+    machine.run('ip', 'link', 'del', TUNNEL);
+    assert.deepEqual(complaints(machine), ['failure tunnel br0']);
+  });
+
+  test('a tunnel that learns, by the port and by the device, and that suppresses nothing', async (t) => {
+    const machine = await healthy(t);
+    machine.run('bridge', 'link', 'set', 'dev', TUNNEL, 'learning', 'on', 'neigh_suppress', 'off');
+    assert.deepEqual(complaints(machine), [`warning learning ${TUNNEL}`, `warning neigh-suppress ${TUNNEL}`]);
+    assert.equal(find(machine, 'learning').remedy, `bridge link set dev ${TUNNEL} learning off`);
+    machine.run('bridge', 'link', 'set', 'dev', TUNNEL, 'learning', 'off', 'neigh_suppress', 'on');
+    machine.run('ip', 'link', 'set', TUNNEL, 'type', 'vxlan', 'learning');
+    assert.deepEqual(complaints(machine), [`warning learning ${TUNNEL}`]);
+  });
+
+  test('a bridge whose MAC is that of a port', async (t) => {
+    const machine = await healthy(t);
+    const [tunnel] = machine.netns.json<{ address: string }[]>('ip', '-json', 'link', 'show', TUNNEL);
+    machine.run('ip', 'link', 'set', 'br0', 'address', tunnel?.address ?? '');
+    machine.reconcile();
+    assert.ok(complaints(machine).includes('warning bridge-mac br0'));
+  });
+
+  test('IPv6 that is off, unless nobody wants it', async (t) => {
+    const machine = await healthy(t);
+    machine.netns.sysctl({ 'net/ipv6/conf/br0/disable_ipv6': 1 });
+    assert.deepEqual(complaints(machine), ['failure ipv6 br0']);
+    machine.snoopy.configure({ bridges: [{ name: 'br0', learn: ['arp'] }] });
+    machine.reconcile();
+    assert.deepEqual(complaints(machine), []);
+  });
+
+  test('a bridge that forgets at once, and a max_age below its ageing time', async (t) => {
+    const machine = await healthy(t);
+    machine.snoopy.configure({ bridges: [{ name: 'br0', max_age: '2m' }] });
+    assert.deepEqual(complaints(machine), ['warning ageing br0']);
+    machine.run('ip', 'link', 'set', 'br0', 'type', 'bridge', 'ageing_time', '0');
+    assert.ok(complaints(machine).includes('failure ageing br0'));
+  });
+});
+
+describe('hosts', () => {
+  test('a port at its limit', async (t) => {
+    const limits = { bindings_per_port: 1 };
+    const machine = await healthy(t, { bridges: [{ name: 'br0', limits }] });
+    assert.deepEqual(complaints(machine), ['warning limits']);
+    assert.deepEqual(find(machine, 'limits').items, ['tap1 (1)']);
+  });
+
+  test('an address that is frozen as a duplicate', async (t) => {
+    const duplicates = { moves: 2, window: '1m', hold: '1h' };
+    const machine = await healthy(t, { bridges: [{ name: 'br0', duplicates }] });
+    const second = machine.addHost(2);
+    machine.reconcile();
+    for (let i = 0; i < 3; i++) {
+      second.announce('10.1.0.1');
+      machine.host(1).announce('10.1.0.1');
+    }
+    await second.heard();
+    machine.reconcile();
+    const frozen = find(machine, 'frozen');
+    assert.equal(frozen.remedy, 'find the two hosts, then: snoopy reconcile --unfreeze 10.1.0.1');
+    assert.deepEqual(frozen.items, ['10.1.0.1']);
+  });
+
+  test('a host that the bridge does not forward, with the reason', async (t) => {
+    const machine = await healthy(t);
+    const second = machine.addHost(2);
+    machine.reconcile();
+    await second.speak();
+    second.forgetMac();
+    machine.reconcile();
+    const found = find(machine, 'hosts');
+    assert.deepEqual(found.items, ['10.1.0.2']);
+    assert.match(found.found, /^no neighbor for 10\.1\.0\.2: \w/);
+  });
+});
+
+test('an FRR whose daemons do not run is a failure with what vtysh says', async (t) => {
+  const machine = await healthy(t);
+  const bin = join(createTempDir(machine.scope, 'bin'), 'bin');
+  mkdirSync(bin);
+  symlinkSync('/bin/false', join(bin, 'vtysh'));
+  const argv = machine.snoopy.argv('doctor', '--format', 'json');
+  const result = machine.netns.tryRun(['/usr/bin/env', `PATH=${bin}`, ...argv]);
+  assertExit(result, 1);
+  const { checks } = JSON.parse(result.stdout) as { checks: Check[] };
+  const frr = checks.find(({ id }) => id === 'frr');
+  assert.deepEqual(
+    [frr?.status, frr?.found],
+    ['failure', 'vtysh -c "show evpn vni detail json" fails: it ended with 1'],
+  );
+});

@@ -1,0 +1,178 @@
+// doctor's checks of what a test machine cannot be made to show: garbage collection, and what zebra may say of a neighbor.
+
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { type IpAddress, type Mac, parseIp, parseMac } from '../../../src/base/address.ts';
+import type { Check, Findings, Frr, FrrNeighbor } from '../../../src/core/doctor/check.ts';
+import { diagnose, reportOf } from '../../../src/core/doctor/diagnose.ts';
+import { planHosts } from '../../../src/core/neighbors.ts';
+import { plan } from '../../../src/core/plan.ts';
+import { readFrr } from '../../../src/host/frr.ts';
+import { ROOT } from '../golden.ts';
+import { readCase } from './case.ts';
+
+/** A settled machine with a neighbor that is ours, and what doctor asks beyond that. */
+function findings(
+  overrides: Partial<Findings> = {},
+  folder = 'unprotected-noarp-entries-are-sent-again-in-time',
+): Findings {
+  const { desired, observed, hosts, topology } = readCase(`${ROOT}test/unit/core/cases/${folder}`);
+  return {
+    desired,
+    observed,
+    hosts,
+    topology,
+    plan: planHosts(topology, hosts, { protocol: desired.runtime.neighborProtocol, whole: true }),
+    due: plan(desired, topology, observed, { whole: true }),
+    counters: { sightings: 0, ignored: 0, created: 0, moved: 0, duplicates: 0, rejected: {}, ringDropped: 0 },
+    host: {
+      kernel: '6.1.0',
+      libbpf: '1.1',
+      loadFailure: null,
+      missingCapabilities: [],
+      bpffsShared: true,
+      lastSuccessAgeMs: 1000,
+      gcThresholds: null,
+    },
+    devices: new Map(),
+    rivals: new Map(),
+    frr: { kind: 'absent' },
+    ...overrides,
+  };
+}
+
+function check(all: Findings, id: string): Check {
+  const checks = diagnose(all).filter((one) => one.id === id);
+  const [found] = [...checks.filter(({ status }) => status !== 'ok'), ...checks];
+  assert.ok(found, id);
+  return found;
+}
+
+describe('gc_thresh', () => {
+  const withThresholds = (soft: number, hard: number): Findings => {
+    const base = findings();
+    return findings({
+      host: { ...base.host, gcThresholds: { ipv4: [1, soft, hard], ipv6: [128, 512, 1024] } },
+    });
+  };
+
+  test('matters where neighbors are not exempt', () => {
+    const { hosts } = findings();
+    const count = hosts.neighbors.length;
+    assert.equal(check(withThresholds(count + 1, count + 2), 'gc-thresh').status, 'ok');
+    assert.equal(check(withThresholds(count, count + 1), 'gc-thresh').status, 'warning');
+    const full = check(withThresholds(1, count), 'gc-thresh');
+    assert.equal(full.status, 'failure');
+    assert.equal(full.subject, 'ipv4');
+    assert.match(full.remedy ?? '', /^sysctl -w net\.ipv4\.neigh\.default\.gc_thresh1=\d+ .*gc_thresh3=\d+$/);
+  });
+
+  test('does not matter where they are', () => {
+    const base = findings({}, 'kept-while-silent');
+    const strict = findings(
+      { host: { ...base.host, gcThresholds: { ipv4: [0, 0, 0], ipv6: [0, 0, 0] } } },
+      'kept-while-silent',
+    );
+    assert.ok(strict.hosts.neighbors.length > 0);
+    assert.equal(check(strict, 'gc-thresh').status, 'ok');
+  });
+});
+
+describe('a neighbor that is installed and not advertised', () => {
+  const base = findings();
+  const verdict = base.plan.verdicts.find(({ state, due }) => state === 'installed' && !due);
+  assert.ok(verdict);
+  const { ip, mac, device } = verdict;
+  const other = parseMac('02:00:00:00:99:99') as Mac;
+  const whole: FrrNeighbor = { mac, isLocal: true, isActive: true, isDuplicate: false };
+
+  function checkWith(entry: FrrNeighbor | undefined): Check {
+    const table = new Map<IpAddress, FrrNeighbor>(entry === undefined ? [] : [[ip, entry]]);
+    // The other neighbors of the case are as they should be.
+    for (const each of base.plan.verdicts) {
+      if (each.ip !== ip) table.set(each.ip, { ...whole, mac: each.mac });
+    }
+    const frr: Frr = {
+      vnis: [{ vni: 7, vxlan: 'vxlan7', svi: device }],
+      neighbors: new Map([[7, table]]),
+      advertiseAllVni: true,
+      peers: [],
+    };
+    return check({ ...base, frr: { kind: 'answered', frr } }, 'advertised');
+  }
+
+  test('each reason has its remedy', () => {
+    assert.equal(checkWith(whole).status, 'ok');
+    for (const [entry, status, reason, remedy] of [
+      [undefined, 'failure', /does not have the neighbor/, /show evpn arp-cache vni 7 ip/],
+      [{ ...whole, isLocal: false }, 'failure', /a route of another node/, /bridge fdb show/],
+      [{ ...whole, mac: other }, 'failure', /another MAC/, /snoopy reconcile/],
+      [{ ...whole, isDuplicate: true }, 'failure', /duplicate/, /clear evpn dup-addr vni 7 ip/],
+      [{ ...whole, isActive: false }, 'warning', /local inactive/, /let the host speak/],
+    ] as const) {
+      const found = checkWith(entry);
+      assert.equal(found.status, status, found.found);
+      assert.match(found.found, reason);
+      assert.match(found.remedy ?? '', remedy);
+      assert.deepEqual(found.items, [ip]);
+    }
+  });
+});
+
+test('a failure makes the report fail, a warning does not', () => {
+  const all = diagnose(findings());
+  assert.ok(all.some(({ status }) => status === 'warning'));
+  assert.equal(reportOf(all.filter(({ status }) => status !== 'failure')).ok, true);
+  const broken = diagnose(findings({ host: { ...findings().host, loadFailure: 'no BTF' } }));
+  assert.equal(reportOf(broken).ok, false);
+});
+
+describe("FRR's answers", () => {
+  test('as FRR 8.4.4 gives them', () => {
+    const frr = readFrr(
+      [
+        { vni: 100, type: 'L2', vxlanInterface: 'vxlan100', sviInterface: 'br0' },
+        { vni: 5000, type: 'L3', vxlanInterface: 'vxlan5000', sviInterface: 'br5' },
+      ],
+      {
+        100: {
+          numArpNd: 1,
+          '2001:DB8::0001': {
+            type: 'local',
+            state: 'inactive',
+            mac: '02:00:00:00:01:01',
+            isDuplicate: false,
+          },
+        },
+      },
+      { advertiseAllVnis: 'Enabled', numVnis: 1 },
+      { peers: { '192.0.2.2': { state: 'Established' }, swp1: { state: 'Active' } } },
+    );
+    assert.deepEqual(frr.vnis, [{ vni: 100, vxlan: 'vxlan100', svi: 'br0' }]);
+    assert.deepEqual(
+      [...(frr.neighbors.get(100)?.entries() ?? [])],
+      [
+        [
+          parseIp('2001:db8::1'),
+          { mac: '02:00:00:00:01:01', isLocal: true, isActive: false, isDuplicate: false },
+        ],
+      ],
+    );
+    assert.equal(frr.advertiseAllVni, true);
+    assert.deepEqual(frr.peers, [
+      { name: '192.0.2.2', state: 'Established' },
+      { name: 'swp1', state: 'Active' },
+    ]);
+  });
+
+  test('of another form read as nothing', () => {
+    for (const odd of [null, [], {}, 'text', 7, [null, 'x', { vni: 'x' }]]) {
+      const { vnis, neighbors, advertiseAllVni, peers } = readFrr(odd, odd, odd, odd);
+      assert.deepEqual(
+        [vnis, [...neighbors.values()].flatMap((table) => [...table]), advertiseAllVni],
+        [[], [], false],
+      );
+      assert.deepEqual(peers, []);
+    }
+  });
+});
