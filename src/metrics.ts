@@ -22,7 +22,7 @@ export interface MetricsOptions {
   readonly nowMs: number;
 }
 
-/** Writes the textfile as well as it can; returns what went wrong. The time of the last success outlives failures. */
+/** Writes the textfile as well as it can; returns what went wrong. */
 export function writeMetrics(path: string, report: RunReport, options: MetricsOptions): Problem[] {
   const { session, stopwatch, nowMs } = options;
   stopwatch.enter('metrics');

@@ -61,7 +61,7 @@ export function runRemove(options: RemoveOptions, { now, log }: Environment): Re
   }
 }
 
-/** Every detachment that is due when no bridge is configured, the textfile, then the pins, and the maps with them. */
+/** Every detachment due when no bridge is configured, the textfile, then the pins, and the maps with them. */
 function planRemoval(session: Session, observed: Observed, textfile: string | null): Action[] {
   const { runtime } = session;
   const nothing = { runtime, bridges: [], textfile: null };

@@ -45,7 +45,8 @@ export function replaceTextfile(path: string, text: string): void {
     throw new SnoopyError(
       'textfile_failed',
       path,
-      `Cannot write the textfile "${path}": ${errno}; see that its directory is there and writable, or set metrics.textfile to null`,
+      `Cannot write the textfile "${path}": ${errno}; see that its directory is there and writable, ` +
+        'or set metrics.textfile to null',
       errno,
     );
   }

@@ -1,4 +1,4 @@
-// What a pipeline relies on: commands that need nothing, a gate that writes nothing, and the examples as they stand.
+// What a pipeline relies on: commands that need nothing, a gate that writes nothing, the examples as they stand.
 import assert from 'node:assert/strict';
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
