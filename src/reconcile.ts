@@ -2,6 +2,7 @@
 
 import type { IpAddress } from './base/address.ts';
 import { type Problem, problemOf, SnoopyError } from './base/errors.ts';
+import { Stopwatch } from './base/stopwatch.ts';
 import { loadConfig } from './config/config.ts';
 import { type ActionSummary, summarize } from './core/actions.ts';
 import type { Desired } from './core/desired.ts';
@@ -10,13 +11,15 @@ import { adoptBindings, type HostPlan, planHosts, thaw } from './core/neighbors.
 import type { Observed, ObservedHosts } from './core/observed.ts';
 import { plan, type Scope } from './core/plan.ts';
 import { planProbes } from './core/probes.ts';
-import type {
-  BridgeReport,
-  Counters,
-  NeighborChangeReport,
-  Outcome,
-  ReconcileReport,
-  Step,
+import {
+  type BridgeReport,
+  type Counters,
+  type NeighborChangeReport,
+  type Outcome,
+  PHASES,
+  type Phase,
+  type ReconcileReport,
+  type Step,
 } from './core/report.ts';
 import {
   allWell,
@@ -39,6 +42,8 @@ import { noteSuccess } from './host/pin-directory.ts';
 import { sendProbes } from './host/prober.ts';
 import { openSession, type Session } from './host/session.ts';
 import { type Interest, openWatch } from './host/watch.ts';
+import { writeMetrics } from './metrics.ts';
+import type { RunReport } from './render/prometheus.ts';
 
 export interface ReconcileOptions {
   readonly config: string;
@@ -69,20 +74,23 @@ export interface Environment {
  */
 export function runReconcile(options: ReconcileOptions, environment: Environment): ReconcileReport {
   const { now } = environment;
+  const stopwatch = new Stopwatch(PHASES, now);
   const everything = loadConfig(options.config);
   const desired = chooseBridges(everything, options.bridges);
+  stopwatch.enter('lock');
   const session = openSession(desired.runtime, {
     mode: options.check ? 'plan' : 'write',
     lockTimeoutMs: options.lockTimeoutMs,
     now,
   });
-  const run: Run = { session, everything, desired, options, environment };
+  const run: Run = { session, everything, desired, options, environment, stopwatch };
   try {
     const result = options.listenMs > 0 && !options.check ? listen(run) : pass(run);
     const mounts = session.mounted ? [mountStep(desired.runtime.bpffs)] : [];
-    const report = reportOf({ ...result, steps: [...mounts, ...result.steps] }, options.check);
-    if (report.ok && !options.check) noteSuccess(session.pins.directory, environment.wallClock());
-    return report;
+    return conclude(run, reportOf(run, { ...result, steps: [...mounts, ...result.steps] }));
+  } catch (thrown) {
+    conclude(run, { ok: false, errors: [problemOf(thrown, 'snoopy')], durations: stopwatch.seconds() });
+    throw thrown;
   } finally {
     session.close();
   }
@@ -97,6 +105,23 @@ interface Run {
   readonly desired: Desired;
   readonly options: ReconcileOptions;
   readonly environment: Environment;
+  readonly stopwatch: Stopwatch<Phase>;
+}
+
+/**
+ * Notes a success and writes the textfile. Not for a plan; nor for a run of some bridges, which does not speak for
+ * the host.
+ */
+function conclude<Report extends RunReport>(run: Run, report: Report): Report {
+  const { session, everything, options, environment, stopwatch } = run;
+  if (options.check || options.bridges.length > 0) return report;
+  const nowMs = environment.wallClock();
+  const { textfile } = everything;
+  const means = { desired: everything, session, stopwatch, now: environment.now, nowMs };
+  const problems = textfile === null ? [] : writeMetrics(textfile, report, means);
+  const ok = report.ok && problems.length === 0;
+  if (ok) noteSuccess(session.pins.directory, nowMs);
+  return { ...report, ok, errors: [...report.errors, ...problems], durations: stopwatch.seconds() };
 }
 
 function chooseBridges(desired: Desired, names: readonly string[]): Desired {
@@ -115,7 +140,7 @@ function chooseBridges(desired: Desired, names: readonly string[]): Desired {
 
 /** Passes until the time is over, each as soon as there is something to do. */
 function listen(run: Run): Pass {
-  const { session, options, environment } = run;
+  const { session, options, environment, stopwatch } = run;
   const { now } = environment;
   const deadlineMs = now() + options.listenMs;
   // Subscribed before the first pass: what happens during it is heard by the first wait.
@@ -123,12 +148,16 @@ function listen(run: Run): Pass {
   const later: Run = { ...run, options: { ...options, unfreeze: [] } };
   try {
     let result = pass(run);
+    // Not only at the end, which may be far away.
+    conclude(run, reportOf(run, result));
+    stopwatch.enter('listen');
     while (now() < deadlineMs) {
       const ring = session.pins.maps.get('changes')?.fd;
       watch.wait(ring, result.interest, Math.min(deadlineMs, result.dueMs));
       const startedMs = now();
       if (startedMs >= deadlineMs) break;
       result = merge(result, attempt(later, result));
+      stopwatch.enter('listen');
       // At most half of a core, however fast things change.
       sleep(Math.max(0, Math.min(now() - startedMs, deadlineMs - now())));
     }
@@ -184,11 +213,13 @@ function merge(earlier: Pass, later: Pass): Pass {
 }
 
 function pass(run: Run): Pass {
-  const { session, desired, options, environment } = run;
+  const { session, desired, options, environment, stopwatch } = run;
   const { netlink, runtime } = session;
   const scope: Scope = { whole: options.bridges.length === 0 };
+  stopwatch.enter('observe');
   let observed = observe(netlink, runtime, session.pins);
   let topology = resolveTopology(desired, observed);
+  stopwatch.enter('plan');
   const actions = plan(desired, topology, observed, scope);
   const warnings = warningsOfState(desired, observed);
   let steps: Step[] = [];
@@ -203,7 +234,9 @@ function pass(run: Run): Pass {
         warnings.push(`Nothing was pinned: took ${adopted.length} neighbors of before over`);
       return adopted;
     };
+    stopwatch.enter('apply');
     steps.push(...applyActions(session, actions));
+    stopwatch.enter('verify');
     observed = observe(netlink, runtime, session.pins);
     topology = resolveTopology(desired, observed);
     remaining = plan(desired, topology, observed, scope).map(summarize);
@@ -247,9 +280,10 @@ type HostResult = Pick<
 
 /** Drains the ring, decides and writes the neighbors, ends bindings, and only then commits the ring. */
 function settleHosts(run: Run, topology: Topology, observed: Observed, ring: Ring | undefined): HostResult {
-  const { session, desired, options, environment } = run;
+  const { session, desired, options, environment, stopwatch } = run;
   const { netlink, runtime, pins } = session;
   const warnings: string[] = [];
+  stopwatch.enter('drain');
   // The ring before the map: a record that is read speaks of a binding that the map has by then.
   const drained = ring?.read() ?? { changes: [], damaged: false };
   let hosts = observeHosts(netlink, pins, topology, observed, environment.now);
@@ -262,6 +296,7 @@ function settleHosts(run: Run, topology: Topology, observed: Observed, ring: Rin
     if (!options.check) rewriteBindings(pins, thawed.rewritten);
     hosts = thawed.hosts;
   }
+  stopwatch.enter('decide');
   const decided = planHosts(topology, hosts, {
     protocol: runtime.neighborProtocol,
     whole: options.bridges.length === 0,
@@ -270,10 +305,12 @@ function settleHosts(run: Run, topology: Topology, observed: Observed, ring: Rin
   let probes = 0;
   let outcomes: Outcome[] = decided.changes.map(() => ({ kind: 'planned' }));
   if (!options.check) {
+    stopwatch.enter('write');
     outcomes = writeNeighbors(netlink, decided.changes, runtime.neighborProtocol);
     writeNeighbors(netlink, decided.refresh, runtime.neighborProtocol);
     endBindings(session, observed, hosts, decided, outcomes);
     ring?.commit();
+    stopwatch.enter('probe');
     try {
       probes = sendProbes(pins, planProbes(topology, decided, hosts));
     } catch (thrown) {
@@ -323,20 +360,21 @@ function endBindings(
   if (corrected.size > 0) writePolicies(session.pins, corrected);
 }
 
-function reportOf(result: Pass, check: boolean): ReconcileReport {
+function reportOf({ options, stopwatch }: Run, result: Pass): ReconcileReport {
   const { steps, changes, total, records, probes, dropped, counters, bridges, remaining, warnings, errors } =
     result;
   return {
     version: 1,
     ok: errors.length === 0 && remaining.length === 0 && allWell(steps) && allWell(changes),
     changed: anyChange(steps),
-    check,
+    check: options.check,
     steps,
     neighbors: { changed: anyChange(changes), total, changes },
     ring: { records, dropped },
     counters,
     probes: { sent: probes },
     bridges,
+    durations: stopwatch.seconds(),
     remaining,
     warnings,
     errors,

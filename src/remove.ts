@@ -15,6 +15,7 @@ import { writeNeighbors } from './host/neighbor-table.ts';
 import { observe } from './host/observe.ts';
 import { pinDirectory } from './host/pin-directory.ts';
 import { openSession, type Session } from './host/session.ts';
+import { hasTextfile } from './host/textfile.ts';
 import { dumpNeighbors } from './netlink/neighbor.ts';
 import type { Environment } from './reconcile.ts';
 
@@ -30,18 +31,18 @@ const NO_BRIDGES: Topology = { bridges: [], problems: [] };
 
 /** Throws SnoopyError as `runReconcile` does. A run on a host where there is nothing of ours changes nothing. */
 export function runRemove(options: RemoveOptions, { now, log }: Environment): RemoveReport {
-  const { runtime } = loadConfig(options.config);
+  const { runtime, textfile } = loadConfig(options.config);
   const session = openSession(runtime, { mode: 'plan', lockTimeoutMs: options.lockTimeoutMs, now });
   try {
     const changes = options.keepNeighbors ? [] : withdraw(session, options.check);
     const observed = observe(session.netlink, runtime, session.pins);
-    const actions = planRemoval(session, observed);
+    const actions = planRemoval(session, observed, textfile);
     let steps: Step[] = planned(actions);
     let remaining: readonly Action[] = [];
     if (!options.check) {
       steps = applyActions(session, actions);
       session.reopenPins();
-      remaining = planRemoval(session, observe(session.netlink, runtime, session.pins));
+      remaining = planRemoval(session, observe(session.netlink, runtime, session.pins), textfile);
     }
     for (const { action, outcome } of steps)
       log(`${action.kind} ${action.port ?? action.path ?? ''}: ${outcome.kind}`);
@@ -60,8 +61,8 @@ export function runRemove(options: RemoveOptions, { now, log }: Environment): Re
   }
 }
 
-/** Every detachment that is due when no bridge is configured, then the pins. The maps go with their pins. */
-function planRemoval(session: Session, observed: Observed): Action[] {
+/** Every detachment due when no bridge is configured, the textfile, then the pins, and the maps with them. */
+function planRemoval(session: Session, observed: Observed, textfile: string | null): Action[] {
   const { runtime } = session;
   const nothing = { runtime, bridges: [], textfile: null };
   const settled: Observed = {
@@ -70,6 +71,7 @@ function planRemoval(session: Session, observed: Observed): Action[] {
     datapath: { ...observed.datapath, loadReason: null, prefixes: [], statics: [] },
   };
   const actions = plan(nothing, NO_BRIDGES, settled, { whole: true }).filter(({ kind }) => kind === 'detach');
+  if (textfile !== null && hasTextfile(textfile)) actions.push({ kind: 'drop-textfile', path: textfile });
   const path = pinDirectory(runtime);
   return existsSync(path) ? [...actions, { kind: 'unpin', path }] : actions;
 }

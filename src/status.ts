@@ -1,42 +1,58 @@
 // Bridges, ports, bindings, counters as they stand. Changes nothing, consumes nothing, waits for nobody.
 
 import { loadConfig } from './config/config.ts';
+import type { Desired } from './core/desired.ts';
 import { countByPort } from './core/ledger.ts';
 import { planHosts } from './core/neighbors.ts';
 import type { Observed, ObservedHosts } from './core/observed.ts';
-import type { PortReport, StatusReport } from './core/report.ts';
-import { describeBinding, describeBridges } from './core/summary.ts';
+import type { NeighborCount, PortReport, StatusReport } from './core/report.ts';
+import { countNeighbors, describeBinding, describeBridges } from './core/summary.ts';
 import { resolveTopology, type Topology } from './core/topology.ts';
 import { openRing } from './datapath/ring.ts';
 import { observe, observeCounters, observeHosts } from './host/observe.ts';
 import { openSession, type Session } from './host/session.ts';
-import type { Environment } from './reconcile.ts';
+
+/** CLOCK_MONOTONIC in milliseconds. */
+interface Clock {
+  readonly now: () => number;
+}
 
 /** Throws SnoopyError as `runReconcile` does, but for the lock. */
-export function runStatus(options: { readonly config: string }, { now }: Environment): StatusReport {
+export function runStatus(options: { readonly config: string }, { now }: Clock): StatusReport {
   const desired = loadConfig(options.config);
   const session = openSession(desired.runtime, { mode: 'read', lockTimeoutMs: 0, now });
   try {
-    const { netlink, runtime, pins } = session;
-    const observed = observe(netlink, runtime, pins);
-    const topology = resolveTopology(desired, observed);
-    const hosts = observeHosts(netlink, pins, topology, observed, now);
-    const decided = planHosts(topology, hosts, { protocol: runtime.neighborProtocol, whole: true });
-    const { ringDropped, ...counters } = observeCounters(pins);
-    return {
-      version: 1,
-      ok: topology.problems.length === 0,
-      loaded: pins.loadReason === null,
-      bridges: describeBridges(desired, topology, decided),
-      ports: describePorts(topology, observed, hosts),
-      bindings: decided.verdicts.map((verdict) => describeBinding(verdict, hosts.nowMs)),
-      ring: { pending: isRingPending(session), dropped: ringDropped },
-      counters,
-      errors: topology.problems,
-    };
+    return takeStock(session, desired, { now }).report;
   } finally {
     session.close();
   }
+}
+
+/** What is there now, and how many neighbors of ours by bridge and state. */
+export function takeStock(
+  session: Session,
+  desired: Desired,
+  { now }: Clock,
+): { readonly report: StatusReport; readonly neighbors: readonly NeighborCount[] } {
+  const { netlink, runtime, pins } = session;
+  const protocol = runtime.neighborProtocol;
+  const observed = observe(netlink, runtime, pins);
+  const topology = resolveTopology(desired, observed);
+  const hosts = observeHosts(netlink, pins, topology, observed, now);
+  const decided = planHosts(topology, hosts, { protocol, whole: true });
+  const { ringDropped, ...counters } = observeCounters(pins);
+  const report: StatusReport = {
+    version: 1,
+    ok: topology.problems.length === 0,
+    loaded: pins.loadReason === null,
+    bridges: describeBridges(desired, topology, decided),
+    ports: describePorts(topology, observed, hosts),
+    bindings: decided.verdicts.map((verdict) => describeBinding(verdict, hosts.nowMs)),
+    ring: { pending: isRingPending(session), dropped: ringDropped },
+    counters,
+    errors: topology.problems,
+  };
+  return { report, neighbors: countNeighbors(topology, hosts.neighbors, protocol) };
 }
 
 function describePorts(topology: Topology, observed: Observed, hosts: ObservedHosts): PortReport[] {

@@ -31,8 +31,12 @@ test_packages=(
   'groff-base      does so too'
   'zsh             completes'
   'fish            completes too'
+  'prometheus      its promtool checks metrics, and tests the alerts'
+  'prometheus-node-exporter reads the textfile'
   'debootstrap     makes the Debian 13 that packages are installed in'
 )
+# Packages that bring a service, which nobody asked for.
+services=(frr prometheus prometheus-node-exporter)
 
 # A Debian 13 for containers, made once: with systemd, what snoopy depends on, and what Ansible comes in by.
 debian_root=dist/roots/trixie
@@ -65,7 +69,7 @@ need_network() {
   unshare --net tc qdisc add dev lo clsact 2>/dev/null || fail 'this kernel has no clsact qdisc: use one with CONFIG_NET_SCH_INGRESS'
 }
 
-# FRR is wanted for its programs alone: its service must not run, now or after the next boot.
+# What brings a service is wanted for its programs alone: it must not run, now or after the next boot.
 policy=/usr/sbin/policy-rc.d
 
 forbid_services() {
@@ -96,7 +100,10 @@ install_packages() {
   log=$(apt-get install -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 "${missing[@]}" 2>&1) ||
     fail "apt-get could not install ${missing[*]}:"$'\n'"$log"
   allow_services
-  if [[ " ${missing[*]} " == *' frr '* ]]; then update-rc.d frr disable >/dev/null 2>&1 || true; fi
+  local service
+  for service in "${services[@]}"; do
+    if [[ " ${missing[*]} " == *" $service "* ]]; then update-rc.d "$service" disable >/dev/null 2>&1 || true; fi
+  done
 }
 
 make_debian_root() {

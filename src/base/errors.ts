@@ -30,6 +30,7 @@ export type ErrorCode =
   | 'map_failed'
   | 'netlink_failed'
   | 'neighbor_failed'
+  | 'textfile_failed'
   | 'syscall_failed'
   | 'malformed'
   | 'internal';

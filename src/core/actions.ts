@@ -37,7 +37,9 @@ export type Action =
   /** Forgets the policy of a port that is gone or not learned from any more. */
   | { readonly kind: 'drop-port'; readonly bridge: string | null; readonly port: PortRef }
   /** Removes every pin and the directory. */
-  | { readonly kind: 'unpin'; readonly path: string };
+  | { readonly kind: 'unpin'; readonly path: string }
+  /** Deletes the textfile of the metrics. */
+  | { readonly kind: 'drop-textfile'; readonly path: string };
 
 export interface PortRef {
   readonly ifIndex: IfIndex;
@@ -63,6 +65,7 @@ export function summarize(action: Action): ActionSummary {
   switch (action.kind) {
     case 'mount':
     case 'unpin':
+    case 'drop-textfile':
       return { kind: action.kind, path: action.path };
     case 'load':
       return { kind: action.kind, reason: action.reason };

@@ -335,7 +335,7 @@ function fullPorts(bridge: Bridge, bindings: readonly Binding[]): HostPlan['full
 }
 
 /** True for an entry that we wrote; the kernel keeps the protocol number when EVPN takes an entry over. */
-function isOurs({ protocol, flags }: Neighbor, own: number): boolean {
+export function isOurs({ protocol, flags }: Neighbor, own: number): boolean {
   return protocol === own && (flags & NTF_EXT_LEARNED) === 0;
 }
 

@@ -65,6 +65,33 @@ export interface Counters {
   readonly rejected: Readonly<Record<string, number>>;
 }
 
+/** What a run spends its time on, in order. */
+export const PHASES = [
+  /** Reading the configuration. */
+  'config',
+  /** Sockets, pins, and waiting for another run. */
+  'lock',
+  'observe',
+  'plan',
+  'apply',
+  /** Observing and planning once more: what is still due. */
+  'verify',
+  /** Reading what the program saw, the FDB and the neighbor table. */
+  'drain',
+  'decide',
+  /** Neighbors, and bindings that have ended. */
+  'write',
+  'probe',
+  /** Waiting for something to do, with `--listen`. */
+  'listen',
+  /** Counting what is there, for the textfile. */
+  'metrics',
+] as const;
+
+export type Phase = (typeof PHASES)[number];
+
+export type Durations = Readonly<Record<Phase, number>>;
+
 export interface ReconcileReport {
   readonly version: 1;
   readonly ok: boolean;
@@ -81,6 +108,8 @@ export interface ReconcileReport {
   /** Silent hosts that were asked for a sign of life (RFC 9161, section 3.5). */
   readonly probes: { readonly sent: number };
   readonly bridges: readonly BridgeReport[];
+  /** Seconds by phase. */
+  readonly durations: Durations;
   /** Actions that are still due after the run. */
   readonly remaining: readonly ActionSummary[];
   readonly warnings: readonly string[];
@@ -133,6 +162,14 @@ export interface StatusReport {
   readonly ring: { readonly pending: boolean; readonly dropped: number };
   readonly counters: Counters;
   readonly errors: readonly Problem[];
+}
+
+/** How many neighbors of ours are in a state on the neighbor devices of a bridge. */
+export interface NeighborCount {
+  readonly bridge: string;
+  /** Such as `noarp`, `stale`. */
+  readonly state: string;
+  readonly count: number;
 }
 
 /** Exit code of a `reconcile` or `remove` (contract). */

@@ -17,9 +17,16 @@ import {
   NUD_STALE,
 } from '../netlink/neighbor.ts';
 import type { Desired } from './desired.ts';
-import type { HostPlan, NeighborChange, Verdict } from './neighbors.ts';
+import { type HostPlan, isOurs, type NeighborChange, type Verdict } from './neighbors.ts';
 import type { Observed } from './observed.ts';
-import type { BindingReport, BridgeReport, NeighborChangeReport, NeighborEntry, Outcome } from './report.ts';
+import type {
+  BindingReport,
+  BridgeReport,
+  NeighborChangeReport,
+  NeighborCount,
+  NeighborEntry,
+  Outcome,
+} from './report.ts';
 import type { Topology } from './topology.ts';
 
 /** Every configured bridge, the missing ones included. */
@@ -78,10 +85,35 @@ const STATE_NAMES: ReadonlyMap<number, string> = new Map([
   [NUD_PERMANENT, 'permanent'],
 ]);
 
+function stateName(state: number): string {
+  return STATE_NAMES.get(state) ?? `0x${state.toString(16)}`;
+}
+
+/** States that an entry of ours is written in: counted though there be none. */
+const OWN_STATES = [NUD_NOARP, NUD_STALE, NUD_REACHABLE];
+
+/** Entries of ours by bridge and state; `protocol` is their mark. */
+export function countNeighbors(
+  topology: Topology,
+  neighbors: readonly Neighbor[],
+  protocol: number,
+): NeighborCount[] {
+  const ours = neighbors.filter((neighbor) => isOurs(neighbor, protocol));
+  return topology.bridges.flatMap(({ desired, domains }) => {
+    const devices = new Set([...domains.values()].map(({ device }) => device));
+    const states = ours.filter(({ ifIndex }) => devices.has(ifIndex)).map(({ state }) => state);
+    return [...new Set([...OWN_STATES, ...states])].map((state) => ({
+      bridge: desired.name,
+      state: stateName(state),
+      count: states.filter((other) => other === state).length,
+    }));
+  });
+}
+
 function describeEntry({ mac, state, protocol, flags }: Neighbor): NeighborEntry {
   return {
     mac: mac ?? null,
-    state: STATE_NAMES.get(state) ?? `0x${state.toString(16)}`,
+    state: stateName(state),
     protocol,
     flags: [
       ...((flags & NTF_ROUTER) === 0 ? [] : ['router']),

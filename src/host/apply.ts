@@ -27,6 +27,7 @@ import {
   putFilter,
 } from '../netlink/tc.ts';
 import { removePinDirectory } from './pin-directory.ts';
+import { deleteTextfile } from './textfile.ts';
 
 /** What applying needs; `pins` is replaced by a load. */
 export interface Target {
@@ -167,6 +168,9 @@ function applyOne(target: Target, action: Action): Outcome {
     case 'unpin':
       target.pins.close();
       removePinDirectory(action.path);
+      return APPLIED;
+    case 'drop-textfile':
+      deleteTextfile(action.path);
       return APPLIED;
     default:
       return action satisfies never;

@@ -8,7 +8,7 @@ const CAPABILITIES = { CAP_NET_ADMIN: 12n, CAP_NET_RAW: 13n, CAP_SYS_ADMIN: 21n,
 
 export type Capability = keyof typeof CAPABILITIES;
 
-/** Throws SnoopyError `not_permitted` that names what is missing. */
+/** Throws SnoopyError `not_permitted` that names what is missing, or `unsupported` where this is not Linux. */
 export function requirePrivileges(): void {
   const missing = missingCapabilities(['CAP_NET_ADMIN', 'CAP_BPF']);
   if (missing.length === 0) return;
@@ -20,9 +20,24 @@ export function requirePrivileges(): void {
   );
 }
 
+function readStatus(): string {
+  const path = '/proc/self/status';
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (thrown) {
+    const errno = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : String(thrown);
+    throw new SnoopyError(
+      'unsupported',
+      path,
+      `Cannot read "${path}": ${errno}; this needs Linux with /proc mounted, elsewhere validate and schema work`,
+      errno,
+    );
+  }
+}
+
 /** Those of the given that this process does not have. */
 export function missingCapabilities(wanted: readonly Capability[]): Capability[] {
-  const effective = effectiveCapabilities(readFileSync('/proc/self/status', 'utf8'));
+  const effective = effectiveCapabilities(readStatus());
   const has = (name: Capability): boolean => (effective & (1n << CAPABILITIES[name])) !== 0n;
   // Before Linux 5.8 there was no CAP_BPF, and CAP_SYS_ADMIN still includes it.
   return wanted.filter((name) => !has(name) && !(name === 'CAP_BPF' && has('CAP_SYS_ADMIN')));

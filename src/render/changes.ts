@@ -121,6 +121,7 @@ function nounOf(kind: ActionSummary['kind']): string {
     case 'load':
     case 'mount':
     case 'unpin':
+    case 'drop-textfile':
       return 'time';
     default:
       return kind satisfies never;
@@ -144,6 +145,7 @@ function objectCells(action: ActionSummary): string[] {
   switch (kind) {
     case 'mount':
     case 'unpin':
+    case 'drop-textfile':
       return [action.path ?? NONE];
     case 'load':
       return [`program and maps: ${LOAD_REASONS[action.reason ?? 'absent']}`];
@@ -172,6 +174,7 @@ function stepDiff(action: ActionSummary, options: RenderOptions): string {
   const states: Readonly<Record<ActionSummary['kind'], string>> = {
     mount: 'mounted',
     unpin: 'pinned',
+    'drop-textfile': 'textfile',
     load: '',
     'set-prefix': '',
     'drop-prefix': '',

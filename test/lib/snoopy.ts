@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { dump } from 'js-yaml';
 import { mountBpffs } from './bpffs.ts';
 import type { Netns } from './netns.ts';
+import { assertReport } from './report.ts';
 import { type Background, parseJson, type Result } from './run.ts';
 import type { Scope } from './scope.ts';
 import { createTempDir } from './temp.ts';
@@ -54,6 +55,8 @@ export interface Report {
     readonly rejected: Readonly<Record<string, number>>;
   };
   readonly probes: { readonly sent: number };
+  /** Seconds by phase. */
+  readonly durations: Readonly<Record<string, number>>;
   readonly warnings: readonly string[];
   readonly bridges: readonly {
     readonly name: string;
@@ -129,9 +132,11 @@ export class Snoopy {
     return [process.execPath, '--enable-source-maps', PRODUCT, command, '--config', this.configFile, ...args];
   }
 
-  /** Runs any command, however it ends. */
+  /** Runs any command, however it ends; a report as JSON must be what its schema says. */
   run(command: string, ...args: string[]): Result {
-    return this.#netns.tryRun(this.argv(command, ...args));
+    const result = this.#netns.tryRun(this.argv(command, ...args));
+    assertReport(result);
+    return result;
   }
 
   /** Runs `reconcile` and reads its report, however it ends. */
@@ -173,6 +178,7 @@ export function withReport(result: Result): ReconcileResult {
   if (result.stdout.trim() === '') {
     throw new Error(`snoopy ended with ${result.code} and printed no report: ${result.stderr}`);
   }
+  assertReport(result);
   return { ...result, report: parseJson<Report>(result.stdout, result.argv.join(' ')) };
 }
 

@@ -4,6 +4,8 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { it } from 'node:test';
+import { load } from 'js-yaml';
+import { parseInvocation } from '../../src/cli.ts';
 
 const ROOT = join(import.meta.dirname, '../../..');
 
@@ -43,4 +45,53 @@ it('every key of the schema is in the README', () => {
   ];
   assert.ok(keys.length > 15, 'the schema is read');
   for (const key of keys) assert.ok(readme.includes(`\`${key}\``), `README.md says nothing of ${key}`);
+});
+
+/** Every text in a value. */
+function textsIn(value: unknown): string[] {
+  if (typeof value === 'string') return [value];
+  return typeof value === 'object' && value !== null ? Object.values(value).flatMap(textsIn) : [];
+}
+
+/** What of a document is code: an example is nothing else, any other text marks it as such. */
+function codeOf(path: string): string[] {
+  if (path.endsWith('.cron')) return [read(path)];
+  const texts = path.endsWith('.yml') ? textsIn(load(read(path))) : [read(path)];
+  if (path.startsWith('docs/examples/')) return texts;
+  return texts.flatMap((text) => text.match(/^```sh\n[\s\S]*?^```$|`[^`\n]+`/gm) ?? []);
+}
+
+/** The arguments of each call of snoopy in a piece of code: up to a redirection, the next command or a comment. */
+function callsIn(code: string): string[][] {
+  const lines = code.replaceAll(/\\\n\s*/g, ' ').replaceAll(/^#.*$/gm, '');
+  const calls = lines.matchAll(
+    /(?:^|(?<!--unit)[ \t]|[`/])snoopy(?:\.cjs)?((?:[ \t]+(?:"[^"\n]*"|[^\s"'`|&;>#)]+))*)[ \t]*(?=$|[`|&;>#)])/gm,
+  );
+  const words = [...calls].map(([, rest = '']) => rest.match(/"[^"]*"|\S+/g) ?? []);
+  return words.filter(({ length }) => length > 0);
+}
+
+it('every call of snoopy in the documents is one that it takes', () => {
+  const paths = readdirSync(join(ROOT, 'docs'), { recursive: true, encoding: 'utf8' })
+    .filter((path) => /\.(md|yml|cron)$/.test(path))
+    .map((path) => join('docs', path));
+  const calls = ['README.md', ...paths].flatMap((path) =>
+    codeOf(path).flatMap((code) => callsIn(code).map((words) => ({ path, words }))),
+  );
+  for (const path of [
+    'README.md',
+    'docs/provisioning.md',
+    'docs/examples/snoopy.cron',
+    'docs/monitoring/alerts.yml',
+  ])
+    assert.ok(
+      calls.some((call) => call.path === path),
+      `no call is found in ${path}`,
+    );
+  for (const job of ['gitlab-ci', 'github-actions'])
+    assert.ok(calls.filter(({ path }) => path === `docs/examples/${job}.yml`).length >= 4, job);
+  for (const { path, words } of calls) {
+    const argv = words.map((word) => word.replaceAll('"', '').replace(/^IP$/, '10.0.0.1'));
+    assert.doesNotThrow(() => parseInvocation(argv, '0'), `${path}: snoopy ${words.join(' ')}`);
+  }
 });

@@ -5,13 +5,17 @@ import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { SCHEMA_TEXT } from '../../src/generated/schema.ts';
+import { assertReport } from '../lib/report.ts';
 import { ROOT } from './golden.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url));
 const CASES = `${ROOT}test/unit/config/cases`;
 
 function snoopy(...args: string[]): { status: number | null; stdout: string; stderr: string } {
-  return spawnSync(process.execPath, [MAIN, ...args], { encoding: 'utf8' });
+  const argv = [MAIN, ...args];
+  const result = spawnSync(process.execPath, argv, { encoding: 'utf8' });
+  assertReport({ argv, stdout: result.stdout });
+  return result;
 }
 
 test('validate: the report on stdout, nothing on stderr', () => {

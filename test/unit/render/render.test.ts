@@ -11,7 +11,7 @@ import { renderProblems } from '../../../src/render/problems.ts';
 import { renderReconcile, renderRemove } from '../../../src/render/reconcile.ts';
 import { renderStatus } from '../../../src/render/status.ts';
 import type { RenderOptions } from '../../../src/render/style.ts';
-import { renderValidate } from '../../../src/render/validate.ts';
+import { renderValidate, validateReport } from '../../../src/render/validate.ts';
 import { assertGolden, ROOT } from '../golden.ts';
 import {
   APPLIED,
@@ -136,6 +136,9 @@ test('reports are what their schema says, and stay so as JSON', () => {
     valid('reconcile', report);
   for (const report of [REMOVED, NOTHING_TO_REMOVE]) valid('remove', report);
   for (const report of [STATUS, NOT_LOADED]) valid('status', report);
+  const minimal = parseConfig('version: 1\nbridges: [{name: vmbr0}]', 'f');
+  assert.ok('desired' in minimal);
+  valid('validate', validateReport('f', minimal.desired));
   const invalid = parseConfig('version: 2', 'f');
   assert.ok('problems' in invalid);
   valid('failure', errorReport(invalid.problems));

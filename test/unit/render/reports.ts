@@ -4,6 +4,7 @@ import { type IpAddress, type Mac, parseIp, parseMac } from '../../../src/base/a
 import type {
   BindingReport,
   Counters,
+  Durations,
   NeighborChangeReport,
   NeighborEntry,
   Outcome,
@@ -22,6 +23,21 @@ const COUNTERS: Counters = {
   moved: 1,
   duplicates: 0,
   rejected: { spoofed: 2, subnet: 0, rate_limit: 1 },
+};
+
+const DURATIONS: Durations = {
+  config: 0.004,
+  lock: 0.002,
+  observe: 0.01,
+  plan: 0.0005,
+  apply: 0,
+  verify: 0,
+  drain: 0.012,
+  decide: 0.001,
+  write: 0.003,
+  probe: 0,
+  listen: 0,
+  metrics: 0.02,
 };
 
 export function ip(text: string): IpAddress {
@@ -80,6 +96,7 @@ export const QUIET: ReconcileReport = {
     },
     { name: 'vmbr1', present: true, ports: ['veth1', 'veth2'], bindings: 2, neighbors: 2 },
   ],
+  durations: DURATIONS,
   remaining: [],
   warnings: [],
   errors: [],

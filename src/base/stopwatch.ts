@@ -1,0 +1,31 @@
+// Where the time goes: one phase is on at any moment, and the next begins where it ends.
+
+export class Stopwatch<Phase extends string> {
+  readonly #now: () => number;
+  readonly #spentMs: Map<Phase, number>;
+  #phase: Phase;
+  #sinceMs: number;
+
+  /** `now` in milliseconds. Starts in the first of the phases. */
+  constructor(phases: readonly [Phase, ...Phase[]], now: () => number) {
+    this.#now = now;
+    this.#spentMs = new Map(phases.map((phase) => [phase, 0]));
+    this.#phase = phases[0];
+    this.#sinceMs = now();
+  }
+
+  /** From now on time belongs to `phase`; to what it had before, it adds. */
+  enter(phase: Phase): void {
+    const nowMs = this.#now();
+    this.#spentMs.set(this.#phase, (this.#spentMs.get(this.#phase) ?? 0) + nowMs - this.#sinceMs);
+    this.#phase = phase;
+    this.#sinceMs = nowMs;
+  }
+
+  /** Seconds spent in each phase until now, to the microsecond. */
+  seconds(): Record<Phase, number> {
+    this.enter(this.#phase);
+    const entries = [...this.#spentMs].map(([phase, ms]) => [phase, Math.round(ms * 1000) / 1e6]);
+    return Object.fromEntries(entries) as Record<Phase, number>;
+  }
+}

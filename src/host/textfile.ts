@@ -1,0 +1,64 @@
+// The file for the textfile collector: replaced as a whole, so that nobody reads half of it.
+
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  lstatSync,
+  openSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { SnoopyError } from '../base/errors.ts';
+
+/**
+ * The name while it is written: the collector reads `*.prom` only, and the lock keeps other runs away, so that
+ * one name will do, and what a killed run has left is taken away by the next.
+ */
+function temporary(path: string): string {
+  return `${path}.tmp`;
+}
+
+/** Replaces the file at `path` or throws SnoopyError `textfile_failed`. Follows no symbolic link. */
+export function replaceTextfile(path: string, text: string): void {
+  const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
+  const draft = temporary(path);
+  try {
+    rmSync(draft, { force: true });
+    const fd = openSync(draft, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o644);
+    try {
+      // The collector runs as another user, whatever the umask of this run is.
+      fchmodSync(fd, 0o644);
+      writeFileSync(fd, text);
+    } finally {
+      closeSync(fd);
+    }
+    renameSync(draft, path);
+  } catch (thrown) {
+    const errno = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : String(thrown);
+    try {
+      rmSync(draft, { force: true });
+    } catch {
+      // What kept it from being written keeps it from being removed.
+    }
+    throw new SnoopyError(
+      'textfile_failed',
+      path,
+      `Cannot write the textfile "${path}": ${errno}; see that its directory is there and writable, ` +
+        'or set metrics.textfile to null',
+      errno,
+    );
+  }
+}
+
+/** True for a file: nothing else that may be there instead is ours to delete. */
+export function hasTextfile(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false })?.isFile() ?? false;
+}
+
+/** Deletes the textfile, and what a killed run has left of one. */
+export function deleteTextfile(path: string): void {
+  rmSync(path, { force: true });
+  rmSync(temporary(path), { force: true });
+}

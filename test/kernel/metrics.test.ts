@@ -1,0 +1,467 @@
+// The textfile of real runs, and what its readers make of it: promtool, the node exporter, Prometheus.
+import assert from 'node:assert/strict';
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { describe, type TestContext, test } from 'node:test';
+import { dump, load } from 'js-yaml';
+import type { Netns } from '../lib/netns.ts';
+import { parseJson, run, tryRun } from '../lib/run.ts';
+import { said, withReport } from '../lib/snoopy.ts';
+import { createTempDir } from '../lib/temp.ts';
+import { readSeries, readTextfile, readTypes } from '../lib/textfile.ts';
+import { until } from '../lib/wait.ts';
+import { assertExit, failureCodes, Machine } from './machine.ts';
+
+const DOCS = join(import.meta.dirname, '../../../docs/monitoring');
+const LAST_SUCCESS = 'snoopy_last_success_timestamp_seconds';
+const LAST_RUN = 'snoopy_last_run_timestamp_seconds';
+
+/** A machine that writes a textfile, and where it does. */
+function withTextfile(t: Pick<TestContext, 'after'>, bridges: readonly object[] = [{ name: 'br0' }]) {
+  const machine = new Machine(t);
+  const directory = createTempDir(machine.scope, 'textfile');
+  const file = join(directory, 'snoopy.prom');
+  const configure = (...others: readonly object[]): void =>
+    machine.snoopy.configure({ bridges: others, metrics: { textfile: file } });
+  configure(...bridges);
+  return { machine, directory, file, configure };
+}
+
+function metricOf(file: string, series: string): number {
+  const value = readTextfile(file).get(series);
+  assert.ok(value !== undefined, `no ${series} in ${readFileSync(file, 'utf8')}`);
+  return value;
+}
+
+/** What promtool has to say of a text: nothing, when it is as the conventions ask. */
+function lint(text: string): string {
+  const { code, stdout, stderr } = tryRun(['promtool', 'check', 'metrics'], { input: text });
+  return code === 0 ? stdout + stderr : `exit ${code}: ${stdout}${stderr}`;
+}
+
+describe('the textfile', () => {
+  test('says what status says, and how the run went; promtool finds nothing', async (t) => {
+    const { machine, directory, file, configure } = withTextfile(t);
+    const odd = 'o"d\\d';
+    machine.run('ip', 'link', 'add', odd, 'type', 'bridge', 'stp_state', '0', 'forward_delay', '0');
+    machine.run('ip', 'link', 'set', odd, 'up');
+    configure({ name: 'br0' }, { name: odd }, { name: 'br9', required: false });
+    machine.reconcile();
+    const host = machine.host(1);
+    await host.speak();
+    const before = Date.now() / 1000;
+    const report = machine.reconcile();
+    const text = readFileSync(file, 'utf8');
+    assert.equal(lint(text), '');
+    assert.match(lint('# TYPE x_total gauge\nx_total 1\n'), /x_total/, 'promtool finds what is wrong');
+
+    const expected: Readonly<Record<string, number>> = {
+      snoopy_last_run_success: 1,
+      snoopy_last_run_steps: 0,
+      snoopy_last_run_remaining_actions: 0,
+      snoopy_last_run_warnings: 0,
+      snoopy_last_run_ring_records: report.ring.records,
+      'snoopy_last_run_neighbor_changes{kind="add"}': 1,
+      'snoopy_bridge_present{bridge="br0"}': 1,
+      'snoopy_bridge_present{bridge="o\\"d\\\\d"}': 1,
+      'snoopy_bridge_present{bridge="br9"}': 0,
+      'snoopy_ports{bridge="br0"}': 1,
+      'snoopy_ports_attached{bridge="br0"}': 1,
+      'snoopy_ports_full{bridge="br0"}': 0,
+      'snoopy_bindings{bridge="br0",state="installed"}': 1,
+      'snoopy_bindings{bridge="br9",state="installed"}': 0,
+      'snoopy_neighbors{bridge="br0",state="noarp"}': 1,
+      'snoopy_neighbors{bridge="br0",state="stale"}': 0,
+      snoopy_bindings_limit: 65_536,
+      snoopy_ring_size_bytes: 1_048_576,
+      snoopy_ring_pending: 0,
+      snoopy_ring_dropped_total: 0,
+      snoopy_sightings_total: report.counters.sightings,
+      snoopy_bindings_created_total: 1,
+    };
+    const series = readSeries(text);
+    const found = Object.keys(expected).map((name) => [name, series.get(name)]);
+    assert.deepEqual(Object.fromEntries(found), expected);
+    assert.ok(report.counters.sightings > 0);
+    const written = series.get(LAST_RUN) ?? 0;
+    assert.ok(written >= before && written <= Date.now() / 1000, `written at ${written}`);
+    assert.equal(series.get(LAST_SUCCESS), written);
+    for (const [phase, seconds] of Object.entries(report.durations)) {
+      const told = series.get(`snoopy_last_run_duration_seconds{phase="${phase}"}`);
+      if (phase === 'metrics') assert.ok(told !== undefined && told > 0 && told <= seconds);
+      else assert.equal(told, seconds, phase);
+    }
+    assert.ok(Object.values(report.durations).some((seconds) => seconds > 0));
+    assert.equal(lstatSync(file).mode & 0o7777, 0o644);
+    assert.deepEqual(readdirSync(directory), ['snoopy.prom']);
+  });
+
+  test('is not written unless it is asked for, nor by what does not speak for the host', async (t) => {
+    const { machine, directory, file, configure } = withTextfile(t);
+    machine.snoopy.configure({ bridges: [{ name: 'br0' }] });
+    machine.reconcile();
+    configure({ name: 'br0' });
+    machine.reconcile('--check');
+    machine.reconcile('--bridge', 'br0');
+    assertExit(machine.snoopy.run('status'), 0);
+    assertExit(machine.snoopy.run('validate'), 0);
+    assertExit(machine.snoopy.run('remove', '--check'), 0);
+    assert.deepEqual(readdirSync(directory), []);
+
+    machine.reconcile();
+    const text = readFileSync(file, 'utf8');
+    await machine.host(1).speak();
+    machine.reconcile('--check');
+    machine.reconcile('--bridge', 'br0');
+    assert.equal(readFileSync(file, 'utf8'), text);
+    const other = machine.snoopy.startReconcile('--listen', '9s', '--bridge', 'br0');
+    await until(
+      'the other run to hold the lock',
+      () => machine.snoopy.run('reconcile', '--lock-timeout', '0s', '--bridge', 'br0').code,
+      (code) => code === 75,
+    );
+    assertExit(machine.snoopy.run('reconcile', '--lock-timeout', '0s'), 75);
+    other.kill();
+    assertExit(machine.snoopy.run('reconcile', '--bridge', 'br9'), 64);
+    assert.equal(readFileSync(file, 'utf8'), text);
+  });
+
+  test('the last success outlives runs that fail; errors are counted by code', (t) => {
+    const { machine, file, configure } = withTextfile(t);
+    machine.reconcile();
+    const succeeded = metricOf(file, LAST_SUCCESS);
+    configure({ name: 'br0' }, { name: 'br8' }, { name: 'br9' });
+    for (let i = 0; i < 2; i++) {
+      const failed = machine.snoopy.reconcile();
+      assertExit(failed, 1);
+      assert.equal(metricOf(file, LAST_SUCCESS), succeeded);
+      assert.equal(metricOf(file, 'snoopy_last_run_success'), 0);
+      assert.equal(metricOf(file, 'snoopy_last_run_errors{code="bridge_missing"}'), 2);
+      assert.ok(metricOf(file, LAST_RUN) > succeeded);
+      assert.equal(lint(readFileSync(file, 'utf8')), '');
+    }
+    configure({ name: 'br0' });
+    machine.reconcile();
+    assert.ok(metricOf(file, LAST_SUCCESS) > succeeded);
+    assert.doesNotMatch(readFileSync(file, 'utf8'), /snoopy_last_run_errors/);
+  });
+
+  test('the last success is that of what is pinned: none of before, none to come, and none by hearsay', (t) => {
+    const { machine, directory, file, configure } = withTextfile(t, [{ name: 'br9' }]);
+    const fails = (): number => {
+      const result = machine.snoopy.reconcile();
+      assertExit(result, 1);
+      assert.deepEqual(failureCodes(result.report), ['bridge_missing']);
+      assert.ok(lstatSync(file).isFile());
+      assert.deepEqual(readdirSync(directory), ['snoopy.prom']);
+      return metricOf(file, LAST_SUCCESS);
+    };
+    assert.equal(fails(), 0);
+    writeFileSync(file, `${LAST_SUCCESS} 1700000000\n`);
+    assert.equal(fails(), 0);
+    configure({ name: 'br0' });
+    machine.reconcile();
+    const succeeded = metricOf(file, LAST_SUCCESS);
+    machine.reconcile('--bridge', 'br0');
+    configure({ name: 'br9' });
+    for (const make of [`rm ${file}`, `rm ${file} && mkfifo ${file}`, `echo > ${file}`]) {
+      run(['sh', '-c', make]);
+      assert.equal(fails(), succeeded, make);
+    }
+    const layout = `${machine.pins}/layout`;
+    utimesSync(layout, new Date(), new Date(Date.now() + 3_600_000));
+    assert.equal(fails(), 0, 'the clock was put back');
+  });
+
+  test('a run that breaks off writes it too, with its error', (t) => {
+    const { machine, file } = withTextfile(t);
+    machine.reconcile();
+    const succeeded = metricOf(file, LAST_SUCCESS);
+    const inject = (when: string): Map<string, number> => {
+      const strace = ['strace', '-f', '-qq', '-o', '/dev/null', '-e', 'trace=sendto'];
+      const argv = machine.snoopy.argv('reconcile', '--format', 'json');
+      const result = machine.netns.tryRun([
+        ...strace,
+        '-e',
+        `inject=sendto:error=ENOBUFS:when=${when}`,
+        ...argv,
+      ]);
+      assertExit(result, 1);
+      assert.equal(withReport(result).report.ok, false);
+      const text = readFileSync(file, 'utf8');
+      assert.equal(lint(text), '');
+      const series = readSeries(text);
+      assert.equal(series.get(LAST_SUCCESS), succeeded);
+      assert.equal(series.get('snoopy_last_run_success'), 0);
+      assert.equal(series.has('snoopy_last_run_steps'), false, 'not known');
+      return series;
+    };
+    const once = inject('1');
+    assert.equal(once.get('snoopy_last_run_errors{code="syscall_failed"}'), 1);
+    assert.equal(once.get('snoopy_ports_attached{bridge="br0"}'), 1);
+    const always = inject('1+');
+    assert.equal(always.get('snoopy_last_run_errors{code="syscall_failed"}'), 2);
+    assert.equal(always.has('snoopy_ports_attached{bridge="br0"}'), false, 'not known either');
+  });
+
+  test('a listening run writes it after its first pass, and at its end', async (t) => {
+    const { machine, file } = withTextfile(t);
+    const listening = machine.snoopy.startReconcile('--listen', '3s');
+    await until('the textfile', () => existsSync(file), Boolean);
+    assert.equal(listening.running, true);
+    assert.equal(metricOf(file, 'snoopy_bindings{bridge="br0",state="installed"}'), 0);
+    const first = metricOf(file, LAST_RUN);
+    await machine.host(1).speak();
+    const result = withReport(await listening.ended());
+    assertExit(result, 0);
+    assert.equal(metricOf(file, 'snoopy_bindings{bridge="br0",state="installed"}'), 1);
+    assert.equal(metricOf(file, 'snoopy_last_run_neighbor_changes{kind="add"}'), 1);
+    assert.ok(metricOf(file, LAST_RUN) > first + 1);
+    const listened = metricOf(file, 'snoopy_last_run_duration_seconds{phase="listen"}');
+    assert.ok(listened > 1.5 && listened < 3.1, `listened for ${listened} s`);
+  });
+
+  test('goes with remove, which has nothing to do afterwards', (t) => {
+    const { machine, directory, file } = withTextfile(t);
+    machine.reconcile();
+    writeFileSync(`${file}.tmp`, 'left by a killed run');
+    writeFileSync(join(directory, 'other.prom'), 'other 1\n');
+    const report = machine.remove();
+    assert.ok(report.steps.some(({ action }) => action.kind === 'drop-textfile'));
+    assert.deepEqual(readdirSync(directory), ['other.prom']);
+    assert.deepEqual(machine.remove().steps, []);
+    mkdirSync(file);
+    assert.deepEqual(machine.remove().steps, [], 'a directory is not ours');
+  });
+});
+
+describe('writing it', () => {
+  test('replaces it as a whole: who has it open reads the old one to its end', (t) => {
+    const { machine, file } = withTextfile(t);
+    machine.reconcile();
+    const old = readFileSync(file, 'utf8');
+    const fd = openSync(file, 'r');
+    try {
+      machine.reconcile();
+      assert.equal(readFileSync(fd, 'utf8'), old);
+    } finally {
+      closeSync(fd);
+    }
+    assert.notEqual(readFileSync(file, 'utf8'), old);
+  });
+
+  test('takes the place of what a killed run has left, and of links, and follows none', (t) => {
+    const { machine, directory, file } = withTextfile(t);
+    const victim = join(createTempDir(machine.scope, 'victim'), 'file');
+    writeFileSync(victim, 'as it was', { mode: 0o600 });
+    symlinkSync(victim, `${file}.tmp`);
+    symlinkSync(victim, file);
+    machine.reconcile();
+    writeFileSync(`${file}.tmp`, 'left by a killed run', { mode: 0o600 });
+    machine.reconcile();
+    assert.equal(readFileSync(victim, 'utf8'), 'as it was');
+    assert.equal(lstatSync(victim).mode & 0o777, 0o600);
+    assert.deepEqual(readdirSync(directory), ['snoopy.prom']);
+    assert.ok(lstatSync(file).isFile());
+    assert.equal(lint(readFileSync(file, 'utf8')), '');
+  });
+
+  test('whatever the umask is, others may read it', (t) => {
+    const { machine, file } = withTextfile(t);
+    const argv = machine.snoopy.argv('reconcile');
+    assertExit(machine.netns.tryRun(['sh', '-c', 'umask 077; exec "$@"', 'sh', ...argv]), 0);
+    assert.equal(lstatSync(file).mode & 0o7777, 0o644);
+  });
+
+  test('a failure is an error of the run with its remedy, after all else is done', async (t) => {
+    const { machine, directory, file } = withTextfile(t);
+    const elsewhere = join(directory, 'missing', 'snoopy.prom');
+    const failing = (path: string): string => {
+      machine.snoopy.configure({ bridges: [{ name: 'br0' }], metrics: { textfile: path } });
+      const result = machine.snoopy.reconcile();
+      assertExit(result, 1);
+      assert.deepEqual(failureCodes(result.report), ['textfile_failed'], said(result));
+      assert.equal(result.report.errors[0]?.object, path);
+      assert.match(result.stderr, /Cannot write the textfile .*; see that/);
+      return result.stderr;
+    };
+    assert.match(failing(elsewhere), /ENOENT/);
+    assert.deepEqual(machine.filterPrograms('tap1'), [machine.programId()]);
+    await machine.host(1).speak();
+    mkdirSync(file);
+    assert.match(failing(file), /EISDIR|EEXIST|ENOTDIR/);
+    assert.deepEqual(machine.ownNeighbors(), [`${machine.host(1).ip} ${machine.host(1).mac}`]);
+    assert.deepEqual(readdirSync(directory), ['snoopy.prom'], 'nothing is left half-way');
+
+    const small = createTempDir(machine.scope, 'small');
+    run(['mount', '-t', 'tmpfs', '-o', 'size=8k,mode=755', 'tmpfs', small]);
+    writeFileSync(join(small, 'ballast'), Buffer.alloc(4096));
+    writeFileSync(join(small, 'snoopy.prom'), 'old 1\n');
+    assert.match(failing(join(small, 'snoopy.prom')), /ENOSPC/);
+    assert.equal(readFileSync(join(small, 'snoopy.prom'), 'utf8'), 'old 1\n');
+    assert.deepEqual(readdirSync(small).sort(), ['ballast', 'snoopy.prom']);
+    run(['mount', '-o', 'remount,ro', small]);
+    assert.match(failing(join(small, 'snoopy.prom')), /EROFS/);
+  });
+});
+
+/** The bodies that URLs give inside a namespace. */
+function get(netns: Netns, ...urls: readonly string[]): string[] {
+  const script = `Promise.all(process.argv.slice(1).map((url) => fetch(url).then((answer) => answer.text())))
+    .then((texts) => process.stdout.write(JSON.stringify(texts)), () => process.stdout.write('[]'))`;
+  return netns.json<string[]>(process.execPath, '-e', script, ...urls);
+}
+
+interface Panel {
+  readonly id: number;
+  readonly title: string;
+  readonly gridPos: { readonly x: number; readonly y: number; readonly w: number; readonly h: number };
+  readonly targets: readonly { readonly refId: string; readonly expr: string }[];
+}
+
+function readDashboard(): { readonly panels: readonly Panel[] } {
+  return parseJson(readFileSync(join(DOCS, 'dashboard.json'), 'utf8'), 'dashboard.json');
+}
+
+interface Rules {
+  readonly groups: readonly {
+    readonly rules: readonly { readonly alert: string; readonly expr: string }[];
+  }[];
+}
+
+function readAlerts(): Rules {
+  return load(readFileSync(join(DOCS, 'alerts.yml'), 'utf8')) as Rules;
+}
+
+describe('what is documented of it', () => {
+  test('the alerts fire when they should, and are silent when they should be', (t) => {
+    const machineless = createTempDir(new Machine(t).scope, 'rules');
+    const tests = readFileSync(join(DOCS, 'alerts.test.yml'), 'utf8');
+    writeFileSync(join(machineless, 'alerts.test.yml'), tests);
+    const check = (rules: Rules): boolean => {
+      writeFileSync(join(machineless, 'alerts.yml'), dump(rules));
+      return tryRun(['promtool', 'test', 'rules', join(machineless, 'alerts.test.yml')]).code === 0;
+    };
+    run(['promtool', 'check', 'rules', join(DOCS, 'alerts.yml')]);
+    run(['promtool', 'test', 'rules', join(DOCS, 'alerts.test.yml')]);
+    const alerts = readAlerts();
+    assert.equal(check(alerts), true);
+    // Each of them is needed for the tests to pass, and none may fire always.
+    for (const { alert } of alerts.groups.flatMap(({ rules }) => rules)) {
+      for (const expr of ['vector(1)', 'vector(1) > 1']) {
+        const groups = alerts.groups.map((group) => ({
+          ...group,
+          rules: group.rules.map((rule) => (rule.alert === alert ? { ...rule, expr } : rule)),
+        }));
+        assert.equal(check({ groups }), false, `no test sees that ${alert} is ${expr}`);
+      }
+    }
+  });
+
+  test('the table has every metric of a run with its type, and no other', (t) => {
+    const { machine, file } = withTextfile(t, [{ name: 'br0' }, { name: 'br9' }]);
+    machine.snoopy.reconcile();
+    const rows = readFileSync(join(DOCS, 'README.md'), 'utf8').matchAll(/^\| `(snoopy_\w+)` \| (\w+) \|/gm);
+    const documented = [...rows].map(([, name = '', type = '']): [string, string] => [name, type]);
+    assert.deepEqual(documented, [...readTypes(readFileSync(file, 'utf8'))]);
+  });
+
+  test('every panel of the dashboard has a place of its own', () => {
+    const taken = new Set<string>();
+    for (const { id, title, gridPos, targets } of readDashboard().panels) {
+      assert.ok(gridPos.x + gridPos.w <= 24, title);
+      assert.equal(new Set(targets.map(({ refId }) => refId)).size, targets.length, title);
+      const cells = Array.from({ length: gridPos.w * gridPos.h }, (_, n) => {
+        return `${gridPos.x + (n % gridPos.w)} ${gridPos.y + Math.floor(n / gridPos.w)}`;
+      });
+      for (const place of [`id ${id}`, ...cells]) {
+        assert.equal(taken.has(place), false, `${title}: ${place}`);
+        taken.add(place);
+      }
+    }
+  });
+
+  test('the node exporter serves it, and every panel and alert of Prometheus finds its series', async (t) => {
+    const { machine, directory, file } = withTextfile(t, [{ name: 'br0' }, { name: 'br9' }]);
+    machine.snoopy.reconcile();
+    await machine.host(1).speak();
+    assertExit(machine.snoopy.reconcile(), 1);
+
+    // Debian runs it as a user that is not root.
+    machine.netns.start(
+      ...['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', 'prometheus-node-exporter'],
+      ...['--collector.disable-defaults', '--collector.textfile'],
+      ...[`--collector.textfile.directory=${directory}`, '--web.listen-address=127.0.0.1:9100'],
+    );
+    const served = await until(
+      'the node exporter to answer',
+      () => get(machine.netns, 'http://127.0.0.1:9100/metrics')[0] ?? '',
+      (text) => text.includes('node_textfile_scrape_error'),
+    );
+    const scraped = readSeries(served);
+    assert.equal(scraped.get('node_textfile_scrape_error'), 0);
+    assert.equal(scraped.get(`node_textfile_mtime_seconds{file="${file}"}`) !== undefined, true);
+    for (const [series, value] of readTextfile(file)) assert.equal(scraped.get(series), value, series);
+    const types = readTypes(served);
+    for (const [name, type] of readTypes(readFileSync(file, 'utf8'))) assert.equal(types.get(name), type);
+
+    const home = createTempDir(machine.scope, 'prometheus');
+    chmodSync(home, 0o700);
+    const config = {
+      global: { scrape_interval: '1s', evaluation_interval: '1s' },
+      rule_files: [join(DOCS, 'alerts.yml')],
+      scrape_configs: [{ job_name: 'node', static_configs: [{ targets: ['127.0.0.1:9100'] }] }],
+    };
+    writeFileSync(join(home, 'prometheus.yml'), dump(config));
+    machine.netns.start(
+      ...['prometheus', `--config.file=${join(home, 'prometheus.yml')}`, '--log.level=error'],
+      ...[`--storage.tsdb.path=${join(home, 'data')}`, '--web.listen-address=127.0.0.1:9090'],
+    );
+    const results = (exprs: readonly string[]): number[] =>
+      get(
+        machine.netns,
+        ...exprs.map((expr) => `http://127.0.0.1:9090/api/v1/query?query=${encodeURIComponent(expr)}`),
+      ).map((text) => {
+        type Answer = { readonly data?: { readonly result: readonly unknown[] }; readonly error?: string };
+        const { data, error } = parseJson<Answer>(text, 'prometheus');
+        assert.equal(error, undefined, text);
+        return data?.result.length ?? 0;
+      });
+    // An alert compares with something: its left side must have series, whether it fires or not.
+    const exprs = [
+      ...readDashboard().panels.flatMap(({ targets }) =>
+        targets.map(({ expr }) =>
+          expr.replace(/\$(instance|bridge)\b/g, '.*').replaceAll('$__rate_interval', '10s'),
+        ),
+      ),
+      ...readAlerts().groups.flatMap(({ rules }) =>
+        rules.map(({ expr }) => expr.replace(/ (>|==) [\d.]+$/, '').replaceAll('[15m]', '[10s]')),
+      ),
+    ];
+    assert.ok(exprs.length > 30 && exprs.every((expr) => !expr.includes('$')), exprs.join('\n'));
+    await until(
+      'two scrapes',
+      () => results(['rate(snoopy_sightings_total[10s])']),
+      ([count]) => count === 1,
+      { timeoutMs: 30_000 },
+    );
+    for (const [i, count] of results(exprs).entries()) assert.ok(count > 0, `nothing for ${exprs[i]}`);
+    await until(
+      'an alert that is due',
+      () => results(['ALERTS{alertname="SnoopyFailing",alertstate="pending"}']),
+      ([count]) => count === 1,
+    );
+  });
+});
