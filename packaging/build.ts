@@ -84,6 +84,9 @@ function stageShare(share: string): void {
   copy(join(SOURCES, 'snoopy.yaml'), join(share, NAME, 'snoopy.yaml'));
   copy(join(ROOT, 'schema/snoopy.schema.json'), join(share, NAME, 'schema/snoopy.schema.json'));
   copy(join(ROOT, 'schema/report.schema.json'), join(share, NAME, 'schema/report.schema.json'));
+  for (const name of ['alerts.yml', 'dashboard.json']) {
+    copy(join(ROOT, 'docs/monitoring', name), join(share, NAME, 'monitoring', name));
+  }
   for (const unit of ['snoopy-reconcile.service', 'snoopy-reconcile.timer']) {
     copy(join(SOURCES, 'prompt', unit), join(share, NAME, 'prompt', `${unit}.d/prompt.conf`));
   }

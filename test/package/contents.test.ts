@@ -62,6 +62,7 @@ describe('the .deb', () => {
       '/usr/share/zsh/vendor-completions/_snoopy',
       '/usr/share/fish/vendor_completions.d/snoopy.fish',
       '/usr/share/snoopy-evpn/schema/snoopy.schema.json',
+      '/usr/share/snoopy-evpn/monitoring/alerts.yml',
       '/usr/share/snoopy-evpn/prompt/snoopy-reconcile.service.d/prompt.conf',
     ]) {
       assert.ok(files.has(path), `${path} is missing:\n${listing.join('\n')}`);

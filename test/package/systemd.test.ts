@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { Capture } from '../lib/capture.ts';
 import { run } from '../lib/run.ts';
@@ -190,8 +190,9 @@ describe('the sandbox', () => {
     machine.run('ip', 'address', 'add', '10.1.0.254/24', 'dev', 'br0');
     machine.configure('bridges: [{name: br0, probe: {after: 1s}}]');
     const host = machine.addHost(1);
-    await machine.runsFor(host);
+    // From the beginning: a host is asked three times, and then no more.
     const capture = await Capture.start(machine.far, 'e1', 'arp');
+    await machine.runsFor(host);
     await until(
       'a probe',
       () => {
@@ -199,7 +200,7 @@ describe('the sandbox', () => {
         return capture.lines;
       },
       (lines) => lines.some((line) => line.includes(`who-has ${host.ip}`)),
-      { everyMs: 500 },
+      { timeoutMs: 30_000, everyMs: 500 },
     );
   });
 
@@ -211,6 +212,18 @@ describe('the sandbox', () => {
       machine.run('systemctl', 'start', SERVICE);
       assert.match(machine.container.journal(SERVICE), /^attach +br0 +tap1$/m);
     }
+  });
+
+  test('lets the textfile be written where node_exporter of Debian reads it', async (t) => {
+    const machine = await machineWith(t, 'periodic');
+    const textfile = '/var/lib/prometheus/node-exporter/snoopy.prom';
+    mkdirSync(dirname(machine.container.path(textfile)), { recursive: true });
+    machine.configure(`bridges: [{name: br0}]\nmetrics: {textfile: ${textfile}}`);
+    for (let run = 1; run <= 2; run++) {
+      machine.run('systemctl', 'start', SERVICE);
+      assert.match(machine.run('cat', textfile), /^snoopy_last_run_success 1$/m);
+    }
+    assert.match(machine.run('stat', '--format=%A', textfile), /^-rw-r--r--$/m);
   });
 
   test('can be written through only to bpffs and the usual places of textfiles', async (t) => {
