@@ -1,4 +1,4 @@
-// A container with a bridge, a tunnel, and a host behind a port of the bridge: what the role and the module are run against.
+// A container with a bridge, a tunnel, and a host behind a port: what role and module are run against.
 import { cpSync, mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';

@@ -1,4 +1,4 @@
-// The playbook rollout.yml over twenty nodes: a few at a time, no further than the first that is not as it should be.
+// The playbook rollout.yml over twenty nodes: a few at a time, no further than the first that is not right.
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
