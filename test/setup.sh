@@ -34,13 +34,18 @@ test_packages=(
   'prometheus      its promtool checks metrics, and tests the alerts'
   'prometheus-node-exporter reads the textfile'
   'debootstrap     makes the Debian 13 that packages are installed in'
+  'ansible-core    runs the collection'
+  'ansible-lint    looks it over'
+  'openssh-client  is how it reaches its nodes'
+  'python3-voluptuous  lets ansible-test look the module over'
+  'pycodestyle     looks its style over'
 )
 # Packages that bring a service, which nobody asked for.
 services=(frr prometheus prometheus-node-exporter)
 
 # A Debian 13 for containers, made once: with systemd, what snoopy depends on, and what Ansible comes in by.
 debian_root=dist/roots/trixie
-debian_packages=systemd,systemd-sysv,dbus,nodejs,libbpf1,iproute2,python3,openssh-server
+debian_packages=systemd,systemd-sysv,dbus,nodejs,libbpf1,iproute2,python3,python3-apt,openssh-server
 # What has nothing to do in a container, or would listen.
 debian_masked=(systemd-modules-load.service console-getty.service ssh.service ssh.socket)
 

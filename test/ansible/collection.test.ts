@@ -1,0 +1,152 @@
+// The collection as a whole: what Ansible's own tools say of it, what it is built into, and what it documents.
+import assert from 'node:assert/strict';
+import { readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, describe, test } from 'node:test';
+import { type Result, run, tryRun } from '../lib/run.ts';
+import { Scope } from '../lib/scope.ts';
+import { PRODUCT, said } from '../lib/snoopy.ts';
+import { COLLECTION, Controller } from './controller.ts';
+
+/** Tests of `ansible-test sanity` that install what they need from PyPI, and what does their work here. */
+const FROM_PYPI = new Map([
+  ['ansible-doc', 'ansible-doc itself, below'],
+  ['import', 'the module runs, in reconcile.test.ts'],
+  ['pep8', 'pycodestyle of Debian, below'],
+  ['pylint', 'nothing: Debian has a pylint, without the plugins of ansible-test'],
+  ['runtime-metadata', 'ansible-lint, below: it has a schema of meta/runtime.yml'],
+  ['validate-modules', 'the same program with the voluptuous of Debian, below'],
+  ['yamllint', 'ansible-lint, below: it runs yamllint'],
+]);
+const SANITY = '/usr/lib/python3/dist-packages/ansible_test/_util/controller/sanity';
+
+describe('the collection', () => {
+  const scope = new Scope();
+  const controller = new Controller(scope);
+  after(() => scope.close());
+
+  function inCollection(...argv: string[]): Result {
+    return controller.tryRun(argv, { cwd: controller.collection, timeoutMs: 300_000 });
+  }
+
+  test('is built into what an operator needs, and nothing else', () => {
+    const output = controller.makeDir('built');
+    const built = inCollection('ansible-galaxy', 'collection', 'build', '--output-path', output);
+    assert.equal(built.code, 0, said(built));
+    const [name = ''] = readdirSync(output);
+    assert.equal(name, 'snoopy-evpn-1.0.0.tar.gz');
+    const inside = run(['tar', '-tzf', join(output, name)])
+      .split('\n')
+      .filter(Boolean);
+    const files = inside.filter((path) => !path.endsWith('/'));
+    const sources = run(['git', '-C', COLLECTION, 'ls-files']).split('\n').filter(Boolean);
+    const expected = [...sources.filter((path) => path !== 'galaxy.yml'), 'FILES.json', 'MANIFEST.json'];
+    assert.deepEqual(files.sort(), expected.sort());
+
+    const elsewhere = controller.makeDir('elsewhere');
+    const argv = [
+      'ansible-galaxy',
+      'collection',
+      'install',
+      '--offline',
+      '-p',
+      elsewhere,
+      join(output, name),
+    ];
+    const installed = controller.tryRun(argv);
+    assert.equal(installed.code, 0, said(installed));
+    const env = { ANSIBLE_COLLECTIONS_PATH: elsewhere };
+    const listed = controller.tryRun(['ansible-doc', '--list', 'snoopy.evpn'], { env });
+    assert.match(listed.stdout, /^snoopy\.evpn\.reconcile +Run snoopy once/m);
+  });
+
+  test('passes ansible-lint with the profile production', () => {
+    const lint = inCollection(
+      'ansible-lint',
+      '--offline',
+      '--nocolor',
+      '--strict',
+      '--profile',
+      'production',
+    );
+    assert.equal(lint.code, 0, said(lint));
+    assert.match(lint.stderr, /Passed with production profile.*: 0 failure\(s\), 0 warning\(s\)/);
+  });
+
+  test('passes every test of ansible-test sanity that needs nothing from PyPI', () => {
+    const listed = inCollection('ansible-test', 'sanity', '--list-tests');
+    assert.equal(listed.code, 0, said(listed));
+    const tests = listed.stdout.split('\n').filter(Boolean);
+    for (const name of FROM_PYPI.keys()) assert.ok(tests.includes(name), `ansible-test has no ${name}`);
+    const chosen = tests.filter((name) => !FROM_PYPI.has(name));
+    assert.ok(chosen.length >= 20, `only ${chosen.join(' ')}`);
+    const sanity = inCollection('ansible-test', 'sanity', ...chosen.flatMap((name) => ['--test', name]));
+    assert.equal(sanity.code, 0, said(sanity));
+    for (const name of chosen) assert.match(sanity.stderr + sanity.stdout, new RegExp(`test "${name}"`));
+  });
+
+  test('validate-modules finds nothing but the license', () => {
+    const path = 'plugins/modules/reconcile.py';
+    const directory = 'ansible_collections/snoopy/evpn';
+    const program = join(SANITY, 'validate-modules/validate.py');
+    const argv = ['/usr/bin/python3', program, '--format', 'json', '--arg-spec'];
+    const validated = inCollection(...argv, '--collection', directory, '--collection-version', '1.0.0', path);
+    assert.equal(validated.stderr, '');
+    const found = JSON.parse(validated.stdout) as Record<
+      string,
+      { errors: { code: string }[]; warnings: unknown[] }
+    >;
+    assert.deepEqual(
+      found[path]?.errors.map(({ code }) => code),
+      ['missing-gplv3-license'],
+    );
+    assert.deepEqual(found[path]?.warnings, []);
+  });
+
+  test('pycodestyle finds nothing, by the rules of ansible-test', () => {
+    const ignored = run(['cat', join(SANITY, 'pep8/current-ignore.txt')])
+      .split('\n')
+      .filter(Boolean)
+      .join(',');
+    const argv = ['pycodestyle', '--max-line-length=160', `--ignore=${ignored}`, 'plugins'];
+    assert.equal(said(inCollection(...argv)), said({ argv, code: 0, stdout: '', stderr: '' }));
+  });
+
+  test('ansible-doc has the module and the role, with every parameter', () => {
+    const module = controller.tryRun(['ansible-doc', '--type', 'module', 'snoopy.evpn.reconcile']);
+    assert.equal(module.code, 0, said(module));
+    for (const word of ['config', 'config_path', 'bridges', 'listen', 'lock_timeout', 'executable'])
+      assert.match(module.stdout, new RegExp(`^- ${word}$`, 'm'));
+    assert.match(module.stdout, /snoopy_neighbors/);
+    const role = controller.tryRun(['ansible-doc', '--type', 'role', 'snoopy.evpn.snoopy']);
+    assert.equal(role.code, 0, said(role));
+    for (const word of [
+      'state',
+      'package',
+      'package_checksum',
+      'config',
+      'profile',
+      'timer_enabled',
+      'doctor',
+    ])
+      assert.match(role.stdout, new RegExp(`^- snoopy_${word}$`, 'm'));
+  });
+
+  test('the example inventory is one for the playbook, with configurations that are valid', () => {
+    const inventory = join(controller.collection, 'examples/inventory.yml');
+    const argv = ['ansible-playbook', '--inventory', inventory, '--syntax-check', 'snoopy.evpn.rollout'];
+    const checked = controller.tryRun(argv);
+    assert.equal(checked.code, 0, said(checked));
+    const debug = ['-m', 'ansible.builtin.debug', '-a', 'var=snoopy_config', '--one-line'];
+    const shown = controller.tryRun(['ansible', '--inventory', inventory, 'evpn', ...debug]);
+    const configs = shown.stdout.split('\n').filter(Boolean);
+    assert.equal(configs.length, 3, said(shown));
+    for (const line of configs) {
+      const { snoopy_config } = JSON.parse(line.slice(line.indexOf('{'))) as { snoopy_config: object };
+      const file = join(controller.dir, 'snoopy.yaml');
+      writeFileSync(file, JSON.stringify(snoopy_config));
+      const validated = tryRun([process.execPath, PRODUCT, 'validate', '--config', file]);
+      assert.equal(validated.code, 0, said(validated));
+    }
+  });
+});

@@ -1,0 +1,98 @@
+// The playbook rollout.yml over twenty nodes: a few at a time, no further than the first that is not right.
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { Scope } from '../lib/scope.ts';
+import { until } from '../lib/wait.ts';
+import { buildPackages } from '../package/packages.ts';
+import { Controller, hasChanged, type PlayResult } from './controller.ts';
+import { BRIDGE, EvpnNode, HOST } from './evpn-node.ts';
+
+const NODES = Array.from({ length: 20 }, (_, i) => `hv${String(i + 1).padStart(2, '0')}`);
+const CONFIG = { version: 1, bridges: [{ name: BRIDGE }] };
+
+describe('twenty nodes in one play', () => {
+  const scope = new Scope();
+  const nodes = new Map<string, EvpnNode>();
+  let controller: Controller;
+  let deb: string;
+
+  before(async () => {
+    controller = new Controller(scope);
+    ({ deb } = buildPackages(scope, '0.1.0'));
+    for (const name of NODES) {
+      const node = await EvpnNode.boot(scope, name);
+      controller.addNode(name, node.container);
+      nodes.set(name, node);
+    }
+  });
+  after(() => scope.close());
+
+  function rollout(variables: object = {}, limit?: readonly string[]): PlayResult {
+    const vars = { snoopy_package: deb, snoopy_config: CONFIG, ...variables };
+    const options = limit === undefined ? { vars } : { vars, limit };
+    return controller.play(join(controller.collection, 'playbooks/rollout.yml'), options);
+  }
+
+  const attached = () => NODES.filter((name) => nodes.get(name)?.isAttached);
+
+  test('the first node fails: no other is touched', () => {
+    const result = rollout({ snoopy_config: { ...CONFIG, bridges: [{ name: BRIDGE }, { name: 'vmbr9' }] } });
+    assert.equal(result.code, 2, result.stdout);
+    assert.deepEqual(new Set(result.tasks.map(({ host }) => host)), new Set([NODES[0]]));
+    const failed = result.tasks.find(({ outcome }) => outcome === 'failed');
+    assert.match(String(failed?.result.msg), /vmbr9/);
+    assert.deepEqual(attached(), [NODES[0]]);
+  });
+
+  test('all of them, one and then a quarter at a time', async () => {
+    const result = rollout();
+    assert.equal(result.code, 0, result.stdout);
+    assert.deepEqual(attached(), NODES);
+    assert.deepEqual(batches(result), [1, 5, 5, 5, 4]);
+
+    for (const node of nodes.values()) await node.announce();
+    for (const [name, node] of nodes) {
+      await until(
+        `the timer of ${name} to install the neighbor`,
+        () => node.neighbors,
+        (neighbors) => neighbors.includes(`${HOST.ip} ${HOST.mac}`),
+        { timeoutMs: 30_000, everyMs: 250 },
+      );
+    }
+  });
+
+  test('again: nothing changes, no neighbor is lost', () => {
+    const some = NODES.slice(0, 3);
+    const result = rollout({}, some);
+    assert.equal(result.code, 0, result.stdout);
+    for (const name of some) {
+      assert.equal(hasChanged(result, name), false, name);
+      assert.deepEqual(nodes.get(name)?.neighbors, [`${HOST.ip} ${HOST.mac}`], name);
+    }
+  });
+
+  test('a configuration by which the first node loses a neighbor: the gate keeps the others', () => {
+    const result = rollout({
+      snoopy_config: { ...CONFIG, bridges: [{ name: BRIDGE, ports: { include: ['veth*'] } }] },
+    });
+    assert.equal(result.code, 2, result.stdout);
+    assert.deepEqual(new Set(result.tasks.map(({ host }) => host)), new Set([NODES[0]]));
+    const failed = result.tasks.find(({ outcome }) => outcome === 'failed');
+    assert.match(String(failed?.result.msg), new RegExp(`neighbors lost: \\['${HOST.ip}'\\]`));
+    assert.deepEqual(attached(), NODES.slice(1));
+  });
+});
+
+/** How many nodes there were in each batch: those for which the playbook's first task ran at a time. */
+function batches({ tasks }: PlayResult): number[] {
+  const sizes: number[] = [];
+  let before = '';
+  for (const { task } of tasks) {
+    const isFirst = task === 'Look at the neighbors before';
+    if (isFirst && before !== task) sizes.push(0);
+    if (isFirst) sizes.push((sizes.pop() ?? 0) + 1);
+    before = task;
+  }
+  return sizes;
+}

@@ -1,0 +1,163 @@
+// The module snoopy.evpn.reconcile on a node that is reached by ssh: modes, results, and what goes wrong.
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { Background } from '../lib/run.ts';
+import { Scope } from '../lib/scope.ts';
+import type { Report } from '../lib/snoopy.ts';
+import { Controller, type PlayOptions } from './controller.ts';
+import { BRIDGE, EvpnNode, HOST, PORT } from './evpn-node.ts';
+
+const CONFIG = { version: 1, bridges: [{ name: BRIDGE }] };
+const NEIGHBOR = { bridge: BRIDGE, device: BRIDGE, vlan: 0, ...HOST, port: PORT, source: 'learned' };
+
+interface ModuleResult {
+  readonly changed: boolean;
+  readonly failed: boolean;
+  readonly msg?: string;
+  readonly report: Report;
+  readonly neighbors_changed: boolean;
+  readonly diff: { readonly before: string; readonly after: string };
+  readonly ansible_facts: { readonly snoopy_neighbors: readonly object[] };
+  readonly warnings?: readonly string[];
+}
+
+describe('snoopy.evpn.reconcile', () => {
+  const scope = new Scope();
+  let controller: Controller;
+  let node: EvpnNode;
+  let executable: string;
+
+  before(async () => {
+    controller = new Controller(scope);
+    node = await EvpnNode.boot(scope, 'node');
+    executable = node.putProduct();
+    controller.addNode('node', node.container);
+  });
+  after(() => scope.close());
+
+  /** One task with the module: what it returned. */
+  function reconcile(parameters: object, options: PlayOptions = {}): ModuleResult {
+    const tasks = [{ 'snoopy.evpn.reconcile': { executable, ...parameters } }];
+    const play = controller.play([{ hosts: 'node', gather_facts: false, tasks }], options);
+    const [task] = play.tasks;
+    assert.ok(task, play.stdout + play.stderr);
+    assert.notEqual(task.outcome, 'unreachable', play.stdout);
+    return { ...task.result, failed: task.outcome === 'failed' } as unknown as ModuleResult;
+  }
+
+  test('check, apply, check, apply: changed, changed, and then no more', () => {
+    const planned = reconcile({ config: CONFIG }, { check: true, diff: true });
+    assert.equal(planned.changed, true, planned.msg);
+    assert.match(planned.diff.after, new RegExp(`^attached ${BRIDGE} ${PORT}$`, 'm'));
+    assert.equal(planned.diff.before, '');
+    assert.equal(planned.report.check, true);
+    assert.equal(node.isAttached, false, 'check mode has attached a program');
+
+    assert.equal(reconcile({ config: CONFIG }).changed, true);
+    assert.equal(node.isAttached, true);
+    for (const check of [true, false]) {
+      const again = reconcile({ config: CONFIG }, { check, diff: true });
+      assert.equal(again.changed, false);
+      assert.deepEqual([again.diff.before, again.diff.after], ['', '']);
+      assert.deepEqual(again.ansible_facts.snoopy_neighbors, []);
+    }
+  });
+
+  test('neighbors: in the diff, as facts, and no change of the desired state', async () => {
+    await node.announce();
+    const planned = reconcile({ config: CONFIG }, { check: true, diff: true });
+    assert.deepEqual([planned.changed, planned.neighbors_changed], [false, true], planned.msg);
+    assert.match(planned.diff.after, new RegExp(`^${HOST.ip} dev ${BRIDGE} lladdr ${HOST.mac} nud noarp`));
+    assert.deepEqual(planned.ansible_facts.snoopy_neighbors, []);
+    assert.deepEqual(node.neighbors, [], 'check mode has written a neighbor');
+
+    const applied = reconcile({ config: CONFIG });
+    assert.deepEqual([applied.changed, applied.neighbors_changed], [false, true]);
+    assert.deepEqual(applied.ansible_facts.snoopy_neighbors, [NEIGHBOR]);
+    assert.deepEqual(node.neighbors, [`${HOST.ip} ${HOST.mac}`]);
+
+    const later = reconcile({ config: CONFIG }, { check: true });
+    assert.equal(later.neighbors_changed, false);
+    assert.deepEqual(later.ansible_facts.snoopy_neighbors, [NEIGHBOR]);
+  });
+
+  test('an inline configuration is in no file afterwards', () => {
+    // The name is nowhere but in the configuration; and, by Ansible itself, in the log of what it was asked to do.
+    const secret = 'br-nowhere-else';
+    const config = { ...CONFIG, bridges: [...CONFIG.bridges, { name: secret, required: false }] };
+    assert.equal(reconcile({ config }).failed, false);
+    const search = ['grep', '-rl', '--exclude-dir=journal', secret, '/etc', '/root', '/run', '/tmp', '/var'];
+    assert.equal(node.container.tryRun(search).stdout, '');
+  });
+
+  test('a MAC that is quoted stays a MAC, be it all digits', () => {
+    const mac = '52:54:00:12:34:56';
+    const config = { version: 1, bridges: [{ name: BRIDGE, static: [{ ip: '10.1.0.9', mac }] }] };
+    assert.equal(reconcile({ config }, { check: true }).failed, false);
+    // What YAML 1.1 makes of it without quotes.
+    const number = {
+      version: 1,
+      bridges: [{ name: BRIDGE, static: [{ ip: '10.1.0.9', mac: 41_135_309_096 }] }],
+    };
+    const refused = reconcile({ config: number }, { check: true });
+    assert.equal(refused.failed, true);
+    assert.match(refused.msg ?? '', /^config: bridges\[0\]\.static\[0\]\.mac.*"52:54:00:12:34:56"/);
+  });
+
+  test('a file, and bridges of it', () => {
+    const path = join(node.container.root, 'etc/snoopy.yaml');
+    writeFileSync(path, JSON.stringify({ ...CONFIG, bridges: [{ name: 'vmbr7' }, { name: BRIDGE }] }));
+    const one = reconcile({ config_path: '/etc/snoopy.yaml', bridges: [BRIDGE] });
+    assert.equal(one.failed, false, one.msg);
+    assert.deepEqual(
+      one.report.bridges.map(({ name }) => name),
+      [BRIDGE],
+    );
+    const all = reconcile({ config_path: '/etc/snoopy.yaml' });
+    assert.equal(all.failed, true);
+    assert.match(all.msg ?? '', /vmbr7/);
+    assert.equal(all.report.ok, false, 'the report is missing');
+    assert.equal(all.report.errors[0]?.code, 'bridge_missing');
+  });
+
+  test('what is wrong is said, with the remedy', () => {
+    const gone = reconcile({ executable: '/opt/nothing' });
+    assert.match(gone.msg ?? '', /Cannot find \/opt\/nothing.*role snoopy\.evpn\.snoopy/);
+    const unreadable = reconcile({ config_path: '/etc/nothing.yaml' });
+    assert.match(unreadable.msg ?? '', /Cannot read the configuration "\/etc\/nothing\.yaml": ENOENT/);
+    const wrong = reconcile({ config: { version: 1, bridges: [{ nmae: BRIDGE }] } });
+    assert.match(wrong.msg ?? '', /config: bridges\[0\]\.nmae.*`name`/);
+    const usage = reconcile({ config: CONFIG, listen: 'soon' });
+    assert.match(usage.msg ?? '', /^option '--listen.*soon.*500ms/);
+    const both = reconcile({ config: CONFIG, config_path: '/etc/snoopy.yaml' });
+    assert.match(both.msg ?? '', /mutually exclusive/);
+    assert.equal(node.isAttached, true);
+  });
+
+  test('another run that holds the lock: a failure that says so, after lock_timeout', () => {
+    const { container } = node;
+    const path = join(container.root, 'etc/snoopy.yaml');
+    writeFileSync(path, JSON.stringify(CONFIG));
+    const listener = new Background(
+      scope,
+      container.argv([executable, 'reconcile', '--config', '/etc/snoopy.yaml', '--listen', '1m']),
+    );
+    const locked = reconcile({ config: CONFIG, lock_timeout: '100ms' });
+    listener.kill();
+    assert.equal(locked.failed, true);
+    assert.match(locked.msg ?? '', /lock/);
+  });
+
+  test('listen: what is said after the program was attached is acted on by the same run', () => {
+    node.container.run(executable, 'remove', '--config', '/etc/snoopy.yaml');
+    assert.deepEqual(node.neighbors, []);
+    const host = node.announceAgainAndAgain();
+    const heard = reconcile({ config: CONFIG, listen: '2s' });
+    host.kill();
+    assert.equal(heard.failed, false, heard.msg);
+    assert.deepEqual(heard.ansible_facts.snoopy_neighbors, [NEIGHBOR]);
+    assert.deepEqual(node.neighbors, [`${HOST.ip} ${HOST.mac}`]);
+  });
+});

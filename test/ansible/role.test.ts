@@ -1,0 +1,251 @@
+// The role snoopy.evpn.snoopy on nodes with systemd, dpkg and npm: there, changed, refused, and gone again.
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { cpSync, existsSync, readdirSync, readFileSync, realpathSync, rmSync, symlinkSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { load } from 'js-yaml';
+import { run } from '../lib/run.ts';
+import { Scope } from '../lib/scope.ts';
+import { until } from '../lib/wait.ts';
+import { buildPackages, type Packages } from '../package/packages.ts';
+import { Controller, hasChanged, type PlayOptions, type PlayResult, refusalOf } from './controller.ts';
+import { BRIDGE, EvpnNode, HOST, TUNNEL } from './evpn-node.ts';
+
+const CONFIG = { version: 1, bridges: [{ name: BRIDGE }] };
+const VERSION = '0.1.0';
+
+describe('role snoopy.evpn.snoopy', () => {
+  const scope = new Scope();
+  let controller: Controller;
+  let packages: Packages;
+
+  before(() => {
+    controller = new Controller(scope);
+    packages = buildPackages(scope, VERSION);
+  });
+  after(() => scope.close());
+
+  async function boot(name: string): Promise<EvpnNode> {
+    const node = await EvpnNode.boot(scope, name);
+    controller.addNode(name, node.container);
+    return node;
+  }
+
+  function play(host: string, variables: object, options: PlayOptions = {}): PlayResult {
+    const vars = { snoopy_package: packages.deb, snoopy_config: CONFIG, ...variables };
+    const roles = [{ role: 'snoopy.evpn.snoopy', vars }];
+    return controller.play([{ hosts: host, gather_facts: false, roles }], options);
+  }
+
+  /** A play that must succeed; whether it changed anything. */
+  function apply(host: string, variables: object, options: PlayOptions = {}): boolean {
+    const result = play(host, variables, options);
+    assert.equal(result.code, 0, result.stdout + result.stderr);
+    return hasChanged(result, host);
+  }
+
+  /** A play that must fail; what its failed task said. */
+  function refusal(host: string, variables: object, options: PlayOptions = {}): string {
+    return refusalOf(play(host, variables, options));
+  }
+
+  test('from the .deb: check, apply, check, apply; another configuration; a broken one; gone', async () => {
+    const node = await boot('deb');
+    const { container } = node;
+    const before = listFiles(node);
+
+    assert.equal(apply('deb', {}, { check: true, diff: true }), true, 'check mode foresees no change');
+    assert.deepEqual(listFiles(node), before, 'check mode has written');
+    assert.equal(apply('deb', {}), true);
+    assert.equal(node.isAttached, true);
+    assert.equal(container.run('systemctl', 'is-enabled', 'snoopy-reconcile.timer').trim(), 'enabled');
+    assert.equal(container.run('systemctl', 'is-active', 'snoopy-reconcile.timer').trim(), 'active');
+    assert.equal(apply('deb', {}, { check: true, diff: true }), false, 'check mode foresees a change');
+    assert.equal(apply('deb', {}), false, 'the second run has changed something');
+
+    await node.announce();
+    await until(
+      'the timer to install the neighbor',
+      () => node.neighbors,
+      (neighbors) => neighbors.includes(`${HOST.ip} ${HOST.mac}`),
+      { timeoutMs: 30_000, everyMs: 250 },
+    );
+
+    const other = { ...CONFIG, bridges: [{ name: BRIDGE, max_age: '30m' }] };
+    assert.equal(apply('deb', { snoopy_config: other }), true);
+    assert.deepEqual(readConfig(node), other);
+
+    const broken = { ...CONFIG, bridges: [{ name: BRIDGE, max_age: '30 minutes' }] };
+    const files = listFiles(node);
+    for (const check of [true, false]) {
+      assert.match(
+        refusal('deb', { snoopy_config: broken }, { check }),
+        /snoopy_config is wrong.*max_age.*30m/s,
+      );
+    }
+    assert.deepEqual(listFiles(node), files, 'a broken configuration has changed files');
+    assert.deepEqual(readConfig(node), other);
+    assert.equal(node.isAttached, true);
+
+    assert.equal(apply('deb', { snoopy_state: 'absent' }, { check: true }), true);
+    assert.equal(node.isAttached, true, 'check mode has removed snoopy');
+    assert.equal(apply('deb', { snoopy_state: 'absent' }), true);
+    assert.equal(node.isAttached, false);
+    assert.deepEqual(node.neighbors, []);
+    assert.deepEqual(
+      readdirSync(container.path('/sys/fs/bpf')).filter((name) => name.includes('snoopy')),
+      [],
+    );
+    assert.deepEqual(listFiles(node), before, 'files are left');
+    assert.equal(container.tryRun(['systemctl', 'cat', 'snoopy-reconcile.timer']).code, 1);
+    assert.equal(apply('deb', { snoopy_state: 'absent' }, { check: true }), false);
+    assert.equal(apply('deb', { snoopy_state: 'absent' }), false);
+  });
+
+  test('from the tarball, by URL, with the profile prompt and a textfile elsewhere; and gone', async () => {
+    const node = await boot('tarball');
+    const { container } = node;
+    putNpm(container.root);
+    container.run('install', '--directory', '--owner=nobody', '/opt/metrics');
+    const before = listFiles(node);
+    cpSync(packages.tarball, join(container.root, 'srv/snoopy.tgz'));
+    node.serve('/srv', 8000);
+    const checksum = `sha256:${createHash('sha256').update(readFileSync(packages.tarball)).digest('hex')}`;
+    const metrics = { textfile: '/opt/metrics/snoopy.prom' };
+    const variables = {
+      snoopy_package: 'http://127.0.0.1:8000/snoopy.tgz',
+      snoopy_package_checksum: checksum,
+      snoopy_config: { ...CONFIG, metrics },
+      snoopy_profile: 'prompt',
+    };
+
+    const forged = {
+      ...variables,
+      snoopy_package_checksum: checksum.replace(/.$/, (digit) => (digit === '0' ? '1' : '0')),
+    };
+    assert.match(refusal('tarball', forged), /checksum/i);
+    assert.equal(apply('tarball', variables, { check: true }), true);
+    assert.equal(apply('tarball', variables), true);
+    assert.equal(apply('tarball', variables, { check: true }), false);
+    assert.equal(apply('tarball', variables), false);
+    assert.equal(node.isAttached, true);
+    const show = (property: string) =>
+      container.run('systemctl', 'show', '--property', property, 'snoopy-reconcile.service');
+    assert.match(show('ExecStart'), /--listen 10s/);
+    assert.match(show('ReadWritePaths'), /-\/opt\/metrics/);
+    await node.announce();
+    await until(
+      'a listening run to install the neighbor',
+      () => node.neighbors,
+      (neighbors) => neighbors.length === 1,
+      { timeoutMs: 30_000, everyMs: 250 },
+    );
+    const textfile = container.path(metrics.textfile);
+    rmSync(textfile);
+    await until(
+      'the unit to write the textfile',
+      () => existsSync(textfile),
+      (exists) => exists,
+      { timeoutMs: 30_000, everyMs: 250 },
+    );
+
+    assert.equal(
+      apply('tarball', { ...variables, snoopy_profile: 'periodic', snoopy_timer_enabled: false }),
+      true,
+    );
+    assert.doesNotMatch(show('ExecStart'), /--listen/);
+    assert.equal(
+      container.tryRun(['systemctl', 'is-active', 'snoopy-reconcile.timer']).stdout.trim(),
+      'inactive',
+    );
+
+    assert.equal(apply('tarball', { snoopy_state: 'absent' }, { check: true }), true);
+    assert.equal(apply('tarball', { snoopy_state: 'absent' }), true);
+    assert.equal(node.isAttached, false);
+    assert.deepEqual(node.neighbors, []);
+    container.run('rm', '-rf', '/srv/snoopy.tgz', '/root/.npm');
+    assert.deepEqual(listFiles(node), before, 'files are left');
+    assert.equal(apply('tarball', { snoopy_state: 'absent' }), false);
+  });
+
+  test('the doctor: what it found is shown, and ends the play if that is asked for', async () => {
+    const { container } = await boot('doctor');
+    container.netns.run('ip', 'link', 'del', TUNNEL);
+    const failed = play('doctor', {});
+    assert.equal(failed.code, 2, failed.stdout);
+    const [task] = failed.tasks.filter(({ outcome }) => outcome === 'failed');
+    assert.match(String(task?.result.msg), new RegExp(`^tunnel ${BRIDGE}: no VXLAN port; ip link add`));
+    const warned = play('doctor', { snoopy_doctor: 'warn' });
+    assert.equal(warned.code, 0, warned.stdout);
+    assert.match(warned.stdout, /"failure: no VXLAN port; ip link add/);
+  });
+
+  test('another version: the package given is the one that is there afterwards', async () => {
+    const node = await boot('versions');
+    const newer = buildPackages(scope, '0.2.0');
+    const version = () => node.container.run('dpkg-query', '--show', 'snoopy-evpn').split(/\s/)[1];
+    for (const [deb, expected] of [
+      [packages.deb, VERSION],
+      [newer.deb, '0.2.0'],
+      [packages.deb, VERSION],
+    ]) {
+      assert.equal(apply('versions', { snoopy_package: deb }), true);
+      assert.equal(version(), expected);
+      assert.equal(node.isAttached, true);
+    }
+  });
+
+  test('the file says what the configuration says, whatever YAML 1.1 would make of it', async () => {
+    const node = await boot('yaml');
+    const config = {
+      version: 1,
+      bridges: [
+        {
+          name: BRIDGE,
+          max_age: 'never',
+          static: [
+            { ip: '10.1.0.1', mac: '52:54:00:12:34:56' },
+            { ip: '10.1.0.2', mac: ['02:00:00:00:00:02', '12:30:45:10:20:30'] },
+            { ip: '2001:db8::1', mac: '52:54:00:12:34:56' },
+          ],
+        },
+        { name: 'on', required: false },
+        { name: '0x10', required: false },
+      ],
+      metrics: { textfile: null },
+    };
+    assert.equal(apply('yaml', { snoopy_config: config }), true);
+    assert.deepEqual(readConfig(node), config);
+  });
+});
+
+/** npm as this machine has it, where the packages of Node.js that bring one have it. */
+function putNpm(root: string): void {
+  const directory = dirname(dirname(realpathSync(run(['sh', '-c', 'command -v npm']).trim())));
+  cpSync(directory, join(root, 'usr/lib/node_modules/npm'), { recursive: true });
+  symlinkSync('../lib/node_modules/npm/bin/npm-cli.js', join(root, 'usr/bin/npm'));
+}
+
+/** What the role wrote, as another reader of YAML 1.2 understands it. */
+function readConfig(node: EvpnNode): unknown {
+  return load(readFileSync(join(node.container.root, 'etc/snoopy/snoopy.yaml'), 'utf8'));
+}
+
+/** Every file of a node but what dpkg, systemd, ssh and Ansible write for themselves. */
+function listFiles({ container }: EvpnNode): string[] {
+  const own = [
+    '/var/log',
+    '/var/lib/dpkg',
+    '/var/lib/apt',
+    '/var/lib/systemd',
+    '/var/lib/private',
+    '/var/cache',
+  ];
+  const prune = [...own, '/var/tmp', '/root/.ansible'].flatMap((path) => ['-path', path, '-o']);
+  const find = ['find', '/', '-xdev', '(', ...prune, '-path', '/etc/ssh', ')', '-prune', '-o', '-print'];
+  return container
+    .run(...find)
+    .split('\n')
+    .sort();
+}
