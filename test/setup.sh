@@ -112,7 +112,7 @@ install_packages() {
 }
 
 make_debian_root() {
-  [[ ! -d $debian_root ]] || return 0
+  [[ $(cat "$debian_root.packages" 2>/dev/null) != "$debian_packages" ]] || return 0
   echo "setup: unpacking a Debian 13 into $debian_root (to install snoopy's packages in; about a minute)"
   local unfinished=$debian_root.$$ log
   mkdir -p "${debian_root%/*}"
@@ -122,7 +122,9 @@ make_debian_root() {
   }
   chroot "$unfinished" apt-get clean
   systemctl --root="$unfinished" --quiet mask "${debian_masked[@]}"
+  rm -rf "$debian_root"
   mv "$unfinished" "$debian_root"
+  echo "$debian_packages" >"$debian_root.packages"
 }
 
 need_host
