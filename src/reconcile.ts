@@ -119,8 +119,8 @@ function conclude<Report extends RunReport>(run: Run, report: Report): Report {
   const { textfile } = everything;
   const means = { desired: everything, session, stopwatch, now: environment.now, nowMs };
   const problems = textfile === null ? [] : writeMetrics(textfile, report, means);
+  if (report.ok && problems.length === 0) problems.push(...noteSuccess(session.pins.directory, nowMs));
   const ok = report.ok && problems.length === 0;
-  if (ok) noteSuccess(session.pins.directory, nowMs);
   return { ...report, ok, errors: [...report.errors, ...problems], durations: stopwatch.seconds() };
 }
 

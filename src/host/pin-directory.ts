@@ -1,7 +1,7 @@
 // bpffs and our directory in it: mounted, made, locked, removed.
 
 import { mkdirSync, readdirSync, rmdirSync, statfsSync, statSync, unlinkSync, utimesSync } from 'node:fs';
-import { SnoopyError } from '../base/errors.ts';
+import { type Problem, problemOf, SnoopyError } from '../base/errors.ts';
 import type { Runtime } from '../core/desired.ts';
 import { pinPath } from '../datapath/pins.ts';
 import { mount } from '../ffi/libc.ts';
@@ -63,9 +63,18 @@ export function lockPinDirectory(runtime: Runtime, timeoutMs: number, now: () =>
   return acquireLock(path, timeoutMs, now, () => makeDirectory(path));
 }
 
-/** Keeps the time of the last run that succeeded (milliseconds since the epoch): the layout record's pin has it. */
-export function noteSuccess(directory: string, timeMs: number): void {
-  utimesSync(pinPath(directory, 'layout'), timeMs / 1000, timeMs / 1000);
+/**
+ * Keeps the time of the last run that succeeded (milliseconds since the epoch): the layout record's pin has it.
+ * Returns why it could not, for the run itself has done its work.
+ */
+export function noteSuccess(directory: string, timeMs: number): Problem[] {
+  const path = pinPath(directory, 'layout');
+  try {
+    utimesSync(path, timeMs / 1000, timeMs / 1000);
+    return [];
+  } catch (thrown) {
+    return [problemOf(thrown, path)];
+  }
 }
 
 /** When a run last succeeded with what is pinned, in milliseconds since the epoch; null: none did. */

@@ -10,7 +10,7 @@ import { Container } from '../lib/container.ts';
 import { run } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
 import { enterNetns } from '../lib/setns.ts';
-import { type Config, PRODUCT, said } from '../lib/snoopy.ts';
+import { type Config, PRODUCT, said, withReport } from '../lib/snoopy.ts';
 import { createTempDir } from '../lib/temp.ts';
 import { assertExit, bpftool, Machine, TUNNEL } from './machine.ts';
 
@@ -205,6 +205,20 @@ describe('the host', () => {
     run(['touch', '--date=2 hours ago', `${machine.pins}/layout`]);
     assertExit(machine.snoopy.reconcile(), 1);
     assert.deepEqual(complaints(machine), ['warning last-run', 'failure bridge br9']);
+  });
+
+  test('a run that cannot keep the time of its success says so, and has done its work', async (t) => {
+    const machine = await healthy(t);
+    machine.host(1).announce('10.1.0.99');
+    const inject = ['strace', '-f', '-o', '/dev/null', '-e', 'inject=utimensat:error=EPERM'];
+    const argv = machine.snoopy.argv('reconcile', '--format', 'json');
+    const result = withReport(machine.netns.tryRun([...inject, ...argv]));
+    assertExit(result, 1);
+    assert.deepEqual(
+      result.report.errors.map(({ object, message }) => [object, message]),
+      [[`${machine.pins}/layout`, `Cannot utime "${machine.pins}/layout": EPERM`]],
+    );
+    assert.ok(machine.ownNeighbors().includes('10.1.0.99 02:00:00:00:00:01'));
   });
 
   test('a table that is full', async (t) => {
