@@ -52,6 +52,7 @@ function parse(text: string): unknown {
 export function readFrr(vnis: unknown, neighbors: unknown, bgpVnis: unknown, bgpSummary: unknown): Frr {
   return {
     vnis: items(vnis).flatMap(readVni),
+    l3Vnis: new Set(items(vnis).flatMap((line) => (text(line, 'type') === 'L3' ? vniOf(line) : []))),
     neighbors: new Map(
       entries(neighbors).map(([vni, table]) => [Number(vni), new Map(entries(table).flatMap(readNeighbor))]),
     ),
@@ -63,10 +64,15 @@ export function readFrr(vnis: unknown, neighbors: unknown, bgpVnis: unknown, bgp
   };
 }
 
-function readVni(line: unknown): FrrVni[] {
+function vniOf(line: unknown): number[] {
   const vni = field(line, 'vni');
-  if (typeof vni !== 'number' || text(line, 'type') !== 'L2') return [];
-  return [{ vni, vxlan: text(line, 'vxlanInterface') ?? '', svi: text(line, 'sviInterface') ?? null }];
+  return typeof vni === 'number' ? [vni] : [];
+}
+
+function readVni(line: unknown): FrrVni[] {
+  if (text(line, 'type') !== 'L2') return [];
+  const [vxlan = '', svi = null] = [text(line, 'vxlanInterface'), text(line, 'sviInterface')];
+  return vniOf(line).map((vni) => ({ vni, vxlan, svi }));
 }
 
 /** An address and its entry; between them stands a count. */

@@ -94,7 +94,7 @@ test('without advertise-all-vni nothing is advertised', async () => {
   const lines = [`router bgp 65000`, 'address-family l2vpn evpn'];
   node.frr.configure(...lines, 'no advertise-all-vni');
   try {
-    await complains('failure advertise-all-vni', 'failure vni VNI 100');
+    await complains('failure advertise-all-vni', 'failure vni VNI 100', 'warning advertised br0');
     assert.match(find('advertise-all-vni')?.remedy ?? '', /advertise-all-vni/);
   } finally {
     node.frr.configure(...lines, 'advertise-all-vni');

@@ -62,6 +62,17 @@ test('a host is known in its VLAN at the far node, and gone there when it has go
     assert.deepEqual([line?.lladdr, line?.protocol], [host.mac, 'zebra']);
   }
 
+  // All that doctor knows of VLANs, SVIs and VNIs is as it should be here.
+  const { PATH = '' } = process.env;
+  const path = `PATH=${frrs[0]?.binDirectory()}:${PATH}`;
+  const doctor = near.netns.tryRun(['env', path, ...near.snoopy.argv('doctor', '--format', 'json')]);
+  const { checks } = JSON.parse(doctor.stdout) as { checks: { id: string; status: string; found: string }[] };
+  assert.deepEqual(
+    checks.filter(({ status }) => status !== 'ok').map(({ id, found }) => `${id}: ${found}`),
+    [],
+  );
+  assert.ok(checks.some(({ id, found }) => id === 'advertised' && found === '2 of 2 neighbors'));
+
   access.vm.unplug();
   const report = near.reconcile();
 

@@ -156,16 +156,21 @@ function checkMac(bridge: Bridge, { observed, devices }: Findings): Check {
   return warning('bridge-mac', { subject, found, remedy: `ip link set ${subject} address ${mac ?? 'MAC'}` });
 }
 
-function checkIpv6(bridge: Bridge, { devices }: Findings): Check[] {
+/** Off is a failure where hosts of that device speak IPv6. The device of a VLAN without hosts may well have none. */
+function checkIpv6(bridge: Bridge, { devices, plan }: Findings): Check[] {
   const learnsIpv6 = bridge.desired.learn.some((kind) => kind === 'na' || kind === 'ns');
   if (!learnsIpv6) return [];
   return [...bridge.domains.values()].map(({ device, deviceName }) => {
     if (!devices.get(device)?.disableIpv6) return ok('ipv6', deviceName, 'on');
-    return failure('ipv6', {
+    const isNeeded = plan.verdicts.some(
+      (verdict) => verdict.device === deviceName && verdict.ip.includes(':'),
+    );
+    const complaint = {
       subject: deviceName,
       found: 'disable_ipv6 is 1',
       remedy: `sysctl -w net.ipv6.conf.${sysctlName(deviceName)}.disable_ipv6=0, or learn [arp] alone`,
-    });
+    };
+    return isNeeded ? failure('ipv6', complaint) : warning('ipv6', complaint);
   });
 }
 

@@ -146,6 +146,8 @@ export type FrrAnswer =
 export interface Frr {
   /** L2 VNIs that zebra knows. */
   readonly vnis: readonly FrrVni[];
+  /** VNIs of VRFs: hosts are not their business. */
+  readonly l3Vnis: ReadonlySet<number>;
   /** zebra's neighbors, by VNI and address. */
   readonly neighbors: ReadonlyMap<number, ReadonlyMap<IpAddress, FrrNeighbor>>;
   readonly advertiseAllVni: boolean;

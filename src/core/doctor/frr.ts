@@ -61,6 +61,7 @@ function checkVnis(bridge: Bridge, findings: Findings, frr: Frr): Check[] {
     if (link.vxlan === undefined || link.vxlan.external) return [];
     const { vni } = link.vxlan;
     const subject = `VNI ${vni}`;
+    if (frr.l3Vnis.has(vni)) return [ok('vni', subject, `${link.name}, of a VRF`)];
     const known = frr.vnis.find((line) => line.vni === vni);
     if (known === undefined) {
       return [

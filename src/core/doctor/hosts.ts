@@ -1,5 +1,6 @@
 // Hosts: those that are not learned, not installed, or installed and not advertised, each with the reason.
 
+import type { IpAddress } from '../../base/address.ts';
 import { groupBy } from '../../base/group.ts';
 import type { Verdict } from '../neighbors.ts';
 import { type Check, type Findings, type Frr, failure, ok, some, warning } from './check.ts';
@@ -67,28 +68,34 @@ interface Hindrance {
 
 function checkAdvertised({ plan }: Findings, frr: Frr): Check[] {
   const vniOf = new Map(frr.vnis.map(({ svi, vni }) => [svi, vni]));
-  const hindered: { readonly verdict: Verdict; readonly vni: number; readonly hindrance: Hindrance }[] = [];
+  const hindered: { readonly ip: IpAddress; readonly subject: string; readonly hindrance: Hindrance }[] = [];
   let advertised = 0;
   for (const verdict of plan.verdicts) {
     if (verdict.state !== 'installed' || verdict.due || verdict.device === null) continue;
-    const vni = vniOf.get(verdict.device);
-    // The checks of VNI and neighbor device say so.
-    if (vni === undefined) continue;
-    const hindrance = findHindrance(verdict, vni, frr);
+    const { ip, device } = verdict;
+    const vni = vniOf.get(device);
+    const hindrance = vni === undefined ? WITHOUT_VNI : findHindrance(verdict, vni, frr);
     if (hindrance === null) advertised += 1;
-    else hindered.push({ verdict, vni, hindrance });
+    else hindered.push({ ip, subject: vni === undefined ? device : `VNI ${vni}`, hindrance });
   }
-  const groups = groupBy(hindered, ({ vni, hindrance }) => `${vni}\n${hindrance.reason}`);
+  const groups = groupBy(hindered, ({ subject, hindrance }) => `${subject}\n${hindrance.reason}`);
   const checks = [...groups.values()].flatMap((group) => {
     const [first] = group;
     if (first === undefined) return [];
     const { status, reason, remedy } = first.hindrance;
-    const items = group.map(({ verdict }) => verdict.ip);
-    const complaint = { subject: `VNI ${first.vni}`, found: `${some(items)}: ${reason}`, remedy, items };
+    const items = group.map(({ ip }) => ip);
+    const complaint = { subject: first.subject, found: `${some(items)}: ${reason}`, remedy, items };
     return [status === 'warning' ? warning('advertised', complaint) : failure('advertised', complaint)];
   });
   return [ok('advertised', null, `${advertised} of ${advertised + hindered.length} neighbors`), ...checks];
 }
+
+/** Right for a VLAN that is local on purpose. */
+const WITHOUT_VNI: Hindrance = {
+  status: 'warning',
+  reason: 'zebra takes the neighbors of this device for no VNI',
+  remedy: 'vtysh -c "show evpn vni detail"; give the VLAN a VXLAN port, or leave it as a local one',
+};
 
 function findHindrance({ ip, mac }: Verdict, vni: number, frr: Frr): Hindrance | null {
   const entry = frr.neighbors.get(vni)?.get(ip);

@@ -94,6 +94,7 @@ describe('a neighbor that is installed and not advertised', () => {
     }
     const frr: Frr = {
       vnis: [{ vni: 7, vxlan: 'vxlan7', svi: device }],
+      l3Vnis: new Set(),
       neighbors: new Map([[7, table]]),
       advertiseAllVni: true,
       peers: [],
@@ -132,7 +133,7 @@ describe("FRR's answers", () => {
     const frr = readFrr(
       [
         { vni: 100, type: 'L2', vxlanInterface: 'vxlan100', sviInterface: 'br0' },
-        { vni: 5000, type: 'L3', vxlanInterface: 'vxlan5000', sviInterface: 'br5' },
+        { vni: 5000, type: 'L3', vxlanIntf: 'vxlan5000', sviIf: 'br5' },
       ],
       {
         100: {
@@ -149,6 +150,7 @@ describe("FRR's answers", () => {
       { peers: { '192.0.2.2': { state: 'Established' }, swp1: { state: 'Active' } } },
     );
     assert.deepEqual(frr.vnis, [{ vni: 100, vxlan: 'vxlan100', svi: 'br0' }]);
+    assert.deepEqual([...frr.l3Vnis], [5000]);
     assert.deepEqual(
       [...(frr.neighbors.get(100)?.entries() ?? [])],
       [
