@@ -156,6 +156,15 @@ function buildDeb(
   mkdirSync(join(stage, 'usr/bin'));
   symlinkSync(`../lib/${NAME}/snoopy.cjs`, join(stage, 'usr/bin/snoopy'));
   stageShare(share);
+  // By their paths too: a tarball's program in /usr/local/bin must not run in their place.
+  const service = 'snoopy-reconcile.service';
+  for (const unit of [join('systemd/system', service), join(NAME, 'prompt', `${service}.d/prompt.conf`)]) {
+    const text = readFileSync(join(share, unit), 'utf8');
+    write(
+      join(share, unit),
+      text.replace(/^(?:# Looked up.*\n)?ExecStart=snoopy /m, 'ExecStart=/usr/bin/snoopy '),
+    );
+  }
   move(join(share, 'systemd/system'), join(stage, 'usr/lib/systemd/system'));
   move(join(share, 'zsh/site-functions'), join(share, 'zsh/vendor-completions'));
   move(join(share, 'iproute2/rt_protos.d'), join(stage, 'etc/iproute2/rt_protos.d'));

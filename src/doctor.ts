@@ -50,10 +50,14 @@ function examine(desired: Desired, { now, wallClock }: Environment): Check[] {
   }
 }
 
-/** Pins that no run could use are a finding; every other error is that of the command. */
+/** Pins that no run could use, and a host that lacks something, are findings; other errors are the command's. */
 function refusal(thrown: unknown, { runtime }: Desired): Check {
   if (!(thrown instanceof SnoopyError) || !['unsupported', 'pin_unusable'].includes(thrown.code))
     throw thrown;
+  const directory = pinDirectory(runtime);
   const [found = '', remedy = 'snoopy reconcile --verbose'] = thrown.message.split('; ');
-  return failure('pins', { subject: pinDirectory(runtime), found, remedy });
+  const isAboutPins = thrown.object.startsWith(directory);
+  return isAboutPins
+    ? failure('pins', { subject: directory, found, remedy })
+    : failure('kernel', { subject: null, found, remedy });
 }

@@ -13,7 +13,7 @@ import { type Environment, runReconcile } from './reconcile.ts';
 import { runRemove } from './remove.ts';
 import { renderDoctor } from './render/doctor.ts';
 import { errorReport, renderJson } from './render/json.ts';
-import { renderProblems } from './render/problems.ts';
+import { renderFailures, renderProblems } from './render/problems.ts';
 import { hasNothingToSay, renderReconcile, renderRemove } from './render/reconcile.ts';
 import { renderStatus } from './render/status.ts';
 import type { RenderOptions } from './render/style.ts';
@@ -89,7 +89,7 @@ function execute(invocation: Invocation): Output {
   }
 }
 
-/** A report on stdout; as JSON its errors go to stderr too, for whoever sends stdout to a file. */
+/** A report on stdout; as JSON what failed goes to stderr too, for whoever sends stdout to a file. */
 function outputOf(
   report: ReconcileReport | RemoveReport | StatusReport,
   asJson: boolean,
@@ -97,7 +97,7 @@ function outputOf(
   exit: number,
 ): Output {
   if (!asJson) return { stdout: text(), stderr: '', exit };
-  return { stdout: renderJson(report), stderr: renderProblems(report.errors), exit };
+  return { stdout: renderJson(report), stderr: renderFailures(report), exit };
 }
 
 /** The end of a command that could not do its work. */

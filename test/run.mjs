@@ -43,22 +43,37 @@ if (chosen.length === 0) {
   process.exit(1);
 }
 
+// Whoever asks this process to end asks the tests: what they have made is theirs to take away, and this waits.
+const ending = new AbortController();
+let endingCode = 0;
+for (const [signal, code] of [
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+  ['SIGHUP', 129],
+]) {
+  process.on(signal, () => {
+    endingCode = code;
+    ending.abort();
+  });
+}
+
 // Each file is a process of its own. They get what this one has in NODE_OPTIONS.
 process.env.NODE_OPTIONS = `${process.env.NODE_OPTIONS ?? ''} --enable-source-maps`.trim();
 const count = { passed: 0, failed: 0, skipped: 0 };
 const complaints = [];
 if (files.length > 0) await runHere();
 // After the others: it takes all processors there are.
-if (guestPaths.length > 0)
+if (guestPaths.length > 0 && !ending.signal.aborted)
   await runInGuest(filters.length === 0 ? [...guestPaths, ...ALSO_IN_GUEST] : guestPaths);
 
 if (count.passed === 0) complaints.push('no test has passed');
 for (const complaint of complaints) console.error(`✖ ${complaint}`);
 if (complaints.length > 0 || count.failed > 0) process.exitCode = 1;
+if (ending.signal.aborted) process.exitCode = endingCode;
 console.log(`${count.passed} passed, ${count.failed} failed, ${count.skipped} skipped`);
 
 async function runHere() {
-  const stream = run({ files, concurrency: CONCURRENCY, timeout: 1_200_000 });
+  const stream = run({ files, concurrency: CONCURRENCY, timeout: 1_200_000, signal: ending.signal });
   stream.on('test:pass', (event) => {
     if (event.details.type === 'suite') return;
     if (event.skip !== undefined || event.todo !== undefined) return skipped(event);
@@ -80,6 +95,7 @@ async function runHere() {
 async function runInGuest(paths) {
   const argv = [join(root, 'guest/main.js'), GUEST_KERNEL, ...paths];
   const child = spawn(process.execPath, argv, { stdio: ['ignore', 'pipe', 'inherit'] });
+  ending.signal.addEventListener('abort', () => child.kill());
   let text = '';
   child.stdout.setEncoding('utf8').on('data', (part) => {
     process.stdout.write(part);

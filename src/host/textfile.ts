@@ -45,20 +45,33 @@ export function replaceTextfile(path: string, text: string): void {
     throw new SnoopyError(
       'textfile_failed',
       path,
-      `Cannot write the textfile "${path}": ${errno}; see that its directory is there and writable, ` +
-        'or set metrics.textfile to null',
+      `Cannot write the textfile "${path}": ${errno}; ${remedyOf(errno)}, or set metrics.textfile to null`,
       errno,
     );
   }
 }
 
-/** True for a file: nothing else that may be there instead is ours to delete. */
+/** A unit with ProtectSystem=strict sees a read-only file system where others see none. */
+function remedyOf(errno: string): string {
+  if (errno !== 'EROFS') return 'see that its directory is there and writable';
+  return 'in a unit of systemd, name its directory under ReadWritePaths= in a drop-in';
+}
+
+/** True where a run has left a textfile, or half of one. What else may be there instead is not ours to delete. */
 export function hasTextfile(path: string): boolean {
-  return lstatSync(path, { throwIfNoEntry: false })?.isFile() ?? false;
+  return [path, temporary(path)].some(isFile);
+}
+
+/** What cannot be looked at, for its directory is none, is no file either. */
+function isFile(path: string): boolean {
+  try {
+    return lstatSync(path).isFile();
+  } catch {
+    return false;
+  }
 }
 
 /** Deletes the textfile, and what a killed run has left of one. */
 export function deleteTextfile(path: string): void {
-  rmSync(path, { force: true });
-  rmSync(temporary(path), { force: true });
+  for (const file of [path, temporary(path)].filter(isFile)) rmSync(file);
 }

@@ -1,6 +1,7 @@
 // Errors that ended a command -> lines for stderr.
 
 import type { Problem } from '../base/errors.ts';
+import type { ReconcileReport } from '../core/report.ts';
 import { joinLines, printable } from './style.ts';
 
 /** One line each; what is wrong with a configuration begins with its place, so that editors can go there. */
@@ -11,4 +12,16 @@ export function renderProblems(problems: readonly Problem[]): string {
       return code === 'config_invalid' ? line : `snoopy: ${line}`;
     }),
   );
+}
+
+/** What failed, a line each: the errors of a report, and the messages of its steps and neighbor changes. */
+export function renderFailures(
+  report: Pick<ReconcileReport, 'errors'> & Partial<Pick<ReconcileReport, 'steps' | 'neighbors'>>,
+): string {
+  const { errors, steps = [], neighbors } = report;
+  const outcomes = [...steps, ...(neighbors?.changes ?? [])].map(({ outcome }) => outcome);
+  const failed = outcomes.flatMap((outcome) => (outcome.kind === 'failed' ? [outcome.message] : []));
+  const told = new Set(errors.map(({ message }) => message));
+  const untold = [...new Set(failed)].filter((message) => !told.has(message));
+  return renderProblems(errors) + joinLines(untold.map((message) => `snoopy: ${printable(message)}`));
 }

@@ -272,6 +272,7 @@ describe('bridges', () => {
     addFilter(machine, 'tap1', 1);
     assert.deepEqual(complaints(machine), ['warning chain br0']);
     assert.match(find(machine, 'chain').found, /filter u32 pref 1 runs before ours on tap1/);
+    assert.match(find(machine, 'chain').remedy ?? '', /attach: tcx/);
     const second = machine.addHost(2);
     machine.run('tc', 'qdisc', 'add', 'dev', 'tap2', 'clsact');
     addFilter(machine, 'tap2', 1);
@@ -298,6 +299,7 @@ describe('bridges', () => {
     machine.reconcile();
     assert.deepEqual(complaints(machine), ['warning chain br0']);
     assert.match(find(machine, 'chain').found, /TCX program \d+ runs before ours on tap1/);
+    assert.match(find(machine, 'chain').remedy ?? '', /TCX_NEXT/);
     machine.snoopy.configure({ runtime: { max_bindings: 1000, attach: 'tcx' }, bridges: [{ name: 'br0' }] });
     machine.reconcile();
     assert.deepEqual(complaints(machine), ['warning chain br0']);

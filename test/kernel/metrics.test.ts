@@ -9,6 +9,8 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  rmdirSync,
+  rmSync,
   symlinkSync,
   utimesSync,
   writeFileSync,
@@ -245,6 +247,23 @@ describe('the textfile', () => {
     mkdirSync(file);
     assert.deepEqual(machine.remove().steps, [], 'a directory is not ours');
   });
+
+  test('half of one goes with remove as well, and a directory that is none keeps nothing from going', (t) => {
+    const { machine, directory, file } = withTextfile(t);
+    machine.reconcile();
+    rmSync(file);
+    writeFileSync(`${file}.tmp`, 'left by a killed run');
+    machine.remove();
+    assert.deepEqual(readdirSync(directory), []);
+
+    machine.reconcile();
+    rmSync(file);
+    rmdirSync(directory);
+    writeFileSync(directory, 'no directory');
+    machine.remove();
+    assert.equal(machine.hasClsact('tap1'), false);
+    assert.equal(existsSync(machine.pins), false);
+  });
 });
 
 describe('writing it', () => {
@@ -294,7 +313,7 @@ describe('writing it', () => {
       assertExit(result, 1);
       assert.deepEqual(failureCodes(result.report), ['textfile_failed'], said(result));
       assert.equal(result.report.errors[0]?.object, path);
-      assert.match(result.stderr, /Cannot write the textfile .*; see that/);
+      assert.match(result.stderr, /Cannot write the textfile .*; .*, or set metrics.textfile to null/);
       return result.stderr;
     };
     assert.match(failing(elsewhere), /ENOENT/);
@@ -313,7 +332,7 @@ describe('writing it', () => {
     assert.equal(readFileSync(join(small, 'snoopy.prom'), 'utf8'), 'old 1\n');
     assert.deepEqual(readdirSync(small).sort(), ['ballast', 'snoopy.prom']);
     run(['mount', '-o', 'remount,ro', small]);
-    assert.match(failing(join(small, 'snoopy.prom')), /EROFS/);
+    assert.match(failing(join(small, 'snoopy.prom')), /EROFS; .*ReadWritePaths=/);
   });
 });
 

@@ -500,6 +500,7 @@ describe("what is somebody else's on a port", () => {
       [['tap1', 'attach_failed']],
     );
     assert.match(failed[0]?.outcome.message ?? '', /tap1.*tc filter show/);
+    assert.match(run.stderr, /^snoopy: .*tap1.*tc filter show.*\n$/, 'for whoever throws stdout away');
     assert.deepEqual(machine.filterPrograms('tap2'), [machine.programId()]);
     assert.equal(foreignFilters(machine, 'ingress'), before);
     machine.remove();

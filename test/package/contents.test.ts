@@ -119,7 +119,6 @@ describe('the npm tarball', () => {
 
   test('has what a host wants beside the program, as the .deb has it', () => {
     for (const [ours, theirs] of [
-      ['systemd/system/snoopy-reconcile.service', 'usr/lib/systemd/system/snoopy-reconcile.service'],
       ['systemd/system/snoopy-reconcile.timer', 'usr/lib/systemd/system/snoopy-reconcile.timer'],
       ['bash-completion/completions/snoopy', 'usr/share/bash-completion/completions/snoopy'],
       ['zsh/site-functions/_snoopy', 'usr/share/zsh/vendor-completions/_snoopy'],
@@ -129,6 +128,23 @@ describe('the npm tarball', () => {
       ['snoopy-evpn/schema/snoopy.schema.json', 'usr/share/snoopy-evpn/schema/snoopy.schema.json'],
     ] as const) {
       assert.deepEqual(readFileSync(join(npm, 'share', ours)), readFileSync(join(root, theirs)), ours);
+    }
+    // The .deb's units run the .deb's program, whatever else there is of that name.
+    for (const [ours, theirs] of [
+      ['systemd/system/snoopy-reconcile.service', 'usr/lib/systemd/system/snoopy-reconcile.service'],
+      [
+        'snoopy-evpn/prompt/snoopy-reconcile.service.d/prompt.conf',
+        'usr/share/snoopy-evpn/prompt/snoopy-reconcile.service.d/prompt.conf',
+      ],
+    ] as const) {
+      const text = readFileSync(join(root, theirs), 'utf8');
+      assert.match(text, /^ExecStart=\/usr\/bin\/snoopy reconcile --quiet/m, theirs);
+      const searched = text.replace('ExecStart=/usr/bin/snoopy ', 'ExecStart=snoopy ');
+      assert.equal(
+        readFileSync(join(npm, 'share', ours), 'utf8').replace(/^# Looked up.*\n/m, ''),
+        searched,
+        ours,
+      );
     }
   });
 });

@@ -205,6 +205,7 @@ describe('removal', () => {
     machine.dpkg('--remove', 'snoopy-evpn');
     machine.dpkg('--install', machine.copyIn(newer.deb));
     assert.equal(machine.property(TIMER, 'UnitFileState'), 'enabled');
+    assert.equal(machine.property(TIMER, 'ActiveState'), 'active');
     machine.dpkg('--purge', 'snoopy-evpn');
     machine.dpkg('--install', machine.copyIn(newer.deb));
     assert.equal(machine.property(TIMER, 'UnitFileState'), 'disabled');

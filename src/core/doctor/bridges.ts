@@ -4,12 +4,12 @@ import type { IfIndex } from '../../base/address.ts';
 import type { Link } from '../../netlink/link.ts';
 import type { Attachment } from '../observed.ts';
 import type { Bridge, Port } from '../topology.ts';
-import { type Check, type Findings, failure, ok, some, warning } from './check.ts';
+import { type Check, type Findings, failure, ok, type Rival, some, warning } from './check.ts';
 
 export function checkBridges(findings: Findings): Check[] {
   const { desired, topology } = findings;
   const checks: Check[] = topology.problems.map(({ object, message }) =>
-    failure('bridge', { subject: object, found: message, remedy: `ip link show ${object}` }),
+    failure('bridge', { subject: object, ...split(message) }),
   );
   if (desired.bridges.length === 0) {
     checks.push(
@@ -25,6 +25,12 @@ export function checkBridges(findings: Findings): Check[] {
     if (!isThere && !required) checks.push(ok('bridge', name, 'not there, and not required'));
   }
   return [...checks, ...topology.bridges.flatMap((bridge) => checkBridge(bridge, findings))];
+}
+
+/** The message of a problem ends with its remedy. */
+function split(message: string): { readonly found: string; readonly remedy: string } {
+  const [found = '', ...remedy] = message.split('; ');
+  return { found, remedy: remedy.join('; ') };
 }
 
 function checkBridge(bridge: Bridge, findings: Findings): Check[] {
@@ -73,18 +79,20 @@ function checkChain(bridge: Bridge, { rivals, hosts }: Findings): Check[] {
   const subject = bridge.desired.name;
   const deaf: string[] = [];
   const shared: string[] = [];
-  const names = new Set<string>();
+  const names = new Map<string, Rival['kind']>();
   for (const { ifIndex, name } of bridge.ports) {
     const ahead = rivals.get(ifIndex) ?? [];
     if (ahead.length === 0) continue;
-    for (const rival of ahead) names.add(rival.name);
+    for (const rival of ahead) names.set(rival.name, rival.kind);
     const isForwarded = hosts.fdb.some((entry) => entry.ifIndex === ifIndex && !entry.isLocal);
     const isHeard = hosts.bindings.some((binding) => binding.port === ifIndex);
     (isForwarded && !isHeard ? deaf : shared).push(name);
   }
   if (deaf.length === 0 && shared.length === 0) return [ok('chain', subject, 'no program runs before ours')];
-  const before = some([...names]);
-  const remedy = 'set "runtime.attach: tcx" (Linux 6.6), or give that program a later place';
+  const before = some([...names.keys()]);
+  const remedy = [...names.values()].includes('tcx')
+    ? 'bpftool net show; attach that program after snoopy, or let it end with TCX_NEXT'
+    : 'set "runtime.attach: tcx" (Linux 6.6), or give that filter a pref above 10';
   const checks: Check[] = [];
   if (deaf.length > 0) {
     const found = `hosts behind ${some(deaf)} and none was heard: ${before} runs before ours and seems to end the chain`;
@@ -105,7 +113,7 @@ function checkTunnels(bridge: Bridge, { observed }: Findings): Check[] {
       failure('tunnel', {
         subject,
         found: 'no VXLAN port',
-        remedy: `ip link add vxlan100 type vxlan id 100 local ADDRESS dstport 4789 nolearning; ip link set vxlan100 master ${subject} up`,
+        remedy: `ip link add vxlan100 type vxlan id 100 local ADDRESS dstport 4789 nolearning; ip link set vxlan100 master ${subject} up; bridge link set dev vxlan100 learning off neigh_suppress on`,
       }),
     ];
   }

@@ -76,20 +76,30 @@ function checkVnis(bridge: Bridge, findings: Findings, frr: Frr): Check[] {
     const vlan = bridge.vlanAware ? (observed.portVlans.get(link.ifIndex)?.pvid ?? 0) : 0;
     return [
       ok('vni', subject, `${link.name}, known to zebra`),
-      checkDevice(bridge, subject, vlan, known.svi),
+      checkDevice(bridge, findings, subject, vlan, known.svi),
     ];
   });
 }
 
-function checkDevice(bridge: Bridge, subject: string, vlan: number, svi: string | null): Check {
+function checkDevice(
+  bridge: Bridge,
+  { plan }: Findings,
+  subject: string,
+  vlan: number,
+  svi: string | null,
+): Check {
   const device = bridge.domains.get(vlan)?.deviceName;
   if (device === undefined) {
     const name = `${bridge.desired.name}.${vlan}`;
-    return failure('neighbor-device', {
+    const isMissed = plan.verdicts.some(
+      (verdict) => verdict.bridge === bridge.desired.name && verdict.vlan === vlan,
+    );
+    const complaint = {
       subject,
       found: `VLAN ${vlan} of "${bridge.desired.name}" has no device to hold neighbors`,
       remedy: `ip link add ${name} link ${bridge.desired.name} up type vlan id ${vlan}; bridge vlan add dev ${bridge.desired.name} vid ${vlan} self`,
-    });
+    };
+    return isMissed ? failure('neighbor-device', complaint) : warning('neighbor-device', complaint);
   }
   if (svi === device) return ok('neighbor-device', subject, device);
   return failure('neighbor-device', {

@@ -49,19 +49,22 @@ function check(all: Findings, id: string): Check {
 }
 
 describe('gc_thresh', () => {
-  const withThresholds = (soft: number, hard: number): Findings => {
+  const withThresholds = (first: number, soft: number, hard: number): Findings => {
     const base = findings();
     return findings({
-      host: { ...base.host, gcThresholds: { ipv4: [1, soft, hard], ipv6: [128, 512, 1024] } },
+      host: { ...base.host, gcThresholds: { ipv4: [first, soft, hard], ipv6: [128, 512, 1024] } },
     });
   };
 
   test('matters where neighbors are not exempt', () => {
     const { hosts } = findings();
     const count = hosts.neighbors.length;
-    assert.equal(check(withThresholds(count + 1, count + 2), 'gc-thresh').status, 'ok');
-    assert.equal(check(withThresholds(count, count + 1), 'gc-thresh').status, 'warning');
-    const full = check(withThresholds(1, count), 'gc-thresh');
+    assert.equal(check(withThresholds(count + 1, count + 2, count + 3), 'gc-thresh').status, 'ok');
+    const collected = check(withThresholds(count, count + 1, count + 2), 'gc-thresh');
+    assert.equal(collected.status, 'warning');
+    assert.match(collected.remedy ?? '', /^run at least every 30 s, or: sysctl -w /);
+    assert.equal(check(withThresholds(1, count, count + 1), 'gc-thresh').status, 'warning');
+    const full = check(withThresholds(1, 1, count), 'gc-thresh');
     assert.equal(full.status, 'failure');
     assert.equal(full.subject, 'ipv4');
     assert.match(full.remedy ?? '', /^sysctl -w net\.ipv4\.neigh\.default\.gc_thresh1=\d+ .*gc_thresh3=\d+$/);
