@@ -135,7 +135,9 @@ export function describeBinding(verdict: Verdict, nowMs: number): BindingReport 
 export function warningsOfState(desired: Desired, observed: Observed): string[] {
   const warnings: string[] = [];
   if (desired.bridges.length === 0) {
-    warnings.push('The configuration names no bridge: whatever was set up before is taken down');
+    const isSetUp = observed.datapath.loadReason !== 'absent';
+    const then = isSetUp ? 'what was set up before is taken down' : 'name the bridges under "bridges"';
+    warnings.push(`The configuration names no bridge: ${then}`);
   }
   const attached = [...observed.attachments.values()].some(({ filterProgramId }) => filterProgramId !== null);
   if (observed.datapath.loadReason === 'absent' && attached) {
