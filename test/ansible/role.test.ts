@@ -1,7 +1,7 @@
 // The role snoopy.evpn.snoopy on nodes with systemd, dpkg and npm: there, changed, refused, and gone again.
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { cpSync, existsSync, readdirSync, readFileSync, realpathSync, rmSync, symlinkSync } from 'node:fs';
+import { cpSync, existsSync, readdirSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { load } from 'js-yaml';
@@ -161,12 +161,42 @@ describe('role snoopy.evpn.snoopy', () => {
     );
 
     assert.equal(apply('tarball', { snoopy_state: 'absent' }, { check: true }), true);
-    assert.equal(apply('tarball', { snoopy_state: 'absent' }), true);
+    const gone = play('tarball', { snoopy_state: 'absent' });
+    assert.equal(gone.code, 0, gone.stdout + gone.stderr);
+    assert.equal(hasChanged(gone, 'tarball'), true);
+    // npm has put it where the .deb would have, and on other systems than these there is no apt.
+    assert.deepEqual(outcomesOf(gone, 'Remove the .deb'), ['skipped']);
     assert.equal(node.isAttached, false);
     assert.deepEqual(node.neighbors, []);
     container.run('rm', '-rf', '/srv/snoopy.tgz', '/root/.npm');
     assert.deepEqual(listFiles(node), before, 'files are left');
     assert.equal(apply('tarball', { snoopy_state: 'absent' }), false);
+  });
+
+  test('gone, with a configuration that is broken or missing; and what keeps it there is said', async () => {
+    const node = await boot('broken');
+    const { container } = node;
+    const path = join(container.root, 'etc/snoopy/snoopy.yaml');
+    for (const spoil of [() => writeFileSync(path, 'version: [\n'), () => rmSync(path)]) {
+      assert.equal(apply('broken', { snoopy_timer_enabled: false }), true);
+      assert.equal(node.isAttached, true);
+      spoil();
+      assert.equal(apply('broken', { snoopy_state: 'absent' }, { check: true }), true);
+      assert.equal(node.isAttached, true, 'check mode has removed snoopy');
+      assert.equal(apply('broken', { snoopy_state: 'absent' }), true);
+      assert.equal(node.isAttached, false);
+      assert.equal(existsSync(path), false);
+    }
+
+    assert.equal(apply('broken', { snoopy_timer_enabled: false }), true);
+    const listener = container.netns.start(...container.argv(['snoopy', 'reconcile', '--listen', '1m']));
+    const failed = play('broken', { snoopy_state: 'absent' });
+    assert.equal(failed.code, 2, failed.stdout);
+    listener.kill();
+    const [task] = failed.tasks.filter(({ outcome }) => outcome === 'failed');
+    assert.match(String(task?.result.msg), /another run.*lock/i);
+    assert.equal(node.isAttached, true);
+    assert.equal(apply('broken', { snoopy_state: 'absent' }), true);
   });
 
   test('the doctor: what it found is shown, and ends the play if that is asked for', async () => {
@@ -219,6 +249,11 @@ describe('role snoopy.evpn.snoopy', () => {
     assert.deepEqual(readConfig(node), config);
   });
 });
+
+/** What became of a task, in each play or batch. */
+function outcomesOf({ tasks }: PlayResult, name: string): string[] {
+  return tasks.filter(({ task }) => task === name).map(({ outcome }) => outcome);
+}
 
 /** npm as this machine has it, where the packages of Node.js that bring one have it. */
 function putNpm(root: string): void {
