@@ -82,7 +82,8 @@ describe('twenty nodes in one play', () => {
     listener.kill();
     assert.equal(result.code, 0, result.stdout);
     const before = result.tasks.find(({ task }) => task === 'Look at the neighbors before');
-    const { ansible_facts } = before?.result as { ansible_facts?: { snoopy_neighbors: object[] } };
+    assert.ok(before);
+    const { ansible_facts } = before.result as { ansible_facts?: { snoopy_neighbors: object[] } };
     assert.equal(ansible_facts?.snoopy_neighbors.length, 1);
   });
 
