@@ -1,11 +1,12 @@
 // The playbook rollout.yml over twenty nodes: a few at a time, no further than the first that is not right.
 import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { Scope } from '../lib/scope.ts';
 import { until } from '../lib/wait.ts';
 import { buildPackages } from '../package/packages.ts';
-import { Controller, hasChanged, type PlayResult } from './controller.ts';
+import { Controller, hasChanged, type PlayResult, refusalOf } from './controller.ts';
 import { BRIDGE, EvpnNode, HOST } from './evpn-node.ts';
 
 const NODES = Array.from({ length: 20 }, (_, i) => `hv${String(i + 1).padStart(2, '0')}`);
@@ -70,6 +71,30 @@ describe('twenty nodes in one play', () => {
       assert.equal(hasChanged(result, name), false, name);
       assert.deepEqual(nodes.get(name)?.neighbors, [`${HOST.ip} ${HOST.mac}`], name);
     }
+  });
+
+  test('a run that listens is waited for: the gate knows the neighbors', () => {
+    const [name = ''] = NODES;
+    const { container } = nodes.get(name) as EvpnNode;
+    container.run('systemctl', 'stop', 'snoopy-reconcile.timer');
+    const listener = container.netns.start(...container.argv(['snoopy', 'reconcile', '--listen', '20s']));
+    const result = rollout({}, [name]);
+    listener.kill();
+    assert.equal(result.code, 0, result.stdout);
+    const before = result.tasks.find(({ task }) => task === 'Look at the neighbors before');
+    assert.ok(before);
+    const { ansible_facts } = before.result as { ansible_facts?: { snoopy_neighbors: object[] } };
+    assert.equal(ansible_facts?.snoopy_neighbors.length, 1);
+  });
+
+  test('a node that cannot say what it has: nothing is changed', () => {
+    const [name = ''] = NODES;
+    const path = join((nodes.get(name) as EvpnNode).container.root, 'etc/snoopy/snoopy.yaml');
+    const text = readFileSync(path);
+    writeFileSync(path, 'version: [\n');
+    const result = rollout({}, [name]);
+    assert.match(refusalOf(result), /snoopy\.yaml:2:1: document: is not valid YAML/);
+    writeFileSync(path, text);
   });
 
   test('a configuration by which the first node loses a neighbor: the gate keeps the others', () => {

@@ -136,6 +136,34 @@ describe('snoopy.evpn.reconcile', () => {
     assert.equal(node.isAttached, true);
   });
 
+  test('a step or a neighbor that failed: why, and what is known nevertheless', () => {
+    const failed = (message: string) => ({ kind: 'failed', code: 'EPERM', message });
+    const attach = { kind: 'attach', bridge: BRIDGE, port: PORT };
+    const step = { action: attach, outcome: failed(`Cannot attach to port "${PORT}": EPERM`) };
+    const entry = { mac: HOST.mac, state: 'noarp', protocol: 1, flags: [] };
+    const change = { ip: HOST.ip, device: BRIDGE, before: null, after: entry };
+    const refused = { ...change, outcome: failed(`Cannot write neighbor "${HOST.ip}": EINVAL`) };
+    const document = {
+      ...{ version: 1, ok: false, changed: false, check: false, warnings: [], errors: [], bridges: [] },
+      ...{ steps: [], neighbors: { changed: false, total: 0, changes: [] }, remaining: [] },
+    };
+    const bindings = [{ ...NEIGHBOR, state: 'installed' }];
+    const fake = '/opt/failing-snoopy';
+    const run = (report: object): ModuleResult => {
+      const answers = [JSON.stringify({ ...document, bindings }), JSON.stringify({ ...document, ...report })];
+      const script = `#!/bin/sh\n[ "$1" = status ] && echo '${answers[0]}' && exit\necho '${answers[1]}'; exit 1\n`;
+      writeFileSync(join(node.container.root, fake), script, { mode: 0o755 });
+      return reconcile({ executable: fake });
+    };
+    const { msg } = run({ neighbors: { ...document.neighbors, changes: [refused] } });
+    assert.equal(msg, refused.outcome.message);
+    assert.equal(run({ steps: [step], remaining: [attach] }).msg, step.outcome.message);
+    assert.equal(run({ remaining: [attach] }).msg, `still due: attach ${BRIDGE} ${PORT}`);
+    const silent = run({});
+    assert.match(silent.msg ?? '', /did not say why/);
+    assert.deepEqual(silent.ansible_facts.snoopy_neighbors, [NEIGHBOR]);
+  });
+
   test('another run that holds the lock: a failure that says so, after lock_timeout', () => {
     const { container } = node;
     const path = join(container.root, 'etc/snoopy.yaml');

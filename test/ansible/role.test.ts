@@ -1,7 +1,16 @@
 // The role snoopy.evpn.snoopy on nodes with systemd, dpkg and npm: there, changed, refused, and gone again.
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { cpSync, existsSync, readdirSync, readFileSync, realpathSync, rmSync, symlinkSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { load } from 'js-yaml';
@@ -107,16 +116,16 @@ describe('role snoopy.evpn.snoopy', () => {
     const node = await boot('tarball');
     const { container } = node;
     putNpm(container.root);
-    container.run('install', '--directory', '--owner=nobody', '/opt/metrics');
+    const textfile = '/opt/my 100% "metrics\\x"/snoopy.prom';
+    container.run('install', '--directory', '--owner=nobody', dirname(textfile));
     const before = listFiles(node);
     cpSync(packages.tarball, join(container.root, 'srv/snoopy.tgz'));
     node.serve('/srv', 8000);
     const checksum = `sha256:${createHash('sha256').update(readFileSync(packages.tarball)).digest('hex')}`;
-    const metrics = { textfile: '/opt/metrics/snoopy.prom' };
     const variables = {
       snoopy_package: 'http://127.0.0.1:8000/snoopy.tgz',
       snoopy_package_checksum: checksum,
-      snoopy_config: { ...CONFIG, metrics },
+      snoopy_config: { ...CONFIG, metrics: { textfile } },
       snoopy_profile: 'prompt',
     };
 
@@ -133,7 +142,6 @@ describe('role snoopy.evpn.snoopy', () => {
     const show = (property: string) =>
       container.run('systemctl', 'show', '--property', property, 'snoopy-reconcile.service');
     assert.match(show('ExecStart'), /--listen 10s/);
-    assert.match(show('ReadWritePaths'), /-\/opt\/metrics/);
     await node.announce();
     await until(
       'a listening run to install the neighbor',
@@ -141,17 +149,37 @@ describe('role snoopy.evpn.snoopy', () => {
       (neighbors) => neighbors.length === 1,
       { timeoutMs: 30_000, everyMs: 250 },
     );
-    const textfile = container.path(metrics.textfile);
-    rmSync(textfile);
+    const written = container.path(textfile);
+    rmSync(written);
     await until(
       'the unit to write the textfile',
-      () => existsSync(textfile),
+      () => existsSync(written),
       (exists) => exists,
       { timeoutMs: 30_000, everyMs: 250 },
     );
 
+    const since = () =>
+      container.run(
+        'systemctl',
+        'show',
+        '--property',
+        'ActiveEnterTimestampMonotonic',
+        'snoopy-reconcile.timer',
+      );
+    const start = since();
+    container.run('sed', '-i', 's/10s/1h/', '/etc/systemd/system/snoopy-reconcile.timer');
+    container.run('systemctl', 'daemon-reload');
+    // While a run listens, which writes the textfile when it ends.
+    const noTextfile = { ...variables, snoopy_config: CONFIG };
+    assert.equal(apply('tarball', noTextfile), true);
+    assert.notEqual(since(), start, 'the timer goes on by the old unit');
+    assert.equal(existsSync(written), false, 'the old textfile is left');
+    writeFileSync(written, 'of somebody else now');
+    assert.equal(apply('tarball', noTextfile), false);
+    assert.equal(existsSync(written), true);
+
     assert.equal(
-      apply('tarball', { ...variables, snoopy_profile: 'periodic', snoopy_timer_enabled: false }),
+      apply('tarball', { ...noTextfile, snoopy_profile: 'periodic', snoopy_timer_enabled: false }),
       true,
     );
     assert.doesNotMatch(show('ExecStart'), /--listen/);
@@ -161,12 +189,42 @@ describe('role snoopy.evpn.snoopy', () => {
     );
 
     assert.equal(apply('tarball', { snoopy_state: 'absent' }, { check: true }), true);
-    assert.equal(apply('tarball', { snoopy_state: 'absent' }), true);
+    const gone = play('tarball', { snoopy_state: 'absent' });
+    assert.equal(gone.code, 0, gone.stdout + gone.stderr);
+    assert.equal(hasChanged(gone, 'tarball'), true);
+    // npm has put it where the .deb would have, and on other systems than these there is no apt.
+    assert.deepEqual(outcomesOf(gone, 'Remove the .deb'), ['skipped']);
     assert.equal(node.isAttached, false);
     assert.deepEqual(node.neighbors, []);
-    container.run('rm', '-rf', '/srv/snoopy.tgz', '/root/.npm');
+    container.run('rm', '-rf', textfile, '/srv/snoopy.tgz', '/root/.npm');
     assert.deepEqual(listFiles(node), before, 'files are left');
     assert.equal(apply('tarball', { snoopy_state: 'absent' }), false);
+  });
+
+  test('gone, with a configuration that is broken or missing; and what keeps it there is said', async () => {
+    const node = await boot('broken');
+    const { container } = node;
+    const path = join(container.root, 'etc/snoopy/snoopy.yaml');
+    for (const spoil of [() => writeFileSync(path, 'version: [\n'), () => rmSync(path)]) {
+      assert.equal(apply('broken', { snoopy_timer_enabled: false }), true);
+      assert.equal(node.isAttached, true);
+      spoil();
+      assert.equal(apply('broken', { snoopy_state: 'absent' }, { check: true }), true);
+      assert.equal(node.isAttached, true, 'check mode has removed snoopy');
+      assert.equal(apply('broken', { snoopy_state: 'absent' }), true);
+      assert.equal(node.isAttached, false);
+      assert.equal(existsSync(path), false);
+    }
+
+    assert.equal(apply('broken', { snoopy_timer_enabled: false }), true);
+    const listener = container.netns.start(...container.argv(['snoopy', 'reconcile', '--listen', '1m']));
+    const failed = play('broken', { snoopy_state: 'absent' });
+    assert.equal(failed.code, 2, failed.stdout);
+    listener.kill();
+    const [task] = failed.tasks.filter(({ outcome }) => outcome === 'failed');
+    assert.match(String(task?.result.msg), /another run.*lock/i);
+    assert.equal(node.isAttached, true);
+    assert.equal(apply('broken', { snoopy_state: 'absent' }), true);
   });
 
   test('the doctor: what it found is shown, and ends the play if that is asked for', async () => {
@@ -212,13 +270,28 @@ describe('role snoopy.evpn.snoopy', () => {
         },
         { name: 'on', required: false },
         { name: '0x10', required: false },
+        { name: '1e3', required: false },
+        { name: '0o17', required: false },
+        { name: '.5', required: false },
+        { name: 'brücke', required: false },
       ],
       metrics: { textfile: null },
     };
     assert.equal(apply('yaml', { snoopy_config: config }), true);
     assert.deepEqual(readConfig(node), config);
+    assert.equal(apply('yaml', { snoopy_config: config }), false);
+    for (const text of ['version: [\n', '', 'text\n', '- list\n', 'metrics: {textfile: [1]}\n']) {
+      writeFileSync(join(node.container.root, 'etc/snoopy/snoopy.yaml'), text);
+      assert.equal(apply('yaml', { snoopy_config: config }), true, text);
+    }
+    assert.deepEqual(readConfig(node), config);
   });
 });
+
+/** What became of a task, in each play or batch. */
+function outcomesOf({ tasks }: PlayResult, name: string): string[] {
+  return tasks.filter(({ task }) => task === name).map(({ outcome }) => outcome);
+}
 
 /** npm as this machine has it, where the packages of Node.js that bring one have it. */
 function putNpm(root: string): void {

@@ -197,9 +197,9 @@ def main():
     report = result["report"]
     for warning in report["warnings"]:
         module.warn(warning)
+    result["ansible_facts"] = {"snoopy_neighbors": read_neighbors(module)}
     if not report["ok"]:
         module.fail_json(msg=describe_problems(report, module.params), **result)
-    result["ansible_facts"] = {"snoopy_neighbors": read_neighbors(module)}
     module.exit_json(**result)
 
 
@@ -264,9 +264,13 @@ def parse_report(text):
 def describe_problems(report, params):
     """What went wrong, each with its remedy; what is still due where nothing says more."""
     messages = [describe_problem(error, params) for error in report["errors"]]
+    # A document of errors has nothing else.
+    done = report.get("steps", []) + report.get("neighbors", {}).get("changes", [])
+    messages += [entry["outcome"]["message"] for entry in done if entry["outcome"]["kind"] == "failed"]
     if not messages:
-        messages = ["still due: " + describe_action(action["kind"], action) for action in report["remaining"]]
-    return "; ".join(messages)
+        remaining = report.get("remaining", [])
+        messages = ["still due: " + describe_action(action["kind"], action) for action in remaining]
+    return "; ".join(messages) or "snoopy failed and did not say why; see its report"
 
 
 def describe_problem(error, params):
