@@ -107,6 +107,13 @@ describe('twenty nodes in one play', () => {
     assert.match(String(failed?.result.msg), new RegExp(`neighbors lost: \\['${HOST.ip}'\\]`));
     assert.deepEqual(attached(), NODES.slice(1));
   });
+
+  test('off the nodes again: nothing is left to judge', () => {
+    const some = NODES.slice(-2);
+    const result = rollout({ snoopy_state: 'absent' }, some);
+    assert.equal(result.code, 0, result.stdout);
+    assert.deepEqual(attached(), NODES.slice(1, -2));
+  });
 });
 
 /** How many nodes there were in each batch: those for which the playbook's first task ran at a time. */
