@@ -141,7 +141,7 @@ describe('role snoopy.evpn.snoopy', () => {
     assert.equal(node.isAttached, true);
     const show = (property: string) =>
       container.run('systemctl', 'show', '--property', property, 'snoopy-reconcile.service');
-    assert.match(show('ExecStart'), /--listen 10s/);
+    assert.match(show('ExecStart'), /--listen 8s/);
     await node.announce();
     await until(
       'a listening run to install the neighbor',
