@@ -4,7 +4,7 @@ import { loadConfig } from './config/config.ts';
 import type { Desired } from './core/desired.ts';
 import { countByPort } from './core/ledger.ts';
 import { planHosts } from './core/neighbors.ts';
-import type { Observed, ObservedHosts } from './core/observed.ts';
+import { hasProgram, type Observed, type ObservedHosts } from './core/observed.ts';
 import type { NeighborCount, PortReport, StatusReport } from './core/report.ts';
 import { countNeighbors, describeBinding, describeBridges } from './core/summary.ts';
 import { resolveTopology, type Topology } from './core/topology.ts';
@@ -59,12 +59,10 @@ function describePorts(topology: Topology, observed: Observed, hosts: ObservedHo
   const counts = countByPort(hosts.bindings);
   return topology.bridges.flatMap((bridge) =>
     bridge.ports.map(({ ifIndex, name }) => {
-      const attachment = observed.attachments.get(ifIndex);
-      const programId = attachment?.filterProgramId ?? attachment?.tcxProgramId ?? null;
       return {
         name,
         bridge: bridge.desired.name,
-        attached: programId !== null && programId === observed.datapath.programId,
+        attached: hasProgram(observed, ifIndex),
         bindings: counts.get(ifIndex) ?? 0,
         limit: bridge.desired.limits.bindingsPerPort,
         limited: hosts.portStates.get(ifIndex)?.limited ?? 0,

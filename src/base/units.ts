@@ -40,3 +40,13 @@ function formatUnits(value: number, units: Readonly<Record<string, number>>, zer
   }
   return text;
 }
+
+/** Seconds in the one unit that says most: `45s`, `12m`, `3h`, `2d`; `-` where there are none. */
+export function formatAge(seconds: number | null): string {
+  if (seconds === null) return '-';
+  const whole = Math.floor(seconds);
+  if (whole < 120) return `${whole}s`;
+  if (whole < 7_200) return `${Math.floor(whole / 60)}m`;
+  if (whole < 172_800) return `${Math.floor(whole / 3_600)}h`;
+  return `${Math.floor(whole / 86_400)}d`;
+}

@@ -62,3 +62,16 @@ export interface ObservedHosts {
   readonly fdb: readonly FdbEntry[];
   readonly neighbors: readonly Neighbor[];
 }
+
+/** True when the program that is pinned is attached to the port, in whichever way. */
+export function hasProgram({ attachments, datapath }: Observed, port: IfIndex): boolean {
+  const attachment = attachments.get(port);
+  const programId = attachment?.filterProgramId ?? attachment?.tcxProgramId ?? null;
+  return programId !== null && programId === datapath.programId;
+}
+
+/** True when filters of ours are attached and nothing is pinned: pins were lost, or are in another mount namespace. */
+export function hasLostPins({ attachments, datapath }: Observed): boolean {
+  const filters = [...attachments.values()].some(({ filterProgramId }) => filterProgramId !== null);
+  return datapath.loadReason === 'absent' && filters;
+}

@@ -18,7 +18,7 @@ import {
 } from '../netlink/neighbor.ts';
 import type { Desired } from './desired.ts';
 import { type HostPlan, isOurs, type NeighborChange, type Verdict } from './neighbors.ts';
-import type { Observed } from './observed.ts';
+import { hasLostPins, type Observed } from './observed.ts';
 import type {
   BindingReport,
   BridgeReport,
@@ -139,8 +139,7 @@ export function warningsOfState(desired: Desired, observed: Observed): string[] 
     const then = isSetUp ? 'what was set up before is taken down' : 'name the bridges under "bridges"';
     warnings.push(`The configuration names no bridge: ${then}`);
   }
-  const attached = [...observed.attachments.values()].some(({ filterProgramId }) => filterProgramId !== null);
-  if (observed.datapath.loadReason === 'absent' && attached) {
+  if (hasLostPins(observed)) {
     warnings.push(
       'Filters of snoopy are attached, and nothing is pinned here: the pins were lost, or this runs in another ' +
         'mount namespace (ip netns exec hides bpffs; use nsenter --net)',

@@ -71,8 +71,7 @@ function vniOf(line: unknown): number[] {
 
 function readVni(line: unknown): FrrVni[] {
   if (text(line, 'type') !== 'L2') return [];
-  const [vxlan = '', svi = null] = [text(line, 'vxlanInterface'), text(line, 'sviInterface')];
-  return vniOf(line).map((vni) => ({ vni, vxlan, svi }));
+  return vniOf(line).map((vni) => ({ vni, svi: text(line, 'sviInterface') ?? null }));
 }
 
 /** An address and its entry; between them stands a count. */

@@ -1,10 +1,10 @@
 // The report of `status` -> text: bridges, their ports, and the hosts by VLAN.
 
+import { formatAge } from '../base/units.ts';
 import type { BindingReport, BridgeReport, PortReport, StatusReport } from '../core/report.ts';
 import {
   alignRows,
   count,
-  formatAge,
   formatTally,
   joinLines,
   paint,

@@ -64,16 +64,6 @@ export function formatTally(tally: Readonly<Record<string, number>>): string {
   return parts.length === 0 ? 'none' : parts.map(([name, number]) => `${number} ${name}`).join(', ');
 }
 
-/** Seconds in the one unit that says most: `45s`, `12m`, `3h`, `2d`; `-` where there are none. */
-export function formatAge(seconds: number | null): string {
-  if (seconds === null) return '-';
-  const whole = Math.floor(seconds);
-  if (whole < 120) return `${whole}s`;
-  if (whole < 7_200) return `${Math.floor(whole / 60)}m`;
-  if (whole < 172_800) return `${Math.floor(whole / 3_600)}h`;
-  return `${Math.floor(whole / 86_400)}d`;
-}
-
 /** Lines as a text; nothing for none. */
 export function joinLines(lines: readonly string[]): string {
   return lines.length === 0 ? '' : `${lines.join('\n')}\n`;

@@ -2,19 +2,11 @@
 
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
+import { type Check, complaintsOf } from '../lib/doctor.ts';
 import { Fabric, type FabricNode } from '../lib/fabric.ts';
 import { findFdb } from '../lib/oracles.ts';
 import { Snoopy, said } from '../lib/snoopy.ts';
 import { until } from '../lib/wait.ts';
-
-interface Check {
-  readonly id: string;
-  readonly status: 'ok' | 'warning' | 'failure';
-  readonly subject: string | null;
-  readonly found: string;
-  readonly remedy: string | null;
-  readonly items: readonly string[];
-}
 
 let fabric: Fabric;
 let node: FabricNode;
@@ -54,9 +46,7 @@ function examine(): Check[] {
 }
 
 function complaints(): string[] {
-  return examine()
-    .filter(({ status }) => status !== 'ok')
-    .map(({ status, id, subject }) => [status, id, subject].filter((part) => part !== null).join(' '));
+  return complaintsOf(examine());
 }
 
 /** Waits until doctor says so: FRR hears of things a moment later. */

@@ -1,6 +1,7 @@
 // EVPN with one VNI for each VLAN of a VLAN-aware bridge: what a host says in a VLAN is known in that VLAN elsewhere.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { type Check, complaintsOf } from '../lib/doctor.ts';
 import { Frr } from '../lib/frr.ts';
 import { Netns } from '../lib/netns.ts';
 import { findNeighbor, floodList } from '../lib/oracles.ts';
@@ -65,12 +66,12 @@ test('a host is known in its VLAN at the far node, and gone there when it has go
   // All that doctor knows of VLANs, SVIs and VNIs is as it should be here.
   const { PATH = '' } = process.env;
   const path = `PATH=${frrs[0]?.binDirectory()}:${PATH}`;
-  const doctor = near.netns.tryRun(['env', path, ...near.snoopy.argv('doctor', '--format', 'json')]);
-  const { checks } = JSON.parse(doctor.stdout) as { checks: { id: string; status: string; found: string }[] };
-  assert.deepEqual(
-    checks.filter(({ status }) => status !== 'ok').map(({ id, found }) => `${id}: ${found}`),
-    [],
-  );
+  const examine = (): readonly Check[] => {
+    const doctor = near.netns.tryRun(['env', path, ...near.snoopy.argv('doctor', '--format', 'json')]);
+    return (JSON.parse(doctor.stdout) as { checks: Check[] }).checks;
+  };
+  const checks = examine();
+  assert.deepEqual(complaintsOf(checks), []);
   assert.ok(checks.some(({ id, found }) => id === 'advertised' && found === '2 of 2 neighbors'));
 
   access.vm.unplug();
@@ -88,4 +89,11 @@ test('a host is known in its VLAN at the far node, and gone there when it has go
     PATIENCE,
   );
   assert.equal(farNeighbor(20, ip)?.lladdr, trunk.mac);
+
+  near.netns.run('ip', 'link', 'del', 'br0.20');
+  const homeless = examine().find(({ id, status }) => id === 'neighbor-device' && status === 'failure');
+  assert.deepEqual(
+    [homeless?.subject, homeless?.found],
+    ['VNI 20', 'VLAN 20 of "br0" has no device to hold neighbors'],
+  );
 });

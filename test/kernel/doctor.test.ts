@@ -7,6 +7,7 @@ import { describe, type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { BPF_TCX_INGRESS, objGet, tcxAttach } from '../../src/ffi/libbpf.ts';
 import { Container } from '../lib/container.ts';
+import { type Check, complaintsOf } from '../lib/doctor.ts';
 import { run } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
 import { enterNetns } from '../lib/setns.ts';
@@ -16,15 +17,6 @@ import { until } from '../lib/wait.ts';
 import { assertExit, bpftool, Machine, TUNNEL } from './machine.ts';
 
 const MODULES = fileURLToPath(new URL('../../../node_modules', import.meta.url));
-
-interface Check {
-  readonly id: string;
-  readonly status: 'ok' | 'warning' | 'failure';
-  readonly subject: string | null;
-  readonly found: string;
-  readonly remedy: string | null;
-  readonly items: readonly string[];
-}
 
 /** A node as an operator wants it: a tunnel, a host that was heard, a neighbor. */
 async function healthy(t: TestContext, config?: Config): Promise<Machine> {
@@ -51,9 +43,7 @@ function examine(machine: Machine, prefix: readonly string[] = []): { code: numb
 
 /** `status id subject` of what is not as it should be, but for FRR, which is not here. */
 function complaints(machine: Machine, prefix: readonly string[] = []): string[] {
-  return examine(machine, prefix)
-    .checks.filter(({ id, status }) => status !== 'ok' && id !== 'frr')
-    .map(({ status, id, subject }) => [status, id, subject].filter((part) => part !== null).join(' '));
+  return complaintsOf(examine(machine, prefix).checks.filter(({ id }) => id !== 'frr'));
 }
 
 function find(machine: Machine, id: string): Check {
@@ -199,7 +189,7 @@ describe('the host', () => {
     const machine = await healthy(t);
     run(['touch', '--date=2 hours ago', `${machine.pins}/layout`]);
     assert.deepEqual(complaints(machine), ['warning last-run']);
-    assert.match(find(machine, 'last-run').found, /120 min ago|2 h ago/);
+    assert.match(find(machine, 'last-run').found, /2h ago/);
     machine.reconcile();
     assert.deepEqual(complaints(machine), []);
     machine.snoopy.configure({ bridges: [{ name: 'br0' }, { name: 'br9' }] });

@@ -2,14 +2,14 @@
 
 import type { IfIndex } from '../../base/address.ts';
 import type { Link } from '../../netlink/link.ts';
-import type { Attachment } from '../observed.ts';
-import type { Bridge, Port } from '../topology.ts';
-import { type Check, type Findings, failure, ok, type Rival, some, warning } from './check.ts';
+import { hasProgram } from '../observed.ts';
+import type { Bridge } from '../topology.ts';
+import { type Check, type Findings, failure, ok, type Rival, some, splitRemedy, warning } from './check.ts';
 
 export function checkBridges(findings: Findings): Check[] {
   const { desired, topology } = findings;
   const checks: Check[] = topology.problems.map(({ object, message }) =>
-    failure('bridge', { subject: object, ...split(message) }),
+    failure('bridge', { subject: object, ...splitRemedy(message) }),
   );
   if (desired.bridges.length === 0) {
     checks.push(
@@ -25,12 +25,6 @@ export function checkBridges(findings: Findings): Check[] {
     if (!isThere && !required) checks.push(ok('bridge', name, 'not there, and not required'));
   }
   return [...checks, ...topology.bridges.flatMap((bridge) => checkBridge(bridge, findings))];
-}
-
-/** The message of a problem ends with its remedy. */
-function split(message: string): { readonly found: string; readonly remedy: string } {
-  const [found = '', ...remedy] = message.split('; ');
-  return { found, remedy: remedy.join('; ') };
 }
 
 function checkBridge(bridge: Bridge, findings: Findings): Check[] {
@@ -56,11 +50,7 @@ function checkPorts(bridge: Bridge, { observed }: Findings): Check {
       remedy: `look at "ports" in the configuration, and at: bridge link show master ${subject}`,
     });
   }
-  const isAttached = ({ ifIndex }: Port): boolean => {
-    const programId = programOf(observed.attachments.get(ifIndex));
-    return programId !== null && programId === observed.datapath.programId;
-  };
-  const bare = ports.filter((port) => !isAttached(port)).map((port) => port.name);
+  const bare = ports.filter(({ ifIndex }) => !hasProgram(observed, ifIndex)).map((port) => port.name);
   if (bare.length === 0) return ok('ports', subject, `all ${ports.length} attached`);
   return failure('ports', {
     subject,
@@ -68,10 +58,6 @@ function checkPorts(bridge: Bridge, { observed }: Findings): Check {
     remedy: 'snoopy reconcile',
     items: bare,
   });
-}
-
-function programOf(attachment: Attachment | undefined): number | null {
-  return attachment?.filterProgramId ?? attachment?.tcxProgramId ?? null;
 }
 
 /** What another program does with a frame cannot be known; that hosts are forwarded and none was heard can. */

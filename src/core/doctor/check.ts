@@ -9,7 +9,7 @@ import type { Counters } from '../report.ts';
 import type { Topology } from '../topology.ts';
 
 /** What each check is about, and why it matters. */
-export const WHY = {
+const WHY = {
   kernel: 'The program needs a kernel that takes it; nothing is learned without.',
   capabilities: 'What a run is not allowed to do, it leaves undone.',
   bpffs: 'Program, maps and hosts live in bpffs between two runs; a run must find what the last one left.',
@@ -84,6 +84,12 @@ export function some(items: readonly string[], most = 5): string {
   return more > 0 ? `${items.slice(0, most).join(', ')} and ${more} more` : items.join(', ');
 }
 
+/** The message of a problem as what was found and what mends it: it ends with its remedy. */
+export function splitRemedy(message: string): { readonly found: string; readonly remedy: string } {
+  const [found = '', ...remedy] = message.split('; ');
+  return { found, remedy: remedy.join('; ') || 'snoopy reconcile --verbose' };
+}
+
 /** All that doctor looks at. */
 export interface Findings {
   readonly desired: Desired;
@@ -156,7 +162,6 @@ export interface Frr {
 
 export interface FrrVni {
   readonly vni: number;
-  readonly vxlan: string;
   /** The device whose neighbors it takes; null: none. */
   readonly svi: string | null;
 }

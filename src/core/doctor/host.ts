@@ -1,8 +1,10 @@
 // The host as a whole: kernel, capabilities, bpffs, pins, and how full they are.
 
+import { formatAge } from '../../base/units.ts';
 import type { LoadReason } from '../../datapath/pins.ts';
 import { NTF_EXT_EXT_VALIDATED, NUD_NOARP } from '../../netlink/neighbor.ts';
 import { type Action, summarize } from '../actions.ts';
+import { hasLostPins } from '../observed.ts';
 import { type Check, type Findings, failure, ok, some, warning } from './check.ts';
 
 export function checkHost(findings: Findings): Check[] {
@@ -70,9 +72,7 @@ function checkPins({ observed, desired }: Findings): Check {
   const subject = `${desired.runtime.bpffs}/${desired.runtime.pinDir}`;
   const { loadReason, programId } = observed.datapath;
   if (loadReason === null) return ok('pins', subject, `program ${programId} and its maps`);
-  const attached = [...observed.attachments.values()].some(({ filterProgramId }) => filterProgramId !== null);
-  const lost = loadReason === 'absent' && attached;
-  const found = lost
+  const found = hasLostPins(observed)
     ? 'nothing is pinned here, and filters of snoopy are attached'
     : LOAD_REASONS[loadReason];
   const complaint = { subject, found, remedy: 'snoopy reconcile' };
@@ -89,15 +89,8 @@ function checkLastRun({ host }: Findings): Check {
     const found = 'no run of all bridges has succeeded with these pins';
     return warning('last-run', { subject: null, found, remedy });
   }
-  const found = `the last run that succeeded was ${describeAge(age)} ago`;
+  const found = `the last run that succeeded was ${formatAge(Math.max(0, age) / 1000)} ago`;
   return age > LATE_MS ? warning('last-run', { subject: null, found, remedy }) : ok('last-run', null, found);
-}
-
-function describeAge(ms: number): string {
-  const seconds = Math.max(0, Math.round(ms / 1000));
-  if (seconds < 120) return `${seconds} s`;
-  const minutes = Math.round(seconds / 60);
-  return minutes < 120 ? `${minutes} min` : `${Math.round(minutes / 60)} h`;
 }
 
 /** Neighbors come and go with the hosts: what is due of them says nothing. */

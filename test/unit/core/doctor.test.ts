@@ -96,7 +96,7 @@ describe('a neighbor that is installed and not advertised', () => {
       if (each.ip !== ip) table.set(each.ip, { ...whole, mac: each.mac });
     }
     const frr: Frr = {
-      vnis: [{ vni: 7, vxlan: 'vxlan7', svi: device }],
+      vnis: [{ vni: 7, svi: device }],
       l3Vnis: new Set(),
       neighbors: new Map([[7, table]]),
       advertiseAllVni: true,
@@ -152,7 +152,7 @@ describe("FRR's answers", () => {
       { advertiseAllVnis: 'Enabled', numVnis: 1 },
       { peers: { '192.0.2.2': { state: 'Established' }, swp1: { state: 'Active' } } },
     );
-    assert.deepEqual(frr.vnis, [{ vni: 100, vxlan: 'vxlan100', svi: 'br0' }]);
+    assert.deepEqual(frr.vnis, [{ vni: 100, svi: 'br0' }]);
     assert.deepEqual([...frr.l3Vnis], [5000]);
     assert.deepEqual(
       [...(frr.neighbors.get(100)?.entries() ?? [])],
