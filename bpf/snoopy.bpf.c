@@ -701,12 +701,34 @@ static __always_inline __u32 create(const struct sighting *seen, const struct sn
 	return SNOOPY_COUNTER_SIGHTINGS;
 }
 
+/* The books of two ports when a binding goes from one to the other. */
+static __always_inline void hand_over(__u32 from, __u32 to)
+{
+	struct snoopy_port_state *state;
+
+	if (from == to)
+		return;
+	state = bpf_map_lookup_elem(&snoopy_state, &to);
+	if (state)
+		__sync_fetch_and_add(&state->gained, 1);
+	state = bpf_map_lookup_elem(&snoopy_state, &from);
+	if (state)
+		__sync_fetch_and_add(&state->lost, 1);
+}
+
+/* Whether the port that a binding was moved away from is still one of its bridge. */
+static __always_inline bool is_port_of(__u32 ifindex, __u32 bridge)
+{
+	const struct snoopy_port *port = bpf_map_lookup_elem(&snoopy_ports, &ifindex);
+
+	return port && port->bridge == bridge;
+}
+
 /*
  * Another MAC or another port claims the address. The entry is replaced as a whole, so that no reader sees
  * half a MAC. RFC 9161, 3.7: a MAC that changes too often is two hosts with one address; then the binding is
- * frozen as it was before the last claim. An entry has no room for what it was before the first; but where
- * duplicate_moves is odd, two hosts that take turns leave it with the one who had it first. A host that
- * changes its port alone is no duplicate.
+ * frozen, and given back to the one who had it before the first claim: else a host with many MACs would keep
+ * it when the hold time is over. A host that changes its port alone is no duplicate.
  *
  * No rate limits moves, unlike new bindings. When fifty addresses fail over at once, each says so once or
  * thrice and then is silent; what is not believed sends its traffic to a host that is gone. A move takes no
@@ -720,7 +742,6 @@ static __always_inline __u32 move(const struct snoopy_binding *known, const stru
 	struct snoopy_binding old = *known; /* a copy: the update hands the element on to another key */
 	struct snoopy_binding next = old;
 	bool other_mac = !same_mac(old.mac, seen->mac);
-	struct snoopy_port_state *old_state;
 
 	if (old.port != ifindex && !has_room(port, state))
 		return limited(state, SNOOPY_COUNTER_PORT_LIMIT);
@@ -733,13 +754,20 @@ static __always_inline __u32 move(const struct snoopy_binding *known, const stru
 		if (!next.window_ns || now > next.window_ns + port->duplicate_window_ns) {
 			next.moves = 0;
 			next.window_ns = now;
+			__builtin_memcpy(next.owner_mac, old.mac, ETH_ALEN);
+			next.owner_port = old.port;
 		}
 		if (next.moves < 255)
 			next.moves++;
 		if (port->duplicate_moves && next.moves >= port->duplicate_moves) {
 			next.frozen_until_ns = now + port->duplicate_hold_ns;
+			if (is_port_of(next.owner_port, seen->key.bridge)) {
+				__builtin_memcpy(next.mac, next.owner_mac, ETH_ALEN);
+				next.port = next.owner_port;
+			}
 			if (bpf_map_update_elem(&snoopy_bindings, &seen->key, &next, BPF_EXIST))
 				return SNOOPY_COUNTER_SIGHTINGS;
+			hand_over(old.port, next.port);
 			count(SNOOPY_COUNTER_DUPLICATES);
 			report(SNOOPY_CHANGE_DUPLICATE, seen, ifindex, &old, now);
 			return SNOOPY_COUNTER_SIGHTINGS;
@@ -757,12 +785,7 @@ static __always_inline __u32 move(const struct snoopy_binding *known, const stru
 	/* Fails when user space has just deleted the binding: the host's next message makes it anew. */
 	if (bpf_map_update_elem(&snoopy_bindings, &seen->key, &next, BPF_EXIST))
 		return SNOOPY_COUNTER_SIGHTINGS;
-	if (old.port != ifindex) {
-		__sync_fetch_and_add(&state->gained, 1);
-		old_state = bpf_map_lookup_elem(&snoopy_state, &old.port);
-		if (old_state)
-			__sync_fetch_and_add(&old_state->lost, 1);
-	}
+	hand_over(old.port, ifindex);
 	count(SNOOPY_COUNTER_MOVED);
 	report(SNOOPY_CHANGE_MOVE, seen, ifindex, &old, now);
 	return SNOOPY_COUNTER_SIGHTINGS;

@@ -8,7 +8,7 @@
 #ifndef SNOOPY_H
 #define SNOOPY_H
 
-#define SNOOPY_ABI 1
+#define SNOOPY_ABI 2
 
 /* What a port may be learned from (snoopy_port.learn). */
 #define SNOOPY_LEARN_ARP_REQUEST (1 << 0)
@@ -27,6 +27,9 @@
 /*
  * Map "bindings" (hash): the truth about who lives where. The program creates, refreshes and moves
  * entries, user space deletes them. Key of a domain (bridge, VLAN) and an address in it.
+ *
+ * Bindings outlive every version: the key and the fields below keep their places for good, new ones are added
+ * at the end, and zero in them means "not known". So a newer version takes over those of each older one.
  */
 struct snoopy_binding_key {
 	__u32 bridge; /* ifindex of the bridge */
@@ -46,6 +49,11 @@ struct snoopy_binding {
 	__u64 last_seen_ns;
 	__u64 window_ns;       /* start of the window in which moves are counted; 0: no move yet */
 	__u64 frozen_until_ns; /* 0: not frozen; until then claims are counted and change nothing */
+	/* Since ABI 2: who had it when the window began, and gets it back when it is frozen; 0: not known. */
+	__u8 owner_mac[6];
+	__u8 pad[2]; /* zero */
+	__u32 owner_port;
+	__u32 pad2; /* zero */
 };
 
 /* Map "ports" (hash by ifindex of the port): what user space wants. A port not in it is not learned from. */
@@ -107,7 +115,7 @@ struct snoopy_static_key {
 /* Ring buffer "changes": what changed, one record for each change. The bindings map is the truth. */
 #define SNOOPY_CHANGE_NEW       1 /* a binding was created */
 #define SNOOPY_CHANGE_MOVE      2 /* its MAC, its port or its router flag changed */
-#define SNOOPY_CHANGE_DUPLICATE 3 /* it was frozen: mac and port are the claim's, old_* stay */
+#define SNOOPY_CHANGE_DUPLICATE 3 /* it was frozen: mac and port are the claim's, old_* the last holder's */
 
 struct snoopy_change {
 	__u32 kind;
@@ -168,7 +176,7 @@ struct snoopy_layout {
 
 #define SNOOPY_SIZE(type, size) _Static_assert(sizeof(struct type) == (size), #type)
 SNOOPY_SIZE(snoopy_binding_key, 24);
-SNOOPY_SIZE(snoopy_binding, 48);
+SNOOPY_SIZE(snoopy_binding, 64);
 SNOOPY_SIZE(snoopy_port, 560);
 SNOOPY_SIZE(snoopy_port_state, 32);
 SNOOPY_SIZE(snoopy_prefix_key, 28);

@@ -16,7 +16,7 @@ import {
 } from '../base/address.ts';
 import { SnoopyError } from '../base/errors.ts';
 
-export const SNOOPY_ABI = 1;
+export const SNOOPY_ABI = 2;
 
 export const SNOOPY_LEARN_ARP_REQUEST = 1 << 0;
 export const SNOOPY_LEARN_ARP_REPLY = 1 << 1;
@@ -31,7 +31,7 @@ const SNOOPY_BINDING_ROUTER = 1 << 0;
 /** Sizes of the structures in bytes, as asserted in snoopy.h. */
 export const SIZE = {
   bindingKey: 24,
-  binding: 48,
+  binding: 64,
   ifIndex: 4,
   port: 560,
   vlans: 512,
@@ -227,8 +227,12 @@ export function encodeBindingKey(key: BindingKey): Uint8Array {
   return bytes;
 }
 
-/** All bindings of a map that was read as one buffer of keys and one of values. */
+/**
+ * All bindings of a map that was read as one buffer of keys and one of values. Throws RangeError when they are cut
+ * short, SnoopyError `malformed` for a wrong family.
+ */
 export function decodeBindings(keys: Uint8Array, values: Uint8Array, count: number): Binding[] {
+  if (values.length < count * SIZE.binding) throw new RangeError('The bindings are cut short');
   const keyData = view(keys);
   const data = view(values);
   const bindings: Binding[] = [];

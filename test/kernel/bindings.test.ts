@@ -25,6 +25,10 @@ const specs = {
   bobVlan: arp({ mac: BOB, tags: [['Dot1Q', { vlan: 20 }]] }),
 };
 const HOSTS = 80;
+/** One address, and a MAC of its own each time. */
+const manySpecs = Object.fromEntries(
+  Array.from({ length: 5 }, (_, n) => [`many${n}`, arp({ mac: `02:00:00:00:03:0${n}` })]),
+);
 const hostSpecs = Object.fromEntries(
   Array.from({ length: HOSTS }, (_, n) => [`host${n}`, arp({ ip: `192.168.2.${n + 1}` })]),
 );
@@ -35,12 +39,14 @@ const FLAGS_PAUSE_MS = 1100;
 const scope = new Scope();
 let frames: Record<keyof typeof specs, string>;
 let hosts: string[];
+let many: string[];
 let datapath: Datapath;
 
 before(() => {
-  const built: Record<string, string> = buildFrames({ ...specs, ...hostSpecs });
+  const built: Record<string, string> = buildFrames({ ...specs, ...hostSpecs, ...manySpecs });
   frames = built as typeof frames;
   hosts = Array.from({ length: HOSTS }, (_, n) => built[`host${n}`] ?? '');
+  many = Object.keys(manySpecs).map((name) => built[name] ?? '');
   datapath = new Datapath(scope);
 });
 after(() => scope.close());
@@ -225,7 +231,7 @@ test('moves of many addresses at once are all believed, whatever the rate of new
   assert.deepEqual(count(...addresses.map((hex) => on(1, hex))), { SIGHTINGS: 50, MOVED: 50 });
 });
 
-test('two hosts with one address freeze it as it was before the last claim', () => {
+test('two hosts with one address freeze it, for the one who had it first', () => {
   datapath.domain({ duplicateMoves: 3 });
   count(frames.ann, frames.bob, frames.ann);
   const old = onlyBinding();
@@ -252,16 +258,37 @@ test('two hosts with one address freeze it as it was before the last claim', () 
   assert.deepEqual(datapath.ring().records, []);
 });
 
+test('a host with many MACs that takes an address until it is frozen gives it back to its owner', () => {
+  datapath.domain({ duplicateMoves: 5 });
+  count(frames.ann);
+  const claims = many.map((hex) => on(1, hex));
+  assert.deepEqual(count(...claims), { SIGHTINGS: 5, MOVED: 4, DUPLICATES: 1 });
+  const frozen = onlyBinding();
+  assert.deepEqual([frozen.mac, frozen.port], [ANN_BYTES, datapath.ports[0]]);
+  assert.deepEqual([datapath.state(0).gained, datapath.state(0).lost], [2, 1]);
+  assert.deepEqual([datapath.state(1).gained, datapath.state(1).lost], [1, 1]);
+  // The owner still has it: its messages are believed, the others' are not.
+  assert.deepEqual(count(frames.ann, ...claims), { SIGHTINGS: 1, FROZEN: 5 });
+});
+
+test('an owner whose port is one no more does not get a frozen binding back', () => {
+  datapath.domain({ duplicateMoves: 2 });
+  count(frames.ann, on(1, frames.bob));
+  datapath.forget(0);
+  assert.deepEqual(count(on(1, frames.annReply)), { SIGHTINGS: 1, DUPLICATES: 1 });
+  assert.deepEqual([onlyBinding().mac, onlyBinding().port], [BOB_BYTES, datapath.ports[1]]);
+});
+
 test('after the hold time a binding starts afresh, by a claim as by its owner', () => {
   datapath.domain({ duplicateMoves: 2, duplicateHoldMs: 1 });
   count(frames.ann, frames.bob);
   assert.deepEqual(count(frames.ann), { SIGHTINGS: 1, DUPLICATES: 1 });
   sleepSync(20);
-  assert.deepEqual(count(frames.ann), { SIGHTINGS: 1, MOVED: 1 });
+  assert.deepEqual(count(frames.bob), { SIGHTINGS: 1, MOVED: 1 });
   let binding = onlyBinding();
-  assert.deepEqual([binding.mac, binding.moves, binding.frozen_until_ns], [ANN_BYTES, 1, 0]);
+  assert.deepEqual([binding.mac, binding.moves, binding.frozen_until_ns], [BOB_BYTES, 1, 0]);
 
-  assert.deepEqual(count(frames.bob), { SIGHTINGS: 1, DUPLICATES: 1 });
+  assert.deepEqual(count(frames.ann), { SIGHTINGS: 1, DUPLICATES: 1 });
   sleepSync(20);
   assert.deepEqual(count(frames.ann), { SIGHTINGS: 1 });
   binding = onlyBinding();
@@ -400,7 +427,7 @@ test('a ring that is full costs the record, never the binding', () => {
 test('a table that is full is counted, and what is in it goes on', () => {
   const small = new Scope();
   try {
-    const few = new Datapath(small, { snoopy_bindings: 'type hash key 24 value 48 entries 4' });
+    const few = new Datapath(small, { snoopy_bindings: 'type hash key 24 value 64 entries 4' });
     few.domain();
     assert.deepEqual(few.run(hosts.slice(0, 6)).counted, { SIGHTINGS: 4, CREATED: 4, TABLE_FULL: 2 });
     const known = hosts.slice(0, 4);

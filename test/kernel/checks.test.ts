@@ -312,6 +312,10 @@ for (const [name, { policy, family = 2, ip, vlan = 0, flags = 0 }] of Object.ent
       flags_changed: 0,
       window_ns: 0,
       frozen_until_ns: 0,
+      owner_mac: [0, 0, 0, 0, 0, 0],
+      pad: [0, 0],
+      owner_port: 0,
+      pad2: 0,
     });
   });
 }

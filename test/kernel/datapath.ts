@@ -91,6 +91,8 @@ export interface Binding {
     readonly last_seen_ns: number;
     readonly window_ns: number;
     readonly frozen_until_ns: number;
+    readonly owner_mac: number[];
+    readonly owner_port: number;
   };
 }
 
@@ -243,6 +245,11 @@ export class Datapath {
   /** Gives one port of the domain another policy; its state stays. */
   policy(port: number, policy: Policy): void {
     this.batch([this.#policyLine(port, policy)]);
+  }
+
+  /** Takes the policy of one port of the domain away: it is learned from no more. */
+  forget(port: number): void {
+    this.batch([`map delete pinned ${this.map('ports')} key hex ${pack([this.ports[port] ?? 0, 4])}`]);
   }
 
   /** Lines for `batch` that give an interface of the newest domain a policy of its own. */
