@@ -1,0 +1,109 @@
+// The wrapper around libc, compiled; and snoopy run under it: killed, or failed, at one call of those it makes.
+import { spawn } from 'node:child_process';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Netns } from '../lib/netns.ts';
+import { isAlive, killAndWait, type Result, run } from '../lib/run.ts';
+import type { Scope } from '../lib/scope.ts';
+import { PRODUCT } from '../lib/snoopy.ts';
+import { createTempDir } from '../lib/temp.ts';
+
+const SOURCE = fileURLToPath(new URL('../../../test/safety/shim.c', import.meta.url));
+
+/** Calls that change something, or those that only look. */
+export type Counted = 'change' | 'look';
+
+/** What happens at call number `at` (from 1 on): nothing, an end with or without it, or an errno. */
+export interface Mishap {
+  readonly at: number;
+  /** `refuse`: the kernel gets the first request of a netlink datagram in a form that it refuses. */
+  readonly what: 'kill' | 'kill-after' | 'refuse' | number;
+}
+
+export interface Launch {
+  /** `reconcile`, `remove` and so on, with their options. */
+  readonly args: readonly string[];
+  readonly config: string;
+  /** Another bundle than the one that is shipped. */
+  readonly product?: string;
+  /** Under the wrapper when given. */
+  readonly counted?: Counted;
+  readonly mishap?: Mishap;
+  /** Killed after so many milliseconds. */
+  readonly killAfterMs?: number;
+}
+
+export interface Landed extends Result {
+  /** The calls that counted, in order; the last is the one at which it was killed. */
+  readonly calls: readonly string[];
+  readonly signal: NodeJS.Signals | null;
+}
+
+/** Runs commands side by side, unlike those of test/lib, which block. */
+export class Launcher {
+  readonly #scope: Scope;
+  readonly #netns: Netns;
+  readonly #library: string;
+  readonly #log: string;
+  readonly #roots: string;
+
+  /** `roots`: the files that the run is about; calls about others do not count. */
+  constructor(scope: Scope, netns: Netns, library: string, roots: readonly string[]) {
+    this.#scope = scope;
+    this.#netns = netns;
+    this.#library = library;
+    this.#log = join(createTempDir(scope, 'shim'), 'calls');
+    this.#roots = roots.join(':');
+  }
+
+  /** Runs snoopy to its end, whatever that is. */
+  launch({ args, config, product = PRODUCT, counted, mishap, killAfterMs }: Launch): Promise<Landed> {
+    const [command = '', ...options] = args;
+    rmSync(this.#log, { force: true });
+    const shim =
+      counted === undefined
+        ? []
+        : [
+            'env',
+            `LD_PRELOAD=${this.#library}`,
+            `SHIM_LOG=${this.#log}`,
+            `SHIM_ROOTS=${this.#roots}`,
+            `SHIM_COUNT=${counted}`,
+            `SHIM_AT=${mishap?.at ?? 0}`,
+            `SHIM_DO=${mishap?.what ?? 0}`,
+          ];
+    const snoopy = [process.execPath, product, command, '--config', config, '--format', 'json', ...options];
+    const argv = this.#netns.argv([...shim, ...snoopy]);
+    const [file = '', ...rest] = argv;
+    const child = spawn(file, rest, { stdio: ['ignore', 'pipe', 'pipe'], detached: true });
+    const { pid } = child;
+    if (pid === undefined) throw new Error(`Cannot start \`${argv.join(' ')}\``);
+    this.#scope.defer(() => {
+      if (child.exitCode === null && child.signalCode === null && isAlive(pid)) killAndWait([pid]);
+    });
+    let [stdout, stderr] = ['', ''];
+    child.stdout.setEncoding('utf8').on('data', (part) => {
+      stdout += part;
+    });
+    child.stderr.setEncoding('utf8').on('data', (part) => {
+      stderr += part;
+    });
+    const timer = setTimeout(() => child.kill('SIGKILL'), killAfterMs ?? 60_000);
+    return new Promise((resolve) => {
+      child.on('close', (code, signal) => {
+        clearTimeout(timer);
+        const text = existsSync(this.#log) ? readFileSync(this.#log, 'utf8') : '';
+        const calls = text.split('\n').slice(0, -1);
+        resolve({ argv: snoopy, code: code ?? -1, signal, stdout, stderr, calls });
+      });
+    });
+  }
+}
+
+/** Compiles the wrapper; the path of the library, which goes with the scope. */
+export function buildShim(scope: Scope): string {
+  const library = join(createTempDir(scope, 'shim'), 'shim.so');
+  run(['clang', '-shared', '-fPIC', '-O2', '-Wall', '-Wextra', '-Werror', '-o', library, SOURCE, '-ldl']);
+  return library;
+}
