@@ -53,21 +53,30 @@ export function plan(desired: Desired, topology: Topology, observed: Observed, s
 type Belongs = (bridge: IfIndex) => boolean;
 type Names = ReadonlyMap<IfIndex, string>;
 
+/**
+ * The longest first when they are set, and last when they are dropped: then at each moment the rule that decides on
+ * an address is the one of before or the one of after, and no host whom both believe goes unheard in between.
+ */
 function planPrefixes(topology: Topology, observed: Observed, belongs: Belongs, names: Names): Action[] {
   const wanted = new Map(topology.bridges.flatMap(prefixRules).map((rule) => [prefixId(rule), rule]));
   const found = new Map(observed.datapath.prefixes.map((rule) => [prefixId(rule), rule]));
   const actions: Action[] = [];
-  for (const [id, rule] of wanted) {
+  for (const [id, rule] of [...wanted].sort(([, a], [, b]) => lengthOf(b) - lengthOf(a))) {
     if (found.get(id)?.allow !== rule.allow) {
       actions.push({ kind: 'set-prefix', bridge: names.get(rule.bridge) ?? null, rule });
     }
   }
-  for (const [id, rule] of found) {
+  for (const [id, rule] of [...found].sort(([, a], [, b]) => lengthOf(a) - lengthOf(b))) {
     if (!wanted.has(id) && belongs(rule.bridge)) {
       actions.push({ kind: 'drop-prefix', bridge: names.get(rule.bridge) ?? null, rule });
     }
   }
   return actions;
+}
+
+/** A rule for a whole bridge is shorter than every prefix. */
+function lengthOf({ prefix }: PrefixRule): number {
+  return prefix?.length ?? -1;
 }
 
 function prefixId({ bridge, vlan, prefix }: PrefixRule): string {
@@ -131,6 +140,7 @@ export function allowedPrefixes(
   return connected.length === 0 ? 'any' : connected;
 }
 
+/** Who may have an address is said before the address is static, and as long as it is: it is never nobody's. */
 function planStatics(topology: Topology, observed: Observed, belongs: Belongs, names: Names): Action[] {
   const wanted = new Map(topology.bridges.flatMap(staticRules).map((rule) => [staticId(rule), rule]));
   const found = new Map(observed.datapath.statics.map((rule) => [staticId(rule), rule]));
@@ -138,7 +148,8 @@ function planStatics(topology: Topology, observed: Observed, belongs: Belongs, n
   for (const [id, rule] of wanted) {
     if (!found.has(id)) actions.push({ kind: 'set-static', bridge: names.get(rule.bridge) ?? null, rule });
   }
-  for (const [id, rule] of found) {
+  const isOwner = ({ mac }: StaticRule): number => (mac === null ? 0 : 1);
+  for (const [id, rule] of [...found].sort(([, a], [, b]) => isOwner(a) - isOwner(b))) {
     if (!wanted.has(id) && belongs(rule.bridge)) {
       actions.push({ kind: 'drop-static', bridge: names.get(rule.bridge) ?? null, rule });
     }
@@ -153,7 +164,7 @@ function staticId({ bridge, vlan, ip, mac }: StaticRule): string {
 function staticRules(bridge: Bridge): StaticRule[] {
   return bridge.desired.statics.flatMap((entry) => {
     const key = { bridge: bridge.ifIndex, vlan: effectiveVlan(bridge, entry.vlan), ip: entry.ip };
-    return [{ ...key, mac: null }, ...entry.macs.map((mac) => ({ ...key, mac }))];
+    return [...entry.macs.map((mac) => ({ ...key, mac })), { ...key, mac: null }];
   });
 }
 
