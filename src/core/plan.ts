@@ -186,7 +186,7 @@ function planPorts(
   const policies: Action[] = [];
   const attach: Action[] = [];
   const detach: Action[] = [];
-  const drop: Action[] = [];
+  const last: Action[] = [];
   const wanted = new Set<IfIndex>();
   for (const bridge of topology.bridges) {
     const name = bridge.desired.name;
@@ -197,15 +197,17 @@ function planPorts(
       const attachment = observed.attachments.get(port.ifIndex) ?? NOT_ATTACHED;
       const policy = portPolicy(mode, bridge, port, attachment, found);
       if (found === undefined || !samePolicy(policy, found)) {
-        policies.push({ kind: 'set-port', bridge: name, port: ref, policy });
+        // That the qdisc is ours stays noted until it is gone, or a kill in between would leave it for good.
+        const isLast = found?.ownsClsact === true && !policy.ownsClsact;
+        (isLast ? last : policies).push({ kind: 'set-port', bridge: name, port: ref, policy });
       }
       const stale = observed.datapath.loadReason !== null;
       if (stale || programOf(attachment, mode) !== observed.datapath.programId) {
         attach.push({ kind: 'attach', bridge: name, port: ref, mode, ownsClsact: policy.ownsClsact });
       }
       const other = mode === 'clsact' ? 'tcx' : 'clsact';
-      if (programOf(attachment, other) !== null) {
-        const dropClsact = other === 'clsact' && ownsClsact(attachment, found);
+      const dropClsact = other === 'clsact' && attachment.hasClsact && ownsClsact(attachment, found);
+      if (programOf(attachment, other) !== null || dropClsact) {
         detach.push({ kind: 'detach', bridge: name, port: ref, mode: other, dropClsact });
       }
     }
@@ -225,9 +227,9 @@ function planPorts(
     if (attachment.tcxProgramId !== null) {
       detach.push({ kind: 'detach', bridge, port, mode: 'tcx', dropClsact: false });
     }
-    if (policy !== undefined) drop.push({ kind: 'drop-port', bridge, port });
+    if (policy !== undefined) last.push({ kind: 'drop-port', bridge, port });
   }
-  return [...policies, ...attach, ...detach, ...drop];
+  return [...policies, ...attach, ...detach, ...last];
 }
 
 /** Noted in the policy, and in the name of the filter, which outlives lost pins. */

