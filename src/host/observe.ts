@@ -8,9 +8,9 @@ import type { Attachment, Observed, ObservedDatapath, ObservedHosts } from '../c
 import type { Counters } from '../core/report.ts';
 import type { Topology } from '../core/topology.ts';
 import { filterPlace, isAttached, isOurFilter, saysOwner } from '../datapath/attachment.ts';
+import { readBindings } from '../datapath/carry.ts';
 import { linksDirectory, type MapName, type Pins } from '../datapath/pins.ts';
 import {
-  type Binding,
   COUNTERS,
   type CounterName,
   decodeBindings,
@@ -154,7 +154,7 @@ export function observeHosts(
   const deviceNames = new Map([...observed.links.values()].map((link) => [link.ifIndex, link.name]));
   return {
     nowMs,
-    bindings,
+    bindings: decodeBindings(bindings.keys, bindings.values, bindings.count),
     probes: decodeProbes(probes.keys, probes.values, probes.count),
     portStates,
     deviceNames,
@@ -171,13 +171,6 @@ function readFdb(netlink: NetlinkSocket, bridge: IfIndex): FdbEntry[] {
     if (thrown instanceof SnoopyError && thrown.errno === 'ENODEV') return [];
     throw thrown;
   }
-}
-
-/** Also of a map that is to be replaced for its size. */
-function readBindings(pins: Pins): Binding[] {
-  const map = pins.maps.get('bindings') ?? pins.outgrown;
-  const { keys, values, count } = map ? mapEntries(map.fd, map.info) : NOTHING;
-  return decodeBindings(keys, values, count);
 }
 
 /** Counters since the program was first loaded. */
