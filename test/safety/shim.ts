@@ -21,17 +21,23 @@ export interface Mishap {
   readonly what: 'kill' | 'kill-after' | 'refuse' | number;
 }
 
-export interface Launch {
-  /** `reconcile`, `remove` and so on, with their options. */
-  readonly args: readonly string[];
-  readonly config: string;
-  /** Another bundle than the one that is shipped. */
-  readonly product?: string;
+/** What a run meets on its way. */
+export interface Way {
   /** Under the wrapper when given. */
   readonly counted?: Counted;
   readonly mishap?: Mishap;
   /** Killed after so many milliseconds. */
   readonly killAfterMs?: number;
+  /** What comes before the command line of Node, such as prlimit. */
+  readonly prefix?: readonly string[];
+}
+
+export interface Launch extends Way {
+  /** `reconcile`, `remove` and so on, with their options. */
+  readonly args: readonly string[];
+  readonly config: string;
+  /** Another bundle than the one that is shipped. */
+  readonly product?: string;
 }
 
 export interface Landed extends Result {
@@ -58,7 +64,8 @@ export class Launcher {
   }
 
   /** Runs snoopy to its end, whatever that is. */
-  launch({ args, config, product = PRODUCT, counted, mishap, killAfterMs }: Launch): Promise<Landed> {
+  launch(launch: Launch): Promise<Landed> {
+    const { args, config, product = PRODUCT, counted, mishap, killAfterMs, prefix = [] } = launch;
     const [command = '', ...options] = args;
     rmSync(this.#log, { force: true });
     const shim =
@@ -74,7 +81,7 @@ export class Launcher {
             `SHIM_DO=${mishap?.what ?? 0}`,
           ];
     const snoopy = [process.execPath, product, command, '--config', config, '--format', 'json', ...options];
-    const argv = this.#netns.argv([...shim, ...snoopy]);
+    const argv = this.#netns.argv([...prefix, ...shim, ...snoopy]);
     const [file = '', ...rest] = argv;
     const child = spawn(file, rest, { stdio: ['ignore', 'pipe', 'pipe'], detached: true });
     const { pid } = child;
