@@ -26,7 +26,7 @@ export function runDoctor(options: { readonly config: string }, environment: Env
 }
 
 function examine(desired: Desired, { now, wallClock }: Environment): Check[] {
-  const session = openSession(desired.runtime, { mode: 'read', lockTimeoutMs: 0, now });
+  const session = openSession(desired, { mode: 'read', lockTimeoutMs: 0, now });
   try {
     const { netlink, runtime, pins } = session;
     const observed = observe(netlink, runtime, pins);

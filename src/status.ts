@@ -20,7 +20,7 @@ interface Clock {
 /** Throws SnoopyError as `runReconcile` does, but for the lock. */
 export function runStatus(options: { readonly config: string }, { now }: Clock): StatusReport {
   const desired = loadConfig(options.config);
-  const session = openSession(desired.runtime, { mode: 'read', lockTimeoutMs: 0, now });
+  const session = openSession(desired, { mode: 'read', lockTimeoutMs: 0, now });
   try {
     return takeStock(session, desired, { now }).report;
   } finally {

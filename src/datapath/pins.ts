@@ -75,6 +75,8 @@ export interface Expected {
   readonly netns: number;
   readonly ringBytes: number;
   readonly maxBindings: number;
+  /** Room for the keys of static entries. */
+  readonly maxStatics: number;
 }
 
 export interface PinnedMap {
@@ -119,6 +121,8 @@ function sizeOf(name: MapName, expected: Expected): number | null {
     case 'bindings':
     case 'probes':
       return expected.maxBindings;
+    case 'statics':
+      return expected.maxStatics;
     case 'changes':
       return expected.ringBytes;
     case 'counters':

@@ -5,6 +5,7 @@ import { SnoopyError } from '../base/errors.ts';
 import { koffi } from './koffi.ts';
 import {
   type CallContext,
+  E2BIG,
   EACCES,
   EINVAL,
   ENOENT,
@@ -472,15 +473,22 @@ function fdById(result: number, what: string): number | undefined {
   throw bpfError({ operation: `open eBPF ${what}`, object: what, capability: 'CAP_SYS_ADMIN' }, result);
 }
 
-/** The error of a map operation, with the map's name. */
+/** The error of a map operation, with the map's name, and its size where that is the trouble. */
 function mapError(fd: number, operation: string, result: number): SnoopyError {
-  let name: string;
+  let info: Pick<MapInfo, 'name' | 'maxEntries'>;
   try {
-    name = mapInfo(fd).name;
+    info = mapInfo(fd);
   } catch {
-    name = `descriptor ${fd}`;
+    info = { name: `descriptor ${fd}`, maxEntries: 0 };
   }
-  return bpfError({ operation: `${operation} map "${name}"`, object: name, code: 'map_failed' }, result);
+  const { name: object, maxEntries } = info;
+  // A hash map says E2BIG, a trie ENOSPC.
+  const isFull = (result === -E2BIG || result === -ENOSPC) && maxEntries > 0;
+  const remedy = isFull ? { remedy: `it is full: it has room for ${maxEntries} entries` } : {};
+  return bpfError(
+    { operation: `${operation} map "${object}"`, object, code: 'map_failed', ...remedy },
+    result,
+  );
 }
 
 /** The value; undefined when the key is not in the map. Not for per-CPU maps. */

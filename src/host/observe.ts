@@ -2,7 +2,7 @@
 
 import { closeSync, readdirSync } from 'node:fs';
 import { AF_INET, AF_INET6, type IfIndex } from '../base/address.ts';
-import { SnoopyError } from '../base/errors.ts';
+import { isAbsence, SnoopyError } from '../base/errors.ts';
 import type { Runtime } from '../core/desired.ts';
 import type { Attachment, Observed, ObservedDatapath, ObservedHosts } from '../core/observed.ts';
 import type { Counters } from '../core/report.ts';
@@ -123,11 +123,13 @@ function observeTcxLinks(directory: string): Map<IfIndex, number> {
   return links;
 }
 
+/** None where there is no such directory; what cannot be read is not for that reason empty. */
 function namesIn(directory: string): string[] {
   try {
     return readdirSync(directory);
-  } catch {
-    return [];
+  } catch (thrown) {
+    if (isAbsence(thrown)) return [];
+    throw thrown;
   }
 }
 

@@ -1,7 +1,7 @@
 // bpffs and our directory in it: mounted, made, locked, removed.
 
 import { mkdirSync, readdirSync, rmdirSync, statfsSync, statSync, unlinkSync, utimesSync } from 'node:fs';
-import { type Problem, problemOf, SnoopyError } from '../base/errors.ts';
+import { isAbsence, type Problem, problemOf, SnoopyError } from '../base/errors.ts';
 import type { Runtime } from '../core/desired.ts';
 import { pinPath } from '../datapath/pins.ts';
 import { mount } from '../ffi/libc.ts';
@@ -15,11 +15,13 @@ export function pinDirectory(runtime: Runtime): string {
   return `${runtime.bpffs}/${runtime.pinDir}`;
 }
 
+/** False where there is nothing; what cannot be looked at must not be mounted over. */
 export function isBpffs(path: string): boolean {
   try {
     return statfsSync(path).type === BPF_FS_MAGIC;
-  } catch {
-    return false;
+  } catch (thrown) {
+    if (isAbsence(thrown)) return false;
+    throw thrown;
   }
 }
 

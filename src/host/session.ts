@@ -1,7 +1,7 @@
 // Everything a command holds open: the netlink socket, the pins, the lock. Released in one place.
 
 import { statSync } from 'node:fs';
-import type { Runtime } from '../core/desired.ts';
+import { type Desired, type Runtime, staticKeys } from '../core/desired.ts';
 import { type Expected, openPins } from '../datapath/pins.ts';
 import { OBJECT_BASE64, OBJECT_DIGEST } from '../generated/object.ts';
 import { openNetlink } from '../netlink/socket.ts';
@@ -31,7 +31,10 @@ export interface SessionOptions {
 }
 
 /** Throws SnoopyError `locked`, `not_permitted`, `unsupported`, `bpffs_unusable` or `pin_unusable`. */
-export function openSession(runtime: Runtime, { mode, lockTimeoutMs, now }: SessionOptions): Session {
+export function openSession(
+  { runtime, bridges }: Pick<Desired, 'runtime' | 'bridges'>,
+  { mode, lockTimeoutMs, now }: SessionOptions,
+): Session {
   requirePrivileges();
   const directory = pinDirectory(runtime);
   const expected: Expected = {
@@ -39,6 +42,7 @@ export function openSession(runtime: Runtime, { mode, lockTimeoutMs, now }: Sess
     netns: statSync('/proc/self/ns/net').ino,
     ringBytes: runtime.ringBytes,
     maxBindings: runtime.maxBindings,
+    maxStatics: roomFor(staticKeys(bridges)),
   };
   const closers: (() => void)[] = [];
   const close = (): void => {
@@ -70,6 +74,11 @@ export function openSession(runtime: Runtime, { mode, lockTimeoutMs, now }: Sess
     close();
     throw thrown;
   }
+}
+
+/** The size of the map of static entries, in steps: not each new entry replaces the map. */
+function roomFor(keys: number): number {
+  return Math.max(16_384, 2 ** Math.ceil(Math.log2(Math.max(1, keys))));
 }
 
 function takeLock(

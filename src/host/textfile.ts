@@ -10,7 +10,7 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { SnoopyError } from '../base/errors.ts';
+import { isAbsence, SnoopyError } from '../base/errors.ts';
 
 /**
  * The name while it is written: the collector reads `*.prom` only, and the lock keeps other runs away, so that
@@ -62,12 +62,13 @@ export function hasTextfile(path: string): boolean {
   return [path, temporary(path)].some(isFile);
 }
 
-/** What cannot be looked at, for its directory is none, is no file either. */
+/** What is below something that is no directory is no file either. */
 function isFile(path: string): boolean {
   try {
     return lstatSync(path).isFile();
-  } catch {
-    return false;
+  } catch (thrown) {
+    if (isAbsence(thrown)) return false;
+    throw thrown;
   }
 }
 

@@ -44,6 +44,15 @@ export class Chatter {
 
   /** Ends it, and says what was said. Whoever listens has heard all of it by then. */
   pause(): Promise<Said> {
+    return this.#ask('pause');
+  }
+
+  /** Each device speaks of one more address. */
+  fresh(): Promise<Said> {
+    return this.#ask('fresh');
+  }
+
+  #ask(word: string): Promise<Said> {
     return new Promise((resolve, reject) => {
       const ended = (): void => reject(new Error('the chatter has ended'));
       this.#child.once('exit', ended);
@@ -52,7 +61,7 @@ export class Chatter {
         const { said, fresh } = parseJson<{ said: number; fresh: number }>(line, 'chatter.py');
         resolve({ frames: said, addresses: fresh });
       });
-      this.#child.stdin.write('pause\n');
+      this.#child.stdin.write(`${word}\n`);
     });
   }
 

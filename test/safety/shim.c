@@ -7,7 +7,9 @@
  *   SHIM_LOG    file to which every call that counts is added, a line each
  *   SHIM_ROOTS  directories, separated by colons: calls about other files do not count
  *   SHIM_COUNT  change | look
+ *   SHIM_ONLY   a line of the log: only such calls count
  *   SHIM_AT     number of the call, from 1 on
+ *   SHIM_ON     1: all that come after it too
  *   SHIM_DO     kill | kill-after | number of an errno | refuse: the kernel gets the first request of a
  * netlink datagram with a type that it does not know
  */
@@ -60,10 +62,10 @@ static const char *const commands[] = {
 enum kind { LOOK, CHANGE };
 
 static enum kind counted;
-static const char *roots;
+static const char *roots, *only;
 static int log_fd = -1;
 static long count, at;
-static bool kills, kills_after, refuses;
+static bool kills, kills_after, refuses, goes_on;
 static int error;
 static bool is_due_after, is_due_refusal;
 
@@ -84,6 +86,8 @@ __attribute__((constructor)) static void begin(void)
 	const char *kind = getenv("SHIM_COUNT");
 
 	roots = getenv("SHIM_ROOTS");
+	only = getenv("SHIM_ONLY");
+	goes_on = getenv("SHIM_ON");
 	counted = kind && !strcmp(kind, "look") ? LOOK : CHANGE;
 	at = number ? atol(number) : 0;
 	kills = what && !strcmp(what, "kill");
@@ -102,17 +106,16 @@ static void end(void)
 /* True when the call must fail, with errno set. */
 static bool meets(enum kind kind, const char *name, const char *object)
 {
-	char line[600];
+	char line[1100];
 	int length;
 
 	if (kind != counted || getpid() != kernel(SYS_gettid, 0, 0, 0))
 		return false;
-	count++;
-	length = snprintf(line, sizeof(line), "%s %s\n", name, object);
+	length = snprintf(line, sizeof(line), "%s %.1000s\n", name, object);
 	if (log_fd >= 0)
-		kernel(SYS_write, log_fd, (long)line,
-		       length < (int)sizeof(line) ? length : (int)sizeof(line));
-	if (count != at)
+		kernel(SYS_write, log_fd, (long)line, length);
+	line[length - 1] = 0;
+	if ((only && strcmp(only, line)) || ++count < at || (count > at && !goes_on))
 		return false;
 	if (kills)
 		end();

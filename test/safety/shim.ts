@@ -14,10 +14,16 @@ const SOURCE = fileURLToPath(new URL('../../../test/safety/shim.c', import.meta.
 /** Calls that change something, or those that only look. */
 export type Counted = 'change' | 'look';
 
-/** What happens at call number `at` (from 1 on): nothing, an end with or without it, or an errno. */
+/** What happens at call number `at` (from 1 on) of all, or of those that look like `only`. */
 export interface Mishap {
   readonly at: number;
-  /** `refuse`: the kernel gets the first request of a netlink datagram in a form that it refuses. */
+  readonly only?: string;
+  /** True: at all that come after it too. */
+  readonly onwards?: boolean;
+  /**
+   * An end before the call, or after it; or an errno instead of it. `refuse`: the kernel gets the first request of a
+   * netlink datagram in a form that it refuses.
+   */
   readonly what: 'kill' | 'kill-after' | 'refuse' | number;
 }
 
@@ -77,6 +83,8 @@ export class Launcher {
             `SHIM_LOG=${this.#log}`,
             `SHIM_ROOTS=${this.#roots}`,
             `SHIM_COUNT=${counted}`,
+            ...(mishap?.only === undefined ? [] : [`SHIM_ONLY=${mishap.only}`]),
+            ...(mishap?.onwards === true ? ['SHIM_ON=1'] : []),
             `SHIM_AT=${mishap?.at ?? 0}`,
             `SHIM_DO=${mishap?.what ?? 0}`,
           ];
