@@ -730,7 +730,7 @@ describe('attach: tcx', () => {
     assertExit(run, 1);
     assert.deepEqual(
       run.report.steps.map(({ action, outcome }) => `${action.kind} ${outcome.kind}`),
-      ['attach failed', 'detach skipped', 'set-port applied'],
+      ['attach failed', 'detach skipped', 'set-port skipped'],
     );
     assert.deepEqual(machine.filterPrograms('tap1'), [machine.programId()]);
     closeSync(link);

@@ -7,17 +7,18 @@
  *   SHIM_LOG    file to which every call that counts is added, a line each
  *   SHIM_ROOTS  directories, separated by colons: calls about other files do not count
  *   SHIM_COUNT  change | look
- *   SHIM_ONLY   a line of the log: only such calls count
+ *   SHIM_ONLY   a line of the log, as a pattern: only such calls count
  *   SHIM_AT     number of the call, from 1 on
  *   SHIM_ON     1: all that come after it too
- *   SHIM_DO     kill | kill-after | number of an errno | refuse: the kernel gets the first request of a
- * netlink datagram with a type that it does not know
+ *   SHIM_DO     stop | kill | kill-after | number of an errno | refuse: the kernel gets the first request of
+ * a netlink datagram with a type that it does not know
  */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <linux/bpf.h>
 #include <linux/netlink.h>
 #include <signal.h>
@@ -65,7 +66,7 @@ static enum kind counted;
 static const char *roots, *only;
 static int log_fd = -1;
 static long count, at;
-static bool kills, kills_after, refuses, goes_on;
+static bool stops, kills, kills_after, refuses, goes_on;
 static int error;
 static bool is_due_after, is_due_refusal;
 
@@ -90,6 +91,7 @@ __attribute__((constructor)) static void begin(void)
 	goes_on = getenv("SHIM_ON");
 	counted = kind && !strcmp(kind, "look") ? LOOK : CHANGE;
 	at = number ? atol(number) : 0;
+	stops = what && !strcmp(what, "stop");
 	kills = what && !strcmp(what, "kill");
 	kills_after = what && !strcmp(what, "kill-after");
 	refuses = what && !strcmp(what, "refuse");
@@ -115,8 +117,10 @@ static bool meets(enum kind kind, const char *name, const char *object)
 	if (log_fd >= 0)
 		kernel(SYS_write, log_fd, (long)line, length);
 	line[length - 1] = 0;
-	if ((only && strcmp(only, line)) || ++count < at || (count > at && !goes_on))
+	if ((only && fnmatch(only, line, 0)) || ++count < at || (count > at && !goes_on))
 		return false;
+	if (stops)
+		kernel(SYS_kill, getpid(), SIGSTOP, 0);
 	if (kills)
 		end();
 	is_due_after = kills_after;

@@ -21,10 +21,10 @@ export interface Mishap {
   /** True: at all that come after it too. */
   readonly onwards?: boolean;
   /**
-   * An end before the call, or after it; or an errno instead of it. `refuse`: the kernel gets the first request of a
+   * An end before the call, or after it; an errno instead of it; or a stop before it, for `meanwhile`. `refuse`: the kernel gets the first request of a
    * netlink datagram in a form that it refuses.
    */
-  readonly what: 'kill' | 'kill-after' | 'refuse' | number;
+  readonly what: 'stop' | 'kill' | 'kill-after' | 'refuse' | number;
 }
 
 /** What a run meets on its way. */
@@ -34,6 +34,8 @@ export interface Way {
   readonly mishap?: Mishap;
   /** Killed after so many milliseconds. */
   readonly killAfterMs?: number;
+  /** Called while the process is stopped, which goes on after it. */
+  readonly meanwhile?: () => void;
   /** What comes before the command line of Node, such as prlimit. */
   readonly prefix?: readonly string[];
 }
@@ -71,7 +73,7 @@ export class Launcher {
 
   /** Runs snoopy to its end, whatever that is. */
   launch(launch: Launch): Promise<Landed> {
-    const { args, config, product = PRODUCT, counted, mishap, killAfterMs, prefix = [] } = launch;
+    const { args, config, product = PRODUCT, counted, mishap, killAfterMs, meanwhile, prefix = [] } = launch;
     const [command = '', ...options] = args;
     rmSync(this.#log, { force: true });
     const shim =
@@ -105,15 +107,27 @@ export class Launcher {
       stderr += part;
     });
     const timer = setTimeout(() => child.kill('SIGKILL'), killAfterMs ?? 60_000);
+    const watch = setInterval(() => {
+      if (meanwhile === undefined || !isStopped(pid)) return;
+      clearInterval(watch);
+      meanwhile();
+      child.kill('SIGCONT');
+    }, 5);
     return new Promise((resolve) => {
       child.on('close', (code, signal) => {
         clearTimeout(timer);
+        clearInterval(watch);
         const text = existsSync(this.#log) ? readFileSync(this.#log, 'utf8') : '';
         const calls = text.split('\n').slice(0, -1);
         resolve({ argv: snoopy, code: code ?? -1, signal, stdout, stderr, calls });
       });
     });
   }
+}
+
+function isStopped(pid: number): boolean {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  return stat.slice(stat.lastIndexOf(')') + 2).startsWith('T');
 }
 
 /** Compiles the wrapper; the path of the library, which goes with the scope. */
