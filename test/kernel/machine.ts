@@ -30,7 +30,8 @@ export class Machine {
   readonly netns: Netns;
   readonly snoopy: Snoopy;
   readonly hosts: readonly Host[];
-  readonly #far: Netns;
+  /** Where the hosts' devices are. */
+  readonly far: Netns;
 
   constructor(t: Pick<TestContext, 'after'>, options: MachineOptions = {}) {
     t.after(() => this.scope.close());
@@ -42,7 +43,7 @@ export class Machine {
     this.run('ip', 'link', 'set', this.node.bridge, 'address', '02:ff:00:00:00:01');
     // An address that came with the device speaks a second later, by Duplicate Address Detection.
     this.run('ip', '-6', 'address', 'flush', 'scope', 'link');
-    this.#far = new Netns(this.scope, 'hosts');
+    this.far = new Netns(this.scope, 'hosts');
     this.hosts = Array.from({ length: hosts }, (_, i) => this.addHost(i + 1));
     this.snoopy = new Snoopy(this.scope, this.netns, options.config);
   }
@@ -54,7 +55,7 @@ export class Machine {
 
   /** Adds a port with a host behind it. Neither says anything by itself. */
   addHost(id: number, bridge = this.node.bridge): Host {
-    return new Host(this.netns, this.#far, id, bridge);
+    return new Host(this.netns, this.far, id, bridge);
   }
 
   /** Host `index` of those there from the start. */
@@ -154,25 +155,26 @@ export class Host {
   readonly ip: string;
   readonly ip6: string;
   readonly bridge: string;
+  /** The other end of the port. */
+  readonly device: string;
   readonly #node: Netns;
   readonly #far: Netns;
-  readonly #device: string;
 
   constructor(node: Netns, far: Netns, id: number, bridge: string) {
     this.#node = node;
     this.#far = far;
-    this.#device = `e${id}`;
+    this.device = `e${id}`;
     this.bridge = bridge;
     this.port = `tap${id}`;
     this.mac = `02:00:00:00:00:${String(id).padStart(2, '0')}`;
     this.ip = `10.1.0.${id}`;
     this.ip6 = `2001:db8:1::${id}`;
     node.ipBatch([
-      `link add ${this.port} type veth peer name ${this.#device} address ${this.mac} netns ${far.name}`,
+      `link add ${this.port} type veth peer name ${this.device} address ${this.mac} netns ${far.name}`,
       `link set ${this.port} addrgenmode none`,
       `link set ${this.port} master ${bridge} up`,
     ]);
-    far.ipBatch([`link set ${this.#device} addrgenmode none`, `link set ${this.#device} up`]);
+    far.ipBatch([`link set ${this.device} addrgenmode none`, `link set ${this.device} up`]);
     awaitForwarding(node, this.port);
   }
 
@@ -198,7 +200,7 @@ export class Host {
 
   /** Sends frames as they are. */
   send(...frames: Buffer[]): void {
-    sendFrames(this.#far, this.#device, frames);
+    sendFrames(this.#far, this.device, frames);
   }
 
   /** Waits until the bridge has learned the host's MAC, which is after the program has seen the frame. */
