@@ -46,6 +46,15 @@ export function nextVersion(scope: Scope): Version {
   return makeVersion(scope, { abi: ABI + 1, binding: BINDING + 8, object: compileNext(scope) });
 }
 
+/** A version to come that has changed something else than its bindings. */
+export function alikeVersion(scope: Scope): Version {
+  return makeVersion(scope, {
+    abi: ABI + 1,
+    binding: BINDING,
+    object: Buffer.concat([ownObject(), Buffer.alloc(8)]),
+  });
+}
+
 function ownObject(): Buffer {
   const base64 = /OBJECT_BASE64 = "([^"]+)"/.exec(readFileSync(PRODUCT, 'utf8'))?.[1];
   if (base64 === undefined) throw new Error(`${PRODUCT} has no object in it`);
