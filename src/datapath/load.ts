@@ -63,6 +63,9 @@ export function load(object: Uint8Array, pins: Pins, expected: Expected, adopted
     // Its time is that of the last run that succeeded: none has with these pins.
     if (kept === undefined) utimesSync(pinPath(pins.directory, 'layout'), 0, 0);
     pinOver(loaded.programFd, pinPath(pins.directory, 'program'));
+    // What a load has left that was killed in between, and that this one did not come across.
+    for (const name of [...MAP_NAMES, 'program'] as const)
+      rmSync(nextPath(pinPath(pins.directory, name)), { force: true });
     mapUpdate(
       layout,
       FIRST,
@@ -100,9 +103,14 @@ function openBooks(ports: PinnedMap, state: number): void {
   mapUpdateAll(state, mapInfo(state), { keys, values, count }, BPF_NOEXIST);
 }
 
+/** Where a pin is made that is about to take its place. */
+function nextPath(path: string): string {
+  return `${path}_next`;
+}
+
 /** Pins in place of whatever is at `path`, in one step. bpffs allows no dot in a name. */
 function pinOver(fd: number, path: string): void {
-  const next = `${path}_next`;
+  const next = nextPath(path);
   rmSync(next, { force: true });
   objPin(fd, next);
   renameSync(next, path);
