@@ -1,7 +1,7 @@
 // What is pinned under bpffs: names, shapes, and whether it is what this version would load.
 
 import { closeSync, readdirSync } from 'node:fs';
-import { SnoopyError } from '../base/errors.ts';
+import { isAbsence, SnoopyError } from '../base/errors.ts';
 import {
   BPF_MAP_TYPE_ARRAY,
   BPF_MAP_TYPE_HASH,
@@ -228,8 +228,9 @@ function replacedIds(directory: string): number[] {
     return readdirSync(replacedDirectory(directory))
       .filter((name) => /^[1-9]\d*$/.test(name))
       .map(Number);
-  } catch {
-    return [];
+  } catch (thrown) {
+    if (isAbsence(thrown)) return [];
+    throw thrown;
   }
 }
 

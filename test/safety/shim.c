@@ -4,7 +4,7 @@
  * snoopy's own (Node, its threads, the dynamic linker) does not count, so the same run has the same numbers
  * each time.
  *
- *   SHIM_LOG    file to which every call that counts is added, a line each
+ *   SHIM_LOG    file to which every call that counts is added, a line each, and "!" where something was done
  *   SHIM_ROOTS  directories, separated by colons: calls about other files do not count
  *   SHIM_COUNT  change | look
  *   SHIM_ONLY   a line of the log, as a pattern: only such calls count
@@ -119,6 +119,8 @@ static bool meets(enum kind kind, const char *name, const char *object)
 	line[length - 1] = 0;
 	if ((only && fnmatch(only, line, 0)) || ++count < at || (count > at && !goes_on))
 		return false;
+	if (log_fd >= 0)
+		kernel(SYS_write, log_fd, (long)"!\n", 2);
 	if (stops)
 		kernel(SYS_kill, getpid(), SIGSTOP, 0);
 	if (kills)

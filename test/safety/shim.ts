@@ -52,6 +52,8 @@ export interface Landed extends Result {
   /** The calls that counted, in order; the last is the one at which it was killed. */
   readonly calls: readonly string[];
   readonly signal: NodeJS.Signals | null;
+  /** True when the call was made at which something was to happen. */
+  readonly met: boolean;
 }
 
 /** Runs commands side by side, unlike those of test/lib, which block. */
@@ -118,8 +120,10 @@ export class Launcher {
         clearTimeout(timer);
         clearInterval(watch);
         const text = existsSync(this.#log) ? readFileSync(this.#log, 'utf8') : '';
-        const calls = text.split('\n').slice(0, -1);
-        resolve({ argv: snoopy, code: code ?? -1, signal, stdout, stderr, calls });
+        const lines = text.split('\n').slice(0, -1);
+        const calls = lines.filter((line) => line !== '!');
+        const met = calls.length < lines.length;
+        resolve({ argv: snoopy, code: code ?? -1, signal, stdout, stderr, calls, met });
       });
     });
   }
