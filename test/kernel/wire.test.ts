@@ -50,9 +50,7 @@ let probe: ReturnType<Datapath['loadProbe']>;
 
 /** What test/kernel/probe.bpf.c saw of the last frame, on its way to the program. */
 function seen(): Seen {
-  const [dump] = datapath.batch([`map dump pinned ${probe.seen}`]) as [
-    { formatted: { value: Seen } }[],
-  ];
+  const [dump] = datapath.batch([`map dump pinned ${probe.seen}`]) as [{ formatted: { value: Seen } }[]];
   const [entry] = dump;
   assert.ok(entry);
   return entry.formatted.value;
