@@ -28,6 +28,7 @@ import {
   describeChange,
   warningsOf,
   warningsOfState,
+  warningsOfTable,
 } from './core/summary.ts';
 import { nextDue } from './core/timers.ts';
 import { onlyBridges, resolveTopology, type Topology } from './core/topology.ts';
@@ -326,7 +327,11 @@ function settleHosts(run: Run, topology: Topology, observed: Observed, ring: Rin
     probes,
     errors,
     bridges: describeBridges(desired, topology, decided),
-    warnings: [...warnings, ...warningsOf(decided, drained.changes, drained.damaged)],
+    warnings: [
+      ...warnings,
+      ...warningsOf(decided, drained.changes, drained.damaged),
+      ...warningsOfTable(hosts.bindings, runtime.maxBindings, topology),
+    ],
     dueMs: nextDue(topology, hosts),
     interest: {
       macs: new Set([

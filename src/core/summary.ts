@@ -1,7 +1,7 @@
 // From decisions to the lines of a report. Pure.
 
 import type { Mac } from '../base/address.ts';
-import type { Change } from '../datapath/records.ts';
+import type { Binding, Change } from '../datapath/records.ts';
 import {
   type Neighbor,
   NTF_EXT_LEARNED,
@@ -17,6 +17,7 @@ import {
   NUD_STALE,
 } from '../netlink/neighbor.ts';
 import type { Desired } from './desired.ts';
+import { countByPort, NEARLY_FULL } from './ledger.ts';
 import { type HostPlan, isOurs, type NeighborChange, type Verdict } from './neighbors.ts';
 import { hasLostPins, type Observed } from './observed.ts';
 import type {
@@ -167,6 +168,29 @@ export function warningsOf(hosts: HostPlan, changes: readonly Change[], damaged:
     );
   }
   return [...warnings, ...hosts.fullPorts.map(describeFullPort)];
+}
+
+/** How many ports a warning names. */
+const NAMED_PORTS = 3;
+
+/** That the table is full, or soon will be: then no port learns, whoever has filled it. */
+export function warningsOfTable(
+  bindings: readonly Binding[],
+  maxBindings: number,
+  topology: Topology,
+): string[] {
+  if (bindings.length < NEARLY_FULL * maxBindings) return [];
+  const names = new Map(
+    topology.bridges.flatMap(({ ports }) => ports).map((port) => [port.ifIndex, port.name]),
+  );
+  const most = [...countByPort(bindings)]
+    .sort(([, a], [, b]) => b - a)
+    .slice(0, NAMED_PORTS)
+    .map(([port, count]) => `"${names.get(port) ?? port}" (${count})`);
+  return [
+    `The table has ${bindings.length} of ${maxBindings} bindings, most of them on ${most.join(', ')}: when it is full, ` +
+      'no port learns a new host; see runtime.max_bindings and limits.bindings_per_port',
+  ];
 }
 
 function describeFullPort({ port, limit }: HostPlan['fullPorts'][number]): string {

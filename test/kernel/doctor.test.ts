@@ -213,11 +213,21 @@ describe('the host', () => {
   });
 
   test('a table that is full', async (t) => {
-    const machine = await healthy(t, { runtime: { max_bindings: 2 }, bridges: [{ name: 'br0' }] });
+    const bridges = [{ name: 'br0', limits: { bindings_per_port: 2 } }];
+    const machine = await healthy(t, { runtime: { max_bindings: 2 }, bridges });
     assert.deepEqual(complaints(machine), []);
     machine.host(1).announce('10.1.0.99');
     machine.reconcile();
-    assert.deepEqual(complaints(machine), ['failure table']);
+    assert.deepEqual(complaints(machine), ['failure table', 'warning limits']);
+  });
+
+  test('limits of ports that add up to more than the table', async (t) => {
+    const bridges = [{ name: 'br0', limits: { bindings_per_port: 100 } }];
+    const machine = await healthy(t, { runtime: { max_bindings: 199 }, bridges });
+    assert.deepEqual(complaints(machine), []);
+    machine.addHost(2);
+    machine.reconcile();
+    assert.deepEqual(complaints(machine), ['warning table']);
   });
 
   test('records of changes that were dropped', async (t) => {

@@ -109,7 +109,7 @@ test('a flood of forged claims leaves its port at its limit and nobody else wors
 
   const flood = await startFlood(attacker, FLOOD, 1);
   const speaking = speaker.start(PYTHON, FLOOD_PY, 'speak', '60', '60');
-  // A run in the midst of it.
+  await flood.printed(/sending/);
   const during = machine.reconcile();
   const { began, ended } = await endFlood(flood);
   const spoken = await endSpeaking(speaking);
@@ -204,4 +204,34 @@ test('a port at its limit: the report says which, and its other hosts and ports 
   assert.ok(first() > seen);
   await other.speak();
   assert.equal(onPort(machine, other).length, 1);
+});
+
+test('ports that fill the table together: what is there stays, and the report says why no more comes', async (t) => {
+  const machine = machineWith(t, { hosts: 4, perPort: 64, perSecond: 100_000, table: 128 });
+  const honest = machine.host(4);
+  await honest.speak();
+  for (const id of [1, 2, 3]) await endFlood(await startFlood(machine.host(id), 1000, id));
+  const counts = machine.hosts.map((host) => onPort(machine, host).length);
+  assert.deepEqual(counts, [64, 63, 0, 1]);
+
+  const { warnings, counters } = machine.reconcile();
+  assert.ok((counters.rejected['table_full'] ?? 0) > 900);
+  assert.deepEqual(warnings, [
+    'Port "tap1" has its 64 bindings: no further address is learned on it; see limits.bindings_per_port',
+    'The table has 128 of 128 bindings, most of them on "tap1" (64), "tap2" (63), "tap4" (1): when it is full, ' +
+      'no port learns a new host; see runtime.max_bindings and limits.bindings_per_port',
+  ]);
+  honest.announce('10.1.0.99');
+  assert.equal(onPort(machine, honest).length, 1);
+
+  // With room for the limits of all ports together, nobody can take another's.
+  const limits = { bindings_per_port: 64, new_bindings_per_second: 100_000 };
+  machine.snoopy.configure({ runtime: { max_bindings: 256 }, bridges: [{ name: 'br0', limits }] });
+  machine.reconcile();
+  for (const id of [1, 2, 3]) await endFlood(await startFlood(machine.host(id), 1000, 10 + id));
+  honest.announce('10.1.0.99');
+  assert.deepEqual(
+    machine.hosts.map((host) => onPort(machine, host).length),
+    [64, 64, 64, 2],
+  );
 });

@@ -4,6 +4,7 @@ import { formatAge } from '../../base/units.ts';
 import type { LoadReason } from '../../datapath/pins.ts';
 import { NTF_EXT_EXT_VALIDATED, NUD_NOARP } from '../../netlink/neighbor.ts';
 import { type Action, summarize } from '../actions.ts';
+import { NEARLY_FULL } from '../ledger.ts';
 import { hasLostPins } from '../observed.ts';
 import { type Check, type Findings, failure, ok, some, warning } from './check.ts';
 
@@ -110,13 +111,19 @@ function nameOf(action: Action): string {
   return [kind, port ?? prefix ?? ip ?? path].filter((part) => part !== undefined).join(' ');
 }
 
-/** From this part of max_bindings on there is something to do before it is too late. */
-const NEARLY_FULL = 0.9;
-
-function checkTable({ hosts, desired }: Findings): Check {
+function checkTable({ hosts, desired, topology }: Findings): Check {
   const { maxBindings } = desired.runtime;
   const found = `${hosts.bindings.length} of ${maxBindings} bindings`;
-  if (hosts.bindings.length < NEARLY_FULL * maxBindings) return ok('table', null, found);
+  if (hosts.bindings.length < NEARLY_FULL * maxBindings) {
+    const ports = topology.bridges.flatMap((bridge) => bridge.ports.map(() => bridge.desired.limits));
+    const together = ports.reduce((sum, limits) => sum + limits.bindingsPerPort, 0);
+    if (together <= maxBindings) return ok('table', null, found);
+    return warning('table', {
+      subject: null,
+      found: `${found}, and the limits of ${ports.length} ports add up to ${together}: some can take the room of others`,
+      remedy: `raise runtime.max_bindings to ${together}, or lower limits.bindings_per_port`,
+    });
+  }
   const remedy = 'raise runtime.max_bindings; the next run carries the hosts over';
   const complaint = { subject: null, found, remedy };
   return hosts.bindings.length < maxBindings ? warning('table', complaint) : failure('table', complaint);

@@ -2,7 +2,7 @@
 """Claims many addresses: flood.py forge COUNT SEED DEVICE | flood.py speak COUNT INTERVAL_MS DEVICE
 
 forge: so many claims of random MACs and addresses, by ARP requests, replies and advertisements, as fast as it
-goes; prints "ready" when they are made, and waits for half a second more. speak: one new host each interval; prints
+goes; prints "ready" when they are made, and "sending" half a second later. speak: one new host each interval; prints
 a line of JSON for each, with its address and the time (CLOCK_MONOTONIC) just before it was sent.
 """
 
@@ -56,6 +56,7 @@ def forge(count, seed, sender):
     frames = list(forged(count, random.Random(seed)))
     print("ready", flush=True)
     time.sleep(0.5)
+    print("sending", flush=True)
     began = time.monotonic_ns()
     for frame in frames:
         sender.send(frame)
