@@ -27,7 +27,7 @@ const RANDOM: Readonly<Record<Way, number>> =
 const TIMEOUT_MS = 30_000 + 2 * (RANDOM.run + RANDOM.veth + RANDOM.tap);
 
 /** More than fuzz.py has of either kind; a job beyond the last is empty. */
-const CUT_JOBS = 8;
+const CUT_JOBS = 10;
 const FLIP_JOBS = 60;
 
 const ALL = ['arp-request', 'arp-reply', 'na', 'ns'] as const;

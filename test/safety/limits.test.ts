@@ -1,5 +1,6 @@
 // Limits by port: what a host that claims addresses without end takes from the others.
 import assert from 'node:assert/strict';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { PROJECT, PYTHON } from '../kernel/datapath.ts';
@@ -165,6 +166,15 @@ test('new bindings come no faster than their rate, and the burst that it allows'
   const report = machine.reconcile();
   assert.equal((report.counters.rejected['rate_limit'] ?? 0) + times.length + claimedAgain(report), FLOOD);
   t.diagnostic(`${times.length} bindings in ${((ended - began) / 1e9).toFixed(2)} s`);
+});
+
+test('two processors at once let no more through than one more each', async (t) => {
+  const machine = machineWith(t, { hosts: 1, perPort: 64, perSecond: 1_000_000 });
+  const floods = await Promise.all([1, 2].map((seed) => startFlood(machine.host(1), 20_000, seed)));
+  for (const flood of floods) await endFlood(flood);
+  // The program counts when the binding is there: an atomic that tells the old value needs Linux 5.12.
+  const { length } = bindings(machine);
+  assert.ok(length >= 64 && length < 64 + availableParallelism(), `${length} bindings`);
 });
 
 test('a port at its limit: the report says which, and its other hosts and ports go on', async (t) => {

@@ -122,6 +122,7 @@ def built_by_scapy():
         "na options": Ether(**nodes) / IPv6(**ipv6) / advertisement() / filler(2) / target / ICMPv6NDOptMTU(),
         "na eight options": many(Ether(**nodes), IPv6(**ipv6), advertisement(), *[filler(1)] * 7, target),
         "na long": Ether(**nodes) / IPv6(**ipv6) / advertisement() / target / filler(100) / filler(51),
+        "na too long": Ether(**nodes) / IPv6(**ipv6) / advertisement() / target / filler(100) / filler(52),
         "ns": Ether(**nodes)
         / IPv6(**ipv6)
         / ICMPv6ND_NS(tgt="2001:db8::1")
