@@ -46,3 +46,22 @@ export class Random {
     return shuffled;
   }
 }
+
+/** Things that are drawn in any order, but each before it is its turn again: a short time shows all of them. */
+export class Bag<T> {
+  readonly #random: Random;
+  readonly #things: readonly T[];
+  #left: T[] = [];
+
+  constructor(random: Random, things: readonly T[]) {
+    if (things.length === 0) throw new RangeError('an empty bag');
+    this.#random = random;
+    this.#things = things;
+  }
+
+  draw(): T {
+    if (this.#left.length === 0) this.#left = this.#random.shuffle(this.#things);
+    const drawn = this.#left.pop();
+    return drawn ?? this.draw();
+  }
+}

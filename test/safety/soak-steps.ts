@@ -1,5 +1,5 @@
 // What happens to the hosts of a soak, at random: each step is done to the world and told to the model.
-import type { Random } from '../lib/random.ts';
+import { Bag, type Random } from '../lib/random.ts';
 import type { Model, Place, Vm } from './soak-model.ts';
 import type { Speech, World } from './soak-world.ts';
 
@@ -30,11 +30,8 @@ export interface Duplicates {
 /** What a fabric with FRR allows: there the last claim of an address counts, on whichever node. */
 export type Sharing = 'per node' | 'per fabric';
 
-interface Step {
-  readonly weight: number;
-  /** Says what it has done; null: nothing, for there was nobody to do it to. */
-  readonly take: () => string | null;
-}
+/** Says what it has done; null: nothing, for there was nobody to do it to. */
+type Step = () => string | null;
 
 export class Steps {
   readonly #random: Random;
@@ -42,7 +39,9 @@ export class Steps {
   readonly #model: Model;
   readonly #duplicates: Duplicates;
   readonly #sharing: Sharing;
-  readonly #steps: readonly Step[];
+  readonly #steps: Bag<Step>;
+  /** In how many claims a fight consists. */
+  readonly #fights: Bag<number>;
   /** Tick in which an address changed hands last. */
   readonly #changedHands = new Map<string, number>();
   #speeches: { readonly vm: Vm; readonly ip: string; readonly fight: boolean }[] = [];
@@ -56,21 +55,26 @@ export class Steps {
     this.#model = model;
     this.#duplicates = duplicates;
     this.#sharing = sharing;
-    const perNode = sharing === 'per node' ? 1 : 0;
-    this.#steps = [
-      { weight: 8, take: () => this.#come() },
-      { weight: 3, take: () => this.#vanish() },
-      { weight: 3, take: () => this.#unplug() },
-      { weight: 10, take: () => this.#move() },
-      { weight: 6, take: () => this.#change() },
-      { weight: 6 * perNode, take: () => this.#takeOver() },
-      { weight: 3 * perNode, take: () => this.#newMac() },
-      { weight: 3, take: () => this.#fallSilent() },
-      { weight: 3, take: () => this.#resume() },
-      { weight: 3 * perNode, take: () => this.#fight() },
-      { weight: 2, take: () => this.#impersonate() },
-      { weight: 2, take: () => this.#flap() },
+    const often = (times: number, step: Step): Step[] => Array.from({ length: times }, () => step);
+    const shared = [
+      ...often(3, () => this.#takeOver()),
+      ...often(1, () => this.#newMac()),
+      ...often(2, () => this.#fight()),
     ];
+    this.#steps = new Bag(random, [
+      ...often(4, () => this.#come()),
+      ...often(1, () => this.#vanish()),
+      ...often(1, () => this.#unplug()),
+      ...often(4, () => this.#move()),
+      ...often(3, () => this.#change()),
+      ...often(1, () => this.#fallSilent()),
+      ...often(1, () => this.#resume()),
+      ...often(1, () => this.#impersonate()),
+      ...often(1, () => this.#flap()),
+      ...(sharing === 'per node' ? shared : []),
+    ]);
+    // Most fights are such that somebody is frozen.
+    this.#fights = new Bag(random, [duplicates.moves, duplicates.moves + 2, 2]);
   }
 
   /** The hosts that are there from the start. */
@@ -86,7 +90,7 @@ export class Steps {
     const done: string[] = [];
     const wanted = this.#random.between(0, most);
     for (let tries = 0; tries < 4 * wanted && done.length < wanted; tries++) {
-      const what = this.#step();
+      const what = this.#steps.draw()();
       if (what !== null) done.push(what);
     }
     return done;
@@ -115,15 +119,6 @@ export class Steps {
   settled(tick: number): void {
     this.#settledTick = tick;
     this.#model.settled();
-  }
-
-  #step(): string | null {
-    let at = this.#random.next() * this.#steps.reduce((sum, { weight }) => sum + weight, 0);
-    for (const { weight, take } of this.#steps) {
-      at -= weight;
-      if (at < 0) return take();
-    }
-    return null;
   }
 
   // Choosing
@@ -308,7 +303,7 @@ export class Steps {
     this.#touch(owner);
     this.#touch(other);
     const { moves, holdMs } = this.#duplicates;
-    const claims = this.#random.pick([2, moves, moves + 2]) ?? 2;
+    const claims = this.#fights.draw();
     for (let turn = 0; turn < claims; turn++) {
       this.#speeches.push({ vm: turn % 2 === 0 ? other : owner, ip, fight: true });
     }
