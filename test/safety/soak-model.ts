@@ -44,6 +44,8 @@ interface Claim {
   frozenUntilMs: number;
   /** After a freeze: those who have claimed it since, for its end is not known to the millisecond. */
   readonly claimants: Set<string>;
+  /** True when nobody can say whether it has outlived a time in which the host was not heard. */
+  doubtful: boolean;
 }
 
 /** How exactly the test knows when a freeze has ended. */
@@ -71,13 +73,14 @@ class NodeModel {
     }
     const claim = this.claims.get(ip);
     if (claim === undefined) {
-      this.claims.set(ip, { mac, port, frozenUntilMs: 0, claimants: new Set() });
+      this.claims.set(ip, { mac, port, frozenUntilMs: 0, claimants: new Set(), doubtful: false });
       return;
     }
     if (claim.frozenUntilMs > 0) claim.claimants.add(mac);
     if (nowMs < claim.frozenUntilMs) return;
     claim.mac = mac;
     claim.port = port;
+    claim.doubtful = false;
   }
 }
 
@@ -161,6 +164,15 @@ export class Model {
     claim.claimants.add(claim.mac);
   }
 
+  /** Hosts were not heard for so long that what nobody says any more may have been forgotten. */
+  wasLate(): void {
+    for (const { claims } of this.#nodes) {
+      for (const [ip, claim] of claims) {
+        if (this.vms.get(claim.mac)?.addresses.has(ip) !== true) claim.doubtful = true;
+      }
+    }
+  }
+
   /** So much time has passed in peace that all ages, hold times and questions are over. */
   settled(): void {
     for (const [mac, vm] of this.vms) if (vm.voice === 'dead') this.vms.delete(mac);
@@ -175,11 +187,12 @@ export class Model {
 
   // What follows from it.
 
-  /** Addresses of the bindings that a node must have once things have settled. */
-  boundIps(node: number): string[] {
-    return [...this.#node(node).claims].flatMap(([ip, claim]) =>
-      this.#lives(node, ip, claim) === 'no' ? [] : [ip],
-    );
+  /** Addresses of the bindings that a node must have once things have settled, and of those that it may have. */
+  boundIps(node: number): { readonly must: ReadonlySet<string>; readonly may: ReadonlySet<string> } {
+    const alive = [...this.#node(node).claims].filter(([ip, claim]) => this.#lives(node, ip, claim) !== 'no');
+    const ipsOf = (doubtful: boolean): string[] =>
+      alive.flatMap(([ip, claim]) => (claim.doubtful === doubtful ? [ip] : []));
+    return { must: new Set(ipsOf(false)), may: new Set(ipsOf(true)) };
   }
 
   /** The neighbors of a node after a run; `settled`: after a time of peace. */
@@ -198,7 +211,8 @@ export class Model {
         continue;
       }
       const lives = this.#lives(node, ip, claim);
-      if (lives === 'yes' || (lives === 'if asked' && settled)) must.set(ip, claim.mac);
+      if (claim.doubtful && lives !== 'no') addTo(may, ip, claim.mac);
+      else if (lives === 'yes' || (lives === 'if asked' && settled)) must.set(ip, claim.mac);
       else if (!settled && this.vms.get(claim.mac)?.place.node === node) addTo(may, ip, claim.mac);
     }
     for (const [ip, macs] of unsure) {
