@@ -42,7 +42,7 @@ interface Claim {
   port: string;
   /** Until then it is frozen as a duplicate. */
   frozenUntilMs: number;
-  /** After a freeze: those who have claimed it since, for its end is not known to the millisecond. */
+  /** Since it was frozen: those who have claimed it, for the end of that is not known to the millisecond. */
   readonly claimants: Set<string>;
   /** True when nobody can say whether it has outlived a time in which the host was not heard. */
   doubtful: boolean;
@@ -64,7 +64,7 @@ class NodeModel {
     this.rules = rules;
   }
 
-  hear(mac: string, port: string, ip: string, nowMs: number): void {
+  hear(mac: string, port: string, ip: string): void {
     const owner = this.rules.statics.get(ip);
     if (owner !== undefined) return;
     if (!this.attached.has(port)) {
@@ -77,7 +77,6 @@ class NodeModel {
       return;
     }
     if (claim.frozenUntilMs > 0) claim.claimants.add(mac);
-    if (nowMs < claim.frozenUntilMs) return;
     claim.mac = mac;
     claim.port = port;
     claim.doubtful = false;
@@ -123,10 +122,14 @@ export class Model {
     return this.#nodes.some(({ claims }) => claims.has(ip));
   }
 
-  /** The MAC that a node believes to have an address that is not frozen. */
+  /** True when somebody has fought for the address since things were settled. */
+  isDisputed(ip: string): boolean {
+    return this.#nodes.some(({ claims }) => (claims.get(ip)?.frozenUntilMs ?? 0) > 0);
+  }
+
+  /** The MAC that a node believes to have an address. */
   holder(node: number, ip: string): string | undefined {
-    const claim = this.#node(node).claims.get(ip);
-    return claim === undefined || claim.frozenUntilMs > 0 ? undefined : claim.mac;
+    return this.#node(node).claims.get(ip)?.mac;
   }
 
   // What was done.
@@ -152,8 +155,8 @@ export class Model {
   }
 
   /** A host says that it has an address. */
-  said(vm: Vm, ip: string, nowMs: number): void {
-    this.#node(vm.place.node).hear(vm.mac, vm.place.port, ip, nowMs);
+  said(vm: Vm, ip: string): void {
+    this.#node(vm.place.node).hear(vm.mac, vm.place.port, ip);
   }
 
   /** Two hosts have claimed an address in turn so often that it counts as a duplicate; it is its holder's again. */

@@ -108,10 +108,9 @@ export class Steps {
       ...alive.map(({ vm, ip }) => ({ place: vm.place, mac: vm.mac, ip })),
       ...talking.flatMap(speechesOf),
     ]);
-    const now = performance.now();
-    for (const { vm, ip, fight } of alive) if (!fight) this.#model.said(vm, ip, now);
+    for (const { vm, ip, fight } of alive) if (!fight) this.#model.said(vm, ip);
     for (const vm of talking) {
-      for (const ip of vm.addresses) this.#model.said(vm, ip, now);
+      for (const ip of vm.addresses) this.#model.said(vm, ip);
       vm.heard = this.#model.isAttached(vm.place);
     }
   }
@@ -163,7 +162,9 @@ export class Steps {
     return chosen;
   }
 
+  /** Who claims an address that was frozen just now is believed or not as the clock will have it. */
   #isRested(ip: string): boolean {
+    if (this.#model.isDisputed(ip)) return false;
     return (this.#changedHands.get(ip) ?? Number.NEGATIVE_INFINITY) + REST_TICKS <= this.#tick;
   }
 
