@@ -2,6 +2,7 @@
 
 import { mkdirSync, readdirSync, rmdirSync, statfsSync, statSync, unlinkSync, utimesSync } from 'node:fs';
 import { type Problem, problemOf, SnoopyError } from '../base/errors.ts';
+import { describeWeakness, follow, type Users } from '../base/trust.ts';
 import type { Runtime } from '../core/desired.ts';
 import { pinPath } from '../datapath/pins.ts';
 import { mount } from '../ffi/libc.ts';
@@ -58,9 +59,22 @@ export function mountBpffs(runtime: Runtime, timeoutMs: number, now: () => numbe
 }
 
 /** Makes the pin directory, readable by root alone, and locks it. Throws SnoopyError `locked` and others. */
-export function lockPinDirectory(runtime: Runtime, timeoutMs: number, now: () => number): Lock {
-  const path = pinDirectory(runtime);
-  return acquireLock(path, timeoutMs, now, () => makeDirectory(path));
+export function lockPinDirectory(runtime: Runtime, timeoutMs: number, now: () => number, users: Users): Lock {
+  return acquireLock(pinDirectory(runtime), timeoutMs, now, () => makeDirectory(runtime, users));
+}
+
+/**
+ * Throws SnoopyError `pin_unusable` for a path that others may lead elsewhere, as far as it is there: their pins
+ * would decide what this host advertises, and what a `remove` deletes.
+ */
+export function refuseWeakPath(path: string, users: Users): void {
+  const { weakness } = follow(path, users);
+  if (weakness === null) return;
+  throw new SnoopyError(
+    'pin_unusable',
+    path,
+    `Refused what is pinned in "${path}": ${describeWeakness(weakness)}`,
+  );
 }
 
 /**
@@ -83,19 +97,29 @@ export function lastSuccess(directory: string): number | null {
   return found === undefined || found.mtimeMs === 0 ? null : found.mtimeMs;
 }
 
-function makeDirectory(path: string): void {
-  try {
-    mkdirSync(path, { recursive: true, mode: 0o700 });
-  } catch (thrown) {
-    const errno = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : 'EIO';
-    const code = errno === 'EACCES' || errno === 'EPERM' ? 'not_permitted' : 'bpffs_unusable';
-    throw new SnoopyError(
-      code,
-      path,
-      `Cannot create "${path}": ${errno}; run as root, and see that bpffs is writable`,
-      errno,
-    );
+/** One by one: what others have put there since is not followed. */
+function makeDirectory(runtime: Runtime, users: Users): void {
+  let path = runtime.bpffs;
+  for (const name of runtime.pinDir.split('/')) {
+    path = `${path}/${name}`;
+    try {
+      mkdirSync(path, { mode: 0o700 });
+    } catch (thrown) {
+      const errno = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : 'EIO';
+      if (errno !== 'EEXIST') throw notMade(path, errno);
+    }
+    refuseWeakPath(path, users);
   }
+}
+
+function notMade(path: string, errno: string): SnoopyError {
+  const code = errno === 'EACCES' || errno === 'EPERM' ? 'not_permitted' : 'bpffs_unusable';
+  return new SnoopyError(
+    code,
+    path,
+    `Cannot create "${path}": ${errno}; run as root, and see that bpffs is writable`,
+    errno,
+  );
 }
 
 /** Unlinks every pin below the directory, and the directory itself. */

@@ -1,14 +1,21 @@
 // Everything a command holds open: the netlink socket, the pins, the lock. Released in one place.
 
 import { statSync } from 'node:fs';
+import type { Users } from '../base/trust.ts';
 import type { Runtime } from '../core/desired.ts';
 import { type Expected, openPins } from '../datapath/pins.ts';
 import { OBJECT_BASE64, OBJECT_DIGEST } from '../generated/object.ts';
 import { openNetlink } from '../netlink/socket.ts';
 import type { Target } from './apply.ts';
 import { acquireLock, type Lock } from './lock.ts';
-import { directoryExists, lockPinDirectory, mountBpffs, pinDirectory } from './pin-directory.ts';
-import { requirePrivileges } from './privileges.ts';
+import {
+  directoryExists,
+  lockPinDirectory,
+  mountBpffs,
+  pinDirectory,
+  refuseWeakPath,
+} from './pin-directory.ts';
+import { type Capability, LOADING, requireCapabilities, takenBy } from './privileges.ts';
 
 export interface Session extends Target {
   readonly runtime: Runtime;
@@ -28,12 +35,19 @@ export interface SessionOptions {
   readonly lockTimeoutMs: number;
   /** CLOCK_MONOTONIC in milliseconds. */
   readonly now: () => number;
+  /** Whose files are believed. */
+  readonly users: Users;
+  /** What the command takes beside what the mode and the state of the host do. */
+  readonly capabilities: readonly Capability[];
 }
 
 /** Throws SnoopyError `locked`, `not_permitted`, `unsupported`, `bpffs_unusable` or `pin_unusable`. */
-export function openSession(runtime: Runtime, { mode, lockTimeoutMs, now }: SessionOptions): Session {
-  requirePrivileges();
+export function openSession(runtime: Runtime, options: SessionOptions): Session {
+  const { mode, lockTimeoutMs, now, users, capabilities } = options;
   const directory = pinDirectory(runtime);
+  // All that is missing at once, and before anything is made.
+  requireCapabilities([...takenBy(mode, runtime), ...capabilities]);
+  refuseWeakPath(directory, users);
   const expected: Expected = {
     digest: OBJECT_DIGEST,
     netns: statSync('/proc/self/ns/net').ino,
@@ -46,7 +60,7 @@ export function openSession(runtime: Runtime, { mode, lockTimeoutMs, now }: Sess
   };
   try {
     const mounted = mode === 'write' && mountBpffs(runtime, lockTimeoutMs, now);
-    const lock = takeLock(mode, runtime, directory, lockTimeoutMs, now);
+    const lock = takeLock(runtime, directory, options);
     if (lock !== null) closers.push(lock.release);
     const netlink = openNetlink();
     closers.push(() => netlink.close());
@@ -55,6 +69,7 @@ export function openSession(runtime: Runtime, { mode, lockTimeoutMs, now }: Sess
       mounted,
       netlink,
       expected,
+      users,
       object: () => Buffer.from(OBJECT_BASE64, 'base64'),
       adopt: () => [],
       pins: openPins(directory, expected),
@@ -65,6 +80,7 @@ export function openSession(runtime: Runtime, { mode, lockTimeoutMs, now }: Sess
       close,
     };
     closers.push(() => session.pins.close());
+    if (mode === 'write' && session.pins.loadReason !== null) requireCapabilities(LOADING);
     return session;
   } catch (thrown) {
     close();
@@ -73,17 +89,15 @@ export function openSession(runtime: Runtime, { mode, lockTimeoutMs, now }: Sess
 }
 
 function takeLock(
-  mode: SessionOptions['mode'],
   runtime: Runtime,
   directory: string,
-  timeoutMs: number,
-  now: () => number,
+  { mode, lockTimeoutMs, now, users }: SessionOptions,
 ): Lock | null {
   switch (mode) {
     case 'write':
-      return lockPinDirectory(runtime, timeoutMs, now);
+      return lockPinDirectory(runtime, lockTimeoutMs, now, users);
     case 'plan':
-      return directoryExists(directory) ? acquireLock(directory, timeoutMs, now) : null;
+      return directoryExists(directory) ? acquireLock(directory, lockTimeoutMs, now) : null;
     case 'read':
       return null;
     default:
