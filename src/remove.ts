@@ -33,11 +33,11 @@ const NO_BRIDGES: Topology = { bridges: [], problems: [] };
 export function runRemove(options: RemoveOptions, { now, users, log }: Environment): RemoveReport {
   const { runtime, textfile } = loadConfig(options.config, users);
   const session = openSession(runtime, {
-    mode: 'plan',
+    mode: options.check ? 'plan' : 'remove',
     lockTimeoutMs: options.lockTimeoutMs,
     now,
     users,
-    capabilities: options.check ? [] : ['CAP_NET_ADMIN'],
+    capabilities: [],
   });
   try {
     const changes = options.keepNeighbors ? [] : withdraw(session, options.check);
@@ -80,7 +80,7 @@ function planRemoval(session: Session, observed: Observed, textfile: string | nu
   if (textfile !== null && hasTextfile(textfile, session.users))
     actions.push({ kind: 'drop-textfile', path: textfile });
   const path = pinDirectory(runtime);
-  return existsSync(path) ? [...actions, { kind: 'unpin', path }] : actions;
+  return existsSync(path) && !session.isBlank ? [...actions, { kind: 'unpin', path }] : actions;
 }
 
 /** Removes every neighbor with our protocol number. */

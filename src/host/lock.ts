@@ -47,7 +47,7 @@ interface Holder {
   readonly isStopped: boolean;
 }
 
-/** Who has the lock now, as proc_locks(5) tells; undefined where /proc hides that, or nobody has it any more. */
+/** Who took the lock, as proc_locks(5) tells; undefined where /proc hides that, and for one that has ended since. */
 function holderOf(path: string): Holder | undefined {
   try {
     const { dev, ino } = statSync(path);
@@ -55,28 +55,23 @@ function holderOf(path: string): Holder | undefined {
     const major = (dev >>> 8) & 0xfff;
     const minor = (dev & 0xff) | ((dev >>> 12) & 0xfff00);
     const place = `${hex(major)}:${hex(minor)}:${ino}`;
-    const lines = readFileSync('/proc/locks', 'utf8').split('\n');
-    const fields = lines.map((line) => line.trim().split(/\s+/)).find((words) => words[5] === place);
-    const pid = fields?.[1] === 'FLOCK' ? Number(fields[4]) : 0;
-    return pid > 0 ? { pid, isStopped: isStopped(pid) } : undefined;
+    const locks = readFileSync('/proc/locks', 'utf8').split('\n');
+    const [, kind, , , pid] =
+      locks.map((line) => line.split(/\s+/)).find((words) => words[5] === place) ?? [];
+    return kind === 'FLOCK' ? { pid: Number(pid), isStopped: isStopped(Number(pid)) } : undefined;
   } catch {
     return undefined;
   }
 }
 
-/** As in /proc/locks. */
 function hex(value: number): string {
   return value.toString(16).padStart(2, '0');
 }
 
 /** The state in proc_pid_stat(5) stands behind the name, which may have brackets of its own. */
 function isStopped(pid: number): boolean {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return /^[Tt]/.test(stat.slice(stat.lastIndexOf(')') + 2));
-  } catch {
-    return false;
-  }
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  return /^[Tt]/.test(stat.slice(stat.lastIndexOf(')') + 2));
 }
 
 /** Undefined when another holds it, or when the directory was replaced while we waited (a `remove`, a mount). */

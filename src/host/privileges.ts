@@ -3,7 +3,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import { SnoopyError } from '../base/errors.ts';
 import type { Runtime } from '../core/desired.ts';
-import { isBpffs, pinDirectory } from './pin-directory.ts';
+import { directoryExists, isBpffs, pinDirectory } from './pin-directory.ts';
 
 /** Bits of linux/capability.h */
 const CAPABILITIES = {
@@ -15,20 +15,27 @@ const CAPABILITIES = {
   CAP_BPF: 39n,
 } as const;
 
+/**
+ * What a session is for. `write`: mounts bpffs, makes the pin directory and locks it. `remove`: locks that as well,
+ * and makes it for no longer than that where there is none. `plan`: locks it if it is there. `read`: neither waits nor
+ * locks.
+ */
+export type Mode = 'write' | 'remove' | 'plan' | 'read';
+
 export type Capability = keyof typeof CAPABILITIES;
 
 /** To load the program, beside CAP_NET_ADMIN: the verifier lets nobody else read packets by pointers. */
 export const LOADING: readonly Capability[] = ['CAP_BPF', 'CAP_PERFMON'];
 
 /** What a session takes on this host as it is now. Reading takes none, but access to what is pinned. */
-export function takenBy(mode: 'write' | 'plan' | 'read', runtime: Runtime): Capability[] {
-  const taken: Capability[] = [];
+export function takenBy(mode: Mode, runtime: Runtime): Capability[] {
   const { effectiveUser } = readCredentials();
   const owner = ownerOfPins(runtime);
-  if (mode === 'write') {
-    taken.push('CAP_NET_ADMIN');
-    if (!isBpffs(runtime.bpffs)) taken.push('CAP_SYS_ADMIN');
+  const taken: Capability[] = mode === 'write' || mode === 'remove' ? ['CAP_NET_ADMIN'] : [];
+  if (mode === 'write' && owner !== undefined) {
     if (owner === 'nothing pinned') taken.push(...LOADING);
+    // A mount point that is not there is another matter.
+    if (directoryExists(runtime.bpffs) && !isBpffs(runtime.bpffs)) taken.push('CAP_SYS_ADMIN');
   }
   const mayLook =
     owner === effectiveUser || (owner === 'nothing pinned' && isOwn(runtime.bpffs, effectiveUser));

@@ -10,28 +10,28 @@ import type { Target } from './apply.ts';
 import { acquireLock, type Lock } from './lock.ts';
 import {
   directoryExists,
+  lockForRemoval,
   lockPinDirectory,
   mountBpffs,
   pinDirectory,
+  type RemovalLock,
   refuseWeakPath,
 } from './pin-directory.ts';
-import { type Capability, LOADING, requireCapabilities, takenBy } from './privileges.ts';
+import { type Capability, LOADING, type Mode, requireCapabilities, takenBy } from './privileges.ts';
 
 export interface Session extends Target {
   readonly runtime: Runtime;
   /** True when this session mounted bpffs. */
   readonly mounted: boolean;
+  /** True for a removal where nothing is pinned: the pin directory is there for its lock alone. */
+  readonly isBlank: boolean;
   /** Reads the pins anew. */
   reopenPins(): void;
   close(): void;
 }
 
 export interface SessionOptions {
-  /**
-   * `write`: mounts bpffs, makes the pin directory and locks it. `plan`: locks it if it is there. `read`:
-   * neither waits nor locks.
-   */
-  readonly mode: 'write' | 'plan' | 'read';
+  readonly mode: Mode;
   readonly lockTimeoutMs: number;
   /** CLOCK_MONOTONIC in milliseconds. */
   readonly now: () => number;
@@ -67,6 +67,7 @@ export function openSession(runtime: Runtime, options: SessionOptions): Session 
     const session: Session = {
       runtime,
       mounted,
+      isBlank: lock?.isBlank ?? false,
       netlink,
       expected,
       users,
@@ -92,10 +93,12 @@ function takeLock(
   runtime: Runtime,
   directory: string,
   { mode, lockTimeoutMs, now, users }: SessionOptions,
-): Lock | null {
+): (Lock & Partial<RemovalLock>) | null {
   switch (mode) {
     case 'write':
       return lockPinDirectory(runtime, lockTimeoutMs, now, users);
+    case 'remove':
+      return lockForRemoval(runtime, lockTimeoutMs, now, users);
     case 'plan':
       return directoryExists(directory) ? acquireLock(directory, lockTimeoutMs, now) : null;
     case 'read':
