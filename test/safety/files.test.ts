@@ -22,6 +22,7 @@ import { listAttached } from '../lib/oracles.ts';
 import type { Result } from '../lib/run.ts';
 import { PRODUCT, said, withReport } from '../lib/snoopy.ts';
 import { createTempDir } from '../lib/temp.ts';
+import { until } from '../lib/wait.ts';
 
 /** A user without a name, who wishes root no good. */
 const OTHER = 65534;
@@ -329,6 +330,32 @@ while time.time() < end:
     assert.equal(lstatSync(victim).mode & 0o777, 0o600);
     assert.equal(readFileSync(`${root}/victim/snoopy.prom.tmp`, 'utf8'), 'mine');
     assert.deepEqual(readdirSync(`${root}/victim`).sort(), ['snoopy.prom', 'snoopy.prom.tmp']);
+  });
+
+  test('is not written through a link that comes to its draft at the worst moment', async (t) => {
+    const there = place(t);
+    const victim = `${there.root}/victim`;
+    writeFileSync(victim, 'mine');
+    const textfile = `${there.foreign}/snoopy.prom`;
+    const draft = `${textfile}.tmp`;
+    configure(there, textfile);
+    there.machine.reconcile();
+    writeFileSync(draft, 'left by a run that was killed');
+    // The run stands still between taking away the old draft and making the new one.
+    const trace = ['strace', '-f', '-o', '/dev/null', '-e', 'inject=unlink:delay_exit=3000000:when=1'];
+    const run = there.machine.netns.start(...trace, ...there.machine.snoopy.argv('reconcile'));
+    await until(
+      'the old draft to be gone',
+      () => existsSync(draft),
+      (isThere) => !isThere,
+      { everyMs: 5 },
+    );
+    symlinkSync(victim, draft);
+    const result = await run.ended(30_000);
+    assertExit(result, 1);
+    assert.match(result.stderr + result.stdout, /Cannot write the textfile ".*": EEXIST/);
+    assert.equal(readFileSync(victim, 'utf8'), 'mine');
+    assertWritten(there, textfile);
   });
 
   test('in the directory of another user takes CAP_DAC_OVERRIDE, and a run without says so', (t) => {
