@@ -143,10 +143,28 @@ export function warningsOfState(desired: Desired, observed: Observed): string[] 
   if (hasLostPins(observed)) {
     warnings.push(
       'Filters of snoopy are attached, and nothing is pinned here: the pins were lost, or this runs in another ' +
-        'mount namespace (ip netns exec hides bpffs; use nsenter --net)',
+        'mount namespace (ip netns exec hides bpffs; use nsenter --net), or another runtime.pin_dir is in use',
+    );
+  }
+  const lost = portsOfOthers(observed);
+  if (lost.length > 0) {
+    const { bpffs, pinDir } = desired.runtime;
+    warnings.push(
+      `On ${lost.map((name) => `"${name}"`).join(', ')} was another program of snoopy than in "${bpffs}/${pinDir}": ` +
+        'an upgrade was killed, or runs with another runtime.pin_dir take the ports away; one network namespace has one',
     );
   }
   return warnings;
+}
+
+/** Ports with a filter of ours whose program is not the one that is pinned, though that one is whole. */
+function portsOfOthers({ attachments, datapath, links }: Observed): string[] {
+  if (datapath.loadReason !== null) return [];
+  return [...attachments].flatMap(([ifIndex, { filterProgramId }]) =>
+    filterProgramId === null || filterProgramId === datapath.programId
+      ? []
+      : [links.get(ifIndex)?.name ?? String(ifIndex)],
+  );
 }
 
 /** What an operator should look at though the run did all it could. */

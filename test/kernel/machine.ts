@@ -30,7 +30,8 @@ export class Machine {
   readonly netns: Netns;
   readonly snoopy: Snoopy;
   readonly hosts: readonly Host[];
-  readonly #far: Netns;
+  /** Where the hosts are. */
+  readonly far: Netns;
 
   constructor(t: Pick<TestContext, 'after'>, options: MachineOptions = {}) {
     t.after(() => this.scope.close());
@@ -42,7 +43,7 @@ export class Machine {
     this.run('ip', 'link', 'set', this.node.bridge, 'address', '02:ff:00:00:00:01');
     // An address that came with the device speaks a second later, by Duplicate Address Detection.
     this.run('ip', '-6', 'address', 'flush', 'scope', 'link');
-    this.#far = new Netns(this.scope, 'hosts');
+    this.far = new Netns(this.scope, 'hosts');
     this.hosts = Array.from({ length: hosts }, (_, i) => this.addHost(i + 1));
     this.snoopy = new Snoopy(this.scope, this.netns, options.config);
   }
@@ -54,7 +55,7 @@ export class Machine {
 
   /** Adds a port with a host behind it. Neither says anything by itself. */
   addHost(id: number, bridge = this.node.bridge): Host {
-    return new Host(this.netns, this.#far, id, bridge);
+    return new Host(this.netns, this.far, id, bridge);
   }
 
   /** Host `index` of those there from the start. */

@@ -25,23 +25,38 @@ export function checkHost(findings: Findings): Check[] {
 function checkKernel({ host }: Findings): Check {
   const found = `Linux ${host.kernel} with libbpf ${host.libbpf}`;
   if (host.loadFailure === null) return ok('kernel', null, `${found} takes the program`);
+  const missing = missingToLoad(host).join(' and ');
   return failure('kernel', {
     subject: null,
     found: `${found} refuses the program: ${host.loadFailure}`,
     remedy:
-      'boot Linux 5.8 or later with BTF (CONFIG_DEBUG_INFO_BTF), and install libbpf 1.1 or later (libbpf1)',
+      missing !== ''
+        ? `run as root, or with ${missing}: only then the kernel itself is to blame`
+        : 'boot Linux 5.8 or later with BTF (CONFIG_DEBUG_INFO_BTF), and install libbpf 1.1 or later (libbpf1)',
   });
 }
 
 function checkCapabilities({ host, desired }: Findings): Check {
-  const missing = host.missingCapabilities;
   const asks = desired.bridges.some(({ probe }) => probe.enabled !== 'never');
-  if (missing.length === 0 || !asks) return ok('capabilities', null, 'all that a run needs');
+  const toLoad = missingToLoad(host);
+  const toAsk = asks ? host.missingCapabilities.filter((name) => name === TO_ASK) : [];
+  if (toLoad.length + toAsk.length === 0) return ok('capabilities', null, 'all that a run needs');
+  const missing = [...toLoad, ...toAsk].join(' and ');
+  const without =
+    toLoad.length > 0 ? 'the program cannot be loaded' : 'silent hosts are not asked for a sign of life';
+  const never = toLoad.length > 0 ? '' : ', or set "probe: {enabled: never}"';
   return warning('capabilities', {
     subject: null,
-    found: `${missing.join(' and ')} missing: silent hosts are not asked for a sign of life`,
-    remedy: `run as root, or with ${missing.join(' and ')}, or set "probe: {enabled: never}"`,
+    found: `${missing} missing: ${without}`,
+    remedy: `run as root, or with ${missing}${never}`,
   });
+}
+
+/** What a run takes to ask for a sign of life; the others that may be missing it takes to load. */
+const TO_ASK = 'CAP_NET_RAW';
+
+function missingToLoad({ missingCapabilities }: Findings['host']): string[] {
+  return missingCapabilities.filter((name) => name !== TO_ASK);
 }
 
 function checkBpffs({ observed, desired, host }: Findings): Check {
