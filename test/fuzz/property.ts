@@ -23,7 +23,9 @@ export function scaled(count: number): number {
 export function check<T>(input: fc.Arbitrary<T>, count: number, holds: (value: T) => void): void {
   const runs = scaled(count);
   const found = fc.check(
-    fc.property(input, (value) => holds(value)),
+    fc.property(input, (value) => {
+      holds(value);
+    }),
     { seed: SEED, numRuns: runs },
   );
   if (!found.failed) return;
