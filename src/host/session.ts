@@ -7,7 +7,7 @@ import { OBJECT_BASE64, OBJECT_DIGEST } from '../generated/object.ts';
 import { openNetlink } from '../netlink/socket.ts';
 import type { Target } from './apply.ts';
 import { acquireLock, type Lock } from './lock.ts';
-import { directoryExists, lockPinDirectory, mountBpffs, pinDirectory } from './pin-directory.ts';
+import { directoryExists, lockPinDirectory, mountBpffs, pinDirectory, refuseOther } from './pin-directory.ts';
 import { requirePrivileges } from './privileges.ts';
 
 export interface Session extends Target {
@@ -46,6 +46,7 @@ export function openSession(runtime: Runtime, { mode, lockTimeoutMs, now }: Sess
   };
   try {
     const mounted = mode === 'write' && mountBpffs(runtime, lockTimeoutMs, now);
+    refuseOther(directory);
     const lock = takeLock(mode, runtime, directory, lockTimeoutMs, now);
     if (lock !== null) closers.push(lock.release);
     const netlink = openNetlink();
