@@ -182,3 +182,14 @@ it('with any positions, headers and records ends at once, and goes on behind wha
   });
   assert.ok(passedOver > 100, `${passedOver} were damaged`);
 });
+
+it('what looks like a busy record in the midst of another is not waited for', () => {
+  const data = new Uint8Array(SIZE);
+  // Little-endian, 56.0.0.128 reads as a header: busy, 56 bytes.
+  for (let slot = 0; slot < 4; slot++) writeRecord(data, slot * STRIDE, 0x3800_0080, 'whole');
+  withRing({ consumer: 40n, producer: BigInt(4 * STRIDE), data }, (ring) => {
+    assert.deepEqual(ring.read(), { changes: [], damaged: true });
+    ring.commit();
+    assert.equal(consumerPosition(), BigInt(4 * STRIDE));
+  });
+});

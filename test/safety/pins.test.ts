@@ -6,6 +6,7 @@ import { assertExit, bpftool, Machine } from '../kernel/machine.ts';
 import { listPins } from '../lib/bpffs.ts';
 import { run } from '../lib/run.ts';
 import { type ReconcileResult, said } from '../lib/snoopy.ts';
+import { until } from '../lib/wait.ts';
 
 const MAPS = ['bindings', 'ports', 'state', 'prefixes', 'statics', 'counters', 'changes', 'probes', 'layout'];
 const NAMES = [...MAPS, 'program'];
@@ -138,7 +139,7 @@ describe('a stranger’s object under a name of ours', () => {
 
   test('a map of the same shape and another name is not taken over', async (t) => {
     const machine = await settled(t);
-    const names = ['bindings', 'ports', 'statics', 'probes', 'layout'];
+    const names = ['bindings', 'ports', 'statics', 'probes'];
     const theirs = names.map((name) => strange(machine, name, 'stranger', ...shapeOf(machine, name)));
     const dumps = (): unknown => theirs.map((pin) => bpftool<unknown>('map', 'dump', 'pinned', pin));
     const before = dumps();
@@ -266,6 +267,16 @@ describe('what is no object', () => {
   });
 });
 
+/** Asserts that the program sees what the host says: that it is attached to this port, and to no other in its place. */
+async function assertSeen(machine: Machine): Promise<void> {
+  type PerCpu = { readonly values: readonly { readonly value: number }[] };
+  const sightings = (): number =>
+    (machine.dump<PerCpu>('counters')[0]?.values ?? []).reduce((sum, { value }) => sum + value, 0);
+  const before = sightings();
+  machine.host(1).announce();
+  await until('a sighting of the host', sightings, (count) => count === before + 1);
+}
+
 describe('the links of attach: tcx', () => {
   test('what is no link of that port is unpinned and not written to', async (t) => {
     const machine = await settled(t, 'tcx');
@@ -297,6 +308,7 @@ describe('the links of attach: tcx', () => {
         );
         assert.equal(link.prog_id, machine.programId());
       }
+      await assertSeen(machine);
     }
     // The same, when the port is not attached that way any more.
     for (const put of puts.slice(0, 2)) {
