@@ -1,7 +1,7 @@
 // Loading and pinning: what can be kept is kept, bindings are carried over, and a kill at any point is mended
 // by the next run, because the layout record says "unfinished" from before the first pin to after the last.
 
-import { renameSync, rmSync, utimesSync } from 'node:fs';
+import { lstatSync, renameSync, utimesSync } from 'node:fs';
 import { SnoopyError } from '../base/errors.ts';
 import {
   BPF_NOEXIST,
@@ -16,6 +16,7 @@ import {
   objPin,
 } from '../ffi/libbpf.ts';
 import {
+  clearName,
   type Expected,
   type LoadReason,
   MAP_NAMES,
@@ -159,7 +160,9 @@ function carryOver(from: PinnedMap, to: number): void {
 /** Pins in place of whatever is at `path`, in one step. bpffs allows no dot in a name. */
 function pinOver(fd: number, path: string): void {
   const next = `${path}_next`;
-  rmSync(next, { force: true });
+  clearName(next);
   objPin(fd, next);
+  // Everything else gives way to a rename.
+  if (lstatSync(path, { throwIfNoEntry: false })?.isDirectory()) clearName(path);
   renameSync(next, path);
 }

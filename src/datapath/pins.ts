@@ -1,6 +1,6 @@
 // What is pinned under bpffs: names, shapes, and whether it is what this version would load.
 
-import { closeSync } from 'node:fs';
+import { closeSync, lstatSync, rmdirSync, rmSync } from 'node:fs';
 import { SnoopyError } from '../base/errors.ts';
 import {
   BPF_MAP_TYPE_ARRAY,
@@ -11,6 +11,8 @@ import {
   type MapInfo,
   mapInfo,
   mapLookup,
+  type ObjectKind,
+  objectKind,
   objGet,
   programInfo,
 } from '../ffi/libbpf.ts';
@@ -38,18 +40,34 @@ interface MapShape {
   readonly type: number;
   readonly keySize: number;
   readonly valueSize: number;
+  /** BPF_F_* */
+  readonly flags: number;
+  /** Entries that there is room for; null: as configured. */
+  readonly size: number | null;
+}
+
+const BPF_F_NO_PREALLOC = 1 << 0;
+
+function shape(
+  type: number,
+  keySize: number,
+  valueSize: number,
+  size: number | null,
+  flags: number = 0,
+): MapShape {
+  return { type, keySize, valueSize, flags, size };
 }
 
 const SHAPES: Readonly<Record<MapName, MapShape>> = {
-  bindings: { type: BPF_MAP_TYPE_HASH, keySize: SIZE.bindingKey, valueSize: SIZE.binding },
-  ports: { type: BPF_MAP_TYPE_HASH, keySize: SIZE.ifIndex, valueSize: SIZE.port },
-  state: { type: BPF_MAP_TYPE_HASH, keySize: SIZE.ifIndex, valueSize: SIZE.portState },
-  prefixes: { type: BPF_MAP_TYPE_LPM_TRIE, keySize: SIZE.prefixKey, valueSize: 1 },
-  statics: { type: BPF_MAP_TYPE_HASH, keySize: SIZE.staticKey, valueSize: 1 },
-  counters: { type: BPF_MAP_TYPE_PERCPU_ARRAY, keySize: 4, valueSize: SIZE.counter },
-  changes: { type: BPF_MAP_TYPE_RINGBUF, keySize: 0, valueSize: 0 },
-  probes: { type: BPF_MAP_TYPE_HASH, keySize: SIZE.bindingKey, valueSize: SIZE.probe },
-  layout: { type: BPF_MAP_TYPE_ARRAY, keySize: 4, valueSize: SIZE.layout },
+  bindings: shape(BPF_MAP_TYPE_HASH, SIZE.bindingKey, SIZE.binding, null),
+  ports: shape(BPF_MAP_TYPE_HASH, SIZE.ifIndex, SIZE.port, 8192, BPF_F_NO_PREALLOC),
+  state: shape(BPF_MAP_TYPE_HASH, SIZE.ifIndex, SIZE.portState, 8192, BPF_F_NO_PREALLOC),
+  prefixes: shape(BPF_MAP_TYPE_LPM_TRIE, SIZE.prefixKey, 1, 16384, BPF_F_NO_PREALLOC),
+  statics: shape(BPF_MAP_TYPE_HASH, SIZE.staticKey, 1, 16384, BPF_F_NO_PREALLOC),
+  counters: shape(BPF_MAP_TYPE_PERCPU_ARRAY, 4, SIZE.counter, COUNTERS.length),
+  changes: shape(BPF_MAP_TYPE_RINGBUF, 0, 0, null),
+  probes: shape(BPF_MAP_TYPE_HASH, SIZE.bindingKey, SIZE.probe, null, BPF_F_NO_PREALLOC),
+  layout: shape(BPF_MAP_TYPE_ARRAY, 4, SIZE.layout, 1),
 };
 
 /** All maps; the layout record comes last, as it is pinned last. */
@@ -97,17 +115,37 @@ export function linksDirectory(directory: string): string {
   return `${directory}/links`;
 }
 
-function sizeOf(name: MapName, expected: Expected): number | null {
-  switch (name) {
-    case 'bindings':
-    case 'probes':
-      return expected.maxBindings;
-    case 'changes':
-      return expected.ringBytes;
-    case 'counters':
-      return COUNTERS.length;
-    default:
-      return null;
+function sizeOf(name: MapName, expected: Expected): number {
+  return SHAPES[name].size ?? (name === 'changes' ? expected.ringBytes : expected.maxBindings);
+}
+
+/**
+ * Opens what is pinned at a name of ours; undefined when there is nothing. `foreign`: something else stands there,
+ * a directory, a symlink (which is not followed), another kind of object. The name is ours, what it stands for is
+ * not: it is neither read nor written, and gives way to what is pinned there next.
+ */
+export function openPinned(path: string, kind: ObjectKind): number | 'foreign' | undefined {
+  const stat = lstatSync(path, { throwIfNoEntry: false });
+  if (stat === undefined) return undefined;
+  if (!stat.isFile()) return 'foreign';
+  const fd = objGet(path);
+  if (fd === undefined || objectKind(fd) === kind) return fd;
+  closeSync(fd);
+  return 'foreign';
+}
+
+/** Takes away what stands at a name of ours. A directory that has something in it is left to its owner. */
+export function clearName(path: string): void {
+  if (lstatSync(path, { throwIfNoEntry: false })?.isDirectory() !== true) {
+    rmSync(path, { force: true });
+    return;
+  }
+  try {
+    rmdirSync(path);
+  } catch (thrown) {
+    const errno = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : 'EIO';
+    const message = `Cannot pin "${path}": there is a directory, and to delete it ends with ${errno}; move it away`;
+    throw new SnoopyError('pin_unusable', path, message, errno);
   }
 }
 
@@ -126,18 +164,21 @@ export function openPins(directory: string, expected: Expected): Pins {
     let found = false;
     let worst: LoadReason | null = null;
     for (const name of MAP_NAMES) {
-      const fd = objGet(pinPath(directory, name));
+      const fd = openPinned(pinPath(directory, name), 'map');
       if (fd === undefined) {
         worst ??= 'incomplete';
         continue;
       }
-      fds.push(fd);
       found = true;
-      const info = mapInfo(fd);
-      const size = sizeOf(name, expected);
-      if (!hasShape(info, SHAPES[name])) {
+      if (fd === 'foreign') {
         worst = 'layout';
-      } else if (size !== null && info.maxEntries !== size) {
+        continue;
+      }
+      fds.push(fd);
+      const info = mapInfo(fd);
+      if (!isOurs(info, name)) {
+        worst = 'layout';
+      } else if (info.maxEntries !== sizeOf(name, expected)) {
         if (name === 'bindings') outgrown = { fd, info };
         if (worst !== 'layout') worst = 'size';
       } else {
@@ -153,6 +194,9 @@ export function openPins(directory: string, expected: Expected): Pins {
     }
     const program = openProgram(directory, fds);
     found ||= program !== null;
+    // Not what the program fills: whoever takes its size for the reason would believe that there are no bindings.
+    if (worst === 'size' && outgrown !== null && !program?.mapIds?.includes(outgrown.info.id))
+      worst = 'incomplete';
     const loadReason = found ? (worst ?? whyStale(layout, program, maps, expected)) : 'absent';
     return { directory, layout, program, maps, outgrown, loadReason, close };
   } catch (thrown) {
@@ -161,8 +205,16 @@ export function openPins(directory: string, expected: Expected): Pins {
   }
 }
 
-function hasShape(info: MapInfo, shape: MapShape): boolean {
-  return info.type === shape.type && info.keySize === shape.keySize && info.valueSize === shape.valueSize;
+/** True for a map such as we load. One of another name is somebody else's, though it has the same shape. */
+function isOurs(info: MapInfo, name: MapName): boolean {
+  const { type, keySize, valueSize, flags } = SHAPES[name];
+  return (
+    info.name === objectMapName(name) &&
+    info.type === type &&
+    info.keySize === keySize &&
+    info.valueSize === valueSize &&
+    info.flags === flags
+  );
 }
 
 function readLayout(map: PinnedMap | undefined): Layout | null {
@@ -193,8 +245,8 @@ function openProgram(
   fds: number[],
 ): (Pins['program'] & { mapIds?: readonly number[] }) | null {
   const path = pinPath(directory, 'program');
-  const fd = objGet(path);
-  if (fd === undefined) return null;
+  const fd = openPinned(path, 'program');
+  if (fd === undefined || fd === 'foreign') return null;
   fds.push(fd);
   const { id, mapIds } = programInfo(fd);
   return { fd, id, mapIds };
