@@ -33,10 +33,11 @@ import {
 } from './core/summary.ts';
 import { nextDue } from './core/timers.ts';
 import { onlyBridges, resolveTopology, type Topology } from './core/topology.ts';
+import { keepsBindings } from './datapath/pins.ts';
 import type { Binding, BindingKey } from './datapath/records.ts';
 import { openRing, type Ring } from './datapath/ring.ts';
 import { sleep } from './ffi/libc.ts';
-import { applyActions, planned } from './host/apply.ts';
+import { applyActions, planned, settleReplaced } from './host/apply.ts';
 import { forgetBindings, rewriteBindings, writePolicies } from './host/bindings.ts';
 import { writeNeighbors } from './host/neighbor-table.ts';
 import { observe, observeCounters, observeHosts } from './host/observe.ts';
@@ -255,6 +256,7 @@ function pass(run: Run): Pass {
   for (const { action, outcome } of steps) {
     environment.log(`${action.kind} ${action.port ?? action.prefix ?? action.path ?? ''}: ${outcome.kind}`);
   }
+  const late = options.check ? [] : settleReplaced(session, observed);
   const changesMap = session.pins.maps.get('changes');
   const ring = changesMap && openRing(changesMap.fd, changesMap.info.maxEntries);
   try {
@@ -267,6 +269,7 @@ function pass(run: Run): Pass {
       counters,
       dropped: ringDropped,
       warnings: [...warnings, ...hosts.warnings],
+      errors: [...late, ...hosts.errors],
     };
   } finally {
     ring?.close();
@@ -294,13 +297,13 @@ function settleHosts(run: Run, topology: Topology, observed: Observed, ring: Rin
   const { session, desired, options, environment, stopwatch } = run;
   const { netlink, runtime, pins } = session;
   const warnings: string[] = [];
+  const errors: Problem[] = [...topology.problems];
   stopwatch.enter('drain');
   // The ring before the map: a record that is read speaks of a binding that the map has by then.
   const drained = ring?.read() ?? { changes: [], damaged: false };
   let hosts = observeHosts(netlink, pins, topology, observed, environment.now);
   // In check mode, or where the load failed: what a load would take over, or nothing would be left of it.
-  const isBereft = pins.maps.get('bindings') === undefined && pins.outgrown === null;
-  if (isBereft) hosts = { ...hosts, bindings: takeOver(run, observed) };
+  if (!keepsBindings(pins)) hosts = { ...hosts, bindings: takeOver(run, observed) };
   if (options.unfreeze.length > 0) {
     const thawed = thaw(hosts, options.unfreeze);
     warnings.push(...thawed.warnings);
@@ -312,7 +315,6 @@ function settleHosts(run: Run, topology: Topology, observed: Observed, ring: Rin
     protocol: runtime.neighborProtocol,
     whole: options.bridges.length === 0,
   });
-  const errors: Problem[] = [...topology.problems];
   let probes = 0;
   let outcomes: Outcome[] = decided.changes.map(() => ({ kind: 'planned' }));
   if (!options.check) {

@@ -53,7 +53,8 @@ export function takeStock(
   const report: StatusReport = {
     version: 1,
     ok: topology.problems.length === 0,
-    loaded: pins.loadReason === null,
+    loaded: pins.loadReason !== 'absent',
+    reason: pins.loadReason,
     bridges: describeBridges(desired, topology, decided),
     ports: describePorts(topology, observed, hosts),
     bindings: decided.verdicts.map((verdict) => describeBinding(verdict, hosts.nowMs)),

@@ -2,6 +2,7 @@
 
 import type { IpAddress, Mac } from '../base/address.ts';
 import { EXIT, type Problem } from '../base/errors.ts';
+import type { LoadReason } from '../datapath/pins.ts';
 import type { ActionSummary } from './actions.ts';
 
 /** What became of a step or of a neighbor change. */
@@ -156,6 +157,8 @@ export interface StatusReport {
   readonly ok: boolean;
   /** False: nothing is pinned, no run has been here yet. */
   readonly loaded: boolean;
+  /** Why the next run loads the program; null: what is pinned is what it would load. */
+  readonly reason: LoadReason | null;
   readonly bridges: readonly BridgeReport[];
   readonly ports: readonly PortReport[];
   readonly bindings: readonly BindingReport[];

@@ -1,6 +1,7 @@
 // From decisions to the lines of a report. Pure.
 
 import type { Mac } from '../base/address.ts';
+import type { LoadReason } from '../datapath/pins.ts';
 import type { Binding, Change } from '../datapath/records.ts';
 import {
   type Neighbor,
@@ -131,6 +132,15 @@ export function describeBinding(verdict: Verdict, nowMs: number): BindingReport 
   const because = due ? 'the next run writes its neighbor' : verdict.because;
   return { bridge, device, vlan, ip, mac, port, source, state, age, because };
 }
+
+/** Why the next run loads the program, for those who look before it does. */
+export const LOAD_DUE: Readonly<Record<LoadReason, string>> = {
+  absent: 'nothing is pinned: no run has been here yet',
+  incomplete: 'a load did not finish; the next run ends it',
+  program: 'the program is of another version; the next run replaces it',
+  layout: 'the maps are of another version; the next run replaces them and keeps the hosts',
+  size: 'ring_size or max_bindings were changed; the next run replaces the maps and keeps the hosts',
+};
 
 /** What an operator should look at before anything was done. */
 export function warningsOfState(desired: Desired, observed: Observed): string[] {

@@ -2,23 +2,20 @@
 // by the next run, because the layout record says "unfinished" from before the first pin to after the last.
 
 import { lstatSync, renameSync, utimesSync } from 'node:fs';
-import { SnoopyError } from '../base/errors.ts';
 import {
   BPF_NOEXIST,
   type LoadedObject,
   loadObject,
-  type MapEntries,
-  type MapInfo,
   mapEntries,
   mapInfo,
   mapUpdate,
   mapUpdateAll,
   objPin,
 } from '../ffi/libbpf.ts';
+import { carryOver, keepReplaced, putIfNew } from './carry.ts';
 import {
   clearName,
   type Expected,
-  type LoadReason,
   MAP_NAMES,
   type MapName,
   objectMapName,
@@ -28,7 +25,6 @@ import {
 } from './pins.ts';
 import {
   type Binding,
-  decodeBindings,
   encodeBinding,
   encodeBindingKey,
   encodeLayout,
@@ -55,16 +51,21 @@ export function load(object: Uint8Array, pins: Pins, expected: Expected, adopted
     mapUpdate(layout, FIRST, encodeLayout(unfinishedLayout(expected.netns)));
     const ports = pins.maps.get('ports');
     if (ports !== undefined && !pins.maps.has('state')) openBooks(ports, fdOf(loaded, 'state'));
-    if (pins.outgrown !== null) carryOver(pins.outgrown, fdOf(loaded, 'bindings'));
+    const bindings = fdOf(loaded, 'bindings');
+    if (!pins.maps.has('bindings')) {
+      keepReplaced(pins);
+      carryOver(pins, bindings);
+    }
+    // Before the map is pinned, or a kill here would leave one that looks whole.
+    for (const binding of adopted) putIfNew(bindings, encodeBindingKey(binding), encodeBinding(binding));
     for (const name of MAP_NAMES) {
       if (!pins.maps.has(name)) pinOver(fdOf(loaded, name), pinPath(pins.directory, name));
     }
     // Its time is that of the last run that succeeded: none has with these pins.
     if (kept === undefined) utimesSync(pinPath(pins.directory, 'layout'), 0, 0);
-    // Before the load counts as finished, or a kill here would leave an empty map that looks whole.
-    const bindings = fdOf(loaded, 'bindings');
-    for (const binding of adopted) putIfNew(bindings, encodeBindingKey(binding), encodeBinding(binding));
     pinOver(loaded.programFd, pinPath(pins.directory, 'program'));
+    // What a load has left that was killed in between, and that this one did not come across.
+    for (const name of [...MAP_NAMES, 'program'] as const) clearName(nextPath(pinPath(pins.directory, name)));
     mapUpdate(
       layout,
       FIRST,
@@ -101,65 +102,14 @@ function openBooks(ports: PinnedMap, state: number): void {
   mapUpdateAll(state, mapInfo(state), { keys, values, count }, BPF_NOEXIST);
 }
 
-/**
- * Copies the bindings of a replaced map that were created between the first copy and the last attachment, when
- * the old program was still at work. Those that are known by now stay as they are. For after the attachment.
- */
-export function carryOverLate(from: PinnedMap, to: PinnedMap): void {
-  const known = new Set(keysOf(mapEntries(to.fd, to.info), to.info));
-  const entries = mapEntries(from.fd, from.info);
-  const { keySize, valueSize } = from.info;
-  for (const [i, key] of keysOf(entries, from.info).entries()) {
-    if (known.has(key)) continue;
-    const value = entries.values.subarray(i * valueSize, (i + 1) * valueSize);
-    putIfNew(to.fd, entries.keys.subarray(i * keySize, (i + 1) * keySize), value);
-  }
-}
-
-/** Writes an entry unless there is one already, or no room for it. */
-function putIfNew(fd: number, key: Uint8Array, value: Uint8Array): void {
-  try {
-    mapUpdate(fd, key, value, BPF_NOEXIST);
-  } catch (thrown) {
-    const isHarmless =
-      thrown instanceof SnoopyError && (thrown.errno === 'EEXIST' || thrown.errno === 'E2BIG');
-    if (!isHarmless) throw thrown;
-  }
-}
-
-/** True when a load for this reason may begin with fewer bindings than there were. */
-export function losesBindings(reason: LoadReason): boolean {
-  return reason !== 'program' && reason !== 'size';
-}
-
-function keysOf({ keys, count }: MapEntries, { keySize }: MapInfo): string[] {
-  const text = Buffer.from(keys.buffer, keys.byteOffset, keys.byteLength);
-  return Array.from({ length: count }, (_, i) => text.toString('latin1', i * keySize, (i + 1) * keySize));
-}
-
-/** Copies as many bindings as there is room for, those that were seen last first. */
-function carryOver(from: PinnedMap, to: number): void {
-  const entries = mapEntries(from.fd, from.info);
-  const { keySize, valueSize } = from.info;
-  const info = mapInfo(to);
-  const count = Math.min(entries.count, info.maxEntries);
-  if (count === entries.count) {
-    mapUpdateAll(to, info, entries, BPF_NOEXIST);
-    return;
-  }
-  const bindings = decodeBindings(entries.keys, entries.values, entries.count);
-  const latest = [...bindings.keys()].sort(
-    (a, b) => (bindings[b]?.lastSeenMs ?? 0) - (bindings[a]?.lastSeenMs ?? 0),
-  );
-  for (const i of latest.slice(0, count)) {
-    const key = entries.keys.subarray(i * keySize, (i + 1) * keySize);
-    putIfNew(to, key, entries.values.subarray(i * valueSize, (i + 1) * valueSize));
-  }
+/** Where a pin is made that is about to take its place. */
+function nextPath(path: string): string {
+  return `${path}_next`;
 }
 
 /** Pins in place of whatever is at `path`, in one step. bpffs allows no dot in a name. */
 function pinOver(fd: number, path: string): void {
-  const next = `${path}_next`;
+  const next = nextPath(path);
   clearName(next);
   objPin(fd, next);
   // Everything else gives way to a rename.

@@ -1,6 +1,6 @@
 // What is pinned under bpffs: names, shapes, and whether it is what this version would load.
 
-import { closeSync, lstatSync, rmdirSync, rmSync } from 'node:fs';
+import { closeSync, lstatSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { SnoopyError } from '../base/errors.ts';
 import {
   BPF_MAP_TYPE_ARRAY,
@@ -16,7 +16,15 @@ import {
   objGet,
   programInfo,
 } from '../ffi/libbpf.ts';
-import { COUNTERS, decodeLayout, isComplete, type Layout, SIZE, SNOOPY_ABI } from './records.ts';
+import {
+  COUNTERS,
+  decodeLayout,
+  FIRST_BINDING_SIZE,
+  isComplete,
+  type Layout,
+  SIZE,
+  SNOOPY_ABI,
+} from './records.ts';
 
 /**
  * Why the program must be loaded: nothing is pinned; a load did not finish; what is pinned is another
@@ -99,8 +107,8 @@ export interface Pins {
   readonly program: { readonly fd: number; readonly id: number } | null;
   /** Only maps of the right shape and size. */
   readonly maps: ReadonlyMap<MapName, PinnedMap>;
-  /** Old bindings whose shape is right and whose size is not: to be carried over. */
-  readonly outgrown: PinnedMap | null;
+  /** Maps of bindings of another size or of another version, and those replaced before: to be carried over. */
+  readonly outgrown: readonly PinnedMap[];
   /** Null when all of it is what this run would load. */
   readonly loadReason: LoadReason | null;
   close(): void;
@@ -113,6 +121,15 @@ export function pinPath(directory: string, name: MapName | 'program'): string {
 /** Directory of the pinned TCX links, one by ifindex. */
 export function linksDirectory(directory: string): string {
   return `${directory}/links`;
+}
+
+/** Directory of the maps of bindings that were replaced while a program still wrote to them, one by map ID. */
+export function replacedDirectory(directory: string): string {
+  return `${directory}/replaced`;
+}
+
+export function replacedPath(directory: string, mapId: number): string {
+  return `${replacedDirectory(directory)}/${mapId}`;
 }
 
 function sizeOf(name: MapName, expected: Expected): number {
@@ -160,7 +177,8 @@ export function openPins(directory: string, expected: Expected): Pins {
     for (const fd of fds.splice(0)) closeSync(fd);
   };
   try {
-    let outgrown: PinnedMap | null = null;
+    const outgrown: PinnedMap[] = [];
+    let record: PinnedMap | undefined;
     let found = false;
     let worst: LoadReason | null = null;
     for (const name of MAP_NAMES) {
@@ -175,27 +193,31 @@ export function openPins(directory: string, expected: Expected): Pins {
         continue;
       }
       fds.push(fd);
-      const info = mapInfo(fd);
-      if (!isOurs(info, name)) {
+      const map = { fd, info: mapInfo(fd) };
+      if (name === 'layout' && isRecord(map.info)) record = map;
+      if (!isOurs(map.info, name)) {
         worst = 'layout';
-      } else if (info.maxEntries !== sizeOf(name, expected)) {
-        if (name === 'bindings') outgrown = { fd, info };
+      } else if (map.info.maxEntries !== sizeOf(name, expected)) {
         if (worst !== 'layout') worst = 'size';
       } else {
-        maps.set(name, { fd, info });
+        maps.set(name, map);
+        continue;
       }
+      if (name === 'bindings' && hasBindings(map.info)) outgrown.push(map);
     }
-    const layout = readLayout(maps.get('layout'));
+    const layout = readLayout(record);
     if (layout !== null) refuseForeign(directory, layout, expected);
     if (layout !== null && layout.abi !== SNOOPY_ABI) {
       worst = 'layout';
+      const bindings = maps.get('bindings');
+      if (bindings !== undefined) outgrown.push(bindings);
       maps.clear();
-      outgrown = null;
     }
+    outgrown.push(...openReplaced(directory, fds, [...maps.values(), ...outgrown]));
     const program = openProgram(directory, fds);
     found ||= program !== null;
     // Not what the program fills: whoever takes its size for the reason would believe that there are no bindings.
-    if (worst === 'size' && outgrown !== null && !program?.mapIds?.includes(outgrown.info.id))
+    if (worst === 'size' && outgrown.some(({ info }) => !program?.mapIds?.includes(info.id)))
       worst = 'incomplete';
     const loadReason = found ? (worst ?? whyStale(layout, program, maps, expected)) : 'absent';
     return { directory, layout, program, maps, outgrown, loadReason, close };
@@ -217,9 +239,55 @@ function isOurs(info: MapInfo, name: MapName): boolean {
   );
 }
 
+/** True for bindings of any version: the key and the first fields are those of all. */
+function hasBindings(info: MapInfo): boolean {
+  return isOurs({ ...info, valueSize: SIZE.binding }, 'bindings') && info.valueSize >= FIRST_BINDING_SIZE;
+}
+
+/** True for a layout record of any version: a later one may be longer, and begins with the same fields. */
+function isRecord(info: MapInfo): boolean {
+  return isOurs({ ...info, valueSize: SIZE.layout }, 'layout') && info.valueSize >= SIZE.layout;
+}
+
 function readLayout(map: PinnedMap | undefined): Layout | null {
-  const bytes = map && mapLookup(map.fd, new Uint8Array(4), SIZE.layout);
+  const bytes = map && mapLookup(map.fd, new Uint8Array(4), map.info.valueSize);
   return bytes === undefined ? null : decodeLayout(bytes);
+}
+
+/** The maps of bindings in `replaced`, but for those that are `known` already. */
+function openReplaced(directory: string, fds: number[], known: readonly PinnedMap[]): PinnedMap[] {
+  const ids = new Set(known.map(({ info }) => info.id));
+  const maps: PinnedMap[] = [];
+  for (const id of replacedIds(directory)) {
+    const fd = ids.has(id) ? undefined : objGet(replacedPath(directory, id));
+    if (fd === undefined) continue;
+    fds.push(fd);
+    const info = mapInfo(fd);
+    if (hasBindings(info)) maps.push({ fd, info });
+  }
+  return maps;
+}
+
+/** Names are map IDs; what else lies there is not ours. */
+function replacedIds(directory: string): number[] {
+  try {
+    return readdirSync(replacedDirectory(directory))
+      .filter((name) => /^[1-9]\d*$/.test(name))
+      .map(Number);
+  } catch {
+    return [];
+  }
+}
+
+/** True when there may be fewer bindings than there were: no map has them, or a load did not finish. */
+export function losesBindings({ maps, outgrown, layout, loadReason }: Pins): boolean {
+  if (!keepsBindings({ maps, outgrown })) return true;
+  return layout === null || !isComplete(layout) || loadReason === 'incomplete';
+}
+
+/** True when a map of bindings is pinned, whichever. */
+export function keepsBindings({ maps, outgrown }: Pick<Pins, 'maps' | 'outgrown'>): boolean {
+  return maps.has('bindings') || outgrown.length > 0;
 }
 
 function refuseForeign(directory: string, layout: Layout, expected: Expected): void {

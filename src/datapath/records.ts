@@ -44,6 +44,12 @@ export const SIZE = {
   counter: 8,
 } as const;
 
+/** Size of struct snoopy_binding in ABI 1: none is smaller, and a later version only adds to its end. */
+export const FIRST_BINDING_SIZE = 48;
+
+/** Offsets of times in struct snoopy_binding. */
+export const BINDING_TIMES = { lastSeen: 24, frozenUntil: 40 } as const;
+
 /** Where an address lives: a bridge and a VLAN of it. */
 export interface BindingKey {
   readonly bridge: IfIndex;

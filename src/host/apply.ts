@@ -1,13 +1,22 @@
 // Action -> Outcome: the only place that changes the data path. Never throws for a single action.
 
 import type { IfIndex } from '../base/address.ts';
-import { problemOf, SnoopyError } from '../base/errors.ts';
+import { type Problem, problemOf, SnoopyError } from '../base/errors.ts';
 import type { Users } from '../base/trust.ts';
 import { type Action, type PortRef, summarize } from '../core/actions.ts';
+import type { Observed } from '../core/observed.ts';
 import type { Outcome, Step } from '../core/report.ts';
 import { attachTcx, detachTcx, filterName, filterPlace, isOurFilter } from '../datapath/attachment.ts';
-import { carryOverLate, load, losesBindings } from '../datapath/load.ts';
-import { type Expected, type MapName, openPins, type Pins } from '../datapath/pins.ts';
+import { carryOverLate } from '../datapath/carry.ts';
+import { load } from '../datapath/load.ts';
+import {
+  type Expected,
+  losesBindings,
+  type MapName,
+  openPins,
+  type Pins,
+  replacedDirectory,
+} from '../datapath/pins.ts';
 import {
   type Binding,
   encodeIfIndex,
@@ -27,7 +36,7 @@ import {
   getFilter,
   putFilter,
 } from '../netlink/tc.ts';
-import { removePinDirectory } from './pin-directory.ts';
+import { directoryExists, removePinDirectory } from './pin-directory.ts';
 import { deleteTextfile } from './textfile.ts';
 
 /** What applying needs; `pins` is replaced by a load. */
@@ -54,23 +63,6 @@ export function planned(actions: readonly Action[]): Step[] {
 
 /** Applies the actions in order; filters are attached and detached many in one netlink batch. */
 export function applyActions(target: Target, actions: readonly Action[]): Step[] {
-  // Until the new program is in its place the old one learns on, into the maps that are replaced.
-  const replaced = actions.some(({ kind }) => kind === 'load')
-    ? openPins(target.pins.directory, target.expected)
-    : null;
-  try {
-    const steps = applyInOrder(target, actions);
-    const bindings = target.pins.maps.get('bindings');
-    if (replaced !== null && replaced.outgrown !== null && bindings !== undefined) {
-      carryOverLate(replaced.outgrown, bindings);
-    }
-    return steps;
-  } finally {
-    replaced?.close();
-  }
-}
-
-function applyInOrder(target: Target, actions: readonly Action[]): Step[] {
   const steps: Step[] = [];
   /** Ports that the program could not be attached to: what is attached there in the other way stays. */
   const bare = new Set<IfIndex>();
@@ -140,7 +132,7 @@ function applyOne(target: Target, action: Action): Outcome {
       // Done before the lock was taken; here it is only reported.
       return APPLIED;
     case 'load':
-      reload(target, losesBindings(action.reason) ? target.adopt() : []);
+      reload(target, losesBindings(target.pins) ? target.adopt() : []);
       return APPLIED;
     case 'set-prefix':
       put(target, 'prefixes', encodePrefixKey(action.rule), Uint8Array.of(action.rule.allow ? 1 : 0));
@@ -180,8 +172,37 @@ function applyOne(target: Target, action: Action): Outcome {
   }
 }
 
+/**
+ * Carries over what programs that were replaced have learned since their map of bindings was, and lets that map go
+ * when none of them is attached any more. `observed` is what came of the attachments. Returns why it could not.
+ */
+export function settleReplaced(target: Target, { attachments }: Observed): Problem[] {
+  const { directory, program, loadReason } = target.pins;
+  const path = replacedDirectory(directory);
+  if (program === null || loadReason !== null || !directoryExists(path)) return [];
+  try {
+    carryOverLate(target.pins);
+    const attached = [...attachments.values()].flatMap((attachment) => [
+      attachment.filterProgramId,
+      attachment.tcxProgramId,
+    ]);
+    // 0 is a link that is detached.
+    const isAtWork = attached.some((id) => id !== null && id !== 0 && id !== program.id);
+    if (isAtWork) return [];
+    removePinDirectory(path);
+    reopen(target);
+    return [];
+  } catch (thrown) {
+    return [problemOf(thrown, path)];
+  }
+}
+
 function reload(target: Target, adopted: readonly Binding[]): void {
   load(target.object(), target.pins, target.expected, adopted);
+  reopen(target);
+}
+
+function reopen(target: Target): void {
   const { directory } = target.pins;
   target.pins.close();
   target.pins = openPins(directory, target.expected);

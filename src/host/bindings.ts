@@ -14,10 +14,14 @@ import {
 } from '../datapath/records.ts';
 import { BPF_EXIST, mapDelete, mapUpdate } from '../ffi/libbpf.ts';
 
-/** Deletes bindings that have ended; the host is learned anew when it speaks. */
+/**
+ * Deletes bindings that have ended; the host is learned anew when it speaks. Also from maps that were replaced and
+ * are still carried over, or they would come back.
+ */
 export function forgetBindings(pins: Pins, keys: readonly BindingKey[]): void {
-  for (const name of ['bindings', 'probes'] as const) {
-    const map = pins.maps.get(name);
+  const bindings = pins.maps.get('bindings');
+  const replaced = bindings === undefined ? [] : [bindings, ...pins.outgrown];
+  for (const map of [...replaced, pins.maps.get('probes')]) {
     if (map === undefined) continue;
     for (const key of keys) mapDelete(map.fd, encodeBindingKey(key));
   }
@@ -25,11 +29,13 @@ export function forgetBindings(pins: Pins, keys: readonly BindingKey[]): void {
 
 /** Writes bindings as they shall be from now on; one that was deleted meanwhile stays deleted. */
 export function rewriteBindings(pins: Pins, bindings: readonly Binding[]): void {
-  const map = pins.maps.get('bindings');
-  if (map === undefined) return;
+  const current = pins.maps.get('bindings');
+  if (current === undefined) return;
   for (const binding of bindings) {
+    // From a map that was replaced it would come back as it was.
+    for (const { fd } of pins.outgrown) mapDelete(fd, encodeBindingKey(binding));
     try {
-      mapUpdate(map.fd, encodeBindingKey(binding), encodeBinding(binding), BPF_EXIST);
+      mapUpdate(current.fd, encodeBindingKey(binding), encodeBinding(binding), BPF_EXIST);
     } catch (thrown) {
       if (!(thrown instanceof SnoopyError && thrown.errno === 'ENOENT')) throw thrown;
     }

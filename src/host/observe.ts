@@ -7,9 +7,9 @@ import type { Attachment, Observed, ObservedDatapath, ObservedHosts } from '../c
 import type { Counters } from '../core/report.ts';
 import type { Topology } from '../core/topology.ts';
 import { filterPlace, isOurFilter, saysOwner, tcxLinks } from '../datapath/attachment.ts';
+import { readBindings } from '../datapath/carry.ts';
 import type { MapName, Pins } from '../datapath/pins.ts';
 import {
-  type Binding,
   COUNTERS,
   type CounterName,
   decodeBindings,
@@ -155,7 +155,7 @@ export function observeHosts(
       decodePortState(states.values, i * SIZE.portState),
     ]),
   );
-  const bindings = readBindings(pins);
+  const bindings = readAll(readBindings(pins), decodeBindings);
   const probes = entriesOf(pins, 'probes');
   const fdb = topology.bridges.flatMap((bridge) => readFdb(netlink, bridge.ifIndex));
   const nowMs = now();
@@ -180,12 +180,6 @@ function readFdb(netlink: NetlinkSocket, bridge: IfIndex): FdbEntry[] {
     if (thrown instanceof SnoopyError && thrown.errno === 'ENODEV') return [];
     throw thrown;
   }
-}
-
-/** Also of a map that is to be replaced for its size. */
-function readBindings(pins: Pins): Binding[] {
-  const map = pins.maps.get('bindings') ?? pins.outgrown;
-  return readAll(map ? mapEntries(map.fd, map.info) : NOTHING, decodeBindings);
 }
 
 /** Counters since the program was first loaded. */

@@ -2,6 +2,7 @@
 
 import { formatAge } from '../base/units.ts';
 import type { BindingReport, BridgeReport, PortReport, StatusReport } from '../core/report.ts';
+import { LOAD_DUE } from '../core/summary.ts';
 import {
   alignRows,
   count,
@@ -23,6 +24,7 @@ export function renderStatus(report: StatusReport, options: RenderOptions): stri
   const lines: string[] = [];
   if (!report.loaded)
     lines.push('Nothing is loaded: no run has been here yet. Start with `snoopy reconcile`.');
+  else if (report.reason !== null) lines.push(`Due: ${LOAD_DUE[report.reason]}.`);
   for (const bridge of report.bridges) lines.push(...renderBridge(bridge, report, options));
   if (report.loaded) lines.push(...renderFigures(report));
   const errors = report.errors.map(({ message }): Row => ({ tone: 'bad', cells: ['error', message] }));

@@ -30,7 +30,7 @@ export class Machine {
   readonly netns: Netns;
   readonly snoopy: Snoopy;
   readonly hosts: readonly Host[];
-  /** Where the hosts are. */
+  /** Where the hosts' devices are. */
   readonly far: Netns;
 
   constructor(t: Pick<TestContext, 'after'>, options: MachineOptions = {}) {
@@ -155,25 +155,26 @@ export class Host {
   readonly ip: string;
   readonly ip6: string;
   readonly bridge: string;
+  /** The other end of the port. */
+  readonly device: string;
   readonly #node: Netns;
   readonly #far: Netns;
-  readonly #device: string;
 
   constructor(node: Netns, far: Netns, id: number, bridge: string) {
     this.#node = node;
     this.#far = far;
-    this.#device = `e${id}`;
+    this.device = `e${id}`;
     this.bridge = bridge;
     this.port = `tap${id}`;
     this.mac = `02:00:00:00:00:${String(id).padStart(2, '0')}`;
     this.ip = `10.1.0.${id}`;
     this.ip6 = `2001:db8:1::${id}`;
     node.ipBatch([
-      `link add ${this.port} type veth peer name ${this.#device} address ${this.mac} netns ${far.name}`,
+      `link add ${this.port} type veth peer name ${this.device} address ${this.mac} netns ${far.name}`,
       `link set ${this.port} addrgenmode none`,
       `link set ${this.port} master ${bridge} up`,
     ]);
-    far.ipBatch([`link set ${this.#device} addrgenmode none`, `link set ${this.#device} up`]);
+    far.ipBatch([`link set ${this.device} addrgenmode none`, `link set ${this.device} up`]);
     awaitForwarding(node, this.port);
   }
 
@@ -199,12 +200,12 @@ export class Host {
 
   /** Sends frames as they are. */
   send(...frames: Buffer[]): void {
-    sendFrames(this.#far, this.#device, frames);
+    sendFrames(this.#far, this.device, frames);
   }
 
   /** Starts a program behind the port; the host's device is its last argument. */
   start(...argv: string[]): Background {
-    return this.#far.start(...argv, this.#device);
+    return this.#far.start(...argv, this.device);
   }
 
   /** Waits until the bridge has learned the host's MAC, which is after the program has seen the frame. */

@@ -1,11 +1,11 @@
 // The host as a whole: kernel, capabilities, bpffs, pins, and how full they are.
 
 import { formatAge } from '../../base/units.ts';
-import type { LoadReason } from '../../datapath/pins.ts';
 import { NTF_EXT_EXT_VALIDATED, NUD_NOARP } from '../../netlink/neighbor.ts';
 import { type Action, summarize } from '../actions.ts';
 import { NEARLY_FULL } from '../ledger.ts';
 import { hasLostPins } from '../observed.ts';
+import { LOAD_DUE } from '../summary.ts';
 import { type Check, type Findings, failure, ok, some, warning } from './check.ts';
 
 export function checkHost(findings: Findings): Check[] {
@@ -76,21 +76,13 @@ function checkBpffs({ observed, desired, host }: Findings): Check {
   });
 }
 
-const LOAD_REASONS: Readonly<Record<LoadReason, string>> = {
-  absent: 'nothing is pinned: no run has been here yet',
-  incomplete: 'a load did not finish; the next run ends it',
-  program: 'the program is of another version; the next run replaces it',
-  layout: 'the maps are of another version; the next run replaces them',
-  size: 'ring_size or max_bindings were changed; the next run replaces the maps',
-};
-
 function checkPins({ observed, desired }: Findings): Check {
   const subject = `${desired.runtime.bpffs}/${desired.runtime.pinDir}`;
   const { loadReason, programId } = observed.datapath;
   if (loadReason === null) return ok('pins', subject, `program ${programId} and its maps`);
   const found = hasLostPins(observed)
     ? 'nothing is pinned here, and filters of snoopy are attached'
-    : LOAD_REASONS[loadReason];
+    : LOAD_DUE[loadReason];
   const complaint = { subject, found, remedy: 'snoopy reconcile' };
   return loadReason === 'absent' ? failure('pins', complaint) : warning('pins', complaint);
 }

@@ -19,6 +19,7 @@ import {
   large,
   NOT_LOADED,
   NOTHING_TO_REMOVE,
+  OUTDATED,
   PLANNED,
   QUIET,
   REMOVED,
@@ -39,6 +40,7 @@ const SNAPSHOTS: Readonly<Record<string, (options: RenderOptions) => string>> = 
   'remove-done': (options) => renderRemove(REMOVED, options),
   'remove-nothing': (options) => renderRemove(NOTHING_TO_REMOVE, options),
   status: (options) => renderStatus(STATUS, options),
+  'status-outdated': (options) => renderStatus(OUTDATED, options),
   'status-not-loaded': (options) => renderStatus(NOT_LOADED, options),
 };
 

@@ -229,6 +229,7 @@ export const STATUS: StatusReport = {
   version: 1,
   ok: true,
   loaded: true,
+  reason: null,
   bridges: [
     ...QUIET.bridges.slice(0, 1),
     { name: 'vmbr9', present: false, ports: [], bindings: 0, neighbors: 0 },
@@ -271,9 +272,12 @@ export const STATUS: StatusReport = {
   errors: [],
 };
 
+export const OUTDATED: StatusReport = { ...STATUS, reason: 'layout' };
+
 export const NOT_LOADED: StatusReport = {
   ...STATUS,
   loaded: false,
+  reason: 'absent',
   bridges: QUIET.bridges.slice(0, 1),
   ports: [],
   bindings: [],

@@ -1,0 +1,104 @@
+// Other versions of the product: the bundle with another program, and with the layout of its maps.
+import { createHash } from 'node:crypto';
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { run } from '../lib/run.ts';
+import type { Scope } from '../lib/scope.ts';
+import { PRODUCT } from '../lib/snoopy.ts';
+import { createTempDir } from '../lib/temp.ts';
+
+const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
+
+/** The program of ABI 1 as it was compiled then (see the README beside it). */
+export const ABI1_OBJECT = join(ROOT, 'test/safety/abi1/snoopy.bpf.o');
+
+/** What this version has, read from its own sources. */
+export const ABI = Number(/SNOOPY_ABI (\d+)/.exec(readFileSync(join(ROOT, 'bpf/snoopy.h'), 'utf8'))?.[1]);
+const BINDING = Number(/binding: (\d+),/.exec(readFileSync(PRODUCT, 'utf8'))?.[1]);
+
+/** A version of the product. */
+export interface Version {
+  readonly abi: number;
+  /** Path of its bundle. */
+  readonly bundle: string;
+}
+
+/** The product that is built. */
+export const THIS: Version = { abi: ABI, bundle: PRODUCT };
+
+/** This version with the maps and the program of ABI 1. */
+export function firstVersion(scope: Scope): Version {
+  return makeVersion(scope, { abi: 1, binding: 48, object: readFileSync(ABI1_OBJECT) });
+}
+
+/** This version with another digest: what a change of the program alone makes. */
+export function otherBuild(scope: Scope): Version {
+  return makeVersion(scope, {
+    abi: ABI,
+    binding: BINDING,
+    object: Buffer.concat([ownObject(), Buffer.alloc(8)]),
+  });
+}
+
+/** A version to come, whose bindings have one field more. */
+export function nextVersion(scope: Scope): Version {
+  return makeVersion(scope, { abi: ABI + 1, binding: BINDING + 8, object: compileNext(scope) });
+}
+
+/** A version to come that has changed something else than its bindings. */
+export function alikeVersion(scope: Scope): Version {
+  return makeVersion(scope, {
+    abi: ABI + 1,
+    binding: BINDING,
+    object: Buffer.concat([ownObject(), Buffer.alloc(8)]),
+  });
+}
+
+function ownObject(): Buffer {
+  const base64 = /OBJECT_BASE64 = "([^"]+)"/.exec(readFileSync(PRODUCT, 'utf8'))?.[1];
+  if (base64 === undefined) throw new Error(`${PRODUCT} has no object in it`);
+  return Buffer.from(base64, 'base64');
+}
+
+function makeVersion(
+  scope: Scope,
+  { abi, binding, object }: { abi: number; binding: number; object: Buffer },
+): Version {
+  const dir = createTempDir(scope, `abi${abi}`);
+  const digest = createHash('sha256').update(object).digest('hex');
+  const replacements: readonly [RegExp, string][] = [
+    [/(?<=SNOOPY_ABI = )\d+(?=;)/g, String(abi)],
+    [/(?<=\bbinding: )\d+(?=,)/g, String(binding)],
+    [/(?<=OBJECT_DIGEST = ")[0-9a-f]{64}(?=";)/g, digest],
+    [/(?<=OBJECT_BASE64 = ")[^"]+(?=";)/g, object.toString('base64')],
+  ];
+  let text = readFileSync(PRODUCT, 'utf8');
+  for (const [pattern, value] of replacements) {
+    const found = text.match(pattern)?.length ?? 0;
+    if (found !== 1) throw new Error(`${pattern} is ${found} times in ${PRODUCT}, not once`);
+    text = text.replace(pattern, value);
+  }
+  const bundle = join(dir, 'snoopy.cjs');
+  writeFileSync(bundle, text);
+  symlinkSync(join(ROOT, 'node_modules'), join(dir, 'node_modules'));
+  return { abi, bundle };
+}
+
+function compileNext(scope: Scope): Buffer {
+  const dir = createTempDir(scope, 'next');
+  for (const name of ['snoopy.bpf.c', 'snoopy.h']) {
+    const text = readFileSync(join(ROOT, 'bpf', name), 'utf8')
+      .replace(`#define SNOOPY_ABI ${ABI}`, `#define SNOOPY_ABI ${ABI + 1}`)
+      .replace('\t__u32 pad2; /* zero */\n', '\t__u32 pad2; /* zero */\n\t__u64 future;\n')
+      .replace(`SNOOPY_SIZE(snoopy_binding, ${BINDING});`, `SNOOPY_SIZE(snoopy_binding, ${BINDING + 8});`);
+    mkdirSync(join(dir, 'bpf'), { recursive: true });
+    writeFileSync(join(dir, 'bpf', name), text);
+  }
+  const object = join(dir, 'snoopy.bpf.o');
+  const triple = run(['clang', '-dumpmachine']).trim().replace('-pc-', '-').replace('-unknown-', '-');
+  const options = ['-target', 'bpf', '-mcpu=v2', '-O2', '-g', '-idirafter', `/usr/include/${triple}`];
+  run(['clang', ...options, '-c', join(dir, 'bpf/snoopy.bpf.c'), '-o', object]);
+  run(['llvm-strip', '-g', object]);
+  return readFileSync(object);
+}
