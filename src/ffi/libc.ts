@@ -28,6 +28,7 @@ export const EACCES = constants.errno.EACCES;
 export const EEXIST = constants.errno.EEXIST;
 export const ENODEV = constants.errno.ENODEV;
 export const EINVAL = constants.errno.EINVAL;
+export const EROFS = constants.errno.EROFS;
 export const ENOSPC = constants.errno.ENOSPC;
 export const ENOBUFS = constants.errno.ENOBUFS;
 export const EOPNOTSUPP = constants.errno.EOPNOTSUPP;

@@ -3,10 +3,10 @@
 //   SAFETY_SEED=1 SAFETY_KILLS=500 node test/run.mjs safety/crash
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { Bag, Random } from '../lib/random.ts';
 import { Scope } from '../lib/scope.ts';
 import { said } from '../lib/snoopy.ts';
 import { Chatter } from './chatter.ts';
-import { Random } from './random.ts';
 import type { Landed } from './shim.ts';
 import { makeTools, type Setting, Site, type Tools } from './site.ts';
 
@@ -54,6 +54,7 @@ class Lane {
   readonly #site: Site;
   readonly #chatter: Chatter;
   readonly #random: Random;
+  readonly #kinds: Bag<Kind>;
   /** How many calls that change something the last whole run of a kind made. */
   readonly #lengths = new Map<Kind, number>();
   #isInstalled = false;
@@ -67,6 +68,7 @@ class Lane {
     this.#site = new Site(t, number, tools);
     const { scope, far, hosts } = this.#site.machine;
     this.#random = new Random(SEED * 1000 + number);
+    this.#kinds = new Bag<Kind>(this.#random, KINDS);
     this.#chatter = new Chatter(scope, far, '10.7', hosts.slice(0, 2));
   }
 
@@ -120,9 +122,8 @@ class Lane {
   }
 
   #nextKind(): Kind {
-    const kind = this.#random.pick(KINDS);
     if (!this.#isInstalled) return 'attach';
-    return this.#known > MANY_ADDRESSES ? 'remove' : kind;
+    return this.#known > MANY_ADDRESSES ? 'remove' : this.#kinds.draw();
   }
 
   /** The setting after a change of this kind. */
@@ -131,12 +132,12 @@ class Lane {
     const random = this.#random;
     const product = 1 - now.product;
     const size = 1 - now.size;
-    const bridge = random.pick(POLICIES.filter((policy) => policy !== now.bridge));
+    const bridge = random.pick(POLICIES.filter((policy) => policy !== now.bridge)) ?? {};
     const attach = now.attach === 'clsact' ? 'tcx' : 'clsact';
     const ringSize = now.ringSize === '64KiB' ? '128KiB' : '64KiB';
     switch (kind) {
       case 'attach':
-        return { ...now, attach: random.pick(['clsact', 'tcx']), bridge };
+        return { ...now, attach: random.chance(0.5) ? 'tcx' : 'clsact', bridge };
       case 'upgrade':
         return { ...now, product };
       case 'resize':

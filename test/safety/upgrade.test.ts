@@ -422,7 +422,7 @@ function instantsOf(trace: string): Instant[] {
 
 /** Where the next run finds something else than before: see the table in src/datapath/carry.ts. */
 const TELLING: Readonly<Record<Mode, RegExp>> = {
-  clsact: /^rename .*\/(bindings|ports|layout|program)"|RTM_NEWTFILTER|^unlink .*replaced/,
+  clsact: /^rename .*\/(ports|layout)"|RTM_NEWTFILTER|^unlink .*replaced/,
   tcx: /^rename .*\/layout"|LINK_UPDATE/,
 };
 
@@ -589,6 +589,10 @@ describe('pins that no product has made', () => {
     const value = ['09', ...Array.from({ length: 63 }, () => '00')];
     const entry = ['key', 'hex', '00', '00', '00', '00', 'value', 'hex', ...value];
     run(['bpftool', 'map', 'update', 'pinned', `${machine.pins}/layout`, ...entry]);
-    assertRefused(machine, 9);
+    const before = traces(machine);
+    const result = runAs(machine, THIS, 'reconcile');
+    assertExit(result, 69);
+    assert.match(result.stderr, /newer snoopy \(layout 9,/);
+    assert.equal(traces(machine), before);
   });
 });
