@@ -1,6 +1,6 @@
 // SIGKILL at any instant of any run: the next one mends it, nothing is lost or left behind, and no host was unheard.
 //
-//   SAFETY_SEED=1 SAFETY_KILLS=500 node test/run.mjs safety/crash
+//   SAFETY_SEED=1 SAFETY_KILLS=500 node test/run.mjs safety/crash     npm run test:crash: more, and a seed each time
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Bag, Random } from '../lib/random.ts';

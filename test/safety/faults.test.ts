@@ -1,6 +1,6 @@
 // A failure at every call: the run says so and ends with 1, takes nothing down, and the next one mends it.
 //
-//   SAFETY_FAULTS=all node test/run.mjs safety/faults     every call, with every errno that it may have
+//   SAFETY_FAULTS=all node test/run.mjs safety/faults     every call, with every errno: npm run test:crash
 import assert from 'node:assert/strict';
 import { constants } from 'node:os';
 import { describe, test } from 'node:test';
