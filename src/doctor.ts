@@ -17,7 +17,7 @@ import type { Environment } from './reconcile.ts';
 
 /** Throws SnoopyError for a configuration that is not valid, and where nothing may be read. */
 export function runDoctor(options: { readonly config: string }, environment: Environment): DoctorReport {
-  const desired = loadConfig(options.config);
+  const desired = loadConfig(options.config, environment.users);
   try {
     return reportOf(examine(desired, environment));
   } catch (thrown) {
@@ -25,8 +25,15 @@ export function runDoctor(options: { readonly config: string }, environment: Env
   }
 }
 
-function examine(desired: Desired, { now, wallClock }: Environment): Check[] {
-  const session = openSession(desired.runtime, { mode: 'read', lockTimeoutMs: 0, now });
+function examine(desired: Desired, { now, wallClock, users }: Environment): Check[] {
+  const session = openSession(desired.runtime, {
+    mode: 'read',
+    lockTimeoutMs: 0,
+    now,
+    users,
+    // The kernel tells nobody else which TCX programs a port has.
+    capabilities: ['CAP_NET_ADMIN'],
+  });
   try {
     const { netlink, runtime, pins } = session;
     const observed = observe(netlink, runtime, pins);

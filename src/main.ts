@@ -2,8 +2,9 @@
 
 import { writeSync } from 'node:fs';
 import { EXIT, exitCodeOf, type Problem, problemOf } from './base/errors.ts';
+import type { Users } from './base/trust.ts';
 import { type Invocation, parseInvocation, wantsJson } from './cli.ts';
-import { loadConfig } from './config/config.ts';
+import { inspectConfig } from './config/config.ts';
 import { ConfigError } from './config/problem.ts';
 import { exitCode, type ReconcileReport, type RemoveReport, type StatusReport } from './core/report.ts';
 import { runDoctor } from './doctor.ts';
@@ -13,7 +14,7 @@ import { type Environment, runReconcile } from './reconcile.ts';
 import { runRemove } from './remove.ts';
 import { renderDoctor } from './render/doctor.ts';
 import { errorReport, renderJson } from './render/json.ts';
-import { renderFailures, renderProblems } from './render/problems.ts';
+import { renderFailures, renderProblems, renderWarning } from './render/problems.ts';
 import { hasNothingToSay, renderReconcile, renderRemove } from './render/reconcile.ts';
 import { renderStatus } from './render/status.ts';
 import type { RenderOptions } from './render/style.ts';
@@ -54,12 +55,12 @@ function execute(invocation: Invocation): Output {
       return { stdout: SCHEMA_TEXT, stderr: '', exit: EXIT.ok };
     case 'validate': {
       const { config, format } = invocation;
-      const desired = loadConfig(config);
+      const { desired, doubt } = inspectConfig(config, trustedUsers());
       const stdout =
         format === 'json'
           ? renderJson(validateReport(config, desired))
           : renderValidate(config, desired, { color: hasColor() });
-      return { stdout, stderr: '', exit: EXIT.ok };
+      return { stdout, stderr: doubt === null ? '' : renderWarning(doubt), exit: EXIT.ok };
     }
     case 'status': {
       const report = runStatus(invocation, environment(invocation.verbose));
@@ -116,10 +117,19 @@ function environment(verbose: boolean): Environment {
     // CLOCK_MONOTONIC, as bpf_ktime_get_ns() reads it.
     now: () => Number(process.hrtime.bigint()) / 1e6,
     wallClock: () => Date.now(),
+    users: trustedUsers(),
     log: (line) => {
       if (verbose) write(STDERR, `${line}\n`);
     },
   };
+}
+
+/** Root, who runs this, and who has become root by sudo to do so. */
+function trustedUsers(): Users {
+  const effective = process.geteuid?.() ?? 0;
+  const { SUDO_UID = '' } = process.env;
+  const isSudo = effective === 0 && /^\d+$/.test(SUDO_UID);
+  return new Set(isSudo ? [0, Number(SUDO_UID)] : [0, effective]);
 }
 
 function renderOptions({

@@ -49,7 +49,7 @@ export function writeMetrics(path: string, report: RunReport, options: MetricsOp
       run,
       stock,
     };
-    replaceTextfile(path, renderMetrics(metrics));
+    replaceTextfile(path, renderMetrics(metrics), session.users);
   } catch (thrown) {
     problems.push(problemOf(thrown, path));
   }

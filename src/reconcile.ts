@@ -3,6 +3,7 @@
 import type { IpAddress } from './base/address.ts';
 import { type Problem, problemOf, SnoopyError } from './base/errors.ts';
 import { Stopwatch } from './base/stopwatch.ts';
+import type { Users } from './base/trust.ts';
 import { loadConfig } from './config/config.ts';
 import { type ActionSummary, summarize } from './core/actions.ts';
 import type { Desired } from './core/desired.ts';
@@ -28,6 +29,7 @@ import {
   describeChange,
   warningsOf,
   warningsOfState,
+  warningsOfTable,
 } from './core/summary.ts';
 import { nextDue } from './core/timers.ts';
 import { onlyBridges, resolveTopology, type Topology } from './core/topology.ts';
@@ -65,6 +67,8 @@ export interface Environment {
   readonly now: () => number;
   /** Milliseconds since the epoch, for what is told to people and to Prometheus. */
   readonly wallClock: () => number;
+  /** Whose files are believed. */
+  readonly users: Users;
   /** A line about progress, for `--verbose`. */
   readonly log: (line: string) => void;
 }
@@ -74,15 +78,17 @@ export interface Environment {
  * kernel without what it takes. Everything else is in the report.
  */
 export function runReconcile(options: ReconcileOptions, environment: Environment): ReconcileReport {
-  const { now } = environment;
+  const { now, users } = environment;
   const stopwatch = new Stopwatch(PHASES, now);
-  const everything = loadConfig(options.config);
+  const everything = loadConfig(options.config, users);
   const desired = chooseBridges(everything, options.bridges);
   stopwatch.enter('lock');
   const session = openSession(desired.runtime, {
     mode: options.check ? 'plan' : 'write',
     lockTimeoutMs: options.lockTimeoutMs,
     now,
+    users,
+    capabilities: !options.check && asksAlways(desired) ? ['CAP_NET_RAW'] : [],
   });
   const run: Run = { session, everything, desired, options, environment, stopwatch };
   try {
@@ -95,6 +101,11 @@ export function runReconcile(options: ReconcileOptions, environment: Environment
   } finally {
     session.close();
   }
+}
+
+/** Where hosts are asked only if there is an address to ask with, a run without the right to ask does the rest. */
+function asksAlways({ bridges }: Desired): boolean {
+  return bridges.some(({ probe }) => probe.enabled === 'always');
 }
 
 /** What all passes of a run share. */
@@ -328,7 +339,11 @@ function settleHosts(run: Run, topology: Topology, observed: Observed, ring: Rin
     probes,
     errors,
     bridges: describeBridges(desired, topology, decided),
-    warnings: [...warnings, ...warningsOf(decided, drained.changes, drained.damaged)],
+    warnings: [
+      ...warnings,
+      ...warningsOf(decided, drained.changes, drained.damaged),
+      ...warningsOfTable(hosts.bindings, runtime.maxBindings, topology),
+    ],
     dueMs: nextDue(topology, hosts),
     interest: {
       macs: new Set([

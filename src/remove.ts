@@ -30,9 +30,15 @@ export interface RemoveOptions {
 const NO_BRIDGES: Topology = { bridges: [], problems: [] };
 
 /** Throws SnoopyError as `runReconcile` does. A run on a host where there is nothing of ours changes nothing. */
-export function runRemove(options: RemoveOptions, { now, log }: Environment): RemoveReport {
-  const { runtime, textfile } = loadConfig(options.config);
-  const session = openSession(runtime, { mode: 'plan', lockTimeoutMs: options.lockTimeoutMs, now });
+export function runRemove(options: RemoveOptions, { now, users, log }: Environment): RemoveReport {
+  const { runtime, textfile } = loadConfig(options.config, users);
+  const session = openSession(runtime, {
+    mode: options.check ? 'plan' : 'remove',
+    lockTimeoutMs: options.lockTimeoutMs,
+    now,
+    users,
+    capabilities: [],
+  });
   try {
     const changes = options.keepNeighbors ? [] : withdraw(session, options.check);
     const observed = observe(session.netlink, runtime, session.pins);
@@ -71,9 +77,10 @@ function planRemoval(session: Session, observed: Observed, textfile: string | nu
     datapath: { ...observed.datapath, loadReason: null, prefixes: [], statics: [] },
   };
   const actions = plan(nothing, NO_BRIDGES, settled, { whole: true }).filter(({ kind }) => kind === 'detach');
-  if (textfile !== null && hasTextfile(textfile)) actions.push({ kind: 'drop-textfile', path: textfile });
+  if (textfile !== null && hasTextfile(textfile, session.users))
+    actions.push({ kind: 'drop-textfile', path: textfile });
   const path = pinDirectory(runtime);
-  return existsSync(path) ? [...actions, { kind: 'unpin', path }] : actions;
+  return existsSync(path) && !session.isBlank ? [...actions, { kind: 'unpin', path }] : actions;
 }
 
 /** Removes every neighbor with our protocol number. */

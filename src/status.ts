@@ -1,5 +1,6 @@
 // Bridges, ports, bindings, counters as they stand. Changes nothing, consumes nothing, waits for nobody.
 
+import type { Users } from './base/trust.ts';
 import { loadConfig } from './config/config.ts';
 import type { Desired } from './core/desired.ts';
 import { countByPort } from './core/ledger.ts';
@@ -12,15 +13,23 @@ import { openRing } from './datapath/ring.ts';
 import { observe, observeCounters, observeHosts } from './host/observe.ts';
 import { openSession, type Session } from './host/session.ts';
 
-/** CLOCK_MONOTONIC in milliseconds. */
-interface Clock {
+interface Means {
+  /** CLOCK_MONOTONIC in milliseconds. */
   readonly now: () => number;
+  /** Whose files are believed. */
+  readonly users: Users;
 }
 
 /** Throws SnoopyError as `runReconcile` does, but for the lock. */
-export function runStatus(options: { readonly config: string }, { now }: Clock): StatusReport {
-  const desired = loadConfig(options.config);
-  const session = openSession(desired.runtime, { mode: 'read', lockTimeoutMs: 0, now });
+export function runStatus(options: { readonly config: string }, { now, users }: Means): StatusReport {
+  const desired = loadConfig(options.config, users);
+  const session = openSession(desired.runtime, {
+    mode: 'read',
+    lockTimeoutMs: 0,
+    now,
+    users,
+    capabilities: [],
+  });
   try {
     return takeStock(session, desired, { now }).report;
   } finally {
@@ -32,7 +41,7 @@ export function runStatus(options: { readonly config: string }, { now }: Clock):
 export function takeStock(
   session: Session,
   desired: Desired,
-  { now }: Clock,
+  { now }: Pick<Means, 'now'>,
 ): { readonly report: StatusReport; readonly neighbors: readonly NeighborCount[] } {
   const { netlink, runtime, pins } = session;
   const protocol = runtime.neighborProtocol;

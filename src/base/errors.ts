@@ -17,6 +17,7 @@ export type ErrorCode =
   | 'usage'
   | 'config_invalid'
   | 'config_unreadable'
+  | 'config_untrusted'
   | 'not_permitted'
   | 'unsupported'
   | 'locked'
@@ -96,6 +97,7 @@ export function exitCodeOf(code: ErrorCode): number {
       return EXIT.usage;
     case 'config_invalid':
     case 'config_unreadable':
+    case 'config_untrusted':
       return EXIT.config;
     case 'not_permitted':
       return EXIT.notPermitted;

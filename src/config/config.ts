@@ -1,7 +1,9 @@
 // YAML -> Desired: every problem at once, each with file, line, column, key and what is allowed.
 
-import { readFileSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { SnoopyError } from '../base/errors.ts';
+import { describeWeakness, follow, type Users, type Weakness, weaknessOf } from '../base/trust.ts';
 import type { Desired } from '../core/desired.ts';
 import { semanticFindings } from './checks.ts';
 import { desiredOf } from './desired.ts';
@@ -26,20 +28,50 @@ export function parseConfig(
 }
 
 /**
- * Reads a configuration file. Throws a SnoopyError `config_unreadable` when there is no text to read, and a
- * ConfigError with every problem when it is not valid.
+ * Reads a configuration file to act by it. Throws a SnoopyError `config_untrusted` when others than `users` may write
+ * to it, `config_unreadable` when there is no text to read, and a ConfigError with every problem when it is not valid.
  */
-export function loadConfig(path: string): Desired {
-  const result = parseConfig(readText(path), path);
+export function loadConfig(path: string, users: Users): Desired {
+  return desiredIn(
+    readText(path, users, (weakness) => {
+      const why = describeWeakness(weakness);
+      throw new SnoopyError('config_untrusted', path, `Refused the configuration "${path}": ${why}`);
+    }),
+    path,
+  );
+}
+
+/** The same only to look at it: who else may write to it is told in `doubt`; null: nobody. */
+export function inspectConfig(
+  path: string,
+  users: Users,
+): { readonly desired: Desired; readonly doubt: string | null } {
+  let doubt: string | null = null;
+  const text = readText(path, users, (weakness) => {
+    doubt = `A run will refuse the configuration "${path}": ${describeWeakness(weakness)}`;
+  });
+  return { desired: desiredIn(text, path), doubt };
+}
+
+function desiredIn(text: string, path: string): Desired {
+  const result = parseConfig(text, path);
   if ('problems' in result) throw new ConfigError(path, result.problems);
   return result.desired;
 }
 
-function readText(path: string): string {
+function readText(path: string, users: Users, refuse: (weakness: Weakness) => void): string {
   let bytes: Uint8Array;
   try {
-    bytes = readFileSync(path);
+    const fd = openSync(path, 'r');
+    try {
+      const weakness = weaknessOfOpen(fd, path, users);
+      if (weakness !== null) refuse(weakness);
+      bytes = readFileSync(fd);
+    } finally {
+      closeSync(fd);
+    }
   } catch (thrown) {
+    if (thrown instanceof SnoopyError) throw thrown;
     const errno = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : 'unknown error';
     throw unreadable(path, `${errno}; ${remedy(errno)}`, errno);
   }
@@ -48,6 +80,13 @@ function readText(path: string): string {
   } catch {
     throw unreadable(path, 'it is not UTF-8 text; save it as UTF-8');
   }
+}
+
+/** Of the file that is open, whatever has its name by now; then of the way to it. */
+function weaknessOfOpen(fd: number, path: string, users: Users): Weakness | null {
+  // Not resolve(path): ".." behind a link is not where it seems to be.
+  const absolute = path.startsWith('/') ? path : `${resolve('.')}/${path}`;
+  return weaknessOf(path, fstatSync(fd), users) ?? follow(absolute, users).weakness;
 }
 
 function unreadable(path: string, why: string, errno?: string): SnoopyError {

@@ -3,6 +3,9 @@
 import type { IfIndex } from '../base/address.ts';
 import type { Binding, PortPolicy, PortState } from '../datapath/records.ts';
 
+/** From this part of max_bindings on there is something to do before it is too late. */
+export const NEARLY_FULL = 0.9;
+
 /**
  * The policies whose `released` must change so that the program's count of a port's bindings is the number of
  * those that are there. The program alone adds and user space alone subtracts, so neither overwrites the other;

@@ -67,7 +67,7 @@ export interface HostPlan {
   /** Bindings that have ended: to be deleted once the changes are in the kernel. */
   readonly forget: readonly BindingKey[];
   readonly verdicts: readonly Verdict[];
-  /** Learned bindings whose neighbors are, or now come, into the table: those who may be asked for a sign of life. */
+  /** Learned bindings that have a neighbor, or whose hosts are here at least: those who may be asked for a sign of life. */
   readonly present: readonly Binding[];
   /** Learned bindings without a neighbor, for the bridge has lost sight of the MAC: a sign of life brings it back. */
   readonly lost: readonly Binding[];
@@ -210,10 +210,10 @@ function planBridge(scene: Scene, bindings: readonly Binding[]): Draft {
     }
     const claim: Claim = { ...binding, source: 'learned', port: ports.get(binding.port) };
     const state = settle(draft, scene, claim, binding.frozenUntilMs > nowMs);
-    if (state === 'installed') draft.present.push(binding);
-    else if (state === 'waiting' && forwarding.locate(binding.vlan, binding.mac).kind === 'nowhere') {
-      draft.lost.push(binding);
-    }
+    const { kind } = forwarding.locate(binding.vlan, binding.mac);
+    // Also while another owner's entry stands there: when that goes, a claim of long ago must not count.
+    if (state === 'installed' || (kind === 'local' && state !== 'frozen')) draft.present.push(binding);
+    else if (state === 'waiting' && kind === 'nowhere') draft.lost.push(binding);
   }
   for (const [id, entry] of statics) {
     settle(draft, scene, staticClaim(bridge, entry, seen.get(id), forwarding), false);

@@ -2,7 +2,7 @@
 
 import type { Mac } from '../base/address.ts';
 import type { LoadReason } from '../datapath/pins.ts';
-import type { Change } from '../datapath/records.ts';
+import type { Binding, Change } from '../datapath/records.ts';
 import {
   type Neighbor,
   NTF_EXT_LEARNED,
@@ -18,6 +18,7 @@ import {
   NUD_STALE,
 } from '../netlink/neighbor.ts';
 import type { Desired } from './desired.ts';
+import { countByPort, NEARLY_FULL } from './ledger.ts';
 import { type HostPlan, isOurs, type NeighborChange, type Verdict } from './neighbors.ts';
 import { hasLostPins, type Observed } from './observed.ts';
 import type {
@@ -152,10 +153,28 @@ export function warningsOfState(desired: Desired, observed: Observed): string[] 
   if (hasLostPins(observed)) {
     warnings.push(
       'Filters of snoopy are attached, and nothing is pinned here: the pins were lost, or this runs in another ' +
-        'mount namespace (ip netns exec hides bpffs; use nsenter --net)',
+        'mount namespace (ip netns exec hides bpffs; use nsenter --net), or another runtime.pin_dir is in use',
+    );
+  }
+  const lost = portsOfOthers(observed);
+  if (lost.length > 0) {
+    const { bpffs, pinDir } = desired.runtime;
+    warnings.push(
+      `On ${lost.map((name) => `"${name}"`).join(', ')} was another program of snoopy than in "${bpffs}/${pinDir}": ` +
+        'an upgrade was killed, or runs with another runtime.pin_dir take the ports away; one network namespace has one',
     );
   }
   return warnings;
+}
+
+/** Ports with a filter of ours whose program is not the one that is pinned, though that one is whole. */
+function portsOfOthers({ attachments, datapath, links }: Observed): string[] {
+  if (datapath.loadReason !== null) return [];
+  return [...attachments].flatMap(([ifIndex, { filterProgramId }]) =>
+    filterProgramId === null || filterProgramId === datapath.programId
+      ? []
+      : [links.get(ifIndex)?.name ?? String(ifIndex)],
+  );
 }
 
 /** What an operator should look at though the run did all it could. */
@@ -177,6 +196,29 @@ export function warningsOf(hosts: HostPlan, changes: readonly Change[], damaged:
     );
   }
   return [...warnings, ...hosts.fullPorts.map(describeFullPort)];
+}
+
+/** How many ports a warning names. */
+const NAMED_PORTS = 3;
+
+/** That the table is full, or soon will be: then no port learns, whoever has filled it. */
+export function warningsOfTable(
+  bindings: readonly Binding[],
+  maxBindings: number,
+  topology: Topology,
+): string[] {
+  if (bindings.length < NEARLY_FULL * maxBindings) return [];
+  const names = new Map(
+    topology.bridges.flatMap(({ ports }) => ports).map((port) => [port.ifIndex, port.name]),
+  );
+  const most = [...countByPort(bindings)]
+    .sort(([, a], [, b]) => b - a)
+    .slice(0, NAMED_PORTS)
+    .map(([port, count]) => `"${names.get(port) ?? port}" (${count})`);
+  return [
+    `The table has ${bindings.length} of ${maxBindings} bindings, most of them on ${most.join(', ')}: when it is full, ` +
+      'no port learns a new host; see runtime.max_bindings and limits.bindings_per_port',
+  ];
 }
 
 function describeFullPort({ port, limit }: HostPlan['fullPorts'][number]): string {

@@ -2,6 +2,7 @@
 
 import type { IfIndex } from '../base/address.ts';
 import { type Problem, problemOf, SnoopyError } from '../base/errors.ts';
+import type { Users } from '../base/trust.ts';
 import { type Action, type PortRef, summarize } from '../core/actions.ts';
 import type { Observed } from '../core/observed.ts';
 import type { Outcome, Step } from '../core/report.ts';
@@ -42,6 +43,8 @@ import { deleteTextfile } from './textfile.ts';
 export interface Target {
   readonly netlink: NetlinkSocket;
   readonly expected: Expected;
+  /** Whose files are believed. */
+  readonly users: Users;
   /** The object to load, read only when it is needed. */
   readonly object: () => Uint8Array;
   /** What is left of the bindings when the map of them is lost, asked only then. */
@@ -162,7 +165,7 @@ function applyOne(target: Target, action: Action): Outcome {
       removePinDirectory(action.path);
       return APPLIED;
     case 'drop-textfile':
-      deleteTextfile(action.path);
+      deleteTextfile(action.path, target.users);
       return APPLIED;
     default:
       return action satisfies never;

@@ -15,7 +15,7 @@ import type { Link } from '../netlink/link.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';
 import { dumpFilters } from '../netlink/tc.ts';
 import { lastSuccess } from './pin-directory.ts';
-import { missingCapabilities } from './privileges.ts';
+import { LOADING, missingCapabilities } from './privileges.ts';
 import type { Session } from './session.ts';
 
 /** `wallClock` is the time of day in milliseconds. */
@@ -26,7 +26,7 @@ export function inspectHost(session: Session, wallClock: () => number): HostFact
     kernel: release(),
     libbpf: libbpfVersion(),
     loadFailure: pins.loadReason === null ? null : whyNotLoaded(session),
-    missingCapabilities: missingCapabilities(['CAP_NET_RAW']),
+    missingCapabilities: missingCapabilities(['CAP_NET_RAW', ...(pins.loadReason === null ? [] : LOADING)]),
     bpffsShared: isShared(runtime),
     lastSuccessAgeMs: succeeded === null ? null : wallClock() - succeeded,
     gcThresholds: readGcThresholds(),

@@ -1,6 +1,6 @@
 // One writer at a time: flock(2) on the pin directory itself, so that no file is left behind anywhere.
 
-import { closeSync, constants, fstatSync, openSync, statSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readFileSync, statSync } from 'node:fs';
 import { SnoopyError } from '../base/errors.ts';
 import { flock, sleep } from '../ffi/libc.ts';
 
@@ -28,11 +28,50 @@ export function acquireLock(path: string, timeoutMs: number, now: () => number, 
 }
 
 function heldBy(path: string, timeoutMs: number): SnoopyError {
+  const holder = holderOf(path);
+  const who = holder === undefined ? 'Another run' : `Process ${holder.pid}`;
+  const remedy =
+    holder?.isStopped === true
+      ? `it is stopped: go on with it (kill -CONT ${holder.pid}) or end it (kill -KILL ${holder.pid})`
+      : 'try again, or wait longer with --lock-timeout';
   return new SnoopyError(
     'locked',
     path,
-    `Another run held the lock on "${path}" for ${timeoutMs / 1000} s; try again, or wait longer with --lock-timeout`,
+    `${who} held the lock on "${path}" for ${timeoutMs / 1000} s; ${remedy}`,
   );
+}
+
+interface Holder {
+  readonly pid: number;
+  /** By SIGSTOP or a debugger: it will not end by itself. */
+  readonly isStopped: boolean;
+}
+
+/** Who took the lock, as proc_locks(5) tells; undefined where /proc hides that, and for one that has ended since. */
+function holderOf(path: string): Holder | undefined {
+  try {
+    const { dev, ino } = statSync(path);
+    // makedev(3) of glibc, for numbers as small as those of mounted file systems.
+    const major = (dev >>> 8) & 0xfff;
+    const minor = (dev & 0xff) | ((dev >>> 12) & 0xfff00);
+    const place = `${hex(major)}:${hex(minor)}:${ino}`;
+    const locks = readFileSync('/proc/locks', 'utf8').split('\n');
+    const [, kind, , , pid] =
+      locks.map((line) => line.split(/\s+/)).find((words) => words[5] === place) ?? [];
+    return kind === 'FLOCK' ? { pid: Number(pid), isStopped: isStopped(Number(pid)) } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function hex(value: number): string {
+  return value.toString(16).padStart(2, '0');
+}
+
+/** The state in proc_pid_stat(5) stands behind the name, which may have brackets of its own. */
+function isStopped(pid: number): boolean {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  return /^[Tt]/.test(stat.slice(stat.lastIndexOf(')') + 2));
 }
 
 /** Undefined when another holds it, or when the directory was replaced while we waited (a `remove`, a mount). */

@@ -2,6 +2,7 @@
 
 import { mkdirSync, readdirSync, rmdirSync, statfsSync, statSync, unlinkSync, utimesSync } from 'node:fs';
 import { type Problem, problemOf, SnoopyError } from '../base/errors.ts';
+import { describeWeakness, follow, type Users } from '../base/trust.ts';
 import type { Runtime } from '../core/desired.ts';
 import { pinPath } from '../datapath/pins.ts';
 import { mount } from '../ffi/libc.ts';
@@ -58,9 +59,71 @@ export function mountBpffs(runtime: Runtime, timeoutMs: number, now: () => numbe
 }
 
 /** Makes the pin directory, readable by root alone, and locks it. Throws SnoopyError `locked` and others. */
-export function lockPinDirectory(runtime: Runtime, timeoutMs: number, now: () => number): Lock {
+export function lockPinDirectory(runtime: Runtime, timeoutMs: number, now: () => number, users: Users): Lock {
+  return acquireLock(pinDirectory(runtime), timeoutMs, now, () => {
+    makeDirectory(runtime, users);
+  });
+}
+
+export interface RemovalLock extends Lock {
+  /** True where nothing is pinned: the directory is there for this lock alone. */
+  readonly isBlank: boolean;
+}
+
+const NO_LOCK: RemovalLock = { isBlank: true, release: () => {} };
+
+/**
+ * Locks the pin directory for a removal. Where there is none, one is made until the release: filters and neighbors may
+ * be left all the same, and a run that begins meanwhile shall wait.
+ */
+export function lockForRemoval(
+  runtime: Runtime,
+  timeoutMs: number,
+  now: () => number,
+  users: Users,
+): RemovalLock {
+  const { bpffs } = runtime;
+  if (!directoryExists(bpffs)) return NO_LOCK;
+  // Who mounts bpffs locks the mount point.
+  if (!isBpffs(bpffs)) return { isBlank: true, ...acquireLock(bpffs, timeoutMs, now) };
   const path = pinDirectory(runtime);
-  return acquireLock(path, timeoutMs, now, () => makeDirectory(path));
+  const made: string[] = [];
+  try {
+    const lock = acquireLock(path, timeoutMs, now, () => {
+      made.unshift(...makeDirectory(runtime, users));
+    });
+    const release = (): void => {
+      for (const each of made) removeIfEmpty(each);
+      lock.release();
+    };
+    return { isBlank: made.includes(path) && readdirSync(path).length === 0, release };
+  } catch (thrown) {
+    // Nobody else can pin anything either.
+    if (thrown instanceof SnoopyError && thrown.errno === 'EROFS') return NO_LOCK;
+    throw thrown;
+  }
+}
+
+function removeIfEmpty(directory: string): void {
+  try {
+    rmdirSync(directory);
+  } catch {
+    // Somebody uses it by now, or it is gone.
+  }
+}
+
+/**
+ * Throws SnoopyError `pin_unusable` for a path that others may lead elsewhere, as far as it is there: their pins
+ * would decide what this host advertises, and what a `remove` deletes.
+ */
+export function refuseWeakPath(path: string, users: Users): void {
+  const { weakness } = follow(path, users);
+  if (weakness === null) return;
+  throw new SnoopyError(
+    'pin_unusable',
+    path,
+    `Refused what is pinned in "${path}": ${describeWeakness(weakness)}`,
+  );
 }
 
 /**
@@ -83,19 +146,32 @@ export function lastSuccess(directory: string): number | null {
   return found === undefined || found.mtimeMs === 0 ? null : found.mtimeMs;
 }
 
-function makeDirectory(path: string): void {
-  try {
-    mkdirSync(path, { recursive: true, mode: 0o700 });
-  } catch (thrown) {
-    const errno = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : 'EIO';
-    const code = errno === 'EACCES' || errno === 'EPERM' ? 'not_permitted' : 'bpffs_unusable';
-    throw new SnoopyError(
-      code,
-      path,
-      `Cannot create "${path}": ${errno}; run as root, and see that bpffs is writable`,
-      errno,
-    );
+/** One by one: what others have put there since is not followed. Returns those that it made, the innermost first. */
+function makeDirectory(runtime: Runtime, users: Users): string[] {
+  const made: string[] = [];
+  let path = runtime.bpffs;
+  for (const name of runtime.pinDir.split('/')) {
+    path = `${path}/${name}`;
+    try {
+      mkdirSync(path, { mode: 0o700 });
+      made.unshift(path);
+    } catch (thrown) {
+      const errno = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : 'EIO';
+      if (errno !== 'EEXIST') throw notMade(path, errno);
+    }
+    refuseWeakPath(path, users);
   }
+  return made;
+}
+
+function notMade(path: string, errno: string): SnoopyError {
+  const code = errno === 'EACCES' || errno === 'EPERM' ? 'not_permitted' : 'bpffs_unusable';
+  return new SnoopyError(
+    code,
+    path,
+    `Cannot create "${path}": ${errno}; run as root, and see that bpffs is writable`,
+    errno,
+  );
 }
 
 /** Unlinks every pin below the directory, and the directory itself. */

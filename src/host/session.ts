@@ -1,39 +1,53 @@
 // Everything a command holds open: the netlink socket, the pins, the lock. Released in one place.
 
 import { statSync } from 'node:fs';
+import type { Users } from '../base/trust.ts';
 import type { Runtime } from '../core/desired.ts';
 import { type Expected, openPins } from '../datapath/pins.ts';
 import { OBJECT_BASE64, OBJECT_DIGEST } from '../generated/object.ts';
 import { openNetlink } from '../netlink/socket.ts';
 import type { Target } from './apply.ts';
 import { acquireLock, type Lock } from './lock.ts';
-import { directoryExists, lockPinDirectory, mountBpffs, pinDirectory } from './pin-directory.ts';
-import { requirePrivileges } from './privileges.ts';
+import {
+  directoryExists,
+  lockForRemoval,
+  lockPinDirectory,
+  mountBpffs,
+  pinDirectory,
+  type RemovalLock,
+  refuseWeakPath,
+} from './pin-directory.ts';
+import { type Capability, LOADING, type Mode, requireCapabilities, takenBy } from './privileges.ts';
 
 export interface Session extends Target {
   readonly runtime: Runtime;
   /** True when this session mounted bpffs. */
   readonly mounted: boolean;
+  /** True for a removal where nothing is pinned: the pin directory is there for its lock alone. */
+  readonly isBlank: boolean;
   /** Reads the pins anew. */
   reopenPins(): void;
   close(): void;
 }
 
 export interface SessionOptions {
-  /**
-   * `write`: mounts bpffs, makes the pin directory and locks it. `plan`: locks it if it is there. `read`:
-   * neither waits nor locks.
-   */
-  readonly mode: 'write' | 'plan' | 'read';
+  readonly mode: Mode;
   readonly lockTimeoutMs: number;
   /** CLOCK_MONOTONIC in milliseconds. */
   readonly now: () => number;
+  /** Whose files are believed. */
+  readonly users: Users;
+  /** What the command takes beside what the mode and the state of the host do. */
+  readonly capabilities: readonly Capability[];
 }
 
 /** Throws SnoopyError `locked`, `not_permitted`, `unsupported`, `bpffs_unusable` or `pin_unusable`. */
-export function openSession(runtime: Runtime, { mode, lockTimeoutMs, now }: SessionOptions): Session {
-  requirePrivileges();
+export function openSession(runtime: Runtime, options: SessionOptions): Session {
+  const { mode, lockTimeoutMs, now, users, capabilities } = options;
   const directory = pinDirectory(runtime);
+  // All that is missing at once, and before anything is made.
+  requireCapabilities([...takenBy(mode, runtime), ...capabilities]);
+  refuseWeakPath(directory, users);
   const expected: Expected = {
     digest: OBJECT_DIGEST,
     netns: statSync('/proc/self/ns/net').ino,
@@ -46,15 +60,17 @@ export function openSession(runtime: Runtime, { mode, lockTimeoutMs, now }: Sess
   };
   try {
     const mounted = mode === 'write' && mountBpffs(runtime, lockTimeoutMs, now);
-    const lock = takeLock(mode, runtime, directory, lockTimeoutMs, now);
+    const lock = takeLock(runtime, directory, options);
     if (lock !== null) closers.push(lock.release);
     const netlink = openNetlink();
     closers.push(() => netlink.close());
     const session: Session = {
       runtime,
       mounted,
+      isBlank: lock?.isBlank ?? false,
       netlink,
       expected,
+      users,
       object: () => Buffer.from(OBJECT_BASE64, 'base64'),
       adopt: () => [],
       pins: openPins(directory, expected),
@@ -65,6 +81,7 @@ export function openSession(runtime: Runtime, { mode, lockTimeoutMs, now }: Sess
       close,
     };
     closers.push(() => session.pins.close());
+    if (mode === 'write' && session.pins.loadReason !== null) requireCapabilities(LOADING);
     return session;
   } catch (thrown) {
     close();
@@ -73,17 +90,17 @@ export function openSession(runtime: Runtime, { mode, lockTimeoutMs, now }: Sess
 }
 
 function takeLock(
-  mode: SessionOptions['mode'],
   runtime: Runtime,
   directory: string,
-  timeoutMs: number,
-  now: () => number,
-): Lock | null {
+  { mode, lockTimeoutMs, now, users }: SessionOptions,
+): (Lock & Partial<RemovalLock>) | null {
   switch (mode) {
     case 'write':
-      return lockPinDirectory(runtime, timeoutMs, now);
+      return lockPinDirectory(runtime, lockTimeoutMs, now, users);
+    case 'remove':
+      return lockForRemoval(runtime, lockTimeoutMs, now, users);
     case 'plan':
-      return directoryExists(directory) ? acquireLock(directory, timeoutMs, now) : null;
+      return directoryExists(directory) ? acquireLock(directory, lockTimeoutMs, now) : null;
     case 'read':
       return null;
     default:

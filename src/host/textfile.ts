@@ -10,7 +10,9 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
+import { basename, dirname } from 'node:path';
 import { SnoopyError } from '../base/errors.ts';
+import { describeWeakness, follow, type Users } from '../base/trust.ts';
 
 /**
  * The name while it is written: the collector reads `*.prom` only, and the lock keeps other runs away, so that
@@ -20,58 +22,110 @@ function temporary(path: string): string {
   return `${path}.tmp`;
 }
 
-/** Replaces the file at `path` or throws SnoopyError `textfile_failed`. Follows no symbolic link. */
-export function replaceTextfile(path: string, text: string): void {
+/**
+ * Replaces the file at `path` or throws SnoopyError `textfile_failed`. The directory may be that of another user,
+ * such as the collector's, and what lies above it as well: links in there are not followed, and what is opened is new.
+ */
+export function replaceTextfile(path: string, text: string, users: Users): void {
   const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
-  const draft = temporary(path);
   try {
-    rmSync(draft, { force: true });
-    const fd = openSync(draft, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o644);
-    try {
-      // The collector runs as another user, whatever the umask of this run is.
-      fchmodSync(fd, 0o644);
-      writeFileSync(fd, text);
-    } finally {
-      closeSync(fd);
-    }
-    renameSync(draft, path);
+    inDirectoryOf(path, users, (file) => {
+      const draft = temporary(file);
+      try {
+        rmSync(draft, { force: true });
+        const fd = openSync(draft, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o644);
+        try {
+          // The collector runs as another user, whatever the umask of this run is.
+          fchmodSync(fd, 0o644);
+          writeFileSync(fd, text);
+        } finally {
+          closeSync(fd);
+        }
+        renameSync(draft, file);
+      } catch (thrown) {
+        takeAway(draft);
+        throw thrown;
+      }
+    });
   } catch (thrown) {
+    if (thrown instanceof SnoopyError) throw thrown;
     const errno = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : String(thrown);
-    try {
-      rmSync(draft, { force: true });
-    } catch {
-      // What kept it from being written keeps it from being removed.
-    }
-    throw new SnoopyError(
-      'textfile_failed',
-      path,
-      `Cannot write the textfile "${path}": ${errno}; ${remedyOf(errno)}, or set metrics.textfile to null`,
-      errno,
-    );
+    throw failed(path, `${errno}; ${remedyOf(errno)}`, errno);
   }
+}
+
+function failed(path: string, why: string, errno?: string): SnoopyError {
+  const message = `Cannot write the textfile "${path}": ${why}, or set metrics.textfile to null`;
+  return new SnoopyError('textfile_failed', path, message, errno);
 }
 
 /** A unit with ProtectSystem=strict sees a read-only file system where others see none. */
 function remedyOf(errno: string): string {
-  if (errno !== 'EROFS') return 'see that its directory is there and writable';
-  return 'in a unit of systemd, name its directory under ReadWritePaths= in a drop-in';
+  switch (errno) {
+    case 'EROFS':
+      return 'in a unit of systemd, name its directory under ReadWritePaths= in a drop-in';
+    case 'EACCES':
+      return 'its directory must be writable for the user of this run, or the run have CAP_DAC_OVERRIDE';
+    default:
+      return 'see that its directory is there and writable';
+  }
+}
+
+function takeAway(draft: string): void {
+  try {
+    rmSync(draft, { force: true });
+  } catch {
+    // What kept it from being written keeps it from being removed.
+  }
+}
+
+/** O_PATH of asm-generic/fcntl.h, which Node does not name: to go on from, not to read. */
+const O_PATH = 0o10000000;
+
+/**
+ * Calls `work` with a path to the file that stays in its directory, whatever happens to the names on the way there.
+ * Links count as long as nobody else could have made them.
+ */
+function inDirectoryOf<T>(path: string, users: Users, work: (file: string) => T): T {
+  const { safe, rest, weakness } = follow(dirname(path), users);
+  const flags = constants.O_DIRECTORY | constants.O_NOFOLLOW | O_PATH;
+  let fd = openSync(safe, flags);
+  try {
+    for (const name of rest) {
+      const next = openNext(fd, name, flags, weakness === null ? null : describeWeakness(weakness), path);
+      closeSync(fd);
+      fd = next;
+    }
+    return work(`/proc/self/fd/${fd}/${basename(path)}`);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function openNext(fd: number, name: string, flags: number, doubt: string | null, path: string): number {
+  const next = `/proc/self/fd/${fd}/${name}`;
+  const leadsAway = name === '..' || lstatSync(next).isSymbolicLink();
+  if (leadsAway && doubt !== null) throw failed(path, `"${name}" leads elsewhere, and ${doubt}`);
+  return openSync(next, flags);
 }
 
 /** True where a run has left a textfile, or half of one. What else may be there instead is not ours to delete. */
-export function hasTextfile(path: string): boolean {
-  return [path, temporary(path)].some(isFile);
-}
-
-/** What cannot be looked at, for its directory is none, is no file either. */
-function isFile(path: string): boolean {
+export function hasTextfile(path: string, users: Users): boolean {
   try {
-    return lstatSync(path).isFile();
+    return inDirectoryOf(path, users, (file) => [file, temporary(file)].some(isFile));
   } catch {
+    // What cannot be looked at, for its directory is none, is no file either.
     return false;
   }
 }
 
+function isFile(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false })?.isFile() ?? false;
+}
+
 /** Deletes the textfile, and what a killed run has left of one. */
-export function deleteTextfile(path: string): void {
-  for (const file of [path, temporary(path)].filter(isFile)) rmSync(file);
+export function deleteTextfile(path: string, users: Users): void {
+  inDirectoryOf(path, users, (file) => {
+    for (const each of [file, temporary(file)].filter(isFile)) rmSync(each);
+  });
 }

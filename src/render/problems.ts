@@ -14,6 +14,11 @@ export function renderProblems(problems: readonly Problem[]): string {
   );
 }
 
+/** What keeps nothing from being done. */
+export function renderWarning(message: string): string {
+  return joinLines([`snoopy: warning: ${printable(message)}`]);
+}
+
 /** What failed, a line each: the errors of a report, and the messages of its steps and neighbor changes. */
 export function renderFailures(
   report: Pick<ReconcileReport, 'errors'> & Partial<Pick<ReconcileReport, 'steps' | 'neighbors'>>,

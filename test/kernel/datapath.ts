@@ -367,6 +367,17 @@ export class Datapath {
     this.netns.run('tc', 'filter', 'add', ...where, 'bpf', 'da', 'object-pinned', program);
   }
 
+  /** Loads test/kernel/probe.bpf.c, which tells how a frame lies in memory; pins of its program and of its map. */
+  loadProbe(): { readonly program: string; readonly seen: string } {
+    const object = join(this.#dir, 'probe.o');
+    const multiarch = run(['clang', '-print-multiarch']).trim();
+    const include = multiarch === '' ? [] : ['-idirafter', `/usr/include/${multiarch}`];
+    const flags = ['-target', 'bpf', '-mcpu=v2', '-O2', '-g', '-Wall', '-Wextra', '-Werror', ...include];
+    run(['clang', ...flags, '-c', join(PROJECT, 'test/kernel/probe.bpf.c'), '-o', object]);
+    run(['bpftool', 'prog', 'loadall', object, `${this.pins}/probes`, 'pinmaps', `${this.pins}/probe`]);
+    return { program: `${this.pins}/probes/probe`, seen: `${this.pins}/probe/probe_seen` };
+  }
+
   /** Sends frames with test/kernel/send.py; in `frags` mode a space begins a new page. */
   send(mode: 'packet' | 'frags', device: string, frames: readonly string[]): void {
     const argv = this.netns.argv([PYTHON, join(PROJECT, 'test/kernel/send.py'), mode, device]);

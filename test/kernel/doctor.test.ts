@@ -128,7 +128,9 @@ describe('the host', () => {
     const machine = new Machine(t, { tunnel: true });
     // The verifier lets nobody read packets through kernel pointers without CAP_PERFMON.
     const without = ['setpriv', '--bounding-set=-perfmon,-sys_admin'];
-    assert.ok(complaints(machine, without).includes('failure kernel'));
+    const found = complaints(machine, without);
+    assert.ok(found.includes('failure kernel'));
+    assert.ok(found.includes('warning capabilities'), 'and who is to blame for it');
   });
 
   test('a missing capability that only some of the work needs', async (t) => {
@@ -213,11 +215,21 @@ describe('the host', () => {
   });
 
   test('a table that is full', async (t) => {
-    const machine = await healthy(t, { runtime: { max_bindings: 2 }, bridges: [{ name: 'br0' }] });
+    const bridges = [{ name: 'br0', limits: { bindings_per_port: 2 } }];
+    const machine = await healthy(t, { runtime: { max_bindings: 2 }, bridges });
     assert.deepEqual(complaints(machine), []);
     machine.host(1).announce('10.1.0.99');
     machine.reconcile();
-    assert.deepEqual(complaints(machine), ['failure table']);
+    assert.deepEqual(complaints(machine), ['failure table', 'warning limits']);
+  });
+
+  test('limits of ports that add up to more than the table', async (t) => {
+    const bridges = [{ name: 'br0', limits: { bindings_per_port: 100 } }];
+    const machine = await healthy(t, { runtime: { max_bindings: 199 }, bridges });
+    assert.deepEqual(complaints(machine), []);
+    machine.addHost(2);
+    machine.reconcile();
+    assert.deepEqual(complaints(machine), ['warning table']);
   });
 
   test('records of changes that were dropped', async (t) => {

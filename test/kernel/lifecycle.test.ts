@@ -121,7 +121,7 @@ describe('bpffs', () => {
   test('is mounted where it is not, which is a step of the run, and stays private to root', (t) => {
     const machine = new Machine(t);
     const bpffs = createTempDir(machine.scope, 'unmounted');
-    machine.snoopy.configure({ runtime: { bpffs }, bridges: [{ name: 'br0' }] });
+    machine.snoopy.privileged().configure({ runtime: { bpffs }, bridges: [{ name: 'br0' }] });
     const report = machine.reconcile();
     assert.deepEqual(report.steps[0], {
       action: { kind: 'mount', path: bpffs },
@@ -137,7 +137,7 @@ describe('bpffs', () => {
   test('is mounted once by two runs at once', async (t) => {
     const machine = new Machine(t);
     const bpffs = createTempDir(machine.scope, 'unmounted');
-    machine.snoopy.configure({ runtime: { bpffs }, bridges: [{ name: 'br0' }] });
+    machine.snoopy.privileged().configure({ runtime: { bpffs }, bridges: [{ name: 'br0' }] });
     const runs = [1, 2].map(() => machine.snoopy.startReconcile());
     const results = await Promise.all(runs.map((one) => one.ended()));
     for (const result of results) assertExit(result, 0);
@@ -559,7 +559,7 @@ describe('reconcile --listen', () => {
     const machine = new Machine(t, { tunnel: true });
     const host = machine.host(1);
     const bpffs = createTempDir(machine.scope, 'unmounted');
-    machine.snoopy.configure({ runtime: { bpffs }, bridges: [{ name: 'br0' }] });
+    machine.snoopy.privileged().configure({ runtime: { bpffs }, bridges: [{ name: 'br0' }] });
     const listening = machine.snoopy.startReconcile('--listen', '6s');
     await until(
       'a filter on tap1',

@@ -122,6 +122,32 @@ describe('probes', () => {
     assert.equal(findNeighbor(host.node.netns, BRIDGE, first.ip)?.lladdr, first.mac);
   });
 
+  it('an address that a host has given up is forgotten also while another node has it', async () => {
+    const host = machine(probing, [`${OWN}/16`]);
+    const first = vm(host, 0);
+    const second = '10.1.5.5';
+    claim(first, first.ip);
+    claim(first, second);
+    host.snoopy.reconcile();
+    // As zebra writes it when a host of another node has taken the address over.
+    const remote = [second, 'lladdr', '02:00:00:00:77:77', 'dev', BRIDGE, 'nud', 'noarp', 'extern_learn'];
+    host.node.netns.run('ip', 'neigh', 'replace', ...remote, 'proto', 'zebra');
+    await until(
+      `the end of ${second}`,
+      () => {
+        host.snoopy.reconcile();
+        return host.snoopy.bindings().map(({ ip }) => ip);
+      },
+      (ips) => !ips.includes(second),
+      { everyMs: 300, timeoutMs: 15_000 },
+    );
+    // Or it would be believed to have it again now.
+    host.node.netns.run('ip', 'neigh', 'del', second, 'dev', BRIDGE);
+    host.snoopy.reconcile();
+    assert.equal(findNeighbor(host.node.netns, BRIDGE, second), undefined);
+    assert.equal(findNeighbor(host.node.netns, BRIDGE, first.ip)?.lladdr, first.mac);
+  });
+
   it('a bridge that was down asks its hosts: they are back with the next run, without a word of their own', async () => {
     const host = machine({}, [`${OWN}/16`]);
     const first = vm(host, 0);

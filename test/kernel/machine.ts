@@ -5,7 +5,7 @@ import { arpFrame, naFrame, sendFrames } from '../lib/frames.ts';
 import { Netns } from '../lib/netns.ts';
 import { Node, type NodeOptions } from '../lib/node.ts';
 import { findFdb, findNeighbor, listFilters, listOwnNeighbors, listQdiscs } from '../lib/oracles.ts';
-import { runJson } from '../lib/run.ts';
+import { type Background, runJson } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
 import { type Config, type ReconcileResult, type Report, Snoopy, said } from '../lib/snoopy.ts';
 import { sleepSync, until } from '../lib/wait.ts';
@@ -30,7 +30,7 @@ export class Machine {
   readonly netns: Netns;
   readonly snoopy: Snoopy;
   readonly hosts: readonly Host[];
-  /** Where the hosts' devices are. */
+  /** Where the hosts are. */
   readonly far: Netns;
 
   constructor(t: Pick<TestContext, 'after'>, options: MachineOptions = {}) {
@@ -201,6 +201,11 @@ export class Host {
   /** Sends frames as they are. */
   send(...frames: Buffer[]): void {
     sendFrames(this.#far, this.device, frames);
+  }
+
+  /** Starts a program behind the port; the host's device is its last argument. */
+  start(...argv: string[]): Background {
+    return this.#far.start(...argv, this.device);
   }
 
   /** Waits until the bridge has learned the host's MAC, which is after the program has seen the frame. */

@@ -1,12 +1,9 @@
 // Frames on their way through real ports: tags that the kernel has taken out, frames in pages, bytes unchanged.
 import assert from 'node:assert/strict';
-import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { run } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
-import { createTempDir } from '../lib/temp.ts';
 import { until } from '../lib/wait.ts';
-import { buildFrames, Datapath, difference, PROJECT } from './datapath.ts';
+import { buildFrames, Datapath, difference } from './datapath.ts';
 import { ANN, arp, BOB, filler, na, tlla } from './messages.ts';
 
 const frames = buildFrames({
@@ -49,12 +46,11 @@ interface Seen {
 
 const scope = new Scope();
 let datapath: Datapath;
+let probe: ReturnType<Datapath['loadProbe']>;
 
 /** What test/kernel/probe.bpf.c saw of the last frame, on its way to the program. */
 function seen(): Seen {
-  const [dump] = datapath.batch([`map dump pinned ${join(datapath.pins, 'probe/probe_seen')}`]) as [
-    { formatted: { value: Seen } }[],
-  ];
+  const [dump] = datapath.batch([`map dump pinned ${probe.seen}`]) as [{ formatted: { value: Seen } }[]];
   const [entry] = dump;
   assert.ok(entry);
   return entry.formatted.value;
@@ -62,15 +58,10 @@ function seen(): Seen {
 
 before(() => {
   datapath = new Datapath(scope);
-  const probe = join(createTempDir(scope, 'probe'), 'probe.o');
-  const multiarch = run(['clang', '-print-multiarch']).trim();
-  const include = multiarch === '' ? [] : ['-idirafter', `/usr/include/${multiarch}`];
-  const flags = ['-target', 'bpf', '-mcpu=v2', '-O2', '-g', '-Wall', '-Wextra', '-Werror', ...include];
-  run(['clang', ...flags, '-c', join(PROJECT, 'test/kernel/probe.bpf.c'), '-o', probe]);
-  run(['bpftool', 'prog', 'loadall', probe, `${datapath.pins}/probes`, 'pinmaps', `${datapath.pins}/probe`]);
+  probe = datapath.loadProbe();
   datapath.netns.ipBatch(['tuntap add dev tap0 mode tap', 'link set tap0 up']);
   for (const port of ['port0', 'tap0']) {
-    datapath.attach(port, `${datapath.pins}/probes/probe`, 1);
+    datapath.attach(port, probe.program, 1);
     datapath.attach(port);
   }
 });

@@ -99,12 +99,24 @@ export interface TracedResult extends ReconcileResult {
 
 export type Config = Readonly<Record<string, unknown>>;
 
+/**
+ * Runs what follows as root with no more than the shipped unit leaves it: what a test needs beyond that, it says by
+ * `privileged`.
+ */
+export const LEAST_CAPABILITIES = ['net_admin', 'bpf', 'perfmon', 'net_raw'] as const;
+
+/** The command that runs another as root with these capabilities, and no others. */
+export function onlyWith(capabilities: readonly string[]): string[] {
+  return ['setpriv', `--bounding-set=${['-all', ...capabilities.map((name) => `+${name}`)].join(',')}`];
+}
+
 /** snoopy on one node: with a configuration, and a bpffs that no other node has. */
 export class Snoopy {
   readonly bpffs: string;
   readonly configFile: string;
   readonly #dir: string;
   readonly #netns: Netns;
+  #wrapper: readonly string[] = onlyWith(LEAST_CAPABILITIES);
 
   /** `config` is what the file says; `version` and `runtime.bpffs` are filled in. */
   constructor(scope: Scope, netns: Netns, config: Config = { bridges: [{ name: 'br0' }] }) {
@@ -132,9 +144,15 @@ export class Snoopy {
     return [process.execPath, '--enable-source-maps', PRODUCT, command, '--config', this.configFile, ...args];
   }
 
+  /** Runs what follows with all that root may: to mount bpffs, or to write to the directories of others. */
+  privileged(): this {
+    this.#wrapper = [];
+    return this;
+  }
+
   /** Runs any command, however it ends; a report as JSON must be what its schema says. */
   run(command: string, ...args: string[]): Result {
-    const result = this.#netns.tryRun(this.argv(command, ...args));
+    const result = this.#netns.tryRun([...this.#wrapper, ...this.argv(command, ...args)]);
     assertReport(result);
     return result;
   }
@@ -146,7 +164,7 @@ export class Snoopy {
 
   /** Starts `reconcile` in the background, for --listen; its report is read by `reportOf`. */
   startReconcile(...args: string[]): Background {
-    return this.#netns.start(...this.argv('reconcile', '--format', 'json', ...args));
+    return this.#netns.start(...this.#wrapper, ...this.argv('reconcile', '--format', 'json', ...args));
   }
 
   /** The bindings that `status` lists. */
@@ -160,7 +178,7 @@ export class Snoopy {
     const file = join(this.#dir, 'strace');
     const strace = ['strace', '-f', '-v', '-o', file, '-e', 'trace=sendto,sendmsg,sendmmsg,write,writev,bpf'];
     const argv = this.argv('reconcile', '--format', 'json', ...args);
-    const result = withReport(this.#netns.tryRun([...strace, ...argv]));
+    const result = withReport(this.#netns.tryRun([...strace, ...this.#wrapper, ...argv]));
     const text = readFileSync(file, 'utf8');
     const types = [...text.matchAll(/nlmsg_type=(\w+)/g)].map((match) => match[1] ?? '');
     const isRead = (type: string) => type.startsWith('RTM_GET') || type.startsWith('NLMSG_');

@@ -3,6 +3,7 @@
 import { formatAge } from '../../base/units.ts';
 import { NTF_EXT_EXT_VALIDATED, NUD_NOARP } from '../../netlink/neighbor.ts';
 import { type Action, summarize } from '../actions.ts';
+import { NEARLY_FULL } from '../ledger.ts';
 import { hasLostPins } from '../observed.ts';
 import { LOAD_DUE } from '../summary.ts';
 import { type Check, type Findings, failure, ok, some, warning } from './check.ts';
@@ -24,23 +25,38 @@ export function checkHost(findings: Findings): Check[] {
 function checkKernel({ host }: Findings): Check {
   const found = `Linux ${host.kernel} with libbpf ${host.libbpf}`;
   if (host.loadFailure === null) return ok('kernel', null, `${found} takes the program`);
+  const missing = missingToLoad(host).join(' and ');
   return failure('kernel', {
     subject: null,
     found: `${found} refuses the program: ${host.loadFailure}`,
     remedy:
-      'boot Linux 5.8 or later with BTF (CONFIG_DEBUG_INFO_BTF), and install libbpf 1.1 or later (libbpf1)',
+      missing !== ''
+        ? `run as root, or with ${missing}: only then the kernel itself is to blame`
+        : 'boot Linux 5.8 or later with BTF (CONFIG_DEBUG_INFO_BTF), and install libbpf 1.1 or later (libbpf1)',
   });
 }
 
 function checkCapabilities({ host, desired }: Findings): Check {
-  const missing = host.missingCapabilities;
   const asks = desired.bridges.some(({ probe }) => probe.enabled !== 'never');
-  if (missing.length === 0 || !asks) return ok('capabilities', null, 'all that a run needs');
+  const toLoad = missingToLoad(host);
+  const toAsk = asks ? host.missingCapabilities.filter((name) => name === TO_ASK) : [];
+  if (toLoad.length + toAsk.length === 0) return ok('capabilities', null, 'all that a run needs');
+  const missing = [...toLoad, ...toAsk].join(' and ');
+  const without =
+    toLoad.length > 0 ? 'the program cannot be loaded' : 'silent hosts are not asked for a sign of life';
+  const never = toLoad.length > 0 ? '' : ', or set "probe: {enabled: never}"';
   return warning('capabilities', {
     subject: null,
-    found: `${missing.join(' and ')} missing: silent hosts are not asked for a sign of life`,
-    remedy: `run as root, or with ${missing.join(' and ')}, or set "probe: {enabled: never}"`,
+    found: `${missing} missing: ${without}`,
+    remedy: `run as root, or with ${missing}${never}`,
   });
+}
+
+/** What a run takes to ask for a sign of life; the others that may be missing it takes to load. */
+const TO_ASK = 'CAP_NET_RAW';
+
+function missingToLoad({ missingCapabilities }: Findings['host']): string[] {
+  return missingCapabilities.filter((name) => name !== TO_ASK);
 }
 
 function checkBpffs({ observed, desired, host }: Findings): Check {
@@ -102,13 +118,19 @@ function nameOf(action: Action): string {
   return [kind, port ?? prefix ?? ip ?? path].filter((part) => part !== undefined).join(' ');
 }
 
-/** From this part of max_bindings on there is something to do before it is too late. */
-const NEARLY_FULL = 0.9;
-
-function checkTable({ hosts, desired }: Findings): Check {
+function checkTable({ hosts, desired, topology }: Findings): Check {
   const { maxBindings } = desired.runtime;
   const found = `${hosts.bindings.length} of ${maxBindings} bindings`;
-  if (hosts.bindings.length < NEARLY_FULL * maxBindings) return ok('table', null, found);
+  if (hosts.bindings.length < NEARLY_FULL * maxBindings) {
+    const ports = topology.bridges.flatMap((bridge) => bridge.ports.map(() => bridge.desired.limits));
+    const together = ports.reduce((sum, limits) => sum + limits.bindingsPerPort, 0);
+    if (together <= maxBindings) return ok('table', null, found);
+    return warning('table', {
+      subject: null,
+      found: `${found}, and the limits of ${ports.length} ports add up to ${together}: some can take the room of others`,
+      remedy: `raise runtime.max_bindings to ${together}, or lower limits.bindings_per_port`,
+    });
+  }
   const remedy = 'raise runtime.max_bindings; the next run carries the hosts over';
   const complaint = { subject: null, found, remedy };
   return hosts.bindings.length < maxBindings ? warning('table', complaint) : failure('table', complaint);

@@ -9,6 +9,9 @@ import { exitCodeOf, SnoopyError } from '../../../src/base/errors.ts';
 import { loadConfig } from '../../../src/config/config.ts';
 import { ConfigError } from '../../../src/config/problem.ts';
 
+/** Root, and who runs the tests. */
+const USERS = new Set([0, process.geteuid?.() ?? 0]);
+
 let directory = '';
 
 before(() => {
@@ -26,7 +29,7 @@ function file(name: string, content: string | Uint8Array): string {
 }
 
 test('a valid file', () => {
-  const desired = loadConfig(file('good.yaml', 'version: 1\nbridges: [{name: vmbr0}]\n'));
+  const desired = loadConfig(file('good.yaml', 'version: 1\nbridges: [{name: vmbr0}]\n'), USERS);
   assert.deepEqual(
     desired.bridges.map(({ name }) => name),
     ['vmbr0'],
@@ -41,7 +44,7 @@ test('a file that cannot be read says why and what to do', () => {
   ];
   for (const [path, message] of cases) {
     assert.throws(
-      () => loadConfig(path),
+      () => loadConfig(path, USERS),
       (thrown) => {
         assert.ok(thrown instanceof SnoopyError);
         assert.equal(thrown.code, 'config_unreadable');
@@ -56,7 +59,7 @@ test('a file that cannot be read says why and what to do', () => {
 test('a file that is not valid throws all its problems at once', () => {
   const path = file('bad.yaml', 'version: 3\nbridges: [{nam: vmbr0}]\n');
   assert.throws(
-    () => loadConfig(path),
+    () => loadConfig(path, USERS),
     (thrown) => {
       assert.ok(thrown instanceof ConfigError);
       assert.equal(exitCodeOf(thrown.code), 78);

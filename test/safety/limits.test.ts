@@ -1,0 +1,247 @@
+// Limits by port: what a host that claims addresses without end takes from the others.
+import assert from 'node:assert/strict';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { PROJECT, PYTHON } from '../kernel/datapath.ts';
+import { type Host, Machine, type MachineOptions } from '../kernel/machine.ts';
+import { type Background, parseJson } from '../lib/run.ts';
+import { type Report, said } from '../lib/snoopy.ts';
+
+const FLOOD = 200_000;
+const FLOOD_PY = join(PROJECT, 'test/safety/limits/flood.py');
+/** A host that speaks is in the table so soon, whatever the others do. The machine may be busy with other tests. */
+const SOON_MS = 500;
+
+interface BindingEntry {
+  readonly key: { readonly family: number; readonly ip: readonly number[] };
+  readonly value: { readonly mac: readonly number[]; readonly port: number; readonly first_seen_ns: number };
+}
+
+interface Learned {
+  readonly ip: string;
+  readonly mac: string;
+  readonly port: number;
+  readonly firstSeenNs: number;
+}
+
+/** All bindings, as bpftool tells of them. */
+function bindings(machine: Machine): Learned[] {
+  return machine.dump<BindingEntry>('bindings').map(({ key, value }) => ({
+    ip: key.family === 2 ? key.ip.slice(0, 4).join('.') : Buffer.from(key.ip).toString('hex'),
+    mac: Buffer.from(value.mac).toString('hex'),
+    port: value.port,
+    firstSeenNs: value.first_seen_ns,
+  }));
+}
+
+function ifindexOf(machine: Machine, port: string): number {
+  const [link] = machine.netns.json<{ ifindex: number }[]>('ip', '-json', 'link', 'show', port);
+  return link?.ifindex ?? 0;
+}
+
+const onPort = (machine: Machine, host: Host): Learned[] => {
+  const ifindex = ifindexOf(machine, host.port);
+  return bindings(machine).filter(({ port }) => port === ifindex);
+};
+
+/** A machine on which the program is attached, and with limits as said. */
+function machineWith(
+  t: TestContext,
+  options: Pick<MachineOptions, 'hosts'> & {
+    readonly perPort: number;
+    readonly perSecond: number;
+    readonly table?: number;
+  },
+): Machine {
+  const { perPort, perSecond, table = 65_536, ...rest } = options;
+  const limits = { bindings_per_port: perPort, new_bindings_per_second: perSecond };
+  const config = { runtime: { max_bindings: table }, bridges: [{ name: 'br0', limits }] };
+  const machine = new Machine(t, { ...rest, config });
+  machine.reconcile();
+  return machine;
+}
+
+/** Makes the claims, and sends them half a second later. */
+async function startFlood(host: Host, count: number, seed: number): Promise<Background> {
+  const flood = host.start(PYTHON, FLOOD_PY, 'forge', String(count), String(seed));
+  await flood.printed(/ready/, 60_000);
+  return flood;
+}
+
+/** When it began and ended, in nanoseconds of CLOCK_MONOTONIC. */
+async function endFlood(flood: Background): Promise<{ readonly began: number; readonly ended: number }> {
+  const { code, stdout, stderr } = await flood.ended(60_000);
+  assert.equal(code, 0, stderr);
+  return parseJson(stdout.slice(stdout.indexOf('{')), 'flood.py');
+}
+
+interface Spoken {
+  readonly ip: string;
+  readonly sent: number;
+}
+
+async function endSpeaking(speaker: Background): Promise<Spoken[]> {
+  const { code, stdout, stderr } = await speaker.ended(60_000);
+  assert.equal(code, 0, stderr);
+  return stdout
+    .trim()
+    .split('\n')
+    .map((line) => parseJson<Spoken>(line, 'flood.py'));
+}
+
+/** Milliseconds from the first word of each host to its binding; a host that was not learned is missing. */
+function delays(learned: readonly Learned[], spoken: readonly Spoken[]): number[] {
+  const seen = new Map(learned.map(({ ip, firstSeenNs }) => [ip, firstSeenNs]));
+  return spoken.flatMap(({ ip, sent }) => {
+    const at = seen.get(ip);
+    return at === undefined ? [] : [(at - sent) / 1e6];
+  });
+}
+
+test('a flood of forged claims leaves its port at its limit and nobody else worse off', async (t) => {
+  const machine = machineWith(t, { hosts: 3, perPort: 64, perSecond: 20 });
+  const [attacker, speaker, owner] = [machine.host(1), machine.host(2), machine.host(3)];
+  await owner.speak();
+  owner.advertise();
+  machine.reconcile();
+  const before = onPort(machine, owner);
+  assert.equal(before.length, 2);
+
+  const flood = await startFlood(attacker, FLOOD, 1);
+  const speaking = speaker.start(PYTHON, FLOOD_PY, 'speak', '60', '60');
+  await flood.printed(/sending/);
+  const during = machine.reconcile();
+  const { began, ended } = await endFlood(flood);
+  const spoken = await endSpeaking(speaking);
+
+  const theirs = onPort(machine, attacker);
+  const took = (ended - began) / 1e9;
+  assert.ok(theirs.length <= 64 && theirs.length > 20, `${theirs.length} bindings on the attacker's port`);
+  // Hosts that spoke first while it went on, and those after it: all of them, at their first word.
+  assert.ok(spoken.some(({ sent }) => sent > began && sent < ended));
+  const waits = delays(onPort(machine, speaker), spoken);
+  assert.equal(waits.length, 60, 'a host was not learned');
+  const worst = Math.max(...waits);
+  assert.ok(worst < SOON_MS, `a host waited ${worst} ms`);
+  assert.deepEqual(onPort(machine, owner), before);
+
+  const after = machine.reconcile();
+  assert.deepEqual(onPort(machine, owner), before);
+  const own = machine.ownNeighbors();
+  for (const { ip } of [...spoken, { ip: owner.ip }]) {
+    assert.ok(
+      own.some((line) => line.startsWith(`${ip} `)),
+      `${ip} has no neighbor`,
+    );
+  }
+  const { port_limit: full = 0, rate_limit: fast = 0, table_full: noRoom = 0 } = after.counters.rejected;
+  assert.equal(full + fast + theirs.length + claimedAgain(after), FLOOD);
+  assert.equal(noRoom, 0);
+  t.diagnostic(
+    `${FLOOD} claims in ${took.toFixed(2)} s: ${theirs.length} bindings, ${fast} too fast, ${full} too many; ` +
+      `60 hosts of another port learned in ${worst.toFixed(2)} ms at worst; ` +
+      `a run meanwhile ${total(during)} s, afterwards ${total(after)} s`,
+  );
+});
+
+/** Claims of a flood that met an address of its own by chance. */
+const claimedAgain = ({ counters }: Report): number =>
+  counters.moved + counters.duplicates + (counters.rejected['frozen'] ?? 0);
+
+const total = ({ durations }: { readonly durations: Readonly<Record<string, number>> }): string =>
+  Object.values(durations)
+    .reduce((sum, seconds) => sum + seconds, 0)
+    .toFixed(2);
+
+test('new bindings come no faster than their rate, and the burst that it allows', async (t) => {
+  const machine = machineWith(t, { hosts: 1, perPort: 100_000, perSecond: 20 });
+  const { began, ended } = await endFlood(await startFlood(machine.host(1), FLOOD, 2));
+  const times = bindings(machine)
+    .map(({ firstSeenNs }) => firstSeenNs)
+    .sort((a, b) => a - b);
+  const most = 20 + ((ended - began) / 1e9) * 20;
+  // Two processors at once may let one more through.
+  assert.ok(times.length >= Math.floor(most) - 1 && times.length <= most + 2, `${times.length} of ${most}`);
+  const report = machine.reconcile();
+  assert.equal((report.counters.rejected['rate_limit'] ?? 0) + times.length + claimedAgain(report), FLOOD);
+  t.diagnostic(`${times.length} bindings in ${((ended - began) / 1e9).toFixed(2)} s`);
+});
+
+test('two processors at once let no more through than one more each', async (t) => {
+  const machine = machineWith(t, { hosts: 1, perPort: 64, perSecond: 1_000_000 });
+  const floods = await Promise.all([1, 2].map((seed) => startFlood(machine.host(1), 20_000, seed)));
+  for (const flood of floods) await endFlood(flood);
+  // The program counts when the binding is there: an atomic that tells the old value needs Linux 5.12.
+  const { length } = bindings(machine);
+  assert.ok(length >= 64 && length < 64 + availableParallelism(), `${length} bindings`);
+});
+
+test('a port at its limit: the report says which, and its other hosts and ports go on', async (t) => {
+  const machine = machineWith(t, { hosts: 2, perPort: 8, perSecond: 100_000 });
+  const [attacker, other] = [machine.host(1), machine.host(2)];
+  await attacker.speak();
+  await endFlood(await startFlood(attacker, 1000, 3));
+  assert.equal(onPort(machine, attacker).length, 8);
+
+  const run = machine.snoopy.reconcile();
+  assert.equal(run.code, 0, said(run));
+  assert.deepEqual(run.report.warnings, [
+    'Port "tap1" has its 8 bindings: no further address is learned on it; see limits.bindings_per_port',
+  ]);
+  const status = machine.snoopy.run('status', '--format', 'json');
+  const { ports } = parseJson<{ ports: readonly { name: string; bindings: number; limited: number }[] }>(
+    status.stdout,
+    'snoopy status',
+  );
+  assert.deepEqual(
+    ports.map(({ name, bindings: count, limited }) => [name, count, limited]),
+    [
+      ['tap1', 8, 993],
+      ['tap2', 0, 0],
+    ],
+  );
+  assert.match(machine.snoopy.run('status').stdout, /8 of 8 hosts.*993 rejected for its limits/);
+
+  // The host that was there first goes on as before, and so does the other port.
+  const first = (): number =>
+    machine
+      .dump<{ key: { ip: number[] }; value: { last_seen_ns: number } }>('bindings')
+      .find(({ key }) => key.ip.slice(0, 4).join('.') === attacker.ip)?.value.last_seen_ns ?? 0;
+  const seen = first();
+  assert.ok(seen > 0);
+  attacker.announce();
+  assert.ok(first() > seen);
+  await other.speak();
+  assert.equal(onPort(machine, other).length, 1);
+});
+
+test('ports that fill the table together: what is there stays, and the report says why no more comes', async (t) => {
+  const machine = machineWith(t, { hosts: 4, perPort: 64, perSecond: 100_000, table: 128 });
+  const honest = machine.host(4);
+  await honest.speak();
+  for (const id of [1, 2, 3]) await endFlood(await startFlood(machine.host(id), 1000, id));
+  const counts = machine.hosts.map((host) => onPort(machine, host).length);
+  assert.deepEqual(counts, [64, 63, 0, 1]);
+
+  const { warnings, counters } = machine.reconcile();
+  assert.ok((counters.rejected['table_full'] ?? 0) > 900);
+  assert.deepEqual(warnings, [
+    'Port "tap1" has its 64 bindings: no further address is learned on it; see limits.bindings_per_port',
+    'The table has 128 of 128 bindings, most of them on "tap1" (64), "tap2" (63), "tap4" (1): when it is full, ' +
+      'no port learns a new host; see runtime.max_bindings and limits.bindings_per_port',
+  ]);
+  honest.announce('10.1.0.99');
+  assert.equal(onPort(machine, honest).length, 1);
+
+  // With room for the limits of all ports together, nobody can take another's.
+  const limits = { bindings_per_port: 64, new_bindings_per_second: 100_000 };
+  machine.snoopy.configure({ runtime: { max_bindings: 256 }, bridges: [{ name: 'br0', limits }] });
+  machine.reconcile();
+  for (const id of [1, 2, 3]) await endFlood(await startFlood(machine.host(id), 1000, 10 + id));
+  honest.announce('10.1.0.99');
+  assert.deepEqual(
+    machine.hosts.map((host) => onPort(machine, host).length),
+    [64, 64, 64, 2],
+  );
+});

@@ -1,0 +1,204 @@
+// Least privilege: each command under exactly the capabilities that it takes, and under each of them less.
+import assert from 'node:assert/strict';
+import { chownSync, existsSync, readdirSync, readFileSync } from 'node:fs';
+import { describe, test } from 'node:test';
+import { assertExit, Machine } from '../kernel/machine.ts';
+import { listPins } from '../lib/bpffs.ts';
+import { listAttached, listQdiscs, neighborText } from '../lib/oracles.ts';
+import type { Result } from '../lib/run.ts';
+import { LEAST_CAPABILITIES, onlyWith, said } from '../lib/snoopy.ts';
+import { createTempDir } from '../lib/temp.ts';
+
+/** A user without a name, who has nothing but what a test gives it. */
+const OTHER = 65534;
+const LOADING = ['net_admin', 'bpf', 'perfmon'] as const;
+
+/** Who runs snoopy: root or another user, with some capabilities. */
+function wrapperOf(user: number, capabilities: readonly string[]): string[] {
+  if (user === 0) return onlyWith(capabilities);
+  const become = ['setpriv', `--reuid=${user}`, `--regid=${user}`, '--clear-groups'];
+  const list = capabilities.map((name) => `+${name}`).join(',');
+  return list === '' ? become : [...become, `--inh-caps=${list}`, `--ambient-caps=${list}`];
+}
+
+function runAs(
+  machine: Machine,
+  user: number,
+  capabilities: readonly string[],
+  command: string,
+  ...args: string[]
+): Result {
+  return machine.netns.tryRun([...wrapperOf(user, capabilities), ...machine.snoopy.argv(command, ...args)]);
+}
+
+/** All that a run could have changed. */
+function stateOf(machine: Machine): unknown {
+  return {
+    pins: listPins(machine.snoopy.bpffs),
+    attached: listAttached(machine.netns),
+    qdiscs: listQdiscs(machine.netns, 'tap1'),
+    neighbors: neighborText(machine.netns, 'br0', /lladdr/),
+  };
+}
+
+/** Asserts that a command ends with 77, names these and no other capabilities, and changes nothing. */
+function assertRefused(
+  machine: Machine,
+  user: number,
+  capabilities: readonly string[],
+  missing: readonly string[],
+  ...command: readonly [string, ...string[]]
+): void {
+  const before = stateOf(machine);
+  const result = runAs(machine, user, capabilities, ...command);
+  assertExit(result, 77);
+  const named = new Set(result.stderr.match(/CAP_\w+/g));
+  assert.deepEqual(
+    [...named].sort(),
+    missing.map((name) => `CAP_${name.toUpperCase()}`).sort(),
+    said(result),
+  );
+  assert.equal(result.stdout, '');
+  assert.deepEqual(stateOf(machine), before, `${command.join(' ')} has changed something`);
+}
+
+function assertAllowed(
+  machine: Machine,
+  user: number,
+  capabilities: readonly string[],
+  ...command: readonly [string, ...string[]]
+): Result {
+  const result = runAs(machine, user, capabilities, ...command);
+  assertExit(result, 0);
+  return result;
+}
+
+function without(capabilities: readonly string[], name: string): string[] {
+  return capabilities.filter((each) => each !== name);
+}
+
+for (const [who, user] of [
+  ['root without the rest of its capabilities', 0],
+  ['another user, to whom bpffs belongs,', OTHER],
+] as const) {
+  describe(who, () => {
+    for (const attach of ['clsact', 'tcx'] as const) {
+      test(`goes from the first run to the removal with just enough, by ${attach}`, async (t) => {
+        const config = { runtime: { attach }, bridges: [{ name: 'br0', probe: { enabled: 'never' } }] };
+        const machine = new Machine(t, { config });
+        chownSync(machine.snoopy.bpffs, user, user);
+        const host = machine.host(1);
+
+        // Whoever may read what is pinned may look, and plan.
+        assertAllowed(machine, user, [], 'status');
+        assertAllowed(machine, user, [], 'reconcile', '--check');
+        for (const name of LOADING) {
+          assertRefused(machine, user, without(LOADING, name), [name], 'reconcile');
+        }
+        assertRefused(machine, user, [], LOADING, 'reconcile');
+        assertAllowed(machine, user, LOADING, 'reconcile');
+
+        // From then on the program and its maps are there.
+        await host.speak();
+        assertRefused(machine, user, without(LOADING, 'net_admin'), ['net_admin'], 'reconcile');
+        assertAllowed(machine, user, ['net_admin'], 'reconcile');
+        assert.deepEqual(machine.ownNeighbors(), [`${host.ip} ${host.mac}`]);
+        const second = machine.addHost(2);
+        assertAllowed(machine, user, ['net_admin'], 'reconcile', '--listen', '100ms');
+        await second.speak();
+        assertAllowed(machine, user, ['net_admin'], 'reconcile');
+        assert.equal(machine.ownNeighbors().length, 2);
+
+        assert.match(assertAllowed(machine, user, [], 'status').stdout, /10\.1\.0\.1 .*installed/);
+        assertAllowed(machine, user, [], 'reconcile', '--check');
+        assertRefused(machine, user, [], ['net_admin'], 'doctor');
+        const doctor = runAs(machine, user, ['net_admin'], 'doctor');
+        assert.match(doctor.stdout, /^ok +ports br0 .* all 2 attached$/m, said(doctor));
+
+        assertAllowed(machine, user, [], 'remove', '--check');
+        assertRefused(machine, user, without(LOADING, 'net_admin'), ['net_admin'], 'remove');
+        assertAllowed(machine, user, ['net_admin'], 'remove');
+        assert.deepEqual(listPins(machine.snoopy.bpffs), []);
+        assert.deepEqual(machine.ownNeighbors(), []);
+        assert.equal(machine.hasClsact('tap1'), false);
+      });
+    }
+
+    test('needs CAP_NET_RAW where hosts are asked for a sign of life', async (t) => {
+      const probe = { enabled: 'always', after: '1s' };
+      const machine = new Machine(t, { config: { bridges: [{ name: 'br0', probe }] } });
+      chownSync(machine.snoopy.bpffs, user, user);
+      const all = [...LOADING, 'net_raw'];
+      assertRefused(machine, user, LOADING, ['net_raw'], 'reconcile');
+      assertAllowed(machine, user, all, 'reconcile');
+      await machine.host(1).speak();
+      assertRefused(machine, user, ['net_admin'], ['net_raw'], 'reconcile');
+      const listen = ['reconcile', '--listen', '3s', '--format', 'json'] as const;
+      const asked = assertAllowed(machine, user, ['net_admin', 'net_raw'], ...listen);
+      assert.ok((JSON.parse(asked.stdout) as { probes: { sent: number } }).probes.sent > 0, said(asked));
+    });
+
+    test('needs the right to load again where what is pinned is to be replaced', (t) => {
+      const machine = new Machine(t);
+      chownSync(machine.snoopy.bpffs, user, user);
+      assertAllowed(machine, user, LOADING, 'reconcile');
+      const runtime = { ring_size: '64KiB' };
+      machine.snoopy.configure({ runtime, bridges: [{ name: 'br0' }] });
+      assertRefused(machine, user, ['net_admin'], ['bpf', 'perfmon'], 'reconcile');
+      assertAllowed(machine, user, LOADING, 'reconcile');
+    });
+  });
+}
+
+test('where only some of the hosts can be asked, a run without CAP_NET_RAW does all else and says so', async (t) => {
+  const probe = { enabled: 'auto', after: '1s' };
+  const machine = new Machine(t, {
+    addresses: ['10.1.0.254/24'],
+    config: { bridges: [{ name: 'br0', probe }] },
+  });
+  assertAllowed(machine, 0, LOADING, 'reconcile');
+  await machine.host(1).speak();
+  const result = runAs(machine, 0, LOADING, 'reconcile', '--listen', '2s');
+  assertExit(result, 1);
+  assert.match(result.stdout + result.stderr, /packet socket for probes.*CAP_NET_RAW/);
+  assert.deepEqual(machine.ownNeighbors(), ['10.1.0.1 02:00:00:00:00:01']);
+});
+
+test('only who mounts bpffs needs CAP_SYS_ADMIN, which includes those for eBPF', (t) => {
+  const machine = new Machine(t);
+  const bpffs = createTempDir(machine.scope, 'unmounted');
+  machine.snoopy.configure({ runtime: { bpffs }, bridges: [{ name: 'br0' }] });
+  assertRefused(machine, 0, LOADING, ['sys_admin'], 'reconcile');
+  assertRefused(machine, 0, [], [...LOADING, 'sys_admin'], 'reconcile');
+  assert.deepEqual(readdirSync(bpffs), []);
+  assertAllowed(machine, 0, ['net_admin', 'sys_admin'], 'reconcile');
+  assert.ok(existsSync(`${bpffs}/snoopy/program`));
+});
+
+test('pins of another user take CAP_DAC_OVERRIDE, also only to look at them', (t) => {
+  const machine = new Machine(t);
+  for (const command of ['status', 'doctor', 'reconcile', 'remove']) {
+    assertRefused(machine, OTHER, [...LOADING, 'net_raw'], ['dac_override'], command);
+  }
+  assertAllowed(machine, OTHER, [...LOADING, 'dac_override'], 'reconcile');
+  // They are that user's now: root without the right to read everything is a stranger to them.
+  assertRefused(machine, 0, LOADING, ['dac_override'], 'reconcile');
+  assertRefused(machine, 0, [], ['dac_override'], 'status');
+});
+
+test('root that has lost a capability is not told to become root', (t) => {
+  const machine = new Machine(t);
+  const asRoot = runAs(machine, 0, ['net_admin'], 'reconcile');
+  assert.match(asRoot.stderr, /^snoopy: Not permitted: CAP_BPF and CAP_PERFMON missing; root has here only /);
+  const asOther = runAs(machine, OTHER, [], 'remove');
+  assert.match(asOther.stderr, /CAP_NET_ADMIN and CAP_DAC_OVERRIDE missing; run as root or with /);
+});
+
+test('the unit that is shipped leaves a run these capabilities and no more', () => {
+  const unit = new URL('../../../packaging/systemd/snoopy-reconcile.service', import.meta.url);
+  const set = /^CapabilityBoundingSet=(.*)$/m.exec(readFileSync(unit, 'utf8'))?.[1] ?? '';
+  assert.deepEqual(
+    set.split(' ').sort(),
+    LEAST_CAPABILITIES.map((name) => `CAP_${name.toUpperCase()}`).sort(),
+  );
+});
