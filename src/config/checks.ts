@@ -3,7 +3,7 @@
 import { isUnicastMac, parseIp, parseMac, parsePrefix } from '../base/address.ts';
 import { formatDuration, formatSize, parseDuration, parseSize } from '../base/units.ts';
 import { globProblem } from '../core/glob.ts';
-import { type Finding, type Path, quote } from './problem.ts';
+import { type Finding, MAX_FINDINGS, type Path, quote } from './problem.ts';
 import { child, itemsOf, numberOf, textOf, type YamlEntry, type YamlItem } from './yaml.ts';
 
 const DAY_MS = 86_400_000;
@@ -20,7 +20,7 @@ type Report = (path: Path, item: YamlItem, wrong: string, allowed: string) => vo
 export function semanticFindings(root: YamlItem): Finding[] {
   const findings: Finding[] = [];
   const report: Report = (path, { at }, wrong, allowed) => {
-    findings.push({ path, at, wrong, allowed });
+    if (findings.length < MAX_FINDINGS) findings.push({ path, at, wrong, allowed });
   };
   checkRuntime(child(root, 'runtime'), ['runtime'], report);
   checkSettings(child(root, 'defaults'), ['defaults'], report);

@@ -1,15 +1,16 @@
 // YAML -> Desired: every problem at once, each with file, line, column, key and what is allowed.
 
-import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from 'node:fs';
 import { resolve } from 'node:path';
 import { SnoopyError } from '../base/errors.ts';
 import { describeWeakness, follow, type Users, type Weakness, weaknessOf } from '../base/trust.ts';
 import type { Desired } from '../core/desired.ts';
+import { sleep } from '../ffi/libc.ts';
 import { semanticFindings } from './checks.ts';
 import { desiredOf } from './desired.ts';
 import { ConfigError, type ConfigProblem, type Finding, problemsOf } from './problem.ts';
 import { isRawConfig, schemaFindings } from './schema-findings.ts';
-import { parseYaml, plainOf } from './yaml.ts';
+import { MAX_BYTES, parseYaml, plainOf } from './yaml.ts';
 
 /** What a text asks for, or all that is wrong with it. `file` is how messages call it. */
 export function parseConfig(
@@ -20,7 +21,7 @@ export function parseConfig(
   const { root, findings } = parseYaml(plain);
   const all: Finding[] = [...findings];
   if (root !== undefined) {
-    all.push(...schemaFindings(root), ...semanticFindings(root));
+    for (const finding of [...schemaFindings(root), ...semanticFindings(root)]) all.push(finding);
     const value = plainOf(root.node);
     if (all.length === 0 && isRawConfig(value)) return { desired: desiredOf(value) };
   }
@@ -62,18 +63,18 @@ function desiredIn(text: string, path: string): Desired {
 function readText(path: string, users: Users, refuse: (weakness: Weakness) => void): string {
   let bytes: Uint8Array;
   try {
-    const fd = openSync(path, 'r');
-    try {
-      const weakness = weaknessOfOpen(fd, path, users);
+    bytes = readBytes(path, (stats) => {
+      const weakness = weaknessOfOpen(stats, path, users);
       if (weakness !== null) refuse(weakness);
-      bytes = readFileSync(fd);
-    } finally {
-      closeSync(fd);
-    }
+    });
   } catch (thrown) {
     if (thrown instanceof SnoopyError) throw thrown;
     const errno = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : 'unknown error';
     throw unreadable(path, `${errno}; ${remedy(errno)}`, errno);
+  }
+  if (bytes.length > MAX_BYTES) {
+    const wrong = 'is longer than 1MiB';
+    throw new ConfigError(path, problemsOf([{ path: [], at: 0, wrong, allowed: 'at most 1MiB' }], '', path));
   }
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
@@ -83,10 +84,63 @@ function readText(path: string, users: Users, refuse: (weakness: Weakness) => vo
 }
 
 /** Of the file that is open, whatever has its name by now; then of the way to it. */
-function weaknessOfOpen(fd: number, path: string, users: Users): Weakness | null {
+function weaknessOfOpen(stats: Stats, path: string, users: Users): Weakness | null {
   // Not resolve(path): ".." behind a link is not where it seems to be.
   const absolute = path.startsWith('/') ? path : `${resolve('.')}/${path}`;
-  return weaknessOf(path, fstatSync(fd), users) ?? follow(absolute, users).weakness;
+  return weaknessOf(path, stats, users) ?? follow(absolute, users).weakness;
+}
+
+/** How long a pipe may be silent, and how often it is looked at. */
+const PIPE_TIMEOUT_MS = 5_000;
+const PIPE_INTERVAL_MS = 20;
+
+/**
+ * All of a file or of a pipe, or one byte more than is allowed: neither is trusted to end, or to begin. `look` sees
+ * what is open before anything is read of it.
+ */
+function readBytes(path: string, look: (stats: Stats) => void): Uint8Array {
+  // A pipe that nobody writes to would keep the open waiting, and the read.
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    const stats = fstatSync(fd);
+    if (stats.isDirectory()) throw unreadable(path, `EISDIR; ${remedy('EISDIR')}`, 'EISDIR');
+    if (!stats.isFile() && !stats.isFIFO())
+      throw unreadable(path, 'it is a device; name a file with --config');
+    look(stats);
+    const bytes = Buffer.allocUnsafe(MAX_BYTES + 1);
+    let length = 0;
+    for (let silentMs = 0; length < bytes.length; ) {
+      const count = readSome(fd, bytes, length);
+      // A pipe is at its end before its first writer, too.
+      if (count === 0 && (length > 0 || !stats.isFIFO())) break;
+      length += count ?? 0;
+      if (count) {
+        silentMs = 0;
+        continue;
+      }
+      if (silentMs >= PIPE_TIMEOUT_MS) {
+        throw unreadable(
+          path,
+          `nothing was written to it for ${PIPE_TIMEOUT_MS / 1000} s; name a file with --config`,
+        );
+      }
+      sleep(PIPE_INTERVAL_MS);
+      silentMs += PIPE_INTERVAL_MS;
+    }
+    return bytes.subarray(0, length);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** How many bytes were read; 0 at the end, undefined while a pipe has nothing to say. */
+function readSome(fd: number, bytes: Uint8Array, from: number): number | undefined {
+  try {
+    return readSync(fd, bytes, from, bytes.length - from, null);
+  } catch (thrown) {
+    if (thrown instanceof Error && 'code' in thrown && thrown.code === 'EAGAIN') return undefined;
+    throw thrown;
+  }
 }
 
 function unreadable(path: string, why: string, errno?: string): SnoopyError {

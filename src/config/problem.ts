@@ -36,29 +36,42 @@ export class ConfigError extends SnoopyError {
   }
 }
 
-/** The findings in the order of the text, at most one for a value, as problems of `file`. */
+/** Nobody reads more problems than these; a text of a mebibyte may have half a million. */
+const MAX_PROBLEMS = 100;
+/** What one kind of check looks for: enough to see that there are more problems than are told. */
+export const MAX_FINDINGS = MAX_PROBLEMS + 1;
+
+/** The first findings in the order of the text, at most one for a value, as problems of `file`. */
 export function problemsOf(findings: readonly Finding[], text: string, file: string): ConfigProblem[] {
   const lines = lineStarts(text);
   const seen = new Set<string>();
   const problems: ConfigProblem[] = [];
-  for (const { path, at, wrong, allowed } of [...findings].sort((a, b) => a.at - b.at)) {
-    const key = formatPath(path);
-    const id = `${at} ${key}`;
-    if (seen.has(id)) continue;
-    seen.add(id);
+  const add = (key: string, { at, wrong, allowed }: Omit<Finding, 'path'>): void => {
     const { line, column } = positionOf(at, text, lines);
     const message = `${file}:${line}:${column}: ${key}: ${wrong}; allowed: ${allowed}`;
     problems.push({ code: 'config_invalid', object: key, message, file, line, column, key, wrong, allowed });
+  };
+  for (const finding of [...findings].sort((a, b) => a.at - b.at)) {
+    const key = formatPath(finding.path);
+    const id = `${finding.at} ${key}`;
+    if (seen.has(id)) continue;
+    seen.add(id);
+    if (problems.length === MAX_PROBLEMS) {
+      const wrong = `has more problems than these ${MAX_PROBLEMS}`;
+      add('document', { at: finding.at, wrong, allowed: 'none' });
+      break;
+    }
+    add(key, finding);
   }
   return problems;
 }
 
-/** A path as people write it: `bridges[0].ports.include[1]`; `document` for the root. */
+/** A path as people write it: `bridges[0].ports.include[1]`, long keys cut short; `document` for the root. */
 export function formatPath(path: Path): string {
   let text = '';
   for (const part of path) {
     if (typeof part === 'number') text += `[${part}]`;
-    else text += `${text === '' ? '' : '.'}${/^[\w-]+$/.test(part) ? part : quote(part)}`;
+    else text += `${text === '' ? '' : '.'}${/^[\w-]{1,40}$/.test(part) ? part : quote(part)}`;
   }
   return text === '' ? 'document' : text;
 }
@@ -68,7 +81,8 @@ export function quote(text: string): string {
   return JSON.stringify(text.length > 40 ? `${text.slice(0, 40)}...` : text);
 }
 
-function lineStarts(text: string): readonly number[] {
+/** The offsets at which lines begin. */
+export function lineStarts(text: string): readonly number[] {
   const starts = [0];
   for (let at = 0; at < text.length; at++) {
     const char = text[at];
@@ -78,6 +92,13 @@ function lineStarts(text: string): readonly number[] {
 }
 
 function positionOf(at: number, text: string, starts: readonly number[]): { line: number; column: number } {
+  const line = lineAt(at, starts);
+  // Editors count characters, not the halves of surrogate pairs.
+  return { line, column: [...text.slice(starts[line - 1] ?? 0, at)].length + 1 };
+}
+
+/** The line of an offset, from 1. */
+export function lineAt(at: number, starts: readonly number[]): number {
   let low = 0;
   let high = starts.length - 1;
   while (low < high) {
@@ -85,6 +106,5 @@ function positionOf(at: number, text: string, starts: readonly number[]): { line
     if ((starts[middle] ?? 0) <= at) low = middle;
     else high = middle - 1;
   }
-  // Editors count characters, not the halves of surrogate pairs.
-  return { line: low + 1, column: [...text.slice(starts[low] ?? 0, at)].length + 1 };
+  return low + 1;
 }

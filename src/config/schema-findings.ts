@@ -4,7 +4,7 @@ import { closest } from '../base/suggest.ts';
 import { formatSize, parseDuration, parseSize } from '../base/units.ts';
 import { schemaErrors } from '../generated/validate-config.ts';
 import { configSchema, describe, list, resolveRef, type SchemaNode, schemaAt } from './describe.ts';
-import { type Finding, type Path, quote } from './problem.ts';
+import { type Finding, MAX_FINDINGS, type Path, quote } from './problem.ts';
 import type { RawConfig } from './raw.ts';
 import { child, itemAt, plainOf, type YamlItem, type YamlNode } from './yaml.ts';
 
@@ -21,22 +21,35 @@ export function schemaFindings(root: YamlItem): Finding[] {
   const findings: Finding[] = [];
   const wrongValues = new Map<string, Set<string>>();
   for (const error of errors) {
-    const path = parsePointer(error.instancePath, root);
+    if (findings.length === MAX_FINDINGS) return findings;
     if (error.keyword === 'additionalProperties') {
+      const path = parsePointer(error.instancePath, root);
       findings.push(unknownKey(schema, root, path, String(error.params.additionalProperty)));
     } else if (error.keyword === 'required') {
+      const path = parsePointer(error.instancePath, root);
       findings.push(missingKey(schema, root, path, String(error.params.missingProperty)));
     } else {
       const keywords = wrongValues.get(error.instancePath) ?? new Set();
       wrongValues.set(error.instancePath, keywords.add(error.keyword));
     }
   }
+  const wholes = new Set(errors.flatMap(({ instancePath }) => pointersAbove(instancePath)));
   for (const [pointer, keywords] of wrongValues) {
+    if (findings.length === MAX_FINDINGS) break;
     // Where one of several forms is allowed and a part of the value is wrong, the part is what to speak about.
-    const isAboutPart = errors.some(({ instancePath }) => instancePath.startsWith(`${pointer}/`));
-    if (!isAboutPart) findings.push(wrongValue(schema, root, parsePointer(pointer, root), keywords));
+    if (!wholes.has(pointer)) findings.push(wrongValue(schema, root, parsePointer(pointer, root), keywords));
   }
   return findings;
+}
+
+/** The pointers to the values that hold the one that `pointer` names. */
+function pointersAbove(pointer: string): string[] {
+  const above: string[] = [];
+  for (let end = pointer.lastIndexOf('/'); end >= 0; end = pointer.lastIndexOf('/', end - 1)) {
+    above.push(pointer.slice(0, end));
+    if (end === 0) break;
+  }
+  return above;
 }
 
 /** The path that a JSON pointer (RFC 6901) names; numbers are indexes where there is a list. */

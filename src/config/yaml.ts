@@ -14,7 +14,7 @@ import {
   type ScalarEvent,
   YAMLException,
 } from 'js-yaml';
-import { type Finding, type Path, quote } from './problem.ts';
+import { type Finding, lineAt, lineStarts, MAX_FINDINGS, type Path, quote } from './problem.ts';
 
 export type Scalar = string | number | boolean | null;
 
@@ -34,7 +34,7 @@ export interface YamlEntry extends YamlItem {
   readonly keyAt: number;
 }
 
-const MAX_BYTES = 1 << 20;
+export const MAX_BYTES = 1 << 20;
 const MAX_DEPTH = 20;
 const MAX_ALIASES = 100;
 /** Values that aliases may repeat in all: a short text must not grow without bounds. */
@@ -54,7 +54,7 @@ export function parseYaml(text: string): { root: YamlItem | undefined; findings:
     if (!(thrown instanceof YAMLException)) throw thrown;
     const wrong = thrown.reason.startsWith('nesting exceeded')
       ? 'is nested too deeply'
-      : `is not valid YAML: ${thrown.reason}`;
+      : `is not valid YAML: ${thrown.reason.slice(0, 200)}`;
     const allowed = thrown.reason.startsWith('nesting exceeded')
       ? `at most ${MAX_DEPTH} levels`
       : 'YAML 1.2, indented by spaces';
@@ -85,6 +85,7 @@ class TreeReader {
   readonly #text: string;
   readonly #events: readonly Event[];
   readonly #findings: Finding[] = [];
+  #lines: readonly number[] | undefined;
   readonly #anchors = new Map<string, { readonly node: YamlNode; readonly size: number }>();
   #next = 0;
   /** Values read so far, by which the size of what an anchor names is known. */
@@ -116,7 +117,7 @@ class TreeReader {
   }
 
   #report(path: Path, at: number, wrong: string, allowed: string): void {
-    this.#findings.push({ path, at, wrong, allowed });
+    if (this.#findings.length < MAX_FINDINGS) this.#findings.push({ path, at, wrong, allowed });
   }
 
   #readValue(path: Path): YamlItem {
@@ -169,7 +170,8 @@ class TreeReader {
     }
     const first = entries.get(key);
     if (first !== undefined) {
-      const line = this.#text.slice(0, first.keyAt).split(/\r\n|\n|\r/).length;
+      this.#lines ??= lineStarts(this.#text);
+      const line = lineAt(first.keyAt, this.#lines);
       this.#report([...path, key], keyAt, `is given twice, first in line ${line}`, 'each key once');
       return;
     }

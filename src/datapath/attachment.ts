@@ -1,18 +1,18 @@
 // Where the program hangs: a cls_bpf filter with a fixed place in the clsact qdisc, or a pinned TCX link.
 
-import { closeSync, mkdirSync, rmSync } from 'node:fs';
+import { closeSync, lstatSync, mkdirSync, readdirSync } from 'node:fs';
 import type { IfIndex } from '../base/address.ts';
 import {
+  BPF_LINK_TYPE_TCX,
   BPF_TCX_INGRESS,
   linkDetach,
   linkInfo,
   linkUpdate,
-  objGet,
   objPin,
   tcxAttach,
 } from '../ffi/libbpf.ts';
 import type { FilterPlace } from '../netlink/tc.ts';
-import { linksDirectory } from './pins.ts';
+import { clearName, linksDirectory, openPinned } from './pins.ts';
 
 /**
  * TCA_BPF_NAME of our filters: by it they are told from a stranger's at the same place. The second says that
@@ -48,26 +48,65 @@ function linkPath(directory: string, ifIndex: IfIndex): string {
   return `${linksDirectory(directory)}/${ifIndex}`;
 }
 
+/** A pinned link. `dead`: somebody has detached it, its device is gone, or it is no TCX link of that device at all. */
+type PinnedLink =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'dead' }
+  | { readonly kind: 'attached'; readonly fd: number; readonly programId: number };
+
+/** The descriptor of one that is attached is the caller's. */
+function openLink(directory: string, ifIndex: IfIndex): PinnedLink {
+  const fd = openPinned(linkPath(directory, ifIndex), 'link');
+  if (fd === undefined) return { kind: 'none' };
+  if (fd === 'foreign') return { kind: 'dead' };
+  const info = linkInfo(fd);
+  const isIngress = info.type === BPF_LINK_TYPE_TCX && info.attachType === BPF_TCX_INGRESS;
+  if (isIngress && info.ifIndex === ifIndex) return { kind: 'attached', fd, programId: info.programId };
+  closeSync(fd);
+  return { kind: 'dead' };
+}
+
+/** Program IDs of the pinned links by device; 0 for a dead link, which is listed to be unpinned. */
+export function tcxLinks(directory: string): Map<IfIndex, number> {
+  const links = new Map<IfIndex, number>();
+  // Names are interface numbers; what else lies there is not ours.
+  const names = isDirectory(linksDirectory(directory)) ? readdirSync(linksDirectory(directory)) : [];
+  for (const name of names.filter((entry) => /^[1-9]\d*$/.test(entry))) {
+    const ifIndex = Number(name) as IfIndex;
+    const link = openLink(directory, ifIndex);
+    if (link.kind === 'none') continue;
+    links.set(ifIndex, link.kind === 'attached' ? link.programId : 0);
+    if (link.kind === 'attached') closeSync(link.fd);
+  }
+  return links;
+}
+
+/** False for a symlink, too. */
+function isDirectory(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+}
+
 /**
  * Attaches the program by TCX, or puts it into the place of the one in the pinned link. Throws SnoopyError
  * `attach_failed`, or `unsupported` on kernels before 6.6.
  */
 export function attachTcx(directory: string, programFd: number, ifIndex: IfIndex): void {
   const path = linkPath(directory, ifIndex);
-  const pinned = objGet(path);
-  if (pinned !== undefined) {
-    try {
-      if (isAttached(pinned)) {
-        linkUpdate(pinned, programFd);
-        return;
-      }
-    } finally {
-      closeSync(pinned);
-    }
-    // Detached by somebody: such a link takes no other program.
-    rmSync(path, { force: true });
+  if (!isDirectory(linksDirectory(directory))) {
+    clearName(linksDirectory(directory));
+    mkdirSync(linksDirectory(directory), { mode: 0o700 });
   }
-  mkdirSync(linksDirectory(directory), { recursive: true, mode: 0o700 });
+  const pinned = openLink(directory, ifIndex);
+  if (pinned.kind === 'attached') {
+    try {
+      linkUpdate(pinned.fd, programFd);
+      return;
+    } finally {
+      closeSync(pinned.fd);
+    }
+  }
+  // A dead link takes no other program.
+  clearName(path);
   const fd = tcxAttach(programFd, ifIndex, BPF_TCX_INGRESS);
   try {
     objPin(fd, path);
@@ -76,20 +115,13 @@ export function attachTcx(directory: string, programFd: number, ifIndex: IfIndex
   }
 }
 
-/** False for a link that somebody has detached, and for one whose device is gone. */
-export function isAttached(linkFd: number): boolean {
-  return linkInfo(linkFd).ifIndex !== 0;
-}
-
 /** Takes the program off and unpins the link; the device may be gone. */
 export function detachTcx(directory: string, ifIndex: IfIndex): void {
-  const path = linkPath(directory, ifIndex);
-  const fd = objGet(path);
-  if (fd === undefined) return;
+  const pinned = openLink(directory, ifIndex);
   try {
-    linkDetach(fd);
+    if (pinned.kind === 'attached') linkDetach(pinned.fd);
   } finally {
-    closeSync(fd);
-    rmSync(path, { force: true });
+    if (pinned.kind === 'attached') closeSync(pinned.fd);
+    if (pinned.kind !== 'none') clearName(linkPath(directory, ifIndex));
   }
 }

@@ -1,7 +1,7 @@
 // Loading and pinning: what can be kept is kept, bindings are carried over, and a kill at any point is mended
 // by the next run, because the layout record says "unfinished" from before the first pin to after the last.
 
-import { renameSync, rmSync, utimesSync } from 'node:fs';
+import { lstatSync, renameSync, utimesSync } from 'node:fs';
 import {
   BPF_NOEXIST,
   type LoadedObject,
@@ -14,6 +14,7 @@ import {
 } from '../ffi/libbpf.ts';
 import { carryOver, keepReplaced, putIfNew } from './carry.ts';
 import {
+  clearName,
   type Expected,
   MAP_NAMES,
   type MapName,
@@ -64,8 +65,7 @@ export function load(object: Uint8Array, pins: Pins, expected: Expected, adopted
     if (kept === undefined) utimesSync(pinPath(pins.directory, 'layout'), 0, 0);
     pinOver(loaded.programFd, pinPath(pins.directory, 'program'));
     // What a load has left that was killed in between, and that this one did not come across.
-    for (const name of [...MAP_NAMES, 'program'] as const)
-      rmSync(nextPath(pinPath(pins.directory, name)), { force: true });
+    for (const name of [...MAP_NAMES, 'program'] as const) clearName(nextPath(pinPath(pins.directory, name)));
     mapUpdate(
       layout,
       FIRST,
@@ -110,7 +110,9 @@ function nextPath(path: string): string {
 /** Pins in place of whatever is at `path`, in one step. bpffs allows no dot in a name. */
 function pinOver(fd: number, path: string): void {
   const next = nextPath(path);
-  rmSync(next, { force: true });
+  clearName(next);
   objPin(fd, next);
+  // Everything else gives way to a rename.
+  if (lstatSync(path, { throwIfNoEntry: false })?.isDirectory()) clearName(path);
   renameSync(next, path);
 }

@@ -1,6 +1,6 @@
 // What is pinned under bpffs: names, shapes, and whether it is what this version would load.
 
-import { closeSync, readdirSync } from 'node:fs';
+import { closeSync, lstatSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { SnoopyError } from '../base/errors.ts';
 import {
   BPF_MAP_TYPE_ARRAY,
@@ -11,6 +11,8 @@ import {
   type MapInfo,
   mapInfo,
   mapLookup,
+  type ObjectKind,
+  objectKind,
   objGet,
   programInfo,
 } from '../ffi/libbpf.ts';
@@ -46,18 +48,34 @@ interface MapShape {
   readonly type: number;
   readonly keySize: number;
   readonly valueSize: number;
+  /** BPF_F_* */
+  readonly flags: number;
+  /** Entries that there is room for; null: as configured. */
+  readonly size: number | null;
+}
+
+const BPF_F_NO_PREALLOC = 1 << 0;
+
+function shape(
+  type: number,
+  keySize: number,
+  valueSize: number,
+  size: number | null,
+  flags: number = 0,
+): MapShape {
+  return { type, keySize, valueSize, flags, size };
 }
 
 const SHAPES: Readonly<Record<MapName, MapShape>> = {
-  bindings: { type: BPF_MAP_TYPE_HASH, keySize: SIZE.bindingKey, valueSize: SIZE.binding },
-  ports: { type: BPF_MAP_TYPE_HASH, keySize: SIZE.ifIndex, valueSize: SIZE.port },
-  state: { type: BPF_MAP_TYPE_HASH, keySize: SIZE.ifIndex, valueSize: SIZE.portState },
-  prefixes: { type: BPF_MAP_TYPE_LPM_TRIE, keySize: SIZE.prefixKey, valueSize: 1 },
-  statics: { type: BPF_MAP_TYPE_HASH, keySize: SIZE.staticKey, valueSize: 1 },
-  counters: { type: BPF_MAP_TYPE_PERCPU_ARRAY, keySize: 4, valueSize: SIZE.counter },
-  changes: { type: BPF_MAP_TYPE_RINGBUF, keySize: 0, valueSize: 0 },
-  probes: { type: BPF_MAP_TYPE_HASH, keySize: SIZE.bindingKey, valueSize: SIZE.probe },
-  layout: { type: BPF_MAP_TYPE_ARRAY, keySize: 4, valueSize: SIZE.layout },
+  bindings: shape(BPF_MAP_TYPE_HASH, SIZE.bindingKey, SIZE.binding, null),
+  ports: shape(BPF_MAP_TYPE_HASH, SIZE.ifIndex, SIZE.port, 8192, BPF_F_NO_PREALLOC),
+  state: shape(BPF_MAP_TYPE_HASH, SIZE.ifIndex, SIZE.portState, 8192, BPF_F_NO_PREALLOC),
+  prefixes: shape(BPF_MAP_TYPE_LPM_TRIE, SIZE.prefixKey, 1, 16384, BPF_F_NO_PREALLOC),
+  statics: shape(BPF_MAP_TYPE_HASH, SIZE.staticKey, 1, 16384, BPF_F_NO_PREALLOC),
+  counters: shape(BPF_MAP_TYPE_PERCPU_ARRAY, 4, SIZE.counter, COUNTERS.length),
+  changes: shape(BPF_MAP_TYPE_RINGBUF, 0, 0, null),
+  probes: shape(BPF_MAP_TYPE_HASH, SIZE.bindingKey, SIZE.probe, null, BPF_F_NO_PREALLOC),
+  layout: shape(BPF_MAP_TYPE_ARRAY, 4, SIZE.layout, 1),
 };
 
 /** All maps; the layout record comes last, as it is pinned last. */
@@ -114,17 +132,37 @@ export function replacedPath(directory: string, mapId: number): string {
   return `${replacedDirectory(directory)}/${mapId}`;
 }
 
-function sizeOf(name: MapName, expected: Expected): number | null {
-  switch (name) {
-    case 'bindings':
-    case 'probes':
-      return expected.maxBindings;
-    case 'changes':
-      return expected.ringBytes;
-    case 'counters':
-      return COUNTERS.length;
-    default:
-      return null;
+function sizeOf(name: MapName, expected: Expected): number {
+  return SHAPES[name].size ?? (name === 'changes' ? expected.ringBytes : expected.maxBindings);
+}
+
+/**
+ * Opens what is pinned at a name of ours; undefined when there is nothing. `foreign`: something else stands there,
+ * a directory, a symlink (which is not followed), another kind of object. The name is ours, what it stands for is
+ * not: it is neither read nor written, and gives way to what is pinned there next.
+ */
+export function openPinned(path: string, kind: ObjectKind): number | 'foreign' | undefined {
+  const stat = lstatSync(path, { throwIfNoEntry: false });
+  if (stat === undefined) return undefined;
+  if (!stat.isFile()) return 'foreign';
+  const fd = objGet(path);
+  if (fd === undefined || objectKind(fd) === kind) return fd;
+  closeSync(fd);
+  return 'foreign';
+}
+
+/** Takes away what stands at a name of ours. A directory that has something in it is left to its owner. */
+export function clearName(path: string): void {
+  if (lstatSync(path, { throwIfNoEntry: false })?.isDirectory() !== true) {
+    rmSync(path, { force: true });
+    return;
+  }
+  try {
+    rmdirSync(path);
+  } catch (thrown) {
+    const errno = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : 'EIO';
+    const message = `Cannot pin "${path}": there is a directory, and to delete it ends with ${errno}; move it away`;
+    throw new SnoopyError('pin_unusable', path, message, errno);
   }
 }
 
@@ -144,19 +182,22 @@ export function openPins(directory: string, expected: Expected): Pins {
     let found = false;
     let worst: LoadReason | null = null;
     for (const name of MAP_NAMES) {
-      const fd = objGet(pinPath(directory, name));
+      const fd = openPinned(pinPath(directory, name), 'map');
       if (fd === undefined) {
         worst ??= 'incomplete';
         continue;
       }
-      fds.push(fd);
       found = true;
-      const map = { fd, info: mapInfo(fd) };
-      const size = sizeOf(name, expected);
-      if (name === 'layout' && isRecord(map.info)) record = map;
-      if (!hasShape(map.info, SHAPES[name])) {
+      if (fd === 'foreign') {
         worst = 'layout';
-      } else if (size !== null && map.info.maxEntries !== size) {
+        continue;
+      }
+      fds.push(fd);
+      const map = { fd, info: mapInfo(fd) };
+      if (name === 'layout' && isRecord(map.info)) record = map;
+      if (!isOurs(map.info, name)) {
+        worst = 'layout';
+      } else if (map.info.maxEntries !== sizeOf(name, expected)) {
         if (worst !== 'layout') worst = 'size';
       } else {
         maps.set(name, map);
@@ -175,6 +216,9 @@ export function openPins(directory: string, expected: Expected): Pins {
     outgrown.push(...openReplaced(directory, fds, [...maps.values(), ...outgrown]));
     const program = openProgram(directory, fds);
     found ||= program !== null;
+    // Not what the program fills: whoever takes its size for the reason would believe that there are no bindings.
+    if (worst === 'size' && outgrown.some(({ info }) => !program?.mapIds?.includes(info.id)))
+      worst = 'incomplete';
     const loadReason = found ? (worst ?? whyStale(layout, program, maps, expected)) : 'absent';
     return { directory, layout, program, maps, outgrown, loadReason, close };
   } catch (thrown) {
@@ -183,20 +227,26 @@ export function openPins(directory: string, expected: Expected): Pins {
   }
 }
 
-function hasShape(info: MapInfo, shape: MapShape): boolean {
-  return info.type === shape.type && info.keySize === shape.keySize && info.valueSize === shape.valueSize;
+/** True for a map such as we load. One of another name is somebody else's, though it has the same shape. */
+function isOurs(info: MapInfo, name: MapName): boolean {
+  const { type, keySize, valueSize, flags } = SHAPES[name];
+  return (
+    info.name === objectMapName(name) &&
+    info.type === type &&
+    info.keySize === keySize &&
+    info.valueSize === valueSize &&
+    info.flags === flags
+  );
 }
 
 /** True for bindings of any version: the key and the first fields are those of all. */
 function hasBindings(info: MapInfo): boolean {
-  const { type, keySize } = SHAPES.bindings;
-  return info.type === type && info.keySize === keySize && info.valueSize >= FIRST_BINDING_SIZE;
+  return isOurs({ ...info, valueSize: SIZE.binding }, 'bindings') && info.valueSize >= FIRST_BINDING_SIZE;
 }
 
 /** True for a layout record of any version: a later one may be longer, and begins with the same fields. */
 function isRecord(info: MapInfo): boolean {
-  const { type, keySize, valueSize } = SHAPES.layout;
-  return info.type === type && info.keySize === keySize && info.valueSize >= valueSize;
+  return isOurs({ ...info, valueSize: SIZE.layout }, 'layout') && info.valueSize >= SIZE.layout;
 }
 
 function readLayout(map: PinnedMap | undefined): Layout | null {
@@ -230,8 +280,9 @@ function replacedIds(directory: string): number[] {
 }
 
 /** True when there may be fewer bindings than there were: no map has them, or a load did not finish. */
-export function losesBindings({ maps, outgrown, layout }: Pins): boolean {
-  return !keepsBindings({ maps, outgrown }) || layout === null || !isComplete(layout);
+export function losesBindings({ maps, outgrown, layout, loadReason }: Pins): boolean {
+  if (!keepsBindings({ maps, outgrown })) return true;
+  return layout === null || !isComplete(layout) || loadReason === 'incomplete';
 }
 
 /** True when a map of bindings is pinned, whichever. */
@@ -262,8 +313,8 @@ function openProgram(
   fds: number[],
 ): (Pins['program'] & { mapIds?: readonly number[] }) | null {
   const path = pinPath(directory, 'program');
-  const fd = objGet(path);
-  if (fd === undefined) return null;
+  const fd = openPinned(path, 'program');
+  if (fd === undefined || fd === 'foreign') return null;
   fds.push(fd);
   const { id, mapIds } = programInfo(fd);
   return { fd, id, mapIds };

@@ -2,7 +2,7 @@
 
 import { SnoopyError } from '../base/errors.ts';
 import { type Mapping, mmap, PROT_READ, PROT_WRITE, pageSize } from '../ffi/libc.ts';
-import { type Change, decodeChange } from './records.ts';
+import { type Change, decodeChange, SIZE } from './records.ts';
 
 /** BPF_RINGBUF_BUSY_BIT: the program has not finished the record yet. */
 const BUSY_BIT = 0x8000_0000;
@@ -10,6 +10,8 @@ const BUSY_BIT = 0x8000_0000;
 const DISCARD_BIT = 0x4000_0000;
 /** BPF_RINGBUF_HDR_SZ: length and flags, page offset. */
 const HEADER_BYTES = 8;
+/** What a record takes of the ring. All are of one size, so that every position is a multiple of it. */
+const STRIDE = HEADER_BYTES + Math.ceil(SIZE.change / 8) * 8;
 
 /** What was found in the ring. Nothing is consumed before `commit`. */
 export interface Drained {
@@ -53,31 +55,30 @@ export function openRing(fd: number, size: number): Ring {
   const read = (): Drained => {
     const stop = end();
     const changes: Change[] = [];
-    if (position > stop || stop - position > size) {
+    const passOver = (): Drained => {
       position = stop;
       return { changes, damaged: true };
+    };
+    if (position < 0 || position % STRIDE !== 0 || position > stop || stop - position > size) {
+      return passOver();
     }
     while (position < stop) {
       const offset = position % size;
       const header = Atomics.load(headers, offset / 4) >>> 0;
-      if ((header & BUSY_BIT) !== 0) break;
+      // Of a busy one too: else what only looks like one would be waited for in vain.
       const length = header & ~(BUSY_BIT | DISCARD_BIT);
-      const next = position + Math.ceil((length + HEADER_BYTES) / 8) * 8;
-      if (next > stop) {
-        position = stop;
-        return { changes, damaged: true };
-      }
+      if (length !== SIZE.change || position + STRIDE > stop) return passOver();
+      if ((header & BUSY_BIT) !== 0) break;
       if ((header & DISCARD_BIT) === 0) {
         const at = page + offset + HEADER_BYTES;
         try {
           changes.push(decodeChange(producer.bytes.subarray(at, at + length)));
         } catch (thrown) {
           if (!(thrown instanceof SnoopyError || thrown instanceof RangeError)) throw thrown;
-          position = stop;
-          return { changes, damaged: true };
+          return passOver();
         }
       }
-      position = next;
+      position += STRIDE;
     }
     return { changes, damaged: false };
   };

@@ -1,5 +1,6 @@
 // Binding over libbpf.so.1 (1.1 and later): objects, maps, programs, links.
 
+import { readlinkSync } from 'node:fs';
 import { formatHex, readText, readU32, readU64AsNumber, writeU32, writeU64 } from '../base/bytes.ts';
 import { SnoopyError } from '../base/errors.ts';
 import { koffi } from './koffi.ts';
@@ -218,10 +219,13 @@ export interface MapInfo {
   readonly flags: number;
 }
 
+/** enum bpf_link_type, of LinkInfo. */
+export const BPF_LINK_TYPE_TCX = 11;
+
 /** struct bpf_link_info of a TCX link; `ifIndex` is 0 when its device is gone. */
 export interface LinkInfo {
   readonly id: number;
-  /** enum bpf_link_type; 11 is BPF_LINK_TYPE_TCX. */
+  /** BPF_LINK_TYPE_* */
   readonly type: number;
   readonly programId: number;
   readonly ifIndex: number;
@@ -382,6 +386,16 @@ export function objGet(path: string): number | undefined {
     );
   }
   throw bpfError({ operation: `open pin "${path}"`, object: path, code: 'pin_unusable' }, fd);
+}
+
+export type ObjectKind = 'map' | 'program' | 'link';
+
+/** What kind of object a descriptor is of; undefined for others. The kernel tells by the name of its file alone. */
+export function objectKind(fd: number): ObjectKind | undefined {
+  const name = readlinkSync(`/proc/self/fd/${fd}`);
+  if (/bpf[-_]map/.test(name)) return 'map';
+  if (/bpf[-_]prog/.test(name)) return 'program';
+  return /bpf[-_]link/.test(name) ? 'link' : undefined;
 }
 
 /** bpf_obj_pin. EEXIST is an error: pin under another name and rename. */

@@ -1,15 +1,14 @@
 // The kernel -> Observed. Reads only.
 
-import { closeSync, readdirSync } from 'node:fs';
 import { AF_INET, AF_INET6, type IfIndex } from '../base/address.ts';
 import { SnoopyError } from '../base/errors.ts';
 import type { Runtime } from '../core/desired.ts';
 import type { Attachment, Observed, ObservedDatapath, ObservedHosts } from '../core/observed.ts';
 import type { Counters } from '../core/report.ts';
 import type { Topology } from '../core/topology.ts';
-import { filterPlace, isAttached, isOurFilter, saysOwner } from '../datapath/attachment.ts';
+import { filterPlace, isOurFilter, saysOwner, tcxLinks } from '../datapath/attachment.ts';
 import { readBindings } from '../datapath/carry.ts';
-import { linksDirectory, type MapName, type Pins } from '../datapath/pins.ts';
+import type { MapName, Pins } from '../datapath/pins.ts';
 import {
   COUNTERS,
   type CounterName,
@@ -24,7 +23,7 @@ import {
   type PortState,
   SIZE,
 } from '../datapath/records.ts';
-import { linkInfo, type MapEntries, mapEntries, objGet, perCpuArray } from '../ffi/libbpf.ts';
+import { type MapEntries, mapEntries, perCpuArray } from '../ffi/libbpf.ts';
 import { dumpAddresses } from '../netlink/address.ts';
 import { dumpFdb, type FdbEntry } from '../netlink/fdb.ts';
 import { dumpLinks } from '../netlink/link.ts';
@@ -62,10 +61,10 @@ function observeDatapath(pins: Pins): ObservedDatapath {
         decodePortPolicy(ports.values, i * SIZE.port),
       ]),
     ),
-    prefixes: indices(prefixes).map((i) =>
+    prefixes: readable(indices(prefixes), (i) =>
       decodePrefixRule(prefixes.keys, i * SIZE.prefixKey, prefixes.values[i]),
     ),
-    statics: indices(statics).map((i) => decodeStaticRule(statics.keys, i * SIZE.staticKey)),
+    statics: readable(indices(statics), (i) => decodeStaticRule(statics.keys, i * SIZE.staticKey)),
   };
 }
 
@@ -74,6 +73,40 @@ const NOTHING: MapEntries = { keys: new Uint8Array(0), values: new Uint8Array(0)
 function entriesOf(pins: Pins, name: MapName): MapEntries {
   const map = pins.maps.get(name);
   return map === undefined ? NOTHING : mapEntries(map.fd, map.info);
+}
+
+/**
+ * What can be read of the entries. One of no family that there is was written by neither the program nor a run; the
+ * program never looks it up, and it is no reason to leave all others alone.
+ */
+function readable<T>(entries: readonly number[], read: (entry: number) => T): T[] {
+  return entries.flatMap((entry) => {
+    try {
+      return [read(entry)];
+    } catch (thrown) {
+      if (thrown instanceof SnoopyError && thrown.code === 'malformed') return [];
+      throw thrown;
+    }
+  });
+}
+
+/** All entries at once, or, where one cannot be read, all others. */
+function readAll<T>(
+  entries: MapEntries,
+  read: (keys: Uint8Array, values: Uint8Array, count: number) => Iterable<T>,
+): T[] {
+  const { keys, values, count } = entries;
+  const [whole] = readable([0], () => read(keys, values, count));
+  if (whole !== undefined) return [...whole];
+  const keySize = keys.length / count;
+  const valueSize = values.length / count;
+  return readable(indices(entries), (i) => [
+    ...read(
+      keys.subarray(i * keySize, (i + 1) * keySize),
+      values.subarray(i * valueSize, (i + 1) * valueSize),
+      1,
+    ),
+  ]).flat();
 }
 
 function indices({ count }: MapEntries): number[] {
@@ -96,7 +129,7 @@ function observeAttachments(netlink: NetlinkSocket, pins: Pins): Map<IfIndex, At
       tcxProgramId: null,
     });
   }
-  for (const [device, tcxProgramId] of observeTcxLinks(pins.directory)) {
+  for (const [device, tcxProgramId] of tcxLinks(pins.directory)) {
     const attachment = attachments.get(device) ?? {
       hasClsact: false,
       ownsClsact: false,
@@ -105,30 +138,6 @@ function observeAttachments(netlink: NetlinkSocket, pins: Pins): Map<IfIndex, At
     attachments.set(device, { ...attachment, tcxProgramId });
   }
   return attachments;
-}
-
-/** Program IDs of the pinned links by device; 0 for a link that is detached, which is listed to be unpinned. */
-function observeTcxLinks(directory: string): Map<IfIndex, number> {
-  const links = new Map<IfIndex, number>();
-  // Names are interface numbers; what else lies there is not ours.
-  for (const name of namesIn(linksDirectory(directory)).filter((entry) => /^[1-9]\d*$/.test(entry))) {
-    const fd = objGet(`${linksDirectory(directory)}/${name}`);
-    if (fd === undefined) continue;
-    try {
-      links.set(Number(name) as IfIndex, isAttached(fd) ? linkInfo(fd).programId : 0);
-    } finally {
-      closeSync(fd);
-    }
-  }
-  return links;
-}
-
-function namesIn(directory: string): string[] {
-  try {
-    return readdirSync(directory);
-  } catch {
-    return [];
-  }
 }
 
 /** Bindings first, then the FDB and the neighbors: a host that was seen is forwarded by then. */
@@ -146,7 +155,7 @@ export function observeHosts(
       decodePortState(states.values, i * SIZE.portState),
     ]),
   );
-  const bindings = readBindings(pins);
+  const bindings = readAll(readBindings(pins), decodeBindings);
   const probes = entriesOf(pins, 'probes');
   const fdb = topology.bridges.flatMap((bridge) => readFdb(netlink, bridge.ifIndex));
   const nowMs = now();
@@ -154,8 +163,8 @@ export function observeHosts(
   const deviceNames = new Map([...observed.links.values()].map((link) => [link.ifIndex, link.name]));
   return {
     nowMs,
-    bindings: decodeBindings(bindings.keys, bindings.values, bindings.count),
-    probes: decodeProbes(probes.keys, probes.values, probes.count),
+    bindings,
+    probes: new Map(readAll(probes, decodeProbes)),
     portStates,
     deviceNames,
     fdb,

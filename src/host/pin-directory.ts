@@ -1,6 +1,15 @@
 // bpffs and our directory in it: mounted, made, locked, removed.
 
-import { mkdirSync, readdirSync, rmdirSync, statfsSync, statSync, unlinkSync, utimesSync } from 'node:fs';
+import {
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  rmdirSync,
+  statfsSync,
+  statSync,
+  unlinkSync,
+  utimesSync,
+} from 'node:fs';
 import { type Problem, problemOf, SnoopyError } from '../base/errors.ts';
 import { describeWeakness, follow, type Users } from '../base/trust.ts';
 import type { Runtime } from '../core/desired.ts';
@@ -144,6 +153,18 @@ export function noteSuccess(directory: string, timeMs: number): Problem[] {
 export function lastSuccess(directory: string): number | null {
   const found = statSync(pinPath(directory, 'layout'), { throwIfNoEntry: false });
   return found === undefined || found.mtimeMs === 0 ? null : found.mtimeMs;
+}
+
+/** Throws SnoopyError `pin_unusable` where something else stands in the place of the pin directory. */
+export function refuseOther(path: string): void {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found === undefined || found.isDirectory()) return;
+  const what = found.isSymbolicLink() ? 'a symlink, which is not followed' : 'no directory';
+  throw new SnoopyError(
+    'pin_unusable',
+    path,
+    `Cannot use "${path}": it is ${what}; move it away, or give runtime.pin_dir another name`,
+  );
 }
 
 /** One by one: what others have put there since is not followed. Returns those that it made, the innermost first. */

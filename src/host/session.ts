@@ -15,6 +15,7 @@ import {
   mountBpffs,
   pinDirectory,
   type RemovalLock,
+  refuseOther,
   refuseWeakPath,
 } from './pin-directory.ts';
 import { type Capability, LOADING, type Mode, requireCapabilities, takenBy } from './privileges.ts';
@@ -60,6 +61,7 @@ export function openSession(runtime: Runtime, options: SessionOptions): Session 
   };
   try {
     const mounted = mode === 'write' && mountBpffs(runtime, lockTimeoutMs, now);
+    refuseOther(directory);
     const lock = takeLock(runtime, directory, options);
     if (lock !== null) closers.push(lock.release);
     const netlink = openNetlink();

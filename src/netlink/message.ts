@@ -131,6 +131,7 @@ export class Attributes implements Iterable<Attribute> {
 
   /** Those from `offset` to `end`. Throws `malformed` when one is cut short. */
   constructor(bytes: Uint8Array, offset: number, end: number = bytes.length) {
+    requireBytes(bytes, 0, offset);
     requireBytes(bytes, offset, end - offset);
     this.#bytes = bytes;
     for (let at = offset; at < end; ) {

@@ -480,12 +480,12 @@ describe('an upgrade', () => {
     }
   });
 
-  test('a directory in place of a pin is named, and nothing is torn down', async (t) => {
+  test('a directory with something in it in place of a pin is named, and nothing is torn down', async (t) => {
     const machine = await settled(t);
     for (const name of ['bindings', 'program', 'layout']) {
       const path = `${machine.pins}/${name}`;
       rmSync(path);
-      mkdirSync(path);
+      mkdirSync(`${path}/theirs`, { recursive: true });
       const result = machine.snoopy.reconcile();
       assertExit(result, 1);
       assert.ok((result.stdout + result.stderr).includes(path), said(result));

@@ -30,7 +30,7 @@ export class Machine {
   readonly netns: Netns;
   readonly snoopy: Snoopy;
   readonly hosts: readonly Host[];
-  /** Where the hosts are. */
+  /** Where the hosts' devices are. */
   readonly far: Netns;
 
   constructor(t: Pick<TestContext, 'after'>, options: MachineOptions = {}) {

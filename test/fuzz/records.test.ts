@@ -1,0 +1,206 @@
+// Values of pinned maps as nobody should have written them: records are read or refused, and never past their end.
+import assert from 'node:assert/strict';
+import { it } from 'node:test';
+import fc from 'fast-check';
+import { type IfIndex, type IpAddress, type Mac, parsePrefix } from '../../src/base/address.ts';
+import { SnoopyError } from '../../src/base/errors.ts';
+import {
+  type Binding,
+  bindingId,
+  decodeBindings,
+  decodeChange,
+  decodeIfIndex,
+  decodeLayout,
+  decodePortPolicy,
+  decodePortState,
+  decodePrefixRule,
+  decodeProbes,
+  decodeStaticRule,
+  encodeBinding,
+  encodeBindingKey,
+  encodeIfIndex,
+  encodeLayout,
+  encodePortPolicy,
+  encodePrefixKey,
+  encodeProbe,
+  encodeStaticKey,
+  encodeVlans,
+  type PortPolicy,
+  SIZE,
+} from '../../src/datapath/records.ts';
+import { anyBytes, check } from './property.ts';
+
+/** The documented ways in which a record is refused. */
+function isRefusal(thrown: unknown): boolean {
+  return thrown instanceof RangeError || (thrown instanceof SnoopyError && thrown.code === 'malformed');
+}
+
+/** What `read` returns, or undefined when it refuses. Any other end is a failure. */
+function readOrRefuse<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch (thrown) {
+    if (!isRefusal(thrown)) throw thrown;
+    return undefined;
+  }
+}
+
+const uint32 = fc.nat({ max: 0xffff_ffff });
+const ifIndex = uint32.map((value) => value as IfIndex);
+const mac = fc
+  .uint8Array({ minLength: 6, maxLength: 6 })
+  .map((bytes) => [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join(':') as Mac);
+const ipv4 = fc.ipV4().map((text) => text as IpAddress);
+const ip = fc.oneof(
+  ipv4,
+  fc.ipV6().map((text) => (parsePrefix(`${text}/128`)?.ip ?? '::') as IpAddress),
+);
+const vlan = fc.nat(0xffff);
+/** Whole milliseconds, as user space writes them, up to 285 years. */
+const ms = fc.nat({ max: 9_000_000_000_000 });
+
+it('any bytes as a record of the ring are a change or are refused', () => {
+  const kinds = new Set<string>();
+  check(anyBytes(2 * SIZE.change), 20_000, (bytes) => {
+    const change = readOrRefuse(() => decodeChange(bytes));
+    if (change === undefined) return;
+    assert.ok(bytes.length >= SIZE.change);
+    kinds.add(change.kind);
+  });
+  // The ends of the few fields that a change is refused for.
+  const field = fc.constantFrom(0, 1, 2, 3, 4, 10, 0x0200, 0xffff_ffff);
+  check(fc.tuple(field, field, fc.nat(SIZE.change + 8)), 5_000, ([kind, family, length]) => {
+    const bytes = new Uint8Array(length);
+    const data = new DataView(bytes.buffer);
+    if (length >= 4) data.setUint32(0, kind, true);
+    if (length >= 32) data.setUint16(30, family & 0xffff, true);
+    const change = readOrRefuse(() => decodeChange(bytes));
+    const isGood = length >= SIZE.change && kind >= 1 && kind <= 3 && [2, 10].includes(family & 0xffff);
+    assert.equal(change !== undefined, isGood);
+    if (change !== undefined) kinds.add(change.kind);
+  });
+  assert.deepEqual([...kinds].sort(), ['duplicate', 'move', 'new']);
+});
+
+it('any bytes as entries of a map are read or refused', () => {
+  const readers: readonly ((keys: Uint8Array, values: Uint8Array) => unknown)[] = [
+    (keys, values) => decodeBindings(keys, values, Math.ceil(keys.length / SIZE.bindingKey)),
+    (keys, values) => decodeProbes(keys, values, Math.ceil(keys.length / SIZE.bindingKey)),
+    (keys, values) => decodePrefixRule(keys, 0, values[0]),
+    (keys) => decodeStaticRule(keys, 0),
+    (keys) => decodeIfIndex(keys, 0),
+    (_, values) => decodePortPolicy(values, 0),
+    (_, values) => decodePortState(values, 0),
+    (_, values) => decodeLayout(values),
+  ];
+  check(fc.tuple(anyBytes(80), anyBytes(SIZE.port + 8)), 5_000, ([keys, values]) => {
+    for (const read of readers) readOrRefuse(() => read(keys, values));
+  });
+});
+
+it('a record that lacks the last byte of its fields is refused', () => {
+  const cut = (size: number): Uint8Array => {
+    const bytes = new Uint8Array(size - 1);
+    // AF_INET6, whose addresses are the longest, wherever a family may stand.
+    return bytes.map((_, at) => (at % 2 === 0 ? 10 : 0));
+  };
+  const whole = cut(1024);
+  const reads: readonly (() => unknown)[] = [
+    () => decodeBindings(cut(SIZE.bindingKey), whole, 1),
+    () => decodeBindings(whole, cut(SIZE.binding), 1),
+    () => decodeProbes(whole, cut(SIZE.probe - 4), 1),
+    () => decodePrefixRule(cut(SIZE.prefixKey), 0, 1),
+    () => decodeStaticRule(cut(SIZE.staticKey - 2), 0),
+    () => decodePortPolicy(cut(SIZE.port - SIZE.vlans), 0),
+    () => decodePortState(cut(SIZE.portState), 0),
+    () => decodeLayout(cut(16)),
+    () => decodeChange(cut(SIZE.change)),
+  ];
+  for (const [i, read] of reads.entries()) assert.throws(read, isRefusal, `reader ${i}`);
+});
+
+it('a binding comes back as it was written', () => {
+  const binding: fc.Arbitrary<Binding> = fc.record({
+    bridge: ifIndex,
+    vlan,
+    ip,
+    mac,
+    router: fc.boolean(),
+    port: ifIndex,
+    moves: fc.constant(0),
+    firstSeenMs: ms,
+    lastSeenMs: ms,
+    frozenUntilMs: ms,
+  });
+  check(fc.array(binding, { maxLength: 5 }), 2_000, (bindings) => {
+    const keys = Buffer.concat(bindings.map((one) => encodeBindingKey(one)));
+    const values = Buffer.concat(bindings.map((one) => encodeBinding(one)));
+    const found = decodeBindings(keys, values, bindings.length);
+    assert.equal(found.length, bindings.length);
+    for (const [i, one] of found.entries()) {
+      // Nanoseconds above 2^53 are the nearest that a number can say.
+      for (const key of ['firstSeenMs', 'lastSeenMs', 'frozenUntilMs'] as const) {
+        assert.ok(Math.abs(one[key] - (bindings[i]?.[key] ?? 0)) < 0.01, key);
+      }
+      const { firstSeenMs, lastSeenMs, frozenUntilMs } = one;
+      assert.deepEqual({ ...bindings[i], firstSeenMs, lastSeenMs, frozenUntilMs }, one);
+    }
+  });
+});
+
+it('policies, rules, probes, indexes and layouts come back as they were written', () => {
+  const policy: fc.Arbitrary<PortPolicy> = fc.record({
+    bridge: ifIndex,
+    pvid: vlan,
+    learn: fc.nat(15),
+    linkLocal: fc.boolean(),
+    ownsClsact: fc.boolean(),
+    maxBindings: uint32,
+    newIntervalNs: uint32,
+    newBurst: uint32,
+    duplicateMoves: uint32,
+    duplicateWindowMs: fc.nat({ max: 9_000_000 }),
+    duplicateHoldMs: fc.nat({ max: 9_000_000 }),
+    released: fc.integer({ min: -Number.MAX_SAFE_INTEGER, max: Number.MAX_SAFE_INTEGER }),
+    vlans: fc.option(
+      fc
+        .array(
+          fc.tuple(fc.nat(4095), fc.nat(100)).map(([start, more]) => ({
+            start,
+            end: Math.min(4095, start + more),
+          })),
+          { maxLength: 5 },
+        )
+        .map(encodeVlans),
+    ),
+  });
+  check(policy, 2_000, (one) => {
+    const found = decodePortPolicy(encodePortPolicy(one), 0);
+    assert.deepEqual(found, { ...one });
+  });
+  const prefix = fc.tuple(ip, fc.nat(128)).map(([address, bits]) => {
+    const most = address.includes(':') ? 128 : 32;
+    const found = parsePrefix(`${address}/${Math.min(bits, most)}`);
+    assert.ok(found !== undefined);
+    return found;
+  });
+  check(fc.tuple(ifIndex, vlan, fc.option(prefix), fc.boolean()), 2_000, ([bridge, id, of, allow]) => {
+    const rule = { bridge, vlan: of === null ? 0 : id, prefix: of, allow };
+    assert.deepEqual(decodePrefixRule(encodePrefixKey(rule), 0, allow ? 1 : 0), rule);
+  });
+  check(fc.tuple(ifIndex, vlan, ip, fc.option(mac)), 2_000, ([bridge, id, address, who]) => {
+    const rule = { bridge, vlan: id, ip: address, mac: who === '00:00:00:00:00:00' ? null : who };
+    assert.deepEqual(decodeStaticRule(encodeStaticKey(rule), 0), rule);
+    const state = { lastMs: 12_345, count: bridge };
+    const probes = decodeProbes(encodeBindingKey(rule), encodeProbe(state), 1);
+    assert.deepEqual([...probes], [[bindingId(rule), state]]);
+    assert.equal(decodeIfIndex(encodeIfIndex(bridge), 0), bridge);
+  });
+  const digest = fc
+    .uint8Array({ minLength: 32, maxLength: 32 })
+    .map((bytes) => Buffer.from(bytes).toString('hex'));
+  check(fc.tuple(uint32, uint32, digest), 1_000, ([abi, netns, hex]) => {
+    const layout = { abi, netns, digest: hex };
+    assert.deepEqual(decodeLayout(encodeLayout(layout)), layout);
+  });
+});

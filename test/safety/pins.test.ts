@@ -1,0 +1,469 @@
+// What somebody else has put in place of the pins: it is repaired or refused in words, and never written to.
+import assert from 'node:assert/strict';
+import { mkdirSync, readdirSync, renameSync, rmSync, symlinkSync } from 'node:fs';
+import { describe, test } from 'node:test';
+import { assertExit, bpftool, Machine } from '../kernel/machine.ts';
+import { listPins } from '../lib/bpffs.ts';
+import { run } from '../lib/run.ts';
+import { type ReconcileResult, said } from '../lib/snoopy.ts';
+import { until } from '../lib/wait.ts';
+
+const MAPS = ['bindings', 'ports', 'state', 'prefixes', 'statics', 'counters', 'changes', 'probes', 'layout'];
+const NAMES = [...MAPS, 'program'];
+
+type Attach = 'clsact' | 'tcx';
+
+/** A machine with one host that has a neighbor. */
+async function settled(t: { after(undo: () => void): void }, attach: Attach = 'clsact'): Promise<Machine> {
+  const machine = new Machine(t, { tunnel: true });
+  configure(machine, { attach });
+  machine.reconcile();
+  await machine.host(1).speak();
+  machine.reconcile();
+  assert.equal(machine.ownNeighbors().length, 1);
+  return machine;
+}
+
+function configure(machine: Machine, runtime: Readonly<Record<string, unknown>>): void {
+  machine.snoopy.configure({
+    runtime,
+    bridges: [{ name: 'br0', static: [{ ip: '10.1.0.77', mac: '02:00:00:00:00:77' }] }],
+  });
+}
+
+/** No native crash, no exit code and no text that is not documented. The JSON is held against its schema by run(). */
+function assertSane(result: Pick<ReconcileResult, 'argv' | 'code' | 'stdout' | 'stderr'>): void {
+  assert.ok([0, 1, 69, 77, 78].includes(result.code), said(result));
+  assert.doesNotMatch(result.stdout + result.stderr, /Internal error|"internal"|\n\s+at /, said(result));
+}
+
+/** Runs what only reads, which has to cope with whatever is there. */
+function lookAround(machine: Machine): void {
+  const before = JSON.stringify(listPins(machine.snoopy.bpffs));
+  for (const [command, ...args] of [
+    ['status'],
+    ['doctor'],
+    ['reconcile', '--check'],
+    ['remove', '--check'],
+  ] as const) {
+    assertSane(machine.snoopy.run(command, '--format', 'json', ...args));
+  }
+  assert.equal(JSON.stringify(listPins(machine.snoopy.bpffs)), before);
+}
+
+/** A run that mends what is there; after it there is nothing to do, and the host has its neighbor. */
+function assertRepaired(machine: Machine): void {
+  machine.reconcile();
+  machine.assertIdle();
+  assert.deepEqual(machine.ownNeighbors(), [`10.1.0.1 ${machine.host(1).mac}`]);
+}
+
+/** A run that says what is in its way; `remedied` is what an operator does then. */
+function assertRefused(machine: Machine, code: number, words: RegExp, remedied: () => void): void {
+  lookAround(machine);
+  const result = machine.snoopy.reconcile();
+  assertSane(result);
+  assertExit(result, code);
+  assert.match(result.stderr, words);
+  assert.deepEqual(machine.ownNeighbors(), [`10.1.0.1 ${machine.host(1).mac}`]);
+  remedied();
+  machine.reconcile();
+  machine.assertIdle();
+}
+
+/** Pins a fresh map somewhere outside of our directory, and again at a name of ours. */
+function strange(machine: Machine, at: string, name: string, ...shape: string[]): string {
+  const theirs = `${machine.snoopy.bpffs}/theirs_${at}`;
+  rmSync(theirs, { force: true });
+  run(['bpftool', 'map', 'create', theirs, ...shape, 'name', name]);
+  replaceBy(machine, at, theirs);
+  return theirs;
+}
+
+function replaceBy(machine: Machine, at: string, pin: string, kind = 'map'): void {
+  rmSync(`${machine.pins}/${at}`, { recursive: true, force: true });
+  run(['bpftool', kind, 'pin', 'pinned', pin, `${machine.pins}/${at}`]);
+}
+
+interface MapLine {
+  readonly id: number;
+  readonly type: string;
+  readonly bytes_key: number;
+  readonly bytes_value: number;
+  readonly max_entries: number;
+  readonly flags: number;
+  readonly name: string;
+}
+
+function mapAt(path: string): MapLine {
+  const line = bpftool<MapLine>('map', 'show', 'pinned', path);
+  const { id, type, bytes_key, bytes_value, max_entries, flags, name } = line;
+  return { id, type, bytes_key, bytes_value, max_entries, flags, name };
+}
+
+/** Type, sizes and name of one of our maps, as bpftool takes them. */
+function shapeOf(machine: Machine, name: string, change: Partial<MapLine> = {}): string[] {
+  const found = { ...mapAt(`${machine.pins}/${name}`), ...change };
+  return [
+    ...['type', found.type, 'key', String(found.bytes_key), 'value', String(found.bytes_value)],
+    ...['entries', String(found.max_entries), 'flags', String(found.flags)],
+  ];
+}
+
+const STRANGER = ['type', 'hash', 'key', '4', 'value', '8', 'entries', '16'];
+
+describe('a stranger’s object under a name of ours', () => {
+  test('gives way under each name, and stays as it is', async (t) => {
+    const machine = await settled(t);
+    for (const name of NAMES) {
+      const theirs = strange(machine, name, 'stranger', ...STRANGER);
+      const key = ['key', 'hex', '01', '00', '00', '00'];
+      run(['bpftool', 'map', 'update', 'pinned', theirs, ...key, 'value', 'hex', ...Array(8).fill('aa')]);
+      const before = bpftool<unknown>('map', 'dump', 'pinned', theirs);
+      assertRepaired(machine);
+      assert.deepEqual(bpftool<unknown>('map', 'dump', 'pinned', theirs), before, name);
+    }
+  });
+
+  test('under all names at once, and of other kinds, is no riddle to any command', async (t) => {
+    const machine = await settled(t);
+    const program = `${machine.snoopy.bpffs}/program`;
+    run(['bpftool', 'prog', 'pin', 'pinned', `${machine.pins}/program`, program]);
+    for (const name of NAMES) strange(machine, name, 'stranger', ...STRANGER);
+    lookAround(machine);
+    assertRepaired(machine);
+    for (const name of MAPS) replaceBy(machine, name, program, 'prog');
+    lookAround(machine);
+    assertRepaired(machine);
+  });
+
+  test('a map of the same shape and another name is not taken over', async (t) => {
+    const machine = await settled(t);
+    const names = ['bindings', 'ports', 'statics', 'probes'];
+    const theirs = names.map((name) => strange(machine, name, 'stranger', ...shapeOf(machine, name)));
+    const dumps = (): unknown => theirs.map((pin) => bpftool<unknown>('map', 'dump', 'pinned', pin));
+    const before = dumps();
+    assertRepaired(machine);
+    assert.deepEqual(dumps(), before);
+    for (const [i, name] of names.entries())
+      assert.notEqual(mapAt(`${machine.pins}/${name}`).id, mapAt(theirs[i] ?? '').id);
+  });
+
+  test('a map of our name with another size, or other flags, is replaced', async (t) => {
+    const machine = await settled(t);
+    // BPF_F_RDONLY_PROG: the verifier would refuse the program.
+    const rounds: readonly (readonly (readonly [string, Partial<MapLine>])[])[] = [
+      [
+        ['ports', { max_entries: 1 }],
+        ['state', { max_entries: 1 }],
+        ['prefixes', { max_entries: 1 }],
+        ['statics', { max_entries: 1 }],
+        ['bindings', { max_entries: 1 }],
+        ['counters', { max_entries: 3 }],
+        ['changes', { max_entries: 4096 }],
+      ],
+      [['bindings', { bytes_value: 64 }]],
+      [
+        ['bindings', { flags: 1 << 7 }],
+        ['probes', { type: 'lru_hash', flags: 0 }],
+      ],
+      [
+        ['bindings', { bytes_key: 16 }],
+        ['layout', { bytes_value: 16 }],
+      ],
+      [['layout', { max_entries: 2 }]],
+    ];
+    for (const round of rounds) {
+      const wanted = round.map(([name]) => mapAt(`${machine.pins}/${name}`));
+      for (const [i, [name, change]] of round.entries()) {
+        const shape = shapeOf(machine, name, change);
+        rmSync(`${machine.pins}/${name}`);
+        run(['bpftool', 'map', 'create', `${machine.pins}/${name}`, ...shape, 'name', wanted[i]?.name ?? '']);
+      }
+      assertRepaired(machine);
+      for (const [i, [name]] of round.entries()) {
+        assert.deepEqual({ ...mapAt(`${machine.pins}/${name}`), id: 0 }, { ...wanted[i], id: 0 });
+      }
+    }
+  });
+});
+
+describe('what is no object', () => {
+  test('an empty directory, or a symlink, in place of any pin is replaced; nothing is followed', async (t) => {
+    const machine = await settled(t);
+    const theirs = `${machine.snoopy.bpffs}/theirs`;
+    run(['bpftool', 'map', 'create', theirs, ...STRANGER, 'name', 'stranger']);
+    for (const make of [
+      (path: string) => mkdirSync(path),
+      (path: string) => symlinkSync('/nowhere', path),
+      (path: string) => symlinkSync(path, path),
+      (path: string) => symlinkSync('/etc/passwd', path),
+      (path: string) => symlinkSync(theirs, path),
+    ]) {
+      for (const name of NAMES) {
+        rmSync(`${machine.pins}/${name}`);
+        make(`${machine.pins}/${name}`);
+      }
+      assertSane(machine.snoopy.run('status', '--format', 'json'));
+      assertRepaired(machine);
+    }
+  });
+
+  test('a directory with something in it is left to its owner, and `remove` takes the whole of ours', async (t) => {
+    const machine = await settled(t);
+    const path = `${machine.pins}/ports`;
+    rmSync(path);
+    mkdirSync(`${path}/theirs`, { recursive: true });
+    assertRefused(
+      machine,
+      1,
+      /\/snoopy\/ports": there is a directory, and to delete it ends with ENOTEMPTY; move it away/,
+      () => {
+        assert.deepEqual(readdirSync(path), ['theirs']);
+        renameSync(path, `${machine.snoopy.bpffs}/moved`);
+      },
+    );
+    rmSync(path);
+    mkdirSync(`${path}/theirs`, { recursive: true });
+    machine.remove();
+    assert.deepEqual(readdirSync(machine.snoopy.bpffs).includes('snoopy'), false);
+    assert.equal(machine.hasClsact('tap1'), false);
+  });
+
+  test('a directory that lacks any of the pins is filled', async (t) => {
+    const machine = await settled(t);
+    for (const gone of [NAMES.slice(0, 5), NAMES.slice(5), ['layout'], NAMES]) {
+      for (const name of gone) rmSync(`${machine.pins}/${name}`);
+      assertRepaired(machine);
+    }
+  });
+
+  test('a symlink, or an object, in place of the directory is refused', async (t) => {
+    const machine = await settled(t);
+    const aside = `${machine.snoopy.bpffs}/aside`;
+    renameSync(machine.pins, aside);
+    const theirs = listPins(aside);
+    const puts: readonly (readonly [() => void, RegExp])[] = [
+      [
+        () => symlinkSync(aside, machine.pins),
+        /Cannot use ".*\/snoopy": it is a symlink, which is not followed/,
+      ],
+      [() => symlinkSync('/nowhere', machine.pins), /it is a symlink/],
+      [() => run(['bpftool', 'map', 'pin', 'pinned', `${aside}/ports`, machine.pins]), /it is no directory/],
+    ];
+    for (const [put, words] of puts) {
+      put();
+      for (const command of ['reconcile', 'remove', 'status', 'doctor']) {
+        const result = machine.snoopy.run(command, '--format', 'json');
+        assertSane(result);
+        assertExit(result, 1);
+        assert.match(result.stdout + result.stderr, new RegExp(words.source.replaceAll('"', '\\\\?"')));
+      }
+      assert.deepEqual(listPins(aside), theirs);
+      rmSync(machine.pins);
+    }
+    renameSync(aside, machine.pins);
+    machine.assertIdle();
+  });
+});
+
+/** Asserts that the program sees what the host says: that it is attached to this port, and to no other in its place. */
+async function assertSeen(machine: Machine): Promise<void> {
+  type PerCpu = { readonly values: readonly { readonly value: number }[] };
+  const sightings = (): number =>
+    (machine.dump<PerCpu>('counters')[0]?.values ?? []).reduce((sum, { value }) => sum + value, 0);
+  const before = sightings();
+  machine.host(1).announce();
+  await until('a sighting of the host', sightings, (count) => count === before + 1);
+}
+
+describe('the links of attach: tcx', () => {
+  test('what is no link of that port is unpinned and not written to', async (t) => {
+    const machine = await settled(t, 'tcx');
+    const [name = ''] = readdirSync(`${machine.pins}/links`);
+    const path = `${machine.pins}/links/${name}`;
+    const theirs = `${machine.snoopy.bpffs}/theirs`;
+    run(['bpftool', 'map', 'create', theirs, ...STRANGER, 'name', 'stranger']);
+    machine.addHost(2);
+    machine.reconcile();
+    const another = readdirSync(`${machine.pins}/links`).find((entry) => entry !== name) ?? '';
+    const puts: readonly (() => void)[] = [
+      () => run(['bpftool', 'map', 'pin', 'pinned', theirs, path]),
+      () => run(['bpftool', 'prog', 'pin', 'pinned', `${machine.pins}/program`, path]),
+      () => run(['bpftool', 'link', 'pin', 'pinned', `${machine.pins}/links/${another}`, path]),
+      () => mkdirSync(path),
+      () => symlinkSync(theirs, path),
+    ];
+    for (const put of puts) {
+      rmSync(path);
+      put();
+      assertRepaired(machine);
+      assert.deepEqual(readdirSync(`${machine.pins}/links`).sort(), [name, another].sort());
+      for (const entry of [name, another]) {
+        const link = bpftool<{ prog_id: number; type: string }>(
+          'link',
+          'show',
+          'pinned',
+          `${machine.pins}/links/${entry}`,
+        );
+        assert.equal(link.prog_id, machine.programId());
+      }
+      await assertSeen(machine);
+    }
+    // The same, when the port is not attached that way any more.
+    for (const put of puts.slice(0, 2)) {
+      rmSync(path);
+      put();
+      configure(machine, { attach: 'clsact' });
+      assertRepaired(machine);
+      assert.deepEqual(readdirSync(`${machine.pins}/links`), []);
+      configure(machine, { attach: 'tcx' });
+      machine.reconcile();
+    }
+  });
+
+  test('what stands in place of their directory gives way', async (t) => {
+    const machine = await settled(t, 'tcx');
+    const links = `${machine.pins}/links`;
+    const theirs = `${machine.snoopy.bpffs}/theirs`;
+    mkdirSync(theirs);
+    for (const put of [
+      () => symlinkSync(theirs, links),
+      () => run(['bpftool', 'map', 'pin', 'pinned', `${machine.pins}/ports`, links]),
+    ]) {
+      rmSync(links, { recursive: true });
+      put();
+      assertRepaired(machine);
+      assert.deepEqual(readdirSync(theirs), []);
+    }
+  });
+});
+
+describe('what the maps hold', () => {
+  const layoutBytes = (machine: Machine): number[] => {
+    const [line] = bpftool<{ value: string[] }[]>('map', 'dump', 'pinned', `${machine.pins}/layout`);
+    return (line?.value ?? []).map(Number);
+  };
+  const writeMap = (
+    machine: Machine,
+    map: string,
+    key: readonly number[],
+    value: readonly number[],
+  ): void => {
+    const hex = (bytes: readonly number[]) => [
+      'hex',
+      ...bytes.map((byte) => byte.toString(16).padStart(2, '0')),
+    ];
+    run([
+      'bpftool',
+      'map',
+      'update',
+      'pinned',
+      `${machine.pins}/${map}`,
+      'key',
+      ...hex(key),
+      'value',
+      ...hex(value),
+    ]);
+  };
+
+  test('a layout record of garbage is a reason to load, or to refuse, and never to crash', async (t) => {
+    const machine = await settled(t);
+    const good = layoutBytes(machine);
+    const write = (bytes: readonly number[]): void => writeMap(machine, 'layout', [0, 0, 0, 0], bytes);
+    const garbage = (from: number, to: number, byte: number): number[] =>
+      good.map((was, at) => (at >= from && at < to ? byte : was));
+    // Nothing, an older layout, another digest.
+    for (const bytes of [garbage(0, 48, 0), garbage(0, 4, 0), garbage(16, 48, 0xff), garbage(16, 48, 0)]) {
+      write(bytes);
+      assertRepaired(machine);
+    }
+    const restore = (): void => write(good);
+    write(garbage(0, 48, 0xff));
+    assertRefused(machine, 69, /made by a newer snoopy \(layout 4294967295,/, restore);
+    write(garbage(8, 16, 0xff));
+    assertRefused(machine, 1, /belongs to another network namespace/, restore);
+  });
+
+  test('entries that nobody could have written are passed over', async (t) => {
+    const machine = await settled(t);
+    const ff = (length: number): number[] => Array(length).fill(0xff);
+    // No address has the family 0xffff.
+    writeMap(machine, 'bindings', ff(24), ff(mapAt(`${machine.pins}/bindings`).bytes_value));
+    writeMap(machine, 'statics', ff(32), [1]);
+    writeMap(machine, 'probes', ff(24), ff(16));
+    // 64 bits of bridge, VLAN and family, and no more: shorter than any prefix, and of no family.
+    writeMap(machine, 'prefixes', [65, 0, 0, 0, ...ff(24)], [1]);
+    writeMap(machine, 'prefixes', [7, 0, 0, 0, ...ff(24)], [0]);
+    writeMap(machine, 'ports', ff(4), ff(560));
+    writeMap(machine, 'state', ff(4), ff(32));
+    assertRepaired(machine);
+    machine.host(1).announce('10.1.0.99');
+    assert.equal(machine.reconcile().neighbors.changes.length, 1);
+    machine.remove();
+  });
+
+  test('bindings of garbage, with an address, do no harm', async (t) => {
+    const machine = await settled(t);
+    const size = mapAt(`${machine.pins}/bindings`).bytes_value;
+    const bytes = (length: number, byte: number): number[] => Array(length).fill(byte);
+    const bridge =
+      machine.netns.json<{ ifindex: number }[]>('ip', '-json', 'link', 'show', 'br0')[0]?.ifindex ?? 0;
+    for (const [i, byte] of [0x00, 0x7f, 0x80, 0xff].entries()) {
+      writeMap(
+        machine,
+        'bindings',
+        [bridge, 0, 0, 0, 0, 0, 2, 0, 10, 1, 9, i, ...bytes(12, 0)],
+        bytes(size, byte),
+      );
+      writeMap(
+        machine,
+        'probes',
+        [bridge, 0, 0, 0, 0, 0, 2, 0, 10, 1, 9, i, ...bytes(12, 0)],
+        bytes(16, byte),
+      );
+    }
+    lookAround(machine);
+    machine.reconcile();
+    assert.deepEqual(machine.ownNeighbors(), [`10.1.0.1 ${machine.host(1).mac}`]);
+    assert.equal(machine.snoopy.run('status').code, 0);
+    machine.remove();
+  });
+});
+
+describe('the ring', () => {
+  const RING = new URL('../../../test/safety/position.py', import.meta.url).pathname;
+
+  test('with a wrong position is passed over once, and goes on', async (t) => {
+    const machine = await settled(t);
+    const host = machine.host(1);
+    const pin = `${machine.pins}/changes`;
+    const producer = (): bigint => BigInt(run(['/usr/bin/python3', RING, pin]).trim());
+    const positions: readonly (() => bigint)[] = [
+      () => -8n,
+      () => producer() + 64n,
+      () => producer() - 60n,
+      () => 2n ** 63n,
+    ];
+    for (const [i, position] of positions.entries()) {
+      const wrong = position();
+      run(['/usr/bin/python3', RING, pin, String(BigInt.asUintN(64, wrong))]);
+      if (i === 0) lookAround(machine);
+      const told = machine.snoopy.reconcile();
+      assertSane(told);
+      assertExit(told, 0);
+      assert.match(told.report.warnings.join('\n'), /The ring of changes was damaged/, `at ${wrong}`);
+      assert.equal(told.report.changed, false);
+      // It is mended: a new host's record is there, and read.
+      host.announce(`10.1.1.${i}`);
+      const after = machine.reconcile();
+      assert.deepEqual(after.warnings, [], `at ${wrong}`);
+      assert.equal(after.ring.records, 1);
+      assert.deepEqual(
+        after.neighbors.changes.map(({ ip }) => ip),
+        [`10.1.1.${i}`],
+      );
+      machine.assertIdle();
+    }
+  });
+});
