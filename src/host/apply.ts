@@ -11,6 +11,7 @@ import { carryOverLate } from '../datapath/carry.ts';
 import { load } from '../datapath/load.ts';
 import {
   type Expected,
+  isDirectory,
   losesBindings,
   type MapName,
   openPins,
@@ -36,7 +37,7 @@ import {
   getFilter,
   putFilter,
 } from '../netlink/tc.ts';
-import { directoryExists, removePinDirectory } from './pin-directory.ts';
+import { removePinDirectory } from './pin-directory.ts';
 import { deleteTextfile } from './textfile.ts';
 
 /** What applying needs; `pins` is replaced by a load. */
@@ -179,7 +180,7 @@ function applyOne(target: Target, action: Action): Outcome {
 export function settleReplaced(target: Target, { attachments }: Observed): Problem[] {
   const { directory, program, loadReason } = target.pins;
   const path = replacedDirectory(directory);
-  if (program === null || loadReason !== null || !directoryExists(path)) return [];
+  if (program === null || loadReason !== null || !isDirectory(path)) return [];
   try {
     carryOverLate(target.pins);
     const attached = [...attachments.values()].flatMap((attachment) => [
