@@ -100,7 +100,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 16384);
+	__uint(max_entries, 1 << 17); /* a bound alone: a trie takes memory for what is in it */
 	__type(key, struct snoopy_prefix_key);
 	__type(value, __u8);
 } snoopy_prefixes SEC(".maps");
@@ -108,7 +108,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 16384);
+	__uint(max_entries, 16384); /* user space sets it before the load */
 	__type(key, struct snoopy_static_key);
 	__type(value, __u8);
 } snoopy_statics SEC(".maps");

@@ -26,7 +26,7 @@ export function runDoctor(options: { readonly config: string }, environment: Env
 }
 
 function examine(desired: Desired, { now, wallClock, users }: Environment): Check[] {
-  const session = openSession(desired.runtime, {
+  const session = openSession(desired, {
     mode: 'read',
     lockTimeoutMs: 0,
     now,

@@ -83,7 +83,7 @@ export function runReconcile(options: ReconcileOptions, environment: Environment
   const everything = loadConfig(options.config, users);
   const desired = chooseBridges(everything, options.bridges);
   stopwatch.enter('lock');
-  const session = openSession(desired.runtime, {
+  const session = openSession(everything, {
     mode: options.check ? 'plan' : 'write',
     lockTimeoutMs: options.lockTimeoutMs,
     now,

@@ -1,6 +1,5 @@
 // Leaves the host as it was before: withdraws its neighbors, detaches, unpins.
 
-import { existsSync } from 'node:fs';
 import { AF_INET, AF_INET6 } from './base/address.ts';
 import { loadConfig } from './config/config.ts';
 import { type Action, summarize } from './core/actions.ts';
@@ -13,7 +12,7 @@ import type { Topology } from './core/topology.ts';
 import { applyActions, planned } from './host/apply.ts';
 import { writeNeighbors } from './host/neighbor-table.ts';
 import { observe } from './host/observe.ts';
-import { pinDirectory } from './host/pin-directory.ts';
+import { directoryExists, pinDirectory } from './host/pin-directory.ts';
 import { openSession, type Session } from './host/session.ts';
 import { hasTextfile } from './host/textfile.ts';
 import { dumpNeighbors } from './netlink/neighbor.ts';
@@ -31,8 +30,9 @@ const NO_BRIDGES: Topology = { bridges: [], problems: [] };
 
 /** Throws SnoopyError as `runReconcile` does. A run on a host where there is nothing of ours changes nothing. */
 export function runRemove(options: RemoveOptions, { now, users, log }: Environment): RemoveReport {
-  const { runtime, textfile } = loadConfig(options.config, users);
-  const session = openSession(runtime, {
+  const desired = loadConfig(options.config, users);
+  const { runtime, textfile } = desired;
+  const session = openSession(desired, {
     mode: options.check ? 'plan' : 'remove',
     lockTimeoutMs: options.lockTimeoutMs,
     now,
@@ -80,7 +80,7 @@ function planRemoval(session: Session, observed: Observed, textfile: string | nu
   if (textfile !== null && hasTextfile(textfile, session.users))
     actions.push({ kind: 'drop-textfile', path: textfile });
   const path = pinDirectory(runtime);
-  return existsSync(path) && !session.isBlank ? [...actions, { kind: 'unpin', path }] : actions;
+  return directoryExists(path) && !session.isBlank ? [...actions, { kind: 'unpin', path }] : actions;
 }
 
 /** Removes every neighbor with our protocol number. */

@@ -23,7 +23,7 @@ interface Means {
 /** Throws SnoopyError as `runReconcile` does, but for the lock. */
 export function runStatus(options: { readonly config: string }, { now, users }: Means): StatusReport {
   const desired = loadConfig(options.config, users);
-  const session = openSession(desired.runtime, {
+  const session = openSession(desired, {
     mode: 'read',
     lockTimeoutMs: 0,
     now,

@@ -90,6 +90,11 @@ function isSystemError(
   return thrown instanceof Error && 'syscall' in thrown && 'code' in thrown;
 }
 
+/** True for the error of node:fs that says: there is no such thing. */
+export function isAbsence(thrown: unknown): boolean {
+  return isSystemError(thrown) && (thrown.code === 'ENOENT' || thrown.code === 'ENOTDIR');
+}
+
 /** The exit code of an error that ended a command. */
 export function exitCodeOf(code: ErrorCode): number {
   switch (code) {

@@ -47,6 +47,14 @@ export interface DesiredBridge {
   readonly statics: readonly StaticEntry[];
 }
 
+/** How many keys the static entries have in the data path: one for each address, and one for each of its MACs. */
+export function staticKeys(bridges: readonly Pick<DesiredBridge, 'statics'>[]): number {
+  return bridges.reduce(
+    (sum, { statics }) => sum + statics.reduce((keys, { macs }) => keys + 1 + macs.length, 0),
+    0,
+  );
+}
+
 /** A provisioned address and the MACs that may have it (RFC 9161, section 3.2). */
 export interface StaticEntry {
   readonly ip: IpAddress;

@@ -53,21 +53,30 @@ export function plan(desired: Desired, topology: Topology, observed: Observed, s
 type Belongs = (bridge: IfIndex) => boolean;
 type Names = ReadonlyMap<IfIndex, string>;
 
+/**
+ * The longest first when they are set, and last when they are dropped: then at each moment the rule that decides on
+ * an address is the one of before or the one of after, and no host whom both believe goes unheard in between.
+ */
 function planPrefixes(topology: Topology, observed: Observed, belongs: Belongs, names: Names): Action[] {
   const wanted = new Map(topology.bridges.flatMap(prefixRules).map((rule) => [prefixId(rule), rule]));
   const found = new Map(observed.datapath.prefixes.map((rule) => [prefixId(rule), rule]));
   const actions: Action[] = [];
-  for (const [id, rule] of wanted) {
+  for (const [id, rule] of [...wanted].sort(([, a], [, b]) => lengthOf(b) - lengthOf(a))) {
     if (found.get(id)?.allow !== rule.allow) {
       actions.push({ kind: 'set-prefix', bridge: names.get(rule.bridge) ?? null, rule });
     }
   }
-  for (const [id, rule] of found) {
+  for (const [id, rule] of [...found].sort(([, a], [, b]) => lengthOf(a) - lengthOf(b))) {
     if (!wanted.has(id) && belongs(rule.bridge)) {
       actions.push({ kind: 'drop-prefix', bridge: names.get(rule.bridge) ?? null, rule });
     }
   }
   return actions;
+}
+
+/** A rule for a whole bridge is shorter than every prefix. */
+function lengthOf({ prefix }: PrefixRule): number {
+  return prefix?.length ?? -1;
 }
 
 function prefixId({ bridge, vlan, prefix }: PrefixRule): string {
@@ -131,6 +140,7 @@ export function allowedPrefixes(
   return connected.length === 0 ? 'any' : connected;
 }
 
+/** Who may have an address is said before the address is static, and as long as it is: it is never nobody's. */
 function planStatics(topology: Topology, observed: Observed, belongs: Belongs, names: Names): Action[] {
   const wanted = new Map(topology.bridges.flatMap(staticRules).map((rule) => [staticId(rule), rule]));
   const found = new Map(observed.datapath.statics.map((rule) => [staticId(rule), rule]));
@@ -138,7 +148,8 @@ function planStatics(topology: Topology, observed: Observed, belongs: Belongs, n
   for (const [id, rule] of wanted) {
     if (!found.has(id)) actions.push({ kind: 'set-static', bridge: names.get(rule.bridge) ?? null, rule });
   }
-  for (const [id, rule] of found) {
+  const isOwner = ({ mac }: StaticRule): number => (mac === null ? 0 : 1);
+  for (const [id, rule] of [...found].sort(([, a], [, b]) => isOwner(a) - isOwner(b))) {
     if (!wanted.has(id) && belongs(rule.bridge)) {
       actions.push({ kind: 'drop-static', bridge: names.get(rule.bridge) ?? null, rule });
     }
@@ -153,7 +164,7 @@ function staticId({ bridge, vlan, ip, mac }: StaticRule): string {
 function staticRules(bridge: Bridge): StaticRule[] {
   return bridge.desired.statics.flatMap((entry) => {
     const key = { bridge: bridge.ifIndex, vlan: effectiveVlan(bridge, entry.vlan), ip: entry.ip };
-    return [{ ...key, mac: null }, ...entry.macs.map((mac) => ({ ...key, mac }))];
+    return [...entry.macs.map((mac) => ({ ...key, mac })), { ...key, mac: null }];
   });
 }
 
@@ -175,7 +186,7 @@ function planPorts(
   const policies: Action[] = [];
   const attach: Action[] = [];
   const detach: Action[] = [];
-  const drop: Action[] = [];
+  const last: Action[] = [];
   const wanted = new Set<IfIndex>();
   for (const bridge of topology.bridges) {
     const name = bridge.desired.name;
@@ -186,15 +197,17 @@ function planPorts(
       const attachment = observed.attachments.get(port.ifIndex) ?? NOT_ATTACHED;
       const policy = portPolicy(mode, bridge, port, attachment, found);
       if (found === undefined || !samePolicy(policy, found)) {
-        policies.push({ kind: 'set-port', bridge: name, port: ref, policy });
+        // That the qdisc is ours stays noted until it is gone, or a kill in between would leave it for good.
+        const isLast = found?.ownsClsact === true && !policy.ownsClsact;
+        (isLast ? last : policies).push({ kind: 'set-port', bridge: name, port: ref, policy });
       }
       const stale = observed.datapath.loadReason !== null;
       if (stale || programOf(attachment, mode) !== observed.datapath.programId) {
         attach.push({ kind: 'attach', bridge: name, port: ref, mode, ownsClsact: policy.ownsClsact });
       }
       const other = mode === 'clsact' ? 'tcx' : 'clsact';
-      if (programOf(attachment, other) !== null) {
-        const dropClsact = other === 'clsact' && ownsClsact(attachment, found);
+      const dropClsact = other === 'clsact' && attachment.hasClsact && ownsClsact(attachment, found);
+      if (programOf(attachment, other) !== null || dropClsact) {
         detach.push({ kind: 'detach', bridge: name, port: ref, mode: other, dropClsact });
       }
     }
@@ -214,9 +227,9 @@ function planPorts(
     if (attachment.tcxProgramId !== null) {
       detach.push({ kind: 'detach', bridge, port, mode: 'tcx', dropClsact: false });
     }
-    if (policy !== undefined) drop.push({ kind: 'drop-port', bridge, port });
+    if (policy !== undefined) last.push({ kind: 'drop-port', bridge, port });
   }
-  return [...policies, ...attach, ...detach, ...drop];
+  return [...policies, ...attach, ...detach, ...last];
 }
 
 /** Noted in the policy, and in the name of the filter, which outlives lost pins. */

@@ -82,10 +82,11 @@ export function tryLoad(object: Uint8Array, expected: Expected): void {
   loadObject(object, { program: PROGRAM, maxEntries: sizesOf(expected), reuse: new Map() }).close();
 }
 
-function sizesOf({ maxBindings, ringBytes }: Expected): ReadonlyMap<string, number> {
+function sizesOf({ maxBindings, ringBytes, maxStatics }: Expected): ReadonlyMap<string, number> {
   return new Map([
     [objectMapName('bindings'), maxBindings],
     [objectMapName('probes'), maxBindings],
+    [objectMapName('statics'), maxStatics],
     [objectMapName('changes'), ringBytes],
   ]);
 }

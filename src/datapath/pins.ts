@@ -70,8 +70,8 @@ const SHAPES: Readonly<Record<MapName, MapShape>> = {
   bindings: shape(BPF_MAP_TYPE_HASH, SIZE.bindingKey, SIZE.binding, null),
   ports: shape(BPF_MAP_TYPE_HASH, SIZE.ifIndex, SIZE.port, 8192, BPF_F_NO_PREALLOC),
   state: shape(BPF_MAP_TYPE_HASH, SIZE.ifIndex, SIZE.portState, 8192, BPF_F_NO_PREALLOC),
-  prefixes: shape(BPF_MAP_TYPE_LPM_TRIE, SIZE.prefixKey, 1, 16384, BPF_F_NO_PREALLOC),
-  statics: shape(BPF_MAP_TYPE_HASH, SIZE.staticKey, 1, 16384, BPF_F_NO_PREALLOC),
+  prefixes: shape(BPF_MAP_TYPE_LPM_TRIE, SIZE.prefixKey, 1, 2 ** 17, BPF_F_NO_PREALLOC),
+  statics: shape(BPF_MAP_TYPE_HASH, SIZE.staticKey, 1, null, BPF_F_NO_PREALLOC),
   counters: shape(BPF_MAP_TYPE_PERCPU_ARRAY, 4, SIZE.counter, COUNTERS.length),
   changes: shape(BPF_MAP_TYPE_RINGBUF, 0, 0, null),
   probes: shape(BPF_MAP_TYPE_HASH, SIZE.bindingKey, SIZE.probe, null, BPF_F_NO_PREALLOC),
@@ -93,6 +93,8 @@ export interface Expected {
   readonly netns: number;
   readonly ringBytes: number;
   readonly maxBindings: number;
+  /** Room for the keys of static entries. */
+  readonly maxStatics: number;
 }
 
 export interface PinnedMap {
@@ -133,7 +135,16 @@ export function replacedPath(directory: string, mapId: number): string {
 }
 
 function sizeOf(name: MapName, expected: Expected): number {
-  return SHAPES[name].size ?? (name === 'changes' ? expected.ringBytes : expected.maxBindings);
+  const { size } = SHAPES[name];
+  if (size !== null) return size;
+  switch (name) {
+    case 'changes':
+      return expected.ringBytes;
+    case 'statics':
+      return expected.maxStatics;
+    default:
+      return expected.maxBindings;
+  }
 }
 
 /**

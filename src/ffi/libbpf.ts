@@ -6,6 +6,7 @@ import { SnoopyError } from '../base/errors.ts';
 import { koffi } from './koffi.ts';
 import {
   type CallContext,
+  E2BIG,
   EACCES,
   EINVAL,
   ENOENT,
@@ -13,6 +14,7 @@ import {
   ENOTSUPP,
   EOPNOTSUPP,
   EPERM,
+  EROFS,
   systemError,
 } from './libc.ts';
 
@@ -385,7 +387,9 @@ export function objGet(path: string): number | undefined {
       'EACCES',
     );
   }
-  throw bpfError({ operation: `open pin "${path}"`, object: path, code: 'pin_unusable' }, fd);
+  // Who may not write to the file system may not have the object either.
+  const remedy = fd === -EROFS ? { remedy: 'bpffs is mounted read-only: remount it, rw' } : {};
+  throw bpfError({ operation: `open pin "${path}"`, object: path, code: 'pin_unusable', ...remedy }, fd);
 }
 
 export type ObjectKind = 'map' | 'program' | 'link';
@@ -486,15 +490,22 @@ function fdById(result: number, what: string): number | undefined {
   throw bpfError({ operation: `open eBPF ${what}`, object: what, capability: 'CAP_SYS_ADMIN' }, result);
 }
 
-/** The error of a map operation, with the map's name. */
+/** The error of a map operation, with the map's name, and its size where that is the trouble. */
 function mapError(fd: number, operation: string, result: number): SnoopyError {
-  let name: string;
+  let info: Pick<MapInfo, 'name' | 'maxEntries'>;
   try {
-    name = mapInfo(fd).name;
+    info = mapInfo(fd);
   } catch {
-    name = `descriptor ${fd}`;
+    info = { name: `descriptor ${fd}`, maxEntries: 0 };
   }
-  return bpfError({ operation: `${operation} map "${name}"`, object: name, code: 'map_failed' }, result);
+  const { name: object, maxEntries } = info;
+  // A hash map says E2BIG, a trie ENOSPC.
+  const isFull = (result === -E2BIG || result === -ENOSPC) && maxEntries > 0;
+  const remedy = isFull ? { remedy: `it is full: it has room for ${maxEntries} entries` } : {};
+  return bpfError(
+    { operation: `${operation} map "${object}"`, object, code: 'map_failed', ...remedy },
+    result,
+  );
 }
 
 /** The value; undefined when the key is not in the map. Not for per-CPU maps. */

@@ -20,6 +20,7 @@ export interface CallContext {
 }
 
 export const EPERM = constants.errno.EPERM;
+export const E2BIG = constants.errno.E2BIG;
 export const ENOENT = constants.errno.ENOENT;
 export const EINTR = constants.errno.EINTR;
 export const EAGAIN = constants.errno.EAGAIN;
@@ -27,6 +28,7 @@ export const EACCES = constants.errno.EACCES;
 export const EEXIST = constants.errno.EEXIST;
 export const ENODEV = constants.errno.ENODEV;
 export const EINVAL = constants.errno.EINVAL;
+export const EROFS = constants.errno.EROFS;
 export const ENOSPC = constants.errno.ENOSPC;
 export const ENOBUFS = constants.errno.ENOBUFS;
 export const EOPNOTSUPP = constants.errno.EOPNOTSUPP;

@@ -56,6 +56,8 @@ export interface Target {
 const APPLIED: Outcome = { kind: 'applied' };
 const PORT_GONE: Outcome = { kind: 'skipped', because: 'the port is gone' };
 const STILL_NEEDED: Outcome = { kind: 'skipped', because: 'the program is not attached in the other way' };
+/** What is known of a port tells the next run what of it to take away. */
+const STILL_TIED: Outcome = { kind: 'skipped', because: 'not everything could be detached' };
 
 /** Every action as it would stand in a report of `--check`. */
 export function planned(actions: readonly Action[]): Step[] {
@@ -67,19 +69,38 @@ export function applyActions(target: Target, actions: readonly Action[]): Step[]
   const steps: Step[] = [];
   /** Ports that the program could not be attached to: what is attached there in the other way stays. */
   const bare = new Set<IfIndex>();
+  /** Ports that still have something of ours which was to go. */
+  const tied = new Set<IfIndex>();
   for (let i = 0; i < actions.length; ) {
     const group = takeGroup(actions, i);
-    const due = group.filter((action) => action.kind !== 'detach' || !bare.has(action.port.ifIndex));
+    const due = group.filter((action) => whyNot(action, bare, tied) === null);
     const done = applyGroup(target, due);
     const outcomes = new Map(due.map((action, j) => [action, done[j] ?? APPLIED]));
     for (const action of group) {
-      const outcome = outcomes.get(action) ?? STILL_NEEDED;
+      const outcome = outcomes.get(action) ?? whyNot(action, bare, tied) ?? APPLIED;
       steps.push({ action: summarize(action), outcome });
-      if (action.kind === 'attach' && outcome.kind !== 'applied') bare.add(action.port.ifIndex);
+      if (outcome.kind === 'applied' || outcome === PORT_GONE) continue;
+      if (action.kind === 'attach') bare.add(action.port.ifIndex);
+      if (action.kind === 'detach') tied.add(action.port.ifIndex);
     }
     i += group.length;
   }
   return steps;
+}
+
+/** Why an action must not be taken after what came before it; null: it may. */
+function whyNot(action: Action, bare: ReadonlySet<IfIndex>, tied: ReadonlySet<IfIndex>): Outcome | null {
+  switch (action.kind) {
+    case 'detach':
+      return bare.has(action.port.ifIndex) ? STILL_NEEDED : null;
+    case 'set-port':
+    case 'drop-port':
+      return tied.has(action.port.ifIndex) ? STILL_TIED : null;
+    case 'unpin':
+      return tied.size > 0 ? STILL_TIED : null;
+    default:
+      return null;
+  }
 }
 
 function applyGroup(target: Target, group: readonly Action[]): Outcome[] {

@@ -10,7 +10,7 @@ import {
   unlinkSync,
   utimesSync,
 } from 'node:fs';
-import { type Problem, problemOf, SnoopyError } from '../base/errors.ts';
+import { isAbsence, type Problem, problemOf, SnoopyError } from '../base/errors.ts';
 import { describeWeakness, follow, type Users } from '../base/trust.ts';
 import type { Runtime } from '../core/desired.ts';
 import { pinPath } from '../datapath/pins.ts';
@@ -25,11 +25,13 @@ export function pinDirectory(runtime: Runtime): string {
   return `${runtime.bpffs}/${runtime.pinDir}`;
 }
 
+/** False where there is nothing; what cannot be looked at must not be mounted over. */
 export function isBpffs(path: string): boolean {
   try {
     return statfsSync(path).type === BPF_FS_MAGIC;
-  } catch {
-    return false;
+  } catch (thrown) {
+    if (isAbsence(thrown)) return false;
+    throw thrown;
   }
 }
 

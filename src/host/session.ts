@@ -2,7 +2,7 @@
 
 import { statSync } from 'node:fs';
 import type { Users } from '../base/trust.ts';
-import type { Runtime } from '../core/desired.ts';
+import { type Desired, type Runtime, staticKeys } from '../core/desired.ts';
 import { type Expected, openPins } from '../datapath/pins.ts';
 import { OBJECT_BASE64, OBJECT_DIGEST } from '../generated/object.ts';
 import { openNetlink } from '../netlink/socket.ts';
@@ -43,17 +43,21 @@ export interface SessionOptions {
 }
 
 /** Throws SnoopyError `locked`, `not_permitted`, `unsupported`, `bpffs_unusable` or `pin_unusable`. */
-export function openSession(runtime: Runtime, options: SessionOptions): Session {
+export function openSession(
+  { runtime, bridges }: Pick<Desired, 'runtime' | 'bridges'>,
+  options: SessionOptions,
+): Session {
   const { mode, lockTimeoutMs, now, users, capabilities } = options;
   const directory = pinDirectory(runtime);
   // All that is missing at once, and before anything is made.
-  requireCapabilities([...takenBy(mode, runtime), ...capabilities]);
+  requireCapabilities([...takenBy(mode, runtime), ...capabilities], runtime);
   refuseWeakPath(directory, users);
   const expected: Expected = {
     digest: OBJECT_DIGEST,
     netns: statSync('/proc/self/ns/net').ino,
     ringBytes: runtime.ringBytes,
     maxBindings: runtime.maxBindings,
+    maxStatics: roomFor(staticKeys(bridges)),
   };
   const closers: (() => void)[] = [];
   const close = (): void => {
@@ -83,12 +87,17 @@ export function openSession(runtime: Runtime, options: SessionOptions): Session 
       close,
     };
     closers.push(() => session.pins.close());
-    if (mode === 'write' && session.pins.loadReason !== null) requireCapabilities(LOADING);
+    if (mode === 'write' && session.pins.loadReason !== null) requireCapabilities(LOADING, runtime);
     return session;
   } catch (thrown) {
     close();
     throw thrown;
   }
+}
+
+/** The size of the map of static entries, in steps: not each new entry replaces the map. */
+function roomFor(keys: number): number {
+  return Math.max(16_384, 2 ** Math.ceil(Math.log2(Math.max(1, keys))));
 }
 
 function takeLock(

@@ -11,7 +11,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname } from 'node:path';
-import { SnoopyError } from '../base/errors.ts';
+import { isAbsence, SnoopyError } from '../base/errors.ts';
 import { describeWeakness, follow, type Users } from '../base/trust.ts';
 
 /**
@@ -113,9 +113,10 @@ function openNext(fd: number, name: string, flags: number, doubt: string | null,
 export function hasTextfile(path: string, users: Users): boolean {
   try {
     return inDirectoryOf(path, users, (file) => [file, temporary(file)].some(isFile));
-  } catch {
-    // What cannot be looked at, for its directory is none, is no file either.
-    return false;
+  } catch (thrown) {
+    // What is below no directory is no file, and where nothing is written nothing was left.
+    if (isAbsence(thrown) || thrown instanceof SnoopyError) return false;
+    throw thrown;
   }
 }
 

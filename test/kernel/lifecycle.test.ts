@@ -730,7 +730,7 @@ describe('attach: tcx', () => {
     assertExit(run, 1);
     assert.deepEqual(
       run.report.steps.map(({ action, outcome }) => `${action.kind} ${outcome.kind}`),
-      ['set-port applied', 'attach failed', 'detach skipped'],
+      ['attach failed', 'detach skipped', 'set-port skipped'],
     );
     assert.deepEqual(machine.filterPrograms('tap1'), [machine.programId()]);
     closeSync(link);
@@ -743,7 +743,7 @@ describe('attach: tcx', () => {
     const machine = await settled(t, 1);
     const neighbors = machine.ownNeighbors();
     machine.snoopy.configure(TCX);
-    assert.deepEqual(portSteps(machine.reconcile()), ['set-port tap1', 'attach tap1', 'detach tap1']);
+    assert.deepEqual(portSteps(machine.reconcile()), ['attach tap1', 'detach tap1', 'set-port tap1']);
     assert.deepEqual(linkPrograms(machine), [machine.programId()]);
     assert.equal(machine.hasClsact('tap1'), false);
     await assertSeenOnce(machine, machine.host(1));
@@ -758,6 +758,16 @@ describe('attach: tcx', () => {
     assert.deepEqual(machine.ownNeighbors(), neighbors);
     machine.remove();
     assert.equal(machine.hasClsact('tap1'), false);
+  });
+
+  test('a clsact of ours goes, though its filter is gone already', (t) => {
+    const machine = new Machine(t, { config: CLSACT });
+    machine.reconcile();
+    machine.run('tc', 'filter', 'del', 'dev', 'tap1', 'ingress');
+    machine.snoopy.configure(TCX);
+    machine.reconcile();
+    assert.equal(machine.hasClsact('tap1'), false);
+    machine.assertIdle();
   });
 
   test('a link that was detached, or whose pin was deleted, is made again', async (t) => {

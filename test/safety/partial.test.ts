@@ -1,0 +1,212 @@
+// A part that fails: all else is done, the report names what failed, and the next run does that too.
+import assert from 'node:assert/strict';
+import { closeSync } from 'node:fs';
+import { constants } from 'node:os';
+import { describe, test } from 'node:test';
+import { mapInfo, mapUpdateAll, objGet } from '../../src/ffi/libbpf.ts';
+import { assertExit, bpftool, failureCodes, Machine } from '../kernel/machine.ts';
+import { findNeighbor } from '../lib/oracles.ts';
+import { run } from '../lib/run.ts';
+import { Scope } from '../lib/scope.ts';
+import { type Report, said, withReport } from '../lib/snoopy.ts';
+import { Chatter } from './chatter.ts';
+import { makeTools, Site } from './site.ts';
+
+/** Messages of everything in a report that failed. */
+function failures(report: Report): string[] {
+  const outcomes = [...report.steps, ...report.neighbors.changes].map(({ outcome }) => outcome);
+  const failed = outcomes.filter(({ kind }) => kind === 'failed');
+  return [...report.errors, ...failed].map(({ message }) => message ?? '');
+}
+
+describe('a run goes on where', () => {
+  test('a bridge is missing', async (t) => {
+    const machine = new Machine(t, { config: { bridges: [{ name: 'br0' }, { name: 'br9' }] } });
+    const first = machine.snoopy.reconcile();
+    assertExit(first, 1);
+    assert.deepEqual(failureCodes(first.report), ['bridge_missing']);
+    assert.deepEqual(machine.filterPrograms('tap1'), [machine.programId()]);
+    await machine.host(1).speak();
+    const second = machine.snoopy.reconcile();
+    assertExit(second, 1);
+    assert.deepEqual(machine.ownNeighbors(), ['10.1.0.1 02:00:00:00:00:01']);
+    machine.addBridge('br9');
+    machine.reconcile();
+    machine.assertIdle();
+  });
+
+  test('the map of ports is full', (t) => {
+    const machine = new Machine(t, { hosts: 3 });
+    machine.reconcile();
+    machine.host(3).unplug();
+    machine.reconcile();
+    const late = [machine.addHost(4), machine.addHost(5)];
+    // Ports that nobody knows, but for one free place.
+    const fd = objGet(`${machine.pins}/ports`);
+    assert.ok(fd !== undefined);
+    const count = mapInfo(fd).maxEntries - 2 - 1;
+    const keys = new Uint8Array(Uint32Array.from({ length: count }, (_, i) => 1_000_000 + i).buffer);
+    const info = mapInfo(fd);
+    mapUpdateAll(fd, info, { keys, values: new Uint8Array(count * info.valueSize), count });
+    closeSync(fd);
+    const result = machine.snoopy.reconcile();
+    assertExit(result, 1);
+    assert.deepEqual(failures(result.report), [
+      `Cannot write to map "snoopy_ports": E2BIG; it is full: it has room for ${info.maxEntries} entries`,
+    ]);
+    assert.match(result.stderr, /room for 8192 entries/);
+    for (const port of ['tap1', 'tap2', ...late.map((host) => host.port)]) {
+      assert.equal(machine.filterPrograms(port).length, 1, port);
+    }
+    machine.reconcile();
+    machine.assertIdle();
+  });
+
+  test('there are more subnets than a table of 16,384 had room for', (t) => {
+    const subnets = Array.from({ length: 17_000 }, (_, i) => `10.${i >> 8}.${i & 255}.0/24`);
+    const machine = new Machine(t, { config: { bridges: [{ name: 'br0', subnets }] } });
+    machine.reconcile();
+    machine.assertIdle();
+  });
+
+  test('bpffs is read-only', async (t) => {
+    const machine = new Machine(t, { hosts: 2 });
+    const remount = (how: string): string => run(['mount', '-o', `remount,${how}`, machine.snoopy.bpffs]);
+    remount('ro');
+    const first = machine.snoopy.reconcile();
+    assertExit(first, 1);
+    assert.deepEqual(
+      first.report.errors.map(({ code }) => code),
+      ['bpffs_unusable'],
+    );
+    assert.match(first.stderr, /EROFS/);
+    remount('rw');
+    machine.reconcile();
+    await machine.host(1).speak();
+
+    machine.reconcile();
+    const before = machine.ownNeighbors();
+    assert.equal(before.length, 1);
+
+    // The kernel hands out nothing that is pinned there: nothing can be done, and nothing is taken down.
+    remount('ro');
+    await machine.host(2).speak();
+    for (const command of ['reconcile', 'remove', 'status']) {
+      const result = machine.snoopy.run(command, '--format', 'json');
+      assertExit(result, 1);
+      assert.match(result.stderr, /pin ".*": EROFS; bpffs is mounted read-only/);
+      assert.equal(machine.filterPrograms('tap1').length, 1);
+      assert.deepEqual(machine.ownNeighbors(), before);
+    }
+    remount('rw');
+    machine.reconcile();
+    assert.equal(machine.ownNeighbors().length, 2);
+    machine.assertIdle();
+    machine.remove();
+  });
+
+  test('a pin is busy', async (t) => {
+    const machine = new Machine(t);
+    machine.reconcile();
+    await machine.host(1).speak();
+    machine.reconcile();
+    // Something is mounted over it: EBUSY, until it is not.
+    run(['mount', '--bind', `${machine.pins}/layout`, `${machine.pins}/counters`]);
+    const removal = machine.snoopy.run('remove', '--format', 'json');
+    run(['umount', `${machine.pins}/counters`]);
+    assertExit(removal, 1);
+    assert.match(removal.stderr, /counters": EBUSY/);
+    assert.deepEqual(machine.filterPrograms('tap1'), []);
+    assert.deepEqual(machine.ownNeighbors(), []);
+    machine.remove();
+    assert.deepEqual(machine.remove().steps, []);
+  });
+});
+
+test('static entries of any number have room', (t) => {
+  const machine = new Machine(t);
+  machine.reconcile();
+  const before = machine.programId();
+  const entries = Array.from({ length: 9000 }, (_, i) => ({
+    ip: `10.${100 + (i >> 16)}.${(i >> 8) & 255}.${i & 255}`,
+    mac: `02:bb:00:00:${(i >> 8).toString(16).padStart(2, '0')}:${(i & 255).toString(16).padStart(2, '0')}`,
+  }));
+  machine.snoopy.configure({ bridges: [{ name: 'br0', static: entries }] });
+  machine.reconcile();
+  machine.assertIdle();
+  assert.notEqual(machine.programId(), before);
+  const path = `${machine.pins}/statics`;
+  assert.equal(bpftool<{ max_entries: number }>('map', 'show', 'pinned', path).max_entries, 32_768);
+  machine.snoopy.configure({ bridges: [{ name: 'br0' }] });
+  machine.reconcile();
+  machine.assertIdle();
+  assert.equal(bpftool<{ max_entries: number }>('map', 'show', 'pinned', path).max_entries, 16_384);
+});
+
+test('no memory for anything new in the kernel: what there is goes on, and hosts get their neighbors', async (t) => {
+  const scope = new Scope();
+  t.after(() => scope.close());
+  const site = new Site(t, 0, makeTools(scope));
+  const { far, hosts } = site.machine;
+  const chatter = new Chatter(scope, far, '10.7', hosts.slice(0, 2));
+  assertExit(await site.run('reconcile'), 0);
+  const program = site.machine.programId();
+  site.set({ ...site.setting, size: 1, product: 1, bridge: { learn: ['arp-request'] } });
+  const { addresses } = await chatter.fresh();
+  const mishap = { at: 1, only: 'bpf:*', onwards: true, what: constants.errno.ENOMEM } as const;
+  const starved = await site.run('reconcile', { counted: 'change', mishap });
+  assertExit(starved, 1);
+  const { report } = withReport(starved);
+  assert.ok(
+    failures(report).every((message) => /ENOMEM|not loaded/.test(message)),
+    said(starved),
+  );
+  for (const port of ['tap1', 'tap2', 'tap3']) assert.deepEqual(site.machine.filterPrograms(port), [program]);
+  const known = chatter.hosts(0, addresses);
+  assert.deepEqual(site.machine.ownNeighbors().sort(), known.sort());
+  assertExit(await site.run('reconcile'), 0);
+  await site.assertIdle('reconcile');
+  await site.assertWhole(known);
+});
+
+test('a port that vanishes at any moment of a run', { timeout: 600_000 }, async (t) => {
+  const scope = new Scope();
+  t.after(() => scope.close());
+  const site = new Site(t, 0, makeTools(scope));
+  const { machine } = site;
+  assertExit(await site.run('reconcile'), 0);
+  for (const counted of ['look', 'change'] as const) {
+    machine.addHost(9);
+    const trace = await site.run('reconcile', { counted });
+    assertExit(trace, 0);
+    machine.run('ip', 'link', 'del', 'tap9');
+    assertExit(await site.run('reconcile'), 0);
+    const counts = new Map<string, number>();
+    for (const call of trace.calls.filter((line) =>
+      /^(send|bpf:MAP_UPDATE_ELEM snoopy_(ports|state))/.test(line),
+    )) {
+      counts.set(call, (counts.get(call) ?? 0) + 1);
+    }
+    assert.ok(counts.size > 0);
+    for (const [only, count] of counts) {
+      // The first and the last of those that look alike.
+      for (const at of new Set([1, count])) {
+        const host = machine.addHost(9);
+        host.announce();
+        const mishap = { at, only, what: 'stop' } as const;
+        const meanwhile = (): void => host.unplug();
+        const landed = await site.run('reconcile', { counted, mishap, meanwhile });
+        const what = `gone before number ${at} of ${only}${said(landed)}`;
+        assert.ok(landed.code === 0 || landed.code === 1, what);
+        assert.equal(machine.netns.tryRun(['ip', 'link', 'show', 'tap9']).code, 1, what);
+        assert.doesNotMatch(landed.stdout + landed.stderr, /Internal error/, what);
+        assert.equal(withReport(landed).report.ok, landed.code === 0, what);
+        assert.deepEqual(site.attached(), ['tap1', 'tap2', 'tap3'], what);
+        assertExit(await site.run('reconcile'), 0);
+        await site.assertIdle('reconcile');
+        assert.equal(findNeighbor(machine.netns, 'br0', host.ip), undefined, what);
+      }
+    }
+  }
+  await site.assertWhole([]);
+});
