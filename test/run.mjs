@@ -21,7 +21,7 @@ const MAY_SKIP = new Map(
       ],
 );
 
-const SUITES = ['unit', 'kernel', 'fabric', 'package', 'ansible', 'guest'];
+const SUITES = ['unit', 'kernel', 'fabric', 'fuzz', 'safety', 'package', 'ansible', 'guest'];
 /** Which of the guest's kernels is part of every run, and what runs in it beside the suite of that name. */
 const GUEST_KERNEL = '6.1';
 const ALSO_IN_GUEST = ['kernel/netlink.test.js'];

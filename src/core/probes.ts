@@ -131,9 +131,12 @@ export function probeSource(
   domain: Domain,
   ip: IpAddress,
 ): { readonly mac: Mac; readonly ip: IpAddress | null } | null {
-  const { enabled, source } = bridge.desired.probe;
+  const { learn, probe } = bridge.desired;
+  const { enabled, source } = probe;
   const { mac } = domain;
   if (enabled === 'never' || mac === undefined) return null;
+  // Who does not learn from answers would take each for silence.
+  if (!learn.includes(familyOf(ip) === AF_INET ? 'arp-reply' : 'na')) return null;
   const own = domain.addresses.find(({ connected }) => contains(connected, ip))?.ip;
   if (enabled === 'auto' && own === undefined) return null;
   if (source !== 'auto' && familyOf(source) === familyOf(ip)) return { mac, ip: source };
