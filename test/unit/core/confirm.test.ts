@@ -42,8 +42,8 @@ it('an owner who has it again needs no defence', () => {
     { ...OPTIONS, defended: defend(asked, []) },
   );
   assert.deepEqual(
-    verdicts.map(({ ip }) => ip),
-    ['10.0.0.10', '2001:db8::10'],
+    verdicts.map(({ ip, state }) => `${ip} ${state}`),
+    ['10.0.0.10 installed', '2001:db8::10 installed'],
   );
 });
 
