@@ -5,7 +5,7 @@ import { type Problem, problemOf, SnoopyError } from './base/errors.ts';
 import { Stopwatch } from './base/stopwatch.ts';
 import { loadConfig } from './config/config.ts';
 import { type ActionSummary, summarize } from './core/actions.ts';
-import { defend, describeDefended, planDisputes } from './core/confirm.ts';
+import { chooseDisputes, defend, describeDefended, planDisputes } from './core/confirm.ts';
 import type { Desired } from './core/desired.ts';
 import { correctLedger } from './core/ledger.ts';
 import { adoptBindings, type Defence, type HostPlan, planHosts, thaw } from './core/neighbors.ts';
@@ -313,8 +313,8 @@ function settleHosts(run: Run, topology: Topology, observed: Observed, ring: Rin
     if (!options.check) rewriteBindings(pins, thawed.rewritten);
     hosts = thawed.hosts;
   }
-  const asked = askForDisputed(run, topology, hosts, ring);
-  if (asked.confirms.sent > 0) hosts = observeHosts(netlink, pins, topology, observed, environment.now);
+  const asked = askForDisputed(run, topology, observed, hosts, ring);
+  hosts = asked.hosts;
   stopwatch.enter('decide');
   const decided = planHosts(topology, hosts, {
     protocol: runtime.neighborProtocol,
@@ -323,6 +323,7 @@ function settleHosts(run: Run, topology: Topology, observed: Observed, ring: Rin
   });
   const changes = [...drained.changes, ...asked.changes];
   const damaged = drained.damaged || asked.damaged;
+  const isUnfinished = [...asked.defended.values()].some(({ isAsked }) => !isAsked);
   const errors: Problem[] = [...topology.problems, ...asked.errors];
   let probes = 0;
   let outcomes: Outcome[] = decided.changes.map(() => ({ kind: 'planned' }));
@@ -350,7 +351,7 @@ function settleHosts(run: Run, topology: Topology, observed: Observed, ring: Rin
     errors,
     bridges: describeBridges(desired, topology, decided),
     warnings: [...warnings, ...asked.warnings, ...warningsOf(decided, changes, damaged)],
-    dueMs: asked.isUnfinished ? environment.now() : nextDue(topology, hosts),
+    dueMs: isUnfinished ? environment.now() : nextDue(topology, hosts, probes > 0),
     interest: {
       macs: new Set([
         ...decided.verdicts.map((verdict) => verdict.mac),
@@ -366,10 +367,10 @@ function settleHosts(run: Run, topology: Topology, observed: Observed, ring: Rin
 
 /** What came of asking those whose addresses others claim. */
 interface Asked {
+  /** As they are now. */
+  readonly hosts: ObservedHosts;
   readonly confirms: Confirms;
   readonly defended: ReadonlyMap<string, Defence>;
-  /** True when there are more to be asked. */
-  readonly isUnfinished: boolean;
   readonly changes: readonly Change[];
   readonly damaged: boolean;
   readonly warnings: readonly string[];
@@ -380,13 +381,14 @@ interface Asked {
 function askForDisputed(
   { session, options, environment, stopwatch }: Run,
   topology: Topology,
-  hosts: ObservedHosts,
+  observed: Observed,
+  before: ObservedHosts,
   ring: Ring | undefined,
 ): Asked {
   const nobody: Asked = {
+    hosts: before,
     confirms: { sent: 0, answered: 0 },
     defended: new Map(),
-    isUnfinished: false,
     changes: [],
     damaged: false,
     warnings: [],
@@ -394,16 +396,22 @@ function askForDisputed(
   };
   if (options.check || ring === undefined) return nobody;
   stopwatch.enter('confirm');
-  const { asked, postponed } = planDisputes(topology, hosts, session.runtime.neighborProtocol);
+  const { netlink, pins, runtime } = session;
+  const asked = chooseDisputes(planDisputes(topology, before, runtime.neighborProtocol));
+  if (asked.length === 0) return nobody;
   try {
-    const { sent, answered, changes, damaged } = askOwners(asked, ring, environment.now);
+    const lost = observeCounters(pins).ringDropped;
+    const { answered, ...heard } = askOwners(asked, ring, environment.now);
+    const hosts = observeHosts(netlink, pins, topology, observed, environment.now);
+    const disputes = planDisputes(topology, hosts, runtime.neighborProtocol);
+    // What the ring had no room for may have been an answer: then silence means nothing.
+    const isHeard = observeCounters(pins).ringDropped === lost;
     return {
-      confirms: { sent, answered: answered.length },
-      defended: defend(answered, postponed),
-      isUnfinished: postponed.length > 0,
-      changes,
-      damaged,
-      warnings: answered.map(describeDefended),
+      hosts,
+      confirms: { sent: asked.length, answered: answered.size },
+      defended: defend(disputes, isHeard ? asked : [], [...answered.keys()]),
+      ...heard,
+      warnings: [...answered].map(([dispute, port]) => describeDefended(dispute, port)),
       errors: [],
     };
   } catch (thrown) {

@@ -7,35 +7,38 @@ import { type Binding, type BindingKey, bindingId } from '../datapath/records.ts
 import { type Defence, entryId, Forwarding, isOurs, NUD_VALID } from './neighbors.ts';
 import type { ObservedHosts } from './observed.ts';
 import { probeSource } from './probes.ts';
-import { type Bridge, effectiveVlan, leavesTagged, type Port, type Topology } from './topology.ts';
+import { type Bridge, effectiveVlan, leavesTagged, type Port, type Topology, takesVlan } from './topology.ts';
 
-/** An address that one MAC has and another claims, and the question to the one who has it. */
+/** An address that one MAC has and another claims. */
 export interface Dispute extends BindingKey {
   readonly bridgeName: string;
   readonly owner: Mac;
-  readonly ownerPort: Port;
   readonly claimant: Mac;
   /** Null when the port is gone. */
   readonly claimantPort: string | null;
+  readonly questions: readonly OwnerQuestion[];
+}
+
+/** The question to the owner, out of one of the ports. */
+export interface OwnerQuestion {
+  readonly port: Port;
   readonly question: Question;
 }
 
-export interface Disputes {
-  readonly asked: readonly Dispute[];
-  /** For the next run: more at a time would fill the queues of taps. Their owners keep what they have. */
-  readonly postponed: readonly Dispute[];
-}
-
-/** Most questions of one run, the oldest claims first. */
+/**
+ * Most frames of a run, and most disputes that are asked for: a port gets one of each, and more would fill a tap's
+ * queue. The owners of the others keep what they have until the next run.
+ */
+const FRAMES_PER_RUN = 4096;
 const DISPUTES_PER_RUN = 256;
 
 /**
  * Every learned address whose MAC is not the one in its neighbor, or, where it has none yet, not the one that had it
  * when its moves began. It is decided by what is there and not by the ring's records of moves, so that a full ring
  * or a run that was killed costs no question. Nobody is asked where probes are not allowed, nor for provisioned and
- * frozen addresses, nor an owner whose port is not known or is not here.
+ * frozen addresses. The oldest claims come first.
  */
-export function planDisputes(topology: Topology, hosts: ObservedHosts, protocol: number): Disputes {
+export function planDisputes(topology: Topology, hosts: ObservedHosts, protocol: number): Dispute[] {
   const bindings = groupBy(hosts.bindings, (binding) => binding.bridge);
   const fdb = groupBy(hosts.fdb, (entry) => entry.bridge);
   const holders = new Map<string, Mac | undefined>();
@@ -54,13 +57,12 @@ export function planDisputes(topology: Topology, hosts: ObservedHosts, protocol:
       const isExempt = binding.frozenUntilMs > hosts.nowMs || statics.has(`${binding.vlan} ${binding.ip}`);
       const owner = isExempt ? undefined : ownerOf(bridge, binding, holders, forwarding, hosts.nowMs);
       if (owner === undefined || owner === binding.mac) return [];
-      const dispute = disputeOf(bridge, binding, owner, forwarding);
+      const dispute = disputeOf(bridge, binding, owner);
       return dispute === null ? [] : [{ dispute, sinceMs: binding.firstSeenMs }];
     });
   });
   disputes.sort((a, b) => a.sinceMs - b.sinceMs);
-  const sorted = disputes.map(({ dispute }) => dispute);
-  return { asked: sorted.slice(0, DISPUTES_PER_RUN), postponed: sorted.slice(DISPUTES_PER_RUN) };
+  return disputes.map(({ dispute }) => dispute);
 }
 
 /** The MAC that has the address now, whoever claims it; undefined when there is none that could lose it. */
@@ -81,67 +83,93 @@ function ownerOf(
   return isRecent && isDue ? binding.owner?.mac : undefined;
 }
 
-/** Null when the owner cannot be asked. */
-function disputeOf(bridge: Bridge, binding: Binding, owner: Mac, forwarding: Forwarding): Dispute | null {
+/**
+ * Null when the owner cannot be asked. He is asked by his MAC, but out of every port: where the bridge, or his last
+ * message, says that he is may be what somebody else has made them believe with a frame or two in his name.
+ */
+function disputeOf(bridge: Bridge, binding: Binding, owner: Mac): Dispute | null {
   const { ip, vlan } = binding;
   const domain = bridge.domains.get(vlan);
   const source = domain && probeSource(bridge, domain, ip);
-  const ownerPort = portOf(bridge, binding, owner, forwarding);
-  if (source === undefined || source === null || ownerPort === undefined) return null;
+  if (source === undefined || source === null) return null;
+  const questions = bridge.ports
+    .filter((port) => takesVlan(bridge, port, vlan))
+    .map((port) => ({
+      port,
+      question: {
+        sourceMac: source.mac,
+        sourceIp: source.ip,
+        targetMac: owner,
+        targetIp: ip,
+        tag: leavesTagged(bridge, port, vlan) ? vlan : null,
+        named: true,
+      },
+    }));
   return {
     bridge: bridge.ifIndex,
     vlan,
     ip,
     bridgeName: bridge.desired.name,
     owner,
-    ownerPort,
     claimant: binding.mac,
     claimantPort: nameOf(bridge, binding.port),
-    question: {
-      sourceMac: source.mac,
-      sourceIp: source.ip,
-      targetMac: owner,
-      targetIp: ip,
-      tag: leavesTagged(bridge, ownerPort, vlan) ? vlan : null,
-      named: true,
-    },
+    questions,
   };
 }
 
-/** Where the bridge forwards the owner's MAC; where it has lost that, the port of before the first claim. */
-function portOf(bridge: Bridge, binding: Binding, owner: Mac, forwarding: Forwarding): Port | undefined {
-  const location = forwarding.locate(binding.vlan, owner);
-  if (location.kind === 'local') return location.port;
-  if (location.kind !== 'nowhere' || binding.owner?.mac !== owner) return undefined;
-  const { port } = binding.owner;
-  return bridge.ports.find(({ ifIndex }) => ifIndex === port);
+/** Those that a run can ask for, the oldest first. */
+export function chooseDisputes(disputes: readonly Dispute[]): Dispute[] {
+  let frames = 0;
+  return disputes.slice(0, DISPUTES_PER_RUN).filter(({ questions }, i) => {
+    frames += questions.length;
+    return i === 0 || frames <= FRAMES_PER_RUN;
+  });
 }
 
 function nameOf(bridge: Bridge, port: IfIndex): string | null {
   return bridge.ports.find(({ ifIndex }) => ifIndex === port)?.name ?? null;
 }
 
-/** What the next decision is to respect: those who answered and those who could not be asked yet. */
-export function defend(answered: readonly Dispute[], postponed: readonly Dispute[]): Map<string, Defence> {
+/** A dispute by its address and owner: who claims it may change at any time, and makes no difference. */
+function disputeId(dispute: Dispute): string {
+  return `${bindingId(dispute)} ${dispute.owner}`;
+}
+
+/**
+ * What the decision is to respect: an address goes to another MAC only if its owner was asked in this very run, could
+ * be heard (`asked`) and has not answered. So who claims it again at once gains nothing, nor who claims it while others are asked.
+ */
+export function defend(
+  disputes: readonly Dispute[],
+  asked: readonly Dispute[],
+  answered: readonly Dispute[],
+): Map<string, Defence> {
+  const isAsked = new Set(asked.map(disputeId));
+  const isAnswered = new Set(answered.map(disputeId));
   const defended = new Map<string, Defence>();
-  for (const dispute of answered) {
-    const because = `its owner ${dispute.owner} still answers for it`;
-    defended.set(bindingId(dispute), { owner: dispute.owner, because });
-  }
-  for (const dispute of postponed) {
-    const because = `its owner ${dispute.owner} is yet to be asked`;
-    defended.set(bindingId(dispute), { owner: dispute.owner, because });
+  for (const dispute of disputes) {
+    const { owner } = dispute;
+    if (isAnswered.has(disputeId(dispute))) {
+      defended.set(bindingId(dispute), { owner, isAsked: true, because: `its owner ${owner} still answers` });
+    } else if (!isAsked.has(disputeId(dispute))) {
+      defended.set(bindingId(dispute), {
+        owner,
+        isAsked: false,
+        because: `its owner ${owner} is yet to be asked`,
+      });
+    }
   }
   return defended;
 }
 
-/** For the operator: somebody claims what another still has. */
-export function describeDefended(dispute: Dispute): string {
-  const { ip, vlan, bridgeName, owner, ownerPort, claimant, claimantPort } = dispute;
+/** For the operator: somebody claims what another still has. `port` is where the answer came from. */
+export function describeDefended(dispute: Dispute, port: IfIndex): string {
+  const { ip, vlan, bridgeName, owner, claimant, claimantPort, questions } = dispute;
   const where = `"${bridgeName}"${vlan === 0 ? '' : ` VLAN ${vlan}`}`;
   const from = claimantPort === null ? '' : ` on port "${claimantPort}"`;
+  const ownerPort = questions.find((question) => question.port.ifIndex === port)?.port.name ?? `#${port}`;
   return (
-    `${ip} on ${where} was claimed by ${claimant}${from}, but its owner ${owner} on port "${ownerPort.name}" ` +
+    `${ip} on ${where} was claimed by ${claimant}${from}, but its owner ${owner} on port "${ownerPort}" ` +
     'still answers: kept'
   );
 }

@@ -69,7 +69,10 @@ export interface HostPlan {
   readonly verdicts: readonly Verdict[];
   /** Learned bindings whose neighbors are, or now come, into the table: those who may be asked for a sign of life. */
   readonly present: readonly Binding[];
-  /** Learned bindings without a neighbor, for the bridge has lost sight of the MAC: a sign of life brings it back. */
+  /**
+   * Learned bindings without a neighbor, for the bridge has lost sight of the MAC, or for another node claims the
+   * address though the host is still on its port here: a sign of life brings it back.
+   */
   readonly lost: readonly Binding[];
   /** Ports that have as many bindings as they may. */
   readonly fullPorts: readonly { readonly port: string; readonly limit: number }[];
@@ -88,6 +91,8 @@ export interface HostOptions {
 
 export interface Defence {
   readonly owner: Mac;
+  /** False: to be asked by the next pass. */
+  readonly isAsked: boolean;
   readonly because: string;
 }
 
@@ -220,8 +225,11 @@ function planBridge(scene: Scene, bindings: readonly Binding[]): Draft {
     const claim: Claim = { ...binding, source: 'learned', port: ports.get(binding.port) };
     const state = settle(draft, scene, claim, binding.frozenUntilMs > nowMs);
     if (state === 'installed') draft.present.push(binding);
-    else if (state === 'waiting' && forwarding.locate(binding.vlan, binding.mac).kind === 'nowhere') {
-      draft.lost.push(binding);
+    else {
+      const { kind } = forwarding.locate(binding.vlan, binding.mac);
+      const isLost = state === 'waiting' && kind === 'nowhere';
+      const isDisplaced = state === 'remote' && kind === 'local';
+      if (isLost || isDisplaced) draft.lost.push(binding);
     }
   }
   for (const [id, entry] of statics) {

@@ -36,7 +36,8 @@ const PROBES_PER_RUN = 256;
 
 /**
  * The probes that are due: for hosts in the neighbor table that have been silent for `after`, and at once for
- * those whose neighbor was lost together with the bridge's knowledge of their MAC (bridge down and up).
+ * those whose neighbor was lost together with the bridge's knowledge of their MAC (bridge down and up), or to a claim
+ * at another node: that is section 3.7b, done where the former owner is.
  */
 export function planProbes(
   topology: Topology,

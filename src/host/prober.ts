@@ -1,6 +1,7 @@
 // Questions -> the wire: out of the host's own port, past the kernel's resolver, which would take any address.
 
 import { closeSync } from 'node:fs';
+import type { IfIndex } from '../base/address.ts';
 import { SnoopyError } from '../base/errors.ts';
 import type { Dispute } from '../core/confirm.ts';
 import type { Probe } from '../core/probes.ts';
@@ -52,31 +53,29 @@ const ANSWER_MS = 100;
 const PAUSES_MS = { first: 1, longest: 10 };
 
 export interface Answers {
-  readonly sent: number;
-  readonly answered: readonly Dispute[];
+  /** Who answered, and on which port. */
+  readonly answered: ReadonlyMap<Dispute, IfIndex>;
   /** All that the ring had meanwhile. */
   readonly changes: readonly Change[];
   readonly damaged: boolean;
 }
 
 /**
- * Asks the owners of disputed addresses, and waits until all have answered or the time is over; for nobody it does not
- * wait. The program takes an answer for a claim of the owner: a record, even if the other one claims it again at once,
+ * Asks the owners of disputed addresses, and waits until all have answered or the time is over. The program takes an answer for a claim of the owner: a record, even if the other one claims it again at once,
  * or frozen, where it is one too many. Throws SnoopyError `not_permitted` without CAP_NET_RAW.
  */
 export function askOwners(disputes: readonly Dispute[], ring: Ring, now: () => number): Answers {
-  if (disputes.length === 0) return { sent: 0, answered: [], changes: [], damaged: false };
+  const answered = new Map<Dispute, IfIndex>();
   const fd = openPacketSocket();
-  let asked: readonly Dispute[];
   try {
-    // A port that is gone or down has nobody who could answer.
-    asked = disputes.filter(({ question, ownerPort }) =>
-      sendTo(fd, encodeQuestion(question), linkAddress(ownerPort.ifIndex)),
-    );
+    for (const { port, question } of disputes.flatMap(({ questions }) => questions)) {
+      // A port that is gone or down has nobody who could answer.
+      sendTo(fd, encodeQuestion(question), linkAddress(port.ifIndex));
+    }
   } finally {
     closeSync(fd);
   }
-  const silent = new Map(asked.map((dispute) => [bindingId(dispute), dispute]));
+  const silent = new Map(disputes.map((dispute) => [bindingId(dispute), dispute]));
   const changes: Change[] = [];
   let damaged = false;
   const deadlineMs = now() + ANSWER_MS;
@@ -88,11 +87,13 @@ export function askOwners(disputes: readonly Dispute[], ring: Ring, now: () => n
     damaged ||= drained.damaged;
     for (const change of drained.changes) {
       changes.push(change);
-      if (silent.get(bindingId(change))?.owner === change.mac) silent.delete(bindingId(change));
+      const dispute = silent.get(bindingId(change));
+      if (dispute?.owner !== change.mac) continue;
+      silent.delete(bindingId(change));
+      answered.set(dispute, change.port);
     }
   }
-  const answered = asked.filter((dispute) => !silent.has(bindingId(dispute)));
-  return { sent: asked.length, answered, changes, damaged };
+  return { answered, changes, damaged };
 }
 
 function openPacketSocket(): number {

@@ -133,7 +133,7 @@ export interface Expected {
   readonly verdicts?: readonly string[];
   /** `IP at MAC out of #port from source IP [tag]` */
   readonly probes?: readonly string[];
-  /** `IP of MAC, claimed by MAC: asked on port from source IP [tag]` */
+  /** `IP of MAC, claimed by MAC: from source IP on port [tag], ...` */
   readonly disputes?: readonly string[];
 }
 
@@ -181,10 +181,13 @@ export function actual({ desired, observed, hosts, topology }: Case): Required<E
       ({ binding, port, sourceIp, tag }) =>
         `${binding.ip} at ${binding.mac} out of ${observed.links.get(port)?.name} from ${sourceIp ?? '0.0.0.0'}${tag === null ? '' : ` tag ${tag}`}`,
     ),
-    disputes: disputes.asked.map(
-      ({ ip, owner, claimant, ownerPort, question: { sourceIp, tag } }) =>
-        `${ip} of ${owner}, claimed by ${claimant}: asked on ${ownerPort.name} from ${sourceIp ?? '0.0.0.0'}${tag === null ? '' : ` tag ${tag}`}`,
-    ),
+    disputes: disputes.map(({ ip, owner, claimant, questions }) => {
+      const ports = questions.map(
+        ({ port, question: { tag } }) => `${port.name}${tag === null ? '' : ` tag ${tag}`}`,
+      );
+      const from = questions[0]?.question.sourceIp ?? '0.0.0.0';
+      return `${ip} of ${owner}, claimed by ${claimant}: asked from ${from} on ${ports.join(', ')}`;
+    }),
     forget: decided.forget.map(({ ip, vlan }) => (vlan === 0 ? ip : `${ip} vlan ${vlan}`)),
     verdicts: decided.verdicts.map(
       ({ ip, mac, port, state, source, device }) =>
