@@ -90,17 +90,10 @@ export function applyActions(target: Target, actions: readonly Action[]): Step[]
 
 /** Why an action must not be taken after what came before it; null: it may. */
 function whyNot(action: Action, bare: ReadonlySet<IfIndex>, tied: ReadonlySet<IfIndex>): Outcome | null {
-  switch (action.kind) {
-    case 'detach':
-      return bare.has(action.port.ifIndex) ? STILL_NEEDED : null;
-    case 'set-port':
-    case 'drop-port':
-      return tied.has(action.port.ifIndex) ? STILL_TIED : null;
-    case 'unpin':
-      return tied.size > 0 ? STILL_TIED : null;
-    default:
-      return null;
-  }
+  const { kind } = action;
+  if (kind === 'detach') return bare.has(action.port.ifIndex) ? STILL_NEEDED : null;
+  if (kind === 'set-port' || kind === 'drop-port') return tied.has(action.port.ifIndex) ? STILL_TIED : null;
+  return kind === 'unpin' && tied.size > 0 ? STILL_TIED : null;
 }
 
 function applyGroup(target: Target, group: readonly Action[]): Outcome[] {
