@@ -725,6 +725,16 @@ static __always_inline bool is_port_of(__u32 ifindex, __u32 bridge)
 }
 
 /*
+ * Whether it is the owner who takes the address back from one that has not had it for a whole window. A claim
+ * at the end of a window, which the owner answers in the next, would else make the claimant the owner.
+ */
+static __always_inline bool returns(const struct snoopy_binding *old, const struct sighting *seen,
+				    __u64 since)
+{
+	return same_mac(old->owner_mac, seen->mac) && old->first_seen_ns > since;
+}
+
+/*
  * Another MAC or another port claims the address. The entry is replaced as a whole, so that no reader sees
  * half a MAC. RFC 9161, 3.7: a MAC that changes too often is two hosts with one address; then the binding is
  * frozen, and given back to the one who had it before the first claim: else a host with many MACs would keep
@@ -754,8 +764,10 @@ static __always_inline __u32 move(const struct snoopy_binding *known, const stru
 		if (!next.window_ns || now > next.window_ns + port->duplicate_window_ns) {
 			next.moves = 0;
 			next.window_ns = now;
-			__builtin_memcpy(next.owner_mac, old.mac, ETH_ALEN);
-			next.owner_port = old.port;
+			if (!returns(&old, seen, now - port->duplicate_window_ns)) {
+				__builtin_memcpy(next.owner_mac, old.mac, ETH_ALEN);
+				next.owner_port = old.port;
+			}
 		}
 		if (next.moves < 255)
 			next.moves++;

@@ -6,14 +6,16 @@ import { Stopwatch } from './base/stopwatch.ts';
 import type { Users } from './base/trust.ts';
 import { loadConfig } from './config/config.ts';
 import { type ActionSummary, summarize } from './core/actions.ts';
+import { chooseDisputes, defend, describeDefended, planDisputes } from './core/confirm.ts';
 import type { Desired } from './core/desired.ts';
 import { correctLedger } from './core/ledger.ts';
-import { adoptBindings, type HostPlan, planHosts, thaw } from './core/neighbors.ts';
+import { adoptBindings, type Defence, type HostPlan, planHosts, thaw } from './core/neighbors.ts';
 import type { Observed, ObservedHosts } from './core/observed.ts';
 import { plan, type Scope } from './core/plan.ts';
 import { planProbes } from './core/probes.ts';
 import {
   type BridgeReport,
+  type Confirms,
   type Counters,
   type NeighborChangeReport,
   type Outcome,
@@ -34,7 +36,7 @@ import {
 import { nextDue } from './core/timers.ts';
 import { onlyBridges, resolveTopology, type Topology } from './core/topology.ts';
 import { keepsBindings } from './datapath/pins.ts';
-import type { Binding, BindingKey } from './datapath/records.ts';
+import type { Binding, BindingKey, Change } from './datapath/records.ts';
 import { openRing, type Ring } from './datapath/ring.ts';
 import { sleep } from './ffi/libc.ts';
 import { applyActions, planned, settleReplaced } from './host/apply.ts';
@@ -42,7 +44,7 @@ import { forgetBindings, rewriteBindings, writePolicies } from './host/bindings.
 import { writeNeighbors } from './host/neighbor-table.ts';
 import { observe, observeCounters, observeHosts } from './host/observe.ts';
 import { noteSuccess } from './host/pin-directory.ts';
-import { sendProbes } from './host/prober.ts';
+import { askOwners, sendProbes } from './host/prober.ts';
 import { openSession, type Session } from './host/session.ts';
 import { type Interest, openWatch } from './host/watch.ts';
 import { writeMetrics } from './metrics.ts';
@@ -190,7 +192,8 @@ function attempt(run: Run, before: Pass): Pass {
   } catch (thrown) {
     const dueMs = run.environment.now() + RETRY_MS;
     const errors = [problemOf(thrown, 'listen')];
-    return { ...before, steps: [], changes: [], records: 0, probes: 0, warnings: [], errors, dueMs };
+    const nothing = { records: 0, probes: 0, confirms: { sent: 0, answered: 0 } };
+    return { ...before, ...nothing, steps: [], changes: [], warnings: [], errors, dueMs };
   }
 }
 
@@ -201,6 +204,7 @@ interface Pass {
   readonly total: number;
   readonly records: number;
   readonly probes: number;
+  readonly confirms: Confirms;
   readonly dropped: number;
   readonly counters: Counters;
   readonly bridges: readonly BridgeReport[];
@@ -220,6 +224,10 @@ function merge(earlier: Pass, later: Pass): Pass {
     changes: [...earlier.changes, ...later.changes],
     records: earlier.records + later.records,
     probes: earlier.probes + later.probes,
+    confirms: {
+      sent: earlier.confirms.sent + later.confirms.sent,
+      answered: earlier.confirms.answered + later.confirms.answered,
+    },
     warnings: [...new Set([...earlier.warnings, ...later.warnings])],
   };
 }
@@ -289,7 +297,16 @@ function mountStep(path: string): Step {
 
 type HostResult = Pick<
   Pass,
-  'changes' | 'total' | 'records' | 'probes' | 'bridges' | 'warnings' | 'errors' | 'interest' | 'dueMs'
+  | 'changes'
+  | 'total'
+  | 'records'
+  | 'probes'
+  | 'confirms'
+  | 'bridges'
+  | 'warnings'
+  | 'errors'
+  | 'interest'
+  | 'dueMs'
 >;
 
 /** Drains the ring, decides and writes the neighbors, ends bindings, and only then commits the ring. */
@@ -310,11 +327,18 @@ function settleHosts(run: Run, topology: Topology, observed: Observed, ring: Rin
     if (!options.check) rewriteBindings(pins, thawed.rewritten);
     hosts = thawed.hosts;
   }
+  const asked = askForDisputed(run, topology, observed, hosts, ring);
+  hosts = asked.hosts;
   stopwatch.enter('decide');
   const decided = planHosts(topology, hosts, {
     protocol: runtime.neighborProtocol,
     whole: options.bridges.length === 0,
+    defended: asked.defended,
   });
+  const changes = [...drained.changes, ...asked.changes];
+  const damaged = drained.damaged || asked.damaged;
+  const isUnfinished = [...asked.defended.values()].some(({ isAsked }) => !isAsked);
+  errors.push(...asked.errors);
   let probes = 0;
   let outcomes: Outcome[] = decided.changes.map(() => ({ kind: 'planned' }));
   if (!options.check) {
@@ -335,16 +359,18 @@ function settleHosts(run: Run, topology: Topology, observed: Observed, ring: Rin
       describeChange(change, outcomes[i] ?? { kind: 'applied' }, runtime.neighborProtocol),
     ),
     total: decided.total,
-    records: drained.changes.length,
+    records: changes.length,
     probes,
+    confirms: asked.confirms,
     errors,
     bridges: describeBridges(desired, topology, decided),
     warnings: [
       ...warnings,
-      ...warningsOf(decided, drained.changes, drained.damaged),
+      ...asked.warnings,
+      ...warningsOf(decided, changes, damaged),
       ...warningsOfTable(hosts.bindings, runtime.maxBindings, topology),
     ],
-    dueMs: nextDue(topology, hosts),
+    dueMs: isUnfinished ? environment.now() : nextDue(topology, hosts, probes > 0),
     interest: {
       macs: new Set([
         ...decided.verdicts.map((verdict) => verdict.mac),
@@ -356,6 +382,60 @@ function settleHosts(run: Run, topology: Topology, observed: Observed, ring: Rin
       ),
     },
   };
+}
+
+/** What came of asking those whose addresses others claim. */
+interface Asked {
+  /** As they are now. */
+  readonly hosts: ObservedHosts;
+  readonly confirms: Confirms;
+  readonly defended: ReadonlyMap<string, Defence>;
+  readonly changes: readonly Change[];
+  readonly damaged: boolean;
+  readonly warnings: readonly string[];
+  readonly errors: readonly Problem[];
+}
+
+/** RFC 9161, section 3.7b: before an address goes to another MAC, its owner is asked whether he is still there. */
+function askForDisputed(
+  { session, options, environment, stopwatch }: Run,
+  topology: Topology,
+  observed: Observed,
+  before: ObservedHosts,
+  ring: Ring | undefined,
+): Asked {
+  const nobody: Asked = {
+    hosts: before,
+    confirms: { sent: 0, answered: 0 },
+    defended: new Map(),
+    changes: [],
+    damaged: false,
+    warnings: [],
+    errors: [],
+  };
+  if (options.check || ring === undefined) return nobody;
+  stopwatch.enter('confirm');
+  const { netlink, pins, runtime } = session;
+  const asked = chooseDisputes(planDisputes(topology, before, runtime.neighborProtocol));
+  if (asked.length === 0) return nobody;
+  try {
+    const lost = observeCounters(pins).ringDropped;
+    const { answered, ...heard } = askOwners(asked, ring, environment.now);
+    const hosts = observeHosts(netlink, pins, topology, observed, environment.now);
+    const disputes = planDisputes(topology, hosts, runtime.neighborProtocol);
+    // What the ring had no room for may have been an answer: then silence means nothing.
+    const isHeard = observeCounters(pins).ringDropped === lost;
+    return {
+      hosts,
+      confirms: { sent: asked.length, answered: answered.size },
+      defended: defend(disputes, isHeard ? asked : [], [...answered.keys()]),
+      ...heard,
+      warnings: [...answered].map(([dispute, port]) => describeDefended(dispute, port)),
+      errors: [],
+    };
+  } catch (thrown) {
+    return { ...nobody, errors: [problemOf(thrown, 'probes')] };
+  }
 }
 
 /** Forgets what has ended and corrects the ports' ledgers. A neighbor that could not be removed keeps its binding. */
@@ -378,8 +458,8 @@ function endBindings(
 }
 
 function reportOf({ options, stopwatch }: Run, result: Pass): ReconcileReport {
-  const { steps, changes, total, records, probes, dropped, counters, bridges, remaining, warnings, errors } =
-    result;
+  const { steps, changes, total, records, probes, confirms, dropped, counters, bridges } = result;
+  const { remaining, warnings, errors } = result;
   return {
     version: 1,
     ok: errors.length === 0 && remaining.length === 0 && allWell(steps) && allWell(changes),
@@ -390,6 +470,7 @@ function reportOf({ options, stopwatch }: Run, result: Pass): ReconcileReport {
     ring: { records, dropped },
     counters,
     probes: { sent: probes },
+    confirms,
     bridges,
     durations: stopwatch.seconds(),
     remaining,

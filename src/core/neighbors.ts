@@ -69,7 +69,10 @@ export interface HostPlan {
   readonly verdicts: readonly Verdict[];
   /** Learned bindings that have a neighbor, or whose hosts are here at least: those who may be asked for a sign of life. */
   readonly present: readonly Binding[];
-  /** Learned bindings without a neighbor, for the bridge has lost sight of the MAC: a sign of life brings it back. */
+  /**
+   * Learned bindings without a neighbor, for the bridge has lost sight of the MAC, or for another node claims the
+   * address though the host is still on its port here: a sign of life brings it back.
+   */
   readonly lost: readonly Binding[];
   /** Ports that have as many bindings as they may. */
   readonly fullPorts: readonly { readonly port: string; readonly limit: number }[];
@@ -82,10 +85,19 @@ export interface HostOptions {
   readonly protocol: number;
   /** False with `--bridge`: entries on other devices are left alone. */
   readonly whole: boolean;
+  /** By bindingId: an owner who is not to lose the address to another MAC in this run, and why. */
+  readonly defended?: ReadonlyMap<string, Defence>;
+}
+
+export interface Defence {
+  readonly owner: Mac;
+  /** False: to be asked by the next pass. */
+  readonly isAsked: boolean;
+  readonly because: string;
 }
 
 /** Any state in which the kernel uses the entry's MAC (NUD_VALID of the kernel, net/neighbour.h). */
-const NUD_VALID = NUD_PERMANENT | NUD_NOARP | NUD_REACHABLE | NUD_PROBE | NUD_STALE | NUD_DELAY;
+export const NUD_VALID = NUD_PERMANENT | NUD_NOARP | NUD_REACHABLE | NUD_PROBE | NUD_STALE | NUD_DELAY;
 
 /**
  * A NOARP entry without NTF_EXT_EXT_VALIDATED is sent again when it was confirmed so long ago: well before
@@ -133,6 +145,7 @@ export function planHosts(topology: Topology, hosts: ObservedHosts, options: Hos
         probes: hosts.probes,
         nowMs: hosts.nowMs,
         protocol: options.protocol,
+        defended: options.defended ?? new Map(),
       },
       bindings.get(bridge.ifIndex) ?? [],
     ),
@@ -163,6 +176,7 @@ interface Scene {
   readonly probes: ReadonlyMap<string, ProbeState>;
   readonly nowMs: number;
   readonly protocol: number;
+  readonly defended: ReadonlyMap<string, Defence>;
 }
 
 interface Draft {
@@ -211,9 +225,11 @@ function planBridge(scene: Scene, bindings: readonly Binding[]): Draft {
     const claim: Claim = { ...binding, source: 'learned', port: ports.get(binding.port) };
     const state = settle(draft, scene, claim, binding.frozenUntilMs > nowMs);
     const { kind } = forwarding.locate(binding.vlan, binding.mac);
-    // Also while another owner's entry stands there: when that goes, a claim of long ago must not count.
-    if (state === 'installed' || (kind === 'local' && state !== 'frozen')) draft.present.push(binding);
-    else if (state === 'waiting' && kind === 'nowhere') draft.lost.push(binding);
+    const isLost = state === 'waiting' && kind === 'nowhere';
+    const isDisplaced = state === 'remote' && kind === 'local';
+    if (isLost || isDisplaced) draft.lost.push(binding);
+    // Also while a foreign entry stands there: when that goes, a claim of long ago must not count.
+    else if (state === 'installed' || (kind === 'local' && state !== 'frozen')) draft.present.push(binding);
   }
   for (const [id, entry] of statics) {
     settle(draft, scene, staticClaim(bridge, entry, seen.get(id), forwarding), false);
@@ -366,6 +382,11 @@ function decide(
   if (location.kind === 'tunnel') {
     return { state: 'remote', action: 'none', because: 'its MAC is behind the tunnel now' };
   }
+  const defence = claim.source === 'learned' ? scene.defended.get(bindingId(claim)) : undefined;
+  if (defence !== undefined && defence.owner !== claim.mac) {
+    const keeps = existing !== undefined && existing.mac === defence.owner;
+    return { state: 'waiting', action: keeps ? 'keep' : 'none', because: defence.because };
+  }
   const here =
     location.kind === 'local' && (claim.port === undefined || claim.port.ifIndex === location.port.ifIndex);
   if (existing === undefined || (existing.state & NUD_VALID) === 0) {
@@ -497,7 +518,9 @@ export function adoptBindings(topology: Topology, hosts: ObservedHosts, protocol
           moves: 0,
           firstSeenMs: hosts.nowMs,
           lastSeenMs: hosts.nowMs,
+          windowMs: 0,
           frozenUntilMs: 0,
+          owner: null,
         },
       ];
     });
@@ -515,7 +538,13 @@ export function thaw(
 } {
   const isMeant = ({ ip, frozenUntilMs }: Binding): boolean =>
     frozenUntilMs > hosts.nowMs && ips.includes(ip);
-  const thawed = (binding: Binding): Binding => ({ ...binding, moves: 0, frozenUntilMs: 0 });
+  const thawed = (binding: Binding): Binding => ({
+    ...binding,
+    moves: 0,
+    windowMs: 0,
+    frozenUntilMs: 0,
+    owner: null,
+  });
   const rewritten = hosts.bindings.filter(isMeant).map(thawed);
   const warnings = ips
     .filter((ip) => !rewritten.some((binding) => binding.ip === ip))
@@ -525,7 +554,7 @@ export function thaw(
 }
 
 /** Where one bridge forwards each MAC. */
-class Forwarding {
+export class Forwarding {
   readonly #bridge: Bridge;
   readonly #portOf = new Map<string, IfIndex>();
   readonly #ports: ReadonlyMap<IfIndex, Port>;
@@ -549,7 +578,8 @@ class Forwarding {
   }
 }
 
-function entryId(device: IfIndex, ip: IpAddress): string {
+/** Identity of an entry of the neighbor table. */
+export function entryId(device: IfIndex, ip: IpAddress): string {
   return `${device} ${ip}`;
 }
 

@@ -36,7 +36,8 @@ const PROBES_PER_RUN = 256;
 
 /**
  * The probes that are due: for hosts in the neighbor table that have been silent for `after`, and at once for
- * those whose neighbor was lost together with the bridge's knowledge of their MAC (bridge down and up).
+ * those whose neighbor was lost together with the bridge's knowledge of their MAC (bridge down and up), or to a claim
+ * at another node: that is section 3.7b, done where the former owner is.
  */
 export function planProbes(
   topology: Topology,
@@ -131,9 +132,12 @@ export function probeSource(
   domain: Domain,
   ip: IpAddress,
 ): { readonly mac: Mac; readonly ip: IpAddress | null } | null {
-  const { enabled, source } = bridge.desired.probe;
+  const { learn, probe } = bridge.desired;
+  const { enabled, source } = probe;
   const { mac } = domain;
   if (enabled === 'never' || mac === undefined) return null;
+  // Who does not learn from answers would take each for silence.
+  if (!learn.includes(familyOf(ip) === AF_INET ? 'arp-reply' : 'na')) return null;
   const own = domain.addresses.find(({ connected }) => contains(connected, ip))?.ip;
   if (enabled === 'auto' && own === undefined) return null;
   if (source !== 'auto' && familyOf(source) === familyOf(ip)) return { mac, ip: source };

@@ -66,6 +66,12 @@ export interface Counters {
   readonly rejected: Readonly<Record<string, number>>;
 }
 
+/** Questions to former owners (RFC 9161, section 3.7b). */
+export interface Confirms {
+  readonly sent: number;
+  readonly answered: number;
+}
+
 /** What a run spends its time on, in order. */
 export const PHASES = [
   /** Reading the configuration. */
@@ -79,6 +85,8 @@ export const PHASES = [
   'verify',
   /** Reading what the program saw, the FDB and the neighbor table. */
   'drain',
+  /** Asking the owners of addresses that others claim. */
+  'confirm',
   'decide',
   /** Neighbors, and bindings that have ended. */
   'write',
@@ -108,6 +116,8 @@ export interface ReconcileReport {
   readonly counters: Counters;
   /** Silent hosts that were asked for a sign of life (RFC 9161, section 3.5). */
   readonly probes: { readonly sent: number };
+  /** Owners of addresses that another MAC has claimed, who were asked first. */
+  readonly confirms: Confirms;
   readonly bridges: readonly BridgeReport[];
   /** Seconds by phase. */
   readonly durations: Durations;

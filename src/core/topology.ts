@@ -18,6 +18,9 @@ import type { Desired, DesiredBridge } from './desired.ts';
 import { matchesPort } from './glob.ts';
 import type { Observed } from './observed.ts';
 
+/** Kinds of links by which a node has a second address on a bridge or VLAN device, an anycast gateway's often. */
+const STACKED_KINDS: ReadonlySet<string> = new Set(['macvlan', 'macvtap', 'ipvlan', 'ipvtap']);
+
 /** Kinds of links that lead to other nodes: never learned from, whatever the configuration says. */
 const TUNNEL_KINDS: ReadonlySet<string> = new Set(['vxlan', 'geneve', 'gretap', 'ip6gretap', 'bareudp']);
 
@@ -52,7 +55,7 @@ export interface Domain {
   readonly deviceName: string;
   readonly mac: Mac | undefined;
   readonly addresses: readonly InterfaceAddress[];
-  /** What no host here may have: the node's own addresses and the broadcast addresses of its prefixes. */
+  /** What no host here may have: the node's own addresses, those on devices stacked on this one as well, and the broadcast addresses of its prefixes. */
   readonly reserved: ReadonlySet<IpAddress>;
 }
 
@@ -153,13 +156,20 @@ function resolveBridge(
 
 function domainOf(vlan: number, device: Link, observed: Observed): Domain {
   const addresses = observed.addresses.filter((address) => address.ifIndex === device.ifIndex);
+  const stacked = observed.addresses.filter(({ ifIndex }) => {
+    const link = observed.links.get(ifIndex);
+    return link?.link === device.ifIndex && link.kind !== undefined && STACKED_KINDS.has(link.kind);
+  });
   return {
     vlan,
     device: device.ifIndex,
     deviceName: device.name,
     mac: device.mac,
     addresses,
-    reserved: new Set(addresses.flatMap(({ ip, connected }) => [ip, ...broadcastsOf(connected)])),
+    reserved: new Set([
+      ...addresses.flatMap(({ ip, connected }) => [ip, ...broadcastsOf(connected)]),
+      ...stacked.map(({ ip }) => ip),
+    ]),
   };
 }
 

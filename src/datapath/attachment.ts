@@ -1,6 +1,6 @@
 // Where the program hangs: a cls_bpf filter with a fixed place in the clsact qdisc, or a pinned TCX link.
 
-import { closeSync, lstatSync, mkdirSync, readdirSync } from 'node:fs';
+import { closeSync, readdirSync } from 'node:fs';
 import type { IfIndex } from '../base/address.ts';
 import {
   BPF_LINK_TYPE_TCX,
@@ -12,7 +12,7 @@ import {
   tcxAttach,
 } from '../ffi/libbpf.ts';
 import type { FilterPlace } from '../netlink/tc.ts';
-import { clearName, linksDirectory, openPinned } from './pins.ts';
+import { clearName, ensureDirectory, isDirectory, linksDirectory, openPinned } from './pins.ts';
 
 /**
  * TCA_BPF_NAME of our filters: by it they are told from a stranger's at the same place. The second says that
@@ -81,21 +81,13 @@ export function tcxLinks(directory: string): Map<IfIndex, number> {
   return links;
 }
 
-/** False for a symlink, too. */
-function isDirectory(path: string): boolean {
-  return lstatSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
-}
-
 /**
  * Attaches the program by TCX, or puts it into the place of the one in the pinned link. Throws SnoopyError
  * `attach_failed`, or `unsupported` on kernels before 6.6.
  */
 export function attachTcx(directory: string, programFd: number, ifIndex: IfIndex): void {
   const path = linkPath(directory, ifIndex);
-  if (!isDirectory(linksDirectory(directory))) {
-    clearName(linksDirectory(directory));
-    mkdirSync(linksDirectory(directory), { mode: 0o700 });
-  }
+  ensureDirectory(linksDirectory(directory));
   const pinned = openLink(directory, ifIndex);
   if (pinned.kind === 'attached') {
     try {

@@ -16,7 +16,7 @@
 // "bindings" is pinned only when all that was known is in it, and a record of the old version stands until no other
 // map of it is left, so that none of those is ever taken for a new one.
 
-import { existsSync, mkdirSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import { SnoopyError } from '../base/errors.ts';
 import {
   BPF_NOEXIST,
@@ -28,7 +28,15 @@ import {
   mapUpdateAll,
   objPin,
 } from '../ffi/libbpf.ts';
-import { type PinnedMap, type Pins, replacedDirectory, replacedPath } from './pins.ts';
+import {
+  clearName,
+  ensureDirectory,
+  openPinned,
+  type PinnedMap,
+  type Pins,
+  replacedDirectory,
+  replacedPath,
+} from './pins.ts';
 import { BINDING_TIMES, SIZE } from './records.ts';
 
 const NOTHING: MapEntries = { keys: new Uint8Array(0), values: new Uint8Array(0), count: 0 };
@@ -100,10 +108,22 @@ function valueAt({ values }: MapEntries, i: number): Uint8Array {
 /** Pins the maps that are about to be replaced, so that what the old program learns from now on is found. */
 export function keepReplaced({ directory, outgrown }: Pins): void {
   if (outgrown.length === 0) return;
-  mkdirSync(replacedDirectory(directory), { recursive: true, mode: 0o700 });
+  ensureDirectory(replacedDirectory(directory));
   for (const { fd, info } of outgrown) {
     const path = replacedPath(directory, info.id);
-    if (!existsSync(path)) objPin(fd, path);
+    if (isPinnedAt(path, info.id)) continue;
+    clearName(path);
+    objPin(fd, path);
+  }
+}
+
+function isPinnedAt(path: string, mapId: number): boolean {
+  const fd = openPinned(path, 'map');
+  if (fd === undefined || fd === 'foreign') return false;
+  try {
+    return mapInfo(fd).id === mapId;
+  } finally {
+    closeSync(fd);
   }
 }
 

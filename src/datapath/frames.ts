@@ -11,6 +11,12 @@ export interface Question {
   readonly targetIp: IpAddress;
   /** VLAN ID of an 802.1Q tag; null: none. */
   readonly tag: number | null;
+  /**
+   * True: the answer must name the MAC. To a solicitation for a unicast address it need not, and Linux's does not;
+   * to one for the solicited-node group it must (RFC 4861, section 7.2.4). The frame itself is unicast in any case,
+   * which IPv6 allows (RFC 6085). ARP answers always name it.
+   */
+  readonly named: boolean;
 }
 
 const ETH_HLEN = 14;
@@ -76,7 +82,7 @@ function encodeSolicitation(question: Question): Uint8Array {
   body.setUint8(6, IPPROTO_ICMPV6);
   body.setUint8(7, 255);
   bytes.set(encodeIp(sourceIp), 8);
-  bytes.set(encodeIp(targetIp), 24);
+  bytes.set(question.named ? solicitedNode(targetIp) : encodeIp(targetIp), 24);
   body.setUint8(IPV6_LENGTH, ND_NEIGHBOR_SOLICIT);
   bytes.set(encodeIp(targetIp), IPV6_LENGTH + 8);
   body.setUint8(IPV6_LENGTH + 24, ND_OPT_SOURCE_LINKADDR);
@@ -84,6 +90,11 @@ function encodeSolicitation(question: Question): Uint8Array {
   encodeMac(sourceMac, bytes, IPV6_LENGTH + 26);
   body.setUint16(IPV6_LENGTH + 2, checksum(body));
   return frame;
+}
+
+/** ff02::1:ff00:0/104 and the last three bytes of the address (RFC 4291, section 2.7.1). */
+function solicitedNode(ip: IpAddress): Uint8Array {
+  return Uint8Array.from([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, ...encodeIp(ip).subarray(13)]);
 }
 
 /** RFC 4443, section 2.3: over the pseudo header of RFC 8200, section 8.1, and the message. */

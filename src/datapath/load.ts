@@ -1,7 +1,7 @@
 // Loading and pinning: what can be kept is kept, bindings are carried over, and a kill at any point is mended
 // by the next run, because the layout record says "unfinished" from before the first pin to after the last.
 
-import { lstatSync, renameSync, utimesSync } from 'node:fs';
+import { renameSync, utimesSync } from 'node:fs';
 import {
   BPF_NOEXIST,
   type LoadedObject,
@@ -16,6 +16,7 @@ import { carryOver, keepReplaced, putIfNew } from './carry.ts';
 import {
   clearName,
   type Expected,
+  isDirectory,
   MAP_NAMES,
   type MapName,
   objectMapName,
@@ -114,6 +115,6 @@ function pinOver(fd: number, path: string): void {
   clearName(next);
   objPin(fd, next);
   // Everything else gives way to a rename.
-  if (lstatSync(path, { throwIfNoEntry: false })?.isDirectory()) clearName(path);
+  if (isDirectory(path)) clearName(path);
   renameSync(next, path);
 }

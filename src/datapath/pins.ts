@@ -1,7 +1,7 @@
 // What is pinned under bpffs: names, shapes, and whether it is what this version would load.
 
-import { closeSync, lstatSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
-import { isAbsence, SnoopyError } from '../base/errors.ts';
+import { closeSync, lstatSync, mkdirSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
+import { SnoopyError } from '../base/errors.ts';
 import {
   BPF_MAP_TYPE_ARRAY,
   BPF_MAP_TYPE_HASH,
@@ -162,9 +162,21 @@ export function openPinned(path: string, kind: ObjectKind): number | 'foreign' |
   return 'foreign';
 }
 
+/** False for a symlink, too. */
+export function isDirectory(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+}
+
+/** Makes a directory of ours in place of whatever else stands there. */
+export function ensureDirectory(path: string): void {
+  if (isDirectory(path)) return;
+  clearName(path);
+  mkdirSync(path, { mode: 0o700 });
+}
+
 /** Takes away what stands at a name of ours. A directory that has something in it is left to its owner. */
 export function clearName(path: string): void {
-  if (lstatSync(path, { throwIfNoEntry: false })?.isDirectory() !== true) {
+  if (!isDirectory(path)) {
     rmSync(path, { force: true });
     return;
   }
@@ -270,8 +282,8 @@ function openReplaced(directory: string, fds: number[], known: readonly PinnedMa
   const ids = new Set(known.map(({ info }) => info.id));
   const maps: PinnedMap[] = [];
   for (const id of replacedIds(directory)) {
-    const fd = ids.has(id) ? undefined : objGet(replacedPath(directory, id));
-    if (fd === undefined) continue;
+    const fd = ids.has(id) ? undefined : openPinned(replacedPath(directory, id), 'map');
+    if (fd === undefined || fd === 'foreign') continue;
     fds.push(fd);
     const info = mapInfo(fd);
     if (hasBindings(info)) maps.push({ fd, info });
@@ -281,14 +293,9 @@ function openReplaced(directory: string, fds: number[], known: readonly PinnedMa
 
 /** Names are map IDs; what else lies there is not ours. */
 function replacedIds(directory: string): number[] {
-  try {
-    return readdirSync(replacedDirectory(directory))
-      .filter((name) => /^[1-9]\d*$/.test(name))
-      .map(Number);
-  } catch (thrown) {
-    if (isAbsence(thrown)) return [];
-    throw thrown;
-  }
+  const path = replacedDirectory(directory);
+  const names = isDirectory(path) ? readdirSync(path) : [];
+  return names.filter((name) => /^[1-9]\d*$/.test(name)).map(Number);
 }
 
 /** True when there may be fewer bindings than there were: no map has them, or a load did not finish. */

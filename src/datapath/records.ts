@@ -73,8 +73,12 @@ export interface Binding extends BindingKey {
   readonly moves: number;
   readonly firstSeenMs: number;
   readonly lastSeenMs: number;
+  /** Start of the window in which moves are counted; 0: no move yet. */
+  readonly windowMs: number;
   /** 0: not frozen. */
   readonly frozenUntilMs: number;
+  /** Who had it when that window began; null: not known. */
+  readonly owner: { readonly mac: Mac; readonly port: IfIndex } | null;
 }
 
 /** struct snoopy_port: how a port is learned from. */
@@ -179,6 +183,7 @@ export type CounterName = (typeof COUNTERS)[number];
 /** The first counter that names a reason for rejecting a message; all after it do too. */
 export const FIRST_REASON = COUNTERS.indexOf('vlan');
 
+const NO_MAC = '00:00:00:00:00:00' as Mac;
 const NS_PER_MS = 1e6;
 const TWO_32 = 2 ** 32;
 
@@ -252,10 +257,18 @@ export function decodeBindings(keys: Uint8Array, values: Uint8Array, count: numb
       port: data.getUint32(at + 8, true) as IfIndex,
       firstSeenMs: readNsAsMs(data, at + 16),
       lastSeenMs: readNsAsMs(data, at + 24),
+      windowMs: readNsAsMs(data, at + 32),
       frozenUntilMs: readNsAsMs(data, at + 40),
+      owner: decodeOwner(values, data, at + 48),
     });
   }
   return bindings;
+}
+
+/** owner_mac and owner_port of struct snoopy_binding. */
+function decodeOwner(values: Uint8Array, data: DataView, offset: number): Binding['owner'] {
+  const mac = decodeMac(values, offset);
+  return mac === NO_MAC ? null : { mac, port: data.getUint32(offset + 8, true) as IfIndex };
 }
 
 /** struct snoopy_binding as bytes; the window of moves begins anew. */
@@ -387,7 +400,7 @@ export function decodeStaticRule(bytes: Uint8Array, offset: number): StaticRule 
   const mac = decodeMac(bytes, offset + SIZE.bindingKey);
   return {
     ...decodeBindingKey(bytes, view(bytes), offset, 'statics'),
-    mac: mac === '00:00:00:00:00:00' ? null : mac,
+    mac: mac === NO_MAC ? null : mac,
   };
 }
 

@@ -11,6 +11,7 @@ import { carryOverLate } from '../datapath/carry.ts';
 import { load } from '../datapath/load.ts';
 import {
   type Expected,
+  isDirectory,
   losesBindings,
   type MapName,
   openPins,
@@ -36,7 +37,7 @@ import {
   getFilter,
   putFilter,
 } from '../netlink/tc.ts';
-import { directoryExists, removePinDirectory } from './pin-directory.ts';
+import { removePinDirectory } from './pin-directory.ts';
 import { deleteTextfile } from './textfile.ts';
 
 /** What applying needs; `pins` is replaced by a load. */
@@ -89,17 +90,10 @@ export function applyActions(target: Target, actions: readonly Action[]): Step[]
 
 /** Why an action must not be taken after what came before it; null: it may. */
 function whyNot(action: Action, bare: ReadonlySet<IfIndex>, tied: ReadonlySet<IfIndex>): Outcome | null {
-  switch (action.kind) {
-    case 'detach':
-      return bare.has(action.port.ifIndex) ? STILL_NEEDED : null;
-    case 'set-port':
-    case 'drop-port':
-      return tied.has(action.port.ifIndex) ? STILL_TIED : null;
-    case 'unpin':
-      return tied.size > 0 ? STILL_TIED : null;
-    default:
-      return null;
-  }
+  const { kind } = action;
+  if (kind === 'detach') return bare.has(action.port.ifIndex) ? STILL_NEEDED : null;
+  if (kind === 'set-port' || kind === 'drop-port') return tied.has(action.port.ifIndex) ? STILL_TIED : null;
+  return kind === 'unpin' && tied.size > 0 ? STILL_TIED : null;
 }
 
 function applyGroup(target: Target, group: readonly Action[]): Outcome[] {
@@ -200,7 +194,7 @@ function applyOne(target: Target, action: Action): Outcome {
 export function settleReplaced(target: Target, { attachments }: Observed): Problem[] {
   const { directory, program, loadReason } = target.pins;
   const path = replacedDirectory(directory);
-  if (program === null || loadReason !== null || !directoryExists(path)) return [];
+  if (program === null || loadReason !== null || !isDirectory(path)) return [];
   try {
     carryOverLate(target.pins);
     const attached = [...attachments.values()].flatMap((attachment) => [

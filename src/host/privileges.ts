@@ -61,8 +61,11 @@ function isOwn(path: string, user: number): boolean {
   }
 }
 
-/** Throws SnoopyError `not_permitted` that names what is missing, or `unsupported` where this is not Linux. */
-export function requireCapabilities(wanted: readonly Capability[]): void {
+/**
+ * Throws SnoopyError `not_permitted` that names what is missing, or `unsupported` where this is not Linux. `bpffs` is
+ * the mount point, for who lacks nothing but the right to mount it.
+ */
+export function requireCapabilities(wanted: readonly Capability[], { bpffs }: Pick<Runtime, 'bpffs'>): void {
   const missing = missingCapabilities(wanted);
   if (missing.length === 0) return;
   const names = new Intl.ListFormat('en-GB').format(missing);
@@ -70,7 +73,10 @@ export function requireCapabilities(wanted: readonly Capability[]): void {
     readCredentials().effectiveUser === 0
       ? `root has here only what its unit or its container leaves it: add ${names}`
       : `run as root or with ${names}`;
-  throw new SnoopyError('not_permitted', 'snoopy', `Not permitted: ${names} missing; ${remedy}`);
+  const mount = missing.includes('CAP_SYS_ADMIN')
+    ? `, or mount bpffs by hand: mount -t bpf bpf ${bpffs}`
+    : '';
+  throw new SnoopyError('not_permitted', 'snoopy', `Not permitted: ${names} missing; ${remedy}${mount}`);
 }
 
 /** Those of the given that this process does not have, each once. */

@@ -1,13 +1,16 @@
-// Probes -> the wire: out of the host's own port, past the kernel's resolver, which would take any address.
+// Questions -> the wire: out of the host's own port, past the kernel's resolver, which would take any address.
 
 import { closeSync } from 'node:fs';
+import type { IfIndex } from '../base/address.ts';
 import { SnoopyError } from '../base/errors.ts';
+import type { Dispute } from '../core/confirm.ts';
 import type { Probe } from '../core/probes.ts';
 import { encodeQuestion } from '../datapath/frames.ts';
 import type { Pins } from '../datapath/pins.ts';
-import { encodeBindingKey, encodeProbe } from '../datapath/records.ts';
+import { bindingId, type Change, encodeBindingKey, encodeProbe } from '../datapath/records.ts';
+import type { Ring } from '../datapath/ring.ts';
 import { mapUpdate } from '../ffi/libbpf.ts';
-import { sendTo, socket } from '../ffi/libc.ts';
+import { sendTo, sleep, socket } from '../ffi/libc.ts';
 
 const AF_PACKET = 17;
 const SOCK_RAW = 3;
@@ -19,13 +22,7 @@ const SOCK_RAW = 3;
 export function sendProbes(pins: Pins, probes: readonly Probe[]): number {
   const map = pins.maps.get('probes');
   if (probes.length === 0 || map === undefined) return 0;
-  // Protocol 0: the socket receives nothing.
-  const fd = socket(AF_PACKET, SOCK_RAW, 0, {
-    operation: 'open a packet socket for probes',
-    object: 'probes',
-    capability: 'CAP_NET_RAW',
-    remedy: 'or set "probe: {enabled: never}"',
-  });
+  const fd = openPacketSocket();
   let sent = 0;
   try {
     for (const { binding, port, sourceMac, sourceIp, tag, state } of probes) {
@@ -35,6 +32,7 @@ export function sendProbes(pins: Pins, probes: readonly Probe[]): number {
         targetMac: binding.mac,
         targetIp: binding.ip,
         tag,
+        named: false,
       });
       if (!sendTo(fd, frame, linkAddress(port))) continue;
       mapUpdate(map.fd, encodeBindingKey(binding), encodeProbe(state));
@@ -47,6 +45,65 @@ export function sendProbes(pins: Pins, probes: readonly Probe[]): number {
     closeSync(fd);
   }
   return sent;
+}
+
+/** How long an owner has for an answer: a VM needs one millisecond, or some more when its host is busy. */
+const ANSWER_MS = 100;
+/** First and longest pause between two looks at the ring. */
+const PAUSES_MS = { first: 1, longest: 10 };
+
+export interface Answers {
+  /** Who answered, and on which port. */
+  readonly answered: ReadonlyMap<Dispute, IfIndex>;
+  /** All that the ring had meanwhile. */
+  readonly changes: readonly Change[];
+  readonly damaged: boolean;
+}
+
+/**
+ * Asks the owners of disputed addresses, and waits until all have answered or the time is over. The program takes an answer for a claim of the owner: a record, even if the other one claims it again at once,
+ * or frozen, where it is one too many. Throws SnoopyError `not_permitted` without CAP_NET_RAW.
+ */
+export function askOwners(disputes: readonly Dispute[], ring: Ring, now: () => number): Answers {
+  const answered = new Map<Dispute, IfIndex>();
+  const fd = openPacketSocket();
+  try {
+    for (const { port, question } of disputes.flatMap(({ questions }) => questions)) {
+      // A port that is gone or down has nobody who could answer.
+      sendTo(fd, encodeQuestion(question), linkAddress(port.ifIndex));
+    }
+  } finally {
+    closeSync(fd);
+  }
+  const silent = new Map(disputes.map((dispute) => [bindingId(dispute), dispute]));
+  const changes: Change[] = [];
+  let damaged = false;
+  const deadlineMs = now() + ANSWER_MS;
+  let pauseMs = PAUSES_MS.first;
+  for (let leftMs = ANSWER_MS; silent.size > 0 && leftMs > 0; leftMs = deadlineMs - now()) {
+    sleep(Math.min(pauseMs, leftMs));
+    pauseMs = Math.min(pauseMs * 2, PAUSES_MS.longest);
+    const drained = ring.read();
+    damaged ||= drained.damaged;
+    for (const change of drained.changes) {
+      changes.push(change);
+      const dispute = silent.get(bindingId(change));
+      if (dispute?.owner !== change.mac) continue;
+      silent.delete(bindingId(change));
+      answered.set(dispute, change.port);
+    }
+  }
+  return { answered, changes, damaged };
+}
+
+function openPacketSocket(): number {
+  // Protocol 0: the socket receives nothing.
+  return socket(AF_PACKET, SOCK_RAW, 0, {
+    operation: 'open a packet socket for probes',
+    object: 'probes',
+    capability: 'CAP_NET_RAW',
+    remedy: 'or set "probe: {enabled: never}"',
+  });
 }
 
 /** struct sockaddr_ll (linux/if_packet.h): only family and interface matter for a whole frame. */

@@ -50,7 +50,7 @@ export function openSession(
   const { mode, lockTimeoutMs, now, users, capabilities } = options;
   const directory = pinDirectory(runtime);
   // All that is missing at once, and before anything is made.
-  requireCapabilities([...takenBy(mode, runtime), ...capabilities]);
+  requireCapabilities([...takenBy(mode, runtime), ...capabilities], runtime);
   refuseWeakPath(directory, users);
   const expected: Expected = {
     digest: OBJECT_DIGEST,
@@ -87,7 +87,7 @@ export function openSession(
       close,
     };
     closers.push(() => session.pins.close());
-    if (mode === 'write' && session.pins.loadReason !== null) requireCapabilities(LOADING);
+    if (mode === 'write' && session.pins.loadReason !== null) requireCapabilities(LOADING, runtime);
     return session;
   } catch (thrown) {
     close();

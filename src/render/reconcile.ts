@@ -104,10 +104,11 @@ function isDone(outcome: Outcome): boolean {
   return outcome.kind === 'applied' || outcome.kind === 'planned';
 }
 
-function renderFigures({ ring, counters, probes }: ReconcileReport): string[] {
+function renderFigures({ ring, counters, probes, confirms }: ReconcileReport): string[] {
   const { sightings, created, moved, duplicates, ignored, rejected } = counters;
+  const asked = `${count(confirms.sent, 'owner')} asked, ${confirms.answered} answered`;
   return [
-    `ring: ${count(ring.records, 'record')} read, ${ring.dropped} dropped; ${count(probes.sent, 'probe')} sent`,
+    `ring: ${count(ring.records, 'record')} read, ${ring.dropped} dropped; ${count(probes.sent, 'probe')} sent; ${asked}`,
     `seen: ${count(sightings, 'sighting')}, ${created} new, ${moved} moved, ${duplicates} frozen, ${ignored} ignored`,
     `rejected: ${formatTally(rejected)}`,
   ];

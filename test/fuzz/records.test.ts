@@ -130,7 +130,9 @@ it('a binding comes back as it was written', () => {
     moves: fc.constant(0),
     firstSeenMs: ms,
     lastSeenMs: ms,
+    windowMs: fc.constant(0),
     frozenUntilMs: ms,
+    owner: fc.constant(null),
   });
   check(fc.array(binding, { maxLength: 5 }), 2_000, (bindings) => {
     const keys = Buffer.concat(bindings.map((one) => encodeBindingKey(one)));

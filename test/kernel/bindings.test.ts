@@ -271,6 +271,22 @@ test('a host with many MACs that takes an address until it is frozen gives it ba
   assert.deepEqual(count(frames.ann, ...claims), { SIGHTINGS: 1, FROZEN: 5 });
 });
 
+test('an owner who takes his address back when a new window has begun is the owner still, unless he was long away', () => {
+  datapath.domain({ duplicateMoves: 5, duplicateWindowMs: 1_000 });
+  count(frames.ann, on(1, frames.bob), frames.ann);
+  sleepSync(900);
+  count(on(1, frames.bob));
+  sleepSync(200);
+  count(frames.ann);
+  let binding = onlyBinding();
+  assert.deepEqual([binding.moves, binding.owner_mac, binding.owner_port], [1, ANN_BYTES, datapath.ports[0]]);
+  count(on(1, frames.bob));
+  sleepSync(1_100);
+  count(frames.ann);
+  binding = onlyBinding();
+  assert.deepEqual([binding.moves, binding.owner_mac, binding.owner_port], [1, BOB_BYTES, datapath.ports[1]]);
+});
+
 test('an owner whose port is one no more does not get a frozen binding back', () => {
   datapath.domain({ duplicateMoves: 2 });
   count(frames.ann, on(1, frames.bob));

@@ -56,6 +56,7 @@ export interface Report {
   };
   readonly probes: { readonly sent: number };
   /** Seconds by phase. */
+  readonly confirms: { readonly sent: number; readonly answered: number };
   readonly durations: Readonly<Record<string, number>>;
   readonly warnings: readonly string[];
   readonly bridges: readonly {

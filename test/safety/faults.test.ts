@@ -52,6 +52,10 @@ const ERRNOS: Readonly<Record<string, readonly Errno[]>> = {
 const HARMLESS: readonly { readonly call: RegExp; readonly errno?: Errno; readonly because: string }[] = [
   { call: /^mkdir /, because: 'the directory is there' },
   {
+    call: /^statx .*\/bpf(\/snoopy)?$/,
+    because: 'whose it is only decides which capabilities are asked for',
+  },
+  {
     call: /^statx .*(_next|\.tmp|links\/\d+)$/,
     because: 'it is deleted unseen, or in the way of what says so',
   },

@@ -171,6 +171,8 @@ test('only who mounts bpffs needs CAP_SYS_ADMIN, which includes those for eBPF',
   assertRefused(machine, 0, LOADING, ['sys_admin'], 'reconcile');
   assertRefused(machine, 0, [], [...LOADING, 'sys_admin'], 'reconcile');
   assert.deepEqual(readdirSync(bpffs), []);
+  const told = runAs(machine, 0, LOADING, 'reconcile').stderr;
+  assert.ok(told.endsWith(`or mount bpffs by hand: mount -t bpf bpf ${bpffs}\n`), told);
   assertAllowed(machine, 0, ['net_admin', 'sys_admin'], 'reconcile');
   assert.ok(existsSync(`${bpffs}/snoopy/program`));
 });

@@ -1,6 +1,14 @@
 // One version after another on the same pins: what was known stays known, and no host is unheard for a moment.
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -547,6 +555,26 @@ describe('pins that no product has made', () => {
       [],
     );
     machine.assertIdle();
+  });
+
+  test("that are a stranger's where replaced maps are kept are neither followed nor an obstacle", async (t) => {
+    const machine = await settled(t, first, 'clsact');
+    const target = createTempDir(machine.scope, 'target');
+    writeFileSync(join(target, '5'), 'precious');
+    const replaced = `${machine.pins}/replaced`;
+    symlinkSync(target, replaced);
+    assert.deepEqual(statesOf(listedBy(machine, THIS)), STATES);
+    reconcileAs(machine, THIS);
+    assert.equal(readFileSync(join(target, '5'), 'utf8'), 'precious');
+    const bound = machine.boundIps();
+    assert.equal(bound.length, 5);
+    assertSettled(machine);
+
+    mkdirSync(`${replaced}/5`, { recursive: true });
+    run(['bpftool', 'prog', 'pin', 'pinned', `${machine.pins}/program`, `${replaced}/6`]);
+    machine.assertIdle();
+    assert.deepEqual(machine.boundIps(), bound);
+    assertSettled(machine);
   });
 
   /** What every command says to pins of a version to come; it changes nothing. */

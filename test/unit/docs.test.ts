@@ -13,10 +13,14 @@ function read(path: string): string {
   return readFileSync(join(ROOT, path), 'utf8');
 }
 
-it('every test that docs/rfc9161.md names exists', () => {
-  const sources = readdirSync(join(ROOT, 'test'), { recursive: true, encoding: 'utf8' })
+function testSources(): string[] {
+  return readdirSync(join(ROOT, 'test'), { recursive: true, encoding: 'utf8' })
     .filter((name) => name.endsWith('.test.ts'))
     .map((name) => read(join('test', name)));
+}
+
+it('every test that docs/rfc9161.md names exists', () => {
+  const sources = testSources();
   const rows = read('docs/rfc9161.md')
     .split('\n')
     .filter((line) => /^\| (RFC )?\d/.test(line));
@@ -30,6 +34,22 @@ it('every test that docs/rfc9161.md names exists', () => {
         sources.some((source) => source.includes(name)),
         `${requirement}: no test "${name}"`,
       );
+  }
+});
+
+it('every test that docs/impersonation.md names exists, and every row names one', () => {
+  const sources = testSources().map((source) => source.replaceAll("\\'", "'"));
+  const rows = read('docs/impersonation.md')
+    .split('\n')
+    .filter((line) => /^\| (?!what is said|who says|---)/.test(line));
+  assert.ok(rows.length > 50, 'the tables are read');
+  for (const row of rows) {
+    const name = /`([^`]+)` \|$/.exec(row)?.[1];
+    assert.ok(name !== undefined, `a row without a test: ${row}`);
+    assert.ok(
+      sources.some((source) => source.includes(name)),
+      `no test "${name}"`,
+    );
   }
 });
 

@@ -7,6 +7,7 @@ import type { IfIndex, IpAddress, Mac } from '../../../src/base/address.ts';
 import { parsePrefix, prefixOf } from '../../../src/base/address.ts';
 import { parseConfig } from '../../../src/config/config.ts';
 import { summarize } from '../../../src/core/actions.ts';
+import { planDisputes } from '../../../src/core/confirm.ts';
 import type { Desired } from '../../../src/core/desired.ts';
 import { planHosts } from '../../../src/core/neighbors.ts';
 import type { Attachment, Observed, ObservedHosts } from '../../../src/core/observed.ts';
@@ -89,6 +90,10 @@ interface Machine {
     readonly router?: boolean;
     /** Seconds until the hold time is over. */
     readonly frozen?: number;
+    /** `MAC port`: who had it when its moves began. */
+    readonly owner?: string;
+    /** Seconds since its moves began. */
+    readonly window?: number;
   }[];
   /** What silent hosts were asked; `ago` in seconds. */
   readonly probes?: readonly {
@@ -128,6 +133,8 @@ export interface Expected {
   readonly verdicts?: readonly string[];
   /** `IP at MAC out of #port from source IP [tag]` */
   readonly probes?: readonly string[];
+  /** `IP of MAC, claimed by MAC: from source IP on port [tag], ...` */
+  readonly disputes?: readonly string[];
 }
 
 function readYaml(folder: string, name: string): unknown {
@@ -164,6 +171,7 @@ export function actual({ desired, observed, hosts, topology }: Case): Required<E
       change.router ? ' router' : '',
       ` (${change.because})`,
     ].join('');
+  const disputes = planDisputes(topology, hosts, desired.runtime.neighborProtocol);
   return {
     problems: topology.problems.map(({ code, object }) => `${code} ${object}`),
     steps,
@@ -173,6 +181,13 @@ export function actual({ desired, observed, hosts, topology }: Case): Required<E
       ({ binding, port, sourceIp, tag }) =>
         `${binding.ip} at ${binding.mac} out of ${observed.links.get(port)?.name} from ${sourceIp ?? '0.0.0.0'}${tag === null ? '' : ` tag ${tag}`}`,
     ),
+    disputes: disputes.map(({ ip, owner, claimant, questions }) => {
+      const ports = questions.map(
+        ({ port, question: { tag } }) => `${port.name}${tag === null ? '' : ` tag ${tag}`}`,
+      );
+      const from = questions[0]?.question.sourceIp ?? '0.0.0.0';
+      return `${ip} of ${owner}, claimed by ${claimant}: asked from ${from} on ${ports.join(', ')}`;
+    }),
     forget: decided.forget.map(({ ip, vlan }) => (vlan === 0 ? ip : `${ip} vlan ${vlan}`)),
     verdicts: decided.verdicts.map(
       ({ ip, mac, port, state, source, device }) =>
@@ -185,6 +200,11 @@ function indexOf(machine: Machine, name: string): IfIndex {
   const index = Object.keys(machine.links).indexOf(name);
   if (index < 0) throw new Error(`no link ${name} in observed.yaml`);
   return (index + 1) as IfIndex;
+}
+
+/** A port by its name, or as `#number` one that is not there any more. */
+function portOf(machine: Machine, name: string): IfIndex {
+  return name.startsWith('#') ? (Number(name.slice(1)) as IfIndex) : indexOf(machine, name);
 }
 
 function observe(machine: Machine): Observed {
@@ -300,6 +320,7 @@ function settle(desired: Desired, bare: Observed, machine: Machine): Observed {
 function observeHosts(machine: Machine): ObservedHosts {
   const nowMs = (machine.now ?? 100_000) * 1000;
   const bindings = (machine.bindings ?? []).map((binding): Binding => {
+    const [ownerMac, ownerPort] = binding.owner?.split(' ') ?? [];
     const seenMs = nowMs - (binding.age ?? 1) * 1000;
     return {
       bridge: indexOf(machine, binding.bridge),
@@ -307,12 +328,15 @@ function observeHosts(machine: Machine): ObservedHosts {
       ip: binding.ip as IpAddress,
       mac: binding.mac as Mac,
       router: binding.router ?? false,
-      port: binding.port.startsWith('#')
-        ? (Number(binding.port.slice(1)) as IfIndex)
-        : indexOf(machine, binding.port),
+      port: portOf(machine, binding.port),
       moves: 0,
       firstSeenMs: seenMs,
       lastSeenMs: seenMs,
+      windowMs: binding.window === undefined ? 0 : nowMs - binding.window * 1000,
+      owner:
+        ownerMac === undefined || ownerPort === undefined
+          ? null
+          : { mac: ownerMac as Mac, port: portOf(machine, ownerPort) },
       frozenUntilMs: binding.frozen === undefined ? 0 : nowMs + binding.frozen * 1000,
     };
   });

@@ -34,7 +34,9 @@ function bindings(count: number): Binding[] {
     moves: 0,
     firstSeenMs: 0,
     lastSeenMs: 0,
+    windowMs: 0,
     frozenUntilMs: 0,
+    owner: null,
   }));
 }
 

@@ -61,13 +61,24 @@ it('a binding of a real map is read as bpftool reads it, and written as it was',
     moves: 0,
     firstSeenMs: 3095781.072417,
     lastSeenMs: 4229644.624304,
+    windowMs: 0,
     frozenUntilMs: 0,
+    owner: null,
   } satisfies Record<keyof Binding, unknown>);
   assert.ok(binding !== undefined);
   assert.equal(hex(encodeBindingKey(binding)), KEY.replaceAll(' ', ''));
   // User space writes whole milliseconds.
   const rounded = decodeBindings(bytes(KEY), encodeBinding(binding), 1)[0];
   assert.deepEqual(rounded, { ...binding, firstSeenMs: 3095781, lastSeenMs: 4229645 });
+});
+
+it('a binding whose MAC has changed knows who had it before, and since when it is quarrelled about', () => {
+  const value = bytes(VALUE);
+  value.set(bytes('00c817a804000000'), 32);
+  value.set(bytes('020000000001 0000 09000000'), 48);
+  const [binding] = decodeBindings(bytes(KEY), value, 1);
+  assert.equal(binding?.windowMs, 20_000);
+  assert.deepEqual(binding?.owner, { mac: '02:00:00:00:00:01', port: 9 });
 });
 
 it('an IPv6 key has all sixteen bytes, and a router its flag', () => {

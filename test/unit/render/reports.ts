@@ -33,6 +33,7 @@ const DURATIONS: Durations = {
   apply: 0,
   verify: 0,
   drain: 0.012,
+  confirm: 0,
   decide: 0.001,
   write: 0.003,
   probe: 0,
@@ -85,6 +86,7 @@ export const QUIET: ReconcileReport = {
   neighbors: { changed: false, total: 12, changes: [] },
   ring: { records: 0, dropped: 0 },
   probes: { sent: 0 },
+  confirms: { sent: 0, answered: 0 },
   counters: COUNTERS,
   bridges: [
     {

@@ -1,0 +1,342 @@
+// RFC 9161, section 3.7b: before an address goes to another MAC, its owner is asked whether he is still there.
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import { Capture } from '../lib/capture.ts';
+import { arpFrame, naFrame } from '../lib/frames.ts';
+import { Node, type Vm } from '../lib/node.ts';
+import { findFdb, findNeighbor } from '../lib/oracles.ts';
+import { Scope } from '../lib/scope.ts';
+import { type Report, Snoopy, said } from '../lib/snoopy.ts';
+import { sleepSync } from '../lib/wait.ts';
+
+const BRIDGE = 'br0';
+const OWN = ['10.1.255.254/16', '2001:db8:1::ffff/64'];
+/** No address is ever frozen. */
+const NO_FREEZE = { moves: 0, window: '1m', hold: '1m' };
+
+const GARP = { operation: 'request' } as const;
+
+let scope: Scope;
+beforeEach(() => {
+  scope = new Scope();
+});
+afterEach(() => scope.close());
+
+interface Machine {
+  readonly node: Node;
+  readonly owner: Vm;
+  readonly other: Vm;
+  readonly snoopy: Snoopy;
+}
+
+/** A node that knows the owner, VM 101, and a VM 102 that will claim what is not its own. */
+function machine(bridge: object = {}, { addresses = OWN, runtime = {} } = {}): Machine {
+  const node = new Node(scope, { name: 'n1', addresses });
+  const [owner, other] = [101, 102].map((id) => node.addVm({ id }));
+  assert.ok(owner !== undefined && other !== undefined);
+  const snoopy = new Snoopy(scope, node.netns, { runtime, bridges: [{ name: BRIDGE, ...bridge }] });
+  const host = { node, owner, other, snoopy };
+  run(host);
+  owner.gratuitous();
+  owner.sendNa();
+  run(host);
+  for (const ip of [owner.ip, owner.ip6]) assert.equal(macOf(host, ip), owner.mac, ip);
+  return host;
+}
+
+function run({ snoopy }: Machine, ...args: string[]): Report {
+  const result = snoopy.reconcile(...args);
+  assert.equal(result.code, 0, said(result));
+  return result.report;
+}
+
+function macOf({ node }: Machine, ip: string): string | undefined {
+  return findNeighbor(node.netns, BRIDGE, ip)?.lladdr;
+}
+
+/** A claim that would be believed by every host that hears it. */
+function claim(speaker: Vm, ip: string, mac = speaker.mac): void {
+  const frame = ip.includes(':')
+    ? naFrame({ target: ip, targetMac: mac })
+    : arpFrame({ operation: 'request', senderMac: mac, senderIp: ip, targetIp: ip });
+  speaker.send(frame);
+}
+
+/** The bindings that the map has for an address, by `status`. */
+function boundMac({ snoopy }: Machine, ip: string): string | undefined {
+  return snoopy.bindings().find((binding) => binding.ip === ip)?.mac;
+}
+
+/** The owner has given the address up, as with a failover: he lives, and does not answer for it any more. */
+function giveUp({ owner }: Machine, ip = owner.ip): void {
+  const length = ip.includes(':') ? 64 : 16;
+  owner.netns.run('ip', 'address', 'del', `${ip}/${length}`, 'dev', 'eth0');
+}
+
+describe('an address that another MAC claims', () => {
+  it('stays with its owner when he answers: of both families, and nobody waits', async () => {
+    const host = machine();
+    const { owner, other } = host;
+    const asked = await Capture.start(owner.netns, 'eth0', 'arp or icmp6');
+    const overheard = await Capture.start(other.netns, 'eth0', 'arp or icmp6');
+    claim(other, owner.ip);
+    claim(other, owner.ip6);
+
+    const report = run(host);
+
+    assert.deepEqual(report.confirms, { sent: 2, answered: 2 });
+    assert.deepEqual(report.neighbors.changes, []);
+    for (const ip of [owner.ip, owner.ip6]) {
+      assert.equal(macOf(host, ip), owner.mac, ip);
+      assert.equal(boundMac(host, ip), owner.mac, `${ip}: the answer is a claim of the owner`);
+    }
+    assert.deepEqual(
+      report.warnings,
+      [owner.ip, owner.ip6].map(
+        (ip) =>
+          `${ip} on "${BRIDGE}" was claimed by ${other.mac} on port "${other.port}", but its owner ${owner.mac} ` +
+          `on port "${owner.port}" still answers: kept`,
+      ),
+    );
+    await asked.saw(new RegExp(`> ${owner.mac}, .*Request who-has ${owner.ip} .*tell 10\\.1\\.255\\.254,`));
+    await asked.saw(new RegExp(`> ${owner.mac}, .*2001:db8:1::ffff > ff02::1:ff00:101: .*neighbor solicit`));
+    assert.equal(overheard.count(/> ff:ff.* tell 10\.1\.255\.254/), 0, 'it is asked by its MAC alone');
+    assert.equal(overheard.count(/ > ff02::1:ff00:101.*> 33:33/), 0);
+    assert.equal(run(host).confirms.sent, 0, 'once is enough');
+  });
+
+  it('goes to the other one when the owner has given it up', () => {
+    const host = machine();
+    const { owner, other } = host;
+    for (const ip of [owner.ip, owner.ip6]) {
+      giveUp(host, ip);
+      claim(other, ip);
+    }
+    const report = run(host);
+    assert.deepEqual(report.confirms, { sent: 2, answered: 0 });
+    for (const ip of [owner.ip, owner.ip6]) assert.equal(macOf(host, ip), other.mac, ip);
+    assert.deepEqual(report.warnings, []);
+    const waitedS = report.durations['confirm'] ?? 0;
+    assert.ok(waitedS >= 0.1 && waitedS < 1, `${waitedS} s`);
+    assert.equal(run(host).confirms.sent, 0, 'it is settled');
+  });
+
+  it('goes to the other one when the owner’s port is gone', () => {
+    const host = machine();
+    host.owner.unplug();
+    claim(host.other, host.owner.ip);
+    assert.deepEqual(run(host).confirms, { sent: 1, answered: 0 });
+    assert.equal(macOf(host, host.owner.ip), host.other.mac);
+  });
+
+  it('stays though the other one claims it again and again, faster than the owner answers', () => {
+    const host = machine({ duplicates: NO_FREEZE });
+    const { owner, other } = host;
+    const frame = arpFrame({
+      operation: 'request',
+      senderMac: other.mac,
+      senderIp: owner.ip,
+      targetIp: owner.ip,
+    }).toString('hex');
+    const flood = `
+import socket, time
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+s.bind(('eth0', 0))
+end = time.monotonic() + 60
+while time.monotonic() < end:
+    s.send(bytes.fromhex('${frame}'))
+    time.sleep(0.0002)
+`;
+    const flooding = other.netns.start('/usr/bin/python3', '-c', flood);
+    let answered = 0;
+    for (let i = 0; i < 5; i++) {
+      const report = run(host);
+      answered += report.confirms.answered;
+      assert.deepEqual(report.neighbors.changes, []);
+      assert.equal(macOf(host, owner.ip), owner.mac);
+      assert.ok((report.durations['confirm'] ?? 0) < 1);
+    }
+    assert.ok(flooding.running, flooding.stderr);
+    assert.ok(answered >= 3, `${answered} of 5`);
+  });
+
+  it('stays with an owner of whom the bridge has lost sight, whoever claims it by a MAC that the bridge never saw', () => {
+    const host = machine();
+    const { owner, other, node } = host;
+    owner.netns.sysctl({ 'net/ipv6/conf/all/disable_ipv6': 1 });
+    const bridgeMac = node.netns.json<{ address: string }[]>('ip', '-json', 'link', 'show', BRIDGE)[0]
+      ?.address;
+    assert.ok(bridgeMac !== undefined);
+    node.netns.run('bridge', 'fdb', 'del', owner.mac, 'dev', owner.port, 'master');
+    assert.deepEqual(findFdb(node.netns, BRIDGE, owner.mac), []);
+    claim(other, owner.ip, bridgeMac);
+    const report = run(host);
+    assert.deepEqual(report.confirms, { sent: 1, answered: 1 });
+    assert.equal(macOf(host, owner.ip), owner.mac);
+    assert.equal(boundMac(host, owner.ip), owner.mac);
+  });
+
+  it('stays with an owner whose MAC was stolen before: he is asked on every port', () => {
+    const host = machine();
+    const { owner, other, node } = host;
+    other.send(
+      // The bridge takes the MAC to this port, the program the address as well.
+      arpFrame({ operation: 'request', senderMac: owner.mac, senderIp: owner.ip, targetIp: owner.ip }),
+      arpFrame({ operation: 'request', senderMac: other.mac, senderIp: owner.ip, targetIp: owner.ip }),
+    );
+    assert.equal(findFdb(node.netns, BRIDGE, owner.mac)[0]?.ifname, other.port);
+    const report = run(host);
+    assert.deepEqual(report.confirms, { sent: 1, answered: 1 });
+    assert.match(report.warnings.join(), new RegExp(`its owner ${owner.mac} on port "${owner.port}" still`));
+    assert.equal(macOf(host, owner.ip), owner.mac);
+    assert.equal(findFdb(node.netns, BRIDGE, owner.mac)[0]?.ifname, owner.port, 'and has his MAC back');
+  });
+
+  it('is asked for before there is a neighbor as well, and the first to claim it is the owner', () => {
+    const host = machine();
+    const { owner, other } = host;
+    const ip = '10.1.9.9';
+    owner.run('ip', 'address', 'add', `${ip}/16`, 'dev', 'eth0');
+    claim(owner, ip);
+    claim(other, ip);
+    assert.deepEqual(run(host).confirms, { sent: 1, answered: 1 });
+    assert.equal(macOf(host, ip), owner.mac);
+  });
+
+  it('is asked for though the ring had no room for the record of its move', () => {
+    const host = machine(
+      { limits: { bindings_per_port: 200, new_bindings_per_second: 100_000 } },
+      { runtime: { ring_size: '4KiB' } },
+    );
+    const { owner, other } = host;
+    const many = Array.from({ length: 100 }, (_, i) => `10.1.200.${i + 1}`);
+    other.send(
+      ...many.map((ip) =>
+        arpFrame({ operation: 'request', senderMac: other.mac, senderIp: ip, targetIp: ip }),
+      ),
+    );
+    claim(other, owner.ip);
+    const report = run(host);
+    assert.ok(report.ring.dropped >= 2, 'the ring was full, for the answer as well');
+    assert.equal(report.confirms.sent, 1);
+    assert.equal(macOf(host, owner.ip), owner.mac);
+    assert.equal(boundMac(host, owner.ip), owner.mac);
+  });
+
+  it('stays where it is while the ring has no room for an answer, and goes once it can be heard', () => {
+    const host = machine(
+      { limits: { bindings_per_port: 200, new_bindings_per_second: 100_000 } },
+      { runtime: { ring_size: '4KiB' } },
+    );
+    const { owner, other } = host;
+    const ips = Array.from({ length: 100 }, (_, i) => `10.1.200.${i + 1}`);
+    giveUp(host);
+    claim(other, owner.ip);
+    other.send(...ips.map((ip) => arpFrame({ ...GARP, senderMac: other.mac, senderIp: ip, targetIp: ip })));
+    // A host of which the answer is a record that finds no room.
+    claim(other, owner.ip6);
+    run(host);
+    assert.equal(macOf(host, owner.ip), owner.mac, 'who was not heard may have answered');
+    run(host);
+    assert.equal(macOf(host, owner.ip), other.mac);
+    assert.equal(macOf(host, owner.ip6), owner.mac);
+  });
+
+  it('is frozen when the other one does not give in: each answer counts as a move', () => {
+    const host = machine();
+    const { owner, other } = host;
+    for (const answered of [1, 1]) {
+      claim(other, owner.ip);
+      assert.equal(run(host).confirms.answered, answered);
+    }
+    claim(other, owner.ip);
+    const report = run(host);
+    assert.equal(report.confirms.sent, 0, 'a frozen address is not asked for');
+    assert.match(report.warnings.join('\n'), new RegExp(`Duplicate address ${owner.ip}`));
+    assert.equal(macOf(host, owner.ip), undefined);
+    assert.equal(boundMac(host, owner.ip), owner.mac, 'the owner has it again when the hold time is over');
+  });
+
+  it('costs at most one wait for all of them together, and at most so many questions as a port has bindings', () => {
+    const host = machine({ limits: { bindings_per_port: 64, new_bindings_per_second: 100_000 } });
+    const { owner, other } = host;
+    const ips = Array.from({ length: 100 }, (_, i) => `10.1.50.${i + 1}`);
+    const claimAll = (speaker: Vm) =>
+      speaker.send(
+        ...ips.map((ip) =>
+          arpFrame({ operation: 'request', senderMac: speaker.mac, senderIp: ip, targetIp: ip }),
+        ),
+      );
+    // No host has these: nobody answers.
+    claimAll(owner);
+    run(host);
+    claimAll(other);
+    const report = run(host);
+    assert.ok(report.confirms.sent > 50 && report.confirms.sent <= 64, `${report.confirms.sent} questions`);
+    assert.equal(report.confirms.answered, 0);
+    assert.ok((report.durations['confirm'] ?? 0) < 1);
+  });
+
+  it('is not asked for by a plan, which says what it would write if nobody answered', async () => {
+    const host = machine();
+    const { owner, other } = host;
+    claim(other, owner.ip);
+    const asked = await Capture.start(owner.netns, 'eth0', 'arp');
+    const report = run(host, '--check');
+    assert.deepEqual(report.confirms, { sent: 0, answered: 0 });
+    assert.deepEqual(
+      report.neighbors.changes.map(({ kind, mac }) => `${kind} ${mac}`),
+      [`replace ${other.mac}`],
+    );
+    owner.sendMarker();
+    other.ask('10.1.7.7');
+    await asked.saw(/who-has 10\.1\.7\.7/);
+    assert.equal(asked.count(/tell 10\.1\.255\.254/), 0);
+    assert.equal(run(host).confirms.answered, 1, 'and the record is still there for the run');
+  });
+
+  for (const [name, bridge, addresses] of [
+    ['probes are switched off', { probe: { enabled: 'never' } }, OWN],
+    ['the node has no address of the subnet', {}, []],
+    ['answers are not learned from', { learn: ['arp-request', 'ns'] }, OWN],
+  ] as const) {
+    it(`goes to whoever claims it last where ${name}`, () => {
+      const node = new Node(scope, { name: 'n1', addresses: [...addresses] });
+      const [owner, other] = [101, 102].map((id) => node.addVm({ id }));
+      assert.ok(owner !== undefined && other !== undefined);
+      const snoopy = new Snoopy(scope, node.netns, { bridges: [{ name: BRIDGE, ...bridge }] });
+      const host = { node, owner, other, snoopy };
+      run(host);
+      owner.gratuitous();
+      run(host);
+      claim(other, owner.ip);
+      assert.deepEqual(run(host).confirms, { sent: 0, answered: 0 });
+      assert.equal(macOf(host, owner.ip), other.mac);
+    });
+  }
+
+  it('is asked for by an ARP probe where the node has no address, if it shall always be', async () => {
+    const host = machine({ probe: { enabled: 'always', source: '2001:db8:1::fffe' } }, { addresses: [] });
+    const { owner, other } = host;
+    const asked = await Capture.start(owner.netns, 'eth0', 'arp');
+    claim(other, owner.ip);
+    assert.deepEqual(run(host).confirms, { sent: 1, answered: 1 });
+    await asked.saw(new RegExp(`Request who-has ${owner.ip} .*tell 0\\.0\\.0\\.0,`));
+    assert.equal(macOf(host, owner.ip), owner.mac);
+  });
+
+  it('stays with its owner while a run listens, and goes when he gives it up', async () => {
+    const host = machine();
+    const { owner, other } = host;
+    const listening = host.snoopy.startReconcile('--listen', '3s');
+    sleepSync(1_000);
+    claim(other, owner.ip);
+    sleepSync(500);
+    assert.equal(macOf(host, owner.ip), owner.mac);
+    giveUp(host);
+    claim(other, owner.ip);
+    sleepSync(700);
+    assert.equal(macOf(host, owner.ip), other.mac);
+    await listening.ended();
+  });
+});
