@@ -137,7 +137,8 @@ function disputeId(dispute: Dispute): string {
 
 /**
  * What the decision is to respect: an address goes to another MAC only if its owner was asked in this very run, could
- * be heard (`asked`) and has not answered. So who claims it again at once gains nothing, nor who claims it while others are asked.
+ * be heard (`asked`) and has not answered. So who claims it again at once gains nothing, nor who claims it while others
+ * are asked.
  */
 export function defend(
   disputes: readonly Dispute[],

@@ -67,7 +67,7 @@ export interface HostPlan {
   /** Bindings that have ended: to be deleted once the changes are in the kernel. */
   readonly forget: readonly BindingKey[];
   readonly verdicts: readonly Verdict[];
-  /** Learned bindings that have a neighbor, or whose hosts are here at least: those who may be asked for a sign of life. */
+  /** Learned bindings that have a neighbor, or whose hosts are here at least: who may be asked for a sign of life. */
   readonly present: readonly Binding[];
   /**
    * Learned bindings without a neighbor, for the bridge has lost sight of the MAC, or for another node claims the

@@ -61,8 +61,9 @@ export interface Answers {
 }
 
 /**
- * Asks the owners of disputed addresses, and waits until all have answered or the time is over. The program takes an answer for a claim of the owner: a record, even if the other one claims it again at once,
- * or frozen, where it is one too many. Throws SnoopyError `not_permitted` without CAP_NET_RAW.
+ * Asks the owners of disputed addresses, and waits until all have answered or the time is over. The program takes an
+ * answer for a claim of the owner: a record, even if the other one claims it again at once or it is one too many, and
+ * freezes the address. Throws SnoopyError `not_permitted` without CAP_NET_RAW.
  */
 export function askOwners(disputes: readonly Dispute[], ring: Ring, now: () => number): Answers {
   const answered = new Map<Dispute, IfIndex>();
