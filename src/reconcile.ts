@@ -6,7 +6,14 @@ import { Stopwatch } from './base/stopwatch.ts';
 import type { Users } from './base/trust.ts';
 import { loadConfig } from './config/config.ts';
 import { type ActionSummary, summarize } from './core/actions.ts';
-import { chooseDisputes, defend, describeDefended, planDisputes } from './core/confirm.ts';
+import {
+  chooseDisputes,
+  defend,
+  describeDefended,
+  describeOpen,
+  planDisputes,
+  silentFor,
+} from './core/confirm.ts';
 import type { Desired } from './core/desired.ts';
 import { correctLedger } from './core/ledger.ts';
 import { adoptBindings, type Defence, type HostPlan, planHosts, thaw } from './core/neighbors.ts';
@@ -251,7 +258,9 @@ function pass(run: Run): Pass {
     session.adopt = () => {
       const adopted = takeOver(run, before);
       if (adopted.length > 0)
-        warnings.push(`Nothing was pinned: took ${adopted.length} neighbors of before over`);
+        warnings.push(
+          `What is pinned is not whole: neighbors of before (${adopted.length}) count as learned where no binding is left`,
+        );
       return adopted;
     };
     stopwatch.enter('apply');
@@ -370,7 +379,7 @@ function settleHosts(run: Run, topology: Topology, observed: Observed, ring: Rin
       ...warningsOf(decided, changes, damaged),
       ...warningsOfTable(hosts.bindings, runtime.maxBindings, topology),
     ],
-    dueMs: isUnfinished ? environment.now() : nextDue(topology, hosts, probes > 0),
+    dueMs: isUnfinished ? environment.now() + RETRY_MS : nextDue(topology, hosts, probes > 0),
     interest: {
       macs: new Set([
         ...decided.verdicts.map((verdict) => verdict.mac),
@@ -416,25 +425,32 @@ function askForDisputed(
   if (options.check || ring === undefined) return nobody;
   stopwatch.enter('confirm');
   const { netlink, pins, runtime } = session;
-  const asked = chooseDisputes(planDisputes(topology, before, runtime.neighborProtocol));
-  if (asked.length === 0) return nobody;
+  const disputes = planDisputes(topology, before, runtime.neighborProtocol);
+  const chosen = chooseDisputes(disputes);
+  if (chosen.length === 0) return nobody;
   try {
     const lost = observeCounters(pins).ringDropped;
-    const { answered, ...heard } = askOwners(asked, ring, environment.now);
+    const { asked, answered, ...heard } = askOwners(chosen, ring, environment.now);
     const hosts = observeHosts(netlink, pins, topology, observed, environment.now);
-    const disputes = planDisputes(topology, hosts, runtime.neighborProtocol);
-    // What the ring had no room for may have been an answer: then silence means nothing.
-    const isHeard = observeCounters(pins).ringDropped === lost;
+    const left = planDisputes(topology, hosts, runtime.neighborProtocol);
+    // What the ring had no room for may have been an answer.
+    const silent = observeCounters(pins).ringDropped === lost ? asked : silentFor(asked, left);
+    const defended = defend(left, silent, [...answered.keys()]);
     return {
       hosts,
       confirms: { sent: asked.length, answered: answered.size },
-      defended: defend(disputes, isHeard ? asked : [], [...answered.keys()]),
+      defended,
       ...heard,
-      warnings: [...answered].map(([dispute, port]) => describeDefended(dispute, port)),
+      warnings: [
+        ...[...answered].map(([dispute, port]) => describeDefended(dispute, port)),
+        ...describeOpen(defended),
+      ],
       errors: [],
     };
   } catch (thrown) {
-    return { ...nobody, errors: [problemOf(thrown, 'probes')] };
+    // Who could not be asked keeps what he has.
+    const defended = defend(disputes, [], []);
+    return { ...nobody, defended, warnings: describeOpen(defended), errors: [problemOf(thrown, 'probes')] };
   }
 }
 

@@ -19,7 +19,7 @@ const OTHERS_WRITE = 0o002;
 /** S_ISVTX of a directory: only the owner of an entry may rename or delete it. */
 const STICKY = 0o1000;
 
-/** What is weak about a file or directory itself; null: nothing. The group 0 is as good as root. */
+/** What is weak about a file or directory itself; null: nothing. With an ACL the group's bit is that of all whom it names. */
 export function weaknessOf(
   path: string,
   stats: Pick<Stats, 'uid' | 'gid' | 'mode' | 'isDirectory' | 'isSymbolicLink'>,
@@ -35,8 +35,8 @@ export function weaknessOf(
   // The mode of a link says nothing. A sticky directory is safe for what trusted users own in it.
   if (stats.isSymbolicLink() || (stats.isDirectory() && (mode & STICKY) !== 0)) return null;
   if ((mode & OTHERS_WRITE) !== 0) return { path, writer: 'everybody', remedy: `chmod go-w ${path}` };
-  if ((mode & GROUP_WRITE) !== 0 && gid !== 0)
-    return { path, writer: `group ${gid}`, remedy: `chmod g-w ${path}` };
+  if ((mode & GROUP_WRITE) !== 0)
+    return { path, writer: `group ${gid}, or whom its ACL names`, remedy: `chmod g-w ${path}` };
   return null;
 }
 

@@ -16,6 +16,8 @@ export interface Dispute extends BindingKey {
   readonly claimant: Mac;
   /** Null when the port is gone. */
   readonly claimantPort: string | null;
+  /** When the claimant took it. */
+  readonly sinceMs: number;
   readonly questions: readonly OwnerQuestion[];
 }
 
@@ -58,11 +60,10 @@ export function planDisputes(topology: Topology, hosts: ObservedHosts, protocol:
       const owner = isExempt ? undefined : ownerOf(bridge, binding, holders, forwarding, hosts.nowMs);
       if (owner === undefined || owner === binding.mac) return [];
       const dispute = disputeOf(bridge, binding, owner);
-      return dispute === null ? [] : [{ dispute, sinceMs: binding.firstSeenMs }];
+      return dispute === null ? [] : [dispute];
     });
   });
-  disputes.sort((a, b) => a.sinceMs - b.sinceMs);
-  return disputes.map(({ dispute }) => dispute);
+  return disputes.sort((a, b) => a.sinceMs - b.sinceMs);
 }
 
 /** The MAC that has the address now, whoever claims it; undefined when there is none that could lose it. */
@@ -113,6 +114,7 @@ function disputeOf(bridge: Bridge, binding: Binding, owner: Mac): Dispute | null
     owner,
     claimant: binding.mac,
     claimantPort: nameOf(bridge, binding.port),
+    sinceMs: binding.firstSeenMs,
     questions,
   };
 }
@@ -133,6 +135,19 @@ function nameOf(bridge: Bridge, port: IfIndex): string | null {
 /** A dispute by its address and owner: who claims it may change at any time, and makes no difference. */
 function disputeId(dispute: Dispute): string {
   return `${bindingId(dispute)} ${dispute.owner}`;
+}
+
+/**
+ * Those of the `asked` who were silent for sure, though records were lost: an answer moves the binding, and the next
+ * claim begins anew. So the same claim as `before` was not answered in between.
+ */
+export function silentFor(asked: readonly Dispute[], after: readonly Dispute[]): Dispute[] {
+  const unmoved = new Set(after.map(claimId));
+  return asked.filter((dispute) => unmoved.has(claimId(dispute)));
+}
+
+function claimId(dispute: Dispute): string {
+  return `${disputeId(dispute)} ${dispute.claimant} ${dispute.sinceMs}`;
 }
 
 /**
@@ -161,6 +176,14 @@ export function defend(
     }
   }
   return defended;
+}
+
+/** For the operator: claims that are left open, for nobody could hear their owners. */
+export function describeOpen(defended: ReadonlyMap<string, Defence>): string[] {
+  const count = [...defended.values()].filter(({ isAsked }) => !isAsked).length;
+  if (count === 0) return [];
+  const what = count === 1 ? '1 address is' : `${count} addresses are`;
+  return [`${what} claimed by another MAC, and the owner could not be asked or heard yet: kept until then`];
 }
 
 /** For the operator: somebody claims what another still has. `port` is where the answer came from. */

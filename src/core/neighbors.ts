@@ -215,7 +215,12 @@ function planBridge(scene: Scene, bindings: readonly Binding[]): Draft {
     const domain = bridge.domains.get(binding.vlan);
     if (ending !== null) {
       draft.forget.push(binding);
-      if (domain !== undefined) draft.reasons.set(entryId(domain.device, binding.ip), ending);
+      if (domain !== undefined) {
+        const entry = entryId(domain.device, binding.ip);
+        draft.reasons.set(entry, ending);
+        // Who claims an address and is gone has not won it.
+        if (isDefended(scene, binding, scene.neighbors.get(entry))) draft.kept.push(entry);
+      }
       continue;
     }
     if (statics.has(id)) {
@@ -363,6 +368,11 @@ function needsRefresh(existing: Neighbor): boolean {
   );
 }
 
+/** True for the neighbor of an owner who is not to lose it to what has been claimed. */
+function isDefended({ defended }: Scene, claimed: BindingKey, existing: Neighbor | undefined): boolean {
+  return existing?.mac !== undefined && existing.mac === defended.get(bindingId(claimed))?.owner;
+}
+
 function decide(
   scene: Scene,
   claim: Claim,
@@ -379,13 +389,13 @@ function decide(
       because: `no device for VLAN ${claim.vlan} above the bridge`,
     };
   }
-  if (location.kind === 'tunnel') {
-    return { state: 'remote', action: 'none', because: 'its MAC is behind the tunnel now' };
-  }
   const defence = claim.source === 'learned' ? scene.defended.get(bindingId(claim)) : undefined;
   if (defence !== undefined && defence.owner !== claim.mac) {
-    const keeps = existing !== undefined && existing.mac === defence.owner;
-    return { state: 'waiting', action: keeps ? 'keep' : 'none', because: defence.because };
+    const action = isDefended(scene, claim, existing) ? 'keep' : 'none';
+    return { state: 'waiting', action, because: defence.because };
+  }
+  if (location.kind === 'tunnel') {
+    return { state: 'remote', action: 'none', because: 'its MAC is behind the tunnel now' };
   }
   const here =
     location.kind === 'local' && (claim.port === undefined || claim.port.ifIndex === location.port.ifIndex);

@@ -139,7 +139,7 @@ export const LOAD_DUE: Readonly<Record<LoadReason, string>> = {
   incomplete: 'a load did not finish; the next run ends it',
   program: 'the program is of another version; the next run replaces it',
   layout: 'the maps are of another version; the next run replaces them and keeps the hosts',
-  size: 'ring_size or max_bindings were changed; the next run replaces the maps and keeps the hosts',
+  size: 'ring_size, max_bindings or the number of static entries were changed; the next run replaces the maps and keeps the hosts',
 };
 
 /** What an operator should look at before anything was done. */

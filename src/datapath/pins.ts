@@ -292,7 +292,7 @@ function openReplaced(directory: string, fds: number[], known: readonly PinnedMa
 }
 
 /** Names are map IDs; what else lies there is not ours. */
-function replacedIds(directory: string): number[] {
+export function replacedIds(directory: string): number[] {
   const path = replacedDirectory(directory);
   const names = isDirectory(path) ? readdirSync(path) : [];
   return names.filter((name) => /^[1-9]\d*$/.test(name)).map(Number);

@@ -27,6 +27,8 @@ export const EAGAIN = constants.errno.EAGAIN;
 export const EACCES = constants.errno.EACCES;
 export const EEXIST = constants.errno.EEXIST;
 export const ENODEV = constants.errno.ENODEV;
+const ENXIO = constants.errno.ENXIO;
+const ENETDOWN = constants.errno.ENETDOWN;
 export const EINVAL = constants.errno.EINVAL;
 export const EROFS = constants.errno.EROFS;
 export const ENOSPC = constants.errno.ENOSPC;
@@ -203,9 +205,16 @@ export function send(fd: number, bytes: Uint8Array, length: number): void {
   }
 }
 
-/** sendto(2) of a whole datagram; false when it could not be sent: the interface is gone or down, a queue is full. */
-export function sendTo(fd: number, bytes: Uint8Array, address: Uint8Array): boolean {
-  return libc().sendto(fd, bytes, bytes.length, MSG_DONTWAIT, address, address.length) === bytes.length;
+/** What became of a datagram. `absent`: the interface is gone or down. `refused`: a queue is full, or worse. */
+export type Sending = 'sent' | 'absent' | 'refused';
+
+const ABSENT: readonly number[] = [ENXIO, ENODEV, ENETDOWN];
+
+/** sendto(2) of a whole datagram, without waiting. */
+export function sendTo(fd: number, bytes: Uint8Array, address: Uint8Array): Sending {
+  const sent = libc().sendto(fd, bytes, bytes.length, MSG_DONTWAIT, address, address.length);
+  if (sent === bytes.length) return 'sent';
+  return sent < 0 && ABSENT.includes(lastErrno()) ? 'absent' : 'refused';
 }
 
 /** What recv(2) brought. `truncated`: the datagram is longer than the buffer, its end is lost. */

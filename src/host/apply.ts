@@ -10,6 +10,7 @@ import { attachTcx, detachTcx, filterName, filterPlace, isOurFilter } from '../d
 import { carryOverLate } from '../datapath/carry.ts';
 import { load } from '../datapath/load.ts';
 import {
+  clearName,
   type Expected,
   isDirectory,
   losesBindings,
@@ -17,6 +18,8 @@ import {
   openPins,
   type Pins,
   replacedDirectory,
+  replacedIds,
+  replacedPath,
 } from '../datapath/pins.ts';
 import {
   type Binding,
@@ -204,7 +207,8 @@ export function settleReplaced(target: Target, { attachments }: Observed): Probl
     // 0 is a link that is detached.
     const isAtWork = attached.some((id) => id !== null && id !== 0 && id !== program.id);
     if (isAtWork) return [];
-    removePinDirectory(path);
+    for (const id of replacedIds(directory)) clearName(replacedPath(directory, id));
+    clearName(path);
     reopen(target);
     return [];
   } catch (thrown) {

@@ -34,7 +34,7 @@ export function sendProbes(pins: Pins, probes: readonly Probe[]): number {
         tag,
         named: false,
       });
-      if (!sendTo(fd, frame, linkAddress(port))) continue;
+      if (sendTo(fd, frame, linkAddress(port)) !== 'sent') continue;
       mapUpdate(map.fd, encodeBindingKey(binding), encodeProbe(state));
       sent++;
     }
@@ -48,11 +48,13 @@ export function sendProbes(pins: Pins, probes: readonly Probe[]): number {
 }
 
 /** How long an owner has for an answer: a VM needs one millisecond, or some more when its host is busy. */
-const ANSWER_MS = 100;
+const CONFIRM_MS = 100;
 /** First and longest pause between two looks at the ring. */
 const PAUSES_MS = { first: 1, longest: 10 };
 
 export interface Answers {
+  /** Those whose questions went out, as far as there is anybody to take them. */
+  readonly asked: readonly Dispute[];
   /** Who answered, and on which port. */
   readonly answered: ReadonlyMap<Dispute, IfIndex>;
   /** All that the ring had meanwhile. */
@@ -66,12 +68,16 @@ export interface Answers {
  * freezes the address. Throws SnoopyError `not_permitted` without CAP_NET_RAW.
  */
 export function askOwners(disputes: readonly Dispute[], ring: Ring, now: () => number): Answers {
+  const asked: Dispute[] = [];
   const answered = new Map<Dispute, IfIndex>();
   const fd = openPacketSocket();
   try {
-    for (const { port, question } of disputes.flatMap(({ questions }) => questions)) {
-      // A port that is gone or down has nobody who could answer.
-      sendTo(fd, encodeQuestion(question), linkAddress(port.ifIndex));
+    for (const dispute of disputes) {
+      const sendings = dispute.questions.map(({ port, question }) =>
+        sendTo(fd, encodeQuestion(question), linkAddress(port.ifIndex)),
+      );
+      // Whoever is behind a full queue was not asked. A port that is gone or down has nobody who could answer.
+      if (!sendings.includes('refused')) asked.push(dispute);
     }
   } finally {
     closeSync(fd);
@@ -79,9 +85,9 @@ export function askOwners(disputes: readonly Dispute[], ring: Ring, now: () => n
   const silent = new Map(disputes.map((dispute) => [bindingId(dispute), dispute]));
   const changes: Change[] = [];
   let damaged = false;
-  const deadlineMs = now() + ANSWER_MS;
+  const deadlineMs = now() + CONFIRM_MS;
   let pauseMs = PAUSES_MS.first;
-  for (let leftMs = ANSWER_MS; silent.size > 0 && leftMs > 0; leftMs = deadlineMs - now()) {
+  for (let leftMs = CONFIRM_MS; silent.size > 0 && leftMs > 0; leftMs = deadlineMs - now()) {
     sleep(Math.min(pauseMs, leftMs));
     pauseMs = Math.min(pauseMs * 2, PAUSES_MS.longest);
     const drained = ring.read();
@@ -94,7 +100,7 @@ export function askOwners(disputes: readonly Dispute[], ring: Ring, now: () => n
       answered.set(dispute, change.port);
     }
   }
-  return { answered, changes, damaged };
+  return { asked, answered, changes, damaged };
 }
 
 function openPacketSocket(): number {

@@ -57,7 +57,8 @@ export function openSession(
     netns: statSync('/proc/self/ns/net').ino,
     ringBytes: runtime.ringBytes,
     maxBindings: runtime.maxBindings,
-    maxStatics: roomFor(staticKeys(bridges)),
+    // Twice: the new ones are written before the old ones are deleted.
+    maxStatics: roomFor(2 * staticKeys(bridges)),
   };
   const closers: (() => void)[] = [];
   const close = (): void => {

@@ -68,7 +68,10 @@ describe('a configuration', () => {
     },
     'for a group to write': (there) => {
       const file = copy(there, `${there.root}/a.yaml`, { gid: OTHER, mode: 0o664 });
-      return { file, told: `"${file}" may be written by group ${OTHER}; chmod g-w ${file}` };
+      return {
+        file,
+        told: `"${file}" may be written by group ${OTHER}, or whom its ACL names; chmod g-w ${file}`,
+      };
     },
     'for everybody to write': (there) => {
       const file = copy(there, `${there.root}/a.yaml`, { mode: 0o666 });
