@@ -1,8 +1,9 @@
-// Other versions of the product: the bundle with another program, and with the layout of its maps.
+// Other versions of the product: one that was in use, and the one that is built with another program and layout.
 import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { gunzipSync } from 'node:zlib';
 import { run } from '../lib/run.ts';
 import type { Scope } from '../lib/scope.ts';
 import { PRODUCT } from '../lib/snoopy.ts';
@@ -10,8 +11,8 @@ import { createTempDir } from '../lib/temp.ts';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 
-/** The program of ABI 1 as it was compiled then (see the README beside it). */
-export const ABI1_OBJECT = join(ROOT, 'test/safety/abi1/snoopy.bpf.o');
+/** The product of ABI 1 as it was built then (see the README beside it). */
+const FIRST_BUNDLE = join(ROOT, 'test/safety/abi1/snoopy.cjs.gz');
 
 /** What this version has, read from its own sources. */
 export const ABI = Number(/SNOOPY_ABI (\d+)/.exec(readFileSync(join(ROOT, 'bpf/snoopy.h'), 'utf8'))?.[1]);
@@ -27,9 +28,9 @@ export interface Version {
 /** The product that is built. */
 export const THIS: Version = { abi: ABI, bundle: PRODUCT };
 
-/** This version with the maps and the program of ABI 1. */
+/** The last version of ABI 1. */
 export function firstVersion(scope: Scope): Version {
-  return makeVersion(scope, { abi: 1, binding: 48, object: readFileSync(ABI1_OBJECT) });
+  return { abi: 1, bundle: writeBundle(scope, 1, gunzipSync(readFileSync(FIRST_BUNDLE)).toString()) };
 }
 
 /** This version with another digest: what a change of the program alone makes. */
@@ -56,16 +57,29 @@ export function alikeVersion(scope: Scope): Version {
 }
 
 function ownObject(): Buffer {
-  const base64 = /OBJECT_BASE64 = "([^"]+)"/.exec(readFileSync(PRODUCT, 'utf8'))?.[1];
-  if (base64 === undefined) throw new Error(`${PRODUCT} has no object in it`);
+  return objectOf(THIS);
+}
+
+/** The program of a version, as an ELF object. */
+export function objectOf({ bundle }: Version): Buffer {
+  const base64 = /OBJECT_BASE64 = "([^"]+)"/.exec(readFileSync(bundle, 'utf8'))?.[1];
+  if (base64 === undefined) throw new Error(`${bundle} has no object in it`);
   return Buffer.from(base64, 'base64');
+}
+
+/** Writes a bundle where it finds what it needs; its path. */
+function writeBundle(scope: Scope, abi: number, text: string): string {
+  const dir = createTempDir(scope, `abi${abi}`);
+  symlinkSync(join(ROOT, 'node_modules'), join(dir, 'node_modules'));
+  const bundle = join(dir, 'snoopy.cjs');
+  writeFileSync(bundle, text);
+  return bundle;
 }
 
 function makeVersion(
   scope: Scope,
   { abi, binding, object }: { abi: number; binding: number; object: Buffer },
 ): Version {
-  const dir = createTempDir(scope, `abi${abi}`);
   const digest = createHash('sha256').update(object).digest('hex');
   const replacements: readonly [RegExp, string][] = [
     [/(?<=SNOOPY_ABI = )\d+(?=;)/g, String(abi)],
@@ -79,10 +93,7 @@ function makeVersion(
     if (found !== 1) throw new Error(`${pattern} is ${found} times in ${PRODUCT}, not once`);
     text = text.replace(pattern, value);
   }
-  const bundle = join(dir, 'snoopy.cjs');
-  writeFileSync(bundle, text);
-  symlinkSync(join(ROOT, 'node_modules'), join(dir, 'node_modules'));
-  return { abi, bundle };
+  return { abi, bundle: writeBundle(scope, abi, text) };
 }
 
 function compileNext(scope: Scope): Buffer {
