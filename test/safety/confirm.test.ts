@@ -249,7 +249,21 @@ while time.monotonic() < end:
     const host = machine({ duplicates: NO_FREEZE });
     const { owner, other, node } = host;
     const mac = '02:00:00:00:09:09';
-    node.netns.run('ip', 'link', 'add', 'vx9', 'master', BRIDGE, 'up', 'type', 'vxlan', 'id', '9', 'dstport', '4789');
+    node.netns.run(
+      'ip',
+      'link',
+      'add',
+      'vx9',
+      'master',
+      BRIDGE,
+      'up',
+      'type',
+      'vxlan',
+      'id',
+      '9',
+      'dstport',
+      '4789',
+    );
     node.netns.run('bridge', 'fdb', 'add', mac, 'dev', 'vx9', 'master', 'static');
     for (let turn = 0; turn < 3; turn++) {
       claim(other, owner.ip, mac);

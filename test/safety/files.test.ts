@@ -73,6 +73,10 @@ describe('a configuration', () => {
         told: `"${file}" may be written by group ${OTHER}, or whom its ACL names; chmod g-w ${file}`,
       };
     },
+    'for the group of root to write, or for a user whom an ACL names': (there) => {
+      const file = copy(there, `${there.root}/a.yaml`, { mode: 0o664 });
+      return { file, told: `"${file}" may be written by group 0, or whom its ACL names; chmod g-w ${file}` };
+    },
     'for everybody to write': (there) => {
       const file = copy(there, `${there.root}/a.yaml`, { mode: 0o666 });
       return { file, told: `"${file}" may be written by everybody; chmod go-w ${file}` };
@@ -150,9 +154,6 @@ describe('a configuration', () => {
   });
 
   const accepted: Readonly<Record<string, (place: Place) => { file: string; before?: readonly string[] }>> = {
-    'for the group of root to write': (there) => ({
-      file: copy(there, `${there.root}/a.yaml`, { mode: 0o664 }),
-    }),
     'in a directory for everybody where only owners delete': (there) => {
       chmodSync(there.root, 0o1777);
       return { file: copy(there, `${there.root}/a.yaml`) };
