@@ -81,7 +81,7 @@ export class Site {
     for (let i = this.#hosts; i < count; i++) {
       lines.push(`fdb add ${hostMac(i)} dev ${this.#portOf(i)} master static`);
     }
-    this.#hosts = count;
+    this.#hosts = Math.max(this.#hosts, count);
     this.batch('bridge', lines);
   }
 
