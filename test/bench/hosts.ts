@@ -26,7 +26,7 @@ export function measureHosts(tools: Tools): Row[] {
 
 function measureSize(tools: Tools, hosts: number, wholeGain: number): Row[] {
   const group = `${hosts} new hosts`;
-  const site = new Site(tools, PORTS);
+  const site = new Site(tools, PORTS, { max_bindings: 131_072, ring_size: '8MiB' });
   try {
     site.placeHosts(hosts);
     const device = site.indexOf('br0');

@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Runs a command with its output in a file, and prints what it took: measure OUTPUT COMMAND [ARGUMENT...] */
+/*
+ * Runs a command with its output in a file, and prints what it took: measure OUTPUT COMMAND [ARGUMENT...]
+ *
+ * The command goes before all else that the machine does, so that it is not the others who are measured.
+ */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -24,6 +29,7 @@ static double milliseconds(struct timeval time)
 
 int main(int argc, char **argv)
 {
+	struct sched_param first = {.sched_priority = 1};
 	struct rusage usage;
 	double start, end;
 	int status;
@@ -36,7 +42,8 @@ int main(int argc, char **argv)
 	if (pid == 0) {
 		int output = open(argv[1], O_WRONLY | O_CREAT | O_TRUNC, 0600);
 
-		if (output < 0 || dup2(output, STDOUT_FILENO) < 0)
+		if (output < 0 || sched_setscheduler(0, SCHED_FIFO, &first) ||
+		    dup2(output, STDOUT_FILENO) < 0)
 			_exit(126);
 		execvp(argv[2], argv + 2);
 		_exit(127);

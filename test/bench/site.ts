@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { Netns } from '../lib/netns.ts';
 import { type RunOptions, tryRun } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
-import { Snoopy } from '../lib/snoopy.ts';
+import { type Config, Snoopy } from '../lib/snoopy.ts';
 import type { Tools } from './measure.ts';
 
 /** A bridge takes 1,023 ports. */
@@ -27,12 +27,15 @@ export class Site {
   readonly netns: Netns;
   readonly snoopy: Snoopy;
   readonly #tools: Tools;
+  readonly #runtime: Config;
   #ports = 0;
   #hosts = 0;
   #foreign = 0;
 
-  constructor(tools: Tools, ports: number) {
+  /** `runtime`: what its configuration says there, beside the place of its own. */
+  constructor(tools: Tools, ports: number, runtime: Config = {}) {
     this.#tools = tools;
+    this.#runtime = runtime;
     this.netns = new Netns(this.scope, 'site');
     // The kernel would speak from every port otherwise, and have addresses there.
     this.netns.sysctl({ 'net/ipv6/conf/all/disable_ipv6': 1, 'net/ipv6/conf/default/disable_ipv6': 1 });
@@ -65,7 +68,7 @@ export class Site {
       name: `br${i}`,
     }));
     this.snoopy.configure({
-      runtime: { max_bindings: 131_072, ring_size: '8MiB' },
+      runtime: this.#runtime,
       defaults: {
         subnets: 'any',
         max_age: 'never',

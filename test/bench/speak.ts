@@ -144,9 +144,10 @@ async function monitor(netns: Netns): Promise<Monitor> {
   await sleep(200);
   return {
     times(second) {
+      // What the monitor leaves out has its stamp on the line all the same, before that of the next.
       const times = new Map<string, number>();
       for (const [, stamp, address] of ip.stdout.matchAll(
-        /^\[([^\]]+)\] ?(10\.\d+\.\d+\.\d+) (?:dev br0 )?lladdr/gm,
+        /\[([^\]]+)\] ?(10\.\d+\.\d+\.\d+) (?:dev br0 )?lladdr/gm,
       )) {
         if (stamp === undefined || address === undefined || !address.startsWith(`10.${second}.`)) continue;
         if (!times.has(address)) times.set(address, parseStamp(stamp));
