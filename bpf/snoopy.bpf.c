@@ -834,7 +834,11 @@ static __always_inline bool is_in_vlan(const struct snoopy_port *port, __u16 vla
 	return port->vlans[vlan / 64] >> vlan % 64 & 1;
 }
 
-static __always_inline void snoop(struct __sk_buff *skb)
+/*
+ * A function of its own: what it needs of stack and registers is set up for messages alone, and not for each
+ * frame of data on its way out.
+ */
+static __attribute__((noinline)) int snoop(struct __sk_buff *skb)
 {
 	__u32 ifindex = skb->ifindex;
 	struct sighting seen = {};
@@ -844,10 +848,10 @@ static __always_inline void snoop(struct __sk_buff *skb)
 
 	gather(skb, HEADERS_END);
 	if (!find_message(skb, &frame))
-		return;
+		return 0;
 	port = bpf_map_lookup_elem(&snoopy_ports, &ifindex);
 	if (!port)
-		return;
+		return 0;
 
 	gather(skb, MESSAGE_END);
 	seen.key.bridge = port->bridge;
@@ -861,6 +865,7 @@ static __always_inline void snoop(struct __sk_buff *skb)
 	if (verdict == SNOOPY_COUNTER_SIGHTINGS)
 		verdict = learn(&seen, port, ifindex);
 	count(verdict);
+	return 0;
 }
 
 SEC("tc")
