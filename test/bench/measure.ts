@@ -50,9 +50,9 @@ export class Tools {
 
   /** Runs a command that must succeed and says what it took; its output goes to a file. */
   measure(netns: Netns, argv: readonly string[]): Usage {
-    const text = netns.run(this.path('measure'), this.path('output'), ...argv);
-    const usage = parseJson<Usage>(text, 'measure');
-    if (usage.exit !== 0) throw new Error(`\`${argv.join(' ')}\` ended with ${usage.exit}`);
+    const { stdout, stderr } = netns.tryRun([this.path('measure'), this.path('output'), ...argv]);
+    const usage = parseJson<Usage>(stdout, 'measure');
+    if (usage.exit !== 0) throw new Error(`\`${argv.join(' ')}\` ended with ${usage.exit}: ${stderr}`);
     return usage;
   }
 
