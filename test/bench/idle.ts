@@ -48,7 +48,7 @@ export function measureIdle(tools: Tools): Row[] {
   });
 }
 
-/** What grows, from step to step; `settle` is what else the first step needs. */
+/** What grows, from step to step. */
 interface Growth {
   readonly name: string;
   readonly grow: (site: Site, size: number) => void;
@@ -79,23 +79,35 @@ export function measureGrowth(tools: Tools): Row[] {
         });
         return { size, ms: wallOf(own) };
       });
-      return growthRows(growth.name, times);
+      return growthRow(growth.name, times) ?? [];
     } finally {
       site.close();
     }
   });
 }
 
-/** A thing more costs as much between the last two steps as before; the slope is that of the last. */
-function growthRows(name: string, times: readonly { readonly size: number; readonly ms: number }[]): Row[] {
-  const slope = (from: number, to: number): Side => {
-    const [a, b] = [times.at(from), times.at(to)];
-    if (a === undefined || b === undefined) throw new RangeError('too few steps');
-    const value = Math.max(0, ((b.ms - a.ms) * 1e3) / (b.size - a.size));
-    return { what: `from ${a.size} to ${b.size}`, value, unit: 'us' };
-  };
+/** How far two medians of the same may lie apart. */
+const NOISE_MS = 10;
+
+/** The last step costs what those before let expect: a thing more costs as much among many as among few. */
+function growthRow(
+  name: string,
+  times: readonly { readonly size: number; readonly ms: number }[],
+): Row | undefined {
+  const [first, before, last] = [times.at(0), times.at(-2), times.at(-1)];
+  if (first === undefined || before === undefined || last === undefined || before === first) return undefined;
+  const more = last.size - before.size;
+  const expected = ((Math.max(0, before.ms - first.ms) + NOISE_MS) / (before.size - first.size)) * more;
+  const slope = Math.max(0, last.ms - before.ms) / more;
   const told = times.map(({ size, ms }) => `${size}: ${ms.toFixed(0)} ms`).join(', ');
-  return [row('growth', `each of the ${name} (${told})`, slope(-2, -1), slope(0, -2), 'ratio', atMost(1.5))];
+  return row(
+    'growth',
+    `${(slope * 1e3).toFixed(1)} us for each of the ${name} (${told})`,
+    { what: 'the last step', value: slope * more, unit: 'ms' },
+    { what: 'by the steps before', value: expected, unit: 'ms' },
+    'ratio',
+    atMost(1.5),
+  );
 }
 
 /** All there is to do is done, hosts up to `hosts` installed. */
