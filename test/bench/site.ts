@@ -124,7 +124,10 @@ export class Site {
   /** Runs a command of snoopy that must end well; what it printed. */
   must(command: string, ...args: string[]): string {
     const result = tryRun(this.netns.argv(this.argv(command, ...args)), LONG);
-    if (result.code !== 0) throw new Error(`snoopy ${command} ended with ${result.code}: ${result.stderr}`);
+    if (result.code !== 0) {
+      const said = (result.stderr + result.stdout).slice(-2_000);
+      throw new Error(`snoopy ${command} ended with ${result.code}: ${said}`);
+    }
     return result.stdout;
   }
 
