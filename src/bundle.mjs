@@ -4,6 +4,23 @@ import { build } from 'esbuild';
 
 const outfile = 'dist/snoopy.cjs';
 
+/**
+ * node:child_process brings half of Node's streams with it. commander imports it for what nothing here uses,
+ * doctor to ask FRR; so it is loaded by whoever calls one of its functions, and not with every command.
+ */
+const lazyChildProcess = {
+  name: 'lazy-child-process',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^node:child_process$/ }, ({ path, namespace }) =>
+      namespace === 'lazy' ? { path, external: true } : { path, namespace: 'lazy' },
+    );
+    onLoad({ filter: /.*/, namespace: 'lazy' }, ({ path }) => ({
+      contents: `for (const name of ['spawn', 'spawnSync'])
+        Object.defineProperty(exports, name, { enumerable: true, get: () => require('${path}')[name] });`,
+    }));
+  },
+};
+
 await build({
   entryPoints: ['dist/src/main.js'],
   outfile,
@@ -12,9 +29,14 @@ await build({
   target: 'node20',
   format: 'cjs',
   external: ['koffi'],
+  plugins: [lazyChildProcess],
   banner: { js: '#!/usr/bin/env node' },
   // createRequire takes a path as well as a URL; in CommonJS there is no import.meta.
   define: { 'import.meta.url': '__filename' },
+  // Every run compiles it. Names stay, and lines that fit a screen, for whoever reads a stack trace.
+  minifyWhitespace: true,
+  minifySyntax: true,
+  lineLimit: 120,
   legalComments: 'none',
   logLevel: 'warning',
 });

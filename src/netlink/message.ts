@@ -128,6 +128,8 @@ export class Attributes implements Iterable<Attribute> {
   readonly #bytes: Uint8Array;
   /** Type, start and end of each attribute's payload, one after the other. */
   readonly #index: number[] = [];
+  /** Where in the index the last attribute of a type stands, by its type: a message is asked for many. */
+  readonly #last: number[] = [];
 
   /** Those from `offset` to `end`. Throws `malformed` when one is cut short. */
   constructor(bytes: Uint8Array, offset: number, end: number = bytes.length) {
@@ -140,17 +142,16 @@ export class Attributes implements Iterable<Attribute> {
       if (length < RTA_HDRLEN || length > end - at) {
         throw malformed(`an attribute's length is ${length}, ${end - at} bytes are left`);
       }
-      this.#index.push(readU16(bytes, at + 2) & NLA_TYPE_MASK, at + RTA_HDRLEN, at + length);
+      const type = readU16(bytes, at + 2) & NLA_TYPE_MASK;
+      this.#last[type] = this.#index.length;
+      this.#index.push(type, at + RTA_HDRLEN, at + length);
       at += align(length);
     }
   }
 
   /** Where the last attribute of a type stands in the index; -1 when there is none. */
   #find(type: number): number {
-    for (let at = this.#index.length - 3; at >= 0; at -= 3) {
-      if (this.#index[at] === type) return at;
-    }
-    return -1;
+    return this.#last[type] ?? -1;
   }
 
   /** Start of a payload of at least `size` bytes; -1 when there is no such attribute. */

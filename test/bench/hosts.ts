@@ -1,0 +1,121 @@
+// New hosts: from the ring to the neighbor table, beside `ip -batch` and C.
+import { readFileSync, writeFileSync } from 'node:fs';
+import { parseJson } from '../lib/run.ts';
+import type { Report } from '../lib/snoopy.ts';
+import { interleave, median, NOTHING, peakOf, type Tools, wallOf } from './measure.ts';
+import { atLeast, atMost, type Row, row } from './rows.ts';
+import { hostIp, hostMac, Site } from './site.ts';
+
+const ROUNDS = 5;
+const PORTS = 10;
+
+/** How often `ip -batch` shall take as long as a whole run. */
+const SIZES = [
+  { hosts: 10_000, wholeGain: 1 },
+  { hosts: 50_000, wholeGain: 2.5 },
+] as const;
+
+export function measureHosts(tools: Tools): Row[] {
+  const restore = raiseThresholds();
+  try {
+    return SIZES.flatMap(({ hosts, wholeGain }) => measureSize(tools, hosts, wholeGain));
+  } finally {
+    restore();
+  }
+}
+
+function measureSize(tools: Tools, hosts: number, wholeGain: number): Row[] {
+  const group = `${hosts} new hosts`;
+  const site = new Site(tools, PORTS, { max_bindings: 131_072, ring_size: '8MiB' });
+  try {
+    site.placeHosts(hosts);
+    const device = site.indexOf('br0');
+    const lines = Array.from(
+      { length: hosts },
+      (_, i) => `neigh add ${hostIp(i)} lladdr ${hostMac(i)} dev br0 nud noarp protocol 115`,
+    );
+    const batch = site.batchArgv('ip', 'neighbors', lines);
+    /** The ports attached, the hosts heard, no neighbor yet. */
+    const prepare = (): void => {
+      site.must('remove');
+      site.must('reconcile');
+      site.speak(0, hosts);
+    };
+    const check = (): void => {
+      const count = site.countNeighbors();
+      if (count !== hosts) throw new Error(`there are ${count} neighbors, not ${hosts}`);
+    };
+    /** iproute2 gives up after some rounds: again, until none is left. */
+    const flush = (): void => {
+      for (let tries = 0; tries < 5 && site.countNeighbors() > 0; tries++) {
+        site.batch('ip', ['neigh flush dev br0 nud noarp']);
+      }
+    };
+    const samples = interleave(ROUNDS, {
+      whole: () => {
+        prepare();
+        const usage = tools.measure(site.netns, site.argv('reconcile'));
+        check();
+        return usage;
+      },
+      writing: () => {
+        prepare();
+        const usage = tools.measure(site.netns, site.argv('reconcile', '--format', 'json'));
+        const report = parseJson<Report>(tools.output(), 'reconcile');
+        check();
+        return { ...usage, wallMs: (report.durations['write'] ?? 0) * 1e3 };
+      },
+      iproute: () => {
+        site.must('remove');
+        const usage = tools.measure(site.netns, batch);
+        check();
+        flush();
+        return usage;
+      },
+      c: () => {
+        const written = tools.json<{ ms: number; refused: number }>(
+          site.netns,
+          'neighbors',
+          device,
+          0,
+          hosts,
+        );
+        if (written.refused > 0) throw new Error(`the kernel refused ${written.refused} neighbors`);
+        check();
+        flush();
+        return written.ms;
+      },
+      nothing: () => tools.measure(site.netns, NOTHING),
+    });
+    const whole = { what: 'snoopy', value: wallOf(samples.whole), unit: 'ms' } as const;
+    const writing = { what: 'snoopy', value: wallOf(samples.writing), unit: 'ms' } as const;
+    const iproute = { what: 'ip -batch', value: wallOf(samples.iproute), unit: 'ms' } as const;
+    const c = { what: 'C, the same batches', value: median(samples.c), unit: 'ms' } as const;
+    const memory = { what: 'snoopy', value: peakOf(samples.whole), unit: 'MB' } as const;
+    const bare = { what: 'node -e 0', value: peakOf(samples.nothing), unit: 'MB' } as const;
+    return [
+      row(group, 'the whole run', whole, iproute, 'gain', atLeast(wholeGain)),
+      row(group, 'the writing alone', writing, c, 'ratio', atMost(1.3)),
+      row(group, 'the writing alone', writing, iproute, 'gain', atLeast(8)),
+      row(group, 'most memory', memory, bare, 'ratio', hosts === 50_000 ? atMost(2.5) : null),
+    ];
+  } finally {
+    site.close();
+  }
+}
+
+/**
+ * Room in the kernel's neighbor table, which all namespaces share: what iproute2 writes counts there. The thresholds
+ * are those of the initial namespace.
+ */
+function raiseThresholds(): () => void {
+  const files = ['gc_thresh3', 'gc_thresh2', 'gc_thresh1'].map(
+    (name) => `/proc/sys/net/ipv4/neigh/default/${name}`,
+  );
+  const before = files.map((file) => readFileSync(file, 'utf8'));
+  const restore = (): void => {
+    for (const [i, file] of files.entries()) writeFileSync(file, before[i] ?? '');
+  };
+  for (const file of files) writeFileSync(file, '200000');
+  return restore;
+}

@@ -1,0 +1,105 @@
+// Measuring: what a process took, and medians over repetitions that take turns.
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Netns } from '../lib/netns.ts';
+import { parseJson, run } from '../lib/run.ts';
+import type { Scope } from '../lib/scope.ts';
+import { createTempDir } from '../lib/temp.ts';
+
+const SOURCES = fileURLToPath(new URL('../../../test/bench/', import.meta.url));
+
+/** What a process took, as test/bench/measure.c prints it. */
+export interface Usage {
+  readonly wallMs: number;
+  readonly userMs: number;
+  readonly systemMs: number;
+  /** Most memory it had at a time. */
+  readonly peakKb: number;
+  readonly exit: number;
+}
+
+/** The C programs beside this file, and a place for what they write. */
+export class Tools {
+  readonly dir: string;
+  /** The object of peer.bpf.c. */
+  readonly peers: string;
+
+  constructor(scope: Scope) {
+    this.dir = createTempDir(scope, 'bench');
+    const warnings = ['-O2', '-Wall', '-Wextra', '-Werror'];
+    for (const [name, ...libraries] of [
+      ['measure'],
+      ['neighbors'],
+      ['hosts', '-lbpf'],
+      ['frames', '-lbpf', '-lpthread'],
+    ] as const) {
+      run(['clang', ...warnings, '-o', this.path(name), join(SOURCES, `${name}.c`), ...libraries]);
+    }
+    this.peers = this.path('peer.o');
+    const multiarch = run(['clang', '-print-multiarch']).trim();
+    const include = multiarch === '' ? [] : ['-idirafter', `/usr/include/${multiarch}`];
+    const target = ['-target', 'bpf', '-mcpu=v2', '-g', ...warnings, ...include];
+    run(['clang', ...target, '-c', join(SOURCES, 'peer.bpf.c'), '-o', this.peers]);
+  }
+
+  /** The path of a tool, or of a file for one. */
+  path(name: string): string {
+    return join(this.dir, name);
+  }
+
+  /** Runs a command that must succeed and says what it took; its output goes to a file. */
+  measure(netns: Netns, argv: readonly string[]): Usage {
+    const { stdout, stderr } = netns.tryRun([this.path('measure'), this.path('output'), ...argv]);
+    const usage = parseJson<Usage>(stdout, 'measure');
+    if (usage.exit !== 0) throw new Error(`\`${argv.join(' ')}\` ended with ${usage.exit}: ${stderr}`);
+    return usage;
+  }
+
+  /** What the command measured last has printed. */
+  output(): string {
+    return readFileSync(this.path('output'), 'utf8');
+  }
+
+  /** Runs a tool that prints JSON. */
+  json<T>(netns: Netns, name: string, ...args: readonly (string | number)[]): T {
+    return netns.json<T>(this.path(name), ...args.map(String));
+  }
+}
+
+/** What does nothing: the time and the memory that Node itself takes. */
+export const NOTHING: readonly string[] = [process.execPath, '-e', '0'];
+
+/**
+ * Takes one sample of each in turn, again and again, so that what else the machine does falls on all alike. One
+ * round more goes before, uncounted, for what is slower the first time.
+ */
+export function interleave<Samplers extends Readonly<Record<string, () => unknown>>>(
+  rounds: number,
+  samplers: Samplers,
+): { [Name in keyof Samplers]: ReturnType<Samplers[Name]>[] } {
+  const samples = new Map(Object.keys(samplers).map((name) => [name, [] as unknown[]]));
+  for (let round = 0; round <= rounds; round++) {
+    for (const [name, sampler] of Object.entries(samplers)) {
+      const sample = sampler();
+      if (round > 0) samples.get(name)?.push(sample);
+    }
+  }
+  return Object.fromEntries(samples) as { [Name in keyof Samplers]: ReturnType<Samplers[Name]>[] };
+}
+
+export function median(values: readonly number[]): number {
+  return percentile(values, 50);
+}
+
+/** Nearest rank. */
+export function percentile(values: readonly number[], percent: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const value = sorted[Math.max(0, Math.ceil((sorted.length * percent) / 100) - 1)];
+  if (value === undefined) throw new RangeError('there are no values');
+  return value;
+}
+
+export const wallOf = (samples: readonly Usage[]): number => median(samples.map(({ wallMs }) => wallMs));
+export const peakOf = (samples: readonly Usage[]): number =>
+  median(samples.map(({ peakKb }) => peakKb)) / 1024;

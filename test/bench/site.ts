@@ -1,0 +1,163 @@
+// A node with as many ports, hosts and neighbors as a row asks for, without anybody behind the ports.
+import { writeFileSync } from 'node:fs';
+import { Netns } from '../lib/netns.ts';
+import { type RunOptions, tryRun } from '../lib/run.ts';
+import { Scope } from '../lib/scope.ts';
+import { type Config, Snoopy } from '../lib/snoopy.ts';
+import type { Tools } from './measure.ts';
+
+/** A bridge takes 1,023 ports. */
+const PORTS_PER_BRIDGE = 1000;
+/** For what may take long: ten thousand ports, fifty thousand neighbors. */
+const LONG: RunOptions = { timeoutMs: 600_000 };
+
+/** The address and the MAC of host `i`, as test/bench/hosts.c has it say. */
+export function hostIp(i: number): string {
+  return `10.${(i >> 16) & 255}.${(i >> 8) & 255}.${i & 255}`;
+}
+
+export function hostMac(i: number): string {
+  const bytes = [2, 0, 0, (i >> 16) & 255, (i >> 8) & 255, i & 255];
+  return bytes.map((byte) => byte.toString(16).padStart(2, '0')).join(':');
+}
+
+/** A hypervisor in a namespace: bridges br0, br1 ... with ports of the cheapest kind that there is. */
+export class Site {
+  readonly scope = new Scope();
+  readonly netns: Netns;
+  readonly snoopy: Snoopy;
+  readonly #tools: Tools;
+  readonly #runtime: Config;
+  #ports = 0;
+  #hosts = 0;
+  #foreign = 0;
+
+  /** `runtime`: what its configuration says there, beside the place of its own. */
+  constructor(tools: Tools, ports: number, runtime: Config = {}) {
+    this.#tools = tools;
+    this.#runtime = runtime;
+    this.netns = new Netns(this.scope, 'site');
+    // The kernel would speak from every port otherwise, and have addresses there.
+    this.netns.sysctl({ 'net/ipv6/conf/all/disable_ipv6': 1, 'net/ipv6/conf/default/disable_ipv6': 1 });
+    this.snoopy = new Snoopy(this.scope, this.netns);
+    this.addPorts(ports);
+  }
+
+  close(): void {
+    this.scope.close();
+  }
+
+  get ports(): number {
+    return this.#ports;
+  }
+
+  /** Adds ports until there are `count`, and configures their bridges. */
+  addPorts(count: number): void {
+    const lines: string[] = [];
+    for (let i = this.#ports; i < count; i++) {
+      const bridge = `br${Math.floor(i / PORTS_PER_BRIDGE)}`;
+      if (i % PORTS_PER_BRIDGE === 0) {
+        lines.push(`link add ${bridge} address ${hostMac(0xff0000 + i)} type bridge mcast_snooping 0`);
+        lines.push(`link set ${bridge} up`);
+      }
+      lines.push(`link add tap${i} type ifb`, `link set tap${i} master ${bridge} up`);
+    }
+    this.#ports = count;
+    this.batch('ip', lines);
+    const bridges = Array.from({ length: Math.ceil(count / PORTS_PER_BRIDGE) }, (_, i) => ({
+      name: `br${i}`,
+    }));
+    this.snoopy.configure({
+      runtime: this.#runtime,
+      defaults: {
+        subnets: 'any',
+        max_age: 'never',
+        limits: { bindings_per_port: 100_000, new_bindings_per_second: 1_000_000 },
+      },
+      bridges,
+    });
+  }
+
+  /** The FDB has hosts up to `count` on their ports for good, as if each had just sent a frame. */
+  placeHosts(count: number): void {
+    const lines: string[] = [];
+    for (let i = this.#hosts; i < count; i++) {
+      lines.push(`fdb add ${hostMac(i)} dev ${this.#portOf(i)} master static`);
+    }
+    this.#hosts = Math.max(this.#hosts, count);
+    this.batch('bridge', lines);
+  }
+
+  /** Hosts from `first` on say who they are. Nanoseconds in the program for each. */
+  speak(first: number, count: number): number {
+    const indices = this.#portIndices();
+    const program = `${this.snoopy.bpffs}/snoopy/program`;
+    return this.#tools.json<{ ns: number }>(this.netns, 'hosts', program, first, count, ...indices).ns;
+  }
+
+  /** Neighbors on another device that somebody else wrote, until there are `count`. */
+  addForeign(count: number): void {
+    const lines: string[] = [];
+    if (this.#foreign === 0) lines.push('link add foreign0 type ifb', 'link set foreign0 up');
+    for (let i = this.#foreign; i < count; i++) {
+      lines.push(
+        `neigh add ${hostIp(0x800000 + i)} lladdr ${hostMac(0x800000 + i)} dev foreign0 nud permanent`,
+      );
+    }
+    this.#foreign = count;
+    this.batch('ip', lines);
+  }
+
+  /** Runs lines of `ip -batch`, `tc -batch` or `bridge -batch`. */
+  batch(tool: 'ip' | 'tc' | 'bridge', lines: readonly string[]): void {
+    const result = tryRun(this.netns.argv(this.batchArgv(tool, 'setup', lines)), LONG);
+    if (result.code !== 0) throw new Error(`${tool} -batch ended with ${result.code}: ${result.stderr}`);
+  }
+
+  /** The command line that runs these lines, out of a file called `name`. */
+  batchArgv(tool: string, name: string, lines: readonly string[]): string[] {
+    const file = this.#tools.path(`${name}.batch`);
+    writeFileSync(file, lines.map((line) => `${line}\n`).join(''));
+    return [tool, '-batch', file];
+  }
+
+  /** Runs a command of snoopy that must end well; what it printed. */
+  must(command: string, ...args: string[]): string {
+    const result = tryRun(this.netns.argv(this.argv(command, ...args)), LONG);
+    if (result.code !== 0) {
+      const said = (result.stderr + result.stdout).slice(-2_000);
+      throw new Error(`snoopy ${command} ended with ${result.code}: ${said}`);
+    }
+    return result.stdout;
+  }
+
+  /** The command line of snoopy, without what the tests add to it. */
+  argv(command: string, ...args: string[]): string[] {
+    const [node = '', ...rest] = this.snoopy.argv(command, ...args);
+    return [node, ...rest.filter((arg) => arg !== '--enable-source-maps')];
+  }
+
+  /** How many neighbors carry snoopy's number. */
+  countNeighbors(): number {
+    return this.netns
+      .run('ip', 'neigh', 'show', 'nud', 'all')
+      .split('\n')
+      .filter((line) => line.includes('proto 115')).length;
+  }
+
+  #portOf(host: number): string {
+    return `tap${host % this.#ports}`;
+  }
+
+  #portIndices(): number[] {
+    const links = this.netns.json<{ ifname: string; ifindex: number }[]>('ip', '-j', 'link', 'show');
+    const indices = new Map(links.map(({ ifname, ifindex }) => [ifname, ifindex]));
+    return Array.from({ length: this.#ports }, (_, i) => indices.get(`tap${i}`) ?? 0);
+  }
+
+  /** ifindex of a device. */
+  indexOf(device: string): number {
+    const [link] = this.netns.json<{ ifindex: number }[]>('ip', '-j', 'link', 'show', device);
+    return link?.ifindex ?? 0;
+  }
+}
