@@ -33,10 +33,6 @@ await build({
   banner: { js: '#!/usr/bin/env node' },
   // createRequire takes a path as well as a URL; in CommonJS there is no import.meta.
   define: { 'import.meta.url': '__filename' },
-  // Every run compiles it. Names stay, and lines that fit a screen, for whoever reads a stack trace.
-  minifyWhitespace: true,
-  minifySyntax: true,
-  lineLimit: 120,
   legalComments: 'none',
   logLevel: 'warning',
 });
