@@ -21,18 +21,51 @@ export interface Prefix {
   readonly length: number;
 }
 
-const HEX: readonly string[] = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
+/** Every byte as text, decimal. */
+const DECIMAL: readonly string[] = Array.from({ length: 256 }, (_, byte) => String(byte));
 
-function hex(byte: number | undefined): string {
-  return HEX[byte ?? 0] ?? '00';
+function decimal(byte: number | undefined): string {
+  return DECIMAL[byte ?? 0] ?? '0';
 }
 
-/** The MAC at `offset` of `bytes`. Throws RangeError when fewer than six bytes are left. */
+/** The character code of a hex digit. */
+function hexDigit(value: number): number {
+  return value < 10 ? 0x30 + value : 0x57 + value;
+}
+
+const COLON = 0x3a;
+
+/**
+ * The MAC at `offset` of `bytes`. Throws RangeError when fewer than six bytes are left. All characters at once make
+ * a flat string: tens of thousands of them, put together piece by piece, would be the dearest part of a run.
+ */
 export function decodeMac(bytes: Uint8Array, offset: number): Mac {
   if (offset < 0 || offset + 6 > bytes.length) throw new RangeError('a MAC address needs 6 bytes');
-  let text = hex(bytes[offset]);
-  for (let i = offset + 1; i < offset + 6; i++) text += `:${hex(bytes[i])}`;
-  return text as Mac;
+  const a = bytes[offset] ?? 0;
+  const b = bytes[offset + 1] ?? 0;
+  const c = bytes[offset + 2] ?? 0;
+  const d = bytes[offset + 3] ?? 0;
+  const e = bytes[offset + 4] ?? 0;
+  const f = bytes[offset + 5] ?? 0;
+  return String.fromCharCode(
+    hexDigit(a >> 4),
+    hexDigit(a & 15),
+    COLON,
+    hexDigit(b >> 4),
+    hexDigit(b & 15),
+    COLON,
+    hexDigit(c >> 4),
+    hexDigit(c & 15),
+    COLON,
+    hexDigit(d >> 4),
+    hexDigit(d & 15),
+    COLON,
+    hexDigit(e >> 4),
+    hexDigit(e & 15),
+    COLON,
+    hexDigit(f >> 4),
+    hexDigit(f & 15),
+  ) as Mac;
 }
 
 /** Writes a MAC to `bytes` at `offset`. */
@@ -73,9 +106,19 @@ export function decodeIp(bytes: Uint8Array, offset: number, family: Family): IpA
     throw new RangeError(`an IP address needs ${addressLength(family)} bytes`);
   }
   if (family === AF_INET) {
-    return `${bytes[offset]}.${bytes[offset + 1]}.${bytes[offset + 2]}.${bytes[offset + 3]}` as IpAddress;
+    return formatIpv4(bytes, offset);
   }
   return formatIpv6(bytes, offset);
+}
+
+function formatIpv4(bytes: Uint8Array, offset: number): IpAddress {
+  return (decimal(bytes[offset]) +
+    '.' +
+    decimal(bytes[offset + 1]) +
+    '.' +
+    decimal(bytes[offset + 2]) +
+    '.' +
+    decimal(bytes[offset + 3])) as IpAddress;
 }
 
 /** RFC 5952: lower case, no leading zeroes, the first longest run of two or more zero groups as `::`. */
@@ -95,7 +138,7 @@ function formatIpv6(bytes: Uint8Array, offset: number): IpAddress {
   }
   // RFC 5952, section 5: an IPv4-mapped address keeps its dotted part.
   if (bestStart === 0 && bestLength === 5 && groups[5] === 0xffff) {
-    return `::ffff:${bytes[offset + 12]}.${bytes[offset + 13]}.${bytes[offset + 14]}.${bytes[offset + 15]}` as IpAddress;
+    return `::ffff:${formatIpv4(bytes, offset + 12)}` as IpAddress;
   }
   let text = '';
   for (let i = 0; i < 8; i++) {

@@ -248,9 +248,13 @@ export function decodeBindings(keys: Uint8Array, values: Uint8Array, count: numb
   const data = view(values);
   const bindings: Binding[] = [];
   for (let i = 0; i < count; i++) {
+    const key = i * SIZE.bindingKey;
     const at = i * SIZE.binding;
+    // Field by field: to spread the key would make each object by way of a dictionary.
     bindings.push({
-      ...decodeBindingKey(keys, keyData, i * SIZE.bindingKey, 'bindings'),
+      bridge: keyData.getUint32(key, true) as IfIndex,
+      vlan: keyData.getUint16(key + 4, true),
+      ip: decodeIp(keys, key + 8, readFamily(keyData, key + 6, 'bindings')),
       mac: decodeMac(values, at),
       router: (data.getUint8(at + 6) & SNOOPY_BINDING_ROUTER) !== 0,
       moves: data.getUint8(at + 7),
@@ -267,8 +271,8 @@ export function decodeBindings(keys: Uint8Array, values: Uint8Array, count: numb
 
 /** owner_mac and owner_port of struct snoopy_binding. */
 function decodeOwner(values: Uint8Array, data: DataView, offset: number): Binding['owner'] {
-  const mac = decodeMac(values, offset);
-  return mac === NO_MAC ? null : { mac, port: data.getUint32(offset + 8, true) as IfIndex };
+  if (data.getUint32(offset, true) === 0 && data.getUint16(offset + 4, true) === 0) return null;
+  return { mac: decodeMac(values, offset), port: data.getUint32(offset + 8, true) as IfIndex };
 }
 
 /** struct snoopy_binding as bytes; the window of moves begins anew. */

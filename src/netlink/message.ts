@@ -123,45 +123,55 @@ export interface Attribute {
   readonly payload: Uint8Array;
 }
 
-/** The attributes of a message or of a nest, unknown ones included. The last of a type counts, as in the kernel. */
+/**
+ * The attributes of a message or of a nest, unknown ones included. The last of a type counts, as in the kernel. They
+ * are looked for where they stand: an index of them would be made for every one of thousands of messages, and asked
+ * once or twice.
+ */
 export class Attributes implements Iterable<Attribute> {
   readonly #bytes: Uint8Array;
-  /** Type, start and end of each attribute's payload, one after the other. */
-  readonly #index: number[] = [];
-  /** Where in the index the last attribute of a type stands, by its type: a message is asked for many. */
-  readonly #last: number[] = [];
+  readonly #start: number;
+  readonly #end: number;
 
   /** Those from `offset` to `end`. Throws `malformed` when one is cut short. */
   constructor(bytes: Uint8Array, offset: number, end: number = bytes.length) {
     requireBytes(bytes, 0, offset);
     requireBytes(bytes, offset, end - offset);
     this.#bytes = bytes;
+    this.#start = offset;
+    this.#end = end;
     for (let at = offset; at < end; ) {
       if (end - at < RTA_HDRLEN) throw malformed(`${end - at} bytes are no attribute`);
       const length = readU16(bytes, at);
       if (length < RTA_HDRLEN || length > end - at) {
         throw malformed(`an attribute's length is ${length}, ${end - at} bytes are left`);
       }
-      const type = readU16(bytes, at + 2) & NLA_TYPE_MASK;
-      this.#last[type] = this.#index.length;
-      this.#index.push(type, at + RTA_HDRLEN, at + length);
       at += align(length);
     }
   }
 
-  /** Where the last attribute of a type stands in the index; -1 when there is none. */
+  /** Where the last attribute of a type begins; -1 when there is none. */
   #find(type: number): number {
-    return this.#last[type] ?? -1;
+    const bytes = this.#bytes;
+    let found = -1;
+    for (let at = this.#start; at < this.#end; at += align(readU16(bytes, at))) {
+      if ((readU16(bytes, at + 2) & NLA_TYPE_MASK) === type) found = at;
+    }
+    return found;
+  }
+
+  /** Length of the payload of the attribute that begins at `at`. */
+  #lengthAt(at: number): number {
+    return readU16(this.#bytes, at) - RTA_HDRLEN;
   }
 
   /** Start of a payload of at least `size` bytes; -1 when there is no such attribute. */
-  #start(type: number, size: number): number {
+  #payload(type: number, size: number): number {
     const at = this.#find(type);
     if (at < 0) return -1;
-    const start = this.#index[at + 1] ?? 0;
-    const length = (this.#index[at + 2] ?? 0) - start;
+    const length = this.#lengthAt(at);
     if (length < size) throw malformed(`attribute ${type} has ${length} bytes, ${size} are needed`);
-    return start;
+    return at + RTA_HDRLEN;
   }
 
   has(type: number): boolean {
@@ -171,69 +181,66 @@ export class Attributes implements Iterable<Attribute> {
   // The readers throw `malformed` when the attribute is shorter than what is read.
 
   u8(type: number): number | undefined {
-    const start = this.#start(type, 1);
+    const start = this.#payload(type, 1);
     return start < 0 ? undefined : readU8(this.#bytes, start);
   }
 
   u16(type: number): number | undefined {
-    const start = this.#start(type, 2);
+    const start = this.#payload(type, 2);
     return start < 0 ? undefined : readU16(this.#bytes, start);
   }
 
   /** u16 in network order. */
   be16(type: number): number | undefined {
-    const start = this.#start(type, 2);
+    const start = this.#payload(type, 2);
     return start < 0 ? undefined : readBe16(this.#bytes, start);
   }
 
   /** `offset`: where it begins in the payload, for a structure of several. */
   u32(type: number, offset = 0): number | undefined {
-    const start = this.#start(type, offset + 4);
+    const start = this.#payload(type, offset + 4);
     return start < 0 ? undefined : readU32(this.#bytes, start + offset);
   }
 
   /** A link-layer address; undefined also when it is not Ethernet's. */
   mac(type: number): Mac | undefined {
     const at = this.#find(type);
-    const start = this.#index[at + 1] ?? 0;
-    return at < 0 || (this.#index[at + 2] ?? 0) - start !== 6 ? undefined : decodeMac(this.#bytes, start);
+    return at < 0 || this.#lengthAt(at) !== 6 ? undefined : decodeMac(this.#bytes, at + RTA_HDRLEN);
   }
 
   /** An IP address of `family`; another length is malformed. */
   ip(type: number, family: Family): IpAddress | undefined {
     const at = this.#find(type);
     if (at < 0) return undefined;
-    const start = this.#index[at + 1] ?? 0;
-    const length = (this.#index[at + 2] ?? 0) - start;
+    const length = this.#lengthAt(at);
     if (length !== addressLength(family)) throw malformed(`an IP address has ${length} bytes`);
-    return decodeIp(this.#bytes, start, family);
+    return decodeIp(this.#bytes, at + RTA_HDRLEN, family);
   }
 
   /** Up to the first NUL. */
   text(type: number): string | undefined {
     const at = this.#find(type);
-    if (at < 0) return undefined;
-    const start = this.#index[at + 1] ?? 0;
-    return readText(this.#bytes, start, (this.#index[at + 2] ?? 0) - start);
+    return at < 0 ? undefined : readText(this.#bytes, at + RTA_HDRLEN, this.#lengthAt(at));
   }
 
   bytes(type: number): Uint8Array | undefined {
     const at = this.#find(type);
-    return at < 0 ? undefined : this.#bytes.subarray(this.#index[at + 1], this.#index[at + 2]);
+    return at < 0 ? undefined : this.#payloadAt(at);
+  }
+
+  #payloadAt(at: number): Uint8Array {
+    return this.#bytes.subarray(at + RTA_HDRLEN, at + RTA_HDRLEN + this.#lengthAt(at));
   }
 
   nested(type: number): Attributes | undefined {
     const at = this.#find(type);
     if (at < 0) return undefined;
-    return new Attributes(this.#bytes, this.#index[at + 1] ?? 0, this.#index[at + 2] ?? 0);
+    return new Attributes(this.#bytes, at + RTA_HDRLEN, at + RTA_HDRLEN + this.#lengthAt(at));
   }
 
   *[Symbol.iterator](): Iterator<Attribute> {
-    for (let at = 0; at < this.#index.length; at += 3) {
-      yield {
-        type: this.#index[at] ?? 0,
-        payload: this.#bytes.subarray(this.#index[at + 1], this.#index[at + 2]),
-      };
+    for (let at = this.#start; at < this.#end; at += align(readU16(this.#bytes, at))) {
+      yield { type: readU16(this.#bytes, at + 2) & NLA_TYPE_MASK, payload: this.#payloadAt(at) };
     }
   }
 }
