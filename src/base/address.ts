@@ -270,9 +270,19 @@ export function prefixOf(ip: IpAddress, length: number): Prefix {
   return { ip: decodeIp(bytes, 0, familyOf(ip)), length };
 }
 
+const SUBJECT = new Uint8Array(16);
+const NETWORK = new Uint8Array(16);
+
 /** True when `ip` lies within `prefix`. */
-export function contains(prefix: Prefix, ip: IpAddress): boolean {
-  return familyOf(prefix.ip) === familyOf(ip) && prefixOf(ip, prefix.length).ip === prefix.ip;
+export function contains({ ip: network, length }: Prefix, ip: IpAddress): boolean {
+  if (familyOf(network) !== familyOf(ip)) return false;
+  writeIp(network, NETWORK, 0);
+  writeIp(ip, SUBJECT, 0);
+  for (let i = 0; i * 8 < length; i++) {
+    const mask = 0xff << Math.max(0, (i + 1) * 8 - length);
+    if ((((NETWORK[i] ?? 0) ^ (SUBJECT[i] ?? 0)) & mask & 0xff) !== 0) return false;
+  }
+  return true;
 }
 
 export function formatPrefix(prefix: Prefix): string {
@@ -281,5 +291,7 @@ export function formatPrefix(prefix: Prefix): string {
 
 /** fe80::/10 (RFC 4291, 2.5.6) and 169.254.0.0/16 (RFC 3927). */
 export function isLinkLocal(ip: IpAddress): boolean {
-  return ip.startsWith('169.254.') || /^fe[89ab][0-9a-f]:/.test(ip);
+  // Nearly every address says by its first character that it is none.
+  if (ip[0] === '1') return ip.startsWith('169.254.');
+  return ip[0] === 'f' && /^fe[89ab][0-9a-f]:/.test(ip);
 }

@@ -1,10 +1,10 @@
 // Who is asked before an address goes from one MAC to another (RFC 9161, section 3.7b). Pure.
 
 import type { IfIndex, Mac } from '../base/address.ts';
-import { groupBy } from '../base/group.ts';
 import type { Question } from '../datapath/frames.ts';
 import { type Binding, type BindingKey, bindingId } from '../datapath/records.ts';
-import { type Defence, entryId, Forwarding, isOurs, NUD_VALID } from './neighbors.ts';
+import { type Forwarding, type HostIndex, indexOf } from './host-index.ts';
+import { type Defence, isOurs, NUD_VALID } from './neighbors.ts';
 import type { ObservedHosts } from './observed.ts';
 import { probeSource } from './probes.ts';
 import { type Bridge, effectiveVlan, leavesTagged, type Port, type Topology, takesVlan } from './topology.ts';
@@ -41,27 +41,21 @@ const DISPUTES_PER_RUN = 256;
  * frozen addresses. The oldest claims come first.
  */
 export function planDisputes(topology: Topology, hosts: ObservedHosts, protocol: number): Dispute[] {
-  const bindings = groupBy(hosts.bindings, (binding) => binding.bridge);
-  const fdb = groupBy(hosts.fdb, (entry) => entry.bridge);
-  const holders = new Map<string, Mac | undefined>();
-  for (const neighbor of hosts.neighbors) {
-    if ((neighbor.state & NUD_VALID) === 0) continue;
-    // Undefined for what another owner has written: nobody loses that to a claim.
-    const holder = isOurs(neighbor, protocol) ? neighbor.mac : undefined;
-    holders.set(entryId(neighbor.ifIndex, neighbor.ip), holder);
-  }
+  const index = indexOf(hosts);
   const disputes = topology.bridges.flatMap((bridge) => {
-    const forwarding = new Forwarding(bridge, fdb.get(bridge.ifIndex) ?? []);
+    const forwarding = index.forwardingOf(bridge);
     const statics = new Set(
       bridge.desired.statics.map(({ ip, vlan }) => `${effectiveVlan(bridge, vlan)} ${ip}`),
     );
-    return (bindings.get(bridge.ifIndex) ?? []).flatMap((binding) => {
+    const found: Dispute[] = [];
+    for (const binding of index.bindingsOf(bridge.ifIndex)) {
+      const owner = ownerOf(bridge, binding, index, forwarding, protocol, hosts.nowMs);
+      if (owner === undefined || owner === binding.mac) continue;
       const isExempt = binding.frozenUntilMs > hosts.nowMs || statics.has(`${binding.vlan} ${binding.ip}`);
-      const owner = isExempt ? undefined : ownerOf(bridge, binding, holders, forwarding, hosts.nowMs);
-      if (owner === undefined || owner === binding.mac) return [];
-      const dispute = disputeOf(bridge, binding, owner);
-      return dispute === null ? [] : [dispute];
-    });
+      const dispute = isExempt ? null : disputeOf(bridge, binding, owner);
+      if (dispute !== null) found.push(dispute);
+    }
+    return found;
   });
   return disputes.sort((a, b) => a.sinceMs - b.sinceMs);
 }
@@ -70,14 +64,18 @@ export function planDisputes(topology: Topology, hosts: ObservedHosts, protocol:
 function ownerOf(
   bridge: Bridge,
   binding: Binding,
-  holders: ReadonlyMap<string, Mac | undefined>,
+  index: HostIndex,
   forwarding: Forwarding,
+  protocol: number,
   nowMs: number,
 ): Mac | undefined {
   const domain = bridge.domains.get(binding.vlan);
   if (domain === undefined) return undefined;
-  const id = entryId(domain.device, binding.ip);
-  if (holders.has(id)) return holders.get(id);
+  const neighbor = index.neighborOf(domain.device, binding.ip);
+  if (neighbor !== undefined && (neighbor.state & NUD_VALID) !== 0) {
+    // Undefined for what another owner has written: nobody loses that to a claim.
+    return isOurs(neighbor, protocol) ? neighbor.mac : undefined;
+  }
   // Two have claimed it before anybody had a neighbor: the first is the owner, as long as moves are counted.
   const isRecent = nowMs - binding.windowMs <= bridge.desired.duplicates.windowMs;
   const isDue = forwarding.locate(binding.vlan, binding.mac).kind === 'local';

@@ -1,9 +1,15 @@
 // Who deserves a neighbor: bindings + static entries + FDB + neighbor table -> verdicts and changes. Pure.
 
-import { contains, familyOf, type IfIndex, type IpAddress, isLinkLocal, type Mac } from '../base/address.ts';
-import { groupBy } from '../base/group.ts';
-import { type Binding, type BindingKey, bindingId, type ProbeState } from '../datapath/records.ts';
-import type { FdbEntry } from '../netlink/fdb.ts';
+import {
+  contains,
+  familyOf,
+  type IfIndex,
+  type IpAddress,
+  isLinkLocal,
+  type Mac,
+  type Prefix,
+} from '../base/address.ts';
+import { type Binding, type BindingKey, bindingId } from '../datapath/records.ts';
 import {
   type Neighbor,
   NTF_EXT_EXT_VALIDATED,
@@ -17,6 +23,7 @@ import {
   NUD_STALE,
 } from '../netlink/neighbor.ts';
 import type { NeighborState, StaticEntry } from './desired.ts';
+import { type Forwarding, type HostIndex, indexOf, type Location } from './host-index.ts';
 import { countByPort } from './ledger.ts';
 import type { ObservedHosts } from './observed.ts';
 import { allowedPrefixes } from './plan.ts';
@@ -105,14 +112,6 @@ export const NUD_VALID = NUD_PERMANENT | NUD_NOARP | NUD_REACHABLE | NUD_PROBE |
  */
 const REFRESH_AFTER_MS = 20_000;
 
-/** Where a bridge forwards a MAC, now. */
-type Location =
-  | { readonly kind: 'local'; readonly port: Port }
-  | { readonly kind: 'tunnel' }
-  /** A local port that is not learned from. */
-  | { readonly kind: 'other' }
-  | { readonly kind: 'nowhere' };
-
 /** An address that asks for a neighbor: a binding, or a static entry with the MAC that is there. */
 interface Claim extends BindingKey {
   readonly mac: Mac;
@@ -132,48 +131,37 @@ interface Decision {
 
 /** Decides every address of the configured bridges, and what of the neighbor table must change. */
 export function planHosts(topology: Topology, hosts: ObservedHosts, options: HostOptions): HostPlan {
-  const neighbors = new Map<string, Neighbor>();
-  for (const neighbor of hosts.neighbors) neighbors.set(entryId(neighbor.ifIndex, neighbor.ip), neighbor);
-  const bindings = groupBy(hosts.bindings, (binding) => binding.bridge);
-  const fdb = groupBy(hosts.fdb, (entry) => entry.bridge);
-  const drafts = topology.bridges.map((bridge) =>
-    planBridge(
-      {
-        bridge,
-        forwarding: new Forwarding(bridge, fdb.get(bridge.ifIndex) ?? []),
-        neighbors,
-        probes: hosts.probes,
-        nowMs: hosts.nowMs,
-        protocol: options.protocol,
-        defended: options.defended ?? new Map(),
-      },
-      bindings.get(bridge.ifIndex) ?? [],
-    ),
-  );
-  const kept = new Set(drafts.flatMap((draft) => draft.kept));
-  const reasons = new Map(drafts.flatMap((draft) => [...draft.reasons]));
-  const removals = planRemovals(topology, hosts, options, kept, reasons);
+  const index = indexOf(hosts);
+  const draft = newDraft();
+  for (const bridge of topology.bridges) {
+    planBridge(draft, {
+      bridge,
+      index,
+      forwarding: index.forwardingOf(bridge),
+      nowMs: hosts.nowMs,
+      protocol: options.protocol,
+      defended: options.defended ?? new Map(),
+    });
+  }
   const known = new Set(topology.bridges.map((bridge) => bridge.ifIndex));
   const orphans = options.whole ? hosts.bindings.filter((binding) => !known.has(binding.bridge)) : [];
   return {
-    changes: [...removals, ...drafts.flatMap((draft) => draft.changes)],
-    refresh: drafts.flatMap((draft) => draft.refresh),
-    forget: [...orphans, ...drafts.flatMap((draft) => draft.forget)],
-    verdicts: drafts.flatMap((draft) => draft.verdicts),
-    present: drafts.flatMap((draft) => draft.present),
-    lost: drafts.flatMap((draft) => draft.lost),
-    fullPorts: topology.bridges.flatMap((bridge) => fullPorts(bridge, bindings.get(bridge.ifIndex) ?? [])),
-    total: kept.size,
+    changes: [...planRemovals(topology, hosts, options, draft), ...draft.changes],
+    refresh: draft.refresh,
+    forget: [...orphans, ...draft.forget],
+    verdicts: draft.verdicts,
+    present: draft.present,
+    lost: draft.lost,
+    fullPorts: topology.bridges.flatMap((bridge) => fullPorts(bridge, index.bindingsOf(bridge.ifIndex))),
+    total: draft.kept.size + draft.added,
   };
 }
 
 /** What the decisions of one bridge look at. */
 interface Scene {
   readonly bridge: Bridge;
+  readonly index: HostIndex;
   readonly forwarding: Forwarding;
-  /** All neighbors, by device and address. */
-  readonly neighbors: ReadonlyMap<string, Neighbor>;
-  readonly probes: ReadonlyMap<string, ProbeState>;
   readonly nowMs: number;
   readonly protocol: number;
   readonly defended: ReadonlyMap<string, Defence>;
@@ -186,40 +174,49 @@ interface Draft {
   readonly verdicts: Verdict[];
   readonly present: Binding[];
   readonly lost: Binding[];
-  /** Identities of entries that are ours and stay, or come. */
-  readonly kept: string[];
-  /** Why an entry is not wanted, by identity. */
-  readonly reasons: Map<string, string>;
+  /** Entries that are ours and stay, or become ours. */
+  readonly kept: Set<Neighbor>;
+  /** How many entries come where there is none. */
+  added: number;
+  /** Why an entry is not wanted. */
+  readonly reasons: Map<Neighbor, string>;
 }
 
-function planBridge(scene: Scene, bindings: readonly Binding[]): Draft {
-  const { bridge, forwarding, nowMs } = scene;
-  const draft: Draft = {
+function newDraft(): Draft {
+  return {
     changes: [],
     refresh: [],
     forget: [],
     verdicts: [],
     present: [],
     lost: [],
-    kept: [],
+    kept: new Set(),
+    added: 0,
     reasons: new Map(),
   };
+}
+
+function planBridge(draft: Draft, scene: Scene): void {
+  const { bridge, index, forwarding, nowMs } = scene;
   const statics = new Map(
     bridge.desired.statics.map((entry) => [addressId(effectiveVlan(bridge, entry.vlan), entry.ip), entry]),
   );
   const ports = new Map(bridge.ports.map((port) => [port.ifIndex, port]));
+  const isFit = fitness(bridge);
   const seen = new Map<string, Binding>();
-  for (const binding of bindings) {
-    const id = addressId(binding.vlan, binding.ip);
-    const ending = whyEnded(scene, binding, ports, statics.get(id));
-    const domain = bridge.domains.get(binding.vlan);
+  for (const binding of index.bindingsOf(bridge.ifIndex)) {
+    const id = statics.size === 0 ? '' : addressId(binding.vlan, binding.ip);
+    const port = ports.get(binding.port);
+    const location = forwarding.locate(binding.vlan, binding.mac);
+    const ending = whyEnded(scene, binding, port, location, statics.get(id), isFit);
     if (ending !== null) {
       draft.forget.push(binding);
-      if (domain !== undefined) {
-        const entry = entryId(domain.device, binding.ip);
+      const domain = bridge.domains.get(binding.vlan);
+      const entry = domain && index.neighborOf(domain.device, binding.ip);
+      if (entry !== undefined) {
         draft.reasons.set(entry, ending);
         // Who claims an address and is gone has not won it.
-        if (isDefended(scene, binding, scene.neighbors.get(entry))) draft.kept.push(entry);
+        if (isDefended(scene, binding, entry)) draft.kept.add(entry);
       }
       continue;
     }
@@ -227,54 +224,79 @@ function planBridge(scene: Scene, bindings: readonly Binding[]): Draft {
       seen.set(id, binding);
       continue;
     }
-    const claim: Claim = { ...binding, source: 'learned', port: ports.get(binding.port) };
-    const state = settle(draft, scene, claim, binding.frozenUntilMs > nowMs);
-    const { kind } = forwarding.locate(binding.vlan, binding.mac);
-    const isLost = state === 'waiting' && kind === 'nowhere';
-    const isDisplaced = state === 'remote' && kind === 'local';
+    const { vlan, ip, mac, router, lastSeenMs } = binding;
+    const claim: Claim = {
+      bridge: bridge.ifIndex,
+      vlan,
+      ip,
+      mac,
+      router,
+      source: 'learned',
+      port,
+      lastSeenMs,
+    };
+    const state = settle(draft, scene, claim, location, binding.frozenUntilMs > nowMs);
+    const isLost = state === 'waiting' && location.kind === 'nowhere';
+    const isDisplaced = state === 'remote' && location.kind === 'local';
     if (isLost || isDisplaced) draft.lost.push(binding);
     // Also while a foreign entry stands there: when that goes, a claim of long ago must not count.
-    else if (state === 'installed' || (kind === 'local' && state !== 'frozen')) draft.present.push(binding);
+    else if (state === 'installed' || (location.kind === 'local' && state !== 'frozen')) {
+      draft.present.push(binding);
+    }
   }
   for (const [id, entry] of statics) {
-    settle(draft, scene, staticClaim(bridge, entry, seen.get(id), forwarding), false);
+    const claim = staticClaim(bridge, entry, seen.get(id), forwarding);
+    settle(draft, scene, claim, forwarding.locate(claim.vlan, claim.mac), false);
   }
-  return draft;
 }
 
 /** Why a binding has ended and is to be forgotten; null when it has not. */
 function whyEnded(
   scene: Scene,
   binding: Binding,
-  ports: ReadonlyMap<IfIndex, Port>,
+  port: Port | undefined,
+  location: Location,
   entry: StaticEntry | undefined,
+  whyUnfit: Fitness,
 ): string | null {
-  const { bridge, forwarding, nowMs } = scene;
-  const port = ports.get(binding.port);
+  const { bridge, index, nowMs } = scene;
   // Where the bridge forwards the MAC to another port that is learned from, the host is still here.
-  const isHere = forwarding.locate(binding.vlan, binding.mac).kind === 'local';
-  if (port === undefined && !isHere) return 'its port is gone or not learned from';
+  if (port === undefined && location.kind !== 'local') return 'its port is gone or not learned from';
   if (port !== undefined && !takesVlan(bridge, port, binding.vlan)) return 'its port is not in that VLAN';
   if (entry !== undefined && !entry.macs.includes(binding.mac)) return 'provisioned for another MAC';
-  const misfit = whyUnfit(bridge, binding);
+  const misfit = whyUnfit(binding);
   if (misfit !== null) return misfit;
   const { maxAgeMs } = bridge.desired;
   if (entry !== undefined || maxAgeMs === null || nowMs - binding.lastSeenMs <= maxAgeMs) return null;
-  const location = forwarding.locate(binding.vlan, binding.mac);
   if (location.kind !== 'local' && location.kind !== 'other') return 'not seen for max_age';
   // The host lives on: only its silence when asked for this very address ends the binding.
-  return isUnanswered(bridge, binding, scene.probes.get(bindingId(binding)), nowMs)
+  return isUnanswered(bridge, binding, index.probesOf(binding), nowMs)
     ? 'does not answer for it any more'
     : null;
 }
 
-/** Why an address is none that may be learned here; null when it may. The program's own check, once more. */
-function whyUnfit(bridge: Bridge, { ip, vlan }: BindingKey): string | null {
-  const domain = bridge.domains.get(vlan);
-  if (domain?.reserved.has(ip)) return "the node's own address or a broadcast address";
-  if (isLinkLocal(ip)) return bridge.desired.linkLocal ? null : 'link-local';
-  const allowed = allowedPrefixes(bridge.desired, domain, familyOf(ip));
-  return allowed === 'any' || allowed.some((prefix) => contains(prefix, ip)) ? null : 'not in its subnets';
+/** Why an address is none that may be learned here; null when it may. */
+type Fitness = (key: BindingKey) => string | null;
+
+/** The program's own check, once more, for the addresses of one bridge. */
+function fitness(bridge: Bridge): Fitness {
+  const { desired, domains } = bridge;
+  const allowed = new Map<number, 'any' | readonly Prefix[]>();
+  return ({ ip, vlan }) => {
+    const domain = domains.get(vlan);
+    if (domain?.reserved.has(ip)) return "the node's own address or a broadcast address";
+    if (isLinkLocal(ip)) return desired.linkLocal ? null : 'link-local';
+    const family = familyOf(ip);
+    const id = (vlan << 8) | family;
+    let prefixes = allowed.get(id);
+    if (prefixes === undefined) {
+      prefixes = allowedPrefixes(desired, domain, family);
+      allowed.set(id, prefixes);
+    }
+    return prefixes === 'any' || prefixes.some((prefix) => contains(prefix, ip))
+      ? null
+      : 'not in its subnets';
+  };
 }
 
 /** A static entry as a claim, with the MAC that spoke or is forwarded by a local port, else the first listed. */
@@ -300,12 +322,10 @@ function staticClaim(
 }
 
 /** Decides a claim and writes down what follows from it. */
-function settle(draft: Draft, scene: Scene, claim: Claim, frozen: boolean): BindingState {
-  const { bridge, forwarding, neighbors } = scene;
+function settle(draft: Draft, scene: Scene, claim: Claim, location: Location, frozen: boolean): BindingState {
+  const { bridge, index } = scene;
   const domain = bridge.domains.get(claim.vlan);
-  const id = domain === undefined ? '' : entryId(domain.device, claim.ip);
-  const existing = neighbors.get(id);
-  const location = forwarding.locate(claim.vlan, claim.mac);
+  const existing = domain && index.neighborOf(domain.device, claim.ip);
   const decision = decide(scene, claim, frozen, domain, existing, location);
   const port = location.kind === 'local' ? location.port : claim.port;
   draft.verdicts.push({
@@ -323,11 +343,12 @@ function settle(draft: Draft, scene: Scene, claim: Claim, frozen: boolean): Bind
   });
   if (domain === undefined) return decision.state;
   if (decision.action === 'none') {
-    draft.reasons.set(id, decision.because);
+    if (existing !== undefined) draft.reasons.set(existing, decision.because);
     return decision.state;
   }
   const ours = existing !== undefined && isOurs(existing, scene.protocol);
-  if (decision.action !== 'keep' || ours) draft.kept.push(id);
+  if (existing === undefined) draft.added += 1;
+  else if (decision.action !== 'keep' || ours) draft.kept.add(existing);
   const change = (kind: 'add' | 'replace'): NeighborChange => ({
     kind,
     device: domain.device,
@@ -370,7 +391,8 @@ function needsRefresh(existing: Neighbor): boolean {
 
 /** True for the neighbor of an owner who is not to lose it to what has been claimed. */
 function isDefended({ defended }: Scene, claimed: BindingKey, existing: Neighbor | undefined): boolean {
-  return existing?.mac !== undefined && existing.mac === defended.get(bindingId(claimed))?.owner;
+  if (defended.size === 0 || existing?.mac === undefined) return false;
+  return existing.mac === defended.get(bindingId(claimed))?.owner;
 }
 
 function decide(
@@ -389,7 +411,8 @@ function decide(
       because: `no device for VLAN ${claim.vlan} above the bridge`,
     };
   }
-  const defence = claim.source === 'learned' ? scene.defended.get(bindingId(claim)) : undefined;
+  const isOpen = scene.defended.size > 0 && claim.source === 'learned';
+  const defence = isOpen ? scene.defended.get(bindingId(claim)) : undefined;
   if (defence !== undefined && defence.owner !== claim.mac) {
     const action = isDefended(scene, claim, existing) ? 'keep' : 'none';
     return { state: 'waiting', action, because: defence.because };
@@ -470,8 +493,7 @@ function planRemovals(
   topology: Topology,
   hosts: ObservedHosts,
   options: HostOptions,
-  kept: ReadonlySet<string>,
-  reasons: ReadonlyMap<string, string>,
+  { kept, reasons }: Draft,
 ): NeighborChange[] {
   const homes = new Map<IfIndex, { bridge: Bridge; domain: Domain }>();
   for (const bridge of topology.bridges) {
@@ -479,9 +501,8 @@ function planRemovals(
   }
   const changes: NeighborChange[] = [];
   for (const neighbor of hosts.neighbors) {
-    const id = entryId(neighbor.ifIndex, neighbor.ip);
+    if (!isOurs(neighbor, options.protocol) || kept.has(neighbor)) continue;
     const home = homes.get(neighbor.ifIndex);
-    if (!isOurs(neighbor, options.protocol) || kept.has(id)) continue;
     if (home === undefined && !options.whole) continue;
     const deviceName =
       home?.domain.deviceName ?? hosts.deviceNames.get(neighbor.ifIndex) ?? `#${neighbor.ifIndex}`;
@@ -497,7 +518,7 @@ function planRemovals(
       existing: neighbor,
       state: home?.bridge.desired.neighborState ?? 'noarp',
       router: (neighbor.flags & NTF_ROUTER) !== 0,
-      because: reasons.get(id) ?? (home === undefined ? 'not configured' : 'no binding'),
+      because: reasons.get(neighbor) ?? (home === undefined ? 'not configured' : 'no binding'),
     });
   }
   return changes;
@@ -508,9 +529,9 @@ function planRemovals(
  * left of them, and a host whose MAC a local port forwards is still here. They count as seen now.
  */
 export function adoptBindings(topology: Topology, hosts: ObservedHosts, protocol: number): Binding[] {
-  const fdb = groupBy(hosts.fdb, (entry) => entry.bridge);
+  const index = indexOf(hosts);
   return topology.bridges.flatMap((bridge) => {
-    const forwarding = new Forwarding(bridge, fdb.get(bridge.ifIndex) ?? []);
+    const forwarding = index.forwardingOf(bridge);
     const vlans = new Map([...bridge.domains.values()].map((domain) => [domain.device, domain.vlan]));
     return hosts.neighbors.flatMap((neighbor): Binding[] => {
       const vlan = vlans.get(neighbor.ifIndex);
@@ -563,36 +584,7 @@ export function thaw(
   return { hosts: { ...hosts, bindings }, rewritten, warnings };
 }
 
-/** Where one bridge forwards each MAC. */
-export class Forwarding {
-  readonly #bridge: Bridge;
-  readonly #portOf = new Map<string, IfIndex>();
-  readonly #ports: ReadonlyMap<IfIndex, Port>;
-
-  constructor(bridge: Bridge, entries: readonly FdbEntry[]) {
-    this.#bridge = bridge;
-    this.#ports = new Map(bridge.ports.map((port) => [port.ifIndex, port]));
-    for (const entry of entries) {
-      // An address of a port itself is the node's, not a host's.
-      if (!entry.isLocal) this.#portOf.set(addressId(entry.vlan, entry.mac), entry.ifIndex);
-    }
-  }
-
-  /** A bridge without VLAN filtering forwards by MAC alone, whatever tag the frame has. */
-  locate(vlan: number, mac: Mac): Location {
-    const ifIndex = this.#portOf.get(addressId(this.#bridge.vlanAware ? vlan : 0, mac));
-    if (ifIndex === undefined) return { kind: 'nowhere' };
-    if (this.#bridge.tunnelPorts.has(ifIndex)) return { kind: 'tunnel' };
-    const port = this.#ports.get(ifIndex);
-    return port === undefined ? { kind: 'other' } : { kind: 'local', port };
-  }
-}
-
-/** Identity of an entry of the neighbor table. */
-export function entryId(device: IfIndex, ip: IpAddress): string {
-  return `${device} ${ip}`;
-}
-
-function addressId(vlan: number, address: IpAddress | Mac): string {
-  return `${vlan} ${address}`;
+/** Identity of an address in one bridge. */
+function addressId(vlan: number, ip: IpAddress): string {
+  return `${vlan} ${ip}`;
 }

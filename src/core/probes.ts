@@ -44,17 +44,18 @@ export function planProbes(
   { present, lost }: { readonly present: readonly Binding[]; readonly lost: readonly Binding[] },
   hosts: Pick<ObservedHosts, 'nowMs' | 'probes'>,
 ): Probe[] {
-  const isLost = new Set(lost);
   const bridges = new Map(topology.bridges.map((bridge) => [bridge.ifIndex, bridge]));
   const probes: Probe[] = [];
-  for (const binding of [...present, ...lost]) {
+  const consider = (binding: Binding, isLost: boolean): void => {
     const bridge = bridges.get(binding.bridge);
+    if (bridge === undefined || !isSilent(bridge, binding, isLost, hosts.nowMs)) return;
     const before = stateSinceHeard(binding, hosts.probes.get(bindingId(binding)));
-    if (bridge === undefined || !isDue(bridge, binding, before, isLost.has(binding), hosts.nowMs)) continue;
+    if (!isDue(bridge, before, hosts.nowMs)) return;
     const domain = bridge.domains.get(binding.vlan);
-    const port = bridge.ports.find(({ ifIndex }) => ifIndex === binding.port);
     const source = domain && probeSource(bridge, domain, binding.ip);
-    if (source === undefined || source === null || port === undefined) continue;
+    if (source === undefined || source === null) return;
+    const port = bridge.ports.find(({ ifIndex }) => ifIndex === binding.port);
+    if (port === undefined) return;
     probes.push({
       binding,
       port: port.ifIndex,
@@ -63,7 +64,9 @@ export function planProbes(
       tag: leavesTagged(bridge, port, binding.vlan) ? binding.vlan : null,
       state: { lastMs: hosts.nowMs, count: before.count + 1 },
     });
-  }
+  };
+  for (const binding of present) consider(binding, false);
+  for (const binding of lost) consider(binding, true);
   probes.sort((a, b) => a.binding.lastSeenMs - b.binding.lastSeenMs);
   return probes.slice(0, PROBES_PER_RUN);
 }
@@ -95,17 +98,14 @@ function probePace(bridge: Bridge): { readonly afterMs: number; readonly interva
   return { afterMs, intervalMs: Math.max(ANSWER_MS, roomMs / MAX_PROBES) };
 }
 
-/** The first when a host was silent for `after`, and MAX_PROBES of them before `max_age` is over. */
-function isDue(
-  bridge: Bridge,
-  binding: Binding,
-  before: ProbeState,
-  isLost: boolean,
-  nowMs: number,
-): boolean {
-  const { afterMs, intervalMs } = probePace(bridge);
-  if (!isLost && nowMs - binding.lastSeenMs < afterMs) return false;
-  return before.count === 0 || nowMs - before.lastMs >= intervalMs;
+/** Long enough to be asked: for `after`, and at once where the neighbor was lost. */
+function isSilent(bridge: Bridge, { lastSeenMs }: Binding, isLost: boolean, nowMs: number): boolean {
+  return isLost || nowMs - lastSeenMs >= probePace(bridge).afterMs;
+}
+
+/** The first at once, and MAX_PROBES of them before `max_age` is over. */
+function isDue(bridge: Bridge, before: ProbeState, nowMs: number): boolean {
+  return before.count === 0 || nowMs - before.lastMs >= probePace(bridge).intervalMs;
 }
 
 /** True when a host was asked for this address often enough and has not answered. */

@@ -1,0 +1,103 @@
+// What was observed of the hosts, by what decisions ask for: made once, however many ask. Pure.
+
+import type { IfIndex, IpAddress, Mac } from '../base/address.ts';
+import { groupBy } from '../base/group.ts';
+import { type Binding, type BindingKey, bindingId, type ProbeState } from '../datapath/records.ts';
+import type { FdbEntry } from '../netlink/fdb.ts';
+import type { Neighbor } from '../netlink/neighbor.ts';
+import type { ObservedHosts } from './observed.ts';
+import type { Bridge, Port } from './topology.ts';
+
+/** Where a bridge forwards a MAC, now. */
+export type Location =
+  | { readonly kind: 'local'; readonly port: Port }
+  | { readonly kind: 'tunnel' }
+  /** A local port that is not learned from. */
+  | { readonly kind: 'other' }
+  | { readonly kind: 'nowhere' };
+
+const TUNNEL: Location = { kind: 'tunnel' };
+const OTHER: Location = { kind: 'other' };
+const NOWHERE: Location = { kind: 'nowhere' };
+
+/** Where one bridge forwards each MAC. */
+export interface Forwarding {
+  /** A bridge without VLAN filtering forwards by MAC alone, whatever tag the frame has. */
+  locate(vlan: number, mac: Mac): Location;
+}
+
+/** The bindings, the forwarding and the neighbors of an observation. */
+export class HostIndex {
+  readonly #hosts: ObservedHosts;
+  readonly #bindings: ReadonlyMap<IfIndex, readonly Binding[]>;
+  readonly #fdb: ReadonlyMap<IfIndex, readonly FdbEntry[]>;
+  readonly #forwarding = new Map<Bridge, Forwarding>();
+  /** By device, for a pair as one key would be put together again and again. */
+  readonly #neighbors = new Map<IfIndex, Map<IpAddress, Neighbor>>();
+
+  constructor(hosts: ObservedHosts) {
+    this.#hosts = hosts;
+    this.#bindings = groupBy(hosts.bindings, (binding) => binding.bridge);
+    this.#fdb = groupBy(hosts.fdb, (entry) => entry.bridge);
+    for (const neighbor of hosts.neighbors) {
+      const table = this.#neighbors.get(neighbor.ifIndex);
+      if (table === undefined) this.#neighbors.set(neighbor.ifIndex, new Map([[neighbor.ip, neighbor]]));
+      else table.set(neighbor.ip, neighbor);
+    }
+  }
+
+  bindingsOf(bridge: IfIndex): readonly Binding[] {
+    return this.#bindings.get(bridge) ?? [];
+  }
+
+  forwardingOf(bridge: Bridge): Forwarding {
+    let forwarding = this.#forwarding.get(bridge);
+    if (forwarding === undefined) {
+      forwarding = forwardingOf(bridge, this.#fdb.get(bridge.ifIndex) ?? []);
+      this.#forwarding.set(bridge, forwarding);
+    }
+    return forwarding;
+  }
+
+  neighborOf(device: IfIndex, ip: IpAddress): Neighbor | undefined {
+    return this.#neighbors.get(device)?.get(ip);
+  }
+
+  /** What a silent host was asked. */
+  probesOf(binding: BindingKey): ProbeState | undefined {
+    const { probes } = this.#hosts;
+    return probes.size === 0 ? undefined : probes.get(bindingId(binding));
+  }
+}
+
+const INDEXES = new WeakMap<ObservedHosts, HostIndex>();
+
+/** The index of an observation: the same one for all who ask. */
+export function indexOf(hosts: ObservedHosts): HostIndex {
+  const known = INDEXES.get(hosts);
+  if (known !== undefined) return known;
+  const index = new HostIndex(hosts);
+  INDEXES.set(hosts, index);
+  return index;
+}
+
+function forwardingOf(bridge: Bridge, entries: readonly FdbEntry[]): Forwarding {
+  const places = new Map<IfIndex, Location>(
+    bridge.ports.map((port) => [port.ifIndex, { kind: 'local', port }]),
+  );
+  for (const ifIndex of bridge.tunnelPorts) places.set(ifIndex, TUNNEL);
+  const byVlan = new Map<number, Map<Mac, Location>>();
+  for (const { ifIndex, vlan, mac, isLocal } of entries) {
+    // An address of a port itself is the node's, not a host's.
+    if (isLocal) continue;
+    let table = byVlan.get(vlan);
+    if (table === undefined) {
+      table = new Map();
+      byVlan.set(vlan, table);
+    }
+    table.set(mac, places.get(ifIndex) ?? OTHER);
+  }
+  return {
+    locate: (vlan, mac) => byVlan.get(bridge.vlanAware ? vlan : 0)?.get(mac) ?? NOWHERE,
+  };
+}
