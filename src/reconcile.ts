@@ -174,7 +174,8 @@ function listen(run: Run): Pass {
     stopwatch.enter('listen');
     while (now() < deadlineMs) {
       const ring = session.pins.maps.get('changes')?.fd;
-      watch.wait(ring, result.interest, Math.min(deadlineMs, result.dueMs));
+      const { interest, dueMs } = result.next();
+      watch.wait(ring, interest, Math.min(deadlineMs, dueMs));
       const startedMs = now();
       if (startedMs >= deadlineMs) break;
       result = merge(result, attempt(later, result));
@@ -198,9 +199,18 @@ function attempt(run: Run, before: Pass): Pass {
     return pass(run);
   } catch (thrown) {
     const dueMs = run.environment.now() + RETRY_MS;
+    const { interest } = before.next();
     const errors = [problemOf(thrown, 'listen')];
     const nothing = { records: 0, probes: 0, confirms: { sent: 0, answered: 0 } };
-    return { ...before, ...nothing, steps: [], changes: [], warnings: [], errors, dueMs };
+    return {
+      ...before,
+      ...nothing,
+      steps: [],
+      changes: [],
+      warnings: [],
+      errors,
+      next: () => ({ interest, dueMs }),
+    };
   }
 }
 
@@ -218,6 +228,11 @@ interface Pass {
   readonly remaining: readonly ActionSummary[];
   readonly warnings: readonly string[];
   readonly errors: readonly Problem[];
+  readonly next: () => Next;
+}
+
+/** What a run that listens waits for; worked out only for one that does. */
+interface Next {
   readonly interest: Interest;
   /** When the next pass is due though nothing happens: a probe, the end of a hold time or of an age. */
   readonly dueMs: number;
@@ -306,16 +321,7 @@ function mountStep(path: string): Step {
 
 type HostResult = Pick<
   Pass,
-  | 'changes'
-  | 'total'
-  | 'records'
-  | 'probes'
-  | 'confirms'
-  | 'bridges'
-  | 'warnings'
-  | 'errors'
-  | 'interest'
-  | 'dueMs'
+  'changes' | 'total' | 'records' | 'probes' | 'confirms' | 'bridges' | 'warnings' | 'errors' | 'next'
 >;
 
 /** Drains the ring, decides and writes the neighbors, ends bindings, and only then commits the ring. */
@@ -379,17 +385,20 @@ function settleHosts(run: Run, topology: Topology, observed: Observed, ring: Rin
       ...warningsOf(decided, changes, damaged),
       ...warningsOfTable(hosts.bindings, runtime.maxBindings, topology),
     ],
-    dueMs: isUnfinished ? environment.now() + RETRY_MS : nextDue(topology, hosts, probes > 0),
-    interest: {
-      macs: new Set([
-        ...decided.verdicts.map((verdict) => verdict.mac),
-        ...desired.bridges.flatMap((bridge) => bridge.statics.flatMap((entry) => entry.macs)),
-      ]),
-      ips: new Set(decided.verdicts.map((verdict) => verdict.ip)),
-      devices: new Set(
-        topology.bridges.flatMap((bridge) => [...bridge.domains.values()].map((domain) => domain.device)),
-      ),
-    },
+    next: () => ({
+      interest: interestOf(desired, topology, decided),
+      dueMs: isUnfinished ? hosts.nowMs + RETRY_MS : nextDue(topology, hosts, probes > 0),
+    }),
+  };
+}
+
+function interestOf({ bridges }: Desired, topology: Topology, { verdicts }: HostPlan): Interest {
+  const domains = topology.bridges.flatMap((bridge) => [...bridge.domains.values()]);
+  const provisioned = bridges.flatMap(({ statics }) => statics.flatMap(({ macs }) => macs));
+  return {
+    macs: new Set([...verdicts.map(({ mac }) => mac), ...provisioned]),
+    ips: new Set(verdicts.map(({ ip }) => ip)),
+    devices: new Set(domains.map(({ device }) => device)),
   };
 }
 
