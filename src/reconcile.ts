@@ -332,7 +332,7 @@ function settleHosts(run: Run, topology: Topology, observed: Observed, ring: Rin
   const errors: Problem[] = [...topology.problems];
   stopwatch.enter('drain');
   // The ring before the map: a record that is read speaks of a binding that the map has by then.
-  const drained = ring?.read() ?? { changes: [], damaged: false };
+  const drained = ring?.read('moves') ?? { changes: [], records: 0, damaged: false };
   let hosts = observeHosts(netlink, pins, topology, observed, environment.now);
   // In check mode, or where the load failed: what a load would take over, or nothing would be left of it.
   if (!keepsBindings(pins)) hosts = { ...hosts, bindings: takeOver(run, observed) };
@@ -374,7 +374,7 @@ function settleHosts(run: Run, topology: Topology, observed: Observed, ring: Rin
       describeChange(change, outcomes[i] ?? { kind: 'applied' }, runtime.neighborProtocol),
     ),
     total: decided.total,
-    records: changes.length,
+    records: drained.records + asked.records,
     probes,
     confirms: asked.confirms,
     errors,
@@ -409,6 +409,7 @@ interface Asked {
   readonly confirms: Confirms;
   readonly defended: ReadonlyMap<string, Defence>;
   readonly changes: readonly Change[];
+  readonly records: number;
   readonly damaged: boolean;
   readonly warnings: readonly string[];
   readonly errors: readonly Problem[];
@@ -427,6 +428,7 @@ function askForDisputed(
     confirms: { sent: 0, answered: 0 },
     defended: new Map(),
     changes: [],
+    records: 0,
     damaged: false,
     warnings: [],
     errors: [],

@@ -47,6 +47,10 @@ export function describeBridges(desired: Desired, topology: Topology, hosts: Hos
   });
 }
 
+/** Shared by tens of thousands of entries. */
+const NO_FLAGS: readonly string[] = [];
+const ROUTER: readonly string[] = ['router'];
+
 /** `protocol` is the mark of our own entries. */
 export function describeChange(
   change: NeighborChange,
@@ -57,7 +61,7 @@ export function describeChange(
     mac: change.mac,
     state: change.state,
     protocol,
-    flags: change.router ? ['router'] : [],
+    flags: change.router ? ROUTER : NO_FLAGS,
   };
   return {
     kind: change.kind,

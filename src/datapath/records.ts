@@ -23,6 +23,9 @@ export const SNOOPY_LEARN_ARP_REPLY = 1 << 1;
 export const SNOOPY_LEARN_NA = 1 << 2;
 export const SNOOPY_LEARN_NS = 1 << 3;
 
+/** First word of struct snoopy_change. */
+export const SNOOPY_CHANGE_NEW = 1;
+
 const SNOOPY_PORT_LINK_LOCAL = 1 << 0;
 const SNOOPY_PORT_OWNS_CLSACT = 1 << 1;
 const SNOOPY_PORT_VLAN_AWARE = 1 << 2;
@@ -430,7 +433,7 @@ export function decodeChange(bytes: Uint8Array): Change {
 
 function decodeChangeKind(kind: number): Change['kind'] {
   switch (kind) {
-    case 1:
+    case SNOOPY_CHANGE_NEW:
       return 'new';
     case 2:
       return 'move';

@@ -2,7 +2,7 @@
 
 import { SnoopyError } from '../base/errors.ts';
 import { type Mapping, mmap, PROT_READ, PROT_WRITE, pageSize } from '../ffi/libc.ts';
-import { type Change, decodeChange, SIZE } from './records.ts';
+import { type Change, decodeChange, SIZE, SNOOPY_CHANGE_NEW } from './records.ts';
 
 /** BPF_RINGBUF_BUSY_BIT: the program has not finished the record yet. */
 const BUSY_BIT = 0x8000_0000;
@@ -16,6 +16,8 @@ const STRIDE = HEADER_BYTES + Math.ceil(SIZE.change / 8) * 8;
 /** What was found in the ring. Nothing is consumed before `commit`. */
 export interface Drained {
   readonly changes: readonly Change[];
+  /** How many records were read, those included that `changes` leaves out. */
+  readonly records: number;
   /** True when the positions or a record made no sense, and the rest up to the producer is passed over. */
   readonly damaged: boolean;
 }
@@ -23,8 +25,11 @@ export interface Drained {
 export interface Ring {
   /** True when there is a record behind the last one that was read. */
   pending(): boolean;
-  /** All finished records behind those read before. */
-  read(): Drained;
+  /**
+   * All finished records behind those read before. `moves` leaves out those of new hosts, which say nothing that the
+   * map does not: after a provisioning there are tens of thousands of them.
+   */
+  read(what: 'all' | 'moves'): Drained;
   /** Gives the room of all records read so far back to the program. */
   commit(): void;
   close(): void;
@@ -52,12 +57,13 @@ export function openRing(fd: number, size: number): Ring {
   let position = Number(Atomics.load(consumerPosition, 0));
 
   const end = (): number => Number(Atomics.load(producerPosition, 0));
-  const read = (): Drained => {
+  const read = (what: 'all' | 'moves'): Drained => {
     const stop = end();
     const changes: Change[] = [];
+    let records = 0;
     const passOver = (): Drained => {
       position = stop;
-      return { changes, damaged: true };
+      return { changes, records, damaged: true };
     };
     if (position < 0 || position % STRIDE !== 0 || position > stop || stop - position > size) {
       return passOver();
@@ -72,7 +78,9 @@ export function openRing(fd: number, size: number): Ring {
       if ((header & DISCARD_BIT) === 0) {
         const at = page + offset + HEADER_BYTES;
         try {
-          changes.push(decodeChange(producer.bytes.subarray(at, at + length)));
+          const isNew = headers[(at - page) / 4] === SNOOPY_CHANGE_NEW;
+          if (what === 'all' || !isNew) changes.push(decodeChange(producer.bytes.subarray(at, at + length)));
+          records++;
         } catch (thrown) {
           if (!(thrown instanceof SnoopyError || thrown instanceof RangeError)) throw thrown;
           return passOver();
@@ -80,7 +88,7 @@ export function openRing(fd: number, size: number): Ring {
       }
       position += STRIDE;
     }
-    return { changes, damaged: false };
+    return { changes, records, damaged: false };
   };
   return {
     pending: () => position !== end(),

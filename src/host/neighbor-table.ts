@@ -31,22 +31,26 @@ export function writeNeighbors(
   changes: readonly NeighborChange[],
   protocol: number,
 ): Outcome[] {
-  const results = netlink.batch(changes.map((change) => encode(change, protocol, NTF_EXT_EXT_VALIDATED)));
-  const refused = [...changes.keys()].filter((i) => {
-    const result = results[i];
-    return result !== undefined && !result.ok && result.name === 'EINVAL' && takesFlag(changes[i]);
-  });
-  const again = netlink.batch(
-    refused.flatMap((i) => {
-      const change = changes[i];
-      return change === undefined ? [] : [encode(change, protocol, 0)];
-    }),
-  );
+  const results = netlink.batch(encodeAll(changes, protocol, NTF_EXT_EXT_VALIDATED));
+  const refused: number[] = [];
+  for (const [i, result] of results.entries()) {
+    if (!result.ok && result.name === 'EINVAL' && takesFlag(changes[i])) refused.push(i);
+  }
+  const without = refused.flatMap((i) => changes[i] ?? []);
+  const again = netlink.batch(encodeAll(without, protocol, 0));
   for (const [j, i] of refused.entries()) {
     const result = again[j];
     if (result !== undefined) results[i] = result;
   }
   return changes.map((change, i) => outcomeOf(change, results[i]));
+}
+
+function* encodeAll(
+  changes: readonly NeighborChange[],
+  protocol: number,
+  extFlags: number,
+): Generator<Request> {
+  for (const change of changes) yield encode(change, protocol, extFlags);
 }
 
 function takesFlag(change: NeighborChange | undefined): boolean {
@@ -69,12 +73,15 @@ function encode(change: NeighborChange, protocol: number, extFlags: number): Req
   );
 }
 
+/** One for all that went well. */
+const APPLIED: Outcome = { kind: 'applied' };
+
 function outcomeOf(change: NeighborChange, result: Result | undefined): Outcome {
-  if (result === undefined || result.ok) return { kind: 'applied' };
+  if (result === undefined || result.ok) return APPLIED;
   if (change.kind === 'add' && result.name === 'EEXIST') {
     return { kind: 'skipped', because: 'another owner wrote an entry meanwhile; the next run decides' };
   }
-  if (change.kind === 'remove' && result.name === 'ENOENT') return { kind: 'applied' };
+  if (change.kind === 'remove' && result.name === 'ENOENT') return APPLIED;
   if (result.name === 'ENODEV') return { kind: 'skipped', because: 'the device is gone' };
   const { code, message } = failureError(result, {
     operation: `${change.kind} neighbor ${change.ip} on "${change.deviceName}"`,

@@ -59,6 +59,7 @@ export interface Answers {
   readonly answered: ReadonlyMap<Dispute, IfIndex>;
   /** All that the ring had meanwhile. */
   readonly changes: readonly Change[];
+  readonly records: number;
   readonly damaged: boolean;
 }
 
@@ -84,13 +85,15 @@ export function askOwners(disputes: readonly Dispute[], ring: Ring, now: () => n
   }
   const silent = new Map(disputes.map((dispute) => [bindingId(dispute), dispute]));
   const changes: Change[] = [];
+  let records = 0;
   let damaged = false;
   const deadlineMs = now() + CONFIRM_MS;
   let pauseMs = PAUSES_MS.first;
   for (let leftMs = CONFIRM_MS; silent.size > 0 && leftMs > 0; leftMs = deadlineMs - now()) {
     sleep(Math.min(pauseMs, leftMs));
     pauseMs = Math.min(pauseMs * 2, PAUSES_MS.longest);
-    const drained = ring.read();
+    const drained = ring.read('all');
+    records += drained.records;
     damaged ||= drained.damaged;
     for (const change of drained.changes) {
       changes.push(change);
@@ -100,7 +103,7 @@ export function askOwners(disputes: readonly Dispute[], ring: Ring, now: () => n
       answered.set(dispute, change.port);
     }
   }
-  return { asked, answered, changes, damaged };
+  return { asked, answered, changes, records, damaged };
 }
 
 function openPacketSocket(): number {

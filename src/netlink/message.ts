@@ -117,6 +117,11 @@ export function encodeMessage(
   return end;
 }
 
+/** Sets flags of the message whose header is at `offset`. */
+export function addFlags(bytes: Uint8Array, offset: number, flags: number): void {
+  writeU16(bytes, offset + 6, readU16(bytes, offset + 6) | flags);
+}
+
 /** One attribute; `type` without NLA_F_NESTED and NLA_F_NET_BYTEORDER. */
 export interface Attribute {
   readonly type: number;

@@ -18,6 +18,7 @@ import {
 } from '../ffi/libc.ts';
 import {
   Attributes,
+  addFlags,
   align,
   decodeMessages,
   encodeMessage,
@@ -98,9 +99,10 @@ export interface NetlinkSocket {
   dump<T>(request: Request, what: string, decode: (message: Message) => T | undefined): T[];
   /**
    * Sends the requests, many in one datagram, in order, and returns one result for each, in that order. A
-   * failure does not stop those behind it. ENOBUFS: the kernel lost the answer, the outcome is unknown.
+   * failure does not stop those behind it. ENOBUFS: the kernel lost the answer, the outcome is unknown. Each is asked
+   * for when its turn comes, so that tens of thousands need not be there at once.
    */
-  batch(requests: readonly Request[]): Result[];
+  batch(requests: Iterable<Request>): Result[];
   close(): void;
 }
 
@@ -200,6 +202,11 @@ function receiveMessages(fd: number, buffer: Uint8Array, timeoutMs: number): Ans
 
 const DONE: Success = { ok: true, replies: [] };
 
+/** What the answers to a request take of the receive buffer. */
+function costOf({ answered }: Request): number {
+  return answered === true ? ACK_COST + ANSWER_COST : ACK_COST;
+}
+
 class RouteSocket implements NetlinkSocket {
   readonly portId: number;
   readonly #fd: number;
@@ -267,39 +274,37 @@ class RouteSocket implements NetlinkSocket {
     }
   }
 
-  batch(requests: readonly Request[]): Result[] {
+  batch(requests: Iterable<Request>): Result[] {
     const results: Result[] = [];
-    while (results.length < requests.length) this.#sendSome(requests, results);
+    const queue = requests[Symbol.iterator]();
+    let next = queue.next();
+    while (next.done !== true) next = this.#sendSome(next.value, queue, results);
     return results;
   }
 
   /**
-   * Sends as many of the requests behind `results.length` as fit in one datagram, so that all the answers
-   * they may cause fit in the receive buffer, and adds their results. Only the last asks for an
-   * acknowledgement: the kernel works in order, and refusals are always reported.
+   * Sends `first` and as many of the requests behind it as fit in one datagram, so that all the answers they may
+   * cause fit in the receive buffer, adds their results, and returns the request that is next. Only the last asks
+   * for an acknowledgement: the kernel works in order, and refusals are always reported.
    */
-  #sendSome(requests: readonly Request[], results: Result[]): void {
-    const first = results.length;
+  #sendSome(first: Request, queue: Iterator<Request>, results: Result[]): IteratorResult<Request> {
     const firstSequence = this.#sequence;
-    let budget = this.#answerBudget;
-    let length = 0;
-    let last = first;
-    for (; last < requests.length; last++) {
-      const request = requests[last];
-      if (request === undefined) break;
-      budget -= request.answered === true ? ACK_COST + ANSWER_COST : ACK_COST;
-      const size = align(NLMSG_HDRLEN + request.payload.length);
-      if (last > first && (budget < 0 || length + size > SEND_SIZE)) break;
-      const next = requests[last + 1];
-      const isLast =
-        next === undefined ||
-        length + size + align(NLMSG_HDRLEN + next.payload.length) > SEND_SIZE ||
-        budget < (next.answered === true ? ACK_COST + ANSWER_COST : ACK_COST);
-      const flags = isLast ? NLM_F_REQUEST | NLM_F_ACK : NLM_F_REQUEST;
-      length = encodeMessage(request, flags, this.#sequence++, this.#outbound, length);
+    let budget = this.#answerBudget - costOf(first);
+    let last = 0;
+    let length = encodeMessage(first, NLM_F_REQUEST, this.#sequence++, this.#outbound, 0);
+    let next = queue.next();
+    while (next.done !== true) {
+      budget -= costOf(next.value);
+      const size = align(NLMSG_HDRLEN + next.value.payload.length);
+      if (budget < 0 || length + size > SEND_SIZE) break;
+      last = length;
+      length = encodeMessage(next.value, NLM_F_REQUEST, this.#sequence++, this.#outbound, length);
+      next = queue.next();
     }
+    addFlags(this.#outbound, last, NLM_F_ACK);
     send(this.#fd, this.#outbound, length);
-    this.#collect(firstSequence, last - first, results);
+    this.#collect(firstSequence, this.#sequence - firstSequence, results);
+    return next;
   }
 
   /** Adds the results of `count` requests from `firstSequence` on. */

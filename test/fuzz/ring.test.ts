@@ -96,8 +96,9 @@ it('is read to its end, wherever it begins: what is given up is left out, what i
       const busyAt = records.indexOf('busy');
       const finished = busyAt < 0 ? records : records.slice(0, busyAt);
       const expected = finished.flatMap((state, i) => (state === 'whole' ? [idAt(i)] : []));
-      const { changes, damaged: isDamaged } = ring.read();
+      const { changes, records: count, damaged: isDamaged } = ring.read('all');
       assert.equal(isDamaged, false);
+      assert.equal(count, expected.length);
       assert.deepEqual(
         changes.map(({ port }) => port),
         expected,
@@ -112,7 +113,7 @@ it('is read to its end, wherever it begins: what is given up is left out, what i
       ring.commit();
       assert.equal(consumerPosition(), BigInt(consumer + finished.length * STRIDE));
       assert.equal(ring.pending(), busyAt >= 0);
-      assert.deepEqual(ring.read(), { changes: [], damaged: false });
+      assert.deepEqual(ring.read('all'), { changes: [], records: 0, damaged: false });
     });
   });
 });
@@ -161,7 +162,7 @@ it('with any positions, headers and records ends at once, and goes on behind wha
     data.set(damaged(data, damage));
     withRing({ consumer, producer, data }, (ring) => {
       ring.pending();
-      const { changes, damaged: isDamaged } = ring.read();
+      const { changes, damaged: isDamaged } = ring.read('all');
       assert.ok(changes.length <= SLOTS);
       ring.commit();
       const reached = consumerPosition();
@@ -177,7 +178,7 @@ it('with any positions, headers and records ends at once, and goes on behind wha
         assert.equal((header & ~DISCARD) >>> 0, (BUSY | RECORD) >>> 0);
       }
       assert.equal(ring.pending(), reached !== producer);
-      assert.equal(ring.read().changes.length, 0);
+      assert.equal(ring.read('all').changes.length, 0);
     });
   });
   assert.ok(passedOver > 100, `${passedOver} were damaged`);
@@ -188,7 +189,7 @@ it('what looks like a busy record in the midst of another is not waited for', ()
   // Little-endian, 56.0.0.128 reads as a header: busy, 56 bytes.
   for (let slot = 0; slot < 4; slot++) writeRecord(data, slot * STRIDE, 0x3800_0080, 'whole');
   withRing({ consumer: 40n, producer: BigInt(4 * STRIDE), data }, (ring) => {
-    assert.deepEqual(ring.read(), { changes: [], damaged: true });
+    assert.deepEqual(ring.read('all'), { changes: [], records: 0, damaged: true });
     ring.commit();
     assert.equal(consumerPosition(), BigInt(4 * STRIDE));
   });
