@@ -65,7 +65,7 @@ export interface HostPlan {
   /** Entries to send again unchanged, because the kernel's garbage collection may take them. */
   readonly refresh: readonly NeighborChange[];
   /** Bindings that have ended: to be deleted once the changes are in the kernel. */
-  readonly forget: readonly BindingKey[];
+  readonly forget: readonly Binding[];
   readonly verdicts: readonly Verdict[];
   /** Learned bindings that have a neighbor, or whose hosts are here at least: who may be asked for a sign of life. */
   readonly present: readonly Binding[];
@@ -182,7 +182,7 @@ interface Scene {
 interface Draft {
   readonly changes: NeighborChange[];
   readonly refresh: NeighborChange[];
-  readonly forget: BindingKey[];
+  readonly forget: Binding[];
   readonly verdicts: Verdict[];
   readonly present: Binding[];
   readonly lost: Binding[];
