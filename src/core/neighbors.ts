@@ -271,7 +271,7 @@ function whyEnded(
 /** Why an address is none that may be learned here; null when it may. The program's own check, once more. */
 function whyUnfit(bridge: Bridge, { ip, vlan }: BindingKey): string | null {
   const domain = bridge.domains.get(vlan);
-  if (domain?.reserved.has(ip)) return "the node's own address or a broadcast address";
+  if (domain?.reserved.has(ip)) return "the node's own address, or one that no host has alone";
   if (isLinkLocal(ip)) return bridge.desired.linkLocal ? null : 'link-local';
   const allowed = allowedPrefixes(bridge.desired, domain, familyOf(ip));
   return allowed === 'any' || allowed.some((prefix) => contains(prefix, ip)) ? null : 'not in its subnets';
