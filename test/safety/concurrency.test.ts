@@ -82,7 +82,7 @@ describe(`${RUNS} runs at once`, () => {
     for (const host of machine.hosts) await host.speak();
     // A part of the time of each lies before the lock: one that listens makes sure that they meet.
     const holder = await holdLock(machine);
-    const runs = await together(machine, RUNS, '--lock-timeout', '0s');
+    const runs = await together(machine, RUNS, '--lock-timeout', '0');
     for (const run of runs) {
       assertExit(run, 75);
       assert.ok(run.stderr.includes(`Process ${holder.pid} held the lock on "${machine.pins}"`), said(run));
