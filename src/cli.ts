@@ -171,9 +171,10 @@ function lockTimeoutOption(): Option {
 }
 
 function parseDurationOption(text: string): number {
-  const ms = parseDuration(text);
+  // None at all needs no unit.
+  const ms = text === '0' ? 0 : parseDuration(text);
   if (ms === undefined)
-    throw new InvalidArgumentError('Allowed is a duration such as 500ms, 90s, 20m or 2h.');
+    throw new InvalidArgumentError('Allowed is a duration such as 500ms, 90s, 20m or 2h, or 0.');
   return ms;
 }
 

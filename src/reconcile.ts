@@ -352,7 +352,7 @@ function settleHosts(run: Run, topology: Topology, observed: Observed, ring: Rin
   });
   const changes = [...drained.changes, ...asked.changes];
   const damaged = drained.damaged || asked.damaged;
-  const isUnfinished = [...asked.defended.values()].some(({ isAsked }) => !isAsked);
+  let isUnfinished = [...asked.defended.values()].some(({ isAsked }) => !isAsked);
   errors.push(...asked.errors);
   let probes = 0;
   let outcomes: Outcome[] = decided.changes.map(() => ({ kind: 'planned' }));
@@ -360,7 +360,7 @@ function settleHosts(run: Run, topology: Topology, observed: Observed, ring: Rin
     stopwatch.enter('write');
     outcomes = writeNeighbors(netlink, decided.changes, runtime.neighborProtocol);
     writeNeighbors(netlink, decided.refresh, runtime.neighborProtocol);
-    endBindings(session, observed, hosts, decided, outcomes);
+    isUnfinished = endBindings(session, observed, hosts, decided, outcomes) || isUnfinished;
     ring?.commit();
     stopwatch.enter('probe');
     try {
@@ -465,23 +465,27 @@ function askForDisputed(
   }
 }
 
-/** Forgets what has ended and corrects the ports' ledgers. A neighbor that could not be removed keeps its binding. */
+/**
+ * Forgets what has ended and corrects the ports' ledgers. A neighbor that could not be removed keeps its binding. True
+ * where a host was heard meanwhile: then that is to be decided anew.
+ */
 function endBindings(
   session: Session,
   observed: Observed,
   hosts: ObservedHosts,
   decided: HostPlan,
   outcomes: readonly Outcome[],
-): void {
+): boolean {
   const idOf = ({ bridge, vlan, ip }: { bridge: string; vlan: number; ip: IpAddress }): string =>
     `${bridge} ${vlan} ${ip}`;
   const stuck = new Set(decided.changes.filter((_, i) => outcomes[i]?.kind === 'failed').map(idOf));
   const nameOf = (key: BindingKey): string => observed.links.get(key.bridge)?.name ?? '';
-  const ended = new Set(decided.forget.filter((key) => !stuck.has(idOf({ ...key, bridge: nameOf(key) }))));
-  if (ended.size > 0) forgetBindings(session.pins, [...ended]);
-  const left = hosts.bindings.filter((binding) => !ended.has(binding));
+  const ended = decided.forget.filter((key) => !stuck.has(idOf({ ...key, bridge: nameOf(key) })));
+  const forgotten = new Set(forgetBindings(session.pins, ended));
+  const left = hosts.bindings.filter((binding) => !forgotten.has(binding));
   const corrected = correctLedger(observed.datapath.ports, hosts.portStates, left);
   if (corrected.size > 0) writePolicies(session.pins, corrected);
+  return forgotten.size < ended.length;
 }
 
 function reportOf({ options, stopwatch }: Run, result: Pass): ReconcileReport {

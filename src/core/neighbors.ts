@@ -72,7 +72,7 @@ export interface HostPlan {
   /** Entries to send again unchanged, because the kernel's garbage collection may take them. */
   readonly refresh: readonly NeighborChange[];
   /** Bindings that have ended: to be deleted once the changes are in the kernel. */
-  readonly forget: readonly BindingKey[];
+  readonly forget: readonly Binding[];
   readonly verdicts: readonly Verdict[];
   /** Learned bindings that have a neighbor, or whose hosts are here at least: who may be asked for a sign of life. */
   readonly present: readonly Binding[];
@@ -170,7 +170,7 @@ interface Scene {
 interface Draft {
   readonly changes: NeighborChange[];
   readonly refresh: NeighborChange[];
-  readonly forget: BindingKey[];
+  readonly forget: Binding[];
   readonly verdicts: Verdict[];
   readonly present: Binding[];
   readonly lost: Binding[];
@@ -284,7 +284,7 @@ function fitness(bridge: Bridge): Fitness {
   const allowed = new Map<number, 'any' | readonly Prefix[]>();
   return ({ ip, vlan }) => {
     const domain = domains.get(vlan);
-    if (domain?.reserved.has(ip)) return "the node's own address or a broadcast address";
+    if (domain?.reserved.has(ip)) return "the node's own address, or one that no host has alone";
     if (isLinkLocal(ip)) return desired.linkLocal ? null : 'link-local';
     const family = familyOf(ip);
     const id = (vlan << 8) | family;

@@ -2,17 +2,19 @@
 
 import {
   AF_INET,
+  AF_INET6,
   decodeIp,
   encodeIp,
   familyOf,
   type IfIndex,
   type IpAddress,
+  isLinkLocal,
   type Mac,
   type Prefix,
 } from '../base/address.ts';
 import type { Problem } from '../base/errors.ts';
 import type { InterfaceAddress } from '../netlink/address.ts';
-import type { Link } from '../netlink/link.ts';
+import { ETHERTYPE_VLAN, type Link } from '../netlink/link.ts';
 import type { VlanRange } from '../netlink/vlan.ts';
 import type { Desired, DesiredBridge } from './desired.ts';
 import { matchesPort } from './glob.ts';
@@ -55,7 +57,7 @@ export interface Domain {
   readonly deviceName: string;
   readonly mac: Mac | undefined;
   readonly addresses: readonly InterfaceAddress[];
-  /** What no host here may have: the node's own addresses, those on devices stacked on this one as well, and the broadcast addresses of its prefixes. */
+  /** What no host here may have: the node's own addresses, those on devices stacked on this one as well, and what of its prefixes is nobody's or everybody's. */
   readonly reserved: ReadonlySet<IpAddress>;
 }
 
@@ -88,6 +90,8 @@ export function resolveTopology(desired: Desired, observed: Observed): Topology 
       if (wanted.required) problems.push(bridgeMissing(wanted.name));
     } else if (link.bridge === undefined) {
       problems.push(notABridge(link));
+    } else if (link.bridge.vlanFiltering && link.bridge.vlanProtocol !== ETHERTYPE_VLAN) {
+      problems.push(otherTags(link));
     } else {
       bridges.push(
         resolveBridge(
@@ -122,6 +126,15 @@ function notABridge(link: Link): Problem {
     code: 'not_a_bridge',
     object: link.name,
     message: `"${link.name}" is of kind ${link.kind ?? 'physical'}, not a bridge; name the bridge it is a port of`,
+  };
+}
+
+/** To such a bridge a tag of 802.1Q is part of what a guest sends: it must not choose the VLAN it is believed in. */
+function otherTags({ name }: Link): Problem {
+  return {
+    code: 'unsupported',
+    object: name,
+    message: `Bridge "${name}" has other tags than 802.1Q (vlan_protocol), which are not learned from; set it to 802.1Q, or remove it from the configuration`,
   };
 }
 
@@ -167,16 +180,21 @@ function domainOf(vlan: number, device: Link, observed: Observed): Domain {
     mac: device.mac,
     addresses,
     reserved: new Set([
-      ...addresses.flatMap(({ ip, connected }) => [ip, ...broadcastsOf(connected)]),
+      ...addresses.flatMap(({ ip, connected }) => [ip, ...sharedOf(connected)]),
       ...stacked.map(({ ip }) => ip),
     ]),
   };
 }
 
-/** The all-zeroes and all-ones hosts of an IPv4 prefix (RFC 919); a /31 and a /32 have none (RFC 3021). */
-function broadcastsOf({ ip, length }: Prefix): IpAddress[] {
-  if (familyOf(ip) !== AF_INET || length > 30) return [];
+/**
+ * Addresses of a prefix that are no host's: of IPv4 the all-zeroes and all-ones hosts (RFC 919), which a /31 and a /32
+ * have not (RFC 3021); of IPv6 the one that all routers have, the Subnet-Router anycast address (RFC 4291, 2.6.1), which
+ * a /127 and a /128 have not (RFC 6164).
+ */
+function sharedOf({ ip, length }: Prefix): IpAddress[] {
   const bytes = encodeIp(ip);
+  if (length > bytes.length * 8 - 2) return [];
+  if (familyOf(ip) === AF_INET6) return isLinkLocal(ip) ? [] : [ip];
   for (let bit = length; bit < 32; bit++) bytes[bit >> 3] = (bytes[bit >> 3] ?? 0) | (0x80 >> (bit & 7));
   return [ip, decodeIp(bytes, 0, AF_INET)];
 }

@@ -272,6 +272,16 @@ export function decodeBindings(keys: Uint8Array, values: Uint8Array, count: numb
   return bindings;
 }
 
+/**
+ * Whether a binding was heard, or frozen, since it was read; `value` is its entry now, of any version. A claim that
+ * freezes it does not count as seeing the host.
+ */
+export function isHeardSince(value: Uint8Array, { lastSeenMs, frozenUntilMs }: Binding): boolean {
+  const data = view(value);
+  const { lastSeen, frozenUntil } = BINDING_TIMES;
+  return readNsAsMs(data, lastSeen) > lastSeenMs || readNsAsMs(data, frozenUntil) > frozenUntilMs;
+}
+
 /** owner_mac and owner_port of struct snoopy_binding. */
 function decodeOwner(values: Uint8Array, data: DataView, offset: number): Binding['owner'] {
   if (data.getUint32(offset, true) === 0 && data.getUint16(offset + 4, true) === 0) return null;

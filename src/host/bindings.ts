@@ -5,26 +5,35 @@ import { SnoopyError } from '../base/errors.ts';
 import type { Pins } from '../datapath/pins.ts';
 import {
   type Binding,
-  type BindingKey,
   encodeBinding,
   encodeBindingKey,
   encodeIfIndex,
   encodePortPolicy,
+  isHeardSince,
   type PortPolicy,
 } from '../datapath/records.ts';
-import { BPF_EXIST, mapDelete, mapUpdate } from '../ffi/libbpf.ts';
+import { BPF_EXIST, mapDelete, mapLookup, mapUpdate } from '../ffi/libbpf.ts';
 
 /**
- * Deletes bindings that have ended; the host is learned anew when it speaks. Also from maps that were replaced and
- * are still carried over, or they would come back.
+ * Deletes bindings that have ended, and returns which; the host is learned anew when it speaks. Also from maps that
+ * were replaced and are still carried over, or they would come back. One that was heard after it was read is left: who
+ * decided that it has ended did not know, and may not hear of it again.
  */
-export function forgetBindings(pins: Pins, keys: readonly BindingKey[]): void {
-  const bindings = pins.maps.get('bindings');
-  const replaced = bindings === undefined ? [] : [bindings, ...pins.outgrown];
-  for (const map of [...replaced, pins.maps.get('probes')]) {
-    if (map === undefined) continue;
-    for (const key of keys) mapDelete(map.fd, encodeBindingKey(key));
+export function forgetBindings(pins: Pins, bindings: readonly Binding[]): Binding[] {
+  const current = pins.maps.get('bindings');
+  if (current === undefined) return [];
+  const maps = [current, ...pins.outgrown];
+  const probes = pins.maps.get('probes');
+  const forgotten: Binding[] = [];
+  for (const binding of bindings) {
+    const key = encodeBindingKey(binding);
+    const values = maps.map(({ fd, info }) => mapLookup(fd, key, info.valueSize));
+    if (values.some((value) => value !== undefined && isHeardSince(value, binding))) continue;
+    for (const { fd } of maps) mapDelete(fd, key);
+    if (probes !== undefined) mapDelete(probes.fd, key);
+    forgotten.push(binding);
   }
+  return forgotten;
 }
 
 /** Writes bindings as they shall be from now on; one that was deleted meanwhile stays deleted. */

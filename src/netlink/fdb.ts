@@ -4,10 +4,12 @@ import { AF_BRIDGE, type IfIndex, type Mac } from '../base/address.ts';
 import { readI32, readU8, readU16, writeU8 } from '../base/bytes.ts';
 import { Attributes, type Message, PayloadWriter, type Request } from './message.ts';
 import {
+  NDA_FLAGS_EXT,
   NDA_LLADDR,
   NDA_MASTER,
   NDA_VLAN,
   NDMSG_SIZE,
+  NTF_EXT_LOCKED,
   NTF_SELF,
   NUD_PERMANENT,
   RTM_DELNEIGH,
@@ -31,7 +33,10 @@ export interface FdbEntry {
   readonly isLocal: boolean;
 }
 
-/** undefined for what is no entry of a bridge: neighbors, a VXLAN device's own entries (NTF_SELF). */
+/**
+ * undefined for what is no entry of a bridge: neighbors, a VXLAN device's own entries (NTF_SELF); and for a MAC that it
+ * does not let in (NTF_EXT_LOCKED), who is not here yet.
+ */
 export function decodeFdbEntry(message: Message): FdbEntry | undefined {
   if (message.type !== RTM_NEWNEIGH && message.type !== RTM_DELNEIGH) return undefined;
   const { payload } = message;
@@ -41,6 +46,7 @@ export function decodeFdbEntry(message: Message): FdbEntry | undefined {
   const attributes = new Attributes(payload, NDMSG_SIZE);
   // fdb_fill_info (net/bridge/br_fdb.c) always names the bridge; what has no bridge is not a bridge's entry.
   const bridge = attributes.u32(NDA_MASTER);
+  if (((attributes.u32(NDA_FLAGS_EXT) ?? 0) & NTF_EXT_LOCKED) !== 0) return undefined;
   const mac = attributes.mac(NDA_LLADDR);
   if (bridge === undefined || mac === undefined) return undefined;
   const state = readU16(payload, 8);

@@ -50,7 +50,7 @@ const RTEXT_FILTER_SKIP_STATS = 1 << 3;
 /** The bridge's times are clock_t: USER_HZ is 100 on every architecture but alpha. */
 export const CLOCK_TICK_MS = 10;
 
-const ETHERTYPE_VLAN = 0x8100;
+export const ETHERTYPE_VLAN = 0x8100;
 
 export interface Link {
   readonly ifIndex: IfIndex;

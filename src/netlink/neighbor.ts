@@ -67,6 +67,8 @@ export const NTF_EXT_LEARNED = 1 << 4;
 export const NTF_ROUTER = 1 << 7;
 
 // NDA_FLAGS_EXT
+/** Of a bridge's entry, from Linux 6.2 on: a MAC that the bridge knows and does not let in yet (MAB). */
+export const NTF_EXT_LOCKED = 1 << 1;
 /** 6.17 and later: neither garbage collection nor loss of carrier takes the entry. */
 export const NTF_EXT_EXT_VALIDATED = 1 << 2;
 

@@ -14,6 +14,19 @@ function stateOf(machine: Machine, ip: string): string | undefined {
   return machine.snoopy.bindings().find((binding) => binding.ip === ip)?.state;
 }
 
+/** `locked on mab on` of bridge(8) for a port, in words that iproute2 before 6.2 does not know. */
+const LOCK = `
+import socket, struct, sys
+def attribute(kind, data): return struct.pack('=HH', 4 + len(data), kind) + data.ljust(len(data) + 3 & ~3, b'\\0')
+# struct ifinfomsg with AF_BRIDGE, IFLA_PROTINFO of IFLA_BRPORT_LOCKED and IFLA_BRPORT_MAB
+port = struct.pack('=BxHiII', 7, 0, socket.if_nametoindex(sys.argv[1]), 0, 0)
+port += attribute(12 | 0x8000, attribute(39, b'\\1') + attribute(40, b'\\1'))
+kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
+kernel.send(struct.pack('=IHHII', 16 + len(port), 19, 5, 1, 0) + port)
+error, = struct.unpack_from('=i', kernel.recv(4096), 16)
+sys.exit(-error)
+`;
+
 /** What zebra writes for a host of another node. */
 function writeRemoteNeighbor(machine: Machine, ip: string, mac: string): void {
   const words = `neigh replace ${ip} lladdr ${mac} dev br0 nud noarp extern_learn proto zebra`;
@@ -185,6 +198,20 @@ describe('where a MAC is', () => {
     assert.deepEqual(neighborChanges(machine.reconcile()), []);
     assert.equal(stateOf(machine, '10.1.0.66'), 'waiting');
     assert.equal(findNeighbor(machine.netns, 'br0', '10.1.0.66'), undefined);
+    machine.assertIdle();
+  });
+
+  test('a MAC that the bridge knows and does not let in (MAB) is not believed until it is let in', async (t) => {
+    const machine = new Machine(t);
+    const host = machine.host(1);
+    machine.reconcile();
+    const locked = machine.netns.tryRun(['/usr/bin/python3', '-c', LOCK, host.port]);
+    assert.equal(locked.code, 0, said(locked));
+    await host.speak();
+    assert.deepEqual(neighborChanges(machine.reconcile()), []);
+    assert.equal(stateOf(machine, host.ip), 'waiting');
+    machine.run('bridge', ...`fdb replace ${host.mac} dev ${host.port} master dynamic`.split(' '));
+    assert.deepEqual(neighborChanges(machine.reconcile()), [`add ${host.ip} ${host.mac}`]);
     machine.assertIdle();
   });
 

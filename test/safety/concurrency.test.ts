@@ -7,8 +7,10 @@ import { assertExit, Machine } from '../kernel/machine.ts';
 import { listPins } from '../lib/bpffs.ts';
 import { listAttached, listFilters } from '../lib/oracles.ts';
 import { type Background, parseJson } from '../lib/run.ts';
+import { Scope } from '../lib/scope.ts';
 import { type Report, said, withReport } from '../lib/snoopy.ts';
 import { until } from '../lib/wait.ts';
+import { makeTools, Site } from './site.ts';
 
 const RUNS = 20;
 const HOSTS = 8;
@@ -80,7 +82,7 @@ describe(`${RUNS} runs at once`, () => {
     for (const host of machine.hosts) await host.speak();
     // A part of the time of each lies before the lock: one that listens makes sure that they meet.
     const holder = await holdLock(machine);
-    const runs = await together(machine, RUNS, '--lock-timeout', '0s');
+    const runs = await together(machine, RUNS, '--lock-timeout', '0');
     for (const run of runs) {
       assertExit(run, 75);
       assert.ok(run.stderr.includes(`Process ${holder.pid} held the lock on "${machine.pins}"`), said(run));
@@ -151,6 +153,40 @@ describe('a run that has the lock', () => {
     assertExit(result, 75);
     assert.ok(result.stderr.includes(`Another run held the lock on "${machine.pins}"`), said(result));
   });
+});
+
+describe('a host that speaks while a run withdraws its neighbor', () => {
+  for (const [why, leave, port] of [
+    ['for its age', ({ machine }: Site) => machine.host(1).forgetMac(), 1],
+    ['for its port is gone', ({ machine }: Site) => machine.host(1).unplug(), 2],
+  ] as const) {
+    test(`${why} has one again after the next run, without another word`, async (t) => {
+      const scope = new Scope();
+      t.after(() => scope.close());
+      const site = new Site(t, 0, makeTools(scope));
+      const { machine } = site;
+      const { ip, mac } = machine.host(1);
+      site.set({ ...site.setting, bridge: { max_age: '1s' } });
+      assertExit(await site.run('reconcile'), 0);
+      await machine.host(1).speak();
+      assertExit(await site.run('reconcile'), 0);
+      assert.deepEqual(machine.ownNeighbors(), [`${ip} ${mac}`]);
+      await sleep(1_100);
+      leave(site);
+      // Decided by then, and the binding is yet to be forgotten.
+      const mishap = { at: 1, only: 'send netlink*', what: 'stop' } as const;
+      const meanwhile = (): void => machine.host(port).announce(ip, mac);
+      const landed = await site.run('reconcile', { counted: 'change', mishap, meanwhile });
+      assertExit(landed, 0);
+      assert.deepEqual(
+        withReport(landed).report.neighbors.changes.map(({ kind }) => kind),
+        ['remove'],
+      );
+      const after = await site.run('reconcile');
+      assertExit(after, 0);
+      assert.deepEqual(machine.ownNeighbors(), [`${ip} ${mac}`], said(after));
+    });
+  }
 });
 
 describe('a run and a removal at the same time', () => {

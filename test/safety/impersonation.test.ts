@@ -248,6 +248,11 @@ describe('impersonation', () => {
       // Whose address it is is known.
       ["the bridge's own IPv4 address, a gateway's", 'subnet', () => garp(attacker.mac, '10.1.255.1')],
       ["the bridge's own IPv6 address", 'subnet', () => advert(attacker.mac, '2001:db8:1::ff01')],
+      [
+        "the gateways' anycast address of an IPv6 subnet",
+        'subnet',
+        () => advert(attacker.mac, '2001:db8:1::', { sourceIp: attacker.ip6 }),
+      ],
       ["the subnet's broadcast address", 'subnet', () => garp(attacker.mac, '10.1.255.255')],
       ['an address of a foreign IPv4 subnet', 'subnet', () => garp(attacker.mac, '10.2.0.1')],
       ['an address of a foreign IPv6 subnet', 'subnet', () => advert(attacker.mac, '2001:db8:2::1')],

@@ -43,6 +43,7 @@ test('commands and options', () => {
     ],
     ['reconcile --quiet', { ...RECONCILE, quiet: true }],
     ['reconcile --lock-timeout 0s --listen=5m', { ...RECONCILE, lockTimeoutMs: 0, listenMs: 300_000 }],
+    ['reconcile --lock-timeout 0', { ...RECONCILE, lockTimeoutMs: 0 }],
     ['reconcile --bridge a --bridge b --bridge a', { ...RECONCILE, bridges: ['a', 'b'] }],
     ['validate', { command: 'validate', ...COMMON }],
     ['status --format json', { command: 'status', ...COMMON, format: 'json' }],

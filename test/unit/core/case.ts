@@ -56,6 +56,7 @@ interface Machine {
         readonly link?: string;
         readonly vlan?: number;
         readonly vlanFiltering?: boolean;
+        readonly vlanProtocol?: number;
         readonly pvid?: number;
         readonly addresses?: readonly string[];
         /** VLANs of a port beside its PVID; those in `untagged`, the PVID too, leave it without a tag. */
@@ -232,7 +233,7 @@ function observe(machine: Machine): Observed {
           ? {
               vlanFiltering: link.vlanFiltering ?? false,
               vlanDefaultPvid: 1,
-              vlanProtocol: 0x8100,
+              vlanProtocol: link.vlanProtocol ?? 0x8100,
               ageingTimeMs: 300_000,
             }
           : undefined,

@@ -26,6 +26,7 @@ import {
   encodeStaticKey,
   encodeVlans,
   isComplete,
+  isHeardSince,
   SIZE,
   SNOOPY_ABI,
   unfinishedLayout,
@@ -79,6 +80,21 @@ it('a binding whose MAC has changed knows who had it before, and since when it i
   const [binding] = decodeBindings(bytes(KEY), value, 1);
   assert.equal(binding?.windowMs, 20_000);
   assert.deepEqual(binding?.owner, { mac: '02:00:00:00:00:01', port: 9 });
+});
+
+it('whether a binding was heard or frozen since it was read', () => {
+  const [read] = decodeBindings(bytes(KEY), bytes(VALUE), 1);
+  assert.ok(read !== undefined);
+  const after = (offset: number, ns: bigint): Uint8Array => {
+    const value = bytes(VALUE);
+    new DataView(value.buffer).setBigUint64(offset, ns, true);
+    return value;
+  };
+  assert.equal(isHeardSince(bytes(VALUE), read), false);
+  // A version before had shorter ones.
+  assert.equal(isHeardSince(bytes(VALUE).subarray(0, 48), read), false);
+  assert.equal(isHeardSince(after(24, 4229644624305n), read), true);
+  assert.equal(isHeardSince(after(40, 1n), read), true);
 });
 
 it('an IPv6 key has all sixteen bytes, and a router its flag', () => {
