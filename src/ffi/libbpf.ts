@@ -32,6 +32,8 @@ export const BPF_EXIST = 2;
 
 /** enum bpf_attach_type: ingress of a device, by a TCX link (6.6 and later). */
 export const BPF_TCX_INGRESS = 46;
+/** Of tcxAttach. */
+export const BPF_F_BEFORE = 1 << 3;
 
 /** A pointer that koffi gave us, such as a `struct bpf_map *`; null is C's NULL. */
 type Pointer = bigint;
@@ -82,7 +84,7 @@ interface Libbpf {
     options: Uint8Array,
   ) => number;
   readonly mapDeleteBatch: (fd: number, keys: Uint8Array, count: Uint32Array, options: null) => number;
-  readonly linkCreate: (programFd: number, target: number, attachType: number, options: null) => number;
+  readonly linkCreate: (programFd: number, target: number, attachType: number, options: Uint8Array) => number;
   readonly linkUpdate: (linkFd: number, programFd: number, options: null) => number;
   readonly linkDetach: (linkFd: number) => number;
   readonly progQuery: (
@@ -721,9 +723,16 @@ export function perCpuArray(fd: number, entries: number): number[] {
   return sums;
 }
 
-/** bpf_link_create for TCX; the new link's descriptor. Throws `attach_failed`, or `unsupported` before 6.6. */
-export function tcxAttach(programFd: number, ifIndex: number, attachType: number): number {
-  const fd = libbpf().linkCreate(programFd, ifIndex, attachType, null);
+/**
+ * bpf_link_create for TCX; the new link's descriptor. `flags`: BPF_F_BEFORE, to be the first of all that are there; by
+ * default the program is the last. Throws `attach_failed`, or `unsupported` where the kernel has no TCX.
+ */
+export function tcxAttach(programFd: number, ifIndex: number, attachType: number, flags = 0): number {
+  // struct bpf_link_create_opts, its first members: size_t sz, u32 flags.
+  const options = new Uint8Array(16);
+  writeU64(options, 0, 16n);
+  writeU32(options, 8, flags);
+  const fd = libbpf().linkCreate(programFd, ifIndex, attachType, options);
   if (fd >= 0) return fd;
   const context = { operation: `attach to interface ${ifIndex} by TCX`, object: `interface ${ifIndex}` };
   if (fd === -EINVAL) {
