@@ -42,6 +42,7 @@ type Pointer = bigint;
 interface Libbpf {
   readonly versionString: () => string;
   readonly numPossibleCpus: () => number;
+  readonly probeMapType: (type: number, options: null) => number;
   readonly strerror: (error: number, text: Uint8Array, size: number) => number;
   readonly objectOpenMem: (bytes: Uint8Array, size: number, options: Uint8Array) => Pointer | null;
   readonly objectLoad: (object: Pointer) => number;
@@ -112,6 +113,7 @@ function bindLibbpf(): Libbpf {
     return {
       versionString: lib.func('libbpf_version_string', 'const char *', []),
       numPossibleCpus: lib.func('libbpf_num_possible_cpus', 'int', []),
+      probeMapType: lib.func('libbpf_probe_bpf_map_type', 'int', ['int', 'void *']),
       strerror: lib.func('libbpf_strerror', 'int', ['int', 'void *', 'size_t']),
       objectOpenMem: lib.func('bpf_object__open_mem', 'void *', ['void *', 'size_t', 'void *']),
       objectLoad: lib.func('bpf_object__load', 'int', ['void *']),
@@ -262,7 +264,10 @@ const LOG_SIZE = 2 ** 24 - 1;
 /** How much of the verifier's log goes into an error: its end says what was wrong. */
 const LOG_TAIL_LINES = 24;
 
-/** Loads an ELF object. Errors carry the end of the verifier's log (`load_failed`, `not_permitted`). */
+/**
+ * Loads an ELF object. Errors carry the end of the verifier's log (`load_failed`, `not_permitted`); `unsupported` says
+ * what the kernel lacks.
+ */
 export function loadObject(bytes: Uint8Array, options: LoadOptions): LoadedObject {
   const object = openObject(bytes, options.program);
   let isOpen = true;
@@ -354,6 +359,15 @@ function load(object: Pointer, program: Pointer, name: string): void {
   const result = libbpf().objectLoad(object);
   libbpf().setLogBuf(program, null, 0);
   if (result >= 0) return;
+  // What a kernel says of a kind of map that it does not know; libbpf asks for one of that kind and nothing else.
+  if (result === -EINVAL && libbpf().probeMapType(BPF_MAP_TYPE_RINGBUF, null) === 0) {
+    throw new SnoopyError(
+      'unsupported',
+      name,
+      `Cannot load the eBPF program "${name}": this kernel has no ring buffer for eBPF; boot Linux 5.8 or later`,
+      'EINVAL',
+    );
+  }
   const context: CallContext = {
     operation: `load the eBPF program "${name}"`,
     object: name,

@@ -103,7 +103,9 @@ test('a host is known in its VLAN at the far node, and gone there when it has go
   assert.equal(farNeighbor(20, ip)?.lladdr, trunk.mac);
 
   near.netns.run('ip', 'link', 'del', 'br0.20');
-  const homeless = examine(near, frr).find(({ id, status }) => id === 'neighbor-device' && status === 'failure');
+  const homeless = examine(near, frr).find(
+    ({ id, status }) => id === 'neighbor-device' && status === 'failure',
+  );
   assert.deepEqual(
     [homeless?.subject, homeless?.found],
     ['VNI 20', 'VLAN 20 of "br0" has no device to hold neighbors'],

@@ -321,7 +321,18 @@ describe('a VLAN-aware bridge, with ports of other kinds', () => {
     assert.deepEqual([...node.own(ten), ...node.own(twenty)], [host.line, host.line]);
 
     // As zebra writes it when another node has announced the host in that VNI.
-    const entry = ['fdb', 'replace', host.mac, 'dev', tunnel, 'vlan', '10', 'master', 'dynamic', 'extern_learn'];
+    const entry = [
+      'fdb',
+      'replace',
+      host.mac,
+      'dev',
+      tunnel,
+      'vlan',
+      '10',
+      'master',
+      'dynamic',
+      'extern_learn',
+    ];
     node.netns.run('bridge', ...entry);
     const moved = node.reconcile();
 
