@@ -206,7 +206,7 @@ describe('VLANs', () => {
     const entry = dumpFdb(socket, indexOf('brv')).find(({ mac }) => mac === '02:00:00:00:03:03');
     assert.equal(entry?.vlan, 10);
 
-    netns.ipBatch(['link add vxv type vxlan external dstport 4790', 'link set vxv master brv']);
+    netns.ipBatch(['link add vxv type vxlan external dstport 4791', 'link set vxv master brv']);
     netns.run('bridge', 'link', 'set', 'dev', 'vxv', 'vlan_tunnel', 'on');
     netns.run('bridge', 'vlan', 'add', 'dev', 'vxv', 'vid', '10-20');
     netns.run('bridge', 'vlan', 'add', 'dev', 'vxv', 'vid', '10-12', 'tunnel_info', 'id', '1010-1012');
