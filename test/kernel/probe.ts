@@ -2,7 +2,8 @@
 // uses.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { loadObject } from '../../src/ffi/libbpf.ts';
+import { SnoopyError } from '../../src/base/errors.ts';
+import { BPF_TCX_INGRESS, loadObject, tcxPrograms } from '../../src/ffi/libbpf.ts';
 import { run } from '../lib/run.ts';
 import type { Scope } from '../lib/scope.ts';
 import { createTempDir } from '../lib/temp.ts';
@@ -68,4 +69,16 @@ export function loadEnder(scope: Scope): number {
   const loaded = loadObject(object, { program: 'ends', maxEntries: new Map(), reuse: new Map() });
   scope.defer(() => loaded.close());
   return loaded.programFd;
+}
+
+/** Options of a test that takes TCX: a kernel that has it says of a device that is not there that it is not there. */
+export const NEEDS_TCX: { readonly skip?: string } = hasTcx() ? {} : { skip: 'the kernel has no TCX (6.6)' };
+
+function hasTcx(): boolean {
+  try {
+    tcxPrograms(2 ** 31 - 1, BPF_TCX_INGRESS);
+    return false;
+  } catch (thrown) {
+    return thrown instanceof SnoopyError && thrown.errno === 'ENODEV';
+  }
 }

@@ -77,7 +77,17 @@ export class Launcher {
 
   /** Runs snoopy to its end, whatever that is. */
   launch(launch: Launch): Promise<Landed> {
-    const { args, config, product = PRODUCT, counted, mishap, hide, killAfterMs, meanwhile, prefix = [] } = launch;
+    const {
+      args,
+      config,
+      product = PRODUCT,
+      counted,
+      mishap,
+      hide,
+      killAfterMs,
+      meanwhile,
+      prefix = [],
+    } = launch;
     const [command = '', ...options] = args;
     rmSync(this.#log, { force: true });
     const shim =
