@@ -185,11 +185,14 @@ export interface NeighborCount {
   readonly count: number;
 }
 
-/** Exit code of a `reconcile` or `remove` (contract). */
+/** Exit code of a `reconcile` or `remove` (contract). What the kernel lacks no other run can mend. */
 export function exitCode(
-  report: Pick<ReconcileReport, 'ok' | 'changed' | 'neighbors'>,
+  report: Pick<ReconcileReport, 'ok' | 'changed' | 'neighbors' | 'steps'>,
   detailed: boolean,
 ): number {
-  if (!report.ok) return EXIT.failed;
+  const lacksSomething = report.steps.some(
+    ({ outcome }) => outcome.kind === 'failed' && outcome.code === 'unsupported',
+  );
+  if (!report.ok) return lacksSomething ? EXIT.unsupported : EXIT.failed;
   return detailed && (report.changed || report.neighbors.changed) ? EXIT.changed : EXIT.ok;
 }

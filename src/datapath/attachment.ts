@@ -3,6 +3,7 @@
 import { closeSync, readdirSync } from 'node:fs';
 import type { IfIndex } from '../base/address.ts';
 import {
+  BPF_F_BEFORE,
   BPF_LINK_TYPE_TCX,
   BPF_TCX_INGRESS,
   linkDetach,
@@ -82,8 +83,8 @@ export function tcxLinks(directory: string): Map<IfIndex, number> {
 }
 
 /**
- * Attaches the program by TCX, or puts it into the place of the one in the pinned link. Throws SnoopyError
- * `attach_failed`, or `unsupported` on kernels before 6.6.
+ * Attaches the program by TCX ahead of all that are there, or puts it into the place of the one in the pinned link.
+ * Throws SnoopyError `attach_failed`, or `unsupported` on kernels before 6.6.
  */
 export function attachTcx(directory: string, programFd: number, ifIndex: IfIndex): void {
   const path = linkPath(directory, ifIndex);
@@ -99,7 +100,7 @@ export function attachTcx(directory: string, programFd: number, ifIndex: IfIndex
   }
   // A dead link takes no other program.
   clearName(path);
-  const fd = tcxAttach(programFd, ifIndex, BPF_TCX_INGRESS);
+  const fd = tcxAttach(programFd, ifIndex, BPF_TCX_INGRESS, BPF_F_BEFORE);
   try {
     objPin(fd, path);
   } finally {

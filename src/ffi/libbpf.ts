@@ -32,6 +32,8 @@ export const BPF_EXIST = 2;
 
 /** enum bpf_attach_type: ingress of a device, by a TCX link (6.6 and later). */
 export const BPF_TCX_INGRESS = 46;
+/** Of tcxAttach. */
+export const BPF_F_BEFORE = 1 << 3;
 
 /** A pointer that koffi gave us, such as a `struct bpf_map *`; null is C's NULL. */
 type Pointer = bigint;
@@ -40,6 +42,7 @@ type Pointer = bigint;
 interface Libbpf {
   readonly versionString: () => string;
   readonly numPossibleCpus: () => number;
+  readonly probeMapType: (type: number, options: null) => number;
   readonly strerror: (error: number, text: Uint8Array, size: number) => number;
   readonly objectOpenMem: (bytes: Uint8Array, size: number, options: Uint8Array) => Pointer | null;
   readonly objectLoad: (object: Pointer) => number;
@@ -82,7 +85,7 @@ interface Libbpf {
     options: Uint8Array,
   ) => number;
   readonly mapDeleteBatch: (fd: number, keys: Uint8Array, count: Uint32Array, options: null) => number;
-  readonly linkCreate: (programFd: number, target: number, attachType: number, options: null) => number;
+  readonly linkCreate: (programFd: number, target: number, attachType: number, options: Uint8Array) => number;
   readonly linkUpdate: (linkFd: number, programFd: number, options: null) => number;
   readonly linkDetach: (linkFd: number) => number;
   readonly progQuery: (
@@ -110,6 +113,7 @@ function bindLibbpf(): Libbpf {
     return {
       versionString: lib.func('libbpf_version_string', 'const char *', []),
       numPossibleCpus: lib.func('libbpf_num_possible_cpus', 'int', []),
+      probeMapType: lib.func('libbpf_probe_bpf_map_type', 'int', ['int', 'void *']),
       strerror: lib.func('libbpf_strerror', 'int', ['int', 'void *', 'size_t']),
       objectOpenMem: lib.func('bpf_object__open_mem', 'void *', ['void *', 'size_t', 'void *']),
       objectLoad: lib.func('bpf_object__load', 'int', ['void *']),
@@ -260,7 +264,10 @@ const LOG_SIZE = 2 ** 24 - 1;
 /** How much of the verifier's log goes into an error: its end says what was wrong. */
 const LOG_TAIL_LINES = 24;
 
-/** Loads an ELF object. Errors carry the end of the verifier's log (`load_failed`, `not_permitted`). */
+/**
+ * Loads an ELF object. Errors carry the end of the verifier's log (`load_failed`, `not_permitted`); `unsupported` says
+ * what the kernel lacks.
+ */
 export function loadObject(bytes: Uint8Array, options: LoadOptions): LoadedObject {
   const object = openObject(bytes, options.program);
   let isOpen = true;
@@ -352,6 +359,15 @@ function load(object: Pointer, program: Pointer, name: string): void {
   const result = libbpf().objectLoad(object);
   libbpf().setLogBuf(program, null, 0);
   if (result >= 0) return;
+  // What a kernel says of a kind of map that it does not know; libbpf asks for one of that kind and nothing else.
+  if (result === -EINVAL && libbpf().probeMapType(BPF_MAP_TYPE_RINGBUF, null) === 0) {
+    throw new SnoopyError(
+      'unsupported',
+      name,
+      `Cannot load the eBPF program "${name}": this kernel has no ring buffer for eBPF; boot Linux 5.8 or later`,
+      'EINVAL',
+    );
+  }
   const context: CallContext = {
     operation: `load the eBPF program "${name}"`,
     object: name,
@@ -721,9 +737,16 @@ export function perCpuArray(fd: number, entries: number): number[] {
   return sums;
 }
 
-/** bpf_link_create for TCX; the new link's descriptor. Throws `attach_failed`, or `unsupported` before 6.6. */
-export function tcxAttach(programFd: number, ifIndex: number, attachType: number): number {
-  const fd = libbpf().linkCreate(programFd, ifIndex, attachType, null);
+/**
+ * bpf_link_create for TCX; the new link's descriptor. `flags`: BPF_F_BEFORE, to be the first of all that are there; by
+ * default the program is the last. Throws `attach_failed`, or `unsupported` where the kernel has no TCX.
+ */
+export function tcxAttach(programFd: number, ifIndex: number, attachType: number, flags = 0): number {
+  // struct bpf_link_create_opts, its first members: size_t sz, u32 flags.
+  const options = new Uint8Array(16);
+  writeU64(options, 0, 16n);
+  writeU32(options, 8, flags);
+  const fd = libbpf().linkCreate(programFd, ifIndex, attachType, options);
   if (fd >= 0) return fd;
   const context = { operation: `attach to interface ${ifIndex} by TCX`, object: `interface ${ifIndex}` };
   if (fd === -EINVAL) {

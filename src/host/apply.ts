@@ -1,7 +1,7 @@
 // Action -> Outcome: the only place that changes the data path. Never throws for a single action.
 
 import type { IfIndex } from '../base/address.ts';
-import { type Problem, problemOf, SnoopyError } from '../base/errors.ts';
+import { type ErrorCode, type Problem, problemOf, SnoopyError } from '../base/errors.ts';
 import type { Users } from '../base/trust.ts';
 import { type Action, type PortRef, summarize } from '../core/actions.ts';
 import type { Observed } from '../core/observed.ts';
@@ -327,11 +327,27 @@ function outcomeOf(
 ): Outcome {
   if (result === undefined || result.ok || harmless.includes(result.name)) return APPLIED;
   if (result.name === 'ENODEV') return PORT_GONE;
-  const code = verb === 'attach to' ? 'attach_failed' : 'detach_failed';
-  const taken = code === 'attach_failed' && (result.name === 'EEXIST' || result.name === 'EINVAL');
-  const remedy = taken ? { remedy: 'see who has the same place: tc filter show ingress, pref 10' } : {};
+  const { code, ...remedy } = diagnosisOf(verb, result.name);
   return failed(
     failureError(result, { operation: `${verb} port "${port.name}"`, object: port.name, code, ...remedy }),
     port.name,
   );
+}
+
+function diagnosisOf(verb: string, errno: string): { readonly code: ErrorCode; readonly remedy?: string } {
+  if (verb !== 'attach to') return { code: 'detach_failed' };
+  switch (errno) {
+    // Of a kind of qdisc or filter that the kernel does not have, and whose module is not there.
+    case 'ENOENT':
+      return {
+        code: 'unsupported',
+        remedy:
+          'the kernel lacks CONFIG_NET_SCH_INGRESS or CONFIG_NET_CLS_BPF: load the modules sch_ingress and cls_bpf',
+      };
+    case 'EEXIST':
+    case 'EINVAL':
+      return { code: 'attach_failed', remedy: 'see who has the same place: tc filter show ingress, pref 10' };
+    default:
+      return { code: 'attach_failed' };
+  }
 }

@@ -1,4 +1,5 @@
-// VLANs of the ports of VLAN-aware bridges: IFLA_BRIDGE_VLAN_INFO (linux/if_bridge.h).
+// VLANs of the ports of VLAN-aware bridges, and the VNIs that a VXLAN port of many gives them: IFLA_BRIDGE_VLAN_INFO
+// and IFLA_BRIDGE_VLAN_TUNNEL_INFO (linux/if_bridge.h).
 
 import { AF_BRIDGE, type IfIndex } from '../base/address.ts';
 import { readI32, readU8, readU16 } from '../base/bytes.ts';
@@ -10,6 +11,11 @@ import type { NetlinkSocket } from './socket.ts';
 const IFLA_AF_SPEC = 26;
 /** In IFLA_AF_SPEC of an AF_BRIDGE message, once for each VLAN or end of a range. */
 const IFLA_BRIDGE_VLAN_INFO = 2;
+/** Likewise, with attributes of its own. */
+const IFLA_BRIDGE_VLAN_TUNNEL_INFO = 3;
+const IFLA_BRIDGE_VLAN_TUNNEL_ID = 1;
+const IFLA_BRIDGE_VLAN_TUNNEL_VID = 2;
+const IFLA_BRIDGE_VLAN_TUNNEL_FLAGS = 3;
 // struct bridge_vlan_info: u16 flags, u16 vid.
 const BRIDGE_VLAN_INFO_PVID = 1 << 1;
 const BRIDGE_VLAN_INFO_UNTAGGED = 1 << 2;
@@ -24,6 +30,8 @@ export interface PortVlans {
   /** 0: untagged frames have no VLAN. */
   readonly pvid: number;
   readonly ranges: readonly VlanRange[];
+  /** What VLANs are called beyond a VXLAN port of many VNIs (`vlan_tunnel on`); none for other ports. */
+  readonly vnis: readonly VniRange[];
 }
 
 export interface VlanRange {
@@ -32,6 +40,13 @@ export interface VlanRange {
   readonly end: number;
   /** Leaves untagged. */
   readonly untagged: boolean;
+}
+
+/** VLANs from `start` to `end` (included); `vni` is that of the first, and counts up with them. */
+export interface VniRange {
+  readonly start: number;
+  readonly end: number;
+  readonly vni: number;
 }
 
 /** undefined for other messages, and for ports without VLANs. */
@@ -52,13 +67,7 @@ export function decodePortVlans(message: Message): PortVlans | undefined {
     if ((flags & BRIDGE_VLAN_INFO_RANGE_BEGIN) !== 0) {
       begun = vlan;
     } else if ((flags & BRIDGE_VLAN_INFO_RANGE_END) !== 0) {
-      if (begun === undefined || begun > vlan) {
-        throw new SnoopyError(
-          'malformed',
-          'netlink',
-          `Cannot decode VLANs: a range ends at ${vlan} without a start`,
-        );
-      }
+      if (begun === undefined || begun > vlan) throw endOfNothing(vlan);
       ranges.push({ start: begun, end: vlan, untagged });
       begun = undefined;
     } else {
@@ -66,7 +75,37 @@ export function decodePortVlans(message: Message): PortVlans | undefined {
     }
   }
   if (ranges.length === 0) return undefined;
-  return { ifIndex: readI32(payload, 4) as IfIndex, pvid, ranges };
+  return { ifIndex: readI32(payload, 4) as IfIndex, pvid, ranges, vnis: decodeVnis(spec) };
+}
+
+function decodeVnis(spec: Attributes): VniRange[] {
+  const ranges: VniRange[] = [];
+  let begun: Omit<VniRange, 'end'> | undefined;
+  for (const { type, payload } of spec) {
+    if (type !== IFLA_BRIDGE_VLAN_TUNNEL_INFO) continue;
+    const info = new Attributes(payload, 0);
+    const vni = info.u32(IFLA_BRIDGE_VLAN_TUNNEL_ID) ?? 0;
+    const vlan = info.u16(IFLA_BRIDGE_VLAN_TUNNEL_VID) ?? 0;
+    const flags = info.u16(IFLA_BRIDGE_VLAN_TUNNEL_FLAGS) ?? 0;
+    if ((flags & BRIDGE_VLAN_INFO_RANGE_BEGIN) !== 0) {
+      begun = { start: vlan, vni };
+    } else if ((flags & BRIDGE_VLAN_INFO_RANGE_END) !== 0) {
+      if (begun === undefined || begun.start > vlan) throw endOfNothing(vlan);
+      ranges.push({ ...begun, end: vlan });
+      begun = undefined;
+    } else {
+      ranges.push({ start: vlan, end: vlan, vni });
+    }
+  }
+  return ranges;
+}
+
+function endOfNothing(vlan: number): SnoopyError {
+  return new SnoopyError(
+    'malformed',
+    'netlink',
+    `Cannot decode VLANs: a range ends at ${vlan} without a start`,
+  );
 }
 
 export function portVlanDump(): Request {

@@ -1,4 +1,5 @@
-// EVPN with one VNI for each VLAN of a VLAN-aware bridge: what a host says in a VLAN is known in that VLAN elsewhere.
+// EVPN on a VLAN-aware bridge, with a VXLAN port for each VLAN or one for all: what a host says in a VLAN is known in
+// that VLAN elsewhere, and doctor knows the VNI of each.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Check, complaintsOf } from '../lib/doctor.ts';
@@ -12,7 +13,10 @@ const ASN = 65_000;
 const VLANS = [10, 20];
 const PATIENCE = { timeoutMs: 60_000, everyMs: 250 };
 
-/** A VLAN-aware bridge with an SVI and a VXLAN port for each VLAN, and FRR on it. */
+/** The VLAN and VNI of a VRF, through which VLAN 10 is routed. */
+const VRF_VLAN = 4000;
+
+/** A VLAN-aware bridge with an SVI and a VXLAN port for each VLAN, one of them in a VRF, and FRR on it. */
 async function startNode(node: VlanNode, underlay: Netns, number: number): Promise<Frr> {
   const address = `192.0.2.${number}`;
   const other = `192.0.2.${3 - number}`;
@@ -20,18 +24,29 @@ async function startNode(node: VlanNode, underlay: Netns, number: number): Promi
     `link add n${number} type veth peer name underlay netns ${node.netns.name}`,
     `link set n${number} master br0 addrgenmode none up`,
   ]);
-  node.netns.ipBatch([`address add ${address}/24 dev underlay`, 'link set underlay up']);
-  for (const vlan of VLANS) {
+  node.netns.ipBatch([
+    `address add ${address}/24 dev underlay`,
+    'link set underlay up',
+    'link add red type vrf table 100',
+    'link set red up',
+  ]);
+  for (const vlan of [...VLANS, VRF_VLAN]) {
     node.addSvi(vlan);
-    node.netns.ipBatch([
-      `link add vxlan${vlan} type vxlan id ${vlan} local ${address} dstport 4789 nolearning`,
-      `link set vxlan${vlan} master br0 addrgenmode none up`,
-    ]);
-    node.netns.run('bridge', 'link', 'set', 'dev', `vxlan${vlan}`, 'neigh_suppress', 'on', 'learning', 'off');
-    node.setPvid(`vxlan${vlan}`, vlan);
+    node.addVxlan(vlan, address);
   }
+  for (const vlan of [10, VRF_VLAN]) node.netns.run('ip', 'link', 'set', `br0.${vlan}`, 'master', 'red');
   const peers = [{ address: other, asn: ASN, passive: number === 1 }];
-  return Frr.start(node.scope, node.netns, { asn: ASN, routerId: address, peers });
+  const frr = await Frr.start(node.scope, node.netns, { asn: ASN, routerId: address, peers });
+  frr.configure('vrf red', `vni ${VRF_VLAN}`, 'exit-vrf');
+  return frr;
+}
+
+/** What doctor finds where `vtysh` asks this FRR. */
+function examine(node: VlanNode, frr: Frr): readonly Check[] {
+  const { PATH = '' } = process.env;
+  const path = `PATH=${frr.binDirectory()}:${PATH}`;
+  const doctor = node.netns.tryRun(['env', path, ...node.snoopy.argv('doctor', '--format', 'json')]);
+  return (JSON.parse(doctor.stdout) as { checks: Check[] }).checks;
 }
 
 test('a host is known in its VLAN at the far node, and gone there when it has gone here', async (t) => {
@@ -39,8 +54,9 @@ test('a host is known in its VLAN at the far node, and gone there when it has go
   const far = new VlanNode(t, { aware: true });
   const underlay = new Netns(near.scope, 'underlay');
   underlay.ipBatch(['link add br0 type bridge', 'link set br0 addrgenmode none up']);
-  const frrs = [await startNode(near, underlay, 1), await startNode(far, underlay, 2)];
-  for (const frr of frrs) await frr.established(1);
+  const frr = await startNode(near, underlay, 1);
+  await startNode(far, underlay, 2);
+  await frr.established(1);
   for (const vlan of VLANS) {
     const read = () => floodList(far.netns, `vxlan${vlan}`);
     await until(`the far node to flood VNI ${vlan}`, read, (list) => list.length === 1, PATIENCE);
@@ -64,15 +80,11 @@ test('a host is known in its VLAN at the far node, and gone there when it has go
   }
 
   // All that doctor knows of VLANs, SVIs and VNIs is as it should be here.
-  const { PATH = '' } = process.env;
-  const path = `PATH=${frrs[0]?.binDirectory()}:${PATH}`;
-  const examine = (): readonly Check[] => {
-    const doctor = near.netns.tryRun(['env', path, ...near.snoopy.argv('doctor', '--format', 'json')]);
-    return (JSON.parse(doctor.stdout) as { checks: Check[] }).checks;
-  };
-  const checks = examine();
+  const checks = examine(near, frr);
   assert.deepEqual(complaintsOf(checks), []);
   assert.ok(checks.some(({ id, found }) => id === 'advertised' && found === '2 of 2 neighbors'));
+  const ofVrf = checks.find(({ id, subject }) => id === 'vni' && subject === `VNI ${VRF_VLAN}`);
+  assert.equal(ofVrf?.found, `vxlan${VRF_VLAN}, of a VRF`);
 
   access.vm.unplug();
   const report = near.reconcile();
@@ -91,9 +103,38 @@ test('a host is known in its VLAN at the far node, and gone there when it has go
   assert.equal(farNeighbor(20, ip)?.lladdr, trunk.mac);
 
   near.netns.run('ip', 'link', 'del', 'br0.20');
-  const homeless = examine().find(({ id, status }) => id === 'neighbor-device' && status === 'failure');
+  const homeless = examine(near, frr).find(
+    ({ id, status }) => id === 'neighbor-device' && status === 'failure',
+  );
   assert.deepEqual(
     [homeless?.subject, homeless?.found],
     ['VNI 20', 'VLAN 20 of "br0" has no device to hold neighbors'],
   );
+});
+
+test('of a single VXLAN device, doctor says which VNI zebra knows, and what is missing', async (t) => {
+  const node = new VlanNode(t, { aware: true });
+  for (const vlan of VLANS) node.addSvi(vlan);
+  const tunnel = node.addSingleVxlan(VLANS, '192.0.2.1');
+  const frr = await Frr.start(node.scope, node.netns, { asn: ASN, routerId: '192.0.2.1', peers: [] });
+  const host = node.addHost({ id: 1, pvid: 10 });
+  node.reconcile();
+  host.announce();
+  await host.heard(10);
+  node.reconcile();
+  assert.deepEqual(node.own('br0.10'), [host.line]);
+
+  // FRR takes such a device from 8.5 on.
+  const known = Object.keys(frr.json<Record<string, unknown>>('show evpn vni json')).map(Number);
+  const vnis = examine(node, frr).filter(({ id }) => id === 'vni');
+  assert.deepEqual(
+    vnis.map(({ subject, status }) => `${subject} ${status}`),
+    VLANS.map((vlan) => `VNI ${vlan * 1000} ${known.includes(vlan * 1000) ? 'ok' : 'failure'}`),
+  );
+  for (const { status, remedy } of vnis) assert.equal(/FRR 8\.5/.test(remedy ?? ''), status === 'failure');
+
+  node.netns.run('bridge', 'link', 'set', 'dev', tunnel, 'vlan_tunnel', 'off');
+  const without = examine(node, frr).filter(({ id }) => id === 'vni');
+  assert.deepEqual(complaintsOf(without), [`warning vni ${tunnel}`]);
+  assert.match(without[0]?.remedy ?? '', /vlan_tunnel on/);
 });

@@ -281,6 +281,73 @@ describe('a VLAN-aware bridge', () => {
   });
 });
 
+describe('a VLAN-aware bridge, with ports of other kinds', () => {
+  test('a bond is a trunk, and its VLANs are those of the bond', async (t) => {
+    const node = new VlanNode(t, { aware: true });
+    const ten = node.addSvi(10);
+    const twenty = node.addSvi(20);
+    const host = node.addHost({ id: 1 });
+    node.addBond('bond0', host);
+    node.vlan('add', 'bond0', 10);
+    node.setPvid('bond0', 20);
+    node.reconcile();
+    host.announce(10);
+    host.announce(0, '10.2.0.1');
+    await host.heard(10, 'bond0');
+    await host.heard(20, 'bond0');
+
+    const report = node.reconcile();
+
+    assert.deepEqual(report.bridges[0]?.ports, ['bond0']);
+    assert.deepEqual(node.own(ten), [host.line]);
+    assert.deepEqual(node.own(twenty), [`10.2.0.1 ${host.mac}`]);
+    node.assertIdle();
+  });
+
+  test('a single VXLAN device is never learned from, and who is behind it is remote', async (t) => {
+    const node = new VlanNode(t, { aware: true });
+    const ten = node.addSvi(10);
+    const twenty = node.addSvi(20);
+    const tunnel = node.addSingleVxlan([10, 20], '192.0.2.1');
+    const host = node.addHost({ id: 1, tagged: [10, 20] });
+    const first = node.reconcile();
+    assert.deepEqual(first.bridges[0]?.ports, [host.port]);
+    assert.deepEqual(listFilters(node.netns, tunnel), []);
+    host.announce(10);
+    host.announce(20);
+    await host.heard(10);
+    await host.heard(20);
+    node.reconcile();
+    assert.deepEqual([...node.own(ten), ...node.own(twenty)], [host.line, host.line]);
+
+    // As zebra writes it when another node has announced the host in that VNI; what the host's kernel says meanwhile
+    // does not bring it back.
+    node.netns.run('bridge', 'link', 'set', 'dev', host.port, 'learning', 'off');
+    const entry = [
+      'fdb',
+      'replace',
+      host.mac,
+      'dev',
+      tunnel,
+      'vlan',
+      '10',
+      'master',
+      'dynamic',
+      'extern_learn',
+    ];
+    node.netns.run('bridge', ...entry);
+    assert.deepEqual(host.forwardedIn(tunnel), [10]);
+    const moved = node.reconcile();
+
+    assert.deepEqual(
+      moved.neighbors.changes.map(({ kind, device, ip }) => `${kind} ${device} ${ip}`),
+      [`remove ${ten} ${host.ip}`],
+    );
+    assert.deepEqual(node.own(twenty), [host.line]);
+    node.assertIdle();
+  });
+});
+
 describe('a plain bridge', () => {
   test('has the neighbors of a VLAN on the VLAN device above it', async (t) => {
     const node = new VlanNode(t, { aware: false });
@@ -339,13 +406,7 @@ describe('a plain bridge', () => {
   test('learns from a bond, and attaches to the bond alone', async (t) => {
     const node = new VlanNode(t, { aware: false });
     const host = node.addHost({ id: 1 });
-    node.netns.ipBatch([
-      'link add bond0 type bond mode active-backup',
-      `link set ${host.port} nomaster down`,
-      `link set ${host.port} master bond0`,
-      'link set bond0 addrgenmode none up',
-      'link set bond0 master br0',
-    ]);
+    node.addBond('bond0', host);
     const first = node.reconcile();
     assert.deepEqual(first.bridges[0]?.ports, ['bond0']);
     assert.equal(listFilters(node.netns, 'bond0').length, 1);

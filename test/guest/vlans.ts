@@ -81,6 +81,45 @@ export class VlanNode {
     return name;
   }
 
+  /** Adds a VXLAN port of one VNI, which carries the VLAN of the same number. */
+  addVxlan(vlan: number, local: string): string {
+    const name = `vxlan${vlan}`;
+    this.#addTunnel(name, `id ${vlan} local ${local} nolearning`);
+    this.setPvid(name, vlan);
+    return name;
+  }
+
+  /** Adds a single VXLAN device, with a VNI for each of the VLANs: the thousandfold of its number. */
+  addSingleVxlan(vlans: readonly number[], local: string): string {
+    const name = 'vxlan0';
+    this.#addTunnel(name, `external local ${local} nolearning`);
+    this.netns.run('bridge', 'link', 'set', 'dev', name, 'vlan_tunnel', 'on');
+    for (const vlan of vlans) {
+      this.vlan('add', name, vlan);
+      this.vlan('add', name, vlan, 'tunnel_info', 'id', String(vlan * 1000));
+    }
+    return name;
+  }
+
+  #addTunnel(name: string, what: string): void {
+    this.netns.ipBatch([
+      `link add ${name} type vxlan dstport 4789 ${what}`,
+      `link set ${name} master ${BRIDGE} addrgenmode none up`,
+    ]);
+    this.netns.run('bridge', 'link', 'set', 'dev', name, 'neigh_suppress', 'on', 'learning', 'off');
+  }
+
+  /** Puts the port of a host below a bond, which becomes a port in its place. */
+  addBond(name: string, host: Host): void {
+    this.netns.ipBatch([
+      `link add ${name} type bond mode active-backup`,
+      `link set ${host.port} nomaster down`,
+      `link set ${host.port} master ${name}`,
+      `link set ${name} addrgenmode none up`,
+      `link set ${name} master ${BRIDGE}`,
+    ]);
+  }
+
   /** A run that must succeed. */
   reconcile(...args: string[]): Report {
     const run = this.snoopy.reconcile(...args);

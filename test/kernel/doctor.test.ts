@@ -1,11 +1,11 @@
 // doctor: on a healthy node it has nothing to say; whatever is broken, exactly that is found.
 
 import assert from 'node:assert/strict';
-import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { BPF_TCX_INGRESS, objGet, tcxAttach } from '../../src/ffi/libbpf.ts';
+import { BPF_F_BEFORE, BPF_TCX_INGRESS, tcxAttach } from '../../src/ffi/libbpf.ts';
 import { Container } from '../lib/container.ts';
 import { type Check, complaintsOf } from '../lib/doctor.ts';
 import { run } from '../lib/run.ts';
@@ -15,6 +15,7 @@ import { type Config, PRODUCT, said, withReport } from '../lib/snoopy.ts';
 import { createTempDir } from '../lib/temp.ts';
 import { until } from '../lib/wait.ts';
 import { assertExit, bpftool, Machine, TUNNEL } from './machine.ts';
+import { loadEnder, NEEDS_TCX } from './probe.ts';
 
 const MODULES = fileURLToPath(new URL('../../../node_modules', import.meta.url));
 
@@ -290,22 +291,41 @@ describe('bridges', () => {
     assert.deepEqual(complaints(machine), []);
   });
 
-  test('a TCX program ahead of ours, by filter and by link', async (t) => {
-    const machine = await healthy(t);
-    enterNetns(machine.scope, machine.netns);
-    const old = objGet(`${machine.pins}/program`);
-    const [port] = machine.netns.json<{ ifindex: number }[]>('ip', '-json', 'link', 'show', 'tap1');
-    assert.ok(old !== undefined && port !== undefined);
-    tcxAttach(old, port.ifindex, BPF_TCX_INGRESS);
-    machine.snoopy.configure({ runtime: { max_bindings: 1000 }, bridges: [{ name: 'br0' }] });
-    machine.reconcile();
-    assert.deepEqual(complaints(machine), ['warning chain br0']);
-    assert.match(find(machine, 'chain').found, /TCX program \d+ runs before ours on tap1/);
-    assert.match(find(machine, 'chain').remedy ?? '', /TCX_NEXT/);
-    machine.snoopy.configure({ runtime: { max_bindings: 1000, attach: 'tcx' }, bridges: [{ name: 'br0' }] });
-    machine.reconcile();
-    assert.deepEqual(complaints(machine), ['warning chain br0']);
-  });
+  test(
+    'a TCX program ahead of ours, which comes before all filters, and of links by its own wish',
+    NEEDS_TCX,
+    async (t) => {
+      const machine = await healthy(t);
+      enterNetns(machine.scope, machine.netns);
+      const [port] = machine.netns.json<{ ifindex: number }[]>('ip', '-json', 'link', 'show', 'tap1');
+      const ender = loadEnder(machine.scope);
+      const attach = (flags: number): number => tcxAttach(ender, port?.ifindex ?? 0, BPF_TCX_INGRESS, flags);
+      const link = attach(0);
+      // The host was heard before that program came.
+      assert.deepEqual(complaints(machine), ['warning chain br0']);
+      assert.match(find(machine, 'chain').found, /TCX program \d+ runs before ours on tap1/);
+      assert.match(find(machine, 'chain').remedy ?? '', /attach: tcx.*TCX_NEXT/);
+      const second = machine.addHost(2);
+      const [other] = machine.netns.json<{ ifindex: number }[]>('ip', '-json', 'link', 'show', 'tap2');
+      tcxAttach(ender, other?.ifindex ?? 0, BPF_TCX_INGRESS);
+      machine.reconcile();
+      await second.speak();
+      machine.reconcile();
+      assert.deepEqual(complaints(machine), ['failure chain br0', 'warning chain br0']);
+      assert.match(find(machine, 'chain').found, /^hosts behind tap2 and none was heard: TCX program/);
+
+      machine.snoopy.configure({ runtime: { attach: 'tcx' }, bridges: [{ name: 'br0' }] });
+      machine.reconcile();
+      await second.speak();
+      machine.reconcile();
+      assert.deepEqual(complaints(machine), []);
+
+      closeSync(link);
+      attach(BPF_F_BEFORE);
+      assert.deepEqual(complaints(machine), ['warning chain br0']);
+      assert.match(find(machine, 'chain').remedy ?? '', /TCX_NEXT, or attach it after snoopy/);
+    },
+  );
 
   test('a bridge without a tunnel, and one whose tunnel is down', async (t) => {
     const machine = await healthy(t);

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { SnoopyError } from '../../src/base/errors.ts';
 import {
+  BPF_F_BEFORE,
   BPF_MAP_TYPE_HASH,
   BPF_MAP_TYPE_LPM_TRIE,
   BPF_NOEXIST,
@@ -52,7 +53,7 @@ import { run, runJson } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
 import { enterNetns } from '../lib/setns.ts';
 import { createTempDir } from '../lib/temp.ts';
-import { buildProbe } from './probe.ts';
+import { buildProbe, NEEDS_TCX } from './probe.ts';
 
 const NONE: LoadOptions = { program: 'probe', maxEntries: new Map(), reuse: new Map() };
 const scope = new Scope();
@@ -373,7 +374,7 @@ describe('maps', () => {
 });
 
 describe('TCX', () => {
-  it('attaches, replaces and detaches by links', (t) => {
+  it('attaches, replaces and detaches by links', NEEDS_TCX, () => {
     const inside = new Scope();
     const netns = new Netns(inside, 'tcx');
     netns.run('ip', 'link', 'add', 'd0', 'type', 'bridge');
@@ -383,16 +384,7 @@ describe('TCX', () => {
     try {
       withObject({}, (first) =>
         withObject({}, (second) => {
-          let link: number;
-          try {
-            link = tcxAttach(first.programFd, ifIndex, BPF_TCX_INGRESS);
-          } catch (thrown) {
-            if (!(thrown instanceof SnoopyError) || thrown.code !== 'unsupported') throw thrown;
-            assert.match(thrown.message, /TCX needs Linux 6.6/);
-            assert.deepEqual(tcxPrograms(ifIndex, BPF_TCX_INGRESS), []);
-            t.skip('the kernel has no TCX (6.6)');
-            return;
-          }
+          const link = tcxAttach(first.programFd, ifIndex, BPF_TCX_INGRESS);
           const { id } = programInfo(first.programFd);
           const info = linkInfo(link);
           assert.deepEqual(
@@ -400,6 +392,9 @@ describe('TCX', () => {
             { id: 0, type: 11, programId: id, ifIndex, attachType: BPF_TCX_INGRESS },
           );
           assert.deepEqual(tcxPrograms(ifIndex, BPF_TCX_INGRESS), [id]);
+          const ahead = tcxAttach(second.programFd, ifIndex, BPF_TCX_INGRESS, BPF_F_BEFORE);
+          assert.deepEqual(tcxPrograms(ifIndex, BPF_TCX_INGRESS), [programInfo(second.programFd).id, id]);
+          closeSync(ahead);
           linkUpdate(link, second.programFd);
           assert.deepEqual(tcxPrograms(ifIndex, BPF_TCX_INGRESS), [programInfo(second.programFd).id]);
           objPin(link, join(bpffs, 'link'));

@@ -174,7 +174,7 @@ describe('VLANs', () => {
     // A kernel with CONFIG_BRIDGE_VLAN_FILTERING gives it to every port, whether the bridge filters or not.
     const ranges = [{ start: 1, end: 1, untagged: true }];
     for (const vlans of dumpPortVlans(socket)) {
-      assert.deepEqual(vlans, { ifIndex: vlans.ifIndex, pvid: 1, ranges });
+      assert.deepEqual(vlans, { ifIndex: vlans.ifIndex, pvid: 1, ranges, vnis: [] });
     }
   });
 
@@ -205,7 +205,19 @@ describe('VLANs', () => {
     netns.run('bridge', 'fdb', 'add', '02:00:00:00:03:03', 'dev', 'tapv', 'master', 'static', 'vlan', '10');
     const entry = dumpFdb(socket, indexOf('brv')).find(({ mac }) => mac === '02:00:00:00:03:03');
     assert.equal(entry?.vlan, 10);
-    netns.ipBatch(['link del brv', 'link del tapv']);
+
+    netns.ipBatch(['link add vxv type vxlan external dstport 4791', 'link set vxv master brv']);
+    netns.run('bridge', 'link', 'set', 'dev', 'vxv', 'vlan_tunnel', 'on');
+    netns.run('bridge', 'vlan', 'add', 'dev', 'vxv', 'vid', '10-20');
+    netns.run('bridge', 'vlan', 'add', 'dev', 'vxv', 'vid', '10-12', 'tunnel_info', 'id', '1010-1012');
+    netns.run('bridge', 'vlan', 'add', 'dev', 'vxv', 'vid', '15', 'tunnel_info', 'id', '16777215');
+    const tunnel = dumpPortVlans(socket).find(({ ifIndex }) => ifIndex === indexOf('vxv'));
+    assert.deepEqual(tunnel?.vnis, [
+      { start: 10, end: 12, vni: 1010 },
+      { start: 15, end: 15, vni: 16_777_215 },
+    ]);
+    assert.deepEqual(tunnel?.ranges.at(-1), { start: 10, end: 20, untagged: false });
+    netns.ipBatch(['link del brv', 'link del tapv', 'link del vxv']);
   });
 });
 

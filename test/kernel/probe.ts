@@ -1,6 +1,9 @@
-// A tiny eBPF object for tests: a program that does nothing, and maps of the kinds that snoopy uses.
-import { writeFileSync } from 'node:fs';
+// A tiny eBPF object for tests: a program that does nothing, one that ends the chain, and maps of the kinds that snoopy
+// uses.
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { SnoopyError } from '../../src/base/errors.ts';
+import { BPF_TCX_INGRESS, loadObject, tcxPrograms } from '../../src/ffi/libbpf.ts';
 import { run } from '../lib/run.ts';
 import type { Scope } from '../lib/scope.ts';
 import { createTempDir } from '../lib/temp.ts';
@@ -37,6 +40,10 @@ SEC("tc") int probe(struct __sk_buff *skb)
 	bpf_map_lookup_elem(&prefixes, &prefix);
 	return -1;
 }
+SEC("tc") int ends(struct __sk_buff *skb)
+{
+	return 0; /* TC_ACT_OK, TCX_PASS: no program after this one sees the frame */
+}
 SEC("tc") int bad(struct __sk_buff *skb)
 {
 	struct key key = {};
@@ -46,7 +53,7 @@ SEC("tc") int bad(struct __sk_buff *skb)
 }
 `;
 
-/** Compiles the object; the path of the file, which goes with the scope. It has programs "probe" and "bad". */
+/** Compiles the object; the path of the file, which goes with the scope. It has programs "probe", "ends" and "bad". */
 export function buildProbe(scope: Scope): string {
   const dir = createTempDir(scope, 'probe');
   const source = join(dir, 'probe.bpf.c');
@@ -54,4 +61,24 @@ export function buildProbe(scope: Scope): string {
   writeFileSync(source, PROBE);
   run(['clang', '-O2', '-g', '-Wall', '-target', 'bpf', '-c', source, '-o', object]);
   return object;
+}
+
+/** Descriptor of a program that ends the chain for every frame; gone with the scope, where nothing else holds it. */
+export function loadEnder(scope: Scope): number {
+  const object = readFileSync(buildProbe(scope));
+  const loaded = loadObject(object, { program: 'ends', maxEntries: new Map(), reuse: new Map() });
+  scope.defer(() => loaded.close());
+  return loaded.programFd;
+}
+
+/** Options of a test that takes TCX: a kernel that has it says of a device that is not there that it is not there. */
+export const NEEDS_TCX: { readonly skip?: string } = hasTcx() ? {} : { skip: 'the kernel has no TCX (6.6)' };
+
+function hasTcx(): boolean {
+  try {
+    tcxPrograms(2 ** 31 - 1, BPF_TCX_INGRESS);
+    return false;
+  } catch (thrown) {
+    return thrown instanceof SnoopyError && thrown.errno === 'ENODEV';
+  }
 }

@@ -6,12 +6,13 @@
  *
  *   SHIM_LOG    file to which every call that counts is added, a line each, and "!" where something was done
  *   SHIM_ROOTS  directories, separated by colons: calls about other files do not count
- *   SHIM_COUNT  change | look
+ *   SHIM_COUNT  change | look | all
  *   SHIM_ONLY   a line of the log, as a pattern: only such calls count
  *   SHIM_AT     number of the call, from 1 on
  *   SHIM_ON     1: all that come after it too
  *   SHIM_DO     stop | kill | kill-after | number of an errno | refuse: the kernel gets the first request of
  * a netlink datagram with a type that it does not know
+ *   SHIM_HIDE   a kind of qdisc or filter: the kernel gets it under a name that it does not know
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -60,10 +61,10 @@ static const char *const commands[] = {
 	[BPF_PROG_BIND_MAP] = "PROG_BIND_MAP",
 };
 
-enum kind { LOOK, CHANGE };
+enum kind { LOOK, CHANGE, ALL };
 
 static enum kind counted;
-static const char *roots, *only;
+static const char *roots, *only, *hidden;
 static int log_fd = -1;
 static long count, at;
 static bool stops, kills, kills_after, refuses, goes_on;
@@ -89,7 +90,12 @@ __attribute__((constructor)) static void begin(void)
 	roots = getenv("SHIM_ROOTS");
 	only = getenv("SHIM_ONLY");
 	goes_on = getenv("SHIM_ON");
-	counted = kind && !strcmp(kind, "look") ? LOOK : CHANGE;
+	hidden = getenv("SHIM_HIDE");
+	counted = CHANGE;
+	if (kind && !strcmp(kind, "look"))
+		counted = LOOK;
+	if (kind && !strcmp(kind, "all"))
+		counted = ALL;
 	at = number ? atol(number) : 0;
 	stops = what && !strcmp(what, "stop");
 	kills = what && !strcmp(what, "kill");
@@ -111,7 +117,7 @@ static bool meets(enum kind kind, const char *name, const char *object)
 	char line[1100];
 	int length;
 
-	if (kind != counted || getpid() != kernel(SYS_gettid, 0, 0, 0))
+	if ((kind != counted && counted != ALL) || getpid() != kernel(SYS_gettid, 0, 0, 0))
 		return false;
 	length = snprintf(line, sizeof(line), "%s %.1000s\n", name, object);
 	if (log_fd >= 0)
@@ -184,7 +190,8 @@ static bool meets_bpf(long command, const union bpf_attr *attr)
 
 	switch (command) {
 	case BPF_MAP_CREATE:
-		object = attr->map_name;
+		/* A kernel without ring buffers refuses each, whatever its name. */
+		object = attr->map_type == BPF_MAP_TYPE_RINGBUF ? "ring buffer" : attr->map_name;
 		break;
 	case BPF_PROG_LOAD:
 		object = attr->prog_name;
@@ -261,10 +268,21 @@ static bool meets_message(int fd, const void *bytes, size_t length)
 	return meets((first->nlmsg_type & 3) == 2 ? LOOK : CHANGE, "send", type);
 }
 
+/* As a string of its own, which ends with a zero. */
+static void hide(void *bytes, size_t length)
+{
+	size_t size = hidden ? strlen(hidden) + 1 : 0;
+	char *found = bytes, *end = found + length;
+
+	while (size && (found = memmem(found, end - found, hidden, size)))
+		*found = '?';
+}
+
 ssize_t send(int fd, const void *bytes, size_t length, int flags)
 {
 	if (meets_message(fd, bytes, length))
 		return -1;
+	hide((void *)(uintptr_t)bytes, length);
 	if (is_due_refusal) {
 		((struct nlmsghdr *)(uintptr_t)bytes)->nlmsg_type = RTM_UNKNOWN;
 		is_due_refusal = false;

@@ -11,8 +11,8 @@ import { createTempDir } from '../lib/temp.ts';
 
 const SOURCE = fileURLToPath(new URL('../../../test/safety/shim.c', import.meta.url));
 
-/** Calls that change something, or those that only look. */
-export type Counted = 'change' | 'look';
+/** Calls that change something, those that only look, or both. */
+export type Counted = 'change' | 'look' | 'all';
 
 /** What happens at call number `at` (from 1 on) of all, or of those that look like `only`. */
 export interface Mishap {
@@ -32,6 +32,8 @@ export interface Way {
   /** Under the wrapper when given. */
   readonly counted?: Counted;
   readonly mishap?: Mishap;
+  /** Under the wrapper: a kind of qdisc or filter that the kernel is to know nothing of. */
+  readonly hide?: string;
   /** Killed after so many milliseconds. */
   readonly killAfterMs?: number;
   /** Called while the process is stopped, which goes on after it. */
@@ -75,7 +77,17 @@ export class Launcher {
 
   /** Runs snoopy to its end, whatever that is. */
   launch(launch: Launch): Promise<Landed> {
-    const { args, config, product = PRODUCT, counted, mishap, killAfterMs, meanwhile, prefix = [] } = launch;
+    const {
+      args,
+      config,
+      product = PRODUCT,
+      counted,
+      mishap,
+      hide,
+      killAfterMs,
+      meanwhile,
+      prefix = [],
+    } = launch;
     const [command = '', ...options] = args;
     rmSync(this.#log, { force: true });
     const shim =
@@ -89,6 +101,7 @@ export class Launcher {
             `SHIM_COUNT=${counted}`,
             ...(mishap?.only === undefined ? [] : [`SHIM_ONLY=${mishap.only}`]),
             ...(mishap?.onwards === true ? ['SHIM_ON=1'] : []),
+            ...(hide === undefined ? [] : [`SHIM_HIDE=${hide}`]),
             `SHIM_AT=${mishap?.at ?? 0}`,
             `SHIM_DO=${mishap?.what ?? 0}`,
           ];

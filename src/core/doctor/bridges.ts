@@ -2,6 +2,7 @@
 
 import type { IfIndex } from '../../base/address.ts';
 import type { Link } from '../../netlink/link.ts';
+import type { AttachMode } from '../desired.ts';
 import { hasProgram } from '../observed.ts';
 import type { Bridge } from '../topology.ts';
 import { type Check, type Findings, failure, ok, type Rival, some, splitRemedy, warning } from './check.ts';
@@ -61,7 +62,7 @@ function checkPorts(bridge: Bridge, { observed }: Findings): Check {
 }
 
 /** What another program does with a frame cannot be known; that hosts are forwarded and none was heard can. */
-function checkChain(bridge: Bridge, { rivals, hosts }: Findings): Check[] {
+function checkChain(bridge: Bridge, { rivals, hosts, desired }: Findings): Check[] {
   const subject = bridge.desired.name;
   const deaf: string[] = [];
   const shared: string[] = [];
@@ -76,9 +77,7 @@ function checkChain(bridge: Bridge, { rivals, hosts }: Findings): Check[] {
   }
   if (deaf.length === 0 && shared.length === 0) return [ok('chain', subject, 'no program runs before ours')];
   const before = some([...names.keys()]);
-  const remedy = [...names.values()].includes('tcx')
-    ? 'bpftool net show; attach that program after snoopy, or let it end with TCX_NEXT'
-    : 'set "runtime.attach: tcx" (Linux 6.6), or give that filter a pref above 10';
+  const remedy = wayOut([...names.values()].includes('tcx'), desired.runtime.attach);
   const checks: Check[] = [];
   if (deaf.length > 0) {
     const found = `hosts behind ${some(deaf)} and none was heard: ${before} runs before ours and seems to end the chain`;
@@ -89,6 +88,15 @@ function checkChain(bridge: Bridge, { rivals, hosts }: Findings): Check[] {
     checks.push(warning('chain', { subject, found, remedy, items: shared }));
   }
   return checks;
+}
+
+/** A link of ours is the first when it is made; who came later may have asked for the place before it. */
+function wayOut(isTcx: boolean, attach: AttachMode): string {
+  if (attach === 'clsact') {
+    const instead = isTcx ? 'let that program end with TCX_NEXT' : 'give that filter a pref above 10';
+    return `set "runtime.attach: tcx" (Linux 6.6), which runs first, or ${instead}`;
+  }
+  return 'bpftool net show; let that program end with TCX_NEXT, or attach it after snoopy';
 }
 
 function checkTunnels(bridge: Bridge, { observed }: Findings): Check[] {

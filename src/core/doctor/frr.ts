@@ -1,5 +1,6 @@
 // FRR's side: does it answer, does it know the VNIs, does it look at the devices that we write to?
 
+import type { Link } from '../../netlink/link.ts';
 import type { Bridge } from '../topology.ts';
 import { tunnelLinks } from './bridges.ts';
 import { type Check, type Findings, type Frr, failure, ok, some, warning } from './check.ts';
@@ -54,31 +55,55 @@ function checkPeers({ peers }: Frr): Check {
   return down.length === peers.length ? failure('peers', complaint) : warning('peers', complaint);
 }
 
-/** A VXLAN port of one VNI, and the VLAN of the bridge that it carries. A port of many VNIs says nothing of its own. */
+/** Every VNI of every VXLAN port: a port has one, or as many as its VLANs are mapped to. */
 function checkVnis(bridge: Bridge, findings: Findings, frr: Frr): Check[] {
   const { observed } = findings;
   return tunnelLinks(bridge, observed.links).flatMap((link): Check[] => {
-    if (link.vxlan === undefined || link.vxlan.external) return [];
-    const { vni } = link.vxlan;
-    const subject = `VNI ${vni}`;
-    if (frr.l3Vnis.has(vni)) return [ok('vni', subject, `${link.name}, of a VRF`)];
-    const known = frr.vnis.find((line) => line.vni === vni);
-    if (known === undefined) {
-      return [
-        failure('vni', {
-          subject,
-          found: `zebra does not know ${link.name}`,
-          remedy:
-            'vtysh -c "show evpn vni"; with "advertise-all-vni" on, and VXLAN port and bridge up, it does',
-        }),
-      ];
-    }
-    const vlan = bridge.vlanAware ? (observed.portVlans.get(link.ifIndex)?.pvid ?? 0) : 0;
-    return [
-      ok('vni', subject, `${link.name}, known to zebra`),
-      checkDevice(bridge, findings, subject, vlan, known.svi),
-    ];
+    if (link.vxlan === undefined) return [];
+    const vlans = bridge.vlanAware ? observed.portVlans.get(link.ifIndex) : undefined;
+    if (!link.vxlan.external) return checkVni(bridge, findings, frr, link, link.vxlan.vni, vlans?.pvid ?? 0);
+    const vnis = (vlans?.vnis ?? []).flatMap(({ start, end, vni }) =>
+      Array.from({ length: end - start + 1 }, (_, i) => ({ vlan: start + i, vni: vni + i })),
+    );
+    if (vnis.length === 0) return [withoutVnis(link)];
+    return vnis.flatMap(({ vlan, vni }) => checkVni(bridge, findings, frr, link, vni, vlan));
   });
+}
+
+function withoutVnis({ name }: Link): Check {
+  return warning('vni', {
+    subject: name,
+    found: 'a single VXLAN device ("external"), and no VLAN of it has a VNI',
+    remedy: `bridge link set dev ${name} vlan_tunnel on; bridge vlan add dev ${name} vid VLAN; bridge vlan add dev ${name} vid VLAN tunnel_info id VNI`,
+  });
+}
+
+/** `vlan`: the one that the port carries by this VNI; 0 on a plain bridge. */
+function checkVni(
+  bridge: Bridge,
+  findings: Findings,
+  frr: Frr,
+  { name, vxlan }: Link,
+  vni: number,
+  vlan: number,
+): Check[] {
+  const subject = `VNI ${vni}`;
+  if (frr.l3Vnis.has(vni)) return [ok('vni', subject, `${name}, of a VRF`)];
+  const known = frr.vnis.find((line) => line.vni === vni);
+  if (known === undefined) {
+    const since = vxlan?.external ? 'a single VXLAN device needs FRR 8.5; ' : '';
+    return [
+      failure('vni', {
+        subject,
+        found: `zebra does not know ${name}${vxlan?.external ? ' for it' : ''}`,
+        remedy: `${since}vtysh -c "show evpn vni"; with "advertise-all-vni" on, and VXLAN port and bridge up, it does`,
+      }),
+    ];
+  }
+  return [
+    ok('vni', subject, `${name}, known to zebra`),
+    checkDevice(bridge, findings, subject, vlan, known.svi),
+  ];
 }
 
 function checkDevice(

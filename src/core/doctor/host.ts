@@ -32,7 +32,7 @@ function checkKernel({ host }: Findings): Check {
     remedy:
       missing !== ''
         ? `run as root, or with ${missing}: only then the kernel itself is to blame`
-        : 'boot Linux 5.8 or later with BTF (CONFIG_DEBUG_INFO_BTF), and install libbpf 1.1 or later (libbpf1)',
+        : 'boot Linux 5.8 or later, and install libbpf 1.1 or later (libbpf1)',
   });
 }
 

@@ -245,7 +245,7 @@ function observe(machine: Machine): Observed {
       const untagged = new Set(link.untagged ?? []);
       const vlans = new Set([...(link.pvid === 0 ? [] : [link.pvid]), ...(link.vlans ?? []), ...untagged]);
       const ranges = [...vlans].map((vlan) => ({ start: vlan, end: vlan, untagged: untagged.has(vlan) }));
-      portVlans.set(ifIndex, { ifIndex, pvid: link.pvid, ranges });
+      portVlans.set(ifIndex, { ifIndex, pvid: link.pvid, ranges, vnis: [] });
     }
     for (const text of link.addresses ?? []) {
       const [ip = '', bits = ''] = text.split('/');

@@ -154,6 +154,15 @@ describe('VLANs of ports', () => {
 
   it('rejects a range without a start', () => {
     assert.throws(() => vlans([0x10, 20]), isMalformed);
+    assert.throws(() => tunnel([0x10, 20, 1020]), isMalformed);
+  });
+
+  it('decodes the VNIs of a VXLAN port of many', () => {
+    assert.deepEqual(tunnel([0x08, 10, 1010], [0x10, 12, 1012], [0, 15, 5])?.vnis, [
+      { start: 10, end: 12, vni: 1010 },
+      { start: 15, end: 15, vni: 5 },
+    ]);
+    assert.deepEqual(vlans([0x06, 1])?.vnis, []);
   });
 
   /** An AF_BRIDGE message of tap1 with struct bridge_vlan_info of [flags, VLAN] each, as br_fill_ifinfo lays it out. */
@@ -164,6 +173,27 @@ describe('VLANs of ports', () => {
     header[4] = TAP1;
     writer.nest(26, () => {
       for (const [flags, vlan] of infos) writer.u32(2, flags | (vlan << 16));
+    });
+    return decodePortVlans(messageOf(RTM_NEWLINK, writer.finish()));
+  }
+
+  /** The same in VLAN 1, with nested attributes of [flags, VLAN, VNI] each, as br_fill_vlan_tinfo lays them out. */
+  function tunnel(
+    ...infos: readonly (readonly [number, number, number])[]
+  ): ReturnType<typeof decodePortVlans> {
+    const writer = new PayloadWriter(256);
+    const header = writer.structure(16);
+    header[0] = 7;
+    header[4] = TAP1;
+    writer.nest(26, () => {
+      writer.u32(2, 0x06 | (1 << 16));
+      for (const [flags, vlan, vni] of infos) {
+        writer.nest(3, () => {
+          writer.u32(1, vni);
+          writer.u16(2, vlan);
+          writer.u16(3, flags);
+        });
+      }
     });
     return decodePortVlans(messageOf(RTM_NEWLINK, writer.finish()));
   }
