@@ -26,7 +26,8 @@ import { VERSION } from '../src/generated/version.ts';
 import { factsOf } from './commands.ts';
 import { bashCompletion, fishCompletion, zshCompletion } from './completions.ts';
 import { copyrightText } from './copyright.ts';
-import { configPage, programPage, type Schema } from './man.ts';
+import type { Schema } from './keys.ts';
+import { configPage, programPage } from './man.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const SOURCES = join(ROOT, 'packaging');

@@ -1,26 +1,7 @@
 // The manual pages snoopy(8) and snoopy.yaml(5), in mdoc(7): made of the command line and of the JSON Schema.
 
 import type { OptionFacts, ProgramFacts } from './commands.ts';
-
-/** The part of JSON Schema that schema/snoopy.schema.json uses. */
-export interface Schema {
-  readonly $ref?: string;
-  readonly $defs?: Readonly<Record<string, Schema>>;
-  readonly $comment?: string;
-  readonly title?: string;
-  readonly description?: string;
-  readonly type?: string;
-  readonly const?: unknown;
-  readonly enum?: readonly unknown[];
-  readonly anyOf?: readonly Schema[];
-  readonly minimum?: number;
-  readonly maximum?: number;
-  readonly default?: unknown;
-  readonly examples?: readonly unknown[];
-  readonly properties?: Readonly<Record<string, Schema>>;
-  readonly items?: Schema;
-  readonly required?: readonly string[];
-}
+import { allowedText, exampleOf, isGroup, type Key, keysOf, type Schema } from './keys.ts';
 
 /** Width of a line of running text, before characters are escaped. */
 const WIDTH = 72;
@@ -130,7 +111,7 @@ export function configPage(schema: Schema, date: Date): string {
     '.Ql []',
     'stands for every element of a list:',
     '.Bl -tag -width Ds',
-    ...keysOf(schema, schema, '').flatMap(({ path, node }) => keyItem(path, node)),
+    ...keysOf(schema).flatMap(keyItem),
     '.El',
     '.Sh FILES',
     '.Bl -tag -width Ds',
@@ -159,63 +140,16 @@ export function configPage(schema: Schema, date: Date): string {
   ]);
 }
 
-interface Key {
-  readonly path: string;
-  readonly node: Schema;
-}
-
-/** Every key below a node, with $ref resolved; a key's own words come before those of what it refers to. */
-function keysOf(root: Schema, node: Schema, prefix: string): Key[] {
-  return Object.entries(node.properties ?? {}).flatMap(([name, raw]) => {
-    const child = resolve(root, raw);
-    const path = prefix === '' ? name : `${prefix}.${name}`;
-    const key = { path, node: child };
-    // What stands under `defaults` is said once, under `bridges`.
-    if (path === 'defaults') return [key];
-    const items = child.items === undefined ? [] : keysOf(root, resolve(root, child.items), `${path}[]`);
-    return [key, ...keysOf(root, child, path), ...items];
-  });
-}
-
-function resolve(root: Schema, node: Schema): Schema {
-  if (node.$ref === undefined) return node;
-  let target: unknown = root;
-  for (const step of node.$ref.replace(/^#\//, '').split('/')) {
-    target =
-      typeof target === 'object' && target !== null
-        ? Object.entries(target).find(([key]) => key === step)?.[1]
-        : undefined;
-  }
-  if (typeof target !== 'object' || target === null) throw new Error(`The schema has no ${node.$ref}`);
-  return { ...resolve(root, target as Schema), ...node };
-}
-
-function keyItem(path: string, node: Schema): string[] {
+function keyItem({ path, node }: Key): string[] {
   const allowed = allowedText(node);
-  const example = node.examples?.find((value) => JSON.stringify(value) !== JSON.stringify(node.default));
-  const isGroup = node.properties !== undefined || node.items?.properties !== undefined;
+  const example = exampleOf(node);
   return [
     `.It Ic ${argument(path)}`,
     ...prose(node.description ?? node.title ?? ''),
     ...(allowed === undefined ? [] : prose(`Allowed: ${allowed}.`)),
-    ...(node.default === undefined || isGroup ? [] : prose(`Default:`).concat(literal(node.default))),
-    ...(example === undefined || isGroup ? [] : prose(`Example:`).concat(literal(example))),
+    ...(node.default === undefined || isGroup(node) ? [] : prose(`Default:`).concat(literal(node.default))),
+    ...(example === undefined || isGroup(node) ? [] : prose(`Example:`).concat(literal(example))),
   ];
-}
-
-function allowedText({
-  enum: values,
-  const: only,
-  $comment,
-  type,
-  minimum,
-  maximum,
-}: Schema): string | undefined {
-  if (only !== undefined) return JSON.stringify(only);
-  if (values !== undefined) return values.map((value) => String(value)).join(', ');
-  if ($comment !== undefined) return $comment;
-  if (minimum !== undefined && maximum !== undefined) return `${type} from ${minimum} to ${maximum}`;
-  return type === 'boolean' ? 'true, false' : undefined;
 }
 
 function literal(value: unknown): string[] {

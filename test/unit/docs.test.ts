@@ -1,11 +1,14 @@
 // What the documents say of tests and options is there.
 
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { it } from 'node:test';
 import { load } from 'js-yaml';
+import type { Schema } from '../../packaging/keys.ts';
+import { withReference } from '../../packaging/reference.ts';
 import { parseInvocation } from '../../src/cli.ts';
+import { parseConfig } from '../../src/config/config.ts';
 
 const ROOT = join(import.meta.dirname, '../../..');
 
@@ -53,18 +56,72 @@ it('every test that docs/impersonation.md names exists, and every row names one'
   }
 });
 
-it('every key of the schema is in the README', () => {
-  const schema = JSON.parse(read('schema/snoopy.schema.json')) as {
-    properties: Record<string, { properties?: Record<string, unknown>; items?: { properties: object } }>;
-  };
-  const readme = read('README.md');
-  const keys = [
-    ...Object.keys(schema.properties['bridges']?.items?.properties ?? {}),
-    ...Object.keys(schema.properties['runtime']?.properties ?? {}).map((key) => `runtime.${key}`),
-    ...Object.keys(schema.properties['metrics']?.properties ?? {}).map((key) => `metrics.${key}`),
-  ];
+it('docs/configuration.md has every key of the schema, as the schema has it now', () => {
+  const schema = JSON.parse(read('schema/snoopy.schema.json')) as Schema;
+  const document = read('docs/configuration.md');
+  const { bridges, runtime, metrics } = schema.properties ?? {};
+  const keys = [bridges?.items, runtime, metrics].flatMap((node) => Object.keys(node?.properties ?? {}));
   assert.ok(keys.length > 15, 'the schema is read');
-  for (const key of keys) assert.ok(readme.includes(`\`${key}\``), `README.md says nothing of ${key}`);
+  for (const key of keys) assert.ok(document.includes(`| \`${key}\` |`), `no row for ${key}`);
+  assert.equal(document, withReference(document, schema), '`npm run docs` makes it anew');
+});
+
+/** Every Markdown file of the project, from its root. */
+function documents(): string[] {
+  const below = (directory: string): string[] =>
+    readdirSync(join(ROOT, directory), { recursive: true, encoding: 'utf8' }).map((name) =>
+      join(directory, name),
+    );
+  const paths = ['README.md', 'CHANGELOG.md', ...below('docs'), ...below('ansible')];
+  return paths.filter((path) => path.endsWith('.md'));
+}
+
+it('every configuration in the documents is valid', () => {
+  const blocks = documents().flatMap((path) =>
+    [...read(path).matchAll(/^```yaml\n([\s\S]*?)^```$/gm)].map(([, text = '']) => ({ path, text })),
+  );
+  const whole = blocks.filter(({ text }) => /^(?:#.*\n)*version: 1\n/.test(text));
+  for (const path of ['README.md', 'docs/configuration.md'])
+    assert.ok(
+      whole.some((block) => block.path === path),
+      `no configuration is found in ${path}`,
+    );
+  for (const { path, text } of whole) {
+    const result = parseConfig(text, path);
+    assert.ok('desired' in result, `${path}: ${JSON.stringify(result)}\n${text}`);
+  }
+});
+
+/** What GitHub makes of a heading for links to it. */
+function anchorOf(heading: string): string {
+  const text = heading.replaceAll(/[`*]|\]\([^)]*\)|\[/g, '').toLowerCase();
+  return text.replaceAll(/[^\p{L}\p{N}\s_-]/gu, '').replaceAll(' ', '-');
+}
+
+it('every link from one document to another leads somewhere', () => {
+  let links = 0;
+  for (const path of documents()) {
+    const prose = read(path).replaceAll(/^```[\s\S]*?^```$/gm, '');
+    for (const [, target = ''] of prose.matchAll(/\]\(([^)\s]+)\)/g)) {
+      if (/^[a-z]+:/.test(target)) continue;
+      links += 1;
+      const [name = '', anchor] = target.split('#');
+      const file = name === '' ? path : join(dirname(path), name);
+      assert.ok(existsSync(join(ROOT, file)), `${path}: no ${target}`);
+      if (anchor === undefined) continue;
+      const headings = [...read(file).matchAll(/^#+ (.+)$/gm)].map(([, heading = '']) => anchorOf(heading));
+      assert.ok(headings.includes(anchor), `${path}: no heading for ${target}`);
+    }
+  }
+  assert.ok(links > 20, 'the links are read');
+});
+
+it('every chapter is in the index', () => {
+  const index = read('docs/README.md');
+  for (const path of documents().filter(
+    (path) => /^docs\/[^/]+\.md$/.test(path) && path !== 'docs/README.md',
+  ))
+    assert.ok(index.includes(`](${path.slice('docs/'.length)})`), `docs/README.md says nothing of ${path}`);
 });
 
 /** Every text in a value. */

@@ -1,0 +1,128 @@
+// What the demo printed on a terminal -> a picture of it: an SVG of text, colours and a window around it. Pure.
+
+/** A piece of a line in one colour. */
+interface Run {
+  readonly column: number;
+  readonly text: string;
+  /** SGR parameters, such as `1;36`; empty: none. */
+  readonly style: string;
+}
+
+type Line = readonly Run[];
+
+const ESCAPE = String.fromCharCode(27);
+const FONT_SIZE = 14;
+/** Width of a character: 0.6 em in nearly every monospaced font; textLength sets it where it is another. */
+const ADVANCE = 8.4;
+const LEADING = 19;
+const MARGIN = 22;
+const TITLE_BAR = 38;
+
+/** Readable on the window's own dark ground, whatever is around it. */
+const COLOURS: Readonly<Record<string, string>> = {
+  '': '#e6edf3',
+  '1': '#ffffff',
+  '2': '#a9b4c0',
+  '31': '#ff8d85',
+  '32': '#57d364',
+  '1;31': '#ff8d85',
+  '1;32': '#57d364',
+  '1;36': '#5fd7ff',
+};
+
+/** Steps of the demo that are shown by their heading alone: the other steps tell the same story. */
+const SHORTENED: readonly number[] = [3, 6];
+
+/** The picture of the demo's output. */
+export function picture(output: string): string {
+  const command: Line = [
+    { column: 0, text: '$', style: '32' },
+    { column: 2, text: 'npm run demo', style: '1' },
+  ];
+  return svg([command, ...shorten(output).map(parseLine)]);
+}
+
+/** The demo's lines without colours, as the picture shows them. */
+export function shownLines(output: string): string[] {
+  return shorten(output)
+    .map((line) => textOf(line).trimEnd())
+    .filter((line) => line !== '');
+}
+
+/** Only what the demo says: not what npm and the build say before. */
+function shorten(output: string): string[] {
+  const lines = output.replaceAll('\r', '').trimEnd().split('\n');
+  const start = lines.findIndex((line) => textOf(line).startsWith('snoopy: '));
+  if (start < 0) throw new Error('The demo has not printed its title');
+  const shown: string[] = [''];
+  let step = 0;
+  for (const line of lines.slice(start)) {
+    const text = textOf(line);
+    const heading = /^(\d+)\. /.exec(text)?.[1];
+    if (heading !== undefined) step = Number(heading);
+    const isBody = text.startsWith('   ');
+    if (!isBody || !SHORTENED.includes(step)) shown.push(line);
+    else if (textOf(shown.at(-1) ?? '').trim() !== '…') shown.push(`   ${ESCAPE}[2m…${ESCAPE}[0m`);
+  }
+  return shown;
+}
+
+function textOf(line: string): string {
+  return parseLine(line).reduce((text, run) => text.padEnd(run.column) + run.text, '');
+}
+
+function parseLine(line: string): Line {
+  const runs: Run[] = [];
+  let style = '';
+  let column = 0;
+  for (const piece of line.split(new RegExp(`(${ESCAPE}\\[[0-9;]*m)`))) {
+    if (piece.startsWith(ESCAPE)) {
+      style = piece.slice(2, -1).replace(/^0$/, '');
+      if (!(style in COLOURS)) throw new Error(`No colour for the escape sequence [${style}m`);
+      continue;
+    }
+    const indent = piece.length - piece.trimStart().length;
+    const text = piece.trim();
+    if (text !== '') runs.push({ column: column + indent, text, style });
+    column += piece.length;
+  }
+  return runs;
+}
+
+function svg(lines: readonly Line[]): string {
+  const columns = Math.max(...lines.flat().map(({ column, text }) => column + text.length));
+  const width = Math.ceil(columns * ADVANCE) + 2 * MARGIN;
+  const height = TITLE_BAR + lines.length * LEADING + MARGIN;
+  return [
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" xml:space="preserve" role="img" aria-labelledby="title">`,
+    '<!-- Made by `npm run demo:record` from what the demo printed: do not edit. -->',
+    '<title id="title">npm run demo: from what VMs say to EVPN MAC/IP routes</title>',
+    '<style>',
+    `text { font: ${FONT_SIZE}px ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", "Liberation Mono", monospace; white-space: pre; }`,
+    '.strong { font-weight: bold; }',
+    '</style>',
+    `<rect x="0.5" y="0.5" width="${width - 1}" height="${height - 1}" rx="9" fill="#0f1620" stroke="#5b6775"/>`,
+    ...['#ff5f57', '#febc2e', '#28c840'].map(
+      (colour, i) => `<circle cx="${MARGIN + 20 * i}" cy="20" r="6" fill="${colour}"/>`,
+    ),
+    ...lines.flatMap((line, row) => line.map((run) => textElement(run, row))),
+    '</svg>',
+    '',
+  ].join('\n');
+}
+
+function textElement({ column, text, style }: Run, row: number): string {
+  const x = round(MARGIN + column * ADVANCE);
+  const y = TITLE_BAR + (row + 1) * LEADING - 5;
+  const strong = style.startsWith('1') ? ' class="strong"' : '';
+  const length = round(text.length * ADVANCE);
+  return `<text x="${x}" y="${y}" fill="${COLOURS[style]}" textLength="${length}"${strong}>${escapeXml(text)}</text>`;
+}
+
+function round(pixels: number): number {
+  return Math.round(pixels * 10) / 10;
+}
+
+function escapeXml(text: string): string {
+  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
+}

@@ -1,0 +1,39 @@
+// The demo holds what it claims, and the picture of it in README.md shows what it prints today.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { shownLines } from '../demo/picture.ts';
+import { run, tryRun } from '../lib/run.ts';
+import { said } from '../lib/snoopy.ts';
+
+const DEMO = fileURLToPath(new URL('../demo/demo.js', import.meta.url));
+const PICTURE = fileURLToPath(new URL('../../../docs/images/demo.svg', import.meta.url));
+
+/** Prints each line of text of an SVG, from the top to the bottom; fails where it is not well-formed. */
+const LINES_OF_SVG = `
+import sys, xml.dom.minidom
+rows = {}
+for text in xml.dom.minidom.parse(sys.argv[1]).getElementsByTagName("text"):
+    rows.setdefault(float(text.getAttribute("y")), []).append((float(text.getAttribute("x")), text.firstChild.data))
+for y in sorted(rows):
+    print(" ".join(data for _, data in sorted(rows[y])))
+`;
+
+/** Neighbors come in no order, and how often a request is repeated is the kernel's affair. */
+function comparable(lines: readonly string[]): string[] {
+  return lines
+    .map((line) => line.trim().replaceAll(/\s+/g, ' '))
+    .map((line) => line.replace(/^(ARP requests through the tunnel) .*/, '$1'))
+    .sort();
+}
+
+test('the demo ends well, and its picture shows the lines that it prints', () => {
+  const result = tryRun([process.execPath, DEMO], { timeoutMs: 300_000 });
+  assert.equal(result.code, 0, said(result));
+  const [command, ...drawn] = run(['python3', '-c', LINES_OF_SVG, PICTURE]).trimEnd().split('\n');
+  assert.equal(command, '$ npm run demo');
+  const printed = shownLines(result.stdout);
+  assert.ok(printed.length > 30, 'the demo is read');
+  assert.deepEqual(comparable(drawn), comparable(printed), 'npm run demo:record draws it anew');
+});
