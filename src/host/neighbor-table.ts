@@ -7,12 +7,12 @@ import type { Outcome } from '../core/report.ts';
 import type { Request } from '../netlink/message.ts';
 import {
   deleteNeighbor,
+  NeighborEncoder,
   NTF_EXT_EXT_VALIDATED,
   NTF_ROUTER,
   NUD_NOARP,
   NUD_REACHABLE,
   NUD_STALE,
-  putNeighbor,
 } from '../netlink/neighbor.ts';
 import { type Failure, failureError, type NetlinkSocket, type Result } from '../netlink/socket.ts';
 
@@ -50,16 +50,22 @@ function* encodeAll(
   protocol: number,
   extFlags: number,
 ): Generator<Request> {
-  for (const change of changes) yield encode(change, protocol, extFlags);
+  const encoder = new NeighborEncoder();
+  for (const change of changes) yield encode(encoder, change, protocol, extFlags);
 }
 
 function takesFlag(change: NeighborChange | undefined): boolean {
   return change !== undefined && change.kind !== 'remove' && change.state === 'noarp';
 }
 
-function encode(change: NeighborChange, protocol: number, extFlags: number): Request {
+function encode(
+  encoder: NeighborEncoder,
+  change: NeighborChange,
+  protocol: number,
+  extFlags: number,
+): Request {
   if (change.kind === 'remove' || change.mac === null) return deleteNeighbor(change.device, change.ip);
-  return putNeighbor(
+  return encoder.put(
     {
       ifIndex: change.device,
       ip: change.ip,

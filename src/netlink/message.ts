@@ -42,7 +42,7 @@ export const NLM_F_ACK_TLVS = 0x200;
 /** sizeof(struct nlmsghdr): u32 length, u16 type, u16 flags, u32 sequence, u32 port ID. */
 export const NLMSG_HDRLEN = 16;
 /** sizeof(struct rtattr): u16 length, u16 type. */
-const RTA_HDRLEN = 4;
+export const RTA_HDRLEN = 4;
 const NLA_F_NESTED = 0x8000;
 /** Without NLA_F_NESTED and NLA_F_NET_BYTEORDER. */
 const NLA_TYPE_MASK = 0x3fff;
@@ -269,6 +269,12 @@ function allocate(size: number): Uint8Array {
   return bytes;
 }
 
+/** struct rtattr of an attribute with a payload of `length` bytes. */
+export function writeAttributeHeader(bytes: Uint8Array, offset: number, type: number, length: number): void {
+  writeU16(bytes, offset, RTA_HDRLEN + length);
+  writeU16(bytes, offset + 2, type);
+}
+
 /** Writes a payload: the message's own structure, then attributes. */
 export class PayloadWriter {
   #bytes: Uint8Array;
@@ -300,8 +306,7 @@ export class PayloadWriter {
   /** Room for an attribute's payload; returns its offset in `bytes`. */
   #attribute(type: number, length: number): number {
     const at = this.#reserve(RTA_HDRLEN + length);
-    writeU16(this.#bytes, at, RTA_HDRLEN + length);
-    writeU16(this.#bytes, at + 2, type);
+    writeAttributeHeader(this.#bytes, at, type, length);
     return at + RTA_HDRLEN;
   }
 

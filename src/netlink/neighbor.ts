@@ -16,12 +16,15 @@ import { readI32, readU8, readU16, writeU8, writeU16, writeU32 } from '../base/b
 import { CLOCK_TICK_MS } from './link.ts';
 import {
   Attributes,
+  align,
   type Message,
   NLM_F_CREATE,
   NLM_F_EXCL,
   NLM_F_REPLACE,
   PayloadWriter,
   type Request,
+  RTA_HDRLEN,
+  writeAttributeHeader,
 } from './message.ts';
 import type { NetlinkSocket } from './socket.ts';
 
@@ -135,37 +138,59 @@ export function dumpNeighbors(socket: NetlinkSocket, family: Family, device?: If
   });
 }
 
-/** The payload of a request about the neighbor `ip`, with room for `more` bytes behind NDA_DST. */
-function neighborWriter(
-  ifIndex: IfIndex,
-  ip: IpAddress,
-  state: number,
-  flags: number,
-  more: number,
-): PayloadWriter {
-  const length = addressLength(familyOf(ip));
-  const writer = new PayloadWriter(NDMSG_SIZE + 4 + length + more);
-  const header = writer.structure(NDMSG_SIZE);
-  writeU8(header, 0, familyOf(ip));
-  writeU32(header, 4, ifIndex);
-  writeU16(header, 8, state);
-  writeU8(header, 10, flags);
-  writer.fill(NDA_DST, length, (bytes, offset) => writeIp(ip, bytes, offset));
-  return writer;
+/** An attribute's header and payload, as long as they are in a message. */
+const attributeSize = (length: number): number => align(RTA_HDRLEN + length);
+const MAC_LENGTH = 6;
+
+/**
+ * Makes requests about neighbors, each in the bytes of the one before: tens of thousands of them cost no memory.
+ * NetlinkSocket.batch() has taken one by the time it asks for the next.
+ */
+export class NeighborEncoder {
+  /** Payloads by their length, which says what is in them and where: the headers of the attributes are written once. */
+  readonly #payloads = new Map<number, Uint8Array>();
+
+  /** `create`: EEXIST when there is an entry. `replace`: creates it or writes over it. */
+  put(entry: NeighborWrite, mode: 'create' | 'replace'): Request {
+    const family = familyOf(entry.ip);
+    const macAt = NDMSG_SIZE + attributeSize(addressLength(family));
+    const protocolAt = macAt + attributeSize(MAC_LENGTH);
+    const extFlagsAt = protocolAt + attributeSize(1);
+    const end = entry.extFlags === 0 ? extFlagsAt : extFlagsAt + attributeSize(4);
+    let payload = this.#payloads.get(end);
+    if (payload === undefined) {
+      payload = new Uint8Array(end);
+      writeU8(payload, 0, family);
+      writeAttributeHeader(payload, NDMSG_SIZE, NDA_DST, addressLength(family));
+      writeAttributeHeader(payload, macAt, NDA_LLADDR, MAC_LENGTH);
+      writeAttributeHeader(payload, protocolAt, NDA_PROTOCOL, 1);
+      if (end > extFlagsAt) writeAttributeHeader(payload, extFlagsAt, NDA_FLAGS_EXT, 4);
+      this.#payloads.set(end, payload);
+    }
+    writeU32(payload, 4, entry.ifIndex);
+    writeU16(payload, 8, entry.state);
+    writeU8(payload, 10, entry.flags);
+    writeIp(entry.ip, payload, NDMSG_SIZE + RTA_HDRLEN);
+    encodeMac(entry.mac, payload, macAt + RTA_HDRLEN);
+    writeU8(payload, protocolAt + RTA_HDRLEN, entry.protocol);
+    if (end > extFlagsAt) writeU32(payload, extFlagsAt + RTA_HDRLEN, entry.extFlags);
+    const flags = NLM_F_CREATE | (mode === 'create' ? NLM_F_EXCL : NLM_F_REPLACE);
+    return { type: RTM_NEWNEIGH, flags, payload };
+  }
 }
 
-/** `create`: EEXIST when there is an entry. `replace`: creates it or writes over it. */
+/** One request of NeighborEncoder, in bytes of its own. */
 export function putNeighbor(entry: NeighborWrite, mode: 'create' | 'replace'): Request {
-  const more = entry.extFlags === 0 ? 20 : 28;
-  const writer = neighborWriter(entry.ifIndex, entry.ip, entry.state, entry.flags, more);
-  writer.fill(NDA_LLADDR, 6, (bytes, offset) => encodeMac(entry.mac, bytes, offset));
-  writer.u8(NDA_PROTOCOL, entry.protocol);
-  if (entry.extFlags !== 0) writer.u32(NDA_FLAGS_EXT, entry.extFlags);
-  const flags = NLM_F_CREATE | (mode === 'create' ? NLM_F_EXCL : NLM_F_REPLACE);
-  return { type: RTM_NEWNEIGH, flags, payload: writer.finish() };
+  return new NeighborEncoder().put(entry, mode);
 }
 
 /** ENOENT when there is none. */
 export function deleteNeighbor(ifIndex: IfIndex, ip: IpAddress): Request {
-  return { type: RTM_DELNEIGH, flags: 0, payload: neighborWriter(ifIndex, ip, 0, 0, 0).finish() };
+  const length = addressLength(familyOf(ip));
+  const writer = new PayloadWriter(NDMSG_SIZE + attributeSize(length));
+  const header = writer.structure(NDMSG_SIZE);
+  writeU8(header, 0, familyOf(ip));
+  writeU32(header, 4, ifIndex);
+  writer.fill(NDA_DST, length, (bytes, offset) => writeIp(ip, bytes, offset));
+  return { type: RTM_DELNEIGH, flags: 0, payload: writer.finish() };
 }

@@ -99,8 +99,8 @@ export interface NetlinkSocket {
   dump<T>(request: Request, what: string, decode: (message: Message) => T | undefined): T[];
   /**
    * Sends the requests, many in one datagram, in order, and returns one result for each, in that order. A
-   * failure does not stop those behind it. ENOBUFS: the kernel lost the answer, the outcome is unknown. Each is asked
-   * for when its turn comes, so that tens of thousands need not be there at once.
+   * failure does not stop those behind it. ENOBUFS: the kernel lost the answer, the outcome is unknown. Each is
+   * taken before the next is asked for, so that tens of thousands need not be there at once.
    */
   batch(requests: Iterable<Request>): Result[];
   close(): void;
