@@ -35,7 +35,7 @@ export class CommandError extends Error {
 
 /** Runs a command and returns how it ended, whatever that was. Throws only when it cannot be started. */
 export function tryRun(argv: readonly string[], options: RunOptions = {}): Result {
-  const timeoutMs = options.timeoutMs ?? 60_000;
+  const timeoutMs = (options.timeoutMs ?? 60_000) * PATIENCE;
   const child = spawnApart(argv, {
     input: options.input ?? '',
     env: { ...process.env, ...options.env },
