@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { spawnApart } from './apart.ts';
 import type { Scope } from './scope.ts';
 import { createTempDir } from './temp.ts';
-import { sleepSync, until } from './wait.ts';
+import { PATIENCE, sleepSync, until } from './wait.ts';
 
 export interface Result {
   readonly argv: readonly string[];
