@@ -25,7 +25,8 @@ const GUEST_KERNEL = '6.1';
 const ALSO_IN_GUEST = ['kernel/netlink.test.js'];
 const CONCURRENCY = 2;
 /** For a file. Who says how many frames are to be tried waits for them, however long that takes. */
-const TIMEOUT_MS = process.env.FUZZ_FRAMES === undefined ? 1_200_000 : Number.POSITIVE_INFINITY;
+const TIMEOUT_MS =
+  process.env.FUZZ_FRAMES === undefined ? minutes(guest === undefined ? 20 : 60) : Number.POSITIVE_INFINITY;
 const inCi = process.env.CI !== undefined && process.env.CI !== '';
 
 const root = fileURLToPath(new URL('../dist/test/', import.meta.url));
@@ -105,6 +106,10 @@ async function runInGuest(paths) {
   const [, ...counted] = /^(\d+) passed, (\d+) failed, (\d+) skipped$/m.exec(text) ?? [];
   for (const [i, what] of Object.keys(count).entries()) count[what] += Number(counted[i] ?? 0);
   if (code !== 0) complaints.push(`the tests in the guest ended with exit code ${code}`);
+}
+
+function minutes(count) {
+  return count * 60_000;
 }
 
 function listTests() {

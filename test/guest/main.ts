@@ -5,15 +5,20 @@ import { runInGuest } from './guest.ts';
 import { fetchKernel, KERNELS } from './kernel.ts';
 
 const PROJECT = fileURLToPath(new URL('../../../', import.meta.url));
-/** What is run when nothing is chosen: without kernel tests that measure times, or span them, of seconds. */
+/**
+ * What is run when nothing is chosen. Of kernel/: not lifecycle, liveness and metrics, which span seconds of a real
+ * machine (locks, kills, --listen, ages), where a run takes one here; not doctor and provisioning, which boot
+ * containers, or ask for what is the host's. Of fabric/: not what measures the time to a route, or waits for one to go.
+ */
 const DEFAULT_TESTS = [
   'guest/',
-  ...['bindings', 'checks', 'commands', 'ffi', 'neighbors', 'netlink', 'reconcile', 'wire'].map(
+  ...['bindings', 'checks', 'commands', 'ffi', 'neighbors', 'netlink', 'reconcile', 'tcx', 'wire'].map(
     (name) => `kernel/${name}`,
   ),
   'fabric/routes',
+  'fabric/tunnel',
 ];
-const TIMEOUT_MS = 40 * 60_000;
+const TIMEOUT_MS = 90 * 60_000;
 
 const args = process.argv.slice(2);
 const chosen = args.filter((arg) => KERNELS.includes(arg));

@@ -1,14 +1,11 @@
-// What is pinned through its life: made, locked, upgraded, damaged, listened to, attached otherwise, removed.
+// What is pinned through its life: made, locked, upgraded, damaged, listened to, removed.
 import assert from 'node:assert/strict';
-import { closeSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { describe, test } from 'node:test';
-import { BPF_TCX_INGRESS, objGet, programInfo, tcxAttach, tcxPrograms } from '../../src/ffi/libbpf.ts';
-import { listPins } from '../lib/bpffs.ts';
 import { arpFrame } from '../lib/frames.ts';
 import { Netns } from '../lib/netns.ts';
-import { findNeighbor, listAttached, listFilters, listQdiscs } from '../lib/oracles.ts';
+import { findNeighbor, listFilters } from '../lib/oracles.ts';
 import { type Background, run } from '../lib/run.ts';
-import { enterNetns } from '../lib/setns.ts';
 import { said, withReport } from '../lib/snoopy.ts';
 import { createTempDir } from '../lib/temp.ts';
 import { until } from '../lib/wait.ts';
@@ -19,31 +16,11 @@ import {
   Machine,
   neighborChanges,
   portSteps,
+  settled,
   stepKinds,
   TUNNEL,
+  traces,
 } from './machine.ts';
-import { loadEnder, NEEDS_TCX } from './probe.ts';
-
-/** All of a machine that snoopy may leave something in, as text. */
-function traces(machine: Machine): string {
-  const ports = [...machine.hosts.map(({ port }) => port), 'br0'];
-  return JSON.stringify([
-    listPins(machine.snoopy.bpffs),
-    ports.map((port) => [listQdiscs(machine.netns, port), listFilters(machine.netns, port)]),
-    machine.run('ip', '-d', 'neigh', 'show', 'nud', 'all', 'proto', '115'),
-    listAttached(machine.netns),
-  ]);
-}
-
-/** A machine whose hosts have neighbors. */
-async function settled(t: { after(undo: () => void): void }, hosts = 2): Promise<Machine> {
-  const machine = new Machine(t, { tunnel: true, hosts });
-  machine.reconcile();
-  for (const host of machine.hosts) await host.speak();
-  machine.reconcile();
-  assert.equal(machine.ownNeighbors().length, hosts);
-  return machine;
-}
 
 /** Where bpffs is mounted, as often as it is. */
 function mountsAt(path: string): string[] {
@@ -647,201 +624,5 @@ describe('reconcile --listen', () => {
     const start = performance.now();
     machine.reconcile('--check', '--listen', '30s');
     assert.ok(performance.now() - start < 15_000);
-  });
-});
-
-describe('attach: tcx', () => {
-  const TCX = { runtime: { attach: 'tcx' }, bridges: [{ name: 'br0' }] };
-  const CLSACT = { bridges: [{ name: 'br0' }] };
-
-  /** IDs of the programs in the pinned links. */
-  function linkPrograms(machine: Machine): number[] {
-    const directory = `${machine.pins}/links`;
-    const names = existsSync(directory) ? readdirSync(directory) : [];
-    return names.map(
-      (name) => bpftool<{ prog_id: number }>('link', 'show', 'pinned', `${directory}/${name}`).prog_id,
-    );
-  }
-
-  /** Asserts that a host is seen by exactly one program: each attachment would count its message once. */
-  async function assertSeenOnce(machine: Machine, host: Host): Promise<void> {
-    type PerCpu = { readonly values: readonly { readonly value: number }[] };
-    const sightings = (): number =>
-      (machine.dump<PerCpu>('counters')[0]?.values ?? []).reduce((sum, { value }) => sum + value, 0);
-    const before = sightings();
-    host.announce();
-    const after = await until(`a sighting of ${host.ip}`, sightings, (count) => count > before);
-    assert.equal(after, before + 1);
-  }
-
-  test(
-    'links are pinned, a second run has nothing to do, and remove leaves nothing',
-    NEEDS_TCX,
-    async (t) => {
-      const machine = new Machine(t, { tunnel: true, hosts: 2, config: TCX });
-      const before = traces(machine);
-      assert.deepEqual(portSteps(machine.reconcile()), [
-        'set-port tap1',
-        'set-port tap2',
-        'attach tap1',
-        'attach tap2',
-      ]);
-      const id = machine.programId();
-      assert.deepEqual(linkPrograms(machine), [id, id]);
-      assert.equal(machine.hasClsact('tap1'), false);
-      assert.equal(machine.hasClsact(TUNNEL), false);
-      for (const host of machine.hosts) await assertSeenOnce(machine, host);
-      machine.reconcile();
-      machine.assertIdle();
-      assert.equal(machine.ownNeighbors().length, 2);
-
-      machine.host(2).unplug();
-      machine.reconcile();
-      assert.equal(linkPrograms(machine).length, 1);
-      machine.assertIdle();
-
-      machine.snoopy.configure({ ...TCX, runtime: { attach: 'tcx', max_bindings: 1024 } });
-      assert.deepEqual(portSteps(machine.reconcile()), ['attach tap1']);
-      const program = machine.programId();
-      assert.notEqual(program, id);
-      assert.deepEqual(linkPrograms(machine), [program]);
-      await assertSeenOnce(machine, machine.host(1));
-      assert.deepEqual(machine.ownNeighbors(), ['10.1.0.1 02:00:00:00:00:01']);
-      machine.assertIdle();
-
-      machine.addHost(2);
-      machine.reconcile();
-      machine.remove();
-      assert.equal(traces(machine), before);
-      await until(
-        'the program to be gone',
-        () => machine.netns.tryRun(['bpftool', 'prog', 'show', 'id', String(program)]).code,
-        (code) => code !== 0,
-      );
-    },
-  );
-
-  test(
-    'it is the first of the chain, hears what another program ends, and leaves that alone',
-    NEEDS_TCX,
-    async (t) => {
-      const machine = new Machine(t, { config: TCX });
-      enterNetns(machine.scope, machine.netns);
-      const [port] = machine.netns.json<{ ifindex: number }[]>('ip', '-json', 'link', 'show', 'tap1');
-      const ifIndex = port?.ifindex ?? 0;
-      const ender = loadEnder(machine.scope);
-      tcxAttach(ender, ifIndex, BPF_TCX_INGRESS);
-      const theirs = programInfo(ender).id;
-      machine.reconcile();
-      assert.deepEqual(tcxPrograms(ifIndex, BPF_TCX_INGRESS), [machine.programId(), theirs]);
-      await assertSeenOnce(machine, machine.host(1));
-
-      machine.snoopy.configure({ ...TCX, runtime: { attach: 'tcx', max_bindings: 1024 } });
-      machine.reconcile();
-      assert.deepEqual(tcxPrograms(ifIndex, BPF_TCX_INGRESS), [machine.programId(), theirs]);
-      await assertSeenOnce(machine, machine.host(1));
-      assert.deepEqual(machine.ownNeighbors(), ['10.1.0.1 02:00:00:00:00:01']);
-
-      machine.snoopy.configure(CLSACT);
-      machine.reconcile();
-      assert.deepEqual(tcxPrograms(ifIndex, BPF_TCX_INGRESS), [theirs]);
-      machine.snoopy.configure(TCX);
-      machine.reconcile();
-      machine.remove();
-      assert.deepEqual(tcxPrograms(ifIndex, BPF_TCX_INGRESS), [theirs]);
-    },
-  );
-
-  test('a clsact and filters of others stay as they are, from clsact to tcx and back', NEEDS_TCX, (t) => {
-    const machine = new Machine(t, { hosts: 2, config: CLSACT });
-    machine.run('tc', 'qdisc', 'add', 'dev', 'tap1', 'clsact');
-    const match = ['u32', 'match', 'u32', '0', '0', 'classid', '1:1'];
-    for (const side of ['ingress', 'egress'])
-      machine.run('tc', 'filter', 'add', 'dev', 'tap1', side, 'pref', '20', ...match);
-    const foreign = (): string[] =>
-      ['ingress', 'egress'].map((side) =>
-        machine.run('tc', 'filter', 'show', 'dev', 'tap1', side, 'pref', '20'),
-      );
-    const before = foreign();
-    for (const config of [CLSACT, TCX, CLSACT, TCX]) {
-      machine.snoopy.configure(config);
-      machine.reconcile();
-      machine.assertIdle();
-      assert.deepEqual(foreign(), before);
-      assert.deepEqual([machine.hasClsact('tap1'), machine.hasClsact('tap2')], [true, config === CLSACT]);
-    }
-    machine.remove();
-    assert.deepEqual(foreign(), before);
-    assert.equal(machine.hasClsact('tap1'), true);
-  });
-
-  test('a port that takes no TCX program keeps its filter', NEEDS_TCX, async (t) => {
-    const machine = new Machine(t, { config: CLSACT });
-    machine.reconcile();
-    enterNetns(machine.scope, machine.netns);
-    const [port] = machine.netns.json<{ ifindex: number }[]>('ip', '-json', 'link', 'show', 'tap1');
-    const program = objGet(`${machine.pins}/program`);
-    assert.ok(port !== undefined && program !== undefined);
-    // The kernel takes a program once.
-    const link = tcxAttach(program, port.ifindex, BPF_TCX_INGRESS);
-    machine.snoopy.configure(TCX);
-    const run = machine.snoopy.reconcile();
-    assertExit(run, 1);
-    assert.deepEqual(
-      run.report.steps.map(({ action, outcome }) => `${action.kind} ${outcome.kind}`),
-      ['attach failed', 'detach skipped', 'set-port skipped'],
-    );
-    assert.deepEqual(machine.filterPrograms('tap1'), [machine.programId()]);
-    closeSync(link);
-    machine.reconcile();
-    assert.deepEqual(machine.filterPrograms('tap1'), []);
-    machine.assertIdle();
-  });
-
-  test('from clsact to tcx and back there is one attachment, and never none', NEEDS_TCX, async (t) => {
-    const machine = await settled(t, 1);
-    const neighbors = machine.ownNeighbors();
-    machine.snoopy.configure(TCX);
-    assert.deepEqual(portSteps(machine.reconcile()), ['attach tap1', 'detach tap1', 'set-port tap1']);
-    assert.deepEqual(linkPrograms(machine), [machine.programId()]);
-    assert.equal(machine.hasClsact('tap1'), false);
-    await assertSeenOnce(machine, machine.host(1));
-    machine.assertIdle();
-
-    machine.snoopy.configure(CLSACT);
-    machine.reconcile();
-    assert.deepEqual(machine.filterPrograms('tap1'), [machine.programId()]);
-    assert.deepEqual(linkPrograms(machine), []);
-    await assertSeenOnce(machine, machine.host(1));
-    machine.assertIdle();
-    assert.deepEqual(machine.ownNeighbors(), neighbors);
-    machine.remove();
-    assert.equal(machine.hasClsact('tap1'), false);
-  });
-
-  test('a clsact of ours goes, though its filter is gone already', NEEDS_TCX, (t) => {
-    const machine = new Machine(t, { config: CLSACT });
-    machine.reconcile();
-    machine.run('tc', 'filter', 'del', 'dev', 'tap1', 'ingress');
-    machine.snoopy.configure(TCX);
-    machine.reconcile();
-    assert.equal(machine.hasClsact('tap1'), false);
-    machine.assertIdle();
-  });
-
-  test('a link that was detached, or whose pin was deleted, is made again', NEEDS_TCX, async (t) => {
-    const machine = new Machine(t, { config: TCX });
-    machine.reconcile();
-    const [link = ''] = readdirSync(`${machine.pins}/links`);
-    run(['bpftool', 'link', 'detach', 'pinned', `${machine.pins}/links/${link}`]);
-    assert.deepEqual(portSteps(machine.reconcile()), ['attach tap1']);
-    await assertSeenOnce(machine, machine.host(1));
-    machine.reconcile();
-    machine.assertIdle();
-
-    rmSync(`${machine.pins}/links/${link}`);
-    assert.deepEqual(portSteps(machine.reconcile()), ['attach tap1']);
-    await assertSeenOnce(machine, machine.host(1));
-    machine.assertIdle();
   });
 });

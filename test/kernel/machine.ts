@@ -1,10 +1,18 @@
 // A bridge, hosts that say only what they are told to, and snoopy itself: what the tests of its commands share.
 import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
+import { listPins } from '../lib/bpffs.ts';
 import { arpFrame, naFrame, sendFrames } from '../lib/frames.ts';
 import { Netns } from '../lib/netns.ts';
 import { Node, type NodeOptions } from '../lib/node.ts';
-import { findFdb, findNeighbor, listFilters, listOwnNeighbors, listQdiscs } from '../lib/oracles.ts';
+import {
+  findFdb,
+  findNeighbor,
+  listAttached,
+  listFilters,
+  listOwnNeighbors,
+  listQdiscs,
+} from '../lib/oracles.ts';
 import { type Background, runJson } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
 import { type Config, type ReconcileResult, type Report, Snoopy, said } from '../lib/snoopy.ts';
@@ -146,6 +154,27 @@ export class Machine {
   run(...argv: string[]): string {
     return this.netns.run(...argv);
   }
+}
+
+/** All of a machine that snoopy may leave something in, as text. */
+export function traces(machine: Machine): string {
+  const ports = [...machine.hosts.map(({ port }) => port), 'br0'];
+  return JSON.stringify([
+    listPins(machine.snoopy.bpffs),
+    ports.map((port) => [listQdiscs(machine.netns, port), listFilters(machine.netns, port)]),
+    machine.run('ip', '-d', 'neigh', 'show', 'nud', 'all', 'proto', '115'),
+    listAttached(machine.netns),
+  ]);
+}
+
+/** A machine whose hosts have neighbors. */
+export async function settled(t: Pick<TestContext, 'after'>, hosts = 2): Promise<Machine> {
+  const machine = new Machine(t, { tunnel: true, hosts });
+  machine.reconcile();
+  for (const host of machine.hosts) await host.speak();
+  machine.reconcile();
+  assert.equal(machine.ownNeighbors().length, hosts);
+  return machine;
 }
 
 /** A host behind a port of its own. Its device has no address: the kernel there never says a word. */

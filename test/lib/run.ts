@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { spawnApart } from './apart.ts';
 import type { Scope } from './scope.ts';
 import { createTempDir } from './temp.ts';
-import { sleepSync, until } from './wait.ts';
+import { PATIENCE, sleepSync, until } from './wait.ts';
 
 export interface Result {
   readonly argv: readonly string[];
@@ -35,7 +35,7 @@ export class CommandError extends Error {
 
 /** Runs a command and returns how it ended, whatever that was. Throws only when it cannot be started. */
 export function tryRun(argv: readonly string[], options: RunOptions = {}): Result {
-  const timeoutMs = options.timeoutMs ?? 60_000;
+  const timeoutMs = (options.timeoutMs ?? 60_000) * PATIENCE;
   const child = spawnApart(argv, {
     input: options.input ?? '',
     env: { ...process.env, ...options.env },
