@@ -1,9 +1,16 @@
 // argv -> command -> streams and exit code: the only place with the process and its streams.
 
 import { writeSync } from 'node:fs';
+import { isatty } from 'node:tty';
 import { EXIT, exitCodeOf, type Problem, problemOf, SnoopyError } from './base/errors.ts';
 import type { Users } from './base/trust.ts';
-import { type Invocation, parseInvocation, type StatusInvocation, wantsJson } from './cli.ts';
+import {
+  type CommonOptions,
+  type Invocation,
+  parseInvocation,
+  type StatusInvocation,
+  wantsJson,
+} from './cli.ts';
 import { inspectConfig } from './config/config.ts';
 import { ConfigError } from './config/problem.ts';
 import { exitCode, type ReconcileReport, type RemoveReport, type StatusReport } from './core/report.ts';
@@ -19,7 +26,7 @@ import { renderFailures, renderProblems, renderWarning } from './render/problems
 import { hasNothingToSay, renderReconcile, renderRemove } from './render/reconcile.ts';
 import { renderScreen, renderScrollOut } from './render/screen.ts';
 import { renderNothing, renderStatus } from './render/status.ts';
-import type { RenderOptions } from './render/style.ts';
+import { printable, type RenderOptions } from './render/style.ts';
 import { renderValidate, validateReport } from './render/validate.ts';
 import { runStatus, watchStatus } from './status.ts';
 
@@ -42,6 +49,7 @@ function main(argv: readonly string[]): void {
   } catch (thrown) {
     output = failure(thrown, wantsJson(argv));
   }
+  clearProgress();
   write(STDERR, output.stderr);
   const errno = write(STDOUT, output.stdout);
   // A reader that has gone away is no error.
@@ -108,11 +116,11 @@ function status(invocation: StatusInvocation): Output {
 /** Reports until the reader has gone: on a terminal each over the one before, as JSON a line each. */
 function watch(invocation: StatusInvocation): Output {
   const asJson = invocation.format === 'json';
-  if (!asJson && process.stdout.isTTY !== true) {
+  if (!asJson && (process.stdout.isTTY !== true || isDumb())) {
     throw new SnoopyError(
       'usage',
       'stdout',
-      'Cannot redraw a report where stdout is no terminal; for scripts there is --watch --format json: one report a line',
+      'Cannot redraw a report where stdout is no terminal with escape codes; for scripts there is --watch --format json: one report a line',
     );
   }
   let isFirst = true;
@@ -157,7 +165,10 @@ function failure(thrown: unknown, asJson: boolean): Output {
   };
 }
 
-function environment({ verbose }: { readonly verbose: boolean }): Environment {
+function environment(invocation: CommonOptions & { readonly quiet?: boolean }): Environment {
+  const { verbose, format, quiet = false } = invocation;
+  // Where each step is told, a line on how far they are would only be in the way.
+  const showsProgress = !verbose && !quiet && format === 'text' && isatty(STDERR) && !isDumb();
   return {
     // CLOCK_MONOTONIC, as bpf_ktime_get_ns() reads it.
     now: () => Number(process.hrtime.bigint()) / 1e6,
@@ -166,7 +177,22 @@ function environment({ verbose }: { readonly verbose: boolean }): Environment {
     log: (line) => {
       if (verbose) write(STDERR, `${line}\n`);
     },
+    progress: showsProgress ? showProgress : null,
   };
+}
+
+let isProgressShown = false;
+
+/** Rewrites the last line of the terminal; one that is too long would begin another. */
+function showProgress(line: string): void {
+  const width = windowSize(STDERR)?.columns ?? DEFAULT_WIDTH;
+  write(STDERR, `\r${printable(line).slice(0, width - 1)}\u001b[K`);
+  isProgressShown = true;
+}
+
+function clearProgress(): void {
+  if (isProgressShown) write(STDERR, '\r\u001b[K');
+  isProgressShown = false;
 }
 
 /** Root, who runs this, and who has become root by sudo to do so. */
@@ -194,8 +220,13 @@ function renderOptions({
 
 /** Colors are for terminals whose user has not said no (https://no-color.org). */
 function hasColor(): boolean {
-  const { NO_COLOR, TERM } = process.env;
-  return process.stdout.isTTY === true && (NO_COLOR === undefined || NO_COLOR === '') && TERM !== 'dumb';
+  const { NO_COLOR } = process.env;
+  return process.stdout.isTTY === true && (NO_COLOR === undefined || NO_COLOR === '') && !isDumb();
+}
+
+/** A terminal that takes no escape codes. */
+function isDumb(): boolean {
+  return process.env['TERM'] === 'dumb';
 }
 
 /** Writes all of the text, to a slow pipe too. Returns the errno name of what kept it from being written. */

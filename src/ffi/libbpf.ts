@@ -340,7 +340,11 @@ function chooseProgram(object: Pointer, name: string): Pointer {
 }
 
 function missing(what: string, object: string): SnoopyError {
-  return new SnoopyError('load_failed', object, `Cannot load the eBPF object: there is no ${what} in it`);
+  return new SnoopyError(
+    'load_failed',
+    object,
+    `Cannot load the eBPF object: there is no ${what} in it; install snoopy again`,
+  );
 }
 
 function load(object: Pointer, program: Pointer, name: string): void {
@@ -369,7 +373,7 @@ function load(object: Pointer, program: Pointer, name: string): void {
   throw new SnoopyError(
     'load_failed',
     name,
-    `${message.split(';')[0]}; the verifier refused it:\n${tail}`,
+    `${message.split(';')[0]}; the verifier refused it, please report what it says:\n${tail}`,
     errno,
   );
 }

@@ -2,7 +2,7 @@
 
 import { constants } from 'node:os';
 import { readU16, writeU16, writeU32 } from '../base/bytes.ts';
-import { type ErrorCode, SnoopyError } from '../base/errors.ts';
+import { type ErrorCode, remedyFor, SnoopyError } from '../base/errors.ts';
 import { koffi } from './koffi.ts';
 
 /** What was being done, for the message of an error: `Cannot <operation>: <errno>; <remedy>`. */
@@ -58,12 +58,12 @@ export function systemError(context: CallContext, errno: number, detail?: string
   const isForbidden = errno === EPERM || errno === EACCES;
   const remedy = isForbidden
     ? `run as root or with ${context.capability ?? 'CAP_SYS_ADMIN'}`
-    : context.remedy;
+    : (context.remedy ?? remedyFor(name));
   const said = detail === undefined || detail === '' ? '' : ` (${detail})`;
   return new SnoopyError(
     isForbidden ? 'not_permitted' : (context.code ?? 'syscall_failed'),
     context.object,
-    `Cannot ${context.operation}: ${name}${said}${remedy === undefined ? '' : `; ${remedy}`}`,
+    `Cannot ${context.operation}: ${name}${said}; ${remedy}`,
     name,
   );
 }
