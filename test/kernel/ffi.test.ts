@@ -403,10 +403,10 @@ describe('TCX', () => {
             { id: 0, type: 11, programId: id, ifIndex, attachType: BPF_TCX_INGRESS },
           );
           assert.deepEqual(tcxPrograms(ifIndex, BPF_TCX_INGRESS), [id]);
-          linkUpdate(link, second.programFd);
+          linkUpdate(link, second.programFd, ifIndex);
           assert.deepEqual(tcxPrograms(ifIndex, BPF_TCX_INGRESS), [programInfo(second.programFd).id]);
           objPin(link, join(bpffs, 'link'));
-          linkDetach(link);
+          linkDetach(link, ifIndex);
           assert.deepEqual(tcxPrograms(ifIndex, BPF_TCX_INGRESS), []);
           assert.equal(linkInfo(link).ifIndex, 0);
           closeSync(link);

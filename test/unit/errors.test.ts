@@ -39,7 +39,7 @@ describe('test/kernel/errors.txt', () => {
       else
         assert.match(
           message,
-          /^(Cannot |Refused |Not permitted: |Process |Bridge "|What is pinned|")[^;]+; [a-z`]/,
+          /^(Cannot |Refused |Not permitted: |Process |Bridge |What is pinned |")[^;]+; [a-z`]/,
           code,
         );
       assert.doesNotMatch(message, /undefined|\[object|[.;]$/, code);
