@@ -1,9 +1,19 @@
 // The command line -> an Invocation. Pure: nothing is printed, nothing is run, nothing exits.
 
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import { type IpAddress, parseIp } from './base/address.ts';
+import {
+  addressLength,
+  familyOf,
+  type IpAddress,
+  type Mac,
+  type Prefix,
+  parseIp,
+  parseMac,
+  parsePrefix,
+} from './base/address.ts';
 import { SnoopyError } from './base/errors.ts';
 import { parseDuration } from './base/units.ts';
+import type { HostFilter } from './core/filter.ts';
 
 export const DEFAULT_CONFIG = '/etc/snoopy/snoopy.yaml';
 
@@ -43,6 +53,11 @@ export interface RemoveInvocation extends CommonOptions {
 
 export interface StatusInvocation extends CommonOptions {
   readonly command: 'status';
+  readonly filter: HostFilter;
+  /** Ask FRR what it advertises. */
+  readonly frr: boolean;
+  /** A report each second, until the reader has gone. */
+  readonly watch: boolean;
 }
 
 export interface DoctorInvocation extends CommonOptions {
@@ -184,6 +199,30 @@ function parseIpOption(text: string): IpAddress {
   return ip;
 }
 
+function parsePrefixOption(text: string): Prefix {
+  const ip = parseIp(text);
+  const prefix = ip === undefined ? parsePrefix(text) : { ip, length: addressLength(familyOf(ip)) * 8 };
+  if (prefix === undefined) throw new InvalidArgumentError('Allowed is an IP address or a prefix.');
+  return prefix;
+}
+
+function parseMacOption(text: string): Mac {
+  const mac = parseMac(text);
+  if (mac === undefined) throw new InvalidArgumentError('Allowed is a MAC such as 02:00:00:00:01:01.');
+  return mac;
+}
+
+function asIs(text: string): string {
+  return text;
+}
+
+/** An option that may stand there many times: a list, empty where it does not. */
+function repeated<T>(flags: string, what: string, none: string, parse: (text: string) => T): Option {
+  return new Option(flags, `${what}; may be repeated`)
+    .argParser((text: string, before: readonly T[]) => [...before, parse(text)])
+    .default([], none);
+}
+
 function addReconcile(program: Command, accept: (invocation: Invocation) => void): void {
   program
     .command('reconcile')
@@ -203,16 +242,8 @@ function addReconcile(program: Command, accept: (invocation: Invocation) => void
         .argParser(parseDurationOption)
         .default(0, '0s'),
     )
-    .addOption(
-      new Option('--bridge <name>', 'only this bridge; may be repeated')
-        .argParser((name: string, before: readonly string[]) => [...before, name])
-        .default([], 'all of them'),
-    )
-    .addOption(
-      new Option('--unfreeze <ip>', 'believe this duplicate address again; may be repeated')
-        .argParser((text: string, before: readonly IpAddress[]) => [...before, parseIpOption(text)])
-        .default([], 'none'),
-    )
+    .addOption(repeated('--bridge <name>', 'only this bridge', 'all of them', asIs))
+    .addOption(repeated('--unfreeze <ip>', 'believe this duplicate address again', 'none', parseIpOption))
     .addHelpText('after', example('snoopy reconcile --check --diff'))
     .action((_, command: Command) => {
       const own = command.opts<{
@@ -257,10 +288,34 @@ function addStatus(program: Command, accept: (invocation: Invocation) => void): 
     .command('status')
     .summary('print bridges, ports, hosts and counters as they stand (root)')
     .description(
-      'Prints bridges, ports, hosts and counters as they stand. Changes nothing, consumes nothing. Needs root.',
+      'Prints bridges, their ports, and their hosts by VLAN, as they stand: MAC, port, age, state, and where FRR ' +
+        'answers whether it advertises them. Of several filters each must match, of one filter that is repeated ' +
+        'any. Changes nothing, consumes nothing. Needs root.',
     )
-    .addHelpText('after', example('snoopy status --format json'))
-    .action(() => accept({ command: 'status', ...common(program) }));
+    .addOption(repeated('--bridge <name>', 'only this bridge', 'all of them', asIs))
+    .addOption(repeated('--port <glob>', 'only ports of that name and their hosts', 'all of them', asIs))
+    .addOption(repeated('--ip <ip>', 'only this address, or those of a prefix', 'all', parsePrefixOption))
+    .addOption(repeated('--mac <mac>', 'only addresses of this MAC', 'all', parseMacOption))
+    .option('--no-frr', 'do not ask FRR what it advertises: some 0.1 s faster')
+    .option('-w, --watch', 'again each second until Ctrl-C; with JSON one report a line')
+    .addHelpText('after', example('snoopy status --bridge vmbr0 --ip 10.1.0.0/16 --watch'))
+    .action((_, command: Command) => {
+      const own = command.opts<{
+        bridge: readonly string[];
+        port: readonly string[];
+        ip: readonly Prefix[];
+        mac: readonly Mac[];
+        frr: boolean;
+        watch?: true;
+      }>();
+      accept({
+        command: 'status',
+        ...common(program),
+        filter: { bridges: [...new Set(own.bridge)], ports: own.port, ips: own.ip, macs: own.mac },
+        frr: own.frr,
+        watch: own.watch === true,
+      });
+    });
 }
 
 function addDoctor(program: Command, accept: (invocation: Invocation) => void): void {

@@ -1,13 +1,21 @@
 // argv -> command -> streams and exit code: the only place with the process and its streams.
 
 import { writeSync } from 'node:fs';
-import { EXIT, exitCodeOf, type Problem, problemOf } from './base/errors.ts';
+import { isatty } from 'node:tty';
+import { EXIT, exitCodeOf, type Problem, problemOf, SnoopyError } from './base/errors.ts';
 import type { Users } from './base/trust.ts';
-import { type Invocation, parseInvocation, wantsJson } from './cli.ts';
+import {
+  type CommonOptions,
+  type Invocation,
+  parseInvocation,
+  type StatusInvocation,
+  wantsJson,
+} from './cli.ts';
 import { inspectConfig } from './config/config.ts';
 import { ConfigError } from './config/problem.ts';
 import { exitCode, type ReconcileReport, type RemoveReport, type StatusReport } from './core/report.ts';
 import { runDoctor } from './doctor.ts';
+import { windowSize } from './ffi/libc.ts';
 import { SCHEMA_TEXT } from './generated/schema.ts';
 import { VERSION } from './generated/version.ts';
 import { type Environment, runReconcile } from './reconcile.ts';
@@ -16,14 +24,16 @@ import { renderDoctor } from './render/doctor.ts';
 import { errorReport, renderJson } from './render/json.ts';
 import { renderFailures, renderProblems, renderWarning } from './render/problems.ts';
 import { hasNothingToSay, renderReconcile, renderRemove } from './render/reconcile.ts';
-import { renderStatus } from './render/status.ts';
-import type { RenderOptions } from './render/style.ts';
+import { renderScreen, renderScrollOut } from './render/screen.ts';
+import { renderNothing, renderStatus } from './render/status.ts';
+import { printable, type RenderOptions } from './render/style.ts';
 import { renderValidate, validateReport } from './render/validate.ts';
-import { runStatus } from './status.ts';
+import { runStatus, watchStatus } from './status.ts';
 
 const STDOUT = 1;
 const STDERR = 2;
 const DEFAULT_WIDTH = 80;
+const DEFAULT_HEIGHT = 24;
 
 /** What a command has to say, and how it ends. */
 interface Output {
@@ -39,12 +49,18 @@ function main(argv: readonly string[]): void {
   } catch (thrown) {
     output = failure(thrown, wantsJson(argv));
   }
+  clearProgress();
   write(STDERR, output.stderr);
   const errno = write(STDOUT, output.stdout);
-  if (errno !== undefined)
-    write(STDERR, `snoopy: Cannot write to stdout: ${errno}; look at where it goes to\n`);
+  // A reader that has gone away is no error.
+  const isLost = errno !== undefined && errno !== 'EPIPE';
+  if (isLost) write(STDERR, stdoutError(errno));
   // All is written by now. To let the process end by itself would take the heap down first, object by object.
-  process.exit(errno === undefined ? output.exit : EXIT.failed);
+  process.exit(isLost ? EXIT.failed : output.exit);
+}
+
+function stdoutError(errno: string): string {
+  return `snoopy: Cannot write to stdout: ${errno}; look at where it goes to\n`;
 }
 
 function execute(invocation: Invocation): Output {
@@ -63,32 +79,68 @@ function execute(invocation: Invocation): Output {
           : renderValidate(config, desired, { color: hasColor() });
       return { stdout, stderr: doubt === null ? '' : renderWarning(doubt), exit: EXIT.ok };
     }
-    case 'status': {
-      const report = runStatus(invocation, environment(invocation.verbose));
-      const text = (): string => renderStatus(report, renderOptions(invocation));
-      return outputOf(report, invocation.format === 'json', text, report.ok ? EXIT.ok : EXIT.failed);
-    }
+    case 'status':
+      return invocation.watch ? watch(invocation) : status(invocation);
     case 'doctor': {
-      const report = runDoctor(invocation, environment(invocation.verbose));
+      const report = runDoctor(invocation, environment(invocation));
       const asJson = invocation.format === 'json';
       const stdout = asJson ? renderJson(report) : renderDoctor(report, renderOptions(invocation));
       return { stdout, stderr: '', exit: report.ok ? EXIT.ok : EXIT.failed };
     }
     case 'reconcile': {
-      const report = runReconcile(invocation, environment(invocation.verbose));
+      const report = runReconcile(invocation, environment(invocation));
       const silent = invocation.quiet && hasNothingToSay(report);
       const text = (): string => (silent ? '' : renderReconcile(report, renderOptions(invocation)));
       const exit = exitCode(report, invocation.detailedExitcode);
       return outputOf(report, invocation.format === 'json', text, exit);
     }
     case 'remove': {
-      const report = runRemove(invocation, environment(invocation.verbose));
+      const report = runRemove(invocation, environment(invocation));
       const text = (): string => renderRemove(report, renderOptions(invocation));
       return outputOf(report, invocation.format === 'json', text, exitCode(report, false));
     }
     default:
       return invocation satisfies never;
   }
+}
+
+function status(invocation: StatusInvocation): Output {
+  const { filter, format } = invocation;
+  const report = runStatus(invocation, environment(invocation));
+  const text = (): string => renderStatus(report, renderOptions(invocation), filter);
+  const output = outputOf(report, format === 'json', text, report.ok ? EXIT.ok : EXIT.failed);
+  const nothing = format === 'json' ? renderNothing(report, filter) : null;
+  return nothing === null ? output : { ...output, stderr: `${output.stderr}snoopy: ${nothing}\n` };
+}
+
+/** Reports until the reader has gone: on a terminal each over the one before, as JSON a line each. */
+function watch(invocation: StatusInvocation): Output {
+  const asJson = invocation.format === 'json';
+  if (!asJson && (process.stdout.isTTY !== true || isDumb())) {
+    throw new SnoopyError(
+      'usage',
+      'stdout',
+      'Cannot redraw a report where stdout is no terminal with escape codes; for scripts there is --watch --format json: one report a line',
+    );
+  }
+  let isFirst = true;
+  let errno: string | undefined;
+  watchStatus(invocation, environment(invocation), (report) => {
+    errno = write(STDOUT, asJson ? `${JSON.stringify(report)}\n` : screenOf(report, invocation, isFirst));
+    isFirst = false;
+    return errno === undefined;
+  });
+  if (errno === undefined || errno === 'EPIPE') return { stdout: '', stderr: '', exit: EXIT.ok };
+  return { stdout: '', stderr: stdoutError(errno), exit: EXIT.failed };
+}
+
+/** Of a terminal whose size may have changed since. */
+function screenOf(report: StatusReport, invocation: StatusInvocation, isFirst: boolean): string {
+  const size = windowSize(STDOUT) ?? { columns: DEFAULT_WIDTH, rows: DEFAULT_HEIGHT };
+  const time = new Date().toTimeString().slice(0, 8);
+  const options = { ...renderOptions(invocation), width: size.columns };
+  const text = `${time}, again each second until Ctrl-C\n${renderStatus(report, options, invocation.filter)}`;
+  return (isFirst ? renderScrollOut(size) : '') + renderScreen(text, size);
 }
 
 /** A report on stdout; as JSON what failed goes to stderr too, for whoever sends stdout to a file. */
@@ -113,7 +165,10 @@ function failure(thrown: unknown, asJson: boolean): Output {
   };
 }
 
-function environment(verbose: boolean): Environment {
+function environment(invocation: CommonOptions & { readonly quiet?: boolean }): Environment {
+  const { verbose, format, quiet = false } = invocation;
+  // Where each step is told, a line on how far they are would only be in the way.
+  const showsProgress = !verbose && !quiet && format === 'text' && isatty(STDERR) && !isDumb();
   return {
     // CLOCK_MONOTONIC, as bpf_ktime_get_ns() reads it.
     now: () => Number(process.hrtime.bigint()) / 1e6,
@@ -122,7 +177,22 @@ function environment(verbose: boolean): Environment {
     log: (line) => {
       if (verbose) write(STDERR, `${line}\n`);
     },
+    progress: showsProgress ? showProgress : null,
   };
+}
+
+let isProgressShown = false;
+
+/** Rewrites the last line of the terminal; one that is too long would begin another. */
+function showProgress(line: string): void {
+  const width = windowSize(STDERR)?.columns ?? DEFAULT_WIDTH;
+  write(STDERR, `\r${printable(line).slice(0, width - 1)}\u001b[K`);
+  isProgressShown = true;
+}
+
+function clearProgress(): void {
+  if (isProgressShown) write(STDERR, '\r\u001b[K');
+  isProgressShown = false;
 }
 
 /** Root, who runs this, and who has become root by sudo to do so. */
@@ -150,14 +220,16 @@ function renderOptions({
 
 /** Colors are for terminals whose user has not said no (https://no-color.org). */
 function hasColor(): boolean {
-  const { NO_COLOR, TERM } = process.env;
-  return process.stdout.isTTY === true && (NO_COLOR === undefined || NO_COLOR === '') && TERM !== 'dumb';
+  const { NO_COLOR } = process.env;
+  return process.stdout.isTTY === true && (NO_COLOR === undefined || NO_COLOR === '') && !isDumb();
 }
 
-/**
- * Writes all of the text, to a slow pipe too; a reader that has gone away is no error. Returns the errno name
- * of what kept it from being written.
- */
+/** A terminal that takes no escape codes. */
+function isDumb(): boolean {
+  return process.env['TERM'] === 'dumb';
+}
+
+/** Writes all of the text, to a slow pipe too. Returns the errno name of what kept it from being written. */
 function write(descriptor: number, text: string): string | undefined {
   const bytes = Buffer.from(text);
   let done = 0;
@@ -166,7 +238,6 @@ function write(descriptor: number, text: string): string | undefined {
       done += writeSync(descriptor, bytes, done);
     } catch (thrown) {
       const errno = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : String(thrown);
-      if (errno === 'EPIPE') return undefined;
       if (errno !== 'EAGAIN') return errno;
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
     }

@@ -1,9 +1,10 @@
 // The whole story of a run: observe, plan, apply, drain, decide, write, verify; and again while listening.
 
 import type { IpAddress } from './base/address.ts';
-import { type Problem, problemOf, SnoopyError } from './base/errors.ts';
+import { type Problem, problemOf } from './base/errors.ts';
 import { Stopwatch } from './base/stopwatch.ts';
 import type { Users } from './base/trust.ts';
+import { formatAge } from './base/units.ts';
 import { loadConfig } from './config/config.ts';
 import { type ActionSummary, summarize } from './core/actions.ts';
 import {
@@ -41,7 +42,7 @@ import {
   warningsOfTable,
 } from './core/summary.ts';
 import { nextDue } from './core/timers.ts';
-import { onlyBridges, resolveTopology, type Topology } from './core/topology.ts';
+import { chooseBridges, resolveTopology, type Topology } from './core/topology.ts';
 import { keepsBindings } from './datapath/pins.ts';
 import type { Binding, BindingKey, Change } from './datapath/records.ts';
 import { openRing, type Ring } from './datapath/ring.ts';
@@ -53,7 +54,7 @@ import { observe, observeCounters, observeHosts } from './host/observe.ts';
 import { noteSuccess } from './host/pin-directory.ts';
 import { askOwners, sendProbes } from './host/prober.ts';
 import { openSession, type Session } from './host/session.ts';
-import { type Interest, openWatch } from './host/watch.ts';
+import { type Interest, openWatch, type Watch } from './host/watch.ts';
 import { writeMetrics } from './metrics.ts';
 import type { RunReport } from './render/prometheus.ts';
 
@@ -80,6 +81,8 @@ export interface Environment {
   readonly users: Users;
   /** A line about progress, for `--verbose`. */
   readonly log: (line: string) => void;
+  /** Shows in one line, in place of the last, how far long work is; null: there is nobody to show it to. */
+  readonly progress: ((line: string) => void) | null;
 }
 
 /**
@@ -145,20 +148,6 @@ function conclude<Report extends RunReport>(run: Run, report: Report): Report {
   return { ...report, ok, errors: [...report.errors, ...problems], durations: stopwatch.seconds() };
 }
 
-function chooseBridges(desired: Desired, names: readonly string[]): Desired {
-  if (names.length === 0) return desired;
-  const known = desired.bridges.map((bridge) => bridge.name);
-  const unknown = names.find((name) => !known.includes(name));
-  if (unknown !== undefined) {
-    throw new SnoopyError(
-      'usage',
-      unknown,
-      `--bridge ${unknown}: no such bridge in the configuration; it has ${known.join(', ')}`,
-    );
-  }
-  return onlyBridges(desired, names);
-}
-
 /** Passes until the time is over, each as soon as there is something to do. */
 function listen(run: Run): Pass {
   const { session, options, environment, stopwatch } = run;
@@ -173,9 +162,7 @@ function listen(run: Run): Pass {
     conclude(run, reportOf(run, result));
     stopwatch.enter('listen');
     while (now() < deadlineMs) {
-      const ring = session.pins.maps.get('changes')?.fd;
-      const { interest, dueMs } = result.next();
-      watch.wait(ring, interest, Math.min(deadlineMs, dueMs));
+      waitForWork(run, watch, result, deadlineMs);
       const startedMs = now();
       if (startedMs >= deadlineMs) break;
       result = merge(result, attempt(later, result));
@@ -186,6 +173,23 @@ function listen(run: Run): Pass {
     return result;
   } finally {
     watch.close();
+  }
+}
+
+/** How often somebody who looks on hears of it. */
+const TICK_MS = 1000;
+
+/** Waits until there is something to do, or a pass is due, or the listening is over. */
+function waitForWork({ session, environment }: Run, watch: Watch, before: Pass, deadlineMs: number): void {
+  const { now, progress } = environment;
+  const ring = session.pins.maps.get('changes')?.fd;
+  const { interest, dueMs } = before.next();
+  const untilMs = Math.min(deadlineMs, dueMs);
+  const told = `${before.changes.length} neighbor changes so far, ${before.total} neighbors`;
+  while (now() < untilMs) {
+    progress?.(`listening: ${formatAge((deadlineMs - now()) / 1000)} left, ${told}`);
+    const tickMs = progress === null ? untilMs : Math.min(untilMs, now() + TICK_MS);
+    if (watch.wait(ring, interest, tickMs)) return;
   }
 }
 
@@ -279,7 +283,7 @@ function pass(run: Run): Pass {
       return adopted;
     };
     stopwatch.enter('apply');
-    steps.push(...applyActions(session, actions));
+    steps.push(...applyActions(session, actions, environment.progress));
     stopwatch.enter('verify');
     observed = observe(netlink, runtime, session.pins);
     topology = resolveTopology(desired, observed);

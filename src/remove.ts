@@ -29,7 +29,7 @@ export interface RemoveOptions {
 const NO_BRIDGES: Topology = { bridges: [], problems: [] };
 
 /** Throws SnoopyError as `runReconcile` does. A run on a host where there is nothing of ours changes nothing. */
-export function runRemove(options: RemoveOptions, { now, users, log }: Environment): RemoveReport {
+export function runRemove(options: RemoveOptions, { now, users, log, progress }: Environment): RemoveReport {
   const desired = loadConfig(options.config, users);
   const { runtime, textfile } = desired;
   const session = openSession(desired, {
@@ -46,7 +46,7 @@ export function runRemove(options: RemoveOptions, { now, users, log }: Environme
     let steps: Step[] = planned(actions);
     let remaining: readonly Action[] = [];
     if (!options.check) {
-      steps = applyActions(session, actions);
+      steps = applyActions(session, actions, progress);
       session.reopenPins();
       remaining = planRemoval(session, observe(session.netlink, runtime, session.pins), textfile);
     }

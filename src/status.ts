@@ -3,15 +3,27 @@
 import type { Users } from './base/trust.ts';
 import { loadConfig } from './config/config.ts';
 import type { Desired } from './core/desired.ts';
+import type { FrrAnswer } from './core/doctor/check.ts';
+import { findHindrances } from './core/doctor/hosts.ts';
+import { EVERYTHING, type HostFilter, matchesHost, select } from './core/filter.ts';
 import { countByPort } from './core/ledger.ts';
 import { planHosts } from './core/neighbors.ts';
 import { hasProgram, type Observed, type ObservedHosts } from './core/observed.ts';
-import type { NeighborCount, PortReport, StatusReport } from './core/report.ts';
+import type { FrrReport, NeighborCount, PortReport, StatusReport } from './core/report.ts';
 import { countNeighbors, describeBinding, describeBridges } from './core/summary.ts';
-import { resolveTopology, type Topology } from './core/topology.ts';
+import { chooseBridges, resolveTopology, type Topology } from './core/topology.ts';
 import { openRing } from './datapath/ring.ts';
+import { sleep } from './ffi/libc.ts';
+import { askZebra } from './host/frr.ts';
 import { observe, observeCounters, observeHosts } from './host/observe.ts';
 import { openSession, type Session } from './host/session.ts';
+
+export interface StatusOptions {
+  readonly config: string;
+  readonly filter: HostFilter;
+  /** False: FRR is not asked, which saves the time of two processes. */
+  readonly frr: boolean;
+}
 
 interface Means {
   /** CLOCK_MONOTONIC in milliseconds. */
@@ -21,9 +33,10 @@ interface Means {
 }
 
 /** Throws SnoopyError as `runReconcile` does, but for the lock. */
-export function runStatus(options: { readonly config: string }, { now, users }: Means): StatusReport {
-  const desired = loadConfig(options.config, users);
-  const session = openSession(desired, {
+export function runStatus({ config, filter, frr }: StatusOptions, { now, users }: Means): StatusReport {
+  const everything = loadConfig(config, users);
+  const desired = chooseBridges(everything, filter.bridges);
+  const session = openSession(everything, {
     mode: 'read',
     lockTimeoutMs: 0,
     now,
@@ -31,17 +44,41 @@ export function runStatus(options: { readonly config: string }, { now, users }: 
     capabilities: [],
   });
   try {
-    return takeStock(session, desired, { now }).report;
+    return takeStock(session, desired, frr ? { now, filter, askFrr: askZebra } : { now, filter }).report;
   } finally {
     session.close();
   }
+}
+
+/** Time between two reports of `--watch`. */
+const WATCH_MS = 1000;
+
+/** A report each second, until `show` wants no more. Throws as `runStatus` does. */
+export function watchStatus(
+  options: StatusOptions,
+  means: Means,
+  show: (report: StatusReport) => boolean,
+): void {
+  for (;;) {
+    const startedMs = means.now();
+    if (!show(runStatus(options, means))) return;
+    sleep(Math.max(0, startedMs + WATCH_MS - means.now()));
+  }
+}
+
+interface StockOptions {
+  /** CLOCK_MONOTONIC in milliseconds. */
+  readonly now: () => number;
+  readonly filter?: HostFilter;
+  /** Asks FRR about the hosts that match; without it nobody is asked. */
+  readonly askFrr?: () => FrrAnswer;
 }
 
 /** What is there now, and how many neighbors of ours by bridge and state. */
 export function takeStock(
   session: Session,
   desired: Desired,
-  { now }: Pick<Means, 'now'>,
+  { now, filter = EVERYTHING, askFrr }: StockOptions,
 ): { readonly report: StatusReport; readonly neighbors: readonly NeighborCount[] } {
   const { netlink, runtime, pins } = session;
   const protocol = runtime.neighborProtocol;
@@ -50,19 +87,33 @@ export function takeStock(
   const hosts = observeHosts(netlink, pins, topology, observed, now);
   const decided = planHosts(topology, hosts, { protocol, whole: true });
   const { ringDropped, ...counters } = observeCounters(pins);
+  const verdicts = decided.verdicts.filter((verdict) => matchesHost(filter, verdict));
+  const all = {
+    bridges: describeBridges(desired, topology, { verdicts }),
+    ports: describePorts(topology, observed, hosts),
+  };
+  const answer = verdicts.length > 0 ? askFrr?.() : undefined;
+  const hindranceOf = answer?.kind === 'answered' ? findHindrances(answer.frr) : null;
   const report: StatusReport = {
     version: 1,
     ok: topology.problems.length === 0,
     loaded: pins.loadReason !== 'absent',
     reason: pins.loadReason,
-    bridges: describeBridges(desired, topology, decided),
-    ports: describePorts(topology, observed, hosts),
-    bindings: decided.verdicts.map((verdict) => describeBinding(verdict, hosts.nowMs)),
+    ...select(filter, all, verdicts),
+    bindings: verdicts.map((verdict) => describeBinding(verdict, hosts.nowMs, hindranceOf)),
+    frr: describeFrr(answer),
     ring: { pending: isRingPending(session), dropped: ringDropped },
     counters,
     errors: topology.problems,
   };
   return { report, neighbors: countNeighbors(topology, hosts.neighbors, protocol) };
+}
+
+function describeFrr(answer: FrrAnswer | undefined): FrrReport {
+  return {
+    state: answer?.kind ?? 'unasked',
+    message: answer?.kind === 'silent' ? answer.message : '',
+  };
 }
 
 function describePorts(topology: Topology, observed: Observed, hosts: ObservedHosts): PortReport[] {

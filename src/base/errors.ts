@@ -12,29 +12,32 @@ export const EXIT = {
   config: 78,
 } as const;
 
-/** Stable names of errors, as they stand in `errors[].code` of a report. */
-export type ErrorCode =
-  | 'usage'
-  | 'config_invalid'
-  | 'config_unreadable'
-  | 'config_untrusted'
-  | 'not_permitted'
-  | 'unsupported'
-  | 'locked'
-  | 'bridge_missing'
-  | 'not_a_bridge'
-  | 'bpffs_unusable'
-  | 'pin_unusable'
-  | 'load_failed'
-  | 'attach_failed'
-  | 'detach_failed'
-  | 'map_failed'
-  | 'netlink_failed'
-  | 'neighbor_failed'
-  | 'textfile_failed'
-  | 'syscall_failed'
-  | 'malformed'
-  | 'internal';
+/** Stable names of errors, as they stand in `errors[].code` of a report. test/kernel/errors.txt shows each. */
+export const ERROR_CODES = [
+  'usage',
+  'config_invalid',
+  'config_unreadable',
+  'config_untrusted',
+  'not_permitted',
+  'unsupported',
+  'locked',
+  'bridge_missing',
+  'not_a_bridge',
+  'bpffs_unusable',
+  'pin_unusable',
+  'load_failed',
+  'attach_failed',
+  'detach_failed',
+  'map_failed',
+  'netlink_failed',
+  'neighbor_failed',
+  'textfile_failed',
+  'syscall_failed',
+  'malformed',
+  'internal',
+] as const;
+
+export type ErrorCode = (typeof ERROR_CODES)[number];
 
 /** One line of `errors` in a report. */
 export interface Problem {
@@ -70,17 +73,52 @@ export class SnoopyError extends Error implements Problem {
 
 /** Any thrown value as a line of a report; what is not ours is a defect of snoopy and says so. */
 export function problemOf(thrown: unknown, object: string): Problem {
-  if (thrown instanceof SnoopyError) return thrown.toProblem();
+  if (thrown instanceof SnoopyError) return withRemedy(thrown.toProblem());
   if (isSystemError(thrown)) {
     const { syscall, path, code } = thrown;
     return {
       code: 'syscall_failed',
       object: path ?? object,
-      message: `Cannot ${syscall} "${path ?? object}": ${code}`,
+      message: `Cannot ${syscall} "${path ?? object}": ${code}; ${remedyFor(code)}`,
     };
   }
   const text = thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown);
   return { code: 'internal', object, message: `Internal error, please report it: ${text}` };
+}
+
+/** Who decodes bytes of the kernel's knows what is wrong with them, and that nobody but us can mend it. */
+function withRemedy(problem: Problem): Problem {
+  if (problem.code !== 'malformed') return problem;
+  return { ...problem, message: `${problem.message}; please report it with what \`uname -r\` prints` };
+}
+
+/** What to do about a failed system call where its caller knows nothing better. */
+export function remedyFor(errno: string): string {
+  switch (errno) {
+    case 'EPERM':
+    case 'EACCES':
+      return 'run as root, or see who may write there';
+    case 'ENOMEM':
+    case 'ENOBUFS':
+      return 'run again when the kernel has more memory free';
+    case 'EMFILE':
+    case 'ENFILE':
+      return 'raise the limit of open files (ulimit -n, LimitNOFILE= of a unit)';
+    case 'ENOSPC':
+    case 'EDQUOT':
+      return 'make room there';
+    case 'EROFS':
+      return 'it is mounted read-only: remount it, rw; in a unit of systemd, see ReadWritePaths=';
+    case 'EIO':
+      return 'see the log of the kernel (dmesg)';
+    case 'EINVAL':
+    case 'ENOSYS':
+    case 'EOPNOTSUPP':
+    case 'ENOTSUPP':
+      return 'see whether `snoopy doctor` names something that this kernel lacks';
+    default:
+      return 'run again; if it stays so, see `snoopy doctor`';
+  }
 }
 
 /** An error of node:fs: a system call, its errno name, and mostly a path. */

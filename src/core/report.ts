@@ -150,6 +150,18 @@ export interface BindingReport {
   readonly age: number | null;
   /** Why it is not installed, in a few words; empty when it is. */
   readonly because: string;
+  /** Whether FRR advertises it from here; null where it was not asked or does not answer. */
+  readonly advertised: boolean | null;
+  /** Why FRR does not advertise it though it is installed, in a few words; else empty. */
+  readonly hindrance: string;
+}
+
+/** Whether FRR was asked for its routes, and what came of it. */
+export interface FrrReport {
+  /** `absent`: there is no vtysh; `silent`: a daemon does not answer. */
+  readonly state: 'unasked' | 'absent' | 'silent' | 'answered';
+  /** For `silent` what vtysh says; else empty. */
+  readonly message: string;
 }
 
 export interface PortReport {
@@ -172,6 +184,7 @@ export interface StatusReport {
   readonly bridges: readonly BridgeReport[];
   readonly ports: readonly PortReport[];
   readonly bindings: readonly BindingReport[];
+  readonly frr: FrrReport;
   readonly ring: { readonly pending: boolean; readonly dropped: number };
   readonly counters: Counters;
   readonly errors: readonly Problem[];

@@ -18,6 +18,7 @@ import {
   NUD_STALE,
 } from '../netlink/neighbor.ts';
 import type { Desired } from './desired.ts';
+import type { findHindrances } from './doctor/hosts.ts';
 import { countByPort, NEARLY_FULL } from './ledger.ts';
 import { type HostPlan, isOurs, type NeighborChange, type Verdict } from './neighbors.ts';
 import { hasLostPins, type Observed } from './observed.ts';
@@ -32,7 +33,11 @@ import type {
 import type { Topology } from './topology.ts';
 
 /** Every configured bridge, the missing ones included. */
-export function describeBridges(desired: Desired, topology: Topology, hosts: HostPlan): BridgeReport[] {
+export function describeBridges(
+  desired: Desired,
+  topology: Topology,
+  hosts: Pick<HostPlan, 'verdicts'>,
+): BridgeReport[] {
   const found = new Map(topology.bridges.map((bridge) => [bridge.desired.name, bridge]));
   return desired.bridges.map(({ name }) => {
     const bridge = found.get(name);
@@ -128,13 +133,20 @@ function describeEntry({ mac, state, protocol, flags }: Neighbor): NeighborEntry
   };
 }
 
-/** A verdict for `status`; the age in whole seconds. */
-export function describeBinding(verdict: Verdict, nowMs: number): BindingReport {
+/** A verdict for `status`; the age in whole seconds. `hindranceOf` is what FRR says, null where it says nothing. */
+export function describeBinding(
+  verdict: Verdict,
+  nowMs: number,
+  hindranceOf: ReturnType<typeof findHindrances> | null,
+): BindingReport {
   const { bridge, device, vlan, ip, mac, port, source, lastSeenMs, due } = verdict;
   const age = lastSeenMs === null ? null : Math.max(0, Math.floor((nowMs - lastSeenMs) / 1000));
   const state = due ? 'waiting' : verdict.state;
   const because = due ? 'the next run writes its neighbor' : verdict.because;
-  return { bridge, device, vlan, ip, mac, port, source, state, age, because };
+  const found = hindranceOf?.(verdict);
+  const advertised = found === undefined ? null : found === null;
+  const hindrance = state === 'installed' ? (found?.reason ?? '') : '';
+  return { bridge, device, vlan, ip, mac, port, source, state, age, because, advertised, hindrance };
 }
 
 /** Why the next run loads the program, for those who look before it does. */

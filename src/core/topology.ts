@@ -12,7 +12,7 @@ import {
   type Mac,
   type Prefix,
 } from '../base/address.ts';
-import type { Problem } from '../base/errors.ts';
+import { type Problem, SnoopyError } from '../base/errors.ts';
 import type { InterfaceAddress } from '../netlink/address.ts';
 import { ETHERTYPE_VLAN, type Link } from '../netlink/link.ts';
 import type { VlanRange } from '../netlink/vlan.ts';
@@ -220,6 +220,17 @@ export function effectiveVlan(bridge: Bridge, vlan: number): number {
 }
 
 /** The same configuration with only the named bridges; for runs with `--bridge`. */
-export function onlyBridges(desired: Desired, names: readonly string[]): Desired {
+/** The bridges that `--bridge` names; all for none. Throws SnoopyError `usage` for one that is not configured. */
+export function chooseBridges(desired: Desired, names: readonly string[]): Desired {
+  if (names.length === 0) return desired;
+  const known = desired.bridges.map((bridge) => bridge.name);
+  const unknown = names.find((name) => !known.includes(name));
+  if (unknown !== undefined) {
+    throw new SnoopyError(
+      'usage',
+      unknown,
+      `--bridge ${unknown}: no such bridge in the configuration; it has ${known.join(', ') || 'none'}`,
+    );
+  }
   return { ...desired, bridges: desired.bridges.filter((bridge) => names.includes(bridge.name)) };
 }

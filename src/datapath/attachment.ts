@@ -92,7 +92,7 @@ export function attachTcx(directory: string, programFd: number, ifIndex: IfIndex
   const pinned = openLink(directory, ifIndex);
   if (pinned.kind === 'attached') {
     try {
-      linkUpdate(pinned.fd, programFd);
+      linkUpdate(pinned.fd, programFd, ifIndex);
       return;
     } finally {
       closeSync(pinned.fd);
@@ -112,7 +112,7 @@ export function attachTcx(directory: string, programFd: number, ifIndex: IfIndex
 export function detachTcx(directory: string, ifIndex: IfIndex): void {
   const pinned = openLink(directory, ifIndex);
   try {
-    if (pinned.kind === 'attached') linkDetach(pinned.fd);
+    if (pinned.kind === 'attached') linkDetach(pinned.fd, ifIndex);
   } finally {
     if (pinned.kind === 'attached') closeSync(pinned.fd);
     if (pinned.kind !== 'none') clearName(linkPath(directory, ifIndex));

@@ -347,7 +347,11 @@ function chooseProgram(object: Pointer, name: string): Pointer {
 }
 
 function missing(what: string, object: string): SnoopyError {
-  return new SnoopyError('load_failed', object, `Cannot load the eBPF object: there is no ${what} in it`);
+  return new SnoopyError(
+    'load_failed',
+    object,
+    `Cannot load the eBPF object: there is no ${what} in it; install snoopy again`,
+  );
 }
 
 function load(object: Pointer, program: Pointer, name: string): void {
@@ -385,7 +389,7 @@ function load(object: Pointer, program: Pointer, name: string): void {
   throw new SnoopyError(
     'load_failed',
     name,
-    `${message.split(';')[0]}; the verifier refused it:\n${tail}`,
+    `${message.split(';')[0]}; the verifier refused it, please report what it says:\n${tail}`,
     errno,
   );
 }
@@ -755,23 +759,31 @@ export function tcxAttach(programFd: number, ifIndex: number, attachType: number
   throw bpfError({ ...context, code: 'attach_failed' }, fd);
 }
 
-/** bpf_link_update: puts another program into the link's place. */
-export function linkUpdate(linkFd: number, programFd: number): void {
+/** bpf_link_update: puts another program into the place of the one on that interface. */
+export function linkUpdate(linkFd: number, programFd: number, ifIndex: number): void {
   const result = libbpf().linkUpdate(linkFd, programFd, null);
   if (result < 0) {
     throw bpfError(
-      { operation: 'replace the program of a link', object: `descriptor ${linkFd}`, code: 'attach_failed' },
+      {
+        operation: `replace the program of interface ${ifIndex} by TCX`,
+        object: `interface ${ifIndex}`,
+        code: 'attach_failed',
+      },
       result,
     );
   }
 }
 
-/** bpf_link_detach: takes the program off, though the link may still be pinned. */
-export function linkDetach(linkFd: number): void {
+/** bpf_link_detach: takes the program off that interface, though the link may still be pinned. */
+export function linkDetach(linkFd: number, ifIndex: number): void {
   const result = libbpf().linkDetach(linkFd);
   if (result < 0) {
     throw bpfError(
-      { operation: 'detach a link', object: `descriptor ${linkFd}`, code: 'detach_failed' },
+      {
+        operation: `detach from interface ${ifIndex} by TCX`,
+        object: `interface ${ifIndex}`,
+        code: 'detach_failed',
+      },
       result,
     );
   }

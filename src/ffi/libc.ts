@@ -2,7 +2,7 @@
 
 import { constants } from 'node:os';
 import { readU16, writeU16, writeU32 } from '../base/bytes.ts';
-import { type ErrorCode, SnoopyError } from '../base/errors.ts';
+import { type ErrorCode, remedyFor, SnoopyError } from '../base/errors.ts';
 import { koffi } from './koffi.ts';
 
 /** What was being done, for the message of an error: `Cannot <operation>: <errno>; <remedy>`. */
@@ -58,12 +58,12 @@ export function systemError(context: CallContext, errno: number, detail?: string
   const isForbidden = errno === EPERM || errno === EACCES;
   const remedy = isForbidden
     ? `run as root or with ${context.capability ?? 'CAP_SYS_ADMIN'}`
-    : context.remedy;
+    : (context.remedy ?? remedyFor(name));
   const said = detail === undefined || detail === '' ? '' : ` (${detail})`;
   return new SnoopyError(
     isForbidden ? 'not_permitted' : (context.code ?? 'syscall_failed'),
     context.object,
-    `Cannot ${context.operation}: ${name}${said}${remedy === undefined ? '' : `; ${remedy}`}`,
+    `Cannot ${context.operation}: ${name}${said}; ${remedy}`,
     name,
   );
 }
@@ -104,6 +104,7 @@ interface Libc {
   readonly mount: (source: string, target: string, type: string, flags: number, data: string) => number;
   readonly umount2: (target: string, flags: number) => number;
   readonly setns: (fd: number, type: number) => number;
+  readonly ioctl: (fd: number, request: number, argument: Uint8Array) => number;
   readonly getpagesize: () => number;
 }
 
@@ -135,6 +136,7 @@ function libc(): Libc {
       ]),
       umount2: own.func('umount2', 'int', ['const char *', 'int']),
       setns: own.func('setns', 'int', ['int', 'int']),
+      ioctl: own.func('ioctl', 'int', ['int', 'unsigned long', 'void *']),
       getpagesize: own.func('getpagesize', 'int', []),
     };
   }
@@ -347,6 +349,17 @@ export function umount(target: string, flags: number, context: CallContext): voi
 /** setns(2): moves this thread, and the processes it starts from now on, to the namespace open as `fd`. */
 export function setns(fd: number, context: CallContext): void {
   if (libc().setns(fd, 0) < 0) throw systemError(context, lastErrno());
+}
+
+const TIOCGWINSZ = 0x5413;
+
+/** Size of the terminal open as `fd` in characters; undefined for what is none, or does not know it. */
+export function windowSize(fd: number): { readonly columns: number; readonly rows: number } | undefined {
+  // struct winsize: u16 rows, columns, and the same in pixels.
+  const size = new Uint8Array(8);
+  if (libc().ioctl(fd, TIOCGWINSZ, size) < 0) return undefined;
+  const [rows, columns] = [readU16(size, 0), readU16(size, 2)];
+  return rows === 0 || columns === 0 ? undefined : { columns, rows };
 }
 
 /** Size of a page of memory in bytes. */

@@ -67,8 +67,18 @@ export function planned(actions: readonly Action[]): Step[] {
   return actions.map((action) => ({ action: summarize(action), outcome: { kind: 'planned' } }));
 }
 
-/** Applies the actions in order; filters are attached and detached many in one netlink batch. */
-export function applyActions(target: Target, actions: readonly Action[]): Step[] {
+/** From so many actions on it is worth telling how far they are, and after so many once more. */
+const MANY = 50;
+
+/**
+ * Applies the actions in order; filters are attached and detached many in one netlink batch. `progress` hears how far
+ * it is where there are many of them.
+ */
+export function applyActions(
+  target: Target,
+  actions: readonly Action[],
+  progress: ((line: string) => void) | null,
+): Step[] {
   const steps: Step[] = [];
   /** Ports that the program could not be attached to: what is attached there in the other way stays. */
   const bare = new Set<IfIndex>();
@@ -76,6 +86,8 @@ export function applyActions(target: Target, actions: readonly Action[]): Step[]
   const tied = new Set<IfIndex>();
   for (let i = 0; i < actions.length; ) {
     const group = takeGroup(actions, i);
+    if (actions.length >= MANY && (i % MANY === 0 || group.length > 1))
+      progress?.(describeProgress(i, actions.length, group));
     const due = group.filter((action) => whyNot(action, bare, tied) === null);
     const done = applyGroup(target, due);
     const outcomes = new Map(due.map((action, j) => [action, done[j] ?? APPLIED]));
@@ -89,6 +101,13 @@ export function applyActions(target: Target, actions: readonly Action[]): Step[]
     i += group.length;
   }
   return steps;
+}
+
+function describeProgress(done: number, total: number, group: readonly Action[]): string {
+  const [first] = group;
+  const last = done + group.length;
+  const steps = group.length === 1 ? `step ${last}` : `steps ${done + 1} to ${last}`;
+  return `${steps} of ${total}: ${first?.kind ?? ''}`;
 }
 
 /** Why an action must not be taken after what came before it; null: it may. */

@@ -6,15 +6,27 @@ import type { Frr, FrrAnswer, FrrNeighbor, FrrVni } from '../core/doctor/check.t
 
 /** A daemon that hangs must not hang doctor. */
 const TIMEOUT_MS = 10_000;
+/** What status waits for a daemon: whoever looks there has not come for FRR. */
+const BRIEF_TIMEOUT_MS = 2_000;
 const MAX_BYTES = 256 * 2 ** 20;
 
-/** Asks FRR. vtysh is looked up in the PATH. */
+/** Asks FRR all that doctor looks at. vtysh is looked up in the PATH. */
 export function askFrr(): FrrAnswer {
+  return ask([VNIS, NEIGHBORS, BGP_VNIS, BGP_SUMMARY], TIMEOUT_MS);
+}
+
+/** Asks zebra alone, for its VNIs and neighbors, and does not wait long: two processes of some 50 ms. */
+export function askZebra(): FrrAnswer {
+  return ask([VNIS, NEIGHBORS], BRIEF_TIMEOUT_MS);
+}
+
+/** The first command that gets no answer ends it. */
+function ask(commands: readonly string[], timeoutMs: number): FrrAnswer {
   const answers = new Map<string, unknown>();
-  for (const command of [VNIS, NEIGHBORS, BGP_VNIS, BGP_SUMMARY]) {
+  for (const command of commands) {
     const { error, status, stdout, stderr } = spawnSync('vtysh', ['-c', command], {
       encoding: 'utf8',
-      timeout: TIMEOUT_MS,
+      timeout: timeoutMs,
       killSignal: 'SIGKILL',
       maxBuffer: MAX_BYTES,
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -23,7 +35,8 @@ export function askFrr(): FrrAnswer {
     const json = status === 0 ? parse(stdout) : undefined;
     if (json === undefined) {
       const [said = ''] = `${stderr}\n${stdout}`.split('\n').filter((line) => line.trim() !== '');
-      const why = error?.message ?? said.trim();
+      const isLate = error !== undefined && 'code' in error && error.code === 'ETIMEDOUT';
+      const why = isLate ? `no answer in ${timeoutMs / 1000} s` : (error?.message ?? said.trim());
       return { kind: 'silent', message: `vtysh -c "${command}" fails: ${why || `it ended with ${status}`}` };
     }
     answers.set(command, json);
@@ -48,7 +61,7 @@ function parse(text: string): unknown {
   }
 }
 
-/** The four answers as one; what is missing or of another form in some version reads as none. */
+/** The answers as one; what was not asked, is missing or of another form in some version reads as none. */
 export function readFrr(vnis: unknown, neighbors: unknown, bgpVnis: unknown, bgpSummary: unknown): Frr {
   return {
     vnis: items(vnis).flatMap(readVni),

@@ -50,7 +50,7 @@ export function mountBpffs(runtime: Runtime, timeoutMs: number, now: () => numbe
     throw new SnoopyError(
       'bpffs_unusable',
       bpffs,
-      `The mount point "${bpffs}" of bpffs is not there; create it, or correct runtime.bpffs`,
+      `Cannot mount bpffs on "${bpffs}": ENOENT; create the directory, or correct runtime.bpffs`,
     );
   }
   const lock = acquireLock(bpffs, timeoutMs, now);

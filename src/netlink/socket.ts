@@ -185,7 +185,7 @@ function receiveMessages(fd: number, buffer: Uint8Array, timeoutMs: number): Ans
         throw new SnoopyError(
           'netlink_failed',
           'netlink',
-          `Cannot receive a netlink message of ${receipt.length} bytes: the buffer has ${buffer.length}`,
+          `Cannot receive a netlink message of ${receipt.length} bytes: the buffer has ${buffer.length}; please report it`,
         );
       case 'overrun':
         return { kind: 'overrun' };
@@ -366,7 +366,7 @@ function noAnswer(what: string): SnoopyError {
   return new SnoopyError(
     'netlink_failed',
     what,
-    `Cannot read the answer about ${what}: the kernel sent none in ${ANSWER_TIMEOUT_MS / 1000} s`,
+    `Cannot read the answer about ${what}: the kernel sent none in ${ANSWER_TIMEOUT_MS / 1000} s; run again`,
   );
 }
 
@@ -398,7 +398,7 @@ export function subscribe(groups: readonly number[]): Subscription {
       throw new SnoopyError(
         'netlink_failed',
         'netlink',
-        `Cannot subscribe to rtnetlink group ${group}: the kernel refused it`,
+        `Cannot subscribe to rtnetlink group ${group}: the kernel refused it; run without --listen`,
       );
     }
   }

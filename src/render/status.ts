@@ -1,6 +1,9 @@
 // The report of `status` -> text: bridges, their ports, and the hosts by VLAN.
 
+import { encodeIp, type IpAddress } from '../base/address.ts';
+import { groupBy } from '../base/group.ts';
 import { formatAge } from '../base/units.ts';
+import { EVERYTHING, formatFilter, type HostFilter } from '../core/filter.ts';
 import type { BindingReport, BridgeReport, PortReport, StatusReport } from '../core/report.ts';
 import { LOAD_DUE } from '../core/summary.ts';
 import {
@@ -13,38 +16,71 @@ import {
   type RenderOptions,
   type Row,
   type Tone,
+  wrap,
 } from './style.ts';
 
 /** Length of a MAC as text. */
 const MAC_WIDTH = 17;
-const MIN_ADDRESS_WIDTH = 15;
+/** Columns before a host. */
+const HOST_INDENT = 4;
 
 /** The report of `status` as text; a line is no longer than the terminal is wide, if names allow. */
-export function renderStatus(report: StatusReport, options: RenderOptions): string {
+export function renderStatus(
+  report: StatusReport,
+  options: RenderOptions,
+  filter: HostFilter = EVERYTHING,
+): string {
   const lines: string[] = [];
   if (!report.loaded)
     lines.push('Nothing is loaded: no run has been here yet. Start with `snoopy reconcile`.');
-  else if (report.reason !== null) lines.push(`Due: ${LOAD_DUE[report.reason]}.`);
-  for (const bridge of report.bridges) lines.push(...renderBridge(bridge, report, options));
-  if (report.loaded) lines.push(...renderFigures(report));
+  else if (report.reason !== null) lines.push(...wrap(`Due: ${LOAD_DUE[report.reason]}.`, options.width));
+  const columns = columnsOf(report.bindings, options.width - HOST_INDENT);
+  const ports = groupBy(report.ports, ({ bridge }) => bridge);
+  const bindings = groupBy(report.bindings, ({ bridge }) => bridge);
+  for (const bridge of report.bridges) {
+    const own = { ports: ports.get(bridge.name) ?? [], bindings: bindings.get(bridge.name) ?? [] };
+    lines.push(...renderBridge(bridge, own, columns, options));
+  }
+  const nothing = renderNothing(report, filter);
+  if (nothing !== null) lines.push(nothing);
+  // What is counted for the host as a whole says nothing of the few that were asked about.
+  if (report.loaded && formatFilter(filter) === '') lines.push(...renderFigures(report, options));
+  if (report.frr.state === 'silent') {
+    const said = wrap(`FRR: ${printable(report.frr.message)}`, options.width);
+    lines.push(...said.map((line) => paint(line, 'notable', options.color)));
+  }
   const errors = report.errors.map(({ message }): Row => ({ tone: 'bad', cells: ['error', message] }));
   lines.push(...alignRows(errors, options.color));
   return joinLines(lines);
 }
 
-function renderBridge(bridge: BridgeReport, report: StatusReport, options: RenderOptions): string[] {
+/** That a filter has left nothing; null where something is left, or there is no filter. */
+export function renderNothing({ bridges }: StatusReport, filter: HostFilter): string | null {
+  const asked = formatFilter(filter);
+  return bridges.length > 0 || asked === '' ? null : `Nothing matches ${printable(asked)}.`;
+}
+
+function renderBridge(
+  bridge: BridgeReport,
+  { ports, bindings }: { readonly ports: readonly PortReport[]; readonly bindings: readonly BindingReport[] },
+  columns: Columns,
+  options: RenderOptions,
+): string[] {
   const name = printable(bridge.name);
   if (!bridge.present) return [`${name}: ${paint('absent', 'notable', options.color)}`];
-  const ports = report.ports.filter((port) => port.bridge === bridge.name);
-  const bindings = report.bindings.filter((binding) => binding.bridge === bridge.name);
+  const isTold = bindings.some(({ advertised }) => advertised !== null);
   const summary = [
     count(ports.length, 'port'),
     count(bindings.length, 'host'),
     count(bridge.neighbors, 'neighbor'),
+    ...(isTold ? [`${bindings.filter(({ advertised }) => advertised).length} advertised`] : []),
   ].join(', ');
-  const lines = [`${name}: ${summary}`, ...renderPorts(ports, options)];
-  for (const group of groupByVlan(bindings)) lines.push(...renderVlan(group, options));
-  return lines;
+  const vlans = [...groupBy(bindings, ({ vlan }) => vlan)].sort(([a], [b]) => a - b);
+  return [
+    `${name}: ${summary}`,
+    ...renderPorts(ports, options),
+    ...vlans.flatMap(([vlan, hosts]) => [headOf(vlan, hosts), ...renderHosts(hosts, columns, options)]),
+  ];
 }
 
 function renderPorts(ports: readonly PortReport[], options: RenderOptions): string[] {
@@ -63,57 +99,97 @@ function renderPorts(ports: readonly PortReport[], options: RenderOptions): stri
   );
 }
 
-/** The bindings of each VLAN, in order of VLAN and address. */
-function groupByVlan(bindings: readonly BindingReport[]): readonly (readonly BindingReport[])[] {
-  const groups = new Map<number, BindingReport[]>();
-  for (const binding of bindings) {
-    const group = groups.get(binding.vlan);
-    if (group === undefined) groups.set(binding.vlan, [binding]);
-    else group.push(binding);
-  }
-  return [...groups.entries()].sort(([a], [b]) => a - b).map(([, group]) => group);
+function headOf(vlan: number, hosts: readonly BindingReport[]): string {
+  const device = hosts[0]?.device ?? null;
+  return `  ${vlan === 0 ? 'untagged' : `VLAN ${vlan}`}${device === null ? ', no device' : ` on ${printable(device)}`}`;
 }
 
-function renderVlan(bindings: readonly BindingReport[], options: RenderOptions): string[] {
-  const [first] = bindings;
-  if (first === undefined) return [];
-  const domain = first.vlan === 0 ? 'untagged' : `VLAN ${first.vlan}`;
-  const device = first.device === null ? ', no device' : ` on ${printable(first.device)}`;
-  return [
-    `  ${domain}${device}`,
-    ...indent(4, renderBindings(bindings, { ...options, width: options.width - 4 })),
-  ];
+/** Widths of the columns of all hosts, whatever bridge and VLAN they are in; that of a MAC is known. */
+interface Columns {
+  readonly address: number;
+  readonly port: number;
+  readonly age: number;
+  readonly state: number;
+  /** 0: FRR was not asked. */
+  readonly route: number;
+  /** What a line may have. */
+  readonly width: number;
 }
 
-function renderBindings(bindings: readonly BindingReport[], options: RenderOptions): string[] {
-  const rows = bindings.map((binding) => ({
-    ip: binding.ip,
-    rest: [binding.mac, printable(binding.port ?? '-'), formatAge(binding.age)],
-    state: binding.source === 'static' ? `${binding.state}, static` : binding.state,
-    tone: toneOf(binding),
-    because: binding.because,
-  }));
-  const widest = (texts: readonly string[]): number =>
-    texts.reduce((most, text) => Math.max(most, text.length), 0);
-  const portWidth = widest(rows.map(({ rest }) => rest[1] ?? ''));
-  const ageWidth = widest(rows.map(({ rest }) => rest[2] ?? ''));
-  const stateWidth = widest(rows.map(({ state }) => state));
-  const others = MAC_WIDTH + portWidth + ageWidth + stateWidth + 4 * 2;
-  const addressWidth = Math.min(
-    widest(rows.map(({ ip }) => ip)),
-    Math.max(MIN_ADDRESS_WIDTH, options.width - others),
+/** An address that is too long for what the others leave has a line to itself. */
+function columnsOf(bindings: readonly BindingReport[], width: number): Columns {
+  const widest = (textOf: (binding: BindingReport) => string): number =>
+    bindings.reduce((most, binding) => Math.max(most, textOf(binding).length), 0);
+  const [port, age, state, route] = [portOf, ageOf, stateOf, routeOf].map(widest);
+  const others = { port: port ?? 0, age: age ?? 0, state: state ?? 0, route: route ?? 0 };
+  const taken = [MAC_WIDTH, ...Object.values(others)].reduce((sum, column) => sum + column + 2, 0);
+  const address = Math.min(
+    widest(({ ip }) => ip),
+    Math.max(0, width - taken + (others.route === 0 ? 2 : 0)),
   );
+  return { address, ...others, width };
+}
+
+function portOf({ port }: BindingReport): string {
+  return printable(port ?? '-');
+}
+
+function ageOf({ age }: BindingReport): string {
+  return formatAge(age);
+}
+
+function stateOf({ state, source }: BindingReport): string {
+  return source === 'static' ? `${state}, static` : state;
+}
+
+/** Of a host that has no neighbor the state says enough. */
+function routeOf({ state, advertised }: BindingReport): string {
+  if (advertised === true) return 'advertised';
+  return advertised === false && state === 'installed' ? 'not advertised' : '';
+}
+
+function renderHosts(
+  bindings: readonly BindingReport[],
+  columns: Columns,
+  { color }: RenderOptions,
+): string[] {
   const lines: string[] = [];
-  for (const { ip, rest, state, tone, because } of rows) {
-    const [mac = '', port = '', age = ''] = rest;
-    const tail = `${mac}  ${port.padEnd(portWidth)}  ${age.padStart(ageWidth)}  `;
-    // An address that is too long for its column has a line to itself.
-    const isLong = ip.length > addressWidth;
+  for (const binding of inOrder(bindings)) {
+    const { ip, mac, advertised, because, hindrance } = binding;
+    const isLong = ip.length > columns.address;
     if (isLong) lines.push(ip);
-    lines.push(`${(isLong ? '' : ip).padEnd(addressWidth)}  ${tail}${paint(state, tone, options.color)}`);
-    if (because !== '') lines.push(`  ${paint(printable(because), 'quiet', options.color)}`);
+    const head = [
+      (isLong ? '' : ip).padEnd(columns.address),
+      mac,
+      portOf(binding).padEnd(columns.port),
+      ageOf(binding).padStart(columns.age),
+      '',
+    ].join('  ');
+    const state = stateOf(binding);
+    const route = routeOf(binding);
+    const gap = route === '' ? '' : ' '.repeat(columns.state - state.length + 2);
+    const toned = `${paint(state, toneOf(binding), color)}${gap}${paint(route, advertised === true ? 'good' : 'notable', color)}`;
+    const note = [because, hindrance].filter((text) => text !== '').join('; ');
+    const length = head.length + columns.state + (columns.route === 0 ? 0 : 2 + columns.route);
+    if (note !== '' && length + 2 + note.length <= columns.width) {
+      const padding = ' '.repeat(length + 2 - head.length - state.length - gap.length - route.length);
+      lines.push(`${head}${toned}${padding}${paint(printable(note), 'quiet', color)}`);
+    } else {
+      const below = wrap(printable(note), columns.width - 2);
+      lines.push(`${head}${toned}`, ...below.map((line) => `  ${paint(line, 'quiet', color)}`));
+    }
   }
-  return lines;
+  return indent(HOST_INDENT, lines);
+}
+
+/** IPv4 before IPv6, each by value. */
+function inOrder(bindings: readonly BindingReport[]): readonly BindingReport[] {
+  const keyOf = (ip: IpAddress): string =>
+    (ip.includes(':') ? '6' : '4') + Buffer.from(encodeIp(ip)).toString('hex');
+  return bindings
+    .map((binding) => ({ binding, key: keyOf(binding.ip) }))
+    .sort((a, b) => (a.key < b.key ? -1 : 1))
+    .map(({ binding }) => binding);
 }
 
 function toneOf({ state }: BindingReport): Tone {
@@ -131,14 +207,14 @@ function toneOf({ state }: BindingReport): Tone {
   }
 }
 
-function renderFigures({ ring, counters }: StatusReport): string[] {
+function renderFigures({ ring, counters }: StatusReport, { width }: RenderOptions): string[] {
   const { sightings, created, moved, duplicates, ignored, rejected } = counters;
   const pending = ring.pending ? ', changes not read yet' : '';
   return [
     `seen: ${count(sightings, 'sighting')}, ${created} new, ${moved} moved, ${duplicates} frozen, ${ignored} ignored`,
     `rejected: ${formatTally(rejected)}`,
     `ring: ${ring.dropped} dropped${pending}`,
-  ];
+  ].flatMap((line) => wrap(line, width));
 }
 
 function indent(spaces: number, lines: readonly string[]): string[] {

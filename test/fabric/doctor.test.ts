@@ -45,6 +45,16 @@ function examine(): Check[] {
   return (JSON.parse(result.stdout) as { checks: Check[] }).checks;
 }
 
+/** What status says of the one host. */
+function advertised(): { readonly advertised: boolean | null; readonly hindrance: string } | undefined {
+  const path = `${node.frr.binDirectory()}:${process.env['PATH'] ?? ''}`;
+  const argv = snoopy.argv('status', '--format', 'json', '--ip', fabric.vm(1, 1).ip);
+  const { stdout } = node.node.netns.tryRun(['env', `PATH=${path}`, ...argv]);
+  const { frr, bindings } = JSON.parse(stdout);
+  assert.equal(frr.state, 'answered', stdout);
+  return bindings[0];
+}
+
 function complaints(): string[] {
   return complaintsOf(examine());
 }
@@ -68,6 +78,8 @@ test('a node that advertises: nothing to complain of, and each neighbor counted'
   assert.equal(told.get('neighbor-device'), 'VNI 100: br0');
   assert.equal(told.get('peers'), ': 1 established');
   assert.equal(told.get('advertised'), ': 1 of 1 neighbors');
+  const { advertised: isAdvertised, hindrance } = advertised() ?? {};
+  assert.deepEqual([isAdvertised, hindrance], [true, '']);
 });
 
 test('a neighbor whose MAC the bridge has forgotten is local inactive', async () => {
@@ -77,6 +89,9 @@ test('a neighbor whose MAC the bridge has forgotten is local inactive', async ()
   const found = find('advertised');
   assert.deepEqual(found?.items, [ip]);
   assert.match(found?.found ?? '', /^10\.1\.1\.1: local inactive/);
+  const said = advertised();
+  assert.equal(said?.advertised, false);
+  assert.match(said?.hindrance ?? '', /^local inactive/);
   assert.deepEqual(fabric.node(2).frr.routesTo(ip), []);
 });
 

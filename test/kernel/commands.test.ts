@@ -241,6 +241,8 @@ describe('status', () => {
           state: 'installed',
           age: 0,
           because: '',
+          advertised: null,
+          hindrance: '',
         },
       ],
     );

@@ -210,7 +210,12 @@ describe('the host', () => {
     assertExit(result, 1);
     assert.deepEqual(
       result.report.errors.map(({ object, message }) => [object, message]),
-      [[`${machine.pins}/layout`, `Cannot utime "${machine.pins}/layout": EPERM`]],
+      [
+        [
+          `${machine.pins}/layout`,
+          `Cannot utime "${machine.pins}/layout": EPERM; run as root, or see who may write there`,
+        ],
+      ],
     );
     assert.ok(machine.ownNeighbors().includes('10.1.0.99 02:00:00:00:00:01'));
   });

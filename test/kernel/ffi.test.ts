@@ -194,7 +194,10 @@ describe('an object', () => {
   it('that the verifier refuses shows the end of its log', () => {
     const error = errorOf(() => loadObject(object, { ...NONE, program: 'bad' }));
     assert.equal(error.code, 'load_failed');
-    assert.match(error.message, /^Cannot load the eBPF program "bad": EACCES; the verifier refused it:\n/);
+    assert.match(
+      error.message,
+      /^Cannot load the eBPF program "bad": EACCES; the verifier refused it, please report what it says:\n/,
+    );
     assert.match(error.message, /invalid mem access 'map_value_or_null'/);
   });
 
@@ -395,10 +398,10 @@ describe('TCX', () => {
           const ahead = tcxAttach(second.programFd, ifIndex, BPF_TCX_INGRESS, BPF_F_BEFORE);
           assert.deepEqual(tcxPrograms(ifIndex, BPF_TCX_INGRESS), [programInfo(second.programFd).id, id]);
           closeSync(ahead);
-          linkUpdate(link, second.programFd);
+          linkUpdate(link, second.programFd, ifIndex);
           assert.deepEqual(tcxPrograms(ifIndex, BPF_TCX_INGRESS), [programInfo(second.programFd).id]);
           objPin(link, join(bpffs, 'link'));
-          linkDetach(link);
+          linkDetach(link, ifIndex);
           assert.deepEqual(tcxPrograms(ifIndex, BPF_TCX_INGRESS), []);
           assert.equal(linkInfo(link).ifIndex, 0);
           closeSync(link);
@@ -428,7 +431,7 @@ describe('libc', () => {
     assert.equal(flock(first, 'shared', context), true);
     closeSync(first);
     closeSync(second);
-    assert.equal(errorOf(() => flock(first, 'exclusive', context)).message, `Cannot lock "${path}": EBADF`);
+    assert.match(errorOf(() => flock(first, 'exclusive', context)).message, /^Cannot lock ".*": EBADF; \w/);
   });
 
   it('mounts and unmounts a bpf file system', () => {

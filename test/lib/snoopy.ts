@@ -170,7 +170,7 @@ export class Snoopy {
 
   /** The bindings that `status` lists. */
   bindings(): readonly StatusBinding[] {
-    const result = this.run('status', '--format', 'json');
+    const result = this.run('status', '--format', 'json', '--no-frr');
     return parseJson<{ bindings: readonly StatusBinding[] }>(result.stdout, 'snoopy status').bindings;
   }
 

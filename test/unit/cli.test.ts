@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { IpAddress, Mac } from '../../src/base/address.ts';
 import { SnoopyError } from '../../src/base/errors.ts';
 import { type Invocation, parseInvocation, wantsJson } from '../../src/cli.ts';
 
@@ -27,6 +28,9 @@ const RECONCILE = {
   unfreeze: [],
 } as const;
 
+const NO_FILTER = { bridges: [], ports: [], ips: [], macs: [] } as const;
+const STATUS = { command: 'status', ...COMMON, filter: NO_FILTER, frr: true, watch: false } as const;
+
 test('commands and options', () => {
   const remove = {
     command: 'remove',
@@ -46,7 +50,26 @@ test('commands and options', () => {
     ['reconcile --lock-timeout 0', { ...RECONCILE, lockTimeoutMs: 0 }],
     ['reconcile --bridge a --bridge b --bridge a', { ...RECONCILE, bridges: ['a', 'b'] }],
     ['validate', { command: 'validate', ...COMMON }],
-    ['status --format json', { command: 'status', ...COMMON, format: 'json' }],
+    ['status --format json', { ...STATUS, format: 'json' }],
+    [
+      'status --bridge a --bridge b --bridge a --port tap* --watch --no-frr',
+      { ...STATUS, filter: { ...NO_FILTER, bridges: ['a', 'b'], ports: ['tap*'] }, watch: true, frr: false },
+    ],
+    [
+      'status -w --ip 10.1.1.7/24 --ip 2001:DB8::0001 --mac 02-AA-00-00-00-01',
+      {
+        ...STATUS,
+        filter: {
+          ...NO_FILTER,
+          ips: [
+            { ip: '10.1.1.0' as IpAddress, length: 24 },
+            { ip: '2001:db8::1' as IpAddress, length: 128 },
+          ],
+          macs: ['02:aa:00:00:00:01' as Mac],
+        },
+        watch: true,
+      },
+    ],
     ['doctor --format json', { command: 'doctor', ...COMMON, format: 'json' }],
     ['remove', remove],
     [
@@ -84,6 +107,8 @@ test('wrong usage is an error that says what may have been meant', () => {
     ['reconcile --dif', /unknown option '--dif' \(Did you mean --diff\?\)/],
     ['reconcile extra', /too many arguments/],
     ['status --check', /unknown option '--check'/],
+    ['status --ip 10.1.1', /'10\.1\.1' is invalid\. Allowed is an IP address or a prefix/],
+    ['status --mac 02:00', /'02:00' is invalid\. Allowed is a MAC such as/],
     ['validate --format yaml', /'yaml' is invalid. Allowed choices are text, json/],
     ['reconcile --listen 5', /'5' is invalid. Allowed is a duration such as 500ms, 90s, 20m or 2h/],
     ['reconcile --lock-timeout never', /'never' is invalid/],

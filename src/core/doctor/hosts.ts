@@ -60,66 +60,93 @@ function checkInstalled({ plan }: Findings): Check[] {
 }
 
 /** Why zebra does not advertise a neighbor, and what mends it. */
-interface Hindrance {
+export interface Hindrance {
+  /** `VNI 100`, or the device where there is none. */
+  readonly subject: string;
   readonly status: 'warning' | 'failure';
   readonly reason: string;
   readonly remedy: string;
 }
 
 function checkAdvertised({ plan }: Findings, frr: Frr): Check[] {
-  const vniOf = new Map(frr.vnis.map(({ svi, vni }) => [svi, vni]));
-  const hindered: { readonly ip: IpAddress; readonly subject: string; readonly hindrance: Hindrance }[] = [];
+  const hindranceOf = findHindrances(frr);
+  const hindered: { readonly ip: IpAddress; readonly hindrance: Hindrance }[] = [];
   let advertised = 0;
   for (const verdict of plan.verdicts) {
-    if (verdict.state !== 'installed' || verdict.due || verdict.device === null) continue;
-    const { ip, device } = verdict;
-    const vni = vniOf.get(device);
-    const hindrance = vni === undefined ? WITHOUT_VNI : findHindrance(verdict, vni, frr);
+    if (verdict.state !== 'installed' || verdict.due) continue;
+    const hindrance = hindranceOf(verdict);
     if (hindrance === null) advertised += 1;
-    else hindered.push({ ip, subject: vni === undefined ? device : `VNI ${vni}`, hindrance });
+    else hindered.push({ ip: verdict.ip, hindrance });
   }
-  const groups = groupBy(hindered, ({ subject, hindrance }) => `${subject}\n${hindrance.reason}`);
+  const groups = groupBy(hindered, ({ hindrance }) => `${hindrance.subject}\n${hindrance.reason}`);
   const checks = [...groups.values()].flatMap((group) => {
     const [first] = group;
     if (first === undefined) return [];
-    const { status, reason, remedy } = first.hindrance;
+    const { subject, status, reason, remedy } = first.hindrance;
     const items = group.map(({ ip }) => ip);
-    const complaint = { subject: first.subject, found: `${some(items)}: ${reason}`, remedy, items };
+    const complaint = { subject, found: `${some(items)}: ${reason}`, remedy, items };
     return [status === 'warning' ? warning('advertised', complaint) : failure('advertised', complaint)];
   });
   return [ok('advertised', null, `${advertised} of ${advertised + hindered.length} neighbors`), ...checks];
 }
 
-/** Right for a VLAN that is local on purpose. */
-const WITHOUT_VNI: Hindrance = {
-  status: 'warning',
-  reason: 'zebra takes the neighbors of this device for no VNI',
-  remedy: 'vtysh -c "show evpn vni detail"; give the VLAN a VXLAN port, or leave it as a local one',
-};
+/** What is asked about: an address, the MAC it has, and the device that its neighbor is on. */
+type Claim = Pick<Verdict, 'ip' | 'mac' | 'device' | 'bridge'>;
 
-function findHindrance({ ip, mac }: Verdict, vni: number, frr: Frr): Hindrance | null {
+/** By what zebra says, for each address why it is not advertised from here; null: it is. */
+export function findHindrances(frr: Frr): (claim: Claim) => Hindrance | null {
+  const vniOf = new Map(frr.vnis.map(({ svi, vni }) => [svi, vni]));
+  return (claim) => {
+    const vni = claim.device === null ? undefined : vniOf.get(claim.device);
+    return vni === undefined ? withoutVni(claim) : findHindrance(claim, vni, frr);
+  };
+}
+
+/** Right for a VLAN that is local on purpose. */
+function withoutVni({ device, bridge }: Claim): Hindrance {
+  return {
+    subject: device ?? bridge,
+    status: 'warning',
+    reason: 'zebra takes the neighbors of this device for no VNI',
+    remedy: 'vtysh -c "show evpn vni detail"; give the VLAN a VXLAN port, or leave it as a local one',
+  };
+}
+
+function findHindrance({ ip, mac }: Claim, vni: number, frr: Frr): Hindrance | null {
+  const subject = `VNI ${vni}`;
   const entry = frr.neighbors.get(vni)?.get(ip);
   const show = `vtysh -c "show evpn arp-cache vni ${vni} ip ${ip}"`;
   if (entry === undefined) {
     const reason = 'zebra does not have the neighbor';
-    return { status: 'failure', reason, remedy: `${show}; if it stays so: systemctl restart frr` };
+    return { subject, status: 'failure', reason, remedy: `${show}; if it stays so: systemctl restart frr` };
   }
   if (!entry.isLocal) {
     const reason = 'zebra has a route of another node instead';
-    return { status: 'failure', reason, remedy: `find out where ${mac} is: bridge fdb show | grep ${mac}` };
+    return {
+      subject,
+      status: 'failure',
+      reason,
+      remedy: `find out where ${mac} is: bridge fdb show | grep ${mac}`,
+    };
   }
   if (entry.mac !== mac) {
     const reason = 'zebra has it with another MAC';
-    return { status: 'failure', reason, remedy: 'snoopy reconcile' };
+    return { subject, status: 'failure', reason, remedy: 'snoopy reconcile' };
   }
   if (entry.isDuplicate) {
     const reason = 'FRR holds it for a duplicate';
-    return { status: 'failure', reason, remedy: `vtysh -c "clear evpn dup-addr vni ${vni} ip ${ip}"` };
+    return {
+      subject,
+      status: 'failure',
+      reason,
+      remedy: `vtysh -c "clear evpn dup-addr vni ${vni} ip ${ip}"`,
+    };
   }
   if (entry.isActive) return null;
   const reason =
     'local inactive in zebra: the bridge has no local entry for its MAC, the host is silent or gone';
   return {
+    subject,
     status: 'warning',
     reason,
     remedy: `bridge fdb show | grep ${mac}; let the host speak, a ping is enough`,

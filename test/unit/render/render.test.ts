@@ -14,6 +14,7 @@ import type { RenderOptions } from '../../../src/render/style.ts';
 import { renderValidate, validateReport } from '../../../src/render/validate.ts';
 import { assertGolden, ROOT } from '../golden.ts';
 import {
+  ADVERTISED,
   APPLIED,
   busy,
   large,
@@ -23,6 +24,7 @@ import {
   PLANNED,
   QUIET,
   REMOVED,
+  SILENT,
   STATUS,
   TROUBLED,
 } from './reports.ts';
@@ -40,6 +42,8 @@ const SNAPSHOTS: Readonly<Record<string, (options: RenderOptions) => string>> = 
   'remove-done': (options) => renderRemove(REMOVED, options),
   'remove-nothing': (options) => renderRemove(NOTHING_TO_REMOVE, options),
   status: (options) => renderStatus(STATUS, options),
+  'status-advertised': (options) => renderStatus(ADVERTISED, options),
+  'status-silent': (options) => renderStatus(SILENT, options),
   'status-outdated': (options) => renderStatus(OUTDATED, options),
   'status-not-loaded': (options) => renderStatus(NOT_LOADED, options),
 };

@@ -223,6 +223,8 @@ function binding(address: string, over: Partial<BindingReport>): BindingReport {
     state: 'installed',
     age: 12,
     because: '',
+    advertised: null,
+    hindrance: '',
     ...over,
   };
 }
@@ -269,9 +271,29 @@ export const STATUS: StatusReport = {
       because: 'its MAC changes too often: a duplicate',
     }),
   ],
+  frr: { state: 'unasked', message: '' },
   ring: { pending: true, dropped: 0 },
   counters: COUNTERS,
   errors: [],
+};
+
+/** The same where FRR answers. */
+export const ADVERTISED: StatusReport = {
+  ...STATUS,
+  frr: { state: 'answered', message: '' },
+  bindings: STATUS.bindings.map((each, at) => ({
+    ...each,
+    advertised: at === 0,
+    hindrance:
+      at === 1
+        ? 'local inactive in zebra: the bridge has no local entry for its MAC, the host is silent or gone'
+        : '',
+  })),
+};
+
+export const SILENT: StatusReport = {
+  ...STATUS,
+  frr: { state: 'silent', message: 'vtysh -c "show evpn vni detail json" fails: no answer in 2 s' },
 };
 
 export const OUTDATED: StatusReport = { ...STATUS, reason: 'layout' };

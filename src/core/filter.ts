@@ -1,0 +1,75 @@
+// Which hosts `status` is asked about. Pure.
+
+import { contains, formatPrefix, type Mac, type Prefix } from '../base/address.ts';
+import { matchesGlob } from './glob.ts';
+import type { Verdict } from './neighbors.ts';
+import type { BridgeReport, PortReport } from './report.ts';
+
+/** A host matches when of each list that is not empty one element does. */
+export interface HostFilter {
+  /** Names of configured bridges. */
+  readonly bridges: readonly string[];
+  /** Shell globs over names of ports. */
+  readonly ports: readonly string[];
+  readonly ips: readonly Prefix[];
+  readonly macs: readonly Mac[];
+}
+
+export const EVERYTHING: HostFilter = { bridges: [], ports: [], ips: [], macs: [] };
+
+/** What of a status is left by a filter. */
+export interface Selection {
+  readonly bridges: readonly BridgeReport[];
+  readonly ports: readonly PortReport[];
+}
+
+/** True for a host that is asked about. */
+export function matchesHost(filter: HostFilter, { bridge, port, ip, mac }: Verdict): boolean {
+  return (
+    isIn(filter.bridges, (name) => name === bridge) &&
+    isIn(filter.ports, (glob) => port !== null && matchesGlob(port, glob)) &&
+    isIn(filter.ips, (prefix) => contains(prefix, ip)) &&
+    isIn(filter.macs, (wanted) => wanted === mac)
+  );
+}
+
+/**
+ * Ports of those names, with an address or MAC asked for only those that have a matching host; and the bridges that
+ * have something of it. `hosts` are those that match.
+ */
+export function select(filter: HostFilter, all: Selection, hosts: readonly Verdict[]): Selection {
+  const { ports: globs, ips, macs } = filter;
+  const asksHosts = ips.length > 0 || macs.length > 0;
+  if (!asksHosts && globs.length === 0) return all;
+  const busy = new Set(hosts.map(({ bridge, port }) => `${bridge} ${port}`));
+  const ports = all.ports.filter(
+    ({ bridge, name }) =>
+      isIn(globs, (glob) => matchesGlob(name, glob)) && (!asksHosts || busy.has(`${bridge} ${name}`)),
+  );
+  const names = new Set(ports.map(({ name }) => name));
+  const found = new Set([...ports, ...hosts].map(({ bridge }) => bridge));
+  const bridges = all.bridges
+    .filter(({ name }) => found.has(name))
+    .map((bridge) => ({ ...bridge, ports: bridge.ports.filter((name) => names.has(name)) }));
+  return { bridges, ports };
+}
+
+/** The filter as it stands on a command line; empty for none. */
+export function formatFilter({ bridges, ports, ips, macs }: HostFilter): string {
+  const words = [
+    ...bridges.map((name) => `--bridge ${name}`),
+    ...ports.map((glob) => `--port ${glob}`),
+    ...ips.map((prefix) => `--ip ${isHost(prefix) ? prefix.ip : formatPrefix(prefix)}`),
+    ...macs.map((mac) => `--mac ${mac}`),
+  ];
+  return words.join(' ');
+}
+
+function isHost({ ip, length }: Prefix): boolean {
+  return length === (ip.includes(':') ? 128 : 32);
+}
+
+/** True when one of the list does, or there is none. */
+function isIn<T>(list: readonly T[], does: (item: T) => boolean): boolean {
+  return list.length === 0 || list.some(does);
+}

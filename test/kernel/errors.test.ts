@@ -1,0 +1,198 @@
+// Every error code, provoked: what an operator reads, and the exit code. errors.txt shows them all.
+import assert from 'node:assert/strict';
+import { chmodSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { exitCodeOf, problemOf } from '../../src/base/errors.ts';
+import { decodeMessages } from '../../src/netlink/message.ts';
+import { parseJson, type Result, run } from '../lib/run.ts';
+import { type Config, onlyWith, type Report } from '../lib/snoopy.ts';
+import { createTempDir } from '../lib/temp.ts';
+import { buildShim, Launcher, type Mishap } from '../safety/shim.ts';
+import { assertGolden } from '../unit/golden.ts';
+import { bpftool, Machine } from './machine.ts';
+
+const ENOMEM = 12;
+const undos: (() => void)[] = [];
+/** `code exit message` of each that was provoked. */
+const told = new Map<string, string>();
+let library: string;
+let machine: Machine;
+
+before(() => {
+  // One machine for those that leave it as it was.
+  machine = newMachine();
+  library = buildShim(machine.scope);
+  machine.reconcile();
+});
+after(() => {
+  for (const undo of undos.reverse()) undo();
+  const lines = [...told].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, line]) => `${line}\n`);
+  assertGolden('test/kernel/errors.txt', lines.join(''));
+});
+
+function newMachine(config?: Config): Machine {
+  const t = { after: (undo: unknown) => undos.push(undo as () => void) };
+  return new Machine(t, config === undefined ? {} : { config });
+}
+
+/** Notes the problem of a run, and that it is said on stderr as well. */
+function note(at: Machine, code: string, { code: exit, stdout, stderr }: Result): void {
+  const { errors, steps = [], neighbors } = parseJson<Partial<Report>>(stdout, 'snoopy');
+  const outcomes = [...steps, ...(neighbors?.changes ?? [])].map(({ outcome }) => outcome);
+  const problems = [...(errors ?? []), ...outcomes];
+  const found = problems.find((problem) => problem.code === code);
+  assert.ok(found?.message, `no ${code} in ${stdout}${stderr}`);
+  assert.ok(stderr.includes(found.message.split('\n')[0] ?? '?'), stderr);
+  tell(at, code, exit, found.message);
+}
+
+function tell(at: Machine, code: string, exit: number, message: string): void {
+  const plain = message
+    .replaceAll(at.snoopy.configFile, 'snoopy.yaml')
+    .replaceAll(at.snoopy.bpffs, '/sys/fs/bpf')
+    .replaceAll(/\/tmp\/[^"/ ]+/g, '/tmp/DIRECTORY')
+    .replaceAll(/Process \d+/g, 'Process PID')
+    .replaceAll(/interface \d+/g, 'interface N');
+  // What the verifier says, or where a defect is, would change with every version.
+  told.set(code, `${code}  ${exit}  ${plain.split('\n')[0]}`);
+}
+
+function json(at: Machine, command: string, ...args: string[]): Result {
+  return at.snoopy.run(command, '--format', 'json', ...args);
+}
+
+/** Runs a command whose call number 1 of a kind goes wrong. */
+async function meet(
+  at: Machine,
+  args: readonly string[],
+  counted: 'change' | 'look',
+  mishap: Mishap,
+): Promise<Result> {
+  const { scope, netns, snoopy } = at;
+  const launcher = new Launcher(scope, netns, library, [snoopy.bpffs, snoopy.configFile]);
+  const landed = await launcher.launch({ args, config: snoopy.configFile, counted, mishap });
+  assert.ok(landed.met, `no such call: ${landed.calls.join('\n')}`);
+  return landed;
+}
+
+test('usage', () => note(machine, 'usage', json(machine, 'reconcile', '--dif')));
+
+test('config_invalid, config_unreadable, config_untrusted', () => {
+  const file = join(createTempDir(machine.scope, 'config'), 'snoopy.yaml');
+  note(machine, 'config_unreadable', json(machine, 'reconcile', '--config', file));
+  writeFileSync(file, 'version: 1\nbridges: [{nmae: br0}]\n');
+  note(machine, 'config_invalid', json(machine, 'reconcile', '--config', file));
+  chmodSync(file, 0o666);
+  note(machine, 'config_untrusted', json(machine, 'reconcile', '--config', file));
+});
+
+test('not_permitted', () => {
+  const argv = machine.snoopy.argv('reconcile', '--format', 'json');
+  note(machine, 'not_permitted', machine.netns.tryRun([...onlyWith(['bpf', 'perfmon']), ...argv]));
+});
+
+test('unsupported: what is pinned is of a newer snoopy', () => {
+  const newer = newMachine();
+  newer.reconcile();
+  const layout = `${newer.pins}/layout`;
+  const [entry] = bpftool<{ readonly value: readonly string[] }[]>('map', 'dump', 'pinned', layout);
+  const value = ['hex', '63', ...(entry?.value ?? []).slice(1).map((byte) => byte.replace('0x', ''))];
+  run(['bpftool', 'map', 'update', 'pinned', layout, 'key', '0', '0', '0', '0', 'value', ...value]);
+  note(newer, 'unsupported', json(newer, 'reconcile'));
+});
+
+test('locked', async () => {
+  const holder = machine.netns.start('flock', machine.pins, 'sh', '-c', 'echo held; exec sleep 60');
+  await holder.printed(/held/);
+  note(machine, 'locked', json(machine, 'reconcile', '--lock-timeout', '0s'));
+  holder.kill();
+});
+
+test('bridge_missing, not_a_bridge', () => {
+  const odd = newMachine({ bridges: [{ name: 'br0' }, { name: 'br9' }, { name: 'tap1' }] });
+  const result = json(odd, 'reconcile');
+  note(odd, 'bridge_missing', result);
+  note(odd, 'not_a_bridge', result);
+});
+
+test('bpffs_unusable, pin_unusable', () => {
+  const odd = newMachine();
+  symlinkSync('/tmp', odd.pins);
+  note(odd, 'pin_unusable', json(odd, 'reconcile'));
+  odd.snoopy.configure({ runtime: { bpffs: '/nowhere/bpf' }, bridges: [] });
+  odd.snoopy.privileged();
+  note(odd, 'bpffs_unusable', json(odd, 'reconcile'));
+});
+
+test('load_failed', async () => {
+  const fresh = newMachine();
+  const mishap = { at: 1, only: 'bpf:PROG_LOAD*', onwards: true, what: ENOMEM };
+  note(fresh, 'load_failed', await meet(fresh, ['reconcile'], 'change', mishap));
+});
+
+test('attach_failed: another filter is at our place', () => {
+  const taken = newMachine();
+  taken.run('tc', 'qdisc', 'add', 'dev', 'tap1', 'clsact');
+  const filter = ['u32', 'match', 'u32', '0', '0', 'classid', '1:1'];
+  taken.run('tc', 'filter', 'add', 'dev', 'tap1', 'ingress', 'pref', '10', ...filter);
+  note(taken, 'attach_failed', json(taken, 'reconcile'));
+});
+
+test('detach_failed', async () => {
+  const tied = newMachine({ runtime: { attach: 'tcx' }, bridges: [{ name: 'br0' }] });
+  tied.reconcile();
+  const mishap = { at: 1, only: 'bpf:LINK_DETACH*', onwards: true, what: ENOMEM };
+  note(tied, 'detach_failed', await meet(tied, ['remove'], 'change', mishap));
+});
+
+test('map_failed', async () => {
+  const fresh = newMachine();
+  fresh.reconcile();
+  fresh.addHost(2);
+  const mishap = { at: 1, only: 'bpf:MAP_UPDATE_ELEM*', onwards: true, what: ENOMEM };
+  note(fresh, 'map_failed', await meet(fresh, ['reconcile'], 'change', mishap));
+});
+
+test('netlink_failed: the kernel refuses a dump', async () => {
+  const mishap: Mishap = { at: 1, only: 'send netlink:*', what: 'refuse' };
+  note(machine, 'netlink_failed', await meet(machine, ['status', '--no-frr'], 'look', mishap));
+});
+
+test('neighbor_failed: IPv6 is off', async () => {
+  const off = newMachine();
+  off.reconcile();
+  off.netns.sysctl({ 'net/ipv6/conf/br0/disable_ipv6': 1 });
+  off.host(1).advertise();
+  await off.host(1).heard();
+  note(off, 'neighbor_failed', json(off, 'reconcile'));
+});
+
+test('textfile_failed', () => {
+  const odd = newMachine({ bridges: [{ name: 'br0' }], metrics: { textfile: '/nowhere/snoopy.prom' } });
+  note(odd, 'textfile_failed', json(odd, 'reconcile'));
+});
+
+test('syscall_failed', async () => {
+  const mishap = { at: 1, only: 'utimensat*', what: ENOMEM };
+  note(machine, 'syscall_failed', await meet(machine, ['reconcile'], 'change', mishap));
+});
+
+test('malformed and internal, which no kernel can be made to show', () => {
+  const problems = [
+    () => decodeMessages(new Uint8Array(20).fill(255)),
+    () => {
+      throw new TypeError('a defect');
+    },
+  ].map((fail) => {
+    try {
+      return fail();
+    } catch (thrown) {
+      return problemOf(thrown, 'snoopy');
+    }
+  });
+  for (const problem of problems) {
+    assert.ok('code' in problem);
+    tell(machine, problem.code, exitCodeOf(problem.code), problem.message);
+  }
+});

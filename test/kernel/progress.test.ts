@@ -1,0 +1,89 @@
+// How far long work is: one line on a terminal, gone at the end; and not a byte where nobody looks.
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { createTempDir } from '../lib/temp.ts';
+import { runInTerminal, type TerminalResult } from '../lib/terminal.ts';
+import { assertExit, Machine } from './machine.ts';
+
+const PORTS = 60;
+const CLEARED = `\r${String.fromCharCode(27)}[K`;
+
+/** A machine with many ports that nothing is attached to yet. */
+function large(t: { after(undo: () => void): void }): Machine {
+  const machine = new Machine(t, { hosts: 0 });
+  const names = Array.from({ length: PORTS }, (_, at) => `port${at}`);
+  machine.netns.ipBatch(names.map((name) => `link add ${name} master br0 type veth peer name ${name}x`));
+  return machine;
+}
+
+/** Runs a command whose stderr alone is a terminal. */
+function inTerminal(
+  machine: Machine,
+  command: string,
+  ...args: string[]
+): TerminalResult & { stdout: string } {
+  const file = join(createTempDir(machine.scope, 'out'), 'stdout');
+  const argv = machine.snoopy.argv(command, ...args);
+  const result = runInTerminal(machine.netns, argv, { stdout: file, size: [24, 40] });
+  assert.equal(result.code, 0, result.output);
+  return { ...result, stdout: readFileSync(file, 'utf8') };
+}
+
+/** Every text that the line has had. */
+function linesOf(output: string): string[] {
+  assert.ok(output.endsWith(CLEARED), 'the line is cleared');
+  assert.ok(!output.includes('\n'), 'it is one line');
+  return output
+    .slice(0, -CLEARED.length)
+    .split('\r')
+    .slice(1)
+    .map((text) => text.replace(`${String.fromCharCode(27)}[K`, ''));
+}
+
+test('attaching and detaching many ports', (t) => {
+  const machine = large(t);
+  const up = inTerminal(machine, 'reconcile');
+  const lines = linesOf(up.output);
+  // Load, a prefix, and two steps for each port.
+  const total = 2 + 2 * PORTS;
+  assert.ok(lines.includes(`steps ${total - PORTS + 1} to ${total} of ${total}: attach`), lines.join('\n'));
+  for (const line of lines) assert.match(line, /^steps? \d+( to \d+)? of \d+: [a-z-]+$/);
+  assert.match(up.stdout, /60 ports/);
+  const down = linesOf(inTerminal(machine, 'remove').output);
+  assert.ok(
+    down.some((line) => /^steps 1 to 60 of \d+: detach$/.test(line)),
+    down.join('\n'),
+  );
+});
+
+test('listening, by the second, within the width of the terminal', (t) => {
+  const machine = new Machine(t);
+  machine.reconcile();
+  const { output, stdout } = inTerminal(machine, 'reconcile', '--listen', '3s');
+  const lines = linesOf(output);
+  assert.ok(lines.length >= 2, lines.join('\n'));
+  for (const line of lines) assert.match(line, /^listening: [0-3]s left, 0 neighbor chang/);
+  for (const line of lines) assert.ok(line.length < 40);
+  assert.equal(stdout, '1 bridge, 1 port, 0 neighbors: nothing to do\n');
+});
+
+test('is not told to who asked for quiet, for every step, or for JSON; nor of little work', (t) => {
+  const machine = large(t);
+  assert.equal(inTerminal(machine, 'reconcile', '--quiet').output, '');
+  assert.equal(inTerminal(machine, 'remove', '--format', 'json').output, '');
+  const verbose = inTerminal(machine, 'reconcile', '--verbose').output.split('\r\n');
+  assert.ok(verbose.includes('attach port7: applied'));
+  assert.ok(!verbose.some((line) => line.includes(' of ')));
+  assert.equal(inTerminal(machine, 'reconcile').output, '');
+});
+
+test('nor where stderr is no terminal', (t) => {
+  const machine = large(t);
+  for (const args of [[], ['--listen', '2s']]) {
+    const result = machine.snoopy.run('reconcile', ...args);
+    assertExit(result, 0);
+    assert.equal(result.stderr, '');
+  }
+});

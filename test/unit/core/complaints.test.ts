@@ -1,0 +1,238 @@
+// doctor: everything it can complain of is made so, here by what it is told, elsewhere on machines.
+
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import type { IfIndex, IpAddress } from '../../../src/base/address.ts';
+import type { Findings, Frr } from '../../../src/core/doctor/check.ts';
+import { diagnose } from '../../../src/core/doctor/diagnose.ts';
+import { planHosts, type Verdict } from '../../../src/core/neighbors.ts';
+import { plan } from '../../../src/core/plan.ts';
+import type { Bridge } from '../../../src/core/topology.ts';
+import type { Link } from '../../../src/netlink/link.ts';
+import { ROOT } from '../golden.ts';
+import { readCase } from './case.ts';
+
+const { desired, observed, hosts, topology } = readCase(
+  `${ROOT}test/unit/core/cases/unprotected-noarp-entries-are-sent-again-in-time`,
+);
+const [BRIDGE, PORT, TUNNEL] = [1, 2, 4] as IfIndex[] as [IfIndex, IfIndex, IfIndex];
+
+/** Changes what is known of a link. */
+function withLink(base: Findings, ifIndex: IfIndex, change: Partial<Link>): Findings {
+  const link = base.observed.links.get(ifIndex);
+  assert.ok(link);
+  const links = new Map(base.observed.links).set(ifIndex, { ...link, ...change });
+  return { ...base, observed: { ...base.observed, links } };
+}
+
+function withTunnel(base: Findings, learning: boolean, neighSuppress: boolean): Findings {
+  const link = {
+    vxlan: { vni: 100, learning: false, external: false },
+    bridgePort: { learning, neighSuppress },
+  };
+  return withLink(base, TUNNEL, link as Partial<Link>);
+}
+
+function withBridge(base: Findings, change: Partial<Bridge>): Findings {
+  const bridges = base.topology.bridges.map((bridge) => ({ ...bridge, ...change }));
+  return { ...base, topology: { ...base.topology, bridges } };
+}
+
+/** A host beside those that are there. */
+function withHost(base: Findings, change: Partial<Verdict>): Findings {
+  const [first] = base.plan.verdicts;
+  assert.ok(first);
+  return { ...base, plan: { ...base.plan, verdicts: [...base.plan.verdicts, { ...first, ...change }] } };
+}
+
+function withHostFacts(base: Findings, change: Partial<Findings['host']>): Findings {
+  return { ...base, host: { ...base.host, ...change } };
+}
+
+const decided = planHosts(topology, hosts, { protocol: desired.runtime.neighborProtocol, whole: true });
+const FRR: Frr = {
+  vnis: [{ vni: 100, svi: 'br0' }],
+  l3Vnis: new Set(),
+  neighbors: new Map([
+    [
+      100,
+      new Map(
+        decided.verdicts.map(({ ip, mac }) => [
+          ip,
+          { mac, isLocal: true, isActive: true, isDuplicate: false },
+        ]),
+      ),
+    ],
+  ]),
+  advertiseAllVni: true,
+  peers: [{ name: '192.0.2.2', state: 'Established' }],
+};
+
+function withFrr(base: Findings, change: Partial<Frr>): Findings {
+  return { ...base, frr: { kind: 'answered', frr: { ...FRR, ...change } } };
+}
+
+/** What zebra says of the hosts, without the first, or with it as inactive. */
+function withoutFirst(isInactive: boolean): Frr['neighbors'] {
+  const [first, ...rest] = FRR.neighbors.get(100) ?? [];
+  assert.ok(first);
+  const [ip, entry] = first;
+  return new Map([[100, new Map(isInactive ? [[ip, { ...entry, isActive: false }], ...rest] : rest)]]);
+}
+
+/** A machine on which all is as it should be. */
+const HEALTHY: Findings = withTunnel(
+  {
+    desired,
+    observed,
+    hosts,
+    topology,
+    plan: decided,
+    due: plan(desired, topology, observed, { whole: true }),
+    counters: { sightings: 0, ignored: 0, created: 0, moved: 0, duplicates: 0, rejected: {}, ringDropped: 0 },
+    host: {
+      kernel: '6.1.0',
+      libbpf: '1.1',
+      loadFailure: null,
+      missingCapabilities: [],
+      bpffsShared: true,
+      lastSuccessAgeMs: 1000,
+      gcThresholds: null,
+    },
+    devices: new Map([[BRIDGE, { disableIpv6: false, macPinned: true }]]),
+    rivals: new Map(),
+    frr: { kind: 'answered', frr: FRR },
+  },
+  false,
+  true,
+);
+
+const RIVALS: Findings['rivals'] = new Map([[PORT, [{ kind: 'filter', name: 'filter u32 pref 1' }]]]);
+const WITHOUT_IPV6: Findings['devices'] = new Map([[BRIDGE, { disableIpv6: true, macPinned: true }]]);
+const thresholds = (first: number, soft: number, hard: number): Partial<Findings['host']> => ({
+  gcThresholds: { ipv4: [first, soft, hard], ipv6: [128, 512, 1024] },
+});
+
+/** Each complaint, and what makes it. */
+const BROKEN: Readonly<Record<string, (base: Findings) => Findings>> = {
+  'failure kernel': (base) => withHostFacts(base, { loadFailure: 'no BTF' }),
+  'warning capabilities': (base) => withHostFacts(base, { missingCapabilities: ['CAP_NET_RAW'] }),
+  'warning bpffs': (base) => ({ ...base, observed: { ...base.observed, bpffsMounted: false } }),
+  'failure bpffs': (base) => withHostFacts(base, { bpffsShared: false }),
+  'warning pins': (base) => withLoadReason(base, 'program'),
+  'failure pins': (base) => withLoadReason(base, 'absent'),
+  'warning last-run': (base) => withHostFacts(base, { lastSuccessAgeMs: null }),
+  'warning due': (base) => ({ ...base, due: [{ kind: 'unpin', path: '/x' }] }),
+  'warning table': (base) => withMaxBindings(base, base.hosts.bindings.length + 1),
+  'failure table': (base) => withMaxBindings(base, base.hosts.bindings.length),
+  'warning ring': (base) => ({ ...base, counters: { ...base.counters, ringDropped: 1 } }),
+  'warning gc-thresh': (base) => withHostFacts(base, thresholds(1, 100, 200)),
+  'failure gc-thresh': (base) => withHostFacts(base, thresholds(1, 1, 1)),
+  'warning bridge': (base) => ({ ...base, desired: { ...base.desired, bridges: [] } }),
+  'failure bridge': (base) => ({
+    ...base,
+    topology: {
+      ...base.topology,
+      problems: [{ code: 'bridge_missing', object: 'br9', message: 'Bridge "br9" is not there; create it' }],
+    },
+  }),
+  'warning ports': (base) => withBridge(base, { ports: [] }),
+  'failure ports': (base) => ({ ...base, observed: { ...base.observed, attachments: new Map() } }),
+  'warning chain': (base) => ({ ...base, rivals: RIVALS }),
+  'failure chain': (base) => ({ ...base, rivals: RIVALS, hosts: { ...base.hosts, bindings: [] } }),
+  'failure tunnel': (base) => withBridge(base, { tunnelPorts: new Set() }),
+  'warning learning': (base) => withTunnel(base, true, true),
+  'warning neigh-suppress': (base) => withTunnel(base, false, false),
+  'warning bridge-mac': (base) => ({
+    ...base,
+    devices: new Map([[BRIDGE, { disableIpv6: false, macPinned: false }]]),
+  }),
+  'warning ipv6': (base) => ({ ...base, devices: WITHOUT_IPV6 }),
+  'failure ipv6': (base) =>
+    withHost({ ...base, devices: WITHOUT_IPV6 }, { ip: '2001:db8::1' as IpAddress, device: 'br0' }),
+  'warning ageing': (base) => withAgeing(base, 1_300_000),
+  'failure ageing': (base) => withAgeing(base, 0),
+  'warning frr': (base) => ({ ...base, frr: { kind: 'absent' } }),
+  'failure frr': (base) => ({ ...base, frr: { kind: 'silent', message: 'vtysh fails' } }),
+  'failure advertise-all-vni': (base) => withFrr(base, { advertiseAllVni: false }),
+  'warning peers': (base) => withFrr(base, { peers: [] }),
+  'failure peers': (base) => withFrr(base, { peers: [{ name: '192.0.2.2', state: 'Active' }] }),
+  'failure vni': (base) => withFrr(base, { vnis: [] }),
+  'warning neighbor-device': (base) => ({
+    ...withBridge(base, { domains: new Map() }),
+    plan: { ...base.plan, verdicts: [] },
+  }),
+  'failure neighbor-device': (base) => withFrr(base, { vnis: [{ vni: 100, svi: null }] }),
+  'warning limits': (base) => ({
+    ...base,
+    plan: { ...base.plan, fullPorts: [{ port: 'tap1', limit: 64 }] },
+  }),
+  'warning frozen': (base) => withHost(base, { state: 'frozen' }),
+  'warning hosts': (base) => withHost(base, { state: 'waiting', because: 'its MAC is not in the FDB' }),
+  'warning advertised': (base) => withFrr(base, { neighbors: withoutFirst(true) }),
+  'failure advertised': (base) => withFrr(base, { neighbors: withoutFirst(false) }),
+};
+
+function withLoadReason(base: Findings, loadReason: 'program' | 'absent'): Findings {
+  return { ...base, observed: { ...base.observed, datapath: { ...base.observed.datapath, loadReason } } };
+}
+
+function withMaxBindings(base: Findings, maxBindings: number): Findings {
+  return { ...base, desired: { ...base.desired, runtime: { ...base.desired.runtime, maxBindings } } };
+}
+
+function withAgeing(base: Findings, ageingTimeMs: number): Findings {
+  const bridge = base.observed.links.get(BRIDGE)?.bridge;
+  assert.ok(bridge);
+  return withLink(base, BRIDGE, { bridge: { ...bridge, ageingTimeMs } });
+}
+
+function complaintsOf(findings: Findings): string[] {
+  return diagnose(findings)
+    .filter(({ status }) => status !== 'ok')
+    .map(({ status, id }) => `${status} ${id}`);
+}
+
+test('nothing is found where all is well', () => {
+  assert.deepEqual(complaintsOf(HEALTHY), []);
+});
+
+for (const [complaint, breaks] of Object.entries(BROKEN)) {
+  test(`${complaint}: with a remedy`, () => {
+    const broken = breaks(HEALTHY);
+    const complaints = complaintsOf(broken);
+    assert.ok(complaints.includes(complaint), complaints.join(', ') || 'nothing is found');
+    for (const { status, remedy, why, id } of diagnose(broken)) {
+      assert.equal(remedy === null, status === 'ok', id);
+      assert.ok(why !== '' && remedy !== '', id);
+    }
+  });
+}
+
+function sourcesIn(directory: string, pattern: RegExp): string {
+  return readdirSync(`${ROOT}${directory}`)
+    .filter((name) => pattern.test(name))
+    .map((name) => readFileSync(`${ROOT}${directory}/${name}`, 'utf8'))
+    .join('\n');
+}
+
+const known = [
+  ...sourcesIn('src/core/doctor', /\.ts$/).matchAll(/\b(warning|failure)\(\s*'([a-z0-9-]+)'/g),
+].map(([, status, id]) => ({ complaint: `${status} ${id}`, id: id ?? '' }));
+
+test('all that doctor can complain of stands here', () => {
+  const complaints = new Set(known.map(({ complaint }) => complaint));
+  assert.deepEqual(Object.keys(BROKEN).sort(), [...complaints].sort());
+});
+
+test('each check is broken on a machine as well, but for the one that only a whole host can show', () => {
+  const tests = ['kernel', 'fabric', 'guest']
+    .map((name) => sourcesIn(`test/${name}`, /\.test\.ts$/))
+    .join('\n');
+  const seen = (id: string): boolean =>
+    new RegExp(`(warning|failure) ${id}\\b(?!-)|find\\((machine, )?'${id}'\\)|id === '${id}'`).test(tests);
+  const unseen = [...new Set(known.map(({ id }) => id))].filter((id) => !seen(id));
+  // gc_thresh1 to 3 are there in the first network namespace alone, which tests leave as it is.
+  assert.deepEqual(unseen, ['gc-thresh']);
+});
