@@ -8,6 +8,7 @@ import { inspectConfig } from './config/config.ts';
 import { ConfigError } from './config/problem.ts';
 import { exitCode, type ReconcileReport, type RemoveReport, type StatusReport } from './core/report.ts';
 import { runDoctor } from './doctor.ts';
+import { exitAtOnce } from './ffi/libc.ts';
 import { SCHEMA_TEXT } from './generated/schema.ts';
 import { VERSION } from './generated/version.ts';
 import { type Environment, runReconcile } from './reconcile.ts';
@@ -44,7 +45,9 @@ function main(argv: readonly string[]): void {
   if (errno !== undefined)
     write(STDERR, `snoopy: Cannot write to stdout: ${errno}; look at where it goes to\n`);
   // All is written by now. To let the process end by itself would take the heap down first, object by object.
-  process.exit(errno === undefined ? output.exit : EXIT.failed);
+  const status = errno === undefined ? output.exit : EXIT.failed;
+  exitAtOnce(status);
+  process.exit(status);
 }
 
 function execute(invocation: Invocation): Output {
