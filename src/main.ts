@@ -1,6 +1,6 @@
 // argv -> command -> streams and exit code: the only place with the process and its streams.
 
-import { writeSync } from 'node:fs';
+import { fstatSync, writeSync } from 'node:fs';
 import { EXIT, exitCodeOf, type Problem, problemOf } from './base/errors.ts';
 import type { Users } from './base/trust.ts';
 import { type Invocation, parseInvocation, wantsJson } from './cli.ts';
@@ -147,14 +147,19 @@ function renderOptions({
     color: hasColor(),
     diff: diff === true,
     verbose,
-    width: process.stdout.isTTY && process.stdout.columns > 0 ? process.stdout.columns : DEFAULT_WIDTH,
+    width: isTerminal() && process.stdout.columns > 0 ? process.stdout.columns : DEFAULT_WIDTH,
   };
 }
 
 /** Colors are for terminals whose user has not said no (https://no-color.org). */
 function hasColor(): boolean {
   const { NO_COLOR, TERM } = process.env;
-  return process.stdout.isTTY === true && (NO_COLOR === undefined || NO_COLOR === '') && TERM !== 'dumb';
+  return isTerminal() && (NO_COLOR === undefined || NO_COLOR === '') && TERM !== 'dumb';
+}
+
+/** To ask Node's stream brings half of its net with it: what is no device is no terminal either. */
+function isTerminal(): boolean {
+  return fstatSync(STDOUT).isCharacterDevice() && process.stdout.isTTY === true;
 }
 
 /**

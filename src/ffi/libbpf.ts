@@ -543,8 +543,10 @@ export interface MapEntries {
   readonly count: number;
 }
 
-/** Entries that the first batch has room for. */
-const FIRST_BATCH = 4096;
+/** Entries that the first batch has room for: most maps of most hosts have fewer, and memory has to be cleared. */
+const FIRST_BATCH = 512;
+/** How much more room there is where it was not enough. */
+const GROWTH = 4;
 
 /** What mapEntries fills, and makes larger when it is full. */
 class EntryBuffer {
@@ -562,7 +564,7 @@ class EntryBuffer {
   }
 
   grow(): void {
-    const larger = new EntryBuffer(this.#info, this.capacity * 2);
+    const larger = new EntryBuffer(this.#info, this.capacity * GROWTH);
     larger.keys.set(this.keys);
     larger.values.set(this.values);
     this.capacity = larger.capacity;
