@@ -9,7 +9,7 @@ const { Script } = require('node:vm');
 const program = `${__dirname}/snoopy.cjs`;
 const cache = `${program}.cache`;
 
-rmSync(cache, { force: true });
+for (const path of [cache, `${cache}.new`]) rmSync(path, { force: true });
 const { size, mtimeMs } = statSync(program);
 // As start.cjs wants it.
 const stamp = `${size} ${mtimeMs}`.padEnd(64);
@@ -21,5 +21,5 @@ setFlagsFromString('--lazy');
 const code = script.createCachedData();
 const { cachedDataRejected } = new Script(source, { filename: program, cachedData: code });
 if (cachedDataRejected) throw new Error(`V8 ${process.versions.v8} refuses the code that it has made itself`);
-writeFileSync(`${cache}.new`, Buffer.concat([Buffer.from(stamp), code]), { mode: 0o644 });
+writeFileSync(`${cache}.new`, Buffer.concat([Buffer.from(stamp), code]), { mode: 0o644, flag: 'wx' });
 renameSync(`${cache}.new`, cache);
