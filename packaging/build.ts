@@ -108,10 +108,13 @@ function stageKoffi(directory: string, architectures: readonly string[]): void {
   }
 }
 
+/** What bundle.mjs makes: the program, what starts it, and what has it compiled when it is installed. */
+const PROGRAMS = ['snoopy.cjs', 'start.cjs', 'precompile.cjs'];
+
 /** The npm tarball. */
 function buildTarball(version: string, stage: string, output: string): string {
   const path = join(output, `${NAME}-${version}.tgz`);
-  copy(join(ROOT, 'dist/snoopy.cjs'), join(stage, 'dist/snoopy.cjs'));
+  for (const name of PROGRAMS) copy(join(ROOT, 'dist', name), join(stage, 'dist', name));
   for (const name of ['README.md', 'CHANGELOG.md', 'LICENSE']) copy(join(ROOT, name), join(stage, name));
   stageShare(join(stage, 'share'));
   stageKoffi(
@@ -149,13 +152,16 @@ function buildDeb(
   const path = join(output, `${NAME}_${version}_${architecture.debian}.deb`);
   const share = join(stage, 'usr/share');
   const lib = join(stage, 'usr/lib', NAME);
-  // By its path: `env node` may find another.
-  const program = readFileSync(join(ROOT, 'dist/snoopy.cjs'), 'utf8').replace(/^#!.*/, '#!/usr/bin/node');
-  write(join(lib, 'snoopy.cjs'), program, 0o755);
+  for (const name of PROGRAMS) {
+    const source = join(ROOT, 'dist', name);
+    // By its path: `env node` may find another.
+    const program = readFileSync(source, 'utf8').replace(/^#!.*/, '#!/usr/bin/node');
+    write(join(lib, name), program, statSync(source).mode & 0o777);
+  }
   stageKoffi(join(lib, 'node_modules/koffi'), [architecture.node]);
   rmSync(join(lib, 'node_modules/koffi/LICENSE.txt')); // in usr/share/doc/snoopy-evpn/copyright
   mkdirSync(join(stage, 'usr/bin'));
-  symlinkSync(`../lib/${NAME}/snoopy.cjs`, join(stage, 'usr/bin/snoopy'));
+  symlinkSync(`../lib/${NAME}/start.cjs`, join(stage, 'usr/bin/snoopy'));
   stageShare(share);
   // By their paths too: a tarball's program in /usr/local/bin must not run in their place.
   const service = 'snoopy-reconcile.service';
@@ -184,6 +190,8 @@ function buildDeb(
   const conffiles = files.map((file) => relative(stage, file)).filter((name) => name.startsWith('etc/'));
   write(join(control, 'conffiles'), conffiles.map((name) => `/${name}\n`).join(''));
   write(join(control, 'md5sums'), files.map((file) => `${md5(file)}  ${relative(stage, file)}\n`).join(''));
+  // Another Node takes other code.
+  write(join(control, 'triggers'), 'interest-noawait /usr/bin/node\n');
   for (const script of ['postinst', 'prerm', 'postrm']) {
     write(join(control, script), readFileSync(join(SOURCES, 'debian', script), 'utf8'), 0o755);
   }

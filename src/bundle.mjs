@@ -1,5 +1,6 @@
-// Bundles dist/src/main.js into dist/snoopy.cjs, the one file that is installed; koffi stays outside.
-import { chmodSync } from 'node:fs';
+// Bundles dist/src/main.js into dist/snoopy.cjs, the program; koffi stays outside. Beside it what starts it sooner.
+import { spawnSync } from 'node:child_process';
+import { chmodSync, copyFileSync } from 'node:fs';
 import { build } from 'esbuild';
 
 const outfile = 'dist/snoopy.cjs';
@@ -21,6 +22,17 @@ const lazyChildProcess = {
   },
 };
 
+/** node:module brings Node's loader of ES modules with it. In the bundle there is one `require`, which is at hand. */
+const ownRequire = {
+  name: 'own-require',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^node:module$/ }, ({ path }) => ({ path, namespace: 'own' }));
+    onLoad({ filter: /.*/, namespace: 'own' }, () => ({
+      contents: 'exports.createRequire = () => require;',
+    }));
+  },
+};
+
 await build({
   entryPoints: ['dist/src/main.js'],
   outfile,
@@ -29,11 +41,17 @@ await build({
   target: 'node20',
   format: 'cjs',
   external: ['koffi'],
-  plugins: [lazyChildProcess],
-  banner: { js: '#!/usr/bin/env node' },
+  plugins: [lazyChildProcess, ownRequire],
+  // A function of its own: start.cjs runs it as a script, whose variables would be global.
+  banner: { js: '#!/usr/bin/env node\n(() => {' },
+  footer: { js: '})();' },
   // createRequire takes a path as well as a URL; in CommonJS there is no import.meta.
   define: { 'import.meta.url': '__filename' },
   legalComments: 'none',
   logLevel: 'warning',
 });
 chmodSync(outfile, 0o755);
+for (const name of ['start.cjs', 'precompile.cjs']) copyFileSync(`src/${name}`, `dist/${name}`);
+chmodSync('dist/start.cjs', 0o755);
+const { status } = spawnSync(process.execPath, ['dist/precompile.cjs'], { stdio: 'inherit' });
+process.exitCode = status ?? 1;

@@ -1,7 +1,6 @@
 // argv -> command -> streams and exit code: the only place with the process and its streams.
 
-import { writeSync } from 'node:fs';
-import { isatty } from 'node:tty';
+import { fstatSync, writeSync } from 'node:fs';
 import { EXIT, exitCodeOf, type Problem, problemOf, SnoopyError } from './base/errors.ts';
 import type { Users } from './base/trust.ts';
 import {
@@ -15,7 +14,7 @@ import { inspectConfig } from './config/config.ts';
 import { ConfigError } from './config/problem.ts';
 import { exitCode, type ReconcileReport, type RemoveReport, type StatusReport } from './core/report.ts';
 import { runDoctor } from './doctor.ts';
-import { windowSize } from './ffi/libc.ts';
+import { exitAtOnce, windowSize } from './ffi/libc.ts';
 import { SCHEMA_TEXT } from './generated/schema.ts';
 import { VERSION } from './generated/version.ts';
 import { type Environment, runReconcile } from './reconcile.ts';
@@ -56,7 +55,9 @@ function main(argv: readonly string[]): void {
   const isLost = errno !== undefined && errno !== 'EPIPE';
   if (isLost) write(STDERR, stdoutError(errno));
   // All is written by now. To let the process end by itself would take the heap down first, object by object.
-  process.exit(isLost ? EXIT.failed : output.exit);
+  const status = isLost ? EXIT.failed : output.exit;
+  exitAtOnce(status);
+  process.exit(status);
 }
 
 function stdoutError(errno: string): string {
@@ -116,7 +117,7 @@ function status(invocation: StatusInvocation): Output {
 /** Reports until the reader has gone: on a terminal each over the one before, as JSON a line each. */
 function watch(invocation: StatusInvocation): Output {
   const asJson = invocation.format === 'json';
-  if (!asJson && (process.stdout.isTTY !== true || isDumb())) {
+  if (!asJson && (!isTerminal(STDOUT) || isDumb())) {
     throw new SnoopyError(
       'usage',
       'stdout',
@@ -168,7 +169,7 @@ function failure(thrown: unknown, asJson: boolean): Output {
 function environment(invocation: CommonOptions & { readonly quiet?: boolean }): Environment {
   const { verbose, format, quiet = false } = invocation;
   // Where each step is told, a line on how far they are would only be in the way.
-  const showsProgress = !verbose && !quiet && format === 'text' && isatty(STDERR) && !isDumb();
+  const showsProgress = !verbose && !quiet && format === 'text' && isTerminal(STDERR) && !isDumb();
   return {
     // CLOCK_MONOTONIC, as bpf_ktime_get_ns() reads it.
     now: () => Number(process.hrtime.bigint()) / 1e6,
@@ -214,14 +215,21 @@ function renderOptions({
     color: hasColor(),
     diff: diff === true,
     verbose,
-    width: process.stdout.isTTY && process.stdout.columns > 0 ? process.stdout.columns : DEFAULT_WIDTH,
+    width: isTerminal(STDOUT) && process.stdout.columns > 0 ? process.stdout.columns : DEFAULT_WIDTH,
   };
 }
 
 /** Colors are for terminals whose user has not said no (https://no-color.org). */
 function hasColor(): boolean {
   const { NO_COLOR } = process.env;
-  return process.stdout.isTTY === true && (NO_COLOR === undefined || NO_COLOR === '') && !isDumb();
+  return isTerminal(STDOUT) && (NO_COLOR === undefined || NO_COLOR === '') && !isDumb();
+}
+
+/** To ask Node's stream brings half of its net with it: what is no device is no terminal either. */
+function isTerminal(descriptor: typeof STDOUT | typeof STDERR): boolean {
+  const stream = (): { readonly isTTY?: boolean } =>
+    descriptor === STDOUT ? process.stdout : process.stderr;
+  return fstatSync(descriptor).isCharacterDevice() && stream().isTTY === true;
 }
 
 /** A terminal that takes no escape codes. */

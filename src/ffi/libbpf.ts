@@ -3,7 +3,7 @@
 import { readlinkSync } from 'node:fs';
 import { formatHex, readText, readU32, readU64AsNumber, writeU32, writeU64 } from '../base/bytes.ts';
 import { SnoopyError } from '../base/errors.ts';
-import { koffi } from './koffi.ts';
+import { bindLazily, koffi, type Library } from './koffi.ts';
 import {
   type CallContext,
   E2BIG,
@@ -98,69 +98,54 @@ interface Libbpf {
   ) => number;
 }
 
-let bound: Libbpf | undefined;
+const libbpf = bindLazily<Libbpf>(loadLibbpf, {
+  versionString: ['libbpf_version_string', 'const char *', []],
+  numPossibleCpus: ['libbpf_num_possible_cpus', 'int', []],
+  probeMapType: ['libbpf_probe_bpf_map_type', 'int', ['int', 'void *']],
+  strerror: ['libbpf_strerror', 'int', ['int', 'void *', 'size_t']],
+  objectOpenMem: ['bpf_object__open_mem', 'void *', ['void *', 'size_t', 'void *']],
+  objectLoad: ['bpf_object__load', 'int', ['void *']],
+  objectClose: ['bpf_object__close', 'void', ['void *']],
+  nextProgram: ['bpf_object__next_program', 'void *', ['void *', 'void *']],
+  nextMap: ['bpf_object__next_map', 'void *', ['void *', 'void *']],
+  programName: ['bpf_program__name', 'const char *', ['void *']],
+  programFd: ['bpf_program__fd', 'int', ['void *']],
+  setAutoload: ['bpf_program__set_autoload', 'int', ['void *', 'bool']],
+  setProgramType: ['bpf_program__set_type', 'int', ['void *', 'int']],
+  setLogBuf: ['bpf_program__set_log_buf', 'int', ['void *', 'void *', 'size_t']],
+  mapName: ['bpf_map__name', 'const char *', ['void *']],
+  mapFd: ['bpf_map__fd', 'int', ['void *']],
+  setMaxEntries: ['bpf_map__set_max_entries', 'int', ['void *', 'uint32_t']],
+  reuseFd: ['bpf_map__reuse_fd', 'int', ['void *', 'int']],
+  objGet: ['bpf_obj_get', 'int', ['const char *']],
+  objPin: ['bpf_obj_pin', 'int', ['int', 'const char *']],
+  objGetInfoByFd: ['bpf_obj_get_info_by_fd', 'int', ['int', 'void *', 'void *']],
+  progGetFdById: ['bpf_prog_get_fd_by_id', 'int', ['uint32_t']],
+  mapGetFdById: ['bpf_map_get_fd_by_id', 'int', ['uint32_t']],
+  mapLookupElem: ['bpf_map_lookup_elem', 'int', ['int', 'void *', 'void *']],
+  mapUpdateElem: ['bpf_map_update_elem', 'int', ['int', 'void *', 'void *', 'uint64_t']],
+  mapDeleteElem: ['bpf_map_delete_elem', 'int', ['int', 'void *']],
+  mapLookupAndDeleteElem: ['bpf_map_lookup_and_delete_elem', 'int', ['int', 'void *', 'void *']],
+  mapGetNextKey: ['bpf_map_get_next_key', 'int', ['int', 'void *', 'void *']],
+  mapLookupBatch: [
+    'bpf_map_lookup_batch',
+    'int',
+    ['int', 'void *', 'void *', 'void *', 'void *', 'void *', 'void *'],
+  ],
+  mapUpdateBatch: ['bpf_map_update_batch', 'int', ['int', 'void *', 'void *', 'void *', 'void *']],
+  mapDeleteBatch: ['bpf_map_delete_batch', 'int', ['int', 'void *', 'void *', 'void *']],
+  linkCreate: ['bpf_link_create', 'int', ['int', 'int', 'int', 'void *']],
+  linkUpdate: ['bpf_link_update', 'int', ['int', 'int', 'void *']],
+  linkDetach: ['bpf_link_detach', 'int', ['int']],
+  progQuery: ['bpf_prog_query', 'int', ['int', 'int', 'uint32_t', 'void *', 'void *', 'void *']],
+});
 
-function libbpf(): Libbpf {
-  bound ??= bindLibbpf();
-  return bound;
-}
-
-function bindLibbpf(): Libbpf {
+function loadLibbpf(): Library {
   try {
     const lib = koffi().load('libbpf.so.1');
     // libbpf would write to stderr; what it has to say comes back in errors instead.
     lib.func('libbpf_set_print', 'void *', ['void *'])(null);
-    return {
-      versionString: lib.func('libbpf_version_string', 'const char *', []),
-      numPossibleCpus: lib.func('libbpf_num_possible_cpus', 'int', []),
-      probeMapType: lib.func('libbpf_probe_bpf_map_type', 'int', ['int', 'void *']),
-      strerror: lib.func('libbpf_strerror', 'int', ['int', 'void *', 'size_t']),
-      objectOpenMem: lib.func('bpf_object__open_mem', 'void *', ['void *', 'size_t', 'void *']),
-      objectLoad: lib.func('bpf_object__load', 'int', ['void *']),
-      objectClose: lib.func('bpf_object__close', 'void', ['void *']),
-      nextProgram: lib.func('bpf_object__next_program', 'void *', ['void *', 'void *']),
-      nextMap: lib.func('bpf_object__next_map', 'void *', ['void *', 'void *']),
-      programName: lib.func('bpf_program__name', 'const char *', ['void *']),
-      programFd: lib.func('bpf_program__fd', 'int', ['void *']),
-      setAutoload: lib.func('bpf_program__set_autoload', 'int', ['void *', 'bool']),
-      setProgramType: lib.func('bpf_program__set_type', 'int', ['void *', 'int']),
-      setLogBuf: lib.func('bpf_program__set_log_buf', 'int', ['void *', 'void *', 'size_t']),
-      mapName: lib.func('bpf_map__name', 'const char *', ['void *']),
-      mapFd: lib.func('bpf_map__fd', 'int', ['void *']),
-      setMaxEntries: lib.func('bpf_map__set_max_entries', 'int', ['void *', 'uint32_t']),
-      reuseFd: lib.func('bpf_map__reuse_fd', 'int', ['void *', 'int']),
-      objGet: lib.func('bpf_obj_get', 'int', ['const char *']),
-      objPin: lib.func('bpf_obj_pin', 'int', ['int', 'const char *']),
-      objGetInfoByFd: lib.func('bpf_obj_get_info_by_fd', 'int', ['int', 'void *', 'void *']),
-      progGetFdById: lib.func('bpf_prog_get_fd_by_id', 'int', ['uint32_t']),
-      mapGetFdById: lib.func('bpf_map_get_fd_by_id', 'int', ['uint32_t']),
-      mapLookupElem: lib.func('bpf_map_lookup_elem', 'int', ['int', 'void *', 'void *']),
-      mapUpdateElem: lib.func('bpf_map_update_elem', 'int', ['int', 'void *', 'void *', 'uint64_t']),
-      mapDeleteElem: lib.func('bpf_map_delete_elem', 'int', ['int', 'void *']),
-      mapLookupAndDeleteElem: lib.func('bpf_map_lookup_and_delete_elem', 'int', ['int', 'void *', 'void *']),
-      mapGetNextKey: lib.func('bpf_map_get_next_key', 'int', ['int', 'void *', 'void *']),
-      mapLookupBatch: lib.func('bpf_map_lookup_batch', 'int', [
-        'int',
-        'void *',
-        'void *',
-        'void *',
-        'void *',
-        'void *',
-        'void *',
-      ]),
-      mapUpdateBatch: lib.func('bpf_map_update_batch', 'int', [
-        'int',
-        'void *',
-        'void *',
-        'void *',
-        'void *',
-      ]),
-      mapDeleteBatch: lib.func('bpf_map_delete_batch', 'int', ['int', 'void *', 'void *', 'void *']),
-      linkCreate: lib.func('bpf_link_create', 'int', ['int', 'int', 'int', 'void *']),
-      linkUpdate: lib.func('bpf_link_update', 'int', ['int', 'int', 'void *']),
-      linkDetach: lib.func('bpf_link_detach', 'int', ['int']),
-      progQuery: lib.func('bpf_prog_query', 'int', ['int', 'int', 'uint32_t', 'void *', 'void *', 'void *']),
-    };
+    return lib;
   } catch (thrown) {
     if (thrown instanceof SnoopyError) throw thrown;
     const why = thrown instanceof Error ? thrown.message : String(thrown);
@@ -181,7 +166,7 @@ function bpfError(context: CallContext, result: number, detail?: string): Snoopy
   // From 4000 on the numbers are libbpf's own (enum libbpf_errno).
   if (errno >= 4000) {
     const text = new Uint8Array(128);
-    libbpf().strerror(errno, text, text.length);
+    libbpf.strerror(errno, text, text.length);
     const own = readText(text, 0, text.length);
     said = detail === undefined || detail === '' ? own : `${own}; ${detail}`;
   }
@@ -190,12 +175,12 @@ function bpfError(context: CallContext, result: number, detail?: string): Snoopy
 
 /** Version of the library, such as `1.1`. Throws `unsupported` where there is none. */
 export function libbpfVersion(): string {
-  return libbpf().versionString().replace('v', '');
+  return libbpf.versionString().replace('v', '');
 }
 
 /** CPUs that per-CPU maps have a value for. */
 export function possibleCpus(): number {
-  const count = libbpf().numPossibleCpus();
+  const count = libbpf.numPossibleCpus();
   if (count < 0) throw bpfError({ operation: 'count the possible CPUs', object: 'cpu' }, count);
   return count;
 }
@@ -272,17 +257,17 @@ export function loadObject(bytes: Uint8Array, options: LoadOptions): LoadedObjec
   const object = openObject(bytes, options.program);
   let isOpen = true;
   const close = (): void => {
-    if (isOpen) libbpf().objectClose(object);
+    if (isOpen) libbpf.objectClose(object);
     isOpen = false;
   };
   try {
-    const maps = [...iterate((previous) => libbpf().nextMap(object, previous))];
+    const maps = [...iterate((previous) => libbpf.nextMap(object, previous))];
     prepareMaps(maps, options);
     const program = chooseProgram(object, options.program);
     load(object, program, options.program);
     return {
-      programFd: libbpf().programFd(program),
-      maps: new Map(maps.map((map) => [libbpf().mapName(map) ?? '', libbpf().mapFd(map)])),
+      programFd: libbpf.programFd(program),
+      maps: new Map(maps.map((map) => [libbpf.mapName(map) ?? '', libbpf.mapFd(map)])),
       close,
     };
   } catch (thrown) {
@@ -299,7 +284,7 @@ function openObject(bytes: Uint8Array, name: string): Pointer {
   const openOptions = new Uint8Array(16);
   writeU64(openOptions, 0, 16n);
   writeU64(openOptions, 8, koffi().address(objectName));
-  const object = libbpf().objectOpenMem(image, image.length, openOptions);
+  const object = libbpf.objectOpenMem(image, image.length, openOptions);
   const errno = koffi().errno();
   // Used here so that it is alive while libbpf reads it: all that it saw was its address.
   objectName.fill(0);
@@ -317,16 +302,16 @@ function* iterate(next: (previous: Pointer | null) => Pointer | null): Generator
 function prepareMaps(maps: readonly Pointer[], options: LoadOptions): void {
   const found = new Set<string>();
   for (const map of maps) {
-    const name = libbpf().mapName(map) ?? '';
+    const name = libbpf.mapName(map) ?? '';
     found.add(name);
     const reused = options.reuse.get(name);
     const maxEntries = options.maxEntries.get(name);
     const context = { object: name, code: 'load_failed' } as const;
     if (reused !== undefined) {
-      const result = libbpf().reuseFd(map, reused);
+      const result = libbpf.reuseFd(map, reused);
       if (result < 0) throw bpfError({ operation: `take over map "${name}"`, ...context }, result);
     } else if (maxEntries !== undefined) {
-      const result = libbpf().setMaxEntries(map, maxEntries);
+      const result = libbpf.setMaxEntries(map, maxEntries);
       if (result < 0) throw bpfError({ operation: `set the size of map "${name}"`, ...context }, result);
     }
   }
@@ -338,9 +323,9 @@ function prepareMaps(maps: readonly Pointer[], options: LoadOptions): void {
 /** Leaves all programs out but the named one. */
 function chooseProgram(object: Pointer, name: string): Pointer {
   let chosen: Pointer | undefined;
-  for (const program of iterate((previous) => libbpf().nextProgram(object, previous))) {
-    if (libbpf().programName(program) === name) chosen = program;
-    else libbpf().setAutoload(program, false);
+  for (const program of iterate((previous) => libbpf.nextProgram(object, previous))) {
+    if (libbpf.programName(program) === name) chosen = program;
+    else libbpf.setAutoload(program, false);
   }
   if (chosen === undefined) throw missing(`program "${name}"`, name);
   return chosen;
@@ -355,16 +340,16 @@ function missing(what: string, object: string): SnoopyError {
 }
 
 function load(object: Pointer, program: Pointer, name: string): void {
-  libbpf().setProgramType(program, BPF_PROG_TYPE_SCHED_CLS);
+  libbpf.setProgramType(program, BPF_PROG_TYPE_SCHED_CLS);
   // allocUnsafeSlow: memory of its own outside the heap, so that nothing moves it.
   const log = Buffer.allocUnsafeSlow(LOG_SIZE);
   log[0] = 0;
-  libbpf().setLogBuf(program, log, log.length);
-  const result = libbpf().objectLoad(object);
-  libbpf().setLogBuf(program, null, 0);
+  libbpf.setLogBuf(program, log, log.length);
+  const result = libbpf.objectLoad(object);
+  libbpf.setLogBuf(program, null, 0);
   if (result >= 0) return;
   // What a kernel says of a kind of map that it does not know; libbpf asks for one of that kind and nothing else.
-  if (result === -EINVAL && libbpf().probeMapType(BPF_MAP_TYPE_RINGBUF, null) === 0) {
+  if (result === -EINVAL && libbpf.probeMapType(BPF_MAP_TYPE_RINGBUF, null) === 0) {
     throw new SnoopyError(
       'unsupported',
       name,
@@ -396,7 +381,7 @@ function load(object: Pointer, program: Pointer, name: string): void {
 
 /** bpf_obj_get: the pinned object's descriptor; undefined when there is nothing at `path`. */
 export function objGet(path: string): number | undefined {
-  const fd = libbpf().objGet(path);
+  const fd = libbpf.objGet(path);
   if (fd >= 0) return fd;
   if (fd === -ENOENT) return undefined;
   if (fd === -EACCES) {
@@ -424,7 +409,7 @@ export function objectKind(fd: number): ObjectKind | undefined {
 
 /** bpf_obj_pin. EEXIST is an error: pin under another name and rename. */
 export function objPin(fd: number, path: string): void {
-  const result = libbpf().objPin(fd, path);
+  const result = libbpf.objPin(fd, path);
   if (result >= 0) return;
   const remedy = 'the directory must be there, on a bpf file system';
   if (result === -EPERM) {
@@ -437,7 +422,7 @@ export function objPin(fd: number, path: string): void {
 
 /** bpf_obj_get_info_by_fd into `info`, as far as the kernel fills it. */
 function readInfo(fd: number, info: Uint8Array, what: string): Uint8Array {
-  const result = libbpf().objGetInfoByFd(fd, info, new Uint32Array([info.length]));
+  const result = libbpf.objGetInfoByFd(fd, info, new Uint32Array([info.length]));
   if (result < 0) {
     throw bpfError(
       { operation: `ask for information on ${what} ${fd}`, object: `descriptor ${fd}`, code: 'pin_unusable' },
@@ -496,12 +481,12 @@ export function linkInfo(fd: number): LinkInfo {
 
 /** Descriptor of a program by its ID; undefined when it is gone. */
 export function programFdById(id: number): number | undefined {
-  return fdById(libbpf().progGetFdById(id), `program ${id}`);
+  return fdById(libbpf.progGetFdById(id), `program ${id}`);
 }
 
 /** Descriptor of a map by its ID; undefined when it is gone. */
 export function mapFdById(id: number): number | undefined {
-  return fdById(libbpf().mapGetFdById(id), `map ${id}`);
+  return fdById(libbpf.mapGetFdById(id), `map ${id}`);
 }
 
 function fdById(result: number, what: string): number | undefined {
@@ -531,7 +516,7 @@ function mapError(fd: number, operation: string, result: number): SnoopyError {
 /** The value; undefined when the key is not in the map. Not for per-CPU maps. */
 export function mapLookup(fd: number, key: Uint8Array, valueSize: number): Uint8Array | undefined {
   const value = new Uint8Array(valueSize);
-  const result = libbpf().mapLookupElem(fd, key, value);
+  const result = libbpf.mapLookupElem(fd, key, value);
   if (result === -ENOENT) return undefined;
   if (result < 0) throw mapError(fd, 'read from', result);
   return value;
@@ -539,13 +524,13 @@ export function mapLookup(fd: number, key: Uint8Array, valueSize: number): Uint8
 
 /** bpf_map_update_elem; throws `map_failed` (`errno` is EEXIST, ENOENT, E2BIG ...). */
 export function mapUpdate(fd: number, key: Uint8Array, value: Uint8Array, flags: number = BPF_ANY): void {
-  const result = libbpf().mapUpdateElem(fd, key, value, flags);
+  const result = libbpf.mapUpdateElem(fd, key, value, flags);
   if (result < 0) throw mapError(fd, 'write to', result);
 }
 
 /** False when the key was not in the map. */
 export function mapDelete(fd: number, key: Uint8Array): boolean {
-  const result = libbpf().mapDeleteElem(fd, key);
+  const result = libbpf.mapDeleteElem(fd, key);
   if (result < 0 && result !== -ENOENT) throw mapError(fd, 'delete from', result);
   return result >= 0;
 }
@@ -564,7 +549,7 @@ function isUnsupported(result: number): boolean {
 /** Reads and deletes in one step, so that no update in between is lost. */
 export function mapTake(fd: number, key: Uint8Array, valueSize: number): Taken {
   const value = new Uint8Array(valueSize);
-  const result = libbpf().mapLookupAndDeleteElem(fd, key, value);
+  const result = libbpf.mapLookupAndDeleteElem(fd, key, value);
   if (result >= 0) return { kind: 'taken', value };
   if (result === -ENOENT) return { kind: 'missing' };
   if (isUnsupported(result)) return { kind: 'unsupported' };
@@ -578,8 +563,10 @@ export interface MapEntries {
   readonly count: number;
 }
 
-/** Entries that the first batch has room for. */
-const FIRST_BATCH = 4096;
+/** Entries that the first batch has room for: most maps of most hosts have fewer, and memory has to be cleared. */
+const FIRST_BATCH = 512;
+/** How much more room there is where it was not enough. */
+const GROWTH = 4;
 
 /** What mapEntries fills, and makes larger when it is full. */
 class EntryBuffer {
@@ -597,7 +584,7 @@ class EntryBuffer {
   }
 
   grow(): void {
-    const larger = new EntryBuffer(this.#info, this.capacity * 2);
+    const larger = new EntryBuffer(this.#info, this.capacity * GROWTH);
     larger.keys.set(this.keys);
     larger.values.set(this.values);
     this.capacity = larger.capacity;
@@ -637,7 +624,7 @@ export function mapEntries(fd: number, info: MapInfo): MapEntries {
     if (buffer.count === buffer.capacity) buffer.grow();
     const rest = buffer.rest();
     const count = new Uint32Array([rest.capacity]);
-    const result = libbpf().mapLookupBatch(
+    const result = libbpf.mapLookupBatch(
       fd,
       isFirst ? null : position,
       next,
@@ -667,7 +654,7 @@ function entriesOneByOne(fd: number, info: MapInfo, buffer: EntryBuffer): MapEnt
   // An entry deleted while it is read sends the kernel back to the start: the bound ends that.
   for (let step = 0; step < info.maxEntries * 2 + 16; step++) {
     const next = new Uint8Array(info.keySize);
-    const result = libbpf().mapGetNextKey(fd, key, next);
+    const result = libbpf.mapGetNextKey(fd, key, next);
     if (result === -ENOENT) return buffer.entries();
     if (result < 0) throw mapError(fd, 'walk through', result);
     const value = mapLookup(fd, next, info.valueSize);
@@ -690,7 +677,7 @@ export function mapUpdateAll(fd: number, info: MapInfo, entries: MapEntries, fla
   writeU64(options, 0, 24n);
   writeU64(options, 8, BigInt(flags));
   const count = new Uint32Array([entries.count]);
-  const result = libbpf().mapUpdateBatch(fd, entries.keys, entries.values, count, options);
+  const result = libbpf.mapUpdateBatch(fd, entries.keys, entries.values, count, options);
   if (result >= 0) return;
   if (!isUnsupported(result)) throw mapError(fd, 'write to', result);
   for (let i = 0; i < entries.count; i++) {
@@ -704,7 +691,7 @@ export function mapDeleteAll(fd: number, info: MapInfo, keys: Uint8Array, count:
   let deleted = 0;
   for (let done = 0; done < count; ) {
     const batch = new Uint32Array([count - done]);
-    const result = libbpf().mapDeleteBatch(fd, keys.subarray(done * info.keySize), batch, null);
+    const result = libbpf.mapDeleteBatch(fd, keys.subarray(done * info.keySize), batch, null);
     if (result < 0 && isUnsupported(result)) return deleted + deleteOneByOne(fd, info, keys, done, count);
     if (result < 0 && result !== -ENOENT) throw mapError(fd, 'delete from', result);
     // ENOENT: the batch ended at a key that is not there, `batch` says how many went before it.
@@ -732,7 +719,7 @@ export function perCpuArray(fd: number, entries: number): number[] {
   const sums: number[] = [];
   for (let entry = 0; entry < entries; entry++) {
     writeU32(key, 0, entry);
-    const result = libbpf().mapLookupElem(fd, key, values);
+    const result = libbpf.mapLookupElem(fd, key, values);
     if (result < 0) throw mapError(fd, 'read from', result);
     let sum = 0;
     for (let cpu = 0; cpu < cpus; cpu++) sum += readU64AsNumber(values, cpu * 8);
@@ -750,7 +737,7 @@ export function tcxAttach(programFd: number, ifIndex: number, attachType: number
   const options = new Uint8Array(16);
   writeU64(options, 0, 16n);
   writeU32(options, 8, flags);
-  const fd = libbpf().linkCreate(programFd, ifIndex, attachType, options);
+  const fd = libbpf.linkCreate(programFd, ifIndex, attachType, options);
   if (fd >= 0) return fd;
   const context = { operation: `attach to interface ${ifIndex} by TCX`, object: `interface ${ifIndex}` };
   if (fd === -EINVAL) {
@@ -761,7 +748,7 @@ export function tcxAttach(programFd: number, ifIndex: number, attachType: number
 
 /** bpf_link_update: puts another program into the place of the one on that interface. */
 export function linkUpdate(linkFd: number, programFd: number, ifIndex: number): void {
-  const result = libbpf().linkUpdate(linkFd, programFd, null);
+  const result = libbpf.linkUpdate(linkFd, programFd, null);
   if (result < 0) {
     throw bpfError(
       {
@@ -776,7 +763,7 @@ export function linkUpdate(linkFd: number, programFd: number, ifIndex: number): 
 
 /** bpf_link_detach: takes the program off that interface, though the link may still be pinned. */
 export function linkDetach(linkFd: number, ifIndex: number): void {
-  const result = libbpf().linkDetach(linkFd);
+  const result = libbpf.linkDetach(linkFd);
   if (result < 0) {
     throw bpfError(
       {
@@ -794,7 +781,7 @@ export function tcxPrograms(ifIndex: number, attachType: number): number[] {
   // BPF_MPROG_MAX (kernel/bpf/mprog.c) is 64.
   const ids = new Uint32Array(64);
   const count = new Uint32Array([ids.length]);
-  const result = libbpf().progQuery(ifIndex, attachType, 0, new Uint32Array(1), ids, count);
+  const result = libbpf.progQuery(ifIndex, attachType, 0, new Uint32Array(1), ids, count);
   if (isUnsupported(result) || result === -ENOENT) return [];
   if (result < 0) {
     throw bpfError(

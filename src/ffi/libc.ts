@@ -3,7 +3,7 @@
 import { constants } from 'node:os';
 import { readU16, writeU16, writeU32 } from '../base/bytes.ts';
 import { type ErrorCode, remedyFor, SnoopyError } from '../base/errors.ts';
-import { koffi } from './koffi.ts';
+import { bindLazily, isLoaded, koffi } from './koffi.ts';
 
 /** What was being done, for the message of an error: `Cannot <operation>: <errno>; <remedy>`. */
 export interface CallContext {
@@ -106,42 +106,30 @@ interface Libc {
   readonly setns: (fd: number, type: number) => number;
   readonly ioctl: (fd: number, request: number, argument: Uint8Array) => number;
   readonly getpagesize: () => number;
+  readonly exit: (status: number) => void;
 }
 
-let bound: Libc | undefined;
-
-function libc(): Libc {
-  if (bound === undefined) {
-    // No library name: the C library that Node itself runs on, whichever it is.
-    const own = koffi().load(null);
-    bound = {
-      socket: own.func('socket', 'int', ['int', 'int', 'int']),
-      bind: own.func('bind', 'int', ['int', 'void *', 'uint32_t']),
-      getsockname: own.func('getsockname', 'int', ['int', 'void *', 'void *']),
-      setsockopt: own.func('setsockopt', 'int', ['int', 'int', 'int', 'void *', 'uint32_t']),
-      getsockopt: own.func('getsockopt', 'int', ['int', 'int', 'int', 'void *', 'void *']),
-      send: own.func('send', 'intptr_t', ['int', 'void *', 'size_t', 'int']),
-      sendto: own.func('sendto', 'intptr_t', ['int', 'void *', 'size_t', 'int', 'void *', 'uint32_t']),
-      recv: own.func('recv', 'intptr_t', ['int', 'void *', 'size_t', 'int']),
-      poll: own.func('poll', 'int', ['void *', 'unsigned long', 'int']),
-      mmap: own.func('mmap', 'void *', ['void *', 'size_t', 'int', 'int', 'int', 'int64_t']),
-      munmap: own.func('munmap', 'int', ['void *', 'size_t']),
-      flock: own.func('flock', 'int', ['int', 'int']),
-      mount: own.func('mount', 'int', [
-        'const char *',
-        'const char *',
-        'const char *',
-        'unsigned long',
-        'const char *',
-      ]),
-      umount2: own.func('umount2', 'int', ['const char *', 'int']),
-      setns: own.func('setns', 'int', ['int', 'int']),
-      ioctl: own.func('ioctl', 'int', ['int', 'unsigned long', 'void *']),
-      getpagesize: own.func('getpagesize', 'int', []),
-    };
-  }
-  return bound;
-}
+// No library name: the C library that Node itself runs on, whichever it is.
+const libc = bindLazily<Libc>(() => koffi().load(null), {
+  socket: ['socket', 'int', ['int', 'int', 'int']],
+  bind: ['bind', 'int', ['int', 'void *', 'uint32_t']],
+  getsockname: ['getsockname', 'int', ['int', 'void *', 'void *']],
+  setsockopt: ['setsockopt', 'int', ['int', 'int', 'int', 'void *', 'uint32_t']],
+  getsockopt: ['getsockopt', 'int', ['int', 'int', 'int', 'void *', 'void *']],
+  send: ['send', 'intptr_t', ['int', 'void *', 'size_t', 'int']],
+  sendto: ['sendto', 'intptr_t', ['int', 'void *', 'size_t', 'int', 'void *', 'uint32_t']],
+  recv: ['recv', 'intptr_t', ['int', 'void *', 'size_t', 'int']],
+  poll: ['poll', 'int', ['void *', 'unsigned long', 'int']],
+  mmap: ['mmap', 'void *', ['void *', 'size_t', 'int', 'int', 'int', 'int64_t']],
+  munmap: ['munmap', 'int', ['void *', 'size_t']],
+  flock: ['flock', 'int', ['int', 'int']],
+  mount: ['mount', 'int', ['const char *', 'const char *', 'const char *', 'unsigned long', 'const char *']],
+  umount2: ['umount2', 'int', ['const char *', 'int']],
+  setns: ['setns', 'int', ['int', 'int']],
+  ioctl: ['ioctl', 'int', ['int', 'unsigned long', 'void *']],
+  getpagesize: ['getpagesize', 'int', []],
+  exit: ['_exit', 'void', ['int']],
+});
 
 /** errno of the call before; to be read at once. */
 function lastErrno(): number {
@@ -154,7 +142,7 @@ const MSG_DONTWAIT = 0x40;
 
 /** socket(2); SOCK_CLOEXEC is added. Close it with closeSync of node:fs. */
 export function socket(domain: number, type: number, protocol: number, context?: CallContext): number {
-  const fd = libc().socket(domain, type | SOCK_CLOEXEC, protocol);
+  const fd = libc.socket(domain, type | SOCK_CLOEXEC, protocol);
   if (fd < 0) {
     throw systemError(
       context ?? { operation: 'open a socket', object: `socket family ${domain}` },
@@ -166,14 +154,14 @@ export function socket(domain: number, type: number, protocol: number, context?:
 
 /** bind(2) */
 export function bind(fd: number, address: Uint8Array): void {
-  if (libc().bind(fd, address, address.length) < 0) {
+  if (libc.bind(fd, address, address.length) < 0) {
     throw systemError({ operation: 'bind a socket', object: `descriptor ${fd}` }, lastErrno());
   }
 }
 
 /** getsockname(2): fills `address`. */
 export function getsockname(fd: number, address: Uint8Array): void {
-  if (libc().getsockname(fd, address, new Uint32Array([address.length])) < 0) {
+  if (libc.getsockname(fd, address, new Uint32Array([address.length])) < 0) {
     throw systemError(
       { operation: 'ask for the address of a socket', object: `descriptor ${fd}` },
       lastErrno(),
@@ -183,13 +171,13 @@ export function getsockname(fd: number, address: Uint8Array): void {
 
 /** setsockopt(2) with an int; false when the kernel refuses it (too new an option for it, not permitted). */
 export function setSocketOption(fd: number, level: number, option: number, value: number): boolean {
-  return libc().setsockopt(fd, level, option, new Int32Array([value]), 4) === 0;
+  return libc.setsockopt(fd, level, option, new Int32Array([value]), 4) === 0;
 }
 
 /** getsockopt(2) of an int. */
 export function getSocketOption(fd: number, level: number, option: number): number {
   const value = new Int32Array(1);
-  if (libc().getsockopt(fd, level, option, value, new Uint32Array([4])) < 0) {
+  if (libc.getsockopt(fd, level, option, value, new Uint32Array([4])) < 0) {
     throw systemError({ operation: `read socket option ${option}`, object: `descriptor ${fd}` }, lastErrno());
   }
   return value[0] ?? 0;
@@ -199,7 +187,7 @@ export function getSocketOption(fd: number, level: number, option: number): numb
 export function send(fd: number, bytes: Uint8Array, length: number): void {
   if (length > bytes.length) throw new RangeError(`${length} bytes to send, ${bytes.length} given`);
   for (;;) {
-    if (libc().send(fd, bytes, length, 0) >= 0) return;
+    if (libc.send(fd, bytes, length, 0) >= 0) return;
     const errno = lastErrno();
     if (errno !== EINTR) {
       throw systemError({ operation: `send ${length} bytes`, object: `descriptor ${fd}` }, errno);
@@ -214,7 +202,7 @@ const ABSENT: readonly number[] = [ENXIO, ENODEV, ENETDOWN];
 
 /** sendto(2) of a whole datagram, without waiting. */
 export function sendTo(fd: number, bytes: Uint8Array, address: Uint8Array): Sending {
-  const sent = libc().sendto(fd, bytes, bytes.length, MSG_DONTWAIT, address, address.length);
+  const sent = libc.sendto(fd, bytes, bytes.length, MSG_DONTWAIT, address, address.length);
   if (sent === bytes.length) return 'sent';
   return sent < 0 && ABSENT.includes(lastErrno()) ? 'absent' : 'refused';
 }
@@ -230,7 +218,7 @@ export type Receipt =
 
 /** recv(2) of one datagram into `buffer`; without `wait` it returns `empty` at once. */
 export function receive(fd: number, buffer: Uint8Array, wait: boolean): Receipt {
-  const length = libc().recv(fd, buffer, buffer.length, wait ? MSG_TRUNC : MSG_TRUNC | MSG_DONTWAIT);
+  const length = libc.recv(fd, buffer, buffer.length, wait ? MSG_TRUNC : MSG_TRUNC | MSG_DONTWAIT);
   if (length >= 0) return { kind: length > buffer.length ? 'truncated' : 'datagram', length };
   const errno = lastErrno();
   if (errno === EAGAIN) return { kind: 'empty' };
@@ -255,7 +243,7 @@ export function poll(fds: readonly number[], timeoutMs: number): PollOutcome {
     writeU32(entries, index * POLLFD_SIZE, fd);
     writeU16(entries, index * POLLFD_SIZE + 4, POLLIN);
   }
-  const count = libc().poll(entries, fds.length, timeoutMs);
+  const count = libc.poll(entries, fds.length, timeoutMs);
   if (count === 0) return { kind: 'timeout' };
   if (count < 0) {
     const errno = lastErrno();
@@ -285,7 +273,7 @@ export function mmap(
   offset: number,
   context: CallContext,
 ): Mapping {
-  const address = libc().mmap(null, length, protection, MAP_SHARED, fd, offset);
+  const address = libc.mmap(null, length, protection, MAP_SHARED, fd, offset);
   if (address === MAP_FAILED) throw systemError(context, lastErrno());
   const buffer = koffi().view(address, length);
   let isMapped = true;
@@ -293,7 +281,7 @@ export function mmap(
     bytes: new Uint8Array(buffer),
     buffer,
     unmap() {
-      if (isMapped) libc().munmap(address, length);
+      if (isMapped) libc.munmap(address, length);
       isMapped = false;
     },
   };
@@ -322,7 +310,7 @@ function lockOperation(mode: LockMode): number {
 /** flock(2) without waiting: false when another holds it. The lock ends with the last copy of the descriptor. */
 export function flock(fd: number, mode: LockMode, context: CallContext): boolean {
   for (;;) {
-    if (libc().flock(fd, lockOperation(mode)) === 0) return true;
+    if (libc.flock(fd, lockOperation(mode)) === 0) return true;
     const errno = lastErrno();
     if (errno === EAGAIN) return false;
     if (errno !== EINTR) throw systemError(context, errno);
@@ -338,17 +326,17 @@ export function mount(
   data: string,
   context: CallContext,
 ): void {
-  if (libc().mount(source, target, type, flags, data) < 0) throw systemError(context, lastErrno());
+  if (libc.mount(source, target, type, flags, data) < 0) throw systemError(context, lastErrno());
 }
 
 /** umount2(2) */
 export function umount(target: string, flags: number, context: CallContext): void {
-  if (libc().umount2(target, flags) < 0) throw systemError(context, lastErrno());
+  if (libc.umount2(target, flags) < 0) throw systemError(context, lastErrno());
 }
 
 /** setns(2): moves this thread, and the processes it starts from now on, to the namespace open as `fd`. */
 export function setns(fd: number, context: CallContext): void {
-  if (libc().setns(fd, 0) < 0) throw systemError(context, lastErrno());
+  if (libc.setns(fd, 0) < 0) throw systemError(context, lastErrno());
 }
 
 const TIOCGWINSZ = 0x5413;
@@ -357,17 +345,25 @@ const TIOCGWINSZ = 0x5413;
 export function windowSize(fd: number): { readonly columns: number; readonly rows: number } | undefined {
   // struct winsize: u16 rows, columns, and the same in pixels.
   const size = new Uint8Array(8);
-  if (libc().ioctl(fd, TIOCGWINSZ, size) < 0) return undefined;
+  if (libc.ioctl(fd, TIOCGWINSZ, size) < 0) return undefined;
   const [rows, columns] = [readU16(size, 0), readU16(size, 2)];
   return rows === 0 || columns === 0 ? undefined : { columns, rows };
 }
 
 /** Size of a page of memory in bytes. */
 export function pageSize(): number {
-  return libc().getpagesize();
+  return libc.getpagesize();
 }
 
 /** Sleeps without spinning, and without the event loop. */
 export function sleep(durationMs: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, durationMs);
+}
+
+/**
+ * _exit(2), where this binding is in use; returns where it is not. All that is to be written must be written: Node's
+ * own end takes the heap and its threads down first, and koffi's then waits until stdout is on the disk (fsync).
+ */
+export function exitAtOnce(status: number): void {
+  if (isLoaded()) libc.exit(status);
 }

@@ -291,14 +291,17 @@ function attachFilters({ netlink, pins }: Target, actions: readonly FilterAction
   }
   const { fd } = pins.program;
   const qdiscs = netlink.batch(actions.map(({ port }) => createClsact(port.ifIndex)));
-  const ours = areOurs(netlink, actions);
+  // In a qdisc that has just been made there is nobody's filter.
+  const older = actions.filter((_, i) => qdiscs[i]?.ok !== true);
+  const found = areOurs(netlink, older);
+  const ours = new Set(older.filter((_, i) => found[i] === true));
   const filters = netlink.batch(
-    actions.map((action, i) => {
+    actions.map((action) => {
       const name = filterName(action.kind === 'attach' && action.ownsClsact);
       return putFilter(
         filterPlace(action.port.ifIndex),
         { fd, name },
-        ours[i] === true ? 'replace' : 'create',
+        ours.has(action) ? 'replace' : 'create',
       );
     }),
   );

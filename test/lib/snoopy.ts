@@ -12,6 +12,8 @@ import { createTempDir } from './temp.ts';
 
 /** The bundle that is shipped. */
 export const PRODUCT = fileURLToPath(new URL('../../../dist/snoopy.cjs', import.meta.url));
+/** What is called `snoopy` where it is installed: the bundle, with the code that V8 has made of it before. */
+export const START = fileURLToPath(new URL('../../../dist/start.cjs', import.meta.url));
 
 export interface Outcome {
   readonly kind: 'planned' | 'applied' | 'skipped' | 'failed';
