@@ -144,7 +144,7 @@ struct {
 	__uint(max_entries, 4096);
 	__type(key, struct snoopy_binding_key);
 	__type(value, struct snoopy_rejection);
-} snoopy_rejections SEC(".maps");
+} snoopy_rejected SEC(".maps");
 
 /* Tells a later run what the pins are. */
 struct {
@@ -894,7 +894,7 @@ static __always_inline void note(struct __sk_buff *skb, const struct sighting *s
 	/* Hosts that are known by what is learned from say all day long what is not. */
 	if (reason == SNOOPY_COUNTER_IGNORED && is_known(seen, eth->h_source, ifindex))
 		return;
-	last = bpf_map_lookup_elem(&snoopy_rejections, &seen->key);
+	last = bpf_map_lookup_elem(&snoopy_rejected, &seen->key);
 	if (last && last->reason == reason && last->port == ifindex &&
 	    same_mac(last->source, eth->h_source) && same_mac(last->claimed, seen->mac)) {
 		__sync_fetch_and_add(&last->count, 1);
@@ -907,7 +907,7 @@ static __always_inline void note(struct __sk_buff *skb, const struct sighting *s
 		next.count += last->count;
 		next.first_ns = last->first_ns;
 	}
-	bpf_map_update_elem(&snoopy_rejections, &seen->key, &next, BPF_ANY);
+	bpf_map_update_elem(&snoopy_rejected, &seen->key, &next, BPF_ANY);
 }
 
 static __always_inline void snoop(struct __sk_buff *skb)

@@ -1,7 +1,7 @@
 // The whole story of a run: observe, plan, apply, drain, decide, write, verify; and again while listening.
 
 import type { IpAddress } from './base/address.ts';
-import { type Problem, problemOf, SnoopyError } from './base/errors.ts';
+import { type Problem, problemOf } from './base/errors.ts';
 import { Stopwatch } from './base/stopwatch.ts';
 import type { Users } from './base/trust.ts';
 import { loadConfig } from './config/config.ts';
@@ -41,7 +41,7 @@ import {
   warningsOfTable,
 } from './core/summary.ts';
 import { nextDue } from './core/timers.ts';
-import { onlyBridges, resolveTopology, type Topology } from './core/topology.ts';
+import { chooseBridges, resolveTopology, type Topology } from './core/topology.ts';
 import { keepsBindings } from './datapath/pins.ts';
 import type { Binding, BindingKey, Change } from './datapath/records.ts';
 import { openRing, type Ring } from './datapath/ring.ts';
@@ -143,20 +143,6 @@ function conclude<Report extends RunReport>(run: Run, report: Report): Report {
   if (report.ok && problems.length === 0) problems.push(...noteSuccess(session.pins.directory, nowMs));
   const ok = report.ok && problems.length === 0;
   return { ...report, ok, errors: [...report.errors, ...problems], durations: stopwatch.seconds() };
-}
-
-function chooseBridges(desired: Desired, names: readonly string[]): Desired {
-  if (names.length === 0) return desired;
-  const known = desired.bridges.map((bridge) => bridge.name);
-  const unknown = names.find((name) => !known.includes(name));
-  if (unknown !== undefined) {
-    throw new SnoopyError(
-      'usage',
-      unknown,
-      `--bridge ${unknown}: no such bridge in the configuration; it has ${known.join(', ')}`,
-    );
-  }
-  return onlyBridges(desired, names);
 }
 
 /** Passes until the time is over, each as soon as there is something to do. */

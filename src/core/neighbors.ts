@@ -66,6 +66,8 @@ export interface HostPlan {
   readonly refresh: readonly NeighborChange[];
   /** Bindings that have ended: to be deleted once the changes are in the kernel. */
   readonly forget: readonly BindingKey[];
+  /** Why each of those of a configured bridge has ended. */
+  readonly endings: ReadonlyMap<BindingKey, string>;
   readonly verdicts: readonly Verdict[];
   /** Learned bindings that have a neighbor, or whose hosts are here at least: who may be asked for a sign of life. */
   readonly present: readonly Binding[];
@@ -106,7 +108,7 @@ export const NUD_VALID = NUD_PERMANENT | NUD_NOARP | NUD_REACHABLE | NUD_PROBE |
 const REFRESH_AFTER_MS = 20_000;
 
 /** Where a bridge forwards a MAC, now. */
-type Location =
+export type Location =
   | { readonly kind: 'local'; readonly port: Port }
   | { readonly kind: 'tunnel' }
   /** A local port that is not learned from. */
@@ -158,7 +160,8 @@ export function planHosts(topology: Topology, hosts: ObservedHosts, options: Hos
   return {
     changes: [...removals, ...drafts.flatMap((draft) => draft.changes)],
     refresh: drafts.flatMap((draft) => draft.refresh),
-    forget: [...orphans, ...drafts.flatMap((draft) => draft.forget)],
+    forget: [...orphans, ...drafts.flatMap((draft) => [...draft.endings.keys()])],
+    endings: new Map(drafts.flatMap((draft) => [...draft.endings])),
     verdicts: drafts.flatMap((draft) => draft.verdicts),
     present: drafts.flatMap((draft) => draft.present),
     lost: drafts.flatMap((draft) => draft.lost),
@@ -182,7 +185,8 @@ interface Scene {
 interface Draft {
   readonly changes: NeighborChange[];
   readonly refresh: NeighborChange[];
-  readonly forget: BindingKey[];
+  /** Bindings that have ended, and why. */
+  readonly endings: Map<BindingKey, string>;
   readonly verdicts: Verdict[];
   readonly present: Binding[];
   readonly lost: Binding[];
@@ -197,7 +201,7 @@ function planBridge(scene: Scene, bindings: readonly Binding[]): Draft {
   const draft: Draft = {
     changes: [],
     refresh: [],
-    forget: [],
+    endings: new Map(),
     verdicts: [],
     present: [],
     lost: [],
@@ -214,7 +218,7 @@ function planBridge(scene: Scene, bindings: readonly Binding[]): Draft {
     const ending = whyEnded(scene, binding, ports, statics.get(id));
     const domain = bridge.domains.get(binding.vlan);
     if (ending !== null) {
-      draft.forget.push(binding);
+      draft.endings.set(binding, ending);
       if (domain !== undefined) {
         const entry = entryId(domain.device, binding.ip);
         draft.reasons.set(entry, ending);
@@ -269,7 +273,10 @@ function whyEnded(
 }
 
 /** Why an address is none that may be learned here; null when it may. The program's own check, once more. */
-function whyUnfit(bridge: Bridge, { ip, vlan }: BindingKey): string | null {
+export function whyUnfit(
+  bridge: Bridge,
+  { ip, vlan }: Pick<BindingKey, 'ip' | 'vlan'>,
+): string | null {
   const domain = bridge.domains.get(vlan);
   if (domain?.reserved.has(ip)) return "the node's own address or a broadcast address";
   if (isLinkLocal(ip)) return bridge.desired.linkLocal ? null : 'link-local';

@@ -10,7 +10,7 @@ import {
   type Mac,
   type Prefix,
 } from '../base/address.ts';
-import type { Problem } from '../base/errors.ts';
+import { type Problem, SnoopyError } from '../base/errors.ts';
 import type { InterfaceAddress } from '../netlink/address.ts';
 import type { Link } from '../netlink/link.ts';
 import type { VlanRange } from '../netlink/vlan.ts';
@@ -201,7 +201,20 @@ export function effectiveVlan(bridge: Bridge, vlan: number): number {
   return vlan === 0 ? bridge.ownVlan : vlan;
 }
 
-/** The same configuration with only the named bridges; for runs with `--bridge`. */
-export function onlyBridges(desired: Desired, names: readonly string[]): Desired {
+/**
+ * The same configuration with only the named bridges, with all where none is named. Throws SnoopyError `usage` for a
+ * name that is not in it.
+ */
+export function chooseBridges(desired: Desired, names: readonly string[]): Desired {
+  if (names.length === 0) return desired;
+  const known = desired.bridges.map((bridge) => bridge.name);
+  const unknown = names.find((name) => !known.includes(name));
+  if (unknown !== undefined) {
+    throw new SnoopyError(
+      'usage',
+      unknown,
+      `--bridge ${unknown}: no such bridge in the configuration; it has ${known.join(', ')}`,
+    );
+  }
   return { ...desired, bridges: desired.bridges.filter((bridge) => names.includes(bridge.name)) };
 }

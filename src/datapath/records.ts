@@ -481,7 +481,7 @@ export function encodeProbe(state: ProbeState): Uint8Array {
   return bytes;
 }
 
-/** The rejections map. Throws SnoopyError `malformed` for a wrong family, or for what is no reason. */
+/** The map of rejections. Throws SnoopyError `malformed` for a wrong family, or for what is no reason. */
 export function decodeRejections(keys: Uint8Array, values: Uint8Array, count: number): Rejection[] {
   const keyData = view(keys);
   const data = view(values);

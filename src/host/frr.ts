@@ -2,36 +2,70 @@
 
 import { spawnSync } from 'node:child_process';
 import { type IpAddress, type Mac, parseIp, parseMac } from '../base/address.ts';
-import type { Frr, FrrAnswer, FrrNeighbor, FrrVni } from '../core/doctor/check.ts';
+import type { Frr, FrrAnswer, FrrHost, FrrNeighbor, FrrVni } from '../core/doctor/check.ts';
 
 /** A daemon that hangs must not hang doctor. */
 const TIMEOUT_MS = 10_000;
 const MAX_BYTES = 256 * 2 ** 20;
 
-/** Asks FRR. vtysh is looked up in the PATH. */
+/** Asks FRR for all that it has. vtysh is looked up in the PATH. */
 export function askFrr(): FrrAnswer {
+  return ask([VNIS, NEIGHBORS, BGP_VNIS, BGP_SUMMARY]);
+}
+
+/** Asks FRR how it is set up, and for none of its neighbors: with thousands of them that is much quicker. */
+export function askFrrSetup(): FrrAnswer {
+  return ask([VNIS, BGP_VNIS, BGP_SUMMARY]);
+}
+
+function ask(commands: readonly string[]): FrrAnswer {
   const answers = new Map<string, unknown>();
-  for (const command of [VNIS, NEIGHBORS, BGP_VNIS, BGP_SUMMARY]) {
-    const { error, status, stdout, stderr } = spawnSync('vtysh', ['-c', command], {
-      encoding: 'utf8',
-      timeout: TIMEOUT_MS,
-      killSignal: 'SIGKILL',
-      maxBuffer: MAX_BYTES,
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    if (error !== undefined && 'code' in error && error.code === 'ENOENT') return { kind: 'absent' };
-    const json = status === 0 ? parse(stdout) : undefined;
-    if (json === undefined) {
-      const [said = ''] = `${stderr}\n${stdout}`.split('\n').filter((line) => line.trim() !== '');
-      const why = error?.message ?? said.trim();
-      return { kind: 'silent', message: `vtysh -c "${command}" fails: ${why || `it ended with ${status}`}` };
-    }
-    answers.set(command, json);
+  for (const command of commands) {
+    const said = vtysh(command);
+    if (said.kind !== 'said') return said;
+    answers.set(command, said.json);
   }
   return {
     kind: 'answered',
     frr: readFrr(answers.get(VNIS), answers.get(NEIGHBORS), answers.get(BGP_VNIS), answers.get(BGP_SUMMARY)),
   };
+}
+
+/** What zebra and bgpd know of one host; nothing where they do not answer. */
+export function askFrrHost(vni: number, ip: IpAddress, mac: Mac | null): FrrHost {
+  const answer = (command: string): unknown => {
+    const said = vtysh(`${command} json`);
+    return said.kind === 'said' ? said.json : undefined;
+  };
+  const neighbor = answer(`show evpn arp-cache vni ${vni} ip ${ip}`);
+  const route = mac === null ? '' : `mac ${mac} ip ${ip}`;
+  const rd = text(answer(`show bgp l2vpn evpn vni ${vni}`), 'rd');
+  return readFrrHost(ip, {
+    neighbor,
+    route: route === '' ? undefined : answer(`show bgp l2vpn evpn route vni ${vni} ${route}`),
+    // Only what is advertised under the node's own route distinguisher says to whom.
+    own: route === '' || rd === undefined ? undefined : answer(`show bgp l2vpn evpn route rd ${rd} ${route}`),
+  });
+}
+
+type Said =
+  | Exclude<FrrAnswer, { readonly kind: 'answered' }>
+  | { readonly kind: 'said'; readonly json: unknown };
+
+function vtysh(command: string): Said {
+  const { error, status, stdout, stderr } = spawnSync('vtysh', ['-c', command], {
+    encoding: 'utf8',
+    timeout: TIMEOUT_MS,
+    killSignal: 'SIGKILL',
+    maxBuffer: MAX_BYTES,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  if (error !== undefined && 'code' in error && error.code === 'ENOENT') return { kind: 'absent' };
+  const json = status === 0 ? parse(stdout) : undefined;
+  if (json !== undefined) return { kind: 'said', json };
+  const [said = ''] = `${stderr}\n${stdout}`.split('\n').filter((line) => line.trim() !== '');
+  const why = error?.message ?? said.trim();
+  return { kind: 'silent', message: `vtysh -c "${command}" fails: ${why || `it ended with ${status}`}` };
 }
 
 const VNIS = 'show evpn vni detail json';
@@ -90,6 +124,32 @@ function readNeighbor([address, entry]: readonly [string, unknown]): (readonly [
       },
     ],
   ];
+}
+
+/** The answers about one host, likewise. */
+export function readFrrHost(
+  ip: IpAddress,
+  { neighbor, route, own }: { readonly neighbor: unknown; readonly route: unknown; readonly own: unknown },
+): FrrHost {
+  const [entry] = readNeighbor([ip, neighbor]);
+  const best = pathsOf(route).find((path) => field(path, 'bestpath') !== undefined);
+  return {
+    neighbor: entry?.[1] ?? null,
+    tunnelEnd: text(neighbor, 'remoteVtep') ?? null,
+    route:
+      best === undefined
+        ? null
+        : {
+            isLocal: field(best, 'local') === true,
+            nextHop: text(items(field(best, 'nexthops'))[0], 'ip') ?? null,
+            peers: entries(field(own, 'advertisedTo')).map(([peer]) => peer),
+          },
+  };
+}
+
+/** Lists of lists of paths, below whatever key: it is `paths` here and the prefix there. */
+function pathsOf(route: unknown): readonly unknown[] {
+  return entries(route).flatMap(([, value]) => items(value).flatMap(items));
 }
 
 function items(value: unknown): readonly unknown[] {

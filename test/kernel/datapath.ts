@@ -363,7 +363,7 @@ export class Datapath {
 
   /** What the newest domain has refused, by address. */
   rejections(): Rejection[] {
-    const [dump] = this.batch([`map dump pinned ${this.map('rejections')}`]) as [{ formatted: Rejection }[]];
+    const [dump] = this.batch([`map dump pinned ${this.map('rejected')}`]) as [{ formatted: Rejection }[]];
     return dump.map((entry) => entry.formatted).filter(({ key }) => key.bridge === this.#bridge);
   }
 

@@ -56,7 +56,7 @@ const MAPS = [
   'ports',
   'prefixes',
   'probes',
-  'rejections',
+  'rejected',
   'state',
   'statics',
 ];

@@ -91,7 +91,7 @@ function checkChain(bridge: Bridge, { rivals, hosts }: Findings): Check[] {
   return checks;
 }
 
-function checkTunnels(bridge: Bridge, { observed }: Findings): Check[] {
+export function checkTunnels(bridge: Bridge, { observed }: Pick<Findings, 'observed'>): Check[] {
   const subject = bridge.desired.name;
   const tunnels = tunnelLinks(bridge, observed.links);
   if (tunnels.length === 0) {

@@ -4,7 +4,10 @@ import type { Bridge } from '../topology.ts';
 import { tunnelLinks } from './bridges.ts';
 import { type Check, type Findings, type Frr, failure, ok, some, warning } from './check.ts';
 
-export function checkFrr(findings: Findings): Check[] {
+/** What these checks look at. */
+export type FrrFindings = Pick<Findings, 'frr' | 'topology' | 'observed' | 'plan'>;
+
+export function checkFrr(findings: FrrFindings): Check[] {
   const { frr: answer } = findings;
   switch (answer.kind) {
     case 'absent':
@@ -55,7 +58,7 @@ function checkPeers({ peers }: Frr): Check {
 }
 
 /** A VXLAN port of one VNI, and the VLAN of the bridge that it carries. A port of many VNIs says nothing of its own. */
-function checkVnis(bridge: Bridge, findings: Findings, frr: Frr): Check[] {
+function checkVnis(bridge: Bridge, findings: FrrFindings, frr: Frr): Check[] {
   const { observed } = findings;
   return tunnelLinks(bridge, observed.links).flatMap((link): Check[] => {
     if (link.vxlan === undefined || link.vxlan.external) return [];
@@ -83,7 +86,7 @@ function checkVnis(bridge: Bridge, findings: Findings, frr: Frr): Check[] {
 
 function checkDevice(
   bridge: Bridge,
-  { plan }: Findings,
+  { plan }: FrrFindings,
   subject: string,
   vlan: number,
   svi: string | null,

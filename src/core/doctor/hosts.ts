@@ -60,7 +60,7 @@ function checkInstalled({ plan }: Findings): Check[] {
 }
 
 /** Why zebra does not advertise a neighbor, and what mends it. */
-interface Hindrance {
+export interface Hindrance {
   readonly status: 'warning' | 'failure';
   readonly reason: string;
   readonly remedy: string;
@@ -91,13 +91,18 @@ function checkAdvertised({ plan }: Findings, frr: Frr): Check[] {
 }
 
 /** Right for a VLAN that is local on purpose. */
-const WITHOUT_VNI: Hindrance = {
+export const WITHOUT_VNI: Hindrance = {
   status: 'warning',
   reason: 'zebra takes the neighbors of this device for no VNI',
   remedy: 'vtysh -c "show evpn vni detail"; give the VLAN a VXLAN port, or leave it as a local one',
 };
 
-function findHindrance({ ip, mac }: Verdict, vni: number, frr: Frr): Hindrance | null {
+/** Null: nothing keeps zebra from it. */
+export function findHindrance(
+  { ip, mac }: Pick<Verdict, 'ip' | 'mac'>,
+  vni: number,
+  frr: Pick<Frr, 'neighbors'>,
+): Hindrance | null {
   const entry = frr.neighbors.get(vni)?.get(ip);
   const show = `vtysh -c "show evpn arp-cache vni ${vni} ip ${ip}"`;
   if (entry === undefined) {
