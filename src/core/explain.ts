@@ -253,7 +253,7 @@ function tell(scene: Scene): Story {
   const { nowMs } = facts.hosts;
   const state = stateOf(scene);
   const steps = inOrder(stepsOf(scene, state));
-  const ok = steps.every(({ status }) => status === 'ok' || status === 'unknown');
+  const isWell = steps.every(({ status }) => status === 'ok' || status === 'unknown');
   const heard =
     binding === undefined
       ? null
@@ -264,11 +264,12 @@ function tell(scene: Scene): Story {
           frozenFor: isFrozen(scene) ? secondsSince(binding.frozenUntilMs, nowMs) : null,
           owner: binding.owner && { mac: binding.owner.mac, port: nameOf(facts, binding.owner.port) },
         };
-  const story: Omit<Story, 'verdict'> = {
+  return {
     bridge: bridgeName(scene),
     vlan,
-    ok,
+    ok: isWell,
     state,
+    verdict: sumUp(scene, state, steps),
     device: domain?.deviceName ?? null,
     vni,
     mac,
@@ -282,7 +283,6 @@ function tell(scene: Scene): Story {
     refused: describeRefused(scene),
     steps,
   };
-  return { ...story, verdict: sumUp(facts.ip, story) };
 }
 
 function stateOf({ place }: Scene): StoryState {
@@ -420,8 +420,8 @@ function describeRule(bridge: Bridge, domain: Domain | undefined, ip: IpAddress)
     return `within ${some(allowed.map(formatPrefix), 3)} ${whose}`;
   }
   return bridge.desired.subnets === 'any'
-    ? 'any address is learned: "subnets: any"'
-    : `any address is learned: ${domain?.deviceName ?? bridge.desired.name} has none of its family`;
+    ? 'any address is learned, as "subnets" says'
+    : `any address is learned, for ${domain?.deviceName ?? bridge.desired.name} has none of that family`;
 }
 
 function remedyOfEnding({ place, facts }: Scene, isStatic: boolean): string {
@@ -500,7 +500,7 @@ function tellNeighbor(scene: Scene, state: StoryState): StoryStep {
     );
   }
   const { deviceName } = domain;
-  const found = neighbor === undefined ? `none on ${deviceName}` : describeNeighbor(neighbor, deviceName, facts);
+  const found = neighbor === undefined ? `none on ${deviceName}${verdict?.due === true ? ' yet' : ''}` : describeNeighbor(neighbor, deviceName, facts);
   if (verdict?.due === true) {
     const why = verdict.because === 'new' ? '' : ` (${verdict.because})`;
     return wrong('neighbor', `${found}; the next run writes it${why}`, 'snoopy reconcile; is the timer running?');
@@ -635,23 +635,32 @@ function describeRefused(scene: Scene): RefusedReport | null {
 }
 
 /** The story in a sentence. */
-function sumUp(ip: IpAddress, story: Omit<Story, 'verdict'>): string {
-  const { steps, state, vni, vlan, frr, mac, port } = story;
-  const where = `${ip} on ${story.bridge}${vlan === 0 ? '' : ` VLAN ${vlan}`}`;
+function sumUp(scene: Scene, state: StoryState, steps: readonly StoryStep[]): string {
+  const { facts, place, closeup } = scene;
+  const { vlan, vni, mac } = place;
+  const where = `${facts.ip} on ${bridgeName(scene)}${vlan === 0 ? '' : ` VLAN ${vlan}`}`;
   const cause = steps.find(({ status }) => status === 'wrong');
-  if (cause !== undefined) {
-    const lacks = state === 'remote' ? 'is not here, and' : state === 'refused' ? 'is not known:' : 'has no route:';
-    return `${where} ${lacks} ${cause.found}`;
-  }
+  if (cause !== undefined) return `${where} ${lackOf(state)}: ${cause.found}`;
   if (state === 'remote') {
-    const end = frr?.tunnelEnd ?? null;
+    const end = closeup.frr?.tunnelEnd ?? null;
     return `${where} is at another node${end === null ? '' : `, ${end}`}: ${mac}`;
   }
   if (steps.some(({ status }) => status === 'unknown'))
     return `${where} has its neighbor; whether FRR advertises it could not be seen`;
-  const peers = frr?.route?.peers.length ?? 0;
+  const peers = closeup.frr?.route?.peers.length ?? 0;
   const to = peers === 1 ? '1 peer' : `${peers} peers`;
-  return `${where} is advertised by this node: VNI ${vni}, ${mac} on ${port}, to ${to}`;
+  return `${where} is advertised by this node: VNI ${vni}, ${mac} on ${portOf(scene)}, to ${to}`;
+}
+
+function lackOf(state: StoryState): string {
+  switch (state) {
+    case 'remote':
+      return 'is not here, and not well where it is';
+    case 'refused':
+      return 'is not known';
+    default:
+      return 'has no route';
+  }
 }
 
 function bridgeName({ facts, place }: Scene): string {
