@@ -297,6 +297,10 @@ function isServed(neighbor: Neighbor | undefined): boolean {
   return neighbor !== undefined && (neighbor.state & NUD_VALID) !== 0;
 }
 
+function hasOwnNeighbor({ facts, place: { neighbor } }: Scene): boolean {
+  return neighbor !== undefined && isOurs(neighbor, facts.desired.runtime.neighborProtocol);
+}
+
 function isFrozen({ facts, place: { binding } }: Scene): boolean {
   return binding !== undefined && binding.frozenUntilMs > facts.hosts.nowMs;
 }
@@ -314,12 +318,13 @@ function stepsOf(scene: Scene, state: StoryState): StoryStep[] {
   ];
 }
 
-/** The first that is wrong is the cause; whatever comes after it waits for that. */
+/** The first that is wrong is the cause; whatever comes after it waits for that, and is not to be mended by itself. */
 function inOrder(steps: readonly StoryStep[]): StoryStep[] {
   const cause = steps.findIndex(({ status }) => status === 'wrong');
-  return steps.map((step, i) =>
-    cause >= 0 && i > cause && step.status === 'wrong' ? { ...step, status: 'waits', remedy: null } : step,
-  );
+  return steps.map((step, i): StoryStep => {
+    if (cause < 0 || i <= cause) return step;
+    return { ...step, status: step.status === 'wrong' ? 'waits' : step.status, remedy: null };
+  });
 }
 
 function ok(id: StepId, found: string): StoryStep {
@@ -341,18 +346,23 @@ function tellHeard(scene: Scene, state: StoryState): StoryStep {
     if (verdict !== undefined) return ok('heard', 'not yet; a static entry needs no word of its host');
     const refused = describeRefused(scene);
     if (refused !== null && state === 'refused') {
-      const often = refused.count === 1 ? 'one message, ' : `${refused.count} messages, the last `;
-      const found = `not believed: ${often}${formatAge(refused.lastAge)} ago on ${refused.port} from ${refused.source}: ${refused.because}`;
+      const often = refused.count === 1 ? 'one message, not believed,' : `${refused.count} messages, none believed, the last`;
+      const found = `${often} ${formatAge(refused.lastAge)} ago on ${refused.port} from ${refused.source}: ${refused.because}`;
       return wrong('heard', found, refused.remedy);
     }
     if (state === 'remote') return ok('heard', 'on no local port: it is not here');
+    if (isServed(place.neighbor) && !hasOwnNeighbor(scene))
+      return ok('heard', 'never on a local port; an entry of another owner serves it');
     return wrong('heard', 'never on a local port', letItSpeak(scene));
   }
-  const { nowMs } = facts.hosts;
+  const { plan, hosts } = facts;
+  const { nowMs } = hosts;
   const first = secondsSince(nowMs, binding.firstSeenMs);
   const last = secondsSince(nowMs, binding.lastSeenMs);
   const moves = binding.moves === 0 ? '' : `; its MAC changed ${timesOf(binding.moves)} of late`;
-  const found = `on ${nameOf(facts, binding.port)} from ${binding.mac}, first ${formatAge(first)}, last ${formatAge(last)} ago${moves}`;
+  const isStranger = verdict?.source === 'static' && plan.endings.has(binding);
+  const stranger = isStranger ? '; it is not provisioned for that MAC' : '';
+  const found = `on ${nameOf(facts, binding.port)} from ${binding.mac}, first ${formatAge(first)}, last ${formatAge(last)} ago${moves}${stranger}`;
   if (!isFrozen(scene)) return ok('heard', found);
   const { owner } = binding;
   const held = owner === null ? '' : `, it was ${owner.mac} on ${nameOf(facts, owner.port)} before`;
@@ -377,7 +387,7 @@ function letItSpeak({ facts: { ip } }: Pick<Scene, 'facts'>): string {
 function tellRule(scene: Scene, state: StoryState): StoryStep {
   const { facts, place } = scene;
   const { bridge, binding, domain, vlan, refused } = place;
-  const { ip, plan, desired } = facts;
+  const { ip, plan } = facts;
   if (bridge === undefined) {
     return wrong(
       'rule',
@@ -388,11 +398,9 @@ function tellRule(scene: Scene, state: StoryState): StoryStep {
   const entry = bridge.desired.statics.find(
     (one) => one.ip === ip && effectiveVlan(bridge, one.vlan) === vlan,
   );
-  const ending = binding && plan.endings.get(binding);
-  if (ending !== undefined) {
-    return wrong('rule', `the next run forgets it: ${ending}`, remedyOfEnding(scene, entry !== undefined));
-  }
   if (entry !== undefined) return ok('rule', `provisioned for ${entry.macs.join(', ')}`);
+  const ending = binding && plan.endings.get(binding);
+  if (ending !== undefined) return wrong('rule', `the next run forgets it: ${ending}`, remedyOfEnding(scene));
   if (domain?.reserved.has(ip) === true) {
     return wrong(
       'rule',
@@ -405,9 +413,7 @@ function tellRule(scene: Scene, state: StoryState): StoryStep {
   if (unfit !== null) return wrong('rule', `${unfit}: it is not learned`, 'see "subnets" and "link_local"');
   const { maxAgeMs } = bridge.desired;
   const age = maxAgeMs === null ? '' : `; forgotten when silent for ${formatDuration(maxAgeMs)}`;
-  const own = desired.runtime.neighborProtocol;
-  const isForeign = state === 'unheard' && !(place.neighbor && isOurs(place.neighbor, own));
-  return ok('rule', `${describeRule(bridge, domain, ip)}${isForeign ? '' : age}`);
+  return ok('rule', `${describeRule(bridge, domain, ip)}${binding === undefined ? '' : age}`);
 }
 
 /** Which rule lets an address be learned. */
@@ -424,9 +430,8 @@ function describeRule(bridge: Bridge, domain: Domain | undefined, ip: IpAddress)
     : `any address is learned, for ${domain?.deviceName ?? bridge.desired.name} has none of that family`;
 }
 
-function remedyOfEnding({ place, facts }: Scene, isStatic: boolean): string {
+function remedyOfEnding({ place, facts }: Scene): string {
   const { bridge, binding } = place;
-  if (isStatic) return `if ${binding?.mac} shall have ${facts.ip}, add it to "static"`;
   const port = bridge?.ports.find(({ ifIndex }) => ifIndex === binding?.port);
   if (port === undefined) {
     return `bridge link show master ${bridge?.desired.name}; see "ports"; the host is learned anew when it speaks`;
@@ -516,10 +521,9 @@ function tellNeighbor(scene: Scene, state: StoryState): StoryStep {
         `snoopy explain ${facts.ip} on the node that has ${mac ?? 'the MAC'}`,
       );
     case 'ended':
-      return neighbor === undefined || !isOurs(neighbor, facts.desired.runtime.neighborProtocol)
-        ? wrong('neighbor', found, null)
-        : wrong('neighbor', `${found}; the next run removes it`, null);
+      return wrong('neighbor', hasOwnNeighbor(scene) ? `${found}; the next run removes it` : found, null);
     case 'unheard':
+      if (hasOwnNeighbor(scene)) return wrong('neighbor', `${found}; the next run removes it`, null);
       return isServed(neighbor)
         ? ok('neighbor', found)
         : wrong('neighbor', `${found}: the node asked for it, and nobody answered`, letItSpeak(scene));
@@ -602,17 +606,17 @@ function tellRoute(scene: Scene, state: StoryState, vni: number): StoryStep {
   const show = `vtysh -c "show bgp l2vpn evpn route vni ${vni} mac ${place.mac} ip ${facts.ip}"`;
   if (state === 'remote') {
     if (route !== null && !route.isLocal) return ok('route', `best path to ${route.nextHop ?? 'another node'}`);
-    return wrong('route', route === null ? 'none' : "the node's own, though the host is not here", show);
+    return wrong('route', route === null ? 'bgpd has none' : "the node's own, though the host is not here", show);
   }
   if (route === null || !route.isLocal) {
     const complaint = complaintOf(scene, ['advertise-all-vni']);
-    const found = route === null ? 'none' : `the one of ${route.nextHop ?? 'another node'} is better`;
-    if (complaint !== undefined) return wrong('route', `none: advertise-all-vni is off`, complaint.remedy);
+    const found = route === null ? 'bgpd has none' : `the one of ${route.nextHop ?? 'another node'} is better`;
+    if (complaint !== undefined) return wrong('route', 'bgpd has none: advertise-all-vni is off', complaint.remedy);
     return wrong('route', found, show);
   }
   if (route.peers.length > 0) return ok('route', `best path, sent to ${some(route.peers)}`);
   const complaint = complaintOf(scene, ['peers']);
-  const found = complaint === undefined ? 'sent to nobody' : `sent to nobody: ${complaint.found}`;
+  const found = `best path, sent to nobody${complaint === undefined ? '' : `: ${complaint.found}`}`;
   return wrong('route', found, complaint?.remedy ?? show);
 }
 
@@ -640,7 +644,7 @@ function sumUp(scene: Scene, state: StoryState, steps: readonly StoryStep[]): st
   const { vlan, vni, mac } = place;
   const where = `${facts.ip} on ${bridgeName(scene)}${vlan === 0 ? '' : ` VLAN ${vlan}`}`;
   const cause = steps.find(({ status }) => status === 'wrong');
-  if (cause !== undefined) return `${where} ${lackOf(state)}: ${cause.found}`;
+  if (cause !== undefined) return `${where} ${lackOf(state, cause)}: ${cause.found}`;
   if (state === 'remote') {
     const end = closeup.frr?.tunnelEnd ?? null;
     return `${where} is at another node${end === null ? '' : `, ${end}`}: ${mac}`;
@@ -652,15 +656,10 @@ function sumUp(scene: Scene, state: StoryState, steps: readonly StoryStep[]): st
   return `${where} is advertised by this node: VNI ${vni}, ${mac} on ${portOf(scene)}, to ${to}`;
 }
 
-function lackOf(state: StoryState): string {
-  switch (state) {
-    case 'remote':
-      return 'is not here, and not well where it is';
-    case 'refused':
-      return 'is not known';
-    default:
-      return 'has no route';
-  }
+function lackOf(state: StoryState, { id }: StoryStep): string {
+  if (state === 'remote') return 'is at another node, and has no route';
+  if (state === 'refused') return 'is not learned';
+  return id === 'route' ? 'is not advertised' : 'has no route';
 }
 
 function bridgeName({ facts, place }: Scene): string {

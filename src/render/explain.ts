@@ -22,11 +22,11 @@ export function renderExplain(report: ExplainReport, options: RenderOptions): st
     const blocks = stories.map((story) => renderStory(story, options));
     return joinLines(blocks.flatMap((lines, i) => (i === 0 ? lines : ['', ...lines])));
   }
-  const lines = [`${ip} is not known here: no port has heard it, and no bridge has a neighbor for it`];
+  const nobody = `${ip} is not known here: no port has heard it, and no bridge has a neighbor for it`;
   return joinLines([
-    ...headline(lines.join(''), 'bad', options),
+    ...headline(nobody, 'bad', options),
     ...lookouts.flatMap((lookout) => renderLookout(lookout, options)),
-    ...(next === null ? [] : [...item({ word: 'do', tone: 'bad', name: '', text: next }, options)]),
+    ...(next === null ? [] : item({ word: '', tone: 'plain', name: 'do:', text: next }, options)),
   ]);
 }
 
