@@ -8,7 +8,7 @@ import { type Binding, type BindingKey, bindingId, type Rejection, type Rejectio
 import { type Neighbor, NTF_EXT_LEARNED } from '../netlink/neighbor.ts';
 import type { Desired } from './desired.ts';
 import { checkTunnels } from './doctor/bridges.ts';
-import { type Check, type FrrAnswer, type FrrHost, some } from './doctor/check.ts';
+import { type Check, type CheckId, type FrrAnswer, type FrrHost, some } from './doctor/check.ts';
 import { checkFrr } from './doctor/frr.ts';
 import { findHindrance, WITHOUT_VNI } from './doctor/hosts.ts';
 import { Forwarding, type HostPlan, isOurs, type Location, NUD_VALID, type Verdict, whyUnfit } from './neighbors.ts';
@@ -569,13 +569,18 @@ function tellFrr(scene: Scene, state: StoryState): StoryStep[] {
   }
 }
 
-/** What doctor would say of this bridge and FRR; the first failure of those checks. */
-function complaintOf({ facts, place: { bridge } }: Scene, ids: readonly Check['id'][]): Check | undefined {
+/** What doctor has against this bridge and FRR: the first of these checks that complains. */
+function complaintOf(
+  { facts, place: { bridge } }: Scene,
+  ids: readonly CheckId[],
+): Pick<Check, 'found' | 'remedy'> | undefined {
   if (bridge === undefined) return undefined;
   const { frr, observed, plan } = facts;
   const topology = { bridges: [bridge], problems: [] };
   const checks = [...checkTunnels(bridge, { observed }), ...checkFrr({ frr, topology, observed, plan })];
-  return checks.find(({ id, status }) => status !== 'ok' && ids.includes(id));
+  const complaint = checks.find(({ id, status }) => status !== 'ok' && ids.includes(id));
+  // The only one whose words do not say what they are about.
+  return complaint?.id === 'advertise-all-vni' ? { ...complaint, found: `${complaint.id} is off` } : complaint;
 }
 
 function tellWithoutVni(scene: Scene): StoryStep {
@@ -584,7 +589,8 @@ function tellWithoutVni(scene: Scene): StoryStep {
   return wrong('zebra', found, remedy);
 }
 
-function tellZebra({ facts, place, closeup }: Scene, state: StoryState, vni: number): StoryStep {
+function tellZebra(scene: Scene, state: StoryState, vni: number): StoryStep {
+  const { facts, place, closeup } = scene;
   const entry = closeup.frr?.neighbor ?? null;
   const from = closeup.frr?.tunnelEnd ?? null;
   if (state === 'remote') {
@@ -596,7 +602,11 @@ function tellZebra({ facts, place, closeup }: Scene, state: StoryState, vni: num
   if (mac === null) return unseen('zebra', `VNI ${vni}: which MAC to look for is not known`, null);
   const neighbors = new Map([[vni, new Map(entry === null ? [] : [[facts.ip, entry]])]]);
   const hindrance = findHindrance({ ip: facts.ip, mac }, vni, { neighbors });
-  if (hindrance !== null) return wrong('zebra', `VNI ${vni}: ${hindrance.reason}`, hindrance.remedy);
+  if (hindrance !== null) {
+    const deeper = complaintOf(scene, ['tunnel', 'advertise-all-vni']);
+    if (deeper !== undefined) return wrong('zebra', `VNI ${vni}: ${deeper.found}`, deeper.remedy);
+    return wrong('zebra', `VNI ${vni}: ${hindrance.reason}`, hindrance.remedy);
+  }
   return ok('zebra', `VNI ${vni}: local, active`);
 }
 
@@ -611,7 +621,7 @@ function tellRoute(scene: Scene, state: StoryState, vni: number): StoryStep {
   if (route === null || !route.isLocal) {
     const complaint = complaintOf(scene, ['advertise-all-vni']);
     const found = route === null ? 'bgpd has none' : `the one of ${route.nextHop ?? 'another node'} is better`;
-    if (complaint !== undefined) return wrong('route', 'bgpd has none: advertise-all-vni is off', complaint.remedy);
+    if (complaint !== undefined) return wrong('route', `${found}: ${complaint.found}`, complaint.remedy);
     return wrong('route', found, show);
   }
   if (route.peers.length > 0) return ok('route', `best path, sent to ${some(route.peers)}`);

@@ -250,6 +250,19 @@ test('ended: the port is gone, and the next run forgets the host', async (t) => 
   assert.match(causeOf(story), /^rule: the next run forgets it: its port is gone/);
 });
 
+test('homeless: a VLAN with no device above the bridge, and the command that makes one', async (t) => {
+  const machine = node(t);
+  const { ip, mac, port } = machine.host(1);
+  const frame = arpFrame({ operation: 'request', senderMac: mac, senderIp: ip, targetIp: ip });
+  machine.host(1).send(Buffer.concat([frame.subarray(0, 12), Buffer.from('81000014', 'hex'), frame.subarray(12)]));
+  await machine.host(1).heard();
+  const story = storyOf(machine, ip);
+  assert.deepEqual([story.state, story.vlan, story.port], ['homeless', 20, port]);
+  assert.equal(causeOf(story), 'neighbor: no device for VLAN 20 above br0: nowhere to write it');
+  const remedy = story.steps.find(({ status }) => status === 'wrong')?.remedy ?? '';
+  assert.match(remedy, /^ip link add br0\.20 link br0 up type vlan id 20; /);
+});
+
 test("the node's own address is no host's", async (t) => {
   const machine = node(t, { addresses: ['10.1.0.254/24'] });
   machine.host(1).announce('10.1.0.254');
