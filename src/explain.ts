@@ -2,7 +2,14 @@
 
 import type { IpAddress } from './base/address.ts';
 import { loadConfig } from './config/config.ts';
-import { type Closeup, type ExplainReport, explain, type Facts, findPlaces, type Place } from './core/explain.ts';
+import {
+  type Closeup,
+  type ExplainReport,
+  explain,
+  type Facts,
+  findPlaces,
+  type Place,
+} from './core/explain.ts';
 import { planHosts } from './core/neighbors.ts';
 import { chooseBridges, resolveTopology } from './core/topology.ts';
 import { askFrrHost, askFrrSetup } from './host/frr.ts';
@@ -43,7 +50,11 @@ export function runExplain(options: ExplainOptions, { now, users, log }: Environ
       frr: askFrrSetup(),
     };
     const places = findPlaces(facts, bridge !== null);
-    return explain(facts, places, places.map((place) => lookCloser(place, ip, netlink)));
+    return explain(
+      facts,
+      places,
+      places.map((place) => lookCloser(place, ip, netlink)),
+    );
   } finally {
     session.close();
   }

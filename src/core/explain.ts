@@ -1,23 +1,44 @@
 // The story of one address, from the first word of its host to its route: what is so, what is not, and what mends it.
 // Pure. What a run would decide is asked of planHosts, and what keeps zebra from it of doctor's checks.
 
-import { familyOf, formatPrefix, type IfIndex, type IpAddress, isLinkLocal, type Mac } from '../base/address.ts';
+import {
+  familyOf,
+  formatPrefix,
+  type IfIndex,
+  type IpAddress,
+  isLinkLocal,
+  type Mac,
+} from '../base/address.ts';
 import { groupBy } from '../base/group.ts';
 import { formatAge, formatDuration } from '../base/units.ts';
-import { type Binding, type BindingKey, bindingId, type Rejection, type RejectionReason } from '../datapath/records.ts';
+import {
+  type Binding,
+  type BindingKey,
+  bindingId,
+  type Rejection,
+  type RejectionReason,
+} from '../datapath/records.ts';
 import { type Neighbor, NTF_EXT_LEARNED } from '../netlink/neighbor.ts';
 import type { Desired } from './desired.ts';
 import { checkTunnels } from './doctor/bridges.ts';
 import { type Check, type CheckId, type FrrAnswer, type FrrHost, some } from './doctor/check.ts';
 import { checkFrr } from './doctor/frr.ts';
 import { findHindrance, WITHOUT_VNI } from './doctor/hosts.ts';
-import { Forwarding, type HostPlan, isOurs, type Location, NUD_VALID, type Verdict, whyUnfit } from './neighbors.ts';
+import {
+  Forwarding,
+  type HostPlan,
+  isOurs,
+  type Location,
+  NUD_VALID,
+  type Verdict,
+  whyUnfit,
+} from './neighbors.ts';
 import { hasProgram, type Observed, type ObservedHosts } from './observed.ts';
 import { allowedPrefixes } from './plan.ts';
 import { describeRefusal } from './refusals.ts';
 import type { BindingState, NeighborEntry } from './report.ts';
 import { describeEntry } from './summary.ts';
-import { type Bridge, type Domain, effectiveVlan, takesVlan, type Topology } from './topology.ts';
+import { type Bridge, type Domain, effectiveVlan, type Topology, takesVlan } from './topology.ts';
 
 /** What `explain --format json` prints. */
 export interface ExplainReport {
@@ -157,10 +178,7 @@ export interface Closeup {
 }
 
 /** Where the address is known, in order of bridges and VLANs; `only`: on bridges of the topology. */
-export function findPlaces(
-  { ip, topology, hosts, plan, rejections, frr }: Facts,
-  only: boolean,
-): Place[] {
+export function findPlaces({ ip, topology, hosts, plan, rejections, frr }: Facts, only: boolean): Place[] {
   const bridges = new Map(topology.bridges.map((bridge) => [bridge.ifIndex, bridge]));
   const isMeant = (key: BindingKey): boolean => key.ip === ip && (!only || bridges.has(key.bridge));
   const bindings = hosts.bindings.filter(isMeant);
@@ -178,7 +196,9 @@ export function findPlaces(
     ...bindings,
     ...refusals,
     ...domains
-      .filter(({ domain }) => domain.reserved.has(ip) || entries.some((entry) => entry.ifIndex === domain.device))
+      .filter(
+        ({ domain }) => domain.reserved.has(ip) || entries.some((entry) => entry.ifIndex === domain.device),
+      )
       .map(({ bridge, domain }) => ({ bridge, vlan: domain.vlan })),
   ];
   const order = [...bridges.keys()];
@@ -196,19 +216,27 @@ export function findPlaces(
       const binding = bindings.find(isHere);
       const refused = refusals.find(isHere);
       const neighbor = entries.find((entry) => entry.ifIndex === domain?.device);
-      const mac = verdict?.mac ?? binding?.mac ?? neighbor?.mac ?? refused?.claimed ?? refused?.source ?? null;
+      const mac =
+        verdict?.mac ?? binding?.mac ?? neighbor?.mac ?? refused?.claimed ?? refused?.source ?? null;
       const vnis = frr.kind === 'answered' ? frr.frr.vnis : [];
       const vni = domain && vnis.find(({ svi }) => svi === domain.deviceName)?.vni;
-      return { bridgeIndex, vlan, bridge, domain, verdict, binding, refused, neighbor, mac, vni: vni ?? null };
+      return {
+        bridgeIndex,
+        vlan,
+        bridge,
+        domain,
+        verdict,
+        binding,
+        refused,
+        neighbor,
+        mac,
+        vni: vni ?? null,
+      };
     });
 }
 
 /** `closeups` are those of the places, in their order. */
-export function explain(
-  facts: Facts,
-  places: readonly Place[],
-  closeups: readonly Closeup[],
-): ExplainReport {
+export function explain(facts: Facts, places: readonly Place[], closeups: readonly Closeup[]): ExplainReport {
   const fdb = groupBy(facts.hosts.fdb, (entry) => entry.bridge);
   const forwardings = new Map(
     facts.topology.bridges.map((bridge) => [
@@ -220,7 +248,9 @@ export function explain(
     const closeup = closeups[i] ?? { fdbAgeMs: null, frr: null };
     const forwarding = forwardings.get(place.bridgeIndex);
     const location: Location =
-      place.mac === null ? { kind: 'nowhere' } : (forwarding?.locate(place.vlan, place.mac) ?? { kind: 'nowhere' });
+      place.mac === null
+        ? { kind: 'nowhere' }
+        : (forwarding?.locate(place.vlan, place.mac) ?? { kind: 'nowhere' });
     return tell({ facts, place, closeup, location });
   });
   const { ip } = facts;
@@ -276,9 +306,7 @@ function tell(scene: Scene): Story {
     port: portOf(scene),
     heard,
     forwardedAge: closeup.fdbAgeMs === null ? null : Math.floor(closeup.fdbAgeMs / 1000),
-    neighbor: neighbor
-      ? { ...describeEntry(neighbor), age: Math.floor(neighbor.updatedMs / 1000) }
-      : null,
+    neighbor: neighbor ? { ...describeEntry(neighbor), age: Math.floor(neighbor.updatedMs / 1000) } : null,
     frr: closeup.frr,
     refused: describeRefused(scene),
     steps,
@@ -346,7 +374,10 @@ function tellHeard(scene: Scene, state: StoryState): StoryStep {
     if (verdict !== undefined) return ok('heard', 'not yet; a static entry needs no word of its host');
     const refused = describeRefused(scene);
     if (refused !== null && state === 'refused') {
-      const often = refused.count === 1 ? 'one message, not believed,' : `${refused.count} messages, none believed, the last`;
+      const often =
+        refused.count === 1
+          ? 'one message, not believed,'
+          : `${refused.count} messages, none believed, the last`;
       const found = `${often} ${formatAge(refused.lastAge)} ago on ${refused.port} from ${refused.source}: ${refused.because}`;
       return wrong('heard', found, refused.remedy);
     }
@@ -405,7 +436,9 @@ function tellRule(scene: Scene, state: StoryState): StoryStep {
     return wrong(
       'rule',
       "the node's own address, or a broadcast address of its prefixes: no host may have it",
-      refused === undefined ? 'nothing, if it is the node\'s' : `find ${place.mac ?? refused.source}: it claims it`,
+      refused === undefined
+        ? "nothing, if it is the node's"
+        : `find ${place.mac ?? refused.source}: it claims it`,
     );
   }
   if (state === 'remote' && binding === undefined) return ok('rule', 'none asked: it was not learned here');
@@ -505,10 +538,17 @@ function tellNeighbor(scene: Scene, state: StoryState): StoryStep {
     );
   }
   const { deviceName } = domain;
-  const found = neighbor === undefined ? `none on ${deviceName}${verdict?.due === true ? ' yet' : ''}` : describeNeighbor(neighbor, deviceName, facts);
+  const found =
+    neighbor === undefined
+      ? `none on ${deviceName}${verdict?.due === true ? ' yet' : ''}`
+      : describeNeighbor(neighbor, deviceName, facts);
   if (verdict?.due === true) {
     const why = verdict.because === 'new' ? '' : ` (${verdict.because})`;
-    return wrong('neighbor', `${found}; the next run writes it${why}`, 'snoopy reconcile; is the timer running?');
+    return wrong(
+      'neighbor',
+      `${found}; the next run writes it${why}`,
+      'snoopy reconcile; is the timer running?',
+    );
   }
   switch (state) {
     case 'installed':
@@ -528,7 +568,11 @@ function tellNeighbor(scene: Scene, state: StoryState): StoryStep {
         ? ok('neighbor', found)
         : wrong('neighbor', `${found}: the node asked for it, and nobody answered`, letItSpeak(scene));
     default:
-      return wrong('neighbor', `${found}${verdict?.because ? `: ${verdict.because}` : ''}`, remedyOfWaiting(scene));
+      return wrong(
+        'neighbor',
+        `${found}${verdict?.because ? `: ${verdict.because}` : ''}`,
+        remedyOfWaiting(scene),
+      );
   }
 }
 
@@ -557,7 +601,9 @@ function tellFrr(scene: Scene, state: StoryState): StoryStep[] {
   const { frr } = facts;
   switch (frr.kind) {
     case 'absent':
-      return [unseen('zebra', 'vtysh is not installed here: nothing of FRR was looked at', 'apt install frr')];
+      return [
+        unseen('zebra', 'vtysh is not installed here: nothing of FRR was looked at', 'apt install frr'),
+      ];
     case 'silent':
       return [wrong('zebra', frr.message, 'systemctl status frr; systemctl restart frr')];
     case 'answered':
@@ -580,7 +626,9 @@ function complaintOf(
   const checks = [...checkTunnels(bridge, { observed }), ...checkFrr({ frr, topology, observed, plan })];
   const complaint = checks.find(({ id, status }) => status !== 'ok' && ids.includes(id));
   // The only one whose words do not say what they are about.
-  return complaint?.id === 'advertise-all-vni' ? { ...complaint, found: `${complaint.id} is off` } : complaint;
+  return complaint?.id === 'advertise-all-vni'
+    ? { ...complaint, found: `${complaint.id} is off` }
+    : complaint;
 }
 
 function tellWithoutVni(scene: Scene): StoryStep {
@@ -594,7 +642,8 @@ function tellZebra(scene: Scene, state: StoryState, vni: number): StoryStep {
   const entry = closeup.frr?.neighbor ?? null;
   const from = closeup.frr?.tunnelEnd ?? null;
   if (state === 'remote') {
-    if (entry !== null && !entry.isLocal) return ok('zebra', `VNI ${vni}: of the node ${from ?? 'it came from'}`);
+    if (entry !== null && !entry.isLocal)
+      return ok('zebra', `VNI ${vni}: of the node ${from ?? 'it came from'}`);
     const found = `VNI ${vni}: ${entry === null ? 'no node advertises it' : 'its own, though it is not here'}`;
     return wrong('zebra', found, `vtysh -c "show evpn arp-cache vni ${vni} ip ${facts.ip}"`);
   }
@@ -615,12 +664,18 @@ function tellRoute(scene: Scene, state: StoryState, vni: number): StoryStep {
   const route = closeup.frr?.route ?? null;
   const show = `vtysh -c "show bgp l2vpn evpn route vni ${vni} mac ${place.mac} ip ${facts.ip}"`;
   if (state === 'remote') {
-    if (route !== null && !route.isLocal) return ok('route', `best path to ${route.nextHop ?? 'another node'}`);
-    return wrong('route', route === null ? 'bgpd has none' : "the node's own, though the host is not here", show);
+    if (route !== null && !route.isLocal)
+      return ok('route', `best path to ${route.nextHop ?? 'another node'}`);
+    return wrong(
+      'route',
+      route === null ? 'bgpd has none' : "the node's own, though the host is not here",
+      show,
+    );
   }
   if (route === null || !route.isLocal) {
     const complaint = complaintOf(scene, ['advertise-all-vni']);
-    const found = route === null ? 'bgpd has none' : `the one of ${route.nextHop ?? 'another node'} is better`;
+    const found =
+      route === null ? 'bgpd has none' : `the one of ${route.nextHop ?? 'another node'} is better`;
     if (complaint !== undefined) return wrong('route', `${found}: ${complaint.found}`, complaint.remedy);
     return wrong('route', found, show);
   }
@@ -679,7 +734,9 @@ function bridgeName({ facts, place }: Scene): string {
 function portOf({ facts, place, location }: Scene): string | null {
   if (location.kind === 'local') return location.port.name;
   if (place.binding !== undefined) return nameOf(facts, place.binding.port);
-  return place.verdict === undefined && place.refused !== undefined ? nameOf(facts, place.refused.port) : null;
+  return place.verdict === undefined && place.refused !== undefined
+    ? nameOf(facts, place.refused.port)
+    : null;
 }
 
 function nameOf({ observed }: Facts, ifIndex: IfIndex): string {

@@ -273,10 +273,7 @@ function whyEnded(
 }
 
 /** Why an address is none that may be learned here; null when it may. The program's own check, once more. */
-export function whyUnfit(
-  bridge: Bridge,
-  { ip, vlan }: Pick<BindingKey, 'ip' | 'vlan'>,
-): string | null {
+export function whyUnfit(bridge: Bridge, { ip, vlan }: Pick<BindingKey, 'ip' | 'vlan'>): string | null {
   const domain = bridge.domains.get(vlan);
   if (domain?.reserved.has(ip)) return "the node's own address or a broadcast address";
   if (isLinkLocal(ip)) return bridge.desired.linkLocal ? null : 'link-local';

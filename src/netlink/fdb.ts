@@ -77,15 +77,11 @@ export function dumpFdb(socket: NetlinkSocket, bridge: IfIndex): FdbEntry[] {
  * Milliseconds since the bridge has last seen a frame of this MAC, in one VLAN of it (0: no VLAN); undefined where it
  * does not know the MAC. `br_fdb_update` of net/bridge/br_fdb.c writes the time.
  */
-export function fdbAgeMs(
-  socket: NetlinkSocket,
-  bridge: IfIndex,
-  vlan: number,
-  mac: Mac,
-): number | undefined {
+export function fdbAgeMs(socket: NetlinkSocket, bridge: IfIndex, vlan: number, mac: Mac): number | undefined {
   const [age] = socket.dump(fdbDump(bridge), 'forwarding entries', (message) => {
     const entry = decodeFdbEntry(message);
-    if (entry?.bridge !== bridge || entry.mac !== mac || entry.vlan !== vlan || entry.isLocal) return undefined;
+    if (entry?.bridge !== bridge || entry.mac !== mac || entry.vlan !== vlan || entry.isLocal)
+      return undefined;
     const ticks = new Attributes(message.payload, NDMSG_SIZE).u32(NDA_CACHEINFO, 8);
     return ticks === undefined ? undefined : ticks * CLOCK_TICK_MS;
   });

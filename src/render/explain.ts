@@ -45,7 +45,8 @@ function renderStory(story: Story, options: RenderOptions): string[] {
 function renderRefused({ refused, state }: Story, options: RenderOptions): string[] {
   if (refused === null || state === 'refused') return [];
   const { because, port, source, firstAge, lastAge } = refused;
-  const often = refused.count === 1 ? '1 message' : `${refused.count} messages since ${formatAge(firstAge)} ago`;
+  const often =
+    refused.count === 1 ? '1 message' : `${refused.count} messages since ${formatAge(firstAge)} ago`;
   const text = `${often} not believed, the last ${formatAge(lastAge)} ago on ${port} from ${source}: ${because}`;
   return item({ word: 'note', tone: 'notable', name: 'refused', text }, options);
 }
@@ -54,14 +55,23 @@ function renderLookout(lookout: Lookout, options: RenderOptions): string[] {
   const { because, deaf, ports } = lookout;
   const where = `${lookout.bridge}${lookout.vlan === 0 ? '' : ` VLAN ${lookout.vlan}`}`;
   if (because !== null)
-    return item({ word: 'no', tone: 'quiet', name: 'where', text: `${where} would not learn it: ${because}` }, options);
+    return item(
+      { word: 'no', tone: 'quiet', name: 'where', text: `${where} would not learn it: ${because}` },
+      options,
+    );
   const listening = ports.length === 0 ? 'no port listens' : `${count(ports.length, 'port')} would hear it`;
   const tone = ports.length === 0 ? 'bad' : 'good';
   return [
-    ...item({ word: ports.length === 0 ? 'wrong' : 'ok', tone, name: 'where', text: `${where}: ${listening}` }, options),
+    ...item(
+      { word: ports.length === 0 ? 'wrong' : 'ok', tone, name: 'where', text: `${where}: ${listening}` },
+      options,
+    ),
     ...(deaf.length === 0
       ? []
-      : item({ word: 'wrong', tone: 'bad', name: 'deaf', text: `not attached: ${deaf.join(', ')}` }, options)),
+      : item(
+          { word: 'wrong', tone: 'bad', name: 'deaf', text: `not attached: ${deaf.join(', ')}` },
+          options,
+        )),
     ...renderSilent(lookout, options),
   ];
 }
@@ -82,12 +92,16 @@ interface Item {
 }
 
 function headline(text: string, tone: Tone, { color, width }: RenderOptions): string[] {
-  return wrapWords(printable(text), width - 2).map((line, i) => paint(`${i === 0 ? '' : '  '}${line}`, tone, color));
+  return wrapWords(printable(text), width - 2).map((line, i) =>
+    paint(`${i === 0 ? '' : '  '}${line}`, tone, color),
+  );
 }
 
 /** A step: its status, its name, and what was found beside them, in as many lines as that takes. */
 function item({ word, tone, name, text }: Item, { color, width }: RenderOptions): string[] {
   const indent = 2 + STATUS_WIDTH + 2 + NAME_WIDTH + 2;
   const head = `  ${paint(word, tone, color)}${' '.repeat(STATUS_WIDTH - word.length)}  ${name.padEnd(NAME_WIDTH)}  `;
-  return wrapWords(printable(text), width - indent).map((line, i) => (i === 0 ? head : ' '.repeat(indent)) + line);
+  return wrapWords(printable(text), width - indent).map(
+    (line, i) => (i === 0 ? head : ' '.repeat(indent)) + line,
+  );
 }

@@ -14,7 +14,11 @@ interface Story {
   readonly vni: number | null;
   readonly frr: {
     readonly tunnelEnd: string | null;
-    readonly route: { readonly isLocal: boolean; readonly nextHop: string; readonly peers: readonly string[] } | null;
+    readonly route: {
+      readonly isLocal: boolean;
+      readonly nextHop: string;
+      readonly peers: readonly string[];
+    } | null;
   } | null;
   readonly steps: readonly { readonly id: string; readonly status: string; readonly found: string }[];
 }
@@ -59,13 +63,21 @@ test('advertised: the route is seen at bgpd, and whom it was sent to', async () 
     story.verdict,
     `${vm.ip} on br0 is advertised by this node: VNI 100, ${vm.mac} on ${vm.port}, to 1 peer`,
   );
-  assert.deepEqual(story.frr?.route, { isLocal: true, nextHop: node.address, peers: [fabric.node(2).address] });
+  assert.deepEqual(story.frr?.route, {
+    isLocal: true,
+    nextHop: node.address,
+    peers: [fabric.node(2).address],
+  });
   assert.deepEqual(
     story.steps.map(({ id, status }) => `${id} ${status}`),
     ['heard ok', 'rule ok', 'bridge ok', 'neighbor ok', 'zebra ok', 'route ok'],
   );
   // The other end has it.
-  await until('the route at the other node', () => fabric.node(2).frr.routesTo(vm.ip), (routes) => routes.length > 0);
+  await until(
+    'the route at the other node',
+    () => fabric.node(2).frr.routesTo(vm.ip),
+    (routes) => routes.length > 0,
+  );
 });
 
 test('at the other node: told with its tunnel address, and all is well', async () => {
@@ -84,7 +96,9 @@ test('local inactive: the bridge has lost the MAC, and FRR withdraws the route',
     node.node.netns.tryRun(forget);
     return tell(vm.ip);
   };
-  const story = await until(`${vm.ip} to be withdrawn`, look, ({ frr }) => frr?.route === null, { everyMs: 200 });
+  const story = await until(`${vm.ip} to be withdrawn`, look, ({ frr }) => frr?.route === null, {
+    everyMs: 200,
+  });
   assert.equal(story.ok, false);
   assert.deepEqual(
     story.steps.map(({ id, status }) => `${id} ${status}`),

@@ -466,7 +466,7 @@ function onlyNote() {
 }
 
 function described({ reason, port, source, claimed, count: times }: ReturnType<typeof onlyNote>) {
-  return [COUNTERS[reason], datapath.ports.findIndex((index) => index === port), source, claimed, times];
+  return [COUNTERS[reason], datapath.ports.indexOf(port), source, claimed, times];
 }
 
 test('a claim that is refused is noted with its last reason, port and MAC, and counted', () => {

@@ -20,7 +20,11 @@ interface Story {
   readonly verdict: string;
   readonly mac: string | null;
   readonly port: string | null;
-  readonly heard: { readonly lastAge: number; readonly moves: number; readonly frozenFor: number | null } | null;
+  readonly heard: {
+    readonly lastAge: number;
+    readonly moves: number;
+    readonly frozenFor: number | null;
+  } | null;
   readonly refused: {
     readonly reason: string;
     readonly count: number;
@@ -191,13 +195,15 @@ test('refused: each with the check, the port and how often', async (t) => {
   const machine = node(t, { config });
   const { mac, port } = machine.host(1);
   const forged = { operation: 'request', senderMac: '02:00:00:00:00:99', source: mac } as const;
-  machine.host(1).send(
-    arpFrame({ ...forged, senderIp: '10.1.0.30', targetIp: '10.1.0.1' }),
-    arpFrame({ ...forged, senderIp: '10.1.0.30', targetIp: '10.1.0.1' }),
-    naFrame({ target: '2001:db8:1::31', targetMac: mac, hopLimit: 64 }),
-    naFrame({ target: '2001:db8:1::32', targetMac: mac, override: false }),
-    naFrame({ target: 'fe80::33', targetMac: mac }),
-  );
+  machine
+    .host(1)
+    .send(
+      arpFrame({ ...forged, senderIp: '10.1.0.30', targetIp: '10.1.0.1' }),
+      arpFrame({ ...forged, senderIp: '10.1.0.30', targetIp: '10.1.0.1' }),
+      naFrame({ target: '2001:db8:1::31', targetMac: mac, hopLimit: 64 }),
+      naFrame({ target: '2001:db8:1::32', targetMac: mac, override: false }),
+      naFrame({ target: 'fe80::33', targetMac: mac }),
+    );
   machine.host(1).announce('192.0.2.34');
   machine.host(1).announce();
   machine.host(1).announce('10.1.0.35');
@@ -254,7 +260,9 @@ test('homeless: a VLAN with no device above the bridge, and the command that mak
   const machine = node(t);
   const { ip, mac, port } = machine.host(1);
   const frame = arpFrame({ operation: 'request', senderMac: mac, senderIp: ip, targetIp: ip });
-  machine.host(1).send(Buffer.concat([frame.subarray(0, 12), Buffer.from('81000014', 'hex'), frame.subarray(12)]));
+  machine
+    .host(1)
+    .send(Buffer.concat([frame.subarray(0, 12), Buffer.from('81000014', 'hex'), frame.subarray(12)]));
   await machine.host(1).heard();
   const story = storyOf(machine, ip);
   assert.deepEqual([story.state, story.vlan, story.port], ['homeless', 20, port]);
@@ -276,7 +284,9 @@ test('never heard: which ports listen, which do not, and who is forwarded withou
   const machine = node(t, { addresses: ['10.1.0.254/24'] });
   const host = machine.host(1);
   // A frame that says nothing of an address.
-  host.send(Buffer.concat([Buffer.from(`ffffffffffff${host.mac.replaceAll(':', '')}88b5`, 'hex'), Buffer.alloc(46)]));
+  host.send(
+    Buffer.concat([Buffer.from(`ffffffffffff${host.mac.replaceAll(':', '')}88b5`, 'hex'), Buffer.alloc(46)]),
+  );
   await host.heard();
   const late = machine.addHost(3);
   const report = explain(machine, '10.1.0.1');

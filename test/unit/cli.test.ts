@@ -82,7 +82,10 @@ test('one run does not remember the one before', () => {
 
 test('wrong usage is an error that says what may have been meant', () => {
   const table: readonly (readonly [string, RegExp])[] = [
-    ['', /^No command given, one of reconcile, validate, status, explain, doctor, remove, schema; see snoopy --help$/],
+    [
+      '',
+      /^No command given, one of reconcile, validate, status, explain, doctor, remove, schema; see snoopy --help$/,
+    ],
     ['-v', /^No command given/],
     ['reconcil', /unknown command 'reconcil' \(Did you mean reconcile\?\)/],
     ['help nope', /unknown command 'nope'/],

@@ -22,7 +22,10 @@ const A = '02:00:00:00:00:0a' as Mac;
 const B = '02:00:00:00:00:0b' as Mac;
 
 /** FRR as it should be, with the VNI 100 for a device. */
-function frr(svi: string | null = 'br0', changes: Partial<Extract<FrrAnswer, { kind: 'answered' }>['frr']> = {}): FrrAnswer {
+function frr(
+  svi: string | null = 'br0',
+  changes: Partial<Extract<FrrAnswer, { kind: 'answered' }>['frr']> = {},
+): FrrAnswer {
   const peers = [{ name: '192.0.2.2', state: 'Established' }];
   const vnis = [{ vni: 100, svi }];
   const whole = { vnis, l3Vnis: new Set<number>(), neighbors: new Map(), advertiseAllVni: true, peers };
@@ -86,7 +89,10 @@ function reportOf(tale: Tale): ExplainReport {
   };
   const places = findPlaces(facts, false);
   const closeups = places.map(
-    ({ vni }): Closeup => ({ fdbAgeMs: tale.fdbAgeMs ?? null, frr: vni === null ? null : (tale.host ?? NOTHING) }),
+    ({ vni }): Closeup => ({
+      fdbAgeMs: tale.fdbAgeMs ?? null,
+      frr: vni === null ? null : (tale.host ?? NOTHING),
+    }),
   );
   return explain(facts, places, closeups);
 }
@@ -106,7 +112,11 @@ const TALES: Readonly<Record<string, Tale & { readonly ok: boolean; readonly sta
   'local-inactive': {
     ...SETTLED,
     frr: frr(),
-    host: { ...ADVERTISED, neighbor: { mac: A, isLocal: true, isActive: false, isDuplicate: false }, route: null },
+    host: {
+      ...ADVERTISED,
+      neighbor: { mac: A, isLocal: true, isActive: false, isDuplicate: false },
+      route: null,
+    },
     ok: false,
     state: 'installed',
   },
@@ -140,7 +150,13 @@ const TALES: Readonly<Record<string, Tale & { readonly ok: boolean; readonly sta
     ok: true,
     state: 'installed',
   },
-  due: { folder: 'the-same-address-in-two-vlans', ip: '10.0.0.10', frr: frr('br0.10'), ok: false, state: 'waiting' },
+  due: {
+    folder: 'the-same-address-in-two-vlans',
+    ip: '10.0.0.10',
+    frr: frr('br0.10'),
+    ok: false,
+    state: 'waiting',
+  },
   'fdb-lost': {
     folder: 'install-only-where-the-bridge-forwards-the-mac',
     ip: '10.0.0.11',
@@ -177,7 +193,12 @@ const TALES: Readonly<Record<string, Tale & { readonly ok: boolean; readonly sta
   'static-for-another-mac': { folder: 'static-entries', ip: '10.0.0.53', ok: false, state: 'waiting' },
   'static-and-silent': { folder: 'static-entries', ip: '10.0.0.55', ok: false, state: 'installed' },
   'foreign-entry-in-the-way': { folder: 'foreign-entries', ip: '10.0.0.11', ok: false, state: 'waiting' },
-  'foreign-entry-nobody-heard-of': { folder: 'foreign-entries', ip: '10.0.0.99', ok: false, state: 'unheard' },
+  'foreign-entry-nobody-heard-of': {
+    folder: 'foreign-entries',
+    ip: '10.0.0.99',
+    ok: false,
+    state: 'unheard',
+  },
   refused: {
     folder: 'subnets-as-a-list',
     ip: '192.0.2.77',
@@ -226,14 +247,17 @@ describe('stories', () => {
   });
 
   test('colors change nothing but the color, and names cannot send escape codes', () => {
-    const escape = String.fromCharCode(27);
-    const codes = new RegExp(`${escape}\\[\\d+m`, 'g');
+    const start = String.fromCharCode(27);
+    const codes = new RegExp(`${start}\\[\\d+m`, 'g');
     for (const tale of Object.values(TALES)) {
       const report = reportOf(tale);
-      assert.equal(renderExplain(report, { ...PLAIN, color: true }).replaceAll(codes, ''), renderExplain(report, PLAIN));
+      assert.equal(
+        renderExplain(report, { ...PLAIN, color: true }).replaceAll(codes, ''),
+        renderExplain(report, PLAIN),
+      );
     }
-    const report = reportOf({ ...SETTLED, frr: { kind: 'silent', message: `${escape}]0;x` } });
-    assert.ok(!renderExplain(report, PLAIN).includes(escape));
+    const report = reportOf({ ...SETTLED, frr: { kind: 'silent', message: `${start}]0;x` } });
+    assert.ok(!renderExplain(report, PLAIN).includes(start));
   });
 });
 
@@ -254,7 +278,9 @@ test('each reason for a refusal has its words and its remedy', () => {
   });
   assert.equal(new Set(said).size, reasons.length);
   const schema = JSON.parse(readFileSync(`${ROOT}schema/report.schema.json`, 'utf8')) as {
-    readonly $defs: { readonly refused: { readonly properties: { readonly reason: { readonly enum: string[] } } } };
+    readonly $defs: {
+      readonly refused: { readonly properties: { readonly reason: { readonly enum: string[] } } };
+    };
   };
   assert.deepEqual([...schema.$defs.refused.properties.reason.enum].sort(), [...reasons].sort());
 });
