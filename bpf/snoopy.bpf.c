@@ -9,6 +9,7 @@
  *   find_message()           VLAN tags; of IPv6, only solicitations and advertisements
  *   check_arp(), check_nd()  is the message valid, does it speak for its own sender
  *   learn()                  its binding: refreshed, created, moved or frozen
+ *   note()                   or why not, for whoever asks
  *
  * No byte of a frame is ever written, and TC_ACT_UNSPEC leaves the decision on it to the next program.
  */
@@ -134,6 +135,17 @@ struct {
 	__type(value, struct snoopy_probe);
 } snoopy_probes SEC(".maps");
 
+/*
+ * Kept from growing by forgetting what was not touched for longest. The kernel hands out free entries to each CPU by
+ * the hundred and forgets as many at a time: hence more than anybody reads.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct snoopy_binding_key);
+	__type(value, struct snoopy_rejection);
+} snoopy_rejected SEC(".maps");
+
 /* Tells a later run what the pins are. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -196,9 +208,9 @@ struct nd_option {
 	__u8 mac[ETH_ALEN];
 };
 
-/* What a valid message says: this address has this MAC. */
+/* What a message says: this address has this MAC. Valid is what passes every check. */
 struct sighting {
-	struct snoopy_binding_key key;
+	struct snoopy_binding_key key; /* family 0: which address, is not known */
 	__u8 mac[ETH_ALEN];
 	bool unnamed; /* it names no link-layer address: good to refresh a binding, not to make one */
 	bool advertisement;
@@ -428,12 +440,12 @@ static __always_inline __u32 check_arp(struct __sk_buff *skb, const struct frame
 		kind = SNOOPY_LEARN_ARP_REPLY;
 	else
 		return SNOOPY_COUNTER_ARP_HEADER;
-	if (!(port->learn & kind))
-		return SNOOPY_COUNTER_IGNORED;
 
 	seen->key.family = AF_INET;
 	__builtin_memcpy(seen->key.ip, arp->sender_ip, sizeof(arp->sender_ip));
 	__builtin_memcpy(seen->mac, arp->sender_mac, sizeof(arp->sender_mac));
+	if (!(port->learn & kind))
+		return SNOOPY_COUNTER_IGNORED;
 	return check_sender(skb, port, seen, scope_of_ipv4(arp->sender_ip));
 }
 
@@ -515,9 +527,18 @@ static __always_inline __u32 check_nd(struct __sk_buff *skb, const struct frame 
 	const struct in6_addr *speaker;
 	__u32 length, verdict;
 	enum scope scope;
+	bool whole;
 
 	if (!step(&cursor, sizeof(*ip)))
 		return SNOOPY_COUNTER_TRUNCATED;
+	message = cursor.next;
+	whole = !frame->fragment && step(&cursor, sizeof(*message));
+	if (whole) {
+		/* An advertisement speaks for its target, a solicitation for its source. */
+		speaker = advertisement ? &message->target : &ip->saddr;
+		seen->key.family = AF_INET6;
+		__builtin_memcpy(seen->key.ip, speaker, sizeof(*speaker));
+	}
 	if (!(port->learn & (advertisement ? SNOOPY_LEARN_NA : SNOOPY_LEARN_NS)))
 		return SNOOPY_COUNTER_IGNORED;
 	if (frame->fragment)
@@ -527,8 +548,7 @@ static __always_inline __u32 check_nd(struct __sk_buff *skb, const struct frame 
 	length = bpf_ntohs(ip->payload_len);
 	if (length < sizeof(*message) || length > ND_MAX_LENGTH)
 		return SNOOPY_COUNTER_ND_HEADER;
-	message = cursor.next;
-	if (!step(&cursor, sizeof(*message)) || frame->offset + sizeof(*ip) + length > skb->len)
+	if (!whole || frame->offset + sizeof(*ip) + length > skb->len)
 		return SNOOPY_COUNTER_TRUNCATED;
 	if (message->icmp.icmp6_code != 0)
 		return SNOOPY_COUNTER_ND_HEADER;
@@ -551,11 +571,7 @@ static __always_inline __u32 check_nd(struct __sk_buff *skb, const struct frame 
 	if (advertisement && !seen->unnamed && !message->icmp.icmp6_override)
 		return SNOOPY_COUNTER_OVERRIDE;
 
-	/* An advertisement speaks for its target, a solicitation for its source. */
-	speaker = advertisement ? &message->target : &ip->saddr;
 	scope = is_multicast(&message->target) ? SCOPE_NO_HOST : scope_of_ipv6(speaker);
-	seen->key.family = AF_INET6;
-	__builtin_memcpy(seen->key.ip, speaker, sizeof(*speaker));
 	seen->advertisement = advertisement;
 	seen->router = advertisement && message->icmp.icmp6_router;
 	return check_sender(skb, port, seen, scope);
@@ -846,6 +862,54 @@ static __always_inline bool is_in_vlan(const struct snoopy_port *port, __u16 vla
 	return port->vlans[vlan / 64] >> vlan % 64 & 1;
 }
 
+/* True when this very host has the address already, by another kind of message. */
+static __always_inline bool is_known(const struct sighting *seen, const __u8 *source, __u32 ifindex)
+{
+	const struct snoopy_binding *known = bpf_map_lookup_elem(&snoopy_bindings, &seen->key);
+
+	return known && known->port == ifindex && same_mac(known->mac, source);
+}
+
+/*
+ * Writes down why a message about an address was rejected, for people. As with a binding: what repeats itself is
+ * written in place, each field whole by itself, and all else as a whole, so that nobody reads half a MAC.
+ */
+static __always_inline void note(struct __sk_buff *skb, const struct sighting *seen, __u32 ifindex,
+				 __u32 reason)
+{
+	struct cursor cursor = cursor_at(skb, 0);
+	const struct ethhdr *eth = cursor.next;
+	__u64 now = bpf_ktime_get_ns();
+	struct snoopy_rejection *last;
+	struct snoopy_rejection next = {
+		.reason = reason,
+		.port = ifindex,
+		.count = 1,
+		.first_ns = now,
+		.last_ns = now,
+	};
+
+	if (!seen->key.family || reason == SNOOPY_COUNTER_IP || !step(&cursor, sizeof(*eth)))
+		return;
+	/* Hosts that are known by what is learned from say all day long what is not. */
+	if (reason == SNOOPY_COUNTER_IGNORED && is_known(seen, eth->h_source, ifindex))
+		return;
+	last = bpf_map_lookup_elem(&snoopy_rejected, &seen->key);
+	if (last && last->reason == reason && last->port == ifindex &&
+	    same_mac(last->source, eth->h_source) && same_mac(last->claimed, seen->mac)) {
+		__sync_fetch_and_add(&last->count, 1);
+		last->last_ns = now;
+		return;
+	}
+	__builtin_memcpy(next.source, eth->h_source, ETH_ALEN);
+	__builtin_memcpy(next.claimed, seen->mac, ETH_ALEN);
+	if (last) {
+		next.count += last->count;
+		next.first_ns = last->first_ns;
+	}
+	bpf_map_update_elem(&snoopy_rejected, &seen->key, &next, BPF_ANY);
+}
+
 static __always_inline void snoop(struct __sk_buff *skb)
 {
 	__u32 ifindex = skb->ifindex;
@@ -864,15 +928,18 @@ static __always_inline void snoop(struct __sk_buff *skb)
 	gather(skb, MESSAGE_END);
 	seen.key.bridge = port->bridge;
 	seen.key.vlan = frame.vid ? frame.vid : port->pvid;
-	if (frame.tags > 1 || frame.foreign_tag || !is_in_vlan(port, seen.key.vlan))
-		verdict = SNOOPY_COUNTER_VLAN;
-	else if (frame.protocol == bpf_htons(ETH_P_ARP))
+	if (frame.protocol == bpf_htons(ETH_P_ARP))
 		verdict = check_arp(skb, &frame, port, &seen);
 	else
 		verdict = check_nd(skb, &frame, port, &seen);
+	/* Afterwards, for it is then known which address it is about. */
+	if (frame.tags > 1 || frame.foreign_tag || !is_in_vlan(port, seen.key.vlan))
+		verdict = SNOOPY_COUNTER_VLAN;
 	if (verdict == SNOOPY_COUNTER_SIGHTINGS)
 		verdict = learn(&seen, port, ifindex);
 	count(verdict);
+	if (verdict != SNOOPY_COUNTER_SIGHTINGS)
+		note(skb, &seen, ifindex, verdict);
 }
 
 SEC("tc")

@@ -166,6 +166,23 @@ struct snoopy_probe {
 	__u32 pad;     /* zero */
 };
 
+/*
+ * Map "rejected" (LRU hash by struct snoopy_binding_key): the last message about an address that was rejected, or
+ * ignored, by whoever. A note for people alone, of what they ask at night: nothing is decided by it, and whoever
+ * makes the map forget costs them a note. Not in it: messages that do not say which address they are about, and those
+ * about no address of a host.
+ */
+struct snoopy_rejection {
+	__u32 reason;    /* SNOOPY_COUNTER_* of the last one */
+	__u32 port;      /* ifindex that the last one came in by */
+	__u8 source[6];  /* its Ethernet source */
+	__u8 claimed[6]; /* the MAC that it says the address has; zero: it was not read so far */
+	__u32 pad;       /* zero */
+	__u64 count;     /* since first_ns, for any reason (atomic) */
+	__u64 first_ns;
+	__u64 last_ns;
+};
+
 /* Map "layout" (array of one): by which a run knows what is pinned. */
 struct snoopy_layout {
 	__u32 abi;       /* SNOOPY_ABI of the pinned maps */
@@ -183,6 +200,7 @@ SNOOPY_SIZE(snoopy_prefix_key, 28);
 SNOOPY_SIZE(snoopy_static_key, 32);
 SNOOPY_SIZE(snoopy_change, 56);
 SNOOPY_SIZE(snoopy_probe, 16);
+SNOOPY_SIZE(snoopy_rejection, 48);
 SNOOPY_SIZE(snoopy_layout, 48);
 #undef SNOOPY_SIZE
 

@@ -20,6 +20,8 @@ export interface CommandFacts {
   readonly summary: string;
   readonly description: string;
   readonly options: readonly OptionFacts[];
+  /** Names of what is given without an option's name, in order. */
+  readonly arguments: readonly string[];
   /** Lines of the example. */
   readonly example: readonly string[];
 }
@@ -45,6 +47,7 @@ export function factsOf(program: Command): ProgramFacts {
         .visibleOptions(command)
         .filter((option) => option.long !== '--help')
         .map(optionFacts),
+      arguments: command.registeredArguments.map((argument) => argument.name()),
       example: section(textAfterHelp(command), 'Example:').map((line) => line.trim()),
     })),
     exitCodes: exitCodes(section(textAfterHelp(program), 'Exit codes:')),

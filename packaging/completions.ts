@@ -101,9 +101,10 @@ export function zshCompletion(program: ProgramFacts): string {
     '  rest)',
     '    case $line[1] in',
     "    help) _describe -t commands 'snoopy command' commands ;;",
-    ...program.commands.flatMap(({ name, options }) => [
+    ...program.commands.flatMap(({ name, options, arguments: words }) => [
       `    ${name})`,
       '      _arguments "${options[@]}" \\',
+      ...words.map((word, i) => `        '${i + 1}:${word}: ' \\`),
       ...options.map((option) => `        ${zshOption(option)} \\`),
       '        && return',
       '      ;;',

@@ -13,10 +13,11 @@ export function programPage(program: ProgramFacts, date: Date): string {
     '.Nm snoopy',
     '.Nd neighbors of VMs and containers for EVPN',
     '.Sh SYNOPSIS',
-    ...program.commands.flatMap(({ name, options }) => [
+    ...program.commands.flatMap(({ name, options, arguments: words }) => [
       '.Nm',
       `.Cm ${name}`,
       ...[...program.options.filter(isShared), ...options].map((option) => `.Op ${optionMacros(option)}`),
+      ...words.map((word) => `.Ar ${word}`),
     ]),
     '.Nm',
     '.Op Fl -help | Fl -version',
@@ -30,8 +31,8 @@ export function programPage(program: ProgramFacts, date: Date): string {
     '.Pp',
     'The commands:',
     '.Bl -tag -width Ds',
-    ...program.commands.flatMap(({ name, description, options, example }) => [
-      `.It Cm ${name}`,
+    ...program.commands.flatMap(({ name, description, options, arguments: words, example }) => [
+      [`.It Cm ${name}`, ...words.map((word) => `Ar ${word}`)].join(' '),
       ...prose(description),
       ...(options.length === 0 ? [] : ['.Bl -tag -width Ds', ...options.flatMap(optionItem), '.El']),
       '.Pp',

@@ -1,6 +1,6 @@
 // The command line -> an Invocation. Pure: nothing is printed, nothing is run, nothing exits.
 
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import {
   addressLength,
   familyOf,
@@ -60,6 +60,13 @@ export interface StatusInvocation extends CommonOptions {
   readonly watch: boolean;
 }
 
+export interface ExplainInvocation extends CommonOptions {
+  readonly command: 'explain';
+  readonly ip: IpAddress;
+  /** Only there; everywhere when it is null. */
+  readonly bridge: string | null;
+}
+
 export interface DoctorInvocation extends CommonOptions {
   readonly command: 'doctor';
 }
@@ -76,6 +83,7 @@ export type Invocation =
   | ReconcileInvocation
   | RemoveInvocation
   | StatusInvocation
+  | ExplainInvocation
   | DoctorInvocation
   | ValidateInvocation
   | SchemaInvocation
@@ -168,6 +176,7 @@ export function buildProgram(version: string, accept: (invocation: Invocation) =
   addReconcile(program, accept);
   addValidate(program, accept);
   addStatus(program, accept);
+  addExplain(program, accept);
   addDoctor(program, accept);
   addRemove(program, accept);
   addSchema(program, accept);
@@ -316,6 +325,25 @@ function addStatus(program: Command, accept: (invocation: Invocation) => void): 
         watch: own.watch === true,
       });
     });
+}
+
+function addExplain(program: Command, accept: (invocation: Invocation) => void): void {
+  program
+    .command('explain')
+    .summary('tell the whole story of one address (root)')
+    .description(
+      'Tells from the host to the route what became of one address: where it was heard, which rule decided, what ' +
+        'the bridge, the neighbor table and FRR have of it; or which check did not believe it, and how often. For ' +
+        'what is wrong it says what mends it. Asks FRR through vtysh where that is installed. Exits with 0 when the ' +
+        'address is where it should be, advertised by this node or by another, and with 1 when it is not. Changes ' +
+        'nothing. Needs root.',
+    )
+    .addArgument(new Argument('<ip>', 'the IPv4 or IPv6 address').argParser(parseIpOption))
+    .option('--bridge <name>', 'only on this bridge')
+    .addHelpText('after', example('snoopy explain 192.0.2.53'))
+    .action((ip: IpAddress, { bridge = null }: { bridge?: string | null }) =>
+      accept({ command: 'explain', ...common(program), ip, bridge }),
+    );
 }
 
 function addDoctor(program: Command, accept: (invocation: Invocation) => void): void {

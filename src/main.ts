@@ -14,12 +14,14 @@ import { inspectConfig } from './config/config.ts';
 import { ConfigError } from './config/problem.ts';
 import { exitCode, type ReconcileReport, type RemoveReport, type StatusReport } from './core/report.ts';
 import { runDoctor } from './doctor.ts';
+import { runExplain } from './explain.ts';
 import { exitAtOnce, windowSize } from './ffi/libc.ts';
 import { SCHEMA_TEXT } from './generated/schema.ts';
 import { VERSION } from './generated/version.ts';
 import { type Environment, runReconcile } from './reconcile.ts';
 import { runRemove } from './remove.ts';
 import { renderDoctor } from './render/doctor.ts';
+import { renderExplain } from './render/explain.ts';
 import { errorReport, renderJson } from './render/json.ts';
 import { renderFailures, renderProblems, renderWarning } from './render/problems.ts';
 import { hasNothingToSay, renderReconcile, renderRemove } from './render/reconcile.ts';
@@ -82,6 +84,12 @@ function execute(invocation: Invocation): Output {
     }
     case 'status':
       return invocation.watch ? watch(invocation) : status(invocation);
+    case 'explain': {
+      const report = runExplain(invocation, environment(invocation));
+      const asJson = invocation.format === 'json';
+      const stdout = asJson ? renderJson(report) : renderExplain(report, renderOptions(invocation));
+      return { stdout, stderr: '', exit: report.ok ? EXIT.ok : EXIT.failed };
+    }
     case 'doctor': {
       const report = runDoctor(invocation, environment(invocation));
       const asJson = invocation.format === 'json';

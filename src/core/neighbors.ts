@@ -73,6 +73,8 @@ export interface HostPlan {
   readonly refresh: readonly NeighborChange[];
   /** Bindings that have ended: to be deleted once the changes are in the kernel. */
   readonly forget: readonly Binding[];
+  /** Why each of those of a configured bridge has ended. */
+  readonly endings: ReadonlyMap<Binding, string>;
   readonly verdicts: readonly Verdict[];
   /** Learned bindings that have a neighbor, or whose hosts are here at least: who may be asked for a sign of life. */
   readonly present: readonly Binding[];
@@ -148,7 +150,8 @@ export function planHosts(topology: Topology, hosts: ObservedHosts, options: Hos
   return {
     changes: [...planRemovals(topology, hosts, options, draft), ...draft.changes],
     refresh: draft.refresh,
-    forget: [...orphans, ...draft.forget],
+    forget: [...orphans, ...draft.endings.keys()],
+    endings: draft.endings,
     verdicts: draft.verdicts,
     present: draft.present,
     lost: draft.lost,
@@ -170,7 +173,8 @@ interface Scene {
 interface Draft {
   readonly changes: NeighborChange[];
   readonly refresh: NeighborChange[];
-  readonly forget: Binding[];
+  /** Bindings that have ended, and why. */
+  readonly endings: Map<Binding, string>;
   readonly verdicts: Verdict[];
   readonly present: Binding[];
   readonly lost: Binding[];
@@ -186,7 +190,7 @@ function newDraft(): Draft {
   return {
     changes: [],
     refresh: [],
-    forget: [],
+    endings: new Map(),
     verdicts: [],
     present: [],
     lost: [],
@@ -210,7 +214,7 @@ function planBridge(draft: Draft, scene: Scene): void {
     const location = forwarding.locate(binding.vlan, binding.mac);
     const ending = whyEnded(scene, binding, port, location, statics.get(id), isFit);
     if (ending !== null) {
-      draft.forget.push(binding);
+      draft.endings.set(binding, ending);
       const domain = bridge.domains.get(binding.vlan);
       const entry = domain && index.neighborOf(domain.device, binding.ip);
       if (entry !== undefined) {
@@ -276,7 +280,7 @@ function whyEnded(
 }
 
 /** Why an address is none that may be learned here; null when it may. */
-type Fitness = (key: BindingKey) => string | null;
+type Fitness = (key: Pick<BindingKey, 'ip' | 'vlan'>) => string | null;
 
 /** The program's own check, once more, for the addresses of one bridge. */
 function fitness(bridge: Bridge): Fitness {
@@ -297,6 +301,11 @@ function fitness(bridge: Bridge): Fitness {
       ? null
       : 'not in its subnets';
   };
+}
+
+/** Why an address is none that may be learned on a bridge; null when it may. */
+export function whyUnfit(bridge: Bridge, key: Pick<BindingKey, 'ip' | 'vlan'>): string | null {
+  return fitness(bridge)(key);
 }
 
 /** A static entry as a claim, with the MAC that spoke or is forwarded by a local port, else the first listed. */

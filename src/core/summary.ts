@@ -121,7 +121,8 @@ export function countNeighbors(
   });
 }
 
-function describeEntry({ mac, state, protocol, flags }: Neighbor): NeighborEntry {
+/** An entry of the neighbor table in the words of iproute2. */
+export function describeEntry({ mac, state, protocol, flags }: Neighbor): NeighborEntry {
   return {
     mac: mac ?? null,
     state: stateName(state),

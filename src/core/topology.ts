@@ -219,8 +219,10 @@ export function effectiveVlan(bridge: Bridge, vlan: number): number {
   return vlan === 0 ? bridge.ownVlan : vlan;
 }
 
-/** The same configuration with only the named bridges; for runs with `--bridge`. */
-/** The bridges that `--bridge` names; all for none. Throws SnoopyError `usage` for one that is not configured. */
+/**
+ * The same configuration with only the named bridges, with all where none is named. Throws SnoopyError `usage` for a
+ * name that is not in it.
+ */
 export function chooseBridges(desired: Desired, names: readonly string[]): Desired {
   if (names.length === 0) return desired;
   const known = desired.bridges.map((bridge) => bridge.name);

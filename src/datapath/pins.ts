@@ -6,6 +6,7 @@ import {
   BPF_MAP_TYPE_ARRAY,
   BPF_MAP_TYPE_HASH,
   BPF_MAP_TYPE_LPM_TRIE,
+  BPF_MAP_TYPE_LRU_HASH,
   BPF_MAP_TYPE_PERCPU_ARRAY,
   BPF_MAP_TYPE_RINGBUF,
   type MapInfo,
@@ -41,6 +42,7 @@ export type MapName =
   | 'counters'
   | 'changes'
   | 'probes'
+  | 'rejected'
   | 'layout';
 
 /** Shape of a map, as bpf/snoopy.h and snoopy.bpf.c have it. */
@@ -75,6 +77,7 @@ const SHAPES: Readonly<Record<MapName, MapShape>> = {
   counters: shape(BPF_MAP_TYPE_PERCPU_ARRAY, 4, SIZE.counter, COUNTERS.length),
   changes: shape(BPF_MAP_TYPE_RINGBUF, 0, 0, null),
   probes: shape(BPF_MAP_TYPE_HASH, SIZE.bindingKey, SIZE.probe, null, BPF_F_NO_PREALLOC),
+  rejected: shape(BPF_MAP_TYPE_LRU_HASH, SIZE.bindingKey, SIZE.rejection, 4096),
   layout: shape(BPF_MAP_TYPE_ARRAY, 4, SIZE.layout, 1),
 };
 

@@ -43,6 +43,7 @@ export const SIZE = {
   staticKey: 32,
   change: 56,
   probe: 16,
+  rejection: 48,
   layout: 48,
   counter: 8,
 } as const;
@@ -143,6 +144,22 @@ export interface ProbeState {
   readonly count: number;
 }
 
+/** struct snoopy_rejection: the last message about an address that was rejected, or ignored. */
+export interface Rejection extends BindingKey {
+  readonly reason: RejectionReason;
+  /** The port that it came in by. */
+  readonly port: IfIndex;
+  /** Its Ethernet source. */
+  readonly source: Mac;
+  /** The MAC that it says the address has; null: it was not read so far. */
+  readonly claimed: Mac | null;
+  /** Rejected messages since `firstMs`, for any reason. */
+  readonly count: number;
+  /** CLOCK_MONOTONIC in milliseconds. */
+  readonly firstMs: number;
+  readonly lastMs: number;
+}
+
 /** struct snoopy_layout: what is pinned. */
 export interface Layout {
   readonly abi: number;
@@ -182,6 +199,12 @@ export const COUNTERS = [
 ] as const;
 
 export type CounterName = (typeof COUNTERS)[number];
+
+/** Counters of messages that are believed, or of what these did. */
+type Believed = 'sightings' | 'ring_dropped' | 'created' | 'moved' | 'duplicates';
+
+/** Why a message is not believed. */
+export type RejectionReason = Exclude<CounterName, Believed>;
 
 /** The first counter that names a reason for rejecting a message; all after it do too. */
 export const FIRST_REASON = COUNTERS.indexOf('vlan');
@@ -473,6 +496,36 @@ export function encodeProbe(state: ProbeState): Uint8Array {
   writeMsAsNs(data, 0, state.lastMs);
   data.setUint32(8, state.count, true);
   return bytes;
+}
+
+/** The map of rejections. Throws SnoopyError `malformed` for a wrong family, or for what is no reason. */
+export function decodeRejections(keys: Uint8Array, values: Uint8Array, count: number): Rejection[] {
+  const keyData = view(keys);
+  const data = view(values);
+  return Array.from({ length: count }, (_, i): Rejection => {
+    const at = i * SIZE.rejection;
+    const claimed = decodeMac(values, at + 14);
+    return {
+      ...decodeBindingKey(keys, keyData, i * SIZE.bindingKey, 'rejections'),
+      reason: decodeReason(data.getUint32(at, true)),
+      port: data.getUint32(at + 4, true) as IfIndex,
+      source: decodeMac(values, at + 8),
+      claimed: claimed === NO_MAC ? null : claimed,
+      count: readU64(data, at + 24),
+      firstMs: readNsAsMs(data, at + 32),
+      lastMs: readNsAsMs(data, at + 40),
+    };
+  });
+}
+
+function isReason(name: CounterName): name is RejectionReason {
+  return name === 'ignored' || COUNTERS.indexOf(name) >= FIRST_REASON;
+}
+
+function decodeReason(index: number): RejectionReason {
+  const name = COUNTERS[index];
+  if (name !== undefined && isReason(name)) return name;
+  throw new SnoopyError('malformed', 'rejections', `A record of rejections has the reason ${index}`);
 }
 
 const NO_DIGEST = '0'.repeat(64);

@@ -2,7 +2,7 @@
 
 import { spawnSync } from 'node:child_process';
 import { type IpAddress, type Mac, parseIp, parseMac } from '../base/address.ts';
-import type { Frr, FrrAnswer, FrrNeighbor, FrrVni } from '../core/doctor/check.ts';
+import type { Frr, FrrAnswer, FrrHost, FrrNeighbor, FrrVni } from '../core/doctor/check.ts';
 
 /** A daemon that hangs must not hang doctor. */
 const TIMEOUT_MS = 10_000;
@@ -15,6 +15,11 @@ export function askFrr(): FrrAnswer {
   return ask([VNIS, NEIGHBORS, BGP_VNIS, BGP_SUMMARY], TIMEOUT_MS);
 }
 
+/** Asks FRR how it is set up, and for none of its neighbors: with thousands of them that is much quicker. */
+export function askFrrSetup(): FrrAnswer {
+  return ask([VNIS, BGP_VNIS, BGP_SUMMARY], TIMEOUT_MS);
+}
+
 /** Asks zebra alone, for its VNIs and neighbors, and does not wait long: two processes of some 50 ms. */
 export function askZebra(): FrrAnswer {
   return ask([VNIS, NEIGHBORS], BRIEF_TIMEOUT_MS);
@@ -24,27 +29,52 @@ export function askZebra(): FrrAnswer {
 function ask(commands: readonly string[], timeoutMs: number): FrrAnswer {
   const answers = new Map<string, unknown>();
   for (const command of commands) {
-    const { error, status, stdout, stderr } = spawnSync('vtysh', ['-c', command], {
-      encoding: 'utf8',
-      timeout: timeoutMs,
-      killSignal: 'SIGKILL',
-      maxBuffer: MAX_BYTES,
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    if (error !== undefined && 'code' in error && error.code === 'ENOENT') return { kind: 'absent' };
-    const json = status === 0 ? parse(stdout) : undefined;
-    if (json === undefined) {
-      const [said = ''] = `${stderr}\n${stdout}`.split('\n').filter((line) => line.trim() !== '');
-      const isLate = error !== undefined && 'code' in error && error.code === 'ETIMEDOUT';
-      const why = isLate ? `no answer in ${timeoutMs / 1000} s` : (error?.message ?? said.trim());
-      return { kind: 'silent', message: `vtysh -c "${command}" fails: ${why || `it ended with ${status}`}` };
-    }
-    answers.set(command, json);
+    const said = vtysh(command, timeoutMs);
+    if (said.kind !== 'said') return said;
+    answers.set(command, said.json);
   }
   return {
     kind: 'answered',
     frr: readFrr(answers.get(VNIS), answers.get(NEIGHBORS), answers.get(BGP_VNIS), answers.get(BGP_SUMMARY)),
   };
+}
+
+/** What zebra and bgpd know of one host; nothing where they do not answer. */
+export function askFrrHost(vni: number, ip: IpAddress, mac: Mac | null): FrrHost {
+  const answer = (command: string): unknown => {
+    const said = vtysh(`${command} json`, TIMEOUT_MS);
+    return said.kind === 'said' ? said.json : undefined;
+  };
+  const neighbor = answer(`show evpn arp-cache vni ${vni} ip ${ip}`);
+  const route = mac === null ? '' : `mac ${mac} ip ${ip}`;
+  const rd = text(answer(`show bgp l2vpn evpn vni ${vni}`), 'rd');
+  return readFrrHost(ip, {
+    neighbor,
+    route: route === '' ? undefined : answer(`show bgp l2vpn evpn route vni ${vni} ${route}`),
+    // Only what is advertised under the node's own route distinguisher says to whom.
+    own: route === '' || rd === undefined ? undefined : answer(`show bgp l2vpn evpn route rd ${rd} ${route}`),
+  });
+}
+
+type Said =
+  | Exclude<FrrAnswer, { readonly kind: 'answered' }>
+  | { readonly kind: 'said'; readonly json: unknown };
+
+function vtysh(command: string, timeoutMs: number): Said {
+  const { error, status, stdout, stderr } = spawnSync('vtysh', ['-c', command], {
+    encoding: 'utf8',
+    timeout: timeoutMs,
+    killSignal: 'SIGKILL',
+    maxBuffer: MAX_BYTES,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  if (error !== undefined && 'code' in error && error.code === 'ENOENT') return { kind: 'absent' };
+  const json = status === 0 ? parse(stdout) : undefined;
+  if (json !== undefined) return { kind: 'said', json };
+  const [said = ''] = `${stderr}\n${stdout}`.split('\n').filter((line) => line.trim() !== '');
+  const isLate = error !== undefined && 'code' in error && error.code === 'ETIMEDOUT';
+  const why = isLate ? `no answer in ${timeoutMs / 1000} s` : (error?.message ?? said.trim());
+  return { kind: 'silent', message: `vtysh -c "${command}" fails: ${why || `it ended with ${status}`}` };
 }
 
 const VNIS = 'show evpn vni detail json';
@@ -103,6 +133,32 @@ function readNeighbor([address, entry]: readonly [string, unknown]): (readonly [
       },
     ],
   ];
+}
+
+/** The answers about one host, likewise. */
+export function readFrrHost(
+  ip: IpAddress,
+  { neighbor, route, own }: { readonly neighbor: unknown; readonly route: unknown; readonly own: unknown },
+): FrrHost {
+  const [entry] = readNeighbor([ip, neighbor]);
+  const best = pathsOf(route).find((path) => field(path, 'bestpath') !== undefined);
+  return {
+    neighbor: entry?.[1] ?? null,
+    tunnelEnd: text(neighbor, 'remoteVtep') ?? null,
+    route:
+      best === undefined
+        ? null
+        : {
+            isLocal: field(best, 'local') === true,
+            nextHop: text(items(field(best, 'nexthops'))[0], 'ip') ?? null,
+            peers: entries(field(own, 'advertisedTo')).map(([peer]) => peer),
+          },
+  };
+}
+
+/** Lists of lists of paths, below whatever key: it is `paths` here and the prefix there. */
+function pathsOf(route: unknown): readonly unknown[] {
+  return entries(route).flatMap(([, value]) => items(value).flatMap(items));
 }
 
 function items(value: unknown): readonly unknown[] {

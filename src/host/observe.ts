@@ -18,9 +18,11 @@ import {
   decodePortState,
   decodePrefixRule,
   decodeProbes,
+  decodeRejections,
   decodeStaticRule,
   FIRST_REASON,
   type PortState,
+  type Rejection,
   SIZE,
 } from '../datapath/records.ts';
 import { type MapEntries, mapEntries, perCpuArray } from '../ffi/libbpf.ts';
@@ -180,6 +182,11 @@ function readFdb(netlink: NetlinkSocket, bridge: IfIndex): FdbEntry[] {
     if (thrown instanceof SnoopyError && thrown.errno === 'ENODEV') return [];
     throw thrown;
   }
+}
+
+/** The last message about each address that was not believed. */
+export function observeRejections(pins: Pins): Rejection[] {
+  return readAll(entriesOf(pins, 'rejected'), decodeRejections);
 }
 
 /** Counters since the program was first loaded. */

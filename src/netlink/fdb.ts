@@ -2,8 +2,10 @@
 
 import { AF_BRIDGE, type IfIndex, type Mac } from '../base/address.ts';
 import { readI32, readU8, readU16, writeU8 } from '../base/bytes.ts';
+import { CLOCK_TICK_MS } from './link.ts';
 import { Attributes, type Message, PayloadWriter, type Request } from './message.ts';
 import {
+  NDA_CACHEINFO,
   NDA_FLAGS_EXT,
   NDA_LLADDR,
   NDA_MASTER,
@@ -75,4 +77,19 @@ export function dumpFdb(socket: NetlinkSocket, bridge: IfIndex): FdbEntry[] {
     // The kernel also shows other bridges' own addresses here.
     return entry?.bridge === bridge ? entry : undefined;
   });
+}
+
+/**
+ * Milliseconds since the bridge has last seen a frame of this MAC, in one VLAN of it (0: no VLAN); undefined where it
+ * does not know the MAC. `br_fdb_update` of net/bridge/br_fdb.c writes the time.
+ */
+export function fdbAgeMs(socket: NetlinkSocket, bridge: IfIndex, vlan: number, mac: Mac): number | undefined {
+  const [age] = socket.dump(fdbDump(bridge), 'forwarding entries', (message) => {
+    const entry = decodeFdbEntry(message);
+    if (entry?.bridge !== bridge || entry.mac !== mac || entry.vlan !== vlan || entry.isLocal)
+      return undefined;
+    const ticks = new Attributes(message.payload, NDMSG_SIZE).u32(NDA_CACHEINFO, 8);
+    return ticks === undefined ? undefined : ticks * CLOCK_TICK_MS;
+  });
+  return age;
 }

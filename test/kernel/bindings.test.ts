@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { Scope } from '../lib/scope.ts';
 import { sleepSync } from '../lib/wait.ts';
-import { type Arrival, buildFrames, CHANGE, Datapath } from './datapath.ts';
+import { type Arrival, buildFrames, CHANGE, COUNTERS, Datapath, LEARN, LEARN_ALL } from './datapath.ts';
 import { ANN, arp, BOB, IP4, na, ns } from './messages.ts';
 
 const BOB_BYTES = [2, 0, 0, 0, 2, 0x20];
@@ -23,6 +23,9 @@ const specs = {
   annLinkLocal: arp({ ip: '169.254.3.4' }),
   annVlan: arp({ tags: [['Dot1Q', { vlan: 20 }]] }),
   bobVlan: arp({ mac: BOB, tags: [['Dot1Q', { vlan: 20 }]] }),
+  forged: arp({ ether: { src: BOB } }),
+  ann6Asks: ns(),
+  bob6Asks: ns({ mac: BOB }),
 };
 const HOSTS = 80;
 /** One address, and a MAC of its own each time. */
@@ -452,4 +455,92 @@ test('a table that is full is counted, and what is in it goes on', () => {
   } finally {
     small.close();
   }
+});
+
+/** The one note of the newest domain: reason, port, Ethernet source, MAC that is claimed, how often. */
+function onlyNote() {
+  const [noted, ...more] = datapath.rejections();
+  assert.deepEqual(more, []);
+  assert.ok(noted);
+  return noted.value;
+}
+
+function described({ reason, port, source, claimed, count: times }: ReturnType<typeof onlyNote>) {
+  return [COUNTERS[reason], datapath.ports.indexOf(port), source, claimed, times];
+}
+
+test('a claim that is refused is noted with its last reason, port and MAC, and counted', () => {
+  datapath.domain();
+  datapath.provision(IP4, [ANN]);
+  count(frames.ann);
+  assert.deepEqual(datapath.rejections(), []);
+  count(on(1, frames.bob));
+  const first = onlyNote();
+  assert.deepEqual(described(first), ['STATIC', 1, BOB_BYTES, BOB_BYTES, 1]);
+  assert.equal(first.first_ns, first.last_ns);
+  count(on(1, frames.bob), on(1, frames.bob));
+  const third = onlyNote();
+  assert.deepEqual(described(third), ['STATIC', 1, BOB_BYTES, BOB_BYTES, 3]);
+  assert.equal(third.first_ns, first.first_ns);
+  assert.ok(third.last_ns > first.last_ns);
+  count(on(1, frames.forged));
+  const last = onlyNote();
+  assert.deepEqual(described(last), ['SPOOFED', 1, BOB_BYTES, ANN_BYTES, 4]);
+  assert.equal(last.first_ns, first.first_ns);
+  // The owner is believed all the while, and that leaves the note as it is.
+  assert.deepEqual(count(frames.ann), { SIGHTINGS: 1 });
+  assert.deepEqual(onlyNote(), last);
+});
+
+test('each limit is noted: the port, the rate, the subnet, the freeze', () => {
+  for (const [policy, reason] of [
+    [{ maxBindings: 0 }, 'PORT_LIMIT'],
+    [{ newIntervalNs: 3_600_000_000, newBurst: 1 }, 'RATE_LIMIT'],
+  ] as const) {
+    datapath.domain(policy);
+    // Another host first: it takes what the rate allows.
+    count(frames.annVlan, frames.ann);
+    const noted = datapath.rejections().filter(({ key }) => key.vlan === 0);
+    assert.deepEqual(
+      noted.map(({ value }) => COUNTERS[value.reason]),
+      [reason],
+    );
+  }
+  datapath.domain({}, false);
+  count(frames.ann);
+  assert.equal(COUNTERS[onlyNote().reason], 'SUBNET');
+  datapath.domain({ duplicateMoves: 1 });
+  count(frames.ann, on(1, frames.bob), on(1, frames.bob));
+  assert.deepEqual(described(onlyNote()), ['FROZEN', 1, BOB_BYTES, BOB_BYTES, 1]);
+});
+
+test('what the policy does not learn is noted of a stranger, not of a host that is known', () => {
+  datapath.domain({ learn: LEARN_ALL & ~(LEARN.get('NS') ?? 0) });
+  const solicitation = frames.ann6Asks;
+  assert.deepEqual(count(solicitation), { IGNORED: 1 });
+  assert.deepEqual(described(onlyNote()), ['IGNORED', 0, ANN_BYTES, [0, 0, 0, 0, 0, 0], 1]);
+  count(frames.ann6, solicitation, solicitation);
+  assert.equal(onlyNote().count, 1);
+  // Somebody else, for the same address: that is another matter.
+  count(on(1, frames.bob6Asks));
+  assert.deepEqual(described(onlyNote()), ['IGNORED', 1, BOB_BYTES, [0, 0, 0, 0, 0, 0], 2]);
+});
+
+test('a flood of claims makes notes forget one another, and nothing else', () => {
+  datapath.domain({}, false);
+  datapath.prefix(IP4, 32, 1);
+  count(frames.ann);
+  const flood = Array.from({ length: 9_000 }, (_, n) => {
+    // The sender's IP, behind 14 bytes of Ethernet and 14 of ARP.
+    const ip = `0a${(n + 1).toString(16).padStart(6, '0')}`;
+    return `${frames.ann.slice(0, 56)}${ip}${frames.ann.slice(64)}`;
+  });
+  assert.deepEqual(count(...flood), { SUBNET: flood.length });
+  const noted = datapath.rejections();
+  assert.ok(noted.length > 100 && noted.length <= 4096, `${noted.length} notes`);
+  assert.equal(datapath.bindings().length, 1);
+  assert.deepEqual(count(frames.ann), { SIGHTINGS: 1 });
+  // The last one is known, for it is what somebody asks about.
+  const last = flood.length.toString(16).padStart(6, '0');
+  assert.ok(noted.some(({ key }) => Buffer.from(key.ip.slice(1, 4)).toString('hex') === last));
 });

@@ -93,6 +93,9 @@ const ad = (vlan: number) => ['Dot1AD', { vlan }] as const;
 const fragment = ['IPv6ExtHdrFragment', { offset: 0, m: 0, id: 7 }] as const;
 const hopByHop = ['IPv6ExtHdrHopByHop', {}] as const;
 
+/** No note: no host has such an address, or which one it is about cannot be read or not be trusted. */
+const NOT_NOTED: readonly (string | null)[] = [null, 'IP', 'ARP_HEADER', 'FRAGMENT'];
+
 /** What must not be learned: counter, or null for what is nobody's business, and the frame. */
 const invalid: Readonly<Record<string, readonly [string | null, FrameSpec, Policy?]>> = {
   'an ARP request where only replies are learned': ['IGNORED', arp(), only('ARP_REPLY')],
@@ -327,6 +330,10 @@ for (const [name, [counter, , policy]] of Object.entries(invalid)) {
     assert.deepEqual(counted, counter === null ? {} : { [counter]: 1 });
     assert.deepEqual(disturbed, []);
     assert.deepEqual(datapath.bindings(), []);
+    assert.deepEqual(
+      datapath.rejections().map(({ value }) => [COUNTERS[value.reason], value.port, value.count]),
+      NOT_NOTED.includes(counter) ? [] : [[counter, datapath.ports[0], 1]],
+    );
   });
 }
 

@@ -96,6 +96,20 @@ export interface Binding {
   };
 }
 
+/** A rejection as bpftool prints it. */
+export interface Rejection {
+  readonly key: Binding['key'];
+  readonly value: {
+    readonly reason: number;
+    readonly port: number;
+    readonly source: number[];
+    readonly claimed: number[];
+    readonly count: number;
+    readonly first_ns: number;
+    readonly last_ns: number;
+  };
+}
+
 export interface PortState {
   readonly gained: number;
   readonly lost: number;
@@ -345,6 +359,12 @@ export class Datapath {
   bindings(bridge = this.#bridge): Binding[] {
     const [dump] = this.batch([`map dump pinned ${this.map('bindings')}`]) as [{ formatted: Binding }[]];
     return dump.map((entry) => entry.formatted).filter((binding) => binding.key.bridge === bridge);
+  }
+
+  /** What the newest domain has refused, by address. */
+  rejections(): Rejection[] {
+    const [dump] = this.batch([`map dump pinned ${this.map('rejected')}`]) as [{ formatted: Rejection }[]];
+    return dump.map((entry) => entry.formatted).filter(({ key }) => key.bridge === this.#bridge);
   }
 
   state(port: number): PortState {

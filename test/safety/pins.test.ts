@@ -8,7 +8,18 @@ import { run } from '../lib/run.ts';
 import { type ReconcileResult, said } from '../lib/snoopy.ts';
 import { until } from '../lib/wait.ts';
 
-const MAPS = ['bindings', 'ports', 'state', 'prefixes', 'statics', 'counters', 'changes', 'probes', 'layout'];
+const MAPS = [
+  'bindings',
+  'ports',
+  'state',
+  'prefixes',
+  'statics',
+  'counters',
+  'changes',
+  'probes',
+  'rejected',
+  'layout',
+];
 const NAMES = [...MAPS, 'program'];
 
 type Attach = 'clsact' | 'tcx';
@@ -392,6 +403,7 @@ describe('what the maps hold', () => {
     writeMap(machine, 'bindings', ff(24), ff(mapAt(`${machine.pins}/bindings`).bytes_value));
     writeMap(machine, 'statics', ff(32), [1]);
     writeMap(machine, 'probes', ff(24), ff(16));
+    writeMap(machine, 'rejected', ff(24), ff(48));
     // 64 bits of bridge, VLAN and family, and no more: shorter than any prefix, and of no family.
     writeMap(machine, 'prefixes', [65, 0, 0, 0, ...ff(24)], [1]);
     writeMap(machine, 'prefixes', [7, 0, 0, 0, ...ff(24)], [0]);

@@ -48,7 +48,18 @@ function makeOtherProduct(scope: Scope): string {
 }
 
 const PORTS = ['tap1', 'tap2', 'tap3'];
-const MAPS = ['bindings', 'changes', 'counters', 'layout', 'ports', 'prefixes', 'probes', 'state', 'statics'];
+const MAPS = [
+  'bindings',
+  'changes',
+  'counters',
+  'layout',
+  'ports',
+  'prefixes',
+  'probes',
+  'rejected',
+  'state',
+  'statics',
+];
 
 /** Three hosts, one of them behind a port whose clsact qdisc is somebody else's. */
 export class Site {

@@ -70,6 +70,11 @@ test('commands and options', () => {
         watch: true,
       },
     ],
+    ['explain 10.1.1.5', { command: 'explain', ...COMMON, ip: '10.1.1.5' as IpAddress, bridge: null }],
+    [
+      'explain --bridge vmbr0 2001:DB8:0:0::5 -v',
+      { command: 'explain', ...COMMON, verbose: true, ip: '2001:db8::5' as IpAddress, bridge: 'vmbr0' },
+    ],
     ['doctor --format json', { command: 'doctor', ...COMMON, format: 'json' }],
     ['remove', remove],
     [
@@ -100,7 +105,10 @@ test('one run does not remember the one before', () => {
 
 test('wrong usage is an error that says what may have been meant', () => {
   const table: readonly (readonly [string, RegExp])[] = [
-    ['', /^No command given, one of reconcile, validate, status, doctor, remove, schema; see snoopy --help$/],
+    [
+      '',
+      /^No command given, one of reconcile, validate, status, explain, doctor, remove, schema; see snoopy --help$/,
+    ],
     ['-v', /^No command given/],
     ['reconcil', /unknown command 'reconcil' \(Did you mean reconcile\?\)/],
     ['help nope', /unknown command 'nope'/],
@@ -109,6 +117,9 @@ test('wrong usage is an error that says what may have been meant', () => {
     ['status --check', /unknown option '--check'/],
     ['status --ip 10.1.1', /'10\.1\.1' is invalid\. Allowed is an IP address or a prefix/],
     ['status --mac 02:00', /'02:00' is invalid\. Allowed is a MAC such as/],
+    ['explain', /missing required argument 'ip'/],
+    ['explain 10.1.1', /'10.1.1' is invalid for argument 'ip'. Allowed is an IPv4 or IPv6 address/],
+    ['explain 10.1.1.5 10.1.1.6', /too many arguments/],
     ['validate --format yaml', /'yaml' is invalid. Allowed choices are text, json/],
     ['reconcile --listen 5', /'5' is invalid. Allowed is a duration such as 500ms, 90s, 20m or 2h/],
     ['reconcile --lock-timeout never', /'never' is invalid/],
@@ -131,7 +142,7 @@ test('wrong usage is an error that says what may have been meant', () => {
 
 test('version and help are texts, nothing is printed', () => {
   assert.deepEqual(parse('--version'), { command: 'version', text: '1.2.3\n' });
-  const commands = ['reconcile', 'validate', 'status', 'doctor', 'remove', 'schema'];
+  const commands = ['reconcile', 'validate', 'status', 'explain', 'doctor', 'remove', 'schema'];
   const top = parse('--help');
   assert.ok(top.command === 'help');
   for (const command of commands) assert.match(top.text, new RegExp(`^  ${command}`, 'm'));

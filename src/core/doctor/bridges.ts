@@ -99,7 +99,7 @@ function wayOut(isTcx: boolean, attach: AttachMode): string {
   return 'bpftool net show; let that program end with TCX_NEXT, or attach it after snoopy';
 }
 
-function checkTunnels(bridge: Bridge, { observed }: Findings): Check[] {
+export function checkTunnels(bridge: Bridge, { observed }: Pick<Findings, 'observed'>): Check[] {
   const subject = bridge.desired.name;
   const tunnels = tunnelLinks(bridge, observed.links);
   if (tunnels.length === 0) {

@@ -174,3 +174,19 @@ export interface FrrNeighbor {
   /** FRR's own duplicate address detection has it. */
   readonly isDuplicate: boolean;
 }
+
+/** What FRR knows of one address. */
+export interface FrrHost {
+  readonly neighbor: FrrNeighbor | null;
+  /** The node that zebra has it from: its tunnel address; null for a host of this node. */
+  readonly tunnelEnd: string | null;
+  /** The best path of its MAC/IP route in bgpd; null: there is none. */
+  readonly route: {
+    /** True when it is this node's own. */
+    readonly isLocal: boolean;
+    /** Tunnel address of the node that advertises it. */
+    readonly nextHop: string | null;
+    /** Whom this node advertises it to. */
+    readonly peers: readonly string[];
+  } | null;
+}

@@ -5,7 +5,10 @@ import type { Bridge } from '../topology.ts';
 import { tunnelLinks } from './bridges.ts';
 import { type Check, type Findings, type Frr, failure, ok, some, warning } from './check.ts';
 
-export function checkFrr(findings: Findings): Check[] {
+/** What these checks look at. */
+export type FrrFindings = Pick<Findings, 'frr' | 'topology' | 'observed' | 'plan'>;
+
+export function checkFrr(findings: FrrFindings): Check[] {
   const { frr: answer } = findings;
   switch (answer.kind) {
     case 'absent':
@@ -56,7 +59,7 @@ function checkPeers({ peers }: Frr): Check {
 }
 
 /** Every VNI of every VXLAN port: a port has one, or as many as its VLANs are mapped to. */
-function checkVnis(bridge: Bridge, findings: Findings, frr: Frr): Check[] {
+function checkVnis(bridge: Bridge, findings: FrrFindings, frr: Frr): Check[] {
   const { observed } = findings;
   return tunnelLinks(bridge, observed.links).flatMap((link): Check[] => {
     if (link.vxlan === undefined) return [];
@@ -81,7 +84,7 @@ function withoutVnis({ name }: Link): Check {
 /** `vlan`: the one that the port carries by this VNI; 0 on a plain bridge. */
 function checkVni(
   bridge: Bridge,
-  findings: Findings,
+  findings: FrrFindings,
   frr: Frr,
   { name, vxlan }: Link,
   vni: number,
@@ -108,7 +111,7 @@ function checkVni(
 
 function checkDevice(
   bridge: Bridge,
-  { plan }: Findings,
+  { plan }: FrrFindings,
   subject: string,
   vlan: number,
   svi: string | null,

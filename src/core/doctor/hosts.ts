@@ -98,21 +98,24 @@ export function findHindrances(frr: Frr): (claim: Claim) => Hindrance | null {
   const vniOf = new Map(frr.vnis.map(({ svi, vni }) => [svi, vni]));
   return (claim) => {
     const vni = claim.device === null ? undefined : vniOf.get(claim.device);
-    return vni === undefined ? withoutVni(claim) : findHindrance(claim, vni, frr);
+    if (vni === undefined) return { subject: claim.device ?? claim.bridge, ...NO_VNI };
+    return findHindrance(claim, vni, frr);
   };
 }
 
 /** Right for a VLAN that is local on purpose. */
-function withoutVni({ device, bridge }: Claim): Hindrance {
-  return {
-    subject: device ?? bridge,
-    status: 'warning',
-    reason: 'zebra takes the neighbors of this device for no VNI',
-    remedy: 'vtysh -c "show evpn vni detail"; give the VLAN a VXLAN port, or leave it as a local one',
-  };
-}
+export const NO_VNI = {
+  status: 'warning',
+  reason: 'zebra takes the neighbors of this device for no VNI',
+  remedy: 'vtysh -c "show evpn vni detail"; give the VLAN a VXLAN port, or leave it as a local one',
+} as const;
 
-function findHindrance({ ip, mac }: Claim, vni: number, frr: Frr): Hindrance | null {
+/** Null: nothing keeps zebra from it. */
+export function findHindrance(
+  { ip, mac }: Pick<Claim, 'ip' | 'mac'>,
+  vni: number,
+  frr: Pick<Frr, 'neighbors'>,
+): Hindrance | null {
   const subject = `VNI ${vni}`;
   const entry = frr.neighbors.get(vni)?.get(ip);
   const show = `vtysh -c "show evpn arp-cache vni ${vni} ip ${ip}"`;

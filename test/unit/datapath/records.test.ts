@@ -16,6 +16,7 @@ import {
   decodePortState,
   decodePrefixRule,
   decodeProbes,
+  decodeRejections,
   decodeStaticRule,
   encodeBinding,
   encodeBindingKey,
@@ -27,6 +28,7 @@ import {
   encodeVlans,
   isComplete,
   isHeardSince,
+  type Rejection,
   SIZE,
   SNOOPY_ABI,
   unfinishedLayout,
@@ -171,6 +173,45 @@ it('the note of a probe', () => {
   assert.deepEqual([...probes], [['2 0 10.0.0.77', state]]);
 });
 
+it('the note of a rejection, of a real map', () => {
+  const key = bytes('e9030000 0000 0200 c0a8010a 000000000000000000000000');
+  const value = bytes(
+    '09000000 03000000 020000000220 020000000110 00000000 0200000000000000 f566012320020000 ef6c052320020000',
+  );
+  const [noted] = decodeRejections(key, value, 1);
+  assert.deepEqual(noted, {
+    bridge: 1001,
+    vlan: 0,
+    ip: '192.168.1.10',
+    reason: 'spoofed',
+    port: 3,
+    source: '02:00:00:00:02:20',
+    claimed: '02:00:00:00:01:10',
+    count: 2,
+    firstMs: 2337049.503477,
+    lastMs: 2337049.767151,
+  } satisfies Record<keyof Rejection, unknown>);
+  value.fill(0, 14, 20);
+  assert.equal(decodeRejections(key, value, 1)[0]?.claimed, null);
+  for (const [counter, isReason] of [
+    ['sightings', false],
+    ['ignored', true],
+    ['ring_dropped', false],
+    ['duplicates', false],
+    ['vlan', true],
+    ['table_full', true],
+  ] as const) {
+    value[0] = COUNTERS.indexOf(counter);
+    if (isReason) assert.equal(decodeRejections(key, value, 1)[0]?.reason, counter);
+    else assert.throws(() => decodeRejections(key, value, 1), SnoopyError, counter);
+  }
+  value[0] = COUNTERS.length;
+  assert.throws(() => decodeRejections(key, value, 1), SnoopyError);
+  value[0] = COUNTERS.indexOf('subnet');
+  for (let length = 0; length < SIZE.rejection; length++)
+    assert.throws(() => decodeRejections(key, value.subarray(0, length), 1), RangeError, `${length}`);
+});
+
 it('the layout record knows a load that did not finish', () => {
   const layout = { abi: SNOOPY_ABI, netns: 4026532384, digest: 'ab'.repeat(32) };
   assert.deepEqual(decodeLayout(encodeLayout(layout)), layout);
@@ -217,6 +258,7 @@ it('names and numbers of the header are those of the TypeScript side', () => {
     ['static_key', SIZE.staticKey],
     ['change', SIZE.change],
     ['probe', SIZE.probe],
+    ['rejection', SIZE.rejection],
     ['layout', SIZE.layout],
   ]);
   assert.deepEqual(sizes, ours);
