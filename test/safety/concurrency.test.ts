@@ -225,6 +225,27 @@ describe('a run and a removal at the same time', () => {
   });
 });
 
+describe('a run that begins when a removal has just unpinned all', () => {
+  test('is none of its business: both succeed', async (t) => {
+    const scope = new Scope();
+    t.after(() => scope.close());
+    const site = new Site(t, 0, makeTools(scope));
+    const { machine } = site;
+    machine.reconcile();
+    const mishap = { at: 1, only: `rmdir ${machine.pins}`, what: 'stop-after' } as const;
+    let report: Report | undefined;
+    const meanwhile = (): void => {
+      report = machine.reconcile('--lock-timeout', '0');
+    };
+    const removal = await site.run('remove', { counted: 'change', mishap, meanwhile });
+    assertExit(removal, 0);
+    assert.deepEqual(withReport(removal).report.remaining, []);
+    assert.equal(report?.changed, true);
+    assert.deepEqual(machine.filterPrograms('tap1'), [machine.programId()]);
+    machine.assertIdle();
+  });
+});
+
 describe('a removal where nothing is pinned', () => {
   test('has the lock all the same, and leaves nothing of that behind', async (t) => {
     const machine = new Machine(t);

@@ -10,7 +10,7 @@
  *   SHIM_ONLY   a line of the log, as a pattern: only such calls count
  *   SHIM_AT     number of the call, from 1 on
  *   SHIM_ON     1: all that come after it too
- *   SHIM_DO     stop | kill | kill-after | number of an errno | refuse: the kernel gets the first request of
+ *   SHIM_DO     stop | stop-after | kill | kill-after | number of an errno | refuse: the kernel gets the first request of
  * a netlink datagram with a type that it does not know
  *   SHIM_HIDE   a kind of qdisc or filter: the kernel gets it under a name that it does not know
  */
@@ -67,7 +67,7 @@ static enum kind counted;
 static const char *roots, *only, *hidden;
 static int log_fd = -1;
 static long count, at;
-static bool stops, kills, kills_after, refuses, goes_on;
+static bool stops, stops_after, kills, kills_after, refuses, goes_on;
 static int error;
 static bool is_due_after, is_due_refusal;
 
@@ -98,6 +98,7 @@ __attribute__((constructor)) static void begin(void)
 		counted = ALL;
 	at = number ? atol(number) : 0;
 	stops = what && !strcmp(what, "stop");
+	stops_after = what && !strcmp(what, "stop-after");
 	kills = what && !strcmp(what, "kill");
 	kills_after = what && !strcmp(what, "kill-after");
 	refuses = what && !strcmp(what, "refuse");
@@ -131,7 +132,7 @@ static bool meets(enum kind kind, const char *name, const char *object)
 		kernel(SYS_kill, getpid(), SIGSTOP, 0);
 	if (kills)
 		end();
-	is_due_after = kills_after;
+	is_due_after = kills_after || stops_after;
 	is_due_refusal = refuses;
 	errno = error;
 	return error != 0;
@@ -140,8 +141,11 @@ static bool meets(enum kind kind, const char *name, const char *object)
 /* After the call, whose errno stays. */
 static long passed(long result)
 {
-	if (is_due_after)
+	if (is_due_after && kills_after)
 		end();
+	if (is_due_after)
+		kernel(SYS_kill, getpid(), SIGSTOP, 0);
+	is_due_after = false;
 	return result;
 }
 

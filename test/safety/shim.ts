@@ -21,10 +21,10 @@ export interface Mishap {
   /** True: at all that come after it too. */
   readonly onwards?: boolean;
   /**
-   * An end before the call, or after it; an errno instead of it; or a stop before it, for `meanwhile`. `refuse`: the kernel gets the first request of a
-   * netlink datagram in a form that it refuses.
+   * An end or, for `meanwhile`, a stop, before the call or after it; or an errno instead of it. `refuse`: the kernel gets
+   * the first request of a netlink datagram in a form that it refuses.
    */
-  readonly what: 'stop' | 'kill' | 'kill-after' | 'refuse' | number;
+  readonly what: 'stop' | 'stop-after' | 'kill' | 'kill-after' | 'refuse' | number;
 }
 
 /** What a run meets on its way. */
