@@ -6,9 +6,10 @@ import { fetchKernel, KERNELS } from './kernel.ts';
 
 const PROJECT = fileURLToPath(new URL('../../../', import.meta.url));
 /**
- * What is run when nothing is chosen. Of kernel/: not lifecycle, liveness and metrics, which span seconds of a real
- * machine (locks, kills, --listen, ages), where a run takes one here; not doctor and provisioning, which boot
- * containers, or ask for what is the host's. Of fabric/: not what measures the time to a route, or waits for one to go.
+ * What is run when nothing is chosen. Of kernel/: not lifecycle, liveness and metrics, which span or measure seconds
+ * (locks, kills, --listen, ages), for a run alone takes one or more here; not doctor, which boots a container and
+ * takes long (guest/ asks it as well), nor provisioning, which is about no kernel. Of fabric/: not what measures the
+ * time to a route.
  */
 const DEFAULT_TESTS = [
   'guest/',
