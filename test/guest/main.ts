@@ -9,7 +9,7 @@ const PROJECT = fileURLToPath(new URL('../../../', import.meta.url));
  * What is run when nothing is chosen. Of kernel/: not lifecycle, liveness and metrics, which span or measure seconds
  * (locks, kills, --listen, ages), for a run alone takes one or more here; not doctor, which boots a container and
  * takes long (guest/ asks it as well), nor provisioning, which is about no kernel. Of fabric/: not what measures the
- * time to a route.
+ * time to a route, nor tunnel, in which a host must be silent for longer than its kernel is here.
  */
 const DEFAULT_TESTS = [
   'guest/',
@@ -17,7 +17,6 @@ const DEFAULT_TESTS = [
     (name) => `kernel/${name}`,
   ),
   'fabric/routes',
-  'fabric/tunnel',
 ];
 const TIMEOUT_MS = 90 * 60_000;
 
