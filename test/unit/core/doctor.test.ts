@@ -8,6 +8,7 @@ import { diagnose, reportOf } from '../../../src/core/doctor/diagnose.ts';
 import { planHosts } from '../../../src/core/neighbors.ts';
 import { plan } from '../../../src/core/plan.ts';
 import { readFrr } from '../../../src/host/frr.ts';
+import type { PortVlans } from '../../../src/netlink/vlan.ts';
 import { ROOT } from '../golden.ts';
 import { readCase } from './case.ts';
 
@@ -120,6 +121,47 @@ describe('a neighbor that is installed and not advertised', () => {
       assert.match(found.remedy ?? '', remedy);
       assert.deepEqual(found.items, [ip]);
     }
+  });
+});
+
+describe('a single VXLAN device', () => {
+  const base = findings({}, 'vlan-aware-bridge');
+  const found = [...base.observed.links.values()].find(({ name }) => name === 'vxlan100');
+  assert.ok(found);
+  const tunnel = { ...found, vxlan: { vni: 0, learning: false, external: true } };
+  const [bridge] = base.topology.bridges;
+
+  /** `id subject status` of the checks of its VNIs, where zebra knows one, and one of a VRF. */
+  function vnisOf(vnis: PortVlans['vnis']): string[] {
+    const { ifIndex } = tunnel;
+    const observed = {
+      ...base.observed,
+      links: new Map([...base.observed.links, [ifIndex, tunnel]]),
+      portVlans: new Map([...base.observed.portVlans, [ifIndex, { ifIndex, pvid: 0, ranges: [], vnis }]]),
+    };
+    const frr: Frr = {
+      vnis: [{ vni: 1010, svi: bridge?.domains.get(10)?.deviceName ?? null }],
+      l3Vnis: new Set([1012]),
+      neighbors: new Map(),
+      advertiseAllVni: true,
+      peers: [],
+    };
+    return diagnose({ ...base, observed, frr: { kind: 'answered', frr } })
+      .filter(({ id }) => id === 'vni' || id === 'neighbor-device')
+      .map(({ id, subject, status }) => `${id} ${subject} ${status}`);
+  }
+
+  test('is looked at VNI by VNI, as each of its VLANs has one', () => {
+    assert.deepEqual(vnisOf([{ start: 10, end: 12, vni: 1010 }]), [
+      'vni VNI 1010 ok',
+      'neighbor-device VNI 1010 ok',
+      'vni VNI 1011 failure',
+      'vni VNI 1012 ok',
+    ]);
+  });
+
+  test('without any is said to have none', () => {
+    assert.deepEqual(vnisOf([]), ['vni vxlan100 warning']);
   });
 });
 
