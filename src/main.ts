@@ -129,7 +129,8 @@ function watch(invocation: StatusInvocation): Output {
     throw new SnoopyError(
       'usage',
       'stdout',
-      'Cannot redraw a report where stdout is no terminal with escape codes; for scripts there is --watch --format json: one report a line',
+      'Cannot redraw a report where stdout is no terminal; for scripts there is --watch --format json: ' +
+        'one report a line',
     );
   }
   let isFirst = true;

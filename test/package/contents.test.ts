@@ -168,12 +168,23 @@ describe('the manual pages', () => {
   test('snoopy(8) has every command, option and exit code', () => {
     const text = shown('man8/snoopy.8');
     const program = buildProgram(VERSION, () => {});
-    for (const command of program.commands) {
-      assert.ok(text.includes(` ${command.name()} ${command.description()}`), command.name());
-      for (const option of [...program.options, ...command.options]) {
-        assert.ok(text.includes(`${option.long} `) && text.includes(option.description), option.flags);
+    const starts = program.commands.map((command) =>
+      text.indexOf(` ${command.name()} ${command.description()}`),
+    );
+    for (const [at, command] of program.commands.entries()) {
+      assert.ok((starts[at] ?? -1) > 0, command.name());
+      // Up to the next command: two may have options of the same name.
+      const section = text.slice(starts[at], starts[at + 1]);
+      for (const option of command.options) {
+        assert.ok(
+          section.includes(`${option.long} `) && section.includes(option.description),
+          `${command.name()} ${option.flags}`,
+        );
       }
+      assert.match(section, new RegExp(` Example: snoopy ${command.name()}`));
     }
+    for (const option of program.options)
+      assert.ok(text.includes(`${option.long} `) && text.includes(option.description), option.flags);
     for (const code of [0, 1, 2, 64, 69, 75, 77, 78])
       assert.match(text, new RegExp(`EXIT STATUS.* ${code} [a-z]`));
   });
