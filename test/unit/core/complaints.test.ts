@@ -159,6 +159,7 @@ const BROKEN: Readonly<Record<string, (base: Findings) => Findings>> = {
   'warning peers': (base) => withFrr(base, { peers: [] }),
   'failure peers': (base) => withFrr(base, { peers: [{ name: '192.0.2.2', state: 'Active' }] }),
   'failure vni': (base) => withFrr(base, { vnis: [] }),
+  'warning vni': (base) => withLink(base, TUNNEL, { vxlan: { vni: 0, learning: false, external: true } }),
   'warning neighbor-device': (base) => ({
     ...withBridge(base, { domains: new Map() }),
     plan: { ...base.plan, verdicts: [] },
