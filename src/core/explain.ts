@@ -230,16 +230,12 @@ export function findPlaces({ ip, topology, hosts, plan, rejections, frr }: Facts
 /** `closeups` are those of the places, in their order. */
 export function explain(facts: Facts, places: readonly Place[], closeups: readonly Closeup[]): ExplainReport {
   const index = indexOf(facts.hosts);
-  const bridges = new Map(facts.topology.bridges.map((bridge) => [bridge.ifIndex, bridge]));
   const stories = places.map((place, i) => {
     const closeup = closeups[i] ?? { fdbAgeMs: null, frr: null };
-    const bridge = bridges.get(place.bridgeIndex);
+    const { bridge, vlan, mac } = place;
     const forwarding = bridge && index.forwardingOf(bridge);
-    const location: Location =
-      place.mac === null
-        ? { kind: 'nowhere' }
-        : (forwarding?.locate(place.vlan, place.mac) ?? { kind: 'nowhere' });
-    return tell({ facts, place, closeup, location });
+    const location = mac === null ? undefined : forwarding?.locate(vlan, mac);
+    return tell({ facts, place, closeup, location: location ?? { kind: 'nowhere' } });
   });
   const { ip } = facts;
   if (stories.length > 0)
