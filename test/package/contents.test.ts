@@ -169,7 +169,9 @@ describe('the manual pages', () => {
     const text = shown('man8/snoopy.8');
     const program = buildProgram(VERSION, () => {});
     for (const command of program.commands) {
-      assert.ok(text.includes(` ${command.name()} ${command.description()}`), command.name());
+      const words = command.registeredArguments.map((argument) => argument.name());
+      const head = [command.name(), ...words].join(' ');
+      assert.ok(text.includes(` ${head} ${command.description()}`), head);
       for (const option of [...program.options, ...command.options]) {
         assert.ok(text.includes(`${option.long} `) && text.includes(option.description), option.flags);
       }
