@@ -168,9 +168,10 @@ describe('the manual pages', () => {
   test('snoopy(8) has every command, option and exit code', () => {
     const text = shown('man8/snoopy.8');
     const program = buildProgram(VERSION, () => {});
-    const starts = program.commands.map((command) =>
-      text.indexOf(` ${command.name()} ${command.description()}`),
-    );
+    const starts = program.commands.map((command) => {
+      const words = [command.name(), ...command.registeredArguments.map((argument) => argument.name())];
+      return text.indexOf(` ${words.join(' ')} ${command.description()}`);
+    });
     for (const [at, command] of program.commands.entries()) {
       assert.ok((starts[at] ?? -1) > 0, command.name());
       // Up to the next command: two may have options of the same name.
