@@ -136,8 +136,8 @@ struct {
 } snoopy_probes SEC(".maps");
 
 /*
- * Kept from growing by forgetting what was not touched for longest. The kernel hands out free entries to each CPU by
- * the hundred and forgets as many at a time: hence more than anybody reads.
+ * Kept from growing by forgetting what was not touched for longest. The kernel hands out free entries to each
+ * CPU by the hundred and forgets as many at a time: hence more than anybody reads.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -871,8 +871,8 @@ static __always_inline bool is_known(const struct sighting *seen, const __u8 *so
 }
 
 /*
- * Writes down why a message about an address was rejected, for people. As with a binding: what repeats itself is
- * written in place, each field whole by itself, and all else as a whole, so that nobody reads half a MAC.
+ * Writes down why a message about an address was rejected, for people. As with a binding: what repeats itself
+ * is written in place, each field whole by itself, and all else as a whole, so that nobody reads half a MAC.
  */
 static __always_inline void note(struct __sk_buff *skb, const struct sighting *seen, __u32 ifindex,
 				 __u32 reason)

@@ -167,10 +167,10 @@ struct snoopy_probe {
 };
 
 /*
- * Map "rejected" (LRU hash by struct snoopy_binding_key): the last message about an address that was rejected, or
- * ignored, by whoever. A note for people alone, of what they ask at night: nothing is decided by it, and whoever
- * makes the map forget costs them a note. Not in it: messages that do not say which address they are about, and those
- * about no address of a host.
+ * Map "rejected" (LRU hash by struct snoopy_binding_key): the last message about an address that was
+ * rejected, or ignored, by whoever. A note for people alone, of what they ask at night: nothing is decided by
+ * it, and whoever makes the map forget costs them a note. Not in it: messages that do not say which address
+ * they are about, and those about no address of a host.
  */
 struct snoopy_rejection {
 	__u32 reason;    /* SNOOPY_COUNTER_* of the last one */
