@@ -862,6 +862,13 @@ static __always_inline bool is_in_vlan(const struct snoopy_port *port, __u16 vla
 	return port->vlans[vlan / 64] >> vlan % 64 & 1;
 }
 
+static __always_inline enum scope scope_of(const struct snoopy_binding_key *key)
+{
+	if (key->family == AF_INET)
+		return scope_of_ipv4(key->ip);
+	return scope_of_ipv6((const struct in6_addr *)key->ip);
+}
+
 /* True when this very host has the address already, by another kind of message. */
 static __always_inline bool is_known(const struct sighting *seen, const __u8 *source, __u32 ifindex)
 {
@@ -874,13 +881,14 @@ static __always_inline bool is_known(const struct sighting *seen, const __u8 *so
  * Writes down why a message about an address was rejected, for people. As with a binding: what repeats itself
  * is written in place, each field whole by itself, and all else as a whole, so that nobody reads half a MAC.
  */
-static __always_inline void note(struct __sk_buff *skb, const struct sighting *seen, __u32 ifindex,
-				 __u32 reason)
+static __always_inline void note(struct __sk_buff *skb, const struct sighting *seen,
+				 const struct snoopy_port *port, __u32 ifindex, __u32 reason)
 {
 	struct cursor cursor = cursor_at(skb, 0);
 	const struct ethhdr *eth = cursor.next;
 	__u64 now = bpf_ktime_get_ns();
 	struct snoopy_rejection *last;
+	enum scope scope;
 	struct snoopy_rejection next = {
 		.reason = reason,
 		.port = ifindex,
@@ -889,10 +897,16 @@ static __always_inline void note(struct __sk_buff *skb, const struct sighting *s
 		.last_ns = now,
 	};
 
-	if (!seen->key.family || reason == SNOOPY_COUNTER_IP || !step(&cursor, sizeof(*eth)))
+	if (!seen->key.family || !step(&cursor, sizeof(*eth)))
 		return;
-	/* Hosts that are known by what is learned from say all day long what is not. */
-	if (reason == SNOOPY_COUNTER_IGNORED && is_known(seen, eth->h_source, ifindex))
+	scope = scope_of(&seen->key);
+	if (scope == SCOPE_NO_HOST)
+		return;
+	/* All day long hosts say what is not learned from, those that are known otherwise, and link-local
+	 * ones. */
+	if (reason == SNOOPY_COUNTER_IGNORED &&
+	    (is_known(seen, eth->h_source, ifindex) ||
+	     (scope == SCOPE_LINK && !(port->flags & SNOOPY_PORT_LINK_LOCAL))))
 		return;
 	last = bpf_map_lookup_elem(&snoopy_rejected, &seen->key);
 	if (last && last->reason == reason && last->port == ifindex &&
@@ -939,7 +953,7 @@ static __always_inline void snoop(struct __sk_buff *skb)
 		verdict = learn(&seen, port, ifindex);
 	count(verdict);
 	if (verdict != SNOOPY_COUNTER_SIGHTINGS)
-		note(skb, &seen, ifindex, verdict);
+		note(skb, &seen, port, ifindex, verdict);
 }
 
 SEC("tc")

@@ -1,4 +1,4 @@
-// The keys of the configuration, as the JSON Schema has them: snoopy.yaml(5) and docs/configuration.md are made of them.
+// The keys of the configuration, as the JSON Schema has them: for snoopy.yaml(5) and docs/configuration.md.
 
 /** The part of JSON Schema that schema/snoopy.schema.json uses. */
 export interface Schema {
@@ -28,7 +28,7 @@ export interface Key {
   readonly node: Schema;
 }
 
-/** Every key of the configuration, in the order of the schema; what stands under `defaults` is said once, under `bridges`. */
+/** Every key, in the order of the schema; what stands under `defaults` is said once, under `bridges`. */
 export function keysOf(schema: Schema): Key[] {
   return keysBelow(schema, schema, '');
 }

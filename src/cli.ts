@@ -335,7 +335,8 @@ function addExplain(program: Command, accept: (invocation: Invocation) => void):
       'Tells from the host to the route what became of one address: where it was heard, which rule decided, what ' +
         'the bridge, the neighbor table and FRR have of it; or which check did not believe it, and how often. For ' +
         'what is wrong it says what mends it. Asks FRR through vtysh where that is installed. Exits with 0 when the ' +
-        'address is where it should be, advertised by this node or by another, and with 1 when it is not. Changes ' +
+        'address is where it should be, advertised by this node or by another, as far as FRR answers; with 1 when it is ' +
+        'not. Changes ' +
         'nothing. Needs root.',
     )
     .addArgument(new Argument('<ip>', 'the IPv4 or IPv6 address').argParser(parseIpOption))

@@ -21,5 +21,9 @@ setFlagsFromString('--lazy');
 const code = script.createCachedData();
 const { cachedDataRejected } = new Script(source, { filename: program, cachedData: code });
 if (cachedDataRejected) throw new Error(`V8 ${process.versions.v8} refuses the code that it has made itself`);
-writeFileSync(`${cache}.new`, Buffer.concat([Buffer.from(stamp), code]), { mode: 0o644, flag: 'wx' });
+writeFileSync(`${cache}.new`, Buffer.concat([Buffer.from(stamp), code]), {
+  mode: 0o644,
+  flag: 'wx',
+  flush: true,
+});
 renameSync(`${cache}.new`, cache);

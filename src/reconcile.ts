@@ -485,7 +485,8 @@ function endBindings(
   const stuck = new Set(decided.changes.filter((_, i) => outcomes[i]?.kind === 'failed').map(idOf));
   const nameOf = (key: BindingKey): string => observed.links.get(key.bridge)?.name ?? '';
   const ended = decided.forget.filter((key) => !stuck.has(idOf({ ...key, bridge: nameOf(key) })));
-  const forgotten = new Set(forgetBindings(session.pins, ended));
+  const isFinal = (binding: Binding): boolean => decided.endings.get(binding)?.isFinal ?? true;
+  const forgotten = new Set(forgetBindings(session.pins, ended, isFinal));
   const left = hosts.bindings.filter((binding) => !forgotten.has(binding));
   const corrected = correctLedger(observed.datapath.ports, hosts.portStates, left);
   if (corrected.size > 0) writePolicies(session.pins, corrected);

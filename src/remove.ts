@@ -47,8 +47,8 @@ export function runRemove(options: RemoveOptions, { now, users, log, progress }:
     let remaining: readonly Action[] = [];
     if (!options.check) {
       steps = applyActions(session, actions, progress);
-      // All is detached where all is unpinned; and with the directory the lock has gone: what is there by now may be the
-      // work of a run that waited for it.
+      // All is detached where all is unpinned; and with the directory the lock has gone: what is there by now may be
+      // the work of a run that waited for it.
       if (!steps.some(({ action, outcome }) => action.kind === 'unpin' && outcome.kind === 'applied')) {
         session.reopenPins();
         remaining = planRemoval(session, observe(session.netlink, runtime, session.pins), textfile);

@@ -414,7 +414,7 @@ function tellRule(scene: Scene, state: StoryState): StoryStep {
     (one) => one.ip === ip && effectiveVlan(bridge, one.vlan) === vlan,
   );
   if (entry !== undefined) return ok('rule', `provisioned for ${entry.macs.join(', ')}`);
-  const ending = binding && plan.endings.get(binding);
+  const ending = binding && plan.endings.get(binding)?.because;
   if (ending !== undefined) return wrong('rule', `the next run forgets it: ${ending}`, remedyOfEnding(scene));
   if (domain?.reserved.has(ip) === true) {
     return wrong(
@@ -601,13 +601,16 @@ function tellFrr(scene: Scene, state: StoryState): StoryStep[] {
 
 /** What doctor has against this bridge and FRR: the first of these checks that complains. */
 function complaintOf(
-  { facts, place: { bridge } }: Scene,
+  { facts, place: { bridge, vlan } }: Scene,
   ids: readonly CheckId[],
 ): Pick<Check, 'found' | 'remedy'> | undefined {
   if (bridge === undefined) return undefined;
   const { frr, observed, plan } = facts;
   const topology = { bridges: [bridge], problems: [] };
-  const checks = [...checkTunnels(bridge, { observed }), ...checkFrr({ frr, topology, observed, plan })];
+  const checks = [
+    ...checkTunnels(bridge, { observed }),
+    ...checkFrr({ frr, topology, observed, plan, vlan }),
+  ];
   const complaint = checks.find(({ id, status }) => status !== 'ok' && ids.includes(id));
   // The only one whose words do not say what they are about.
   return complaint?.id === 'advertise-all-vni'

@@ -74,7 +74,7 @@ export interface HostPlan {
   /** Bindings that have ended: to be deleted once the changes are in the kernel. */
   readonly forget: readonly Binding[];
   /** Why each of those of a configured bridge has ended. */
-  readonly endings: ReadonlyMap<Binding, string>;
+  readonly endings: ReadonlyMap<Binding, Ending>;
   readonly verdicts: readonly Verdict[];
   /** Learned bindings that have a neighbor, or whose hosts are here at least: who may be asked for a sign of life. */
   readonly present: readonly Binding[];
@@ -103,6 +103,13 @@ export interface Defence {
   /** False: to be asked by the next pass. */
   readonly isAsked: boolean;
   readonly because: string;
+}
+
+/** Why a binding has ended. */
+export interface Ending {
+  readonly because: string;
+  /** True: no word of the host changes it. False: it was silent, or is not where it was. */
+  readonly isFinal: boolean;
 }
 
 /** Any state in which the kernel uses the entry's MAC (NUD_VALID of the kernel, net/neighbour.h). */
@@ -174,7 +181,7 @@ interface Draft {
   readonly changes: NeighborChange[];
   readonly refresh: NeighborChange[];
   /** Bindings that have ended, and why. */
-  readonly endings: Map<Binding, string>;
+  readonly endings: Map<Binding, Ending>;
   readonly verdicts: Verdict[];
   readonly present: Binding[];
   readonly lost: Binding[];
@@ -218,7 +225,7 @@ function planBridge(draft: Draft, scene: Scene): void {
       const domain = bridge.domains.get(binding.vlan);
       const entry = domain && index.neighborOf(domain.device, binding.ip);
       if (entry !== undefined) {
-        draft.reasons.set(entry, ending);
+        draft.reasons.set(entry, ending.because);
         // Who claims an address and is gone has not won it.
         if (isDefended(scene, binding, entry)) draft.kept.add(entry);
       }
@@ -262,21 +269,31 @@ function whyEnded(
   location: Location,
   entry: StaticEntry | undefined,
   whyUnfit: Fitness,
-): string | null {
+): Ending | null {
   const { bridge, index, nowMs } = scene;
   // Where the bridge forwards the MAC to another port that is learned from, the host is still here.
-  if (port === undefined && location.kind !== 'local') return 'its port is gone or not learned from';
-  if (port !== undefined && !takesVlan(bridge, port, binding.vlan)) return 'its port is not in that VLAN';
-  if (entry !== undefined && !entry.macs.includes(binding.mac)) return 'provisioned for another MAC';
+  if (port === undefined && location.kind !== 'local') return until('its port is gone or not learned from');
+  if (port !== undefined && !takesVlan(bridge, port, binding.vlan))
+    return until('its port is not in that VLAN');
+  if (entry !== undefined && !entry.macs.includes(binding.mac)) return forGood('provisioned for another MAC');
   const misfit = whyUnfit(binding);
-  if (misfit !== null) return misfit;
+  if (misfit !== null) return forGood(misfit);
   const { maxAgeMs } = bridge.desired;
   if (entry !== undefined || maxAgeMs === null || nowMs - binding.lastSeenMs <= maxAgeMs) return null;
-  if (location.kind !== 'local' && location.kind !== 'other') return 'not seen for max_age';
+  if (location.kind !== 'local' && location.kind !== 'other') return until('not seen for max_age');
   // The host lives on: only its silence when asked for this very address ends the binding.
   return isUnanswered(bridge, binding, index.probesOf(binding), nowMs)
-    ? 'does not answer for it any more'
+    ? until('does not answer for it any more')
     : null;
+}
+
+/** An end that the host's next word may undo. */
+function until(because: string): Ending {
+  return { because, isFinal: false };
+}
+
+function forGood(because: string): Ending {
+  return { because, isFinal: true };
 }
 
 /** Why an address is none that may be learned here; null when it may. */
@@ -508,9 +525,12 @@ function planRemovals(
   for (const bridge of topology.bridges) {
     for (const domain of bridge.domains.values()) homes.set(domain.device, { bridge, domain });
   }
+  const index = indexOf(hosts);
   const changes: NeighborChange[] = [];
   for (const neighbor of hosts.neighbors) {
     if (!isOurs(neighbor, options.protocol) || kept.has(neighbor)) continue;
+    // A dump shows an entry again when the table grows meanwhile: decided was of the one in the index.
+    if (index.neighborOf(neighbor.ifIndex, neighbor.ip) !== neighbor) continue;
     const home = homes.get(neighbor.ifIndex);
     if (home === undefined && !options.whole) continue;
     const deviceName =

@@ -150,9 +150,9 @@ export interface BindingReport {
   readonly age: number | null;
   /** Why it is not installed, in a few words; empty when it is. */
   readonly because: string;
-  /** Whether FRR advertises it from here; null where it was not asked or does not answer. */
+  /** Whether zebra has it as a local host and gives it to bgpd; null where it was not asked or does not answer. */
   readonly advertised: boolean | null;
-  /** Why FRR does not advertise it though it is installed, in a few words; else empty. */
+  /** Why zebra does not though it is installed, in a few words; else empty. */
   readonly hindrance: string;
 }
 

@@ -57,7 +57,10 @@ export interface Domain {
   readonly deviceName: string;
   readonly mac: Mac | undefined;
   readonly addresses: readonly InterfaceAddress[];
-  /** What no host here may have: the node's own addresses, those on devices stacked on this one as well, and what of its prefixes is nobody's or everybody's. */
+  /**
+   * What no host here may have: the node's own addresses, those on devices stacked on this one as well, and what of its
+   * prefixes is nobody's or everybody's.
+   */
   readonly reserved: ReadonlySet<IpAddress>;
 }
 
@@ -188,8 +191,8 @@ function domainOf(vlan: number, device: Link, observed: Observed): Domain {
 
 /**
  * Addresses of a prefix that are no host's: of IPv4 the all-zeroes and all-ones hosts (RFC 919), which a /31 and a /32
- * have not (RFC 3021); of IPv6 the one that all routers have, the Subnet-Router anycast address (RFC 4291, 2.6.1), which
- * a /127 and a /128 have not (RFC 6164).
+ * have not (RFC 3021); of IPv6 the one that all routers have, the Subnet-Router anycast address (RFC 4291, 2.6.1),
+ * which a /127 and a /128 have not (RFC 6164).
  */
 function sharedOf({ ip, length }: Prefix): IpAddress[] {
   const bytes = encodeIp(ip);

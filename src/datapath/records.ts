@@ -227,7 +227,7 @@ function readNsAsMs(data: DataView, offset: number): number {
 }
 
 function writeMsAsNs(data: DataView, offset: number, ms: number): void {
-  data.setBigUint64(offset, BigInt(Math.round(ms)) * 1_000_000n, true);
+  data.setBigUint64(offset, BigInt(Math.floor(ms)) * 1_000_000n, true);
 }
 
 function readFamily(data: DataView, offset: number, what: string): Family {

@@ -67,7 +67,6 @@ interface Libbpf {
   readonly mapLookupElem: (fd: number, key: Uint8Array, value: Uint8Array) => number;
   readonly mapUpdateElem: (fd: number, key: Uint8Array, value: Uint8Array, flags: number) => number;
   readonly mapDeleteElem: (fd: number, key: Uint8Array) => number;
-  readonly mapLookupAndDeleteElem: (fd: number, key: Uint8Array, value: Uint8Array) => number;
   readonly mapGetNextKey: (fd: number, key: Uint8Array | null, next: Uint8Array) => number;
   readonly mapLookupBatch: (
     fd: number,
@@ -126,7 +125,6 @@ const libbpf = bindLazily<Libbpf>(loadLibbpf, {
   mapLookupElem: ['bpf_map_lookup_elem', 'int', ['int', 'void *', 'void *']],
   mapUpdateElem: ['bpf_map_update_elem', 'int', ['int', 'void *', 'void *', 'uint64_t']],
   mapDeleteElem: ['bpf_map_delete_elem', 'int', ['int', 'void *']],
-  mapLookupAndDeleteElem: ['bpf_map_lookup_and_delete_elem', 'int', ['int', 'void *', 'void *']],
   mapGetNextKey: ['bpf_map_get_next_key', 'int', ['int', 'void *', 'void *']],
   mapLookupBatch: [
     'bpf_map_lookup_batch',
@@ -536,25 +534,9 @@ export function mapDelete(fd: number, key: Uint8Array): boolean {
   return result >= 0;
 }
 
-export type Taken =
-  | { readonly kind: 'taken'; readonly value: Uint8Array }
-  | { readonly kind: 'missing' }
-  /** Hash maps can from 5.14 on. */
-  | { readonly kind: 'unsupported' };
-
 /** Whether the kernel says by `result` that it has no such operation for this kind of map. */
 function isUnsupported(result: number): boolean {
   return result === -EINVAL || result === -ENOTSUPP || result === -EOPNOTSUPP;
-}
-
-/** Reads and deletes in one step, so that no update in between is lost. */
-export function mapTake(fd: number, key: Uint8Array, valueSize: number): Taken {
-  const value = new Uint8Array(valueSize);
-  const result = libbpf.mapLookupAndDeleteElem(fd, key, value);
-  if (result >= 0) return { kind: 'taken', value };
-  if (result === -ENOENT) return { kind: 'missing' };
-  if (isUnsupported(result)) return { kind: 'unsupported' };
-  throw mapError(fd, 'take from', result);
 }
 
 /** Entries side by side: key `i` begins at `i * keySize` of `keys`, its value at `i * valueSize` of `values`. */

@@ -2,7 +2,7 @@
 
 import type { IfIndex } from '../base/address.ts';
 import { SnoopyError } from '../base/errors.ts';
-import type { Pins } from '../datapath/pins.ts';
+import type { PinnedMap, Pins } from '../datapath/pins.ts';
 import {
   type Binding,
   encodeBinding,
@@ -17,9 +17,14 @@ import { BPF_EXIST, mapDelete, mapLookup, mapUpdate } from '../ffi/libbpf.ts';
 /**
  * Deletes bindings that have ended, and returns which; the host is learned anew when it speaks. Also from maps that
  * were replaced and are still carried over, or they would come back. One that was heard after it was read is left: who
- * decided that it has ended did not know, and may not hear of it again.
+ * decided that it has ended did not know, and may not hear of it again. But for those whose end `isFinal`: the program
+ * notes each word of a host that it knows, and one that speaks all the time would keep for ever what it may not have.
  */
-export function forgetBindings(pins: Pins, bindings: readonly Binding[]): Binding[] {
+export function forgetBindings(
+  pins: Pins,
+  bindings: readonly Binding[],
+  isFinal: (binding: Binding) => boolean,
+): Binding[] {
   const current = pins.maps.get('bindings');
   if (current === undefined) return [];
   const maps = [current, ...pins.outgrown];
@@ -27,8 +32,11 @@ export function forgetBindings(pins: Pins, bindings: readonly Binding[]): Bindin
   const forgotten: Binding[] = [];
   for (const binding of bindings) {
     const key = encodeBindingKey(binding);
-    const values = maps.map(({ fd, info }) => mapLookup(fd, key, info.valueSize));
-    if (values.some((value) => value !== undefined && isHeardSince(value, binding))) continue;
+    const isHeard = ({ fd, info }: PinnedMap): boolean => {
+      const value = mapLookup(fd, key, info.valueSize);
+      return value !== undefined && isHeardSince(value, binding);
+    };
+    if (!isFinal(binding) && maps.some(isHeard)) continue;
     for (const { fd } of maps) mapDelete(fd, key);
     if (probes !== undefined) mapDelete(probes.fd, key);
     forgotten.push(binding);

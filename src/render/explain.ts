@@ -2,7 +2,7 @@
 
 import { formatAge } from '../base/units.ts';
 import type { ExplainReport, Lookout, StepStatus, Story } from '../core/explain.ts';
-import { count, joinLines, paint, printable, type RenderOptions, type Tone, wrapWords } from './style.ts';
+import { count, joinLines, paint, printable, type RenderOptions, type Tone, wrap } from './style.ts';
 
 const TONES: Readonly<Record<StepStatus, Tone>> = {
   ok: 'good',
@@ -92,7 +92,7 @@ interface Item {
 }
 
 function headline(text: string, tone: Tone, { color, width }: RenderOptions): string[] {
-  return wrapWords(printable(text), width - 2).map((line, i) =>
+  return wrap(printable(text), width - 2).map((line, i) =>
     paint(`${i === 0 ? '' : '  '}${line}`, tone, color),
   );
 }
@@ -101,7 +101,5 @@ function headline(text: string, tone: Tone, { color, width }: RenderOptions): st
 function item({ word, tone, name, text }: Item, { color, width }: RenderOptions): string[] {
   const indent = 2 + STATUS_WIDTH + 2 + NAME_WIDTH + 2;
   const head = `  ${paint(word, tone, color)}${' '.repeat(STATUS_WIDTH - word.length)}  ${name.padEnd(NAME_WIDTH)}  `;
-  return wrapWords(printable(text), width - indent).map(
-    (line, i) => (i === 0 ? head : ' '.repeat(indent)) + line,
-  );
+  return wrap(printable(text), width - indent).map((line, i) => (i === 0 ? head : ' '.repeat(indent)) + line);
 }

@@ -6,7 +6,10 @@ import { tunnelLinks } from './bridges.ts';
 import { type Check, type Findings, type Frr, failure, ok, some, warning } from './check.ts';
 
 /** What these checks look at. */
-export type FrrFindings = Pick<Findings, 'frr' | 'topology' | 'observed' | 'plan'>;
+export interface FrrFindings extends Pick<Findings, 'frr' | 'topology' | 'observed' | 'plan'> {
+  /** Only what concerns the hosts of this VLAN; by default all VLANs. */
+  readonly vlan?: number;
+}
 
 export function checkFrr(findings: FrrFindings): Check[] {
   const { frr: answer } = findings;
@@ -60,16 +63,21 @@ function checkPeers({ peers }: Frr): Check {
 
 /** Every VNI of every VXLAN port: a port has one, or as many as its VLANs are mapped to. */
 function checkVnis(bridge: Bridge, findings: FrrFindings, frr: Frr): Check[] {
-  const { observed } = findings;
+  const { observed, vlan: only } = findings;
   return tunnelLinks(bridge, observed.links).flatMap((link): Check[] => {
     if (link.vxlan === undefined) return [];
     const vlans = bridge.vlanAware ? observed.portVlans.get(link.ifIndex) : undefined;
-    if (!link.vxlan.external) return checkVni(bridge, findings, frr, link, link.vxlan.vni, vlans?.pvid ?? 0);
+    const isMeant = (vlan: number): boolean => only === undefined || only === vlan;
+    if (!link.vxlan.external) {
+      const vlan = vlans?.pvid ?? 0;
+      return isMeant(vlan) ? checkVni(bridge, findings, frr, link, link.vxlan.vni, vlan) : [];
+    }
     const vnis = (vlans?.vnis ?? []).flatMap(({ start, end, vni }) =>
       Array.from({ length: end - start + 1 }, (_, i) => ({ vlan: start + i, vni: vni + i })),
     );
     if (vnis.length === 0) return [withoutVnis(link)];
-    return vnis.flatMap(({ vlan, vni }) => checkVni(bridge, findings, frr, link, vni, vlan));
+    const meant = vnis.filter(({ vlan }) => isMeant(vlan));
+    return meant.flatMap(({ vlan, vni }) => checkVni(bridge, findings, frr, link, vni, vlan));
   });
 }
 
@@ -98,7 +106,7 @@ function checkVni(
     return [
       failure('vni', {
         subject,
-        found: `zebra does not know ${name}${vxlan?.external ? ' for it' : ''}`,
+        found: `zebra does not know ${vxlan?.external ? `VNI ${vni} of ` : ''}${name}`,
         remedy: `${since}vtysh -c "show evpn vni"; with "advertise-all-vni" on, and VXLAN port and bridge up, it does`,
       }),
     ];
