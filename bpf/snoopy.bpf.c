@@ -897,7 +897,7 @@ static __always_inline void note(struct __sk_buff *skb, const struct sighting *s
 		.last_ns = now,
 	};
 
-	if (!seen->key.family || !step(&cursor, sizeof(*eth)))
+	if (!seen->key.family || reason == SNOOPY_COUNTER_IP || !step(&cursor, sizeof(*eth)))
 		return;
 	scope = scope_of(&seen->key);
 	if (scope == SCOPE_NO_HOST)
