@@ -311,7 +311,7 @@ describe('another version on the same pins', () => {
     const text = runAs(machine, THIS, 'status').stdout;
     assert.match(
       text,
-      /^Due: the maps are of another version; the next run replaces them and keeps the hosts/,
+      /^Due: the maps are of another version; the next run replaces them and keeps the\s+hosts/,
     );
     assert.doesNotMatch(text, /no run has been here/);
 
