@@ -26,7 +26,7 @@ const ALSO_IN_GUEST = ['kernel/netlink.test.js'];
 const CONCURRENCY = 2;
 /** For a file. Who says how many frames are to be tried waits for them, however long that takes. */
 const TIMEOUT_MS =
-  process.env.FUZZ_FRAMES === undefined ? minutes(guest === undefined ? 20 : 60) : Number.POSITIVE_INFINITY;
+  process.env.FUZZ_FRAMES === undefined ? minutes(guest === undefined ? 30 : 60) : Number.POSITIVE_INFINITY;
 const inCi = process.env.CI !== undefined && process.env.CI !== '';
 
 const root = fileURLToPath(new URL('../dist/test/', import.meta.url));
