@@ -213,13 +213,13 @@ function planBridge(draft: Draft, scene: Scene): void {
     bridge.desired.statics.map((entry) => [addressId(effectiveVlan(bridge, entry.vlan), entry.ip), entry]),
   );
   const ports = new Map(bridge.ports.map((port) => [port.ifIndex, port]));
-  const isFit = fitness(bridge);
+  const misfitOf = fitness(bridge);
   const seen = new Map<string, Binding>();
   for (const binding of index.bindingsOf(bridge.ifIndex)) {
     const id = statics.size === 0 ? '' : addressId(binding.vlan, binding.ip);
     const port = ports.get(binding.port);
     const location = forwarding.locate(binding.vlan, binding.mac);
-    const ending = whyEnded(scene, binding, port, location, statics.get(id), isFit);
+    const ending = whyEnded(scene, binding, port, location, statics.get(id), misfitOf);
     if (ending !== null) {
       draft.endings.set(binding, ending);
       const domain = bridge.domains.get(binding.vlan);
@@ -268,7 +268,7 @@ function whyEnded(
   port: Port | undefined,
   location: Location,
   entry: StaticEntry | undefined,
-  whyUnfit: Fitness,
+  misfitOf: Fitness,
 ): Ending | null {
   const { bridge, index, nowMs } = scene;
   // Where the bridge forwards the MAC to another port that is learned from, the host is still here.
@@ -276,7 +276,7 @@ function whyEnded(
   if (port !== undefined && !takesVlan(bridge, port, binding.vlan))
     return until('its port is not in that VLAN');
   if (entry !== undefined && !entry.macs.includes(binding.mac)) return forGood('provisioned for another MAC');
-  const misfit = whyUnfit(binding);
+  const misfit = misfitOf(binding);
   if (misfit !== null) return forGood(misfit);
   const { maxAgeMs } = bridge.desired;
   if (entry !== undefined || maxAgeMs === null || nowMs - binding.lastSeenMs <= maxAgeMs) return null;
