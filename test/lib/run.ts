@@ -70,6 +70,9 @@ export function parseJson<T>(text: string, from: string): T {
   }
 }
 
+/** Where /proc/PID/stat has `num_threads`, counted from the field after the state (proc_pid_stat(5): fields 20 and 4). */
+const NUM_THREADS = 20 - 4;
+
 /** A command in the background. Its output goes to files, so that it can be read at any time. */
 export class Background {
   readonly argv: readonly string[];
@@ -152,11 +155,16 @@ export class Background {
   }
 }
 
-/** False once a process is gone, or a zombie that only its parent still has to reap. */
+/**
+ * False once a process is gone, or a zombie that only its parent still has to reap. A zombie with threads is alive: its
+ * first thread has ended, and the others still hold its files.
+ */
 export function isAlive(pid: number): boolean {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return !/^[ZX]/.test(stat.slice(stat.lastIndexOf(')') + 2));
+    const [state = '', ...fields] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    const threads = Number(fields[NUM_THREADS]);
+    return !/[ZX]/.test(state) || threads > 1;
   } catch {
     return false;
   }
