@@ -487,7 +487,8 @@ function endBindings(
   const ended = decided.forget.filter((key) => !stuck.has(idOf({ ...key, bridge: nameOf(key) })));
   const isFinal = (binding: Binding): boolean => decided.endings.get(binding)?.isFinal ?? true;
   const forgotten = new Set(forgetBindings(session.pins, ended, isFinal));
-  const left = hosts.bindings.filter((binding) => !forgotten.has(binding));
+  const left =
+    forgotten.size === 0 ? hosts.bindings : hosts.bindings.filter((binding) => !forgotten.has(binding));
   const corrected = correctLedger(observed.datapath.ports, hosts.portStates, left);
   if (corrected.size > 0) writePolicies(session.pins, corrected);
   return forgotten.size < ended.length;

@@ -94,7 +94,15 @@ function withdraw({ netlink, runtime, pins }: Session, check: boolean): ReturnTy
   const deviceNames = new Map([...links.values()].map((link) => [link.ifIndex, link.name]));
   const { changes } = planHosts(
     NO_BRIDGES,
-    { nowMs: 0, bindings: [], probes: new Map(), portStates: new Map(), deviceNames, fdb: [], neighbors },
+    {
+      nowMs: 0,
+      bindings: [],
+      probes: new Map(),
+      portStates: new Map(),
+      deviceNames,
+      forwarding: new Map(),
+      neighbors,
+    },
     { protocol: runtime.neighborProtocol, whole: true },
   );
   const outcomes: Outcome[] = check

@@ -3,11 +3,16 @@
 /** The items by key, in their order. */
 export function groupBy<T, K>(items: readonly T[], keyOf: (item: T) => K): Map<K, T[]> {
   const groups = new Map<K, T[]>();
+  // Of the item before: those of a group mostly follow each other.
+  let last: { readonly key: K; readonly group: T[] } | undefined;
   for (const item of items) {
     const key = keyOf(item);
-    const group = groups.get(key);
-    if (group === undefined) groups.set(key, [item]);
-    else group.push(item);
+    if (last === undefined || last.key !== key) {
+      const group = groups.get(key) ?? [];
+      groups.set(key, group);
+      last = { key, group };
+    }
+    last.group.push(item);
   }
   return groups;
 }

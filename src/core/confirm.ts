@@ -76,10 +76,11 @@ function ownerOf(
     // Undefined for what another owner has written: nobody loses that to a claim.
     return isOurs(neighbor, protocol) ? neighbor.mac : undefined;
   }
+  if (binding.owner === null) return undefined;
   // Two have claimed it before anybody had a neighbor: the first is the owner, as long as moves are counted.
   const isRecent = nowMs - binding.windowMs <= bridge.desired.duplicates.windowMs;
   const isDue = forwarding.locate(binding.vlan, binding.mac).kind === 'local';
-  return isRecent && isDue ? binding.owner?.mac : undefined;
+  return isRecent && isDue ? binding.owner.mac : undefined;
 }
 
 /**

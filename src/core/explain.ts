@@ -748,10 +748,10 @@ function lookOut(bridge: Bridge, { ip, observed, hosts }: Facts): Lookout[] {
       ports: ports.filter(listens).map(({ name }) => name),
       deaf: ports.filter((port) => !listens(port)).map(({ name }) => name),
       because: whyUnfit(bridge, { ip, vlan }) ?? whyUnheard(bridge, ip),
-      silent: hosts.fdb.flatMap(({ bridge: index, vlan: tag, isLocal, mac, ifIndex }) => {
-        const port = names.get(ifIndex);
-        const isIn = index === bridge.ifIndex && (!bridge.vlanAware || tag === vlan);
-        return isIn && !isLocal && port !== undefined && !spoken.has(mac) ? [{ mac, port }] : [];
+      silent: [...(hosts.forwarding.get(bridge.ifIndex) ?? [])].flatMap((entry) => {
+        const port = names.get(entry.port);
+        const isIn = !bridge.vlanAware || entry.vlan === vlan;
+        return isIn && port !== undefined && !spoken.has(entry.mac) ? [{ mac: entry.mac, port }] : [];
       }),
     };
   });

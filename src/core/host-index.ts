@@ -3,7 +3,7 @@
 import type { IfIndex, IpAddress, Mac } from '../base/address.ts';
 import { groupBy } from '../base/group.ts';
 import { type Binding, type BindingKey, bindingId, type ProbeState } from '../datapath/records.ts';
-import type { FdbEntry } from '../netlink/fdb.ts';
+import type { ForwardingTable } from '../netlink/forwarding-table.ts';
 import type { Neighbor } from '../netlink/neighbor.ts';
 import type { ObservedHosts } from './observed.ts';
 import type { Bridge, Port } from './topology.ts';
@@ -30,7 +30,6 @@ export interface Forwarding {
 export class HostIndex {
   readonly #hosts: ObservedHosts;
   readonly #bindings: ReadonlyMap<IfIndex, readonly Binding[]>;
-  readonly #fdb: ReadonlyMap<IfIndex, readonly FdbEntry[]>;
   readonly #forwarding = new Map<Bridge, Forwarding>();
   /** By device, for a pair as one key would be put together again and again. */
   readonly #neighbors = new Map<IfIndex, Map<IpAddress, Neighbor>>();
@@ -38,7 +37,6 @@ export class HostIndex {
   constructor(hosts: ObservedHosts) {
     this.#hosts = hosts;
     this.#bindings = groupBy(hosts.bindings, (binding) => binding.bridge);
-    this.#fdb = groupBy(hosts.fdb, (entry) => entry.bridge);
     for (const neighbor of hosts.neighbors) {
       const table = this.#neighbors.get(neighbor.ifIndex);
       if (table === undefined) this.#neighbors.set(neighbor.ifIndex, new Map([[neighbor.ip, neighbor]]));
@@ -53,7 +51,7 @@ export class HostIndex {
   forwardingOf(bridge: Bridge): Forwarding {
     let forwarding = this.#forwarding.get(bridge);
     if (forwarding === undefined) {
-      forwarding = forwardingOf(bridge, this.#fdb.get(bridge.ifIndex) ?? []);
+      forwarding = forwardingOf(bridge, this.#hosts.forwarding.get(bridge.ifIndex));
       this.#forwarding.set(bridge, forwarding);
     }
     return forwarding;
@@ -81,23 +79,15 @@ export function indexOf(hosts: ObservedHosts): HostIndex {
   return index;
 }
 
-function forwardingOf(bridge: Bridge, entries: readonly FdbEntry[]): Forwarding {
+function forwardingOf(bridge: Bridge, table: ForwardingTable | undefined): Forwarding {
   const places = new Map<IfIndex, Location>(
     bridge.ports.map((port) => [port.ifIndex, { kind: 'local', port }]),
   );
   for (const ifIndex of bridge.tunnelPorts) places.set(ifIndex, TUNNEL);
-  const byVlan = new Map<number, Map<Mac, Location>>();
-  for (const { ifIndex, vlan, mac, isLocal } of entries) {
-    // An address of a port itself is the node's, not a host's.
-    if (isLocal) continue;
-    let table = byVlan.get(vlan);
-    if (table === undefined) {
-      table = new Map();
-      byVlan.set(vlan, table);
-    }
-    table.set(mac, places.get(ifIndex) ?? OTHER);
-  }
   return {
-    locate: (vlan, mac) => byVlan.get(bridge.vlanAware ? vlan : 0)?.get(mac) ?? NOWHERE,
+    locate: (vlan, mac) => {
+      const port = table?.portOf(bridge.vlanAware ? vlan : 0, mac);
+      return port === undefined ? NOWHERE : (places.get(port) ?? OTHER);
+    },
   };
 }

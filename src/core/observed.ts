@@ -11,7 +11,7 @@ import type {
   StaticRule,
 } from '../datapath/records.ts';
 import type { InterfaceAddress } from '../netlink/address.ts';
-import type { FdbEntry } from '../netlink/fdb.ts';
+import type { ForwardingTable } from '../netlink/forwarding-table.ts';
 import type { Link } from '../netlink/link.ts';
 import type { Neighbor } from '../netlink/neighbor.ts';
 import type { PortVlans } from '../netlink/vlan.ts';
@@ -59,7 +59,7 @@ export interface ObservedHosts {
   /** Names of the devices that have neighbors. */
   readonly deviceNames: ReadonlyMap<IfIndex, string>;
   /** Of the configured bridges. */
-  readonly fdb: readonly FdbEntry[];
+  readonly forwarding: ReadonlyMap<IfIndex, ForwardingTable>;
   readonly neighbors: readonly Neighbor[];
 }
 

@@ -1,6 +1,7 @@
 // From decisions to the lines of a report. Pure.
 
 import type { Mac } from '../base/address.ts';
+import { groupBy } from '../base/group.ts';
 import type { LoadReason } from '../datapath/pins.ts';
 import type { Binding, Change } from '../datapath/records.ts';
 import {
@@ -39,15 +40,16 @@ export function describeBridges(
   hosts: Pick<HostPlan, 'verdicts'>,
 ): BridgeReport[] {
   const found = new Map(topology.bridges.map((bridge) => [bridge.desired.name, bridge]));
+  const verdicts = groupBy(hosts.verdicts, ({ bridge }) => bridge);
   return desired.bridges.map(({ name }) => {
     const bridge = found.get(name);
-    const verdicts = hosts.verdicts.filter((verdict) => verdict.bridge === name);
+    const own = verdicts.get(name) ?? [];
     return {
       name,
       present: bridge !== undefined,
       ports: bridge?.ports.map((port) => port.name) ?? [],
-      bindings: verdicts.length,
-      neighbors: verdicts.filter((verdict) => verdict.state === 'installed').length,
+      bindings: own.length,
+      neighbors: own.filter(({ state }) => state === 'installed').length,
     };
   });
 }

@@ -546,10 +546,8 @@ export interface MapEntries {
   readonly count: number;
 }
 
-/** Entries that the first batch has room for: most maps of most hosts have fewer, and memory has to be cleared. */
+/** Entries that the first batch has room for: most maps of most hosts have fewer. */
 const FIRST_BATCH = 512;
-/** How much more room there is where it was not enough. */
-const GROWTH = 4;
 
 /** What mapEntries fills, and makes larger when it is full. */
 class EntryBuffer {
@@ -566,8 +564,9 @@ class EntryBuffer {
     this.values = new Uint8Array(capacity * info.valueSize);
   }
 
+  /** Room for all that the map may have, which costs memory only where something is written; then for twice as many. */
   grow(): void {
-    const larger = new EntryBuffer(this.#info, this.capacity * GROWTH);
+    const larger = new EntryBuffer(this.#info, Math.max(this.#info.maxEntries, this.capacity * 2));
     larger.keys.set(this.keys);
     larger.values.set(this.values);
     this.capacity = larger.capacity;

@@ -27,7 +27,8 @@ import {
 } from '../datapath/records.ts';
 import { type MapEntries, mapEntries, perCpuArray } from '../ffi/libbpf.ts';
 import { dumpAddresses } from '../netlink/address.ts';
-import { dumpFdb, type FdbEntry } from '../netlink/fdb.ts';
+import { readForwarding } from '../netlink/fdb.ts';
+import { ForwardingTable } from '../netlink/forwarding-table.ts';
 import { dumpLinks } from '../netlink/link.ts';
 import { dumpNeighbors } from '../netlink/neighbor.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';
@@ -159,7 +160,9 @@ export function observeHosts(
   );
   const bindings = readAll(readBindings(pins), decodeBindings);
   const probes = entriesOf(pins, 'probes');
-  const fdb = topology.bridges.flatMap((bridge) => readFdb(netlink, bridge.ifIndex));
+  const forwarding = new Map(
+    topology.bridges.map(({ ifIndex }) => [ifIndex, forwardingOf(netlink, ifIndex)]),
+  );
   const nowMs = now();
   const neighbors = [...dumpNeighbors(netlink, AF_INET), ...dumpNeighbors(netlink, AF_INET6)];
   const deviceNames = new Map([...observed.links.values()].map((link) => [link.ifIndex, link.name]));
@@ -169,17 +172,17 @@ export function observeHosts(
     probes: new Map(readAll(probes, decodeProbes)),
     portStates,
     deviceNames,
-    fdb,
+    forwarding,
     neighbors,
   };
 }
 
-/** No entries for a bridge that is deleted while we look: the next observation knows of it. */
-function readFdb(netlink: NetlinkSocket, bridge: IfIndex): FdbEntry[] {
+/** Nothing for a bridge that is deleted while we look: the next observation knows of it. */
+function forwardingOf(netlink: NetlinkSocket, bridge: IfIndex): ForwardingTable {
   try {
-    return dumpFdb(netlink, bridge);
+    return readForwarding(netlink, bridge);
   } catch (thrown) {
-    if (thrown instanceof SnoopyError && thrown.errno === 'ENODEV') return [];
+    if (thrown instanceof SnoopyError && thrown.errno === 'ENODEV') return new ForwardingTable();
     throw thrown;
   }
 }

@@ -2,6 +2,7 @@
 
 import { AF_BRIDGE, type IfIndex, type Mac } from '../base/address.ts';
 import { readI32, readU8, readU16, writeU8 } from '../base/bytes.ts';
+import { ForwardingTable } from './forwarding-table.ts';
 import { CLOCK_TICK_MS } from './link.ts';
 import { Attributes, type Message, PayloadWriter, type Request } from './message.ts';
 import {
@@ -70,13 +71,24 @@ export function fdbDump(bridge: IfIndex): Request {
   return { type: RTM_GETNEIGH, flags: 0, payload: writer.finish() };
 }
 
-/** The entries of one bridge. */
-export function dumpFdb(socket: NetlinkSocket, bridge: IfIndex): FdbEntry[] {
-  return socket.dump(fdbDump(bridge), 'forwarding entries', (message) => {
-    const entry = decodeFdbEntry(message);
-    // The kernel also shows other bridges' own addresses here.
-    return entry?.bridge === bridge ? entry : undefined;
+const ENTRIES = 'forwarding entries';
+
+/** What one bridge forwards to its ports: an address of a port itself is the node's, and is left out. */
+export function readForwarding(socket: NetlinkSocket, bridge: IfIndex): ForwardingTable {
+  return socket.dumpInto(fdbDump(bridge), ENTRIES, {
+    begin: () => new ForwardingTable(),
+    add: (table, message) => {
+      const entry = entryOf(bridge, message);
+      if (entry === undefined || entry.isLocal) return;
+      table.push({ vlan: entry.vlan, mac: entry.mac, port: entry.ifIndex });
+    },
   });
+}
+
+/** The kernel also shows other bridges' own addresses. */
+function entryOf(bridge: IfIndex, message: Message): FdbEntry | undefined {
+  const entry = decodeFdbEntry(message);
+  return entry?.bridge === bridge ? entry : undefined;
 }
 
 /**
@@ -84,10 +96,9 @@ export function dumpFdb(socket: NetlinkSocket, bridge: IfIndex): FdbEntry[] {
  * does not know the MAC. `br_fdb_update` of net/bridge/br_fdb.c writes the time.
  */
 export function fdbAgeMs(socket: NetlinkSocket, bridge: IfIndex, vlan: number, mac: Mac): number | undefined {
-  const [age] = socket.dump(fdbDump(bridge), 'forwarding entries', (message) => {
-    const entry = decodeFdbEntry(message);
-    if (entry?.bridge !== bridge || entry.mac !== mac || entry.vlan !== vlan || entry.isLocal)
-      return undefined;
+  const [age] = socket.dump(fdbDump(bridge), ENTRIES, (message) => {
+    const entry = entryOf(bridge, message);
+    if (entry === undefined || entry.mac !== mac || entry.vlan !== vlan || entry.isLocal) return undefined;
     const ticks = new Attributes(message.payload, NDMSG_SIZE).u32(NDA_CACHEINFO, 8);
     return ticks === undefined ? undefined : ticks * CLOCK_TICK_MS;
   });

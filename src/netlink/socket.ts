@@ -88,6 +88,13 @@ export interface Success {
 
 export type Result = Success | Failure;
 
+/** How the messages of a dump are gathered. */
+export interface Collector<Collection> {
+  /** An empty one, for each attempt. */
+  begin(): Collection;
+  add(collection: Collection, message: Message): void;
+}
+
 export interface NetlinkSocket {
   /** nlmsg_pid of our own requests, and of the notifications they cause. */
   readonly portId: number;
@@ -97,6 +104,8 @@ export interface NetlinkSocket {
    * Starts again, a few times, when the kernel says that the table changed while it was read.
    */
   dump<T>(request: Request, what: string, decode: (message: Message) => T | undefined): T[];
+  /** The same, into something else than a list. */
+  dumpInto<Collection>(request: Request, what: string, collector: Collector<Collection>): Collection;
   /**
    * Sends the requests, many in one datagram, in order, and returns one result for each, in that order. A
    * failure does not stop those behind it. ENOBUFS: the kernel lost the answer, the outcome is unknown. Each is
@@ -226,9 +235,19 @@ class RouteSocket implements NetlinkSocket {
   }
 
   dump<T>(request: Request, what: string, decode: (message: Message) => T | undefined): T[] {
+    return this.dumpInto<T[]>(request, what, {
+      begin: () => [],
+      add: (found, message) => {
+        const item = decode(message);
+        if (item !== undefined) found.push(item);
+      },
+    });
+  }
+
+  dumpInto<Collection>(request: Request, what: string, collector: Collector<Collection>): Collection {
     for (let attempt = 0; attempt < DUMP_ATTEMPTS; attempt++) {
-      const found = this.#dumpOnce(request, what, decode);
-      if (found !== undefined) return found;
+      const collection = collector.begin();
+      if (this.#dumpOnce(request, what, (message) => collector.add(collection, message))) return collection;
     }
     throw new SnoopyError(
       'netlink_failed',
@@ -237,13 +256,12 @@ class RouteSocket implements NetlinkSocket {
     );
   }
 
-  /** One attempt; undefined when the kernel says that the table changed. */
-  #dumpOnce<T>(request: Request, what: string, decode: (message: Message) => T | undefined): T[] | undefined {
+  /** One attempt; false when the kernel says that the table changed. */
+  #dumpOnce(request: Request, what: string, take: (message: Message) => void): boolean {
     const context = { operation: `read the ${what}`, object: what };
     const sequence = this.#sequence++;
     const length = encodeMessage(request, NLM_F_REQUEST | NLM_F_DUMP, sequence, this.#outbound, 0);
     send(this.#fd, this.#outbound, length);
-    const found: T[] = [];
     let isInterrupted = false;
     // A decoder's error waits until the dump is over, so that the socket stays usable.
     let error: unknown;
@@ -261,12 +279,11 @@ class RouteSocket implements NetlinkSocket {
           const failure = message.type === NLMSG_ERROR ? decodeFailure(message) : decodeDone(message);
           if (failure !== undefined) throw failureError(failure, context);
           if (error !== undefined) throw error;
-          return isInterrupted ? undefined : found;
+          return !isInterrupted;
         }
         if (error !== undefined) continue;
         try {
-          const item = decode(message);
-          if (item !== undefined) found.push(item);
+          take(message);
         } catch (thrown) {
           error = thrown;
         }

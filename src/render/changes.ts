@@ -31,10 +31,7 @@ export function changeRows(
       ...changes.filter(({ outcome }) => !isPlain(outcome)).map(neighborRow),
     ];
   }
-  return [
-    ...gather(steps, stepGroup, stepRow, options),
-    ...gather(changes, neighborGroup, neighborRow, options),
-  ];
+  return [...gather(steps, STEPS, options), ...gather(changes, NEIGHBORS, options)];
 }
 
 /** What was there before as `-` and what is there after as `+`. */
@@ -59,50 +56,67 @@ function isPlain(outcome: Outcome): boolean {
   return outcome.kind === 'applied' || outcome.kind === 'planned';
 }
 
-interface Group {
-  readonly id: string;
-  /** So many may stand one by one. */
-  readonly most: number;
-  /** The one line for `number` of them. */
-  readonly row: (number: number) => Row;
+/** How things become rows. */
+interface Style<T> {
+  /** The same for those that are alike. */
+  readonly likeness: (item: T) => string;
+  /** So many that are alike may stand one by one. */
+  readonly most: (item: T) => number;
+  readonly row: (item: T) => Row;
+  /** The one row for `size` of them, of which `item` is the first. */
+  readonly summary: (item: T, size: number) => Row;
 }
 
-/** A row for each item, or one for all items of a group that is too large. */
+const STEPS: Style<Step> = {
+  likeness: ({ action, outcome }) => `${action.kind} ${action.bridge ?? ''} ${outcome.kind}`,
+  most: ({ action: { kind } }) => (kind === 'attach' || kind === 'detach' ? MAX_LIKE : 1),
+  row: stepRow,
+  summary: ({ action, outcome }, size) => {
+    const { kind, bridge = NONE } = action;
+    return {
+      tone: toneOf(outcome, isWithdrawal(action)),
+      cells: [verb(kind, outcome), bridge, count(size, nounOf(kind), pluralOf(kind))],
+    };
+  },
+};
+
+const NEIGHBORS: Style<NeighborChangeReport> = {
+  likeness: ({ kind, device, outcome }) => `${kind} ${device} ${outcome.kind}`,
+  most: () => MAX_LIKE,
+  row: neighborRow,
+  summary: ({ kind, device, outcome }, size) => ({
+    tone: toneOf(outcome, kind === 'remove'),
+    cells: [verb(kind, outcome), device, count(size, 'neighbor')],
+  }),
+};
+
+/** A row for each item, or one for all that are alike where they are too many. */
 function gather<T extends { readonly outcome: Outcome }>(
   items: readonly T[],
-  groupOf: (item: T) => Group,
-  rowOf: (item: T) => Row,
+  style: Style<T>,
   options: RenderOptions,
 ): Row[] {
-  if (options.verbose) return items.map(rowOf);
+  if (options.verbose) return items.map(style.row);
   const sizes = new Map<string, number>();
-  for (const item of items) {
-    const { id } = groupOf(item);
-    if (isPlain(item.outcome)) sizes.set(id, (sizes.get(id) ?? 0) + 1);
-  }
+  const likenesses = items.map((item) => {
+    if (!isPlain(item.outcome)) return null;
+    const likeness = style.likeness(item);
+    sizes.set(likeness, (sizes.get(likeness) ?? 0) + 1);
+    return likeness;
+  });
   const rows: Row[] = [];
-  const done = new Set<string>();
-  for (const item of items) {
-    const group = groupOf(item);
-    const size = sizes.get(group.id) ?? 0;
-    if (!isPlain(item.outcome) || size <= group.most) rows.push(rowOf(item));
-    else if (!done.has(group.id)) rows.push(group.row(size));
-    if (isPlain(item.outcome)) done.add(group.id);
+  const told = new Set<string>();
+  for (const [i, item] of items.entries()) {
+    const likeness = likenesses[i] ?? null;
+    const size = likeness === null ? 0 : (sizes.get(likeness) ?? 0);
+    if (likeness === null || size <= style.most(item)) {
+      rows.push(style.row(item));
+    } else if (!told.has(likeness)) {
+      told.add(likeness);
+      rows.push(style.summary(item, size));
+    }
   }
   return rows;
-}
-
-function stepGroup({ action, outcome }: Step): Group {
-  const { kind, bridge } = action;
-  const isRoutine = kind !== 'attach' && kind !== 'detach';
-  return {
-    id: `${kind} ${bridge ?? ''} ${outcome.kind}`,
-    most: isRoutine ? 1 : MAX_LIKE,
-    row: (number) => ({
-      tone: toneOf(outcome, isWithdrawal(action)),
-      cells: [verb(kind, outcome), bridge ?? NONE, count(number, nounOf(kind), pluralOf(kind))],
-    }),
-  };
 }
 
 function nounOf(kind: ActionSummary['kind']): string {
@@ -191,18 +205,6 @@ function stepDiff(action: ActionSummary, options: RenderOptions): string {
 
 function diffLine(sign: '-' | '+', words: string, options: RenderOptions): string {
   return paint(`${sign} ${printable(words)}`, sign === '+' ? 'good' : 'bad', options.color);
-}
-
-function neighborGroup(change: NeighborChangeReport): Group {
-  const { kind, device, outcome } = change;
-  return {
-    id: `${kind} ${device} ${outcome.kind}`,
-    most: MAX_LIKE,
-    row: (number) => ({
-      tone: toneOf(outcome, kind === 'remove'),
-      cells: [verb(kind, outcome), device, count(number, 'neighbor')],
-    }),
-  };
 }
 
 function neighborRow(change: NeighborChangeReport): Row {

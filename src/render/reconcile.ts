@@ -45,9 +45,7 @@ function renderChanges(report: Changes, warnings: readonly string[], options: Re
 /** What went wrong, or is still due, and has no row of its own among the changes. */
 function troubleRows(report: Changes, warnings: readonly string[]): Row[] {
   const rows: Row[] = warnings.map((warning) => ({ tone: 'notable', cells: ['warning', warning] }));
-  const told = new Set(
-    outcomesOf(report).flatMap((outcome) => (outcome.kind === 'failed' ? [outcome.message] : [])),
-  );
+  const told = report.errors.length === 0 ? new Set() : new Set(failuresOf(report));
   for (const { message } of report.errors.filter((error) => !told.has(error.message))) {
     rows.push({ tone: 'bad', cells: ['error', message] });
   }
@@ -63,8 +61,17 @@ function isFailed({ outcome }: Step): boolean {
   return outcome.kind === 'failed';
 }
 
-function outcomesOf({ steps, neighbors }: Pick<Changes, 'steps' | 'neighbors'>): readonly Outcome[] {
-  return [...steps, ...neighbors.changes].map(({ outcome }) => outcome);
+function failuresOf({ steps, neighbors }: Changes): string[] {
+  return [...steps, ...neighbors.changes].flatMap(({ outcome }) =>
+    outcome.kind === 'failed' ? [outcome.message] : [],
+  );
+}
+
+/** How many there are of each kind. */
+function tally(items: readonly { readonly outcome: Outcome }[]): Record<Outcome['kind'], number> {
+  const numbers = { planned: 0, applied: 0, skipped: 0, failed: 0 };
+  for (const { outcome } of items) numbers[outcome.kind] += 1;
+  return numbers;
 }
 
 /** `2 bridges (1 absent: vmbr9), 5 ports, 12 neighbors` */
@@ -76,12 +83,13 @@ function describeScope({ bridges, neighbors }: ReconcileReport): string {
 }
 
 function renderSummary(scope: string, report: Changes, warnings: number, options: RenderOptions): string {
-  const outcomes = outcomesOf(report);
-  const failures = outcomes.filter(({ kind }) => kind === 'failed').length;
+  const ofSteps = tally(report.steps);
+  const ofChanges = tally(report.neighbors.changes);
+  const failures = ofSteps.failed + ofChanges.failed;
   const problems = Math.max(failures, countErrors(report.errors, report.remaining, report.check));
-  const skipped = outcomes.filter(({ kind }) => kind === 'skipped').length;
-  const steps = report.steps.filter(({ outcome }) => isDone(outcome)).length;
-  const changes = report.neighbors.changes.filter(({ outcome }) => isDone(outcome)).length;
+  const skipped = ofSteps.skipped + ofChanges.skipped;
+  const steps = ofSteps.applied + ofSteps.planned;
+  const changes = ofChanges.applied + ofChanges.planned;
   const state = report.check ? 'due' : 'done';
   const parts: string[] = [];
   if (steps > 0) parts.push(`${count(steps, 'step')} ${state}`);
@@ -98,10 +106,6 @@ function countErrors(
   check: boolean,
 ): number {
   return Math.max(errors.length, check ? 0 : remaining.length);
-}
-
-function isDone(outcome: Outcome): boolean {
-  return outcome.kind === 'applied' || outcome.kind === 'planned';
 }
 
 function renderFigures({ ring, counters, probes, confirms }: ReconcileReport): string[] {

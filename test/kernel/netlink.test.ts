@@ -6,7 +6,7 @@ import { AF_INET, AF_INET6, type IfIndex, type IpAddress, type Mac } from '../..
 import { loadObject, programInfo } from '../../src/ffi/libbpf.ts';
 import { poll } from '../../src/ffi/libc.ts';
 import { dumpAddresses } from '../../src/netlink/address.ts';
-import { dumpFdb } from '../../src/netlink/fdb.ts';
+import { readForwarding } from '../../src/netlink/fdb.ts';
 import { decodeLink, dumpLinks, type Link } from '../../src/netlink/link.ts';
 import type { Message, Request } from '../../src/netlink/message.ts';
 import {
@@ -203,8 +203,9 @@ describe('VLANs', () => {
     assert.equal(linkOf('brv.10').vlanId, 10);
     assert.equal(linkOf('brv.10').link, indexOf('brv'));
     netns.run('bridge', 'fdb', 'add', '02:00:00:00:03:03', 'dev', 'tapv', 'master', 'static', 'vlan', '10');
-    const entry = dumpFdb(socket, indexOf('brv')).find(({ mac }) => mac === '02:00:00:00:03:03');
-    assert.equal(entry?.vlan, 10);
+    const table = readForwarding(socket, indexOf('brv'));
+    assert.equal(table.portOf(10, '02:00:00:00:03:03' as Mac), indexOf('tapv'));
+    assert.equal(table.portOf(0, '02:00:00:00:03:03' as Mac), undefined);
 
     netns.ipBatch(['link add vxv type vxlan external dstport 4791', 'link set vxv master brv']);
     netns.run('bridge', 'link', 'set', 'dev', 'vxv', 'vlan_tunnel', 'on');
@@ -260,15 +261,19 @@ describe('forwarding entries', () => {
     }
     const theirs = netns
       .json<Line[]>('bridge', '-json', 'fdb', 'show', 'br', 'br0')
-      .filter(({ master }) => master === 'br0')
-      .map(({ mac, ifname, state }) => `${indexOf(ifname)} ${mac} ${state === 'permanent'}`);
-    const ours = dumpFdb(socket, indexOf('br0'));
+      .filter(({ master }) => master === 'br0');
+    const table = readForwarding(socket, indexOf('br0'));
     assert.deepEqual(
-      ours.map(({ ifIndex, mac, isLocal }) => `${ifIndex} ${mac} ${isLocal}`).sort(),
-      theirs.sort(),
+      [...table].map(({ vlan, mac, port }) => `${vlan} ${mac} ${port}`).sort(),
+      theirs
+        .filter(({ state }) => state !== 'permanent')
+        .map(({ mac, ifname }) => `0 ${mac} ${indexOf(ifname)}`)
+        .sort(),
     );
-    assert.equal(ours.find(({ mac }) => mac === '02:00:00:00:01:01')?.state, NUD_NOARP);
-    assert.ok(ours.every(({ bridge }) => bridge === indexOf('br0')));
+    assert.equal(table.portOf(0, '02:00:00:00:02:02' as Mac), indexOf('vx100'));
+    const own = theirs.filter(({ state }) => state === 'permanent').map(({ mac }) => mac as Mac);
+    assert.ok(own.length >= 2);
+    assert.ok(own.every((mac) => table.portOf(0, mac) === undefined));
   });
 });
 

@@ -67,13 +67,14 @@ function checkChain(bridge: Bridge, { rivals, hosts, desired }: Findings): Check
   const deaf: string[] = [];
   const shared: string[] = [];
   const names = new Map<string, Rival['kind']>();
+  const entries = [...(hosts.forwarding.get(bridge.ifIndex) ?? [])];
+  const forwarded = new Set(entries.map(({ port }) => port));
+  const heard = new Set(hosts.bindings.map(({ port }) => port));
   for (const { ifIndex, name } of bridge.ports) {
     const ahead = rivals.get(ifIndex) ?? [];
     if (ahead.length === 0) continue;
     for (const rival of ahead) names.set(rival.name, rival.kind);
-    const isForwarded = hosts.fdb.some((entry) => entry.ifIndex === ifIndex && !entry.isLocal);
-    const isHeard = hosts.bindings.some((binding) => binding.port === ifIndex);
-    (isForwarded && !isHeard ? deaf : shared).push(name);
+    (forwarded.has(ifIndex) && !heard.has(ifIndex) ? deaf : shared).push(name);
   }
   if (deaf.length === 0 && shared.length === 0) return [ok('chain', subject, 'no program runs before ours')];
   const before = some([...names.keys()]);

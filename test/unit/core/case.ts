@@ -16,7 +16,7 @@ import { planProbes } from '../../../src/core/probes.ts';
 import { resolveTopology, type Topology } from '../../../src/core/topology.ts';
 import type { LoadReason } from '../../../src/datapath/pins.ts';
 import { type Binding, bindingId } from '../../../src/datapath/records.ts';
-import type { FdbEntry } from '../../../src/netlink/fdb.ts';
+import { ForwardingTable } from '../../../src/netlink/forwarding-table.ts';
 import type { Link } from '../../../src/netlink/link.ts';
 import {
   type Neighbor,
@@ -65,7 +65,7 @@ interface Machine {
       } | null
     >
   >;
-  /** `MAC port [vlan]`, and `local` for an address of the port itself. */
+  /** `MAC port [vlan]` */
   readonly fdb?: readonly string[];
   readonly neighbors?: readonly {
     readonly dev: string;
@@ -356,19 +356,15 @@ function observeHosts(machine: Machine): ObservedHosts {
       confirmedMs: (entry.confirmed ?? 0) * 1000,
     };
   });
-  const fdb = (machine.fdb ?? []).map((line): FdbEntry => {
-    const [mac = '', port = '', vlan = '0', local] = line.split(' ');
-    const link = machine.links[port];
-    return {
-      ifIndex: indexOf(machine, port),
-      bridge: indexOf(machine, link?.master ?? port),
-      mac: mac as Mac,
-      vlan: Number(vlan),
-      state: local === 'local' ? 128 : 2,
-      flags: 0,
-      isLocal: local === 'local',
-    };
-  });
+  const forwarding = new Map<IfIndex, ForwardingTable>();
+  for (const line of machine.fdb ?? []) {
+    const [mac = '', name = '', vlan = '0'] = line.split(' ');
+    const port = indexOf(machine, name);
+    const bridge = indexOf(machine, machine.links[name]?.master ?? name);
+    const table = forwarding.get(bridge) ?? new ForwardingTable();
+    table.push({ vlan: Number(vlan), mac: mac as Mac, port });
+    forwarding.set(bridge, table);
+  }
   const deviceNames = new Map(Object.keys(machine.links).map((name) => [indexOf(machine, name), name]));
   const probes = new Map(
     (machine.probes ?? []).map((probe) => {
@@ -377,5 +373,5 @@ function observeHosts(machine: Machine): ObservedHosts {
       return [bindingId(key), { count, lastMs: nowMs - ago * 1000 }];
     }),
   );
-  return { nowMs, bindings, probes, portStates: new Map(), deviceNames, fdb, neighbors };
+  return { nowMs, bindings, probes, portStates: new Map(), deviceNames, forwarding, neighbors };
 }
