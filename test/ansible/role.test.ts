@@ -201,22 +201,15 @@ describe('role snoopy.evpn.snoopy', () => {
     assert.equal(apply('tarball', { snoopy_state: 'absent' }), false);
   });
 
-  test('gone, with a configuration that is broken or missing; and what keeps it there is said', async () => {
+  test('what keeps it there is said; gone, with a configuration that is broken or missing', async () => {
     const node = await boot('broken');
     const { container } = node;
     const path = join(container.root, 'etc/snoopy/snoopy.yaml');
-    for (const spoil of [() => writeFileSync(path, 'version: [\n'), () => rmSync(path)]) {
+    const install = () => {
       assert.equal(apply('broken', { snoopy_timer_enabled: false }), true);
       assert.equal(node.isAttached, true);
-      spoil();
-      assert.equal(apply('broken', { snoopy_state: 'absent' }, { check: true }), true);
-      assert.equal(node.isAttached, true, 'check mode has removed snoopy');
-      assert.equal(apply('broken', { snoopy_state: 'absent' }), true);
-      assert.equal(node.isAttached, false);
-      assert.equal(existsSync(path), false);
-    }
-
-    assert.equal(apply('broken', { snoopy_timer_enabled: false }), true);
+    };
+    install();
     const listener = container.netns.start(...container.argv(['snoopy', 'reconcile', '--listen', '1m']));
     const failed = play('broken', { snoopy_state: 'absent' });
     assert.equal(failed.code, 2, failed.stdout);
@@ -224,7 +217,19 @@ describe('role snoopy.evpn.snoopy', () => {
     const [task] = failed.tasks.filter(({ outcome }) => outcome === 'failed');
     assert.match(String(task?.result.msg), /^(Another run|Process \d+) held the lock/);
     assert.equal(node.isAttached, true);
-    assert.equal(apply('broken', { snoopy_state: 'absent' }), true);
+
+    const removal = () => {
+      assert.equal(apply('broken', { snoopy_state: 'absent' }, { check: true }), true);
+      assert.equal(node.isAttached, true, 'check mode has removed snoopy');
+      assert.equal(apply('broken', { snoopy_state: 'absent' }), true);
+      assert.equal(node.isAttached, false);
+      assert.equal(existsSync(path), false);
+    };
+    writeFileSync(path, 'version: [\n');
+    removal();
+    install();
+    rmSync(path);
+    removal();
   });
 
   test('the doctor: what it found is shown, and ends the play if that is asked for', async () => {
@@ -280,11 +285,27 @@ describe('role snoopy.evpn.snoopy', () => {
     assert.equal(apply('yaml', { snoopy_config: config }), true);
     assert.deepEqual(readConfig(node), config);
     assert.equal(apply('yaml', { snoopy_config: config }), false);
-    for (const text of ['version: [\n', '', 'text\n', '- list\n', 'metrics: {textfile: [1]}\n']) {
-      writeFileSync(join(node.container.root, 'etc/snoopy/snoopy.yaml'), text);
-      assert.equal(apply('yaml', { snoopy_config: config }), true, text);
-    }
+    writeFileSync(join(node.container.root, 'etc/snoopy/snoopy.yaml'), 'version: [\n');
+    assert.equal(apply('yaml', { snoopy_config: config }), true);
     assert.deepEqual(readConfig(node), config);
+  });
+
+  test('of a file that nobody can read, no textfile is known', async () => {
+    await boot('spoilt');
+    const texts = ['version: [\n', '', 'text\n', '- list\n', 'metrics: {textfile: [1]}\n'];
+    const known = 'metrics: {textfile: /var/lib/old.prom}\n';
+    const tasks = [known, ...texts].flatMap((text) => [
+      { 'ansible.builtin.file': { path: '/etc/snoopy', state: 'directory', mode: '0755' } },
+      { 'ansible.builtin.copy': { content: text, dest: '/etc/snoopy/snoopy.yaml', mode: '0644' } },
+      { 'ansible.builtin.include_role': { name: 'snoopy.evpn.snoopy', tasks_from: 'textfile' } },
+      { 'ansible.builtin.debug': { msg: '{{ snoopy__old_textfile }}' } },
+    ]);
+    const result = controller.play([{ hosts: 'spoilt', gather_facts: false, tasks }]);
+    assert.equal(result.code, 0, result.stdout + result.stderr);
+    const told = result.tasks
+      .filter(({ task }) => task === 'ansible.builtin.debug')
+      .map((one) => one.result.msg);
+    assert.deepEqual(told, ['/var/lib/old.prom', ...texts.map(() => '')]);
   });
 });
 

@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { Netns } from '../lib/netns.ts';
 import { type RunOptions, tryRun } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
-import { type Config, PRODUCT, Snoopy, START } from '../lib/snoopy.ts';
+import { type Config, Snoopy } from '../lib/snoopy.ts';
 import type { Tools } from './measure.ts';
 
 /** A bridge takes 1,023 ports. */
@@ -131,10 +131,9 @@ export class Site {
     return result.stdout;
   }
 
-  /** The command line of snoopy as it is installed, without what the tests add to it. */
+  /** The command line of a command of snoopy. */
   argv(command: string, ...args: string[]): string[] {
-    const [node = '', ...rest] = this.snoopy.argv(command, ...args);
-    return [node, START, ...rest.slice(rest.indexOf(PRODUCT) + 1)];
+    return this.snoopy.argv(command, ...args);
   }
 
   /** How many neighbors carry snoopy's number. */

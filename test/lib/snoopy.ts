@@ -10,7 +10,7 @@ import { type Background, parseJson, type Result } from './run.ts';
 import type { Scope } from './scope.ts';
 import { createTempDir } from './temp.ts';
 
-/** The bundle that is shipped. */
+/** The bundle that is shipped, which runs without START too. */
 export const PRODUCT = fileURLToPath(new URL('../../../dist/snoopy.cjs', import.meta.url));
 /** What is called `snoopy` where it is installed: the bundle, with the code that V8 has made of it before. */
 export const START = fileURLToPath(new URL('../../../dist/start.cjs', import.meta.url));
@@ -123,7 +123,7 @@ export class Snoopy {
 
   /** `config` is what the file says; `version` and `runtime.bpffs` are filled in. */
   constructor(scope: Scope, netns: Netns, config: Config = { bridges: [{ name: 'br0' }] }) {
-    if (!existsSync(PRODUCT)) throw new Error(`${PRODUCT} is missing: run \`npm run build\``);
+    if (!existsSync(START)) throw new Error(`${START} is missing: run \`npm run build\``);
     this.#netns = netns;
     this.bpffs = mountBpffs(scope);
     this.#dir = createTempDir(scope, 'snoopy');
@@ -144,7 +144,7 @@ export class Snoopy {
 
   /** The command line of a command with this node's configuration. */
   argv(command: string, ...args: string[]): string[] {
-    return [process.execPath, '--enable-source-maps', PRODUCT, command, '--config', this.configFile, ...args];
+    return [process.execPath, START, command, '--config', this.configFile, ...args];
   }
 
   /** Runs what follows with all that root may: to mount bpffs, or to write to the directories of others. */

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import type { Netns } from '../lib/netns.ts';
 import { isAlive, killAndWait, type Result, run } from '../lib/run.ts';
 import type { Scope } from '../lib/scope.ts';
-import { PRODUCT } from '../lib/snoopy.ts';
+import { START } from '../lib/snoopy.ts';
 import { createTempDir } from '../lib/temp.ts';
 
 const SOURCE = fileURLToPath(new URL('../../../test/safety/shim.c', import.meta.url));
@@ -46,7 +46,7 @@ export interface Launch extends Way {
   /** `reconcile`, `remove` and so on, with their options. */
   readonly args: readonly string[];
   readonly config: string;
-  /** Another bundle than the one that is shipped. */
+  /** Another than the one that is shipped. */
   readonly product?: string;
 }
 
@@ -80,7 +80,7 @@ export class Launcher {
     const {
       args,
       config,
-      product = PRODUCT,
+      product = START,
       counted,
       mishap,
       hide,

@@ -1,12 +1,13 @@
 // A machine on which runs go wrong, and what it must look like after the next one.
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { bpftool, Machine } from '../kernel/machine.ts';
 import { listPins } from '../lib/bpffs.ts';
 import { listFilters, listOwnNeighbors } from '../lib/oracles.ts';
+import { run } from '../lib/run.ts';
 import type { Scope } from '../lib/scope.ts';
-import { PRODUCT, type Report, said, withReport } from '../lib/snoopy.ts';
+import { PRODUCT, type Report, START, said, withReport } from '../lib/snoopy.ts';
 import { createTempDir } from '../lib/temp.ts';
 import { until } from '../lib/wait.ts';
 import { buildShim, type Landed, Launcher, type Way } from './shim.ts';
@@ -19,19 +20,19 @@ export interface Setting {
   readonly size: number;
   /** Of the bridge, beside its name and limits. */
   readonly bridge: Readonly<Record<string, unknown>>;
-  /** Which of the bundles. */
+  /** Which of the products. */
   readonly product: number;
 }
 
 /** What all sites use. */
 export interface Tools {
   readonly library: string;
-  /** The bundle that is shipped, and one with another object, as its digest says. */
+  /** What is shipped, and one with another object, as its digest says. */
   readonly products: readonly string[];
 }
 
 export function makeTools(scope: Scope): Tools {
-  return { library: buildShim(scope), products: [PRODUCT, makeOtherProduct(scope)] };
+  return { library: buildShim(scope), products: [START, makeOtherProduct(scope)] };
 }
 
 function makeOtherProduct(scope: Scope): string {
@@ -42,9 +43,11 @@ function makeOtherProduct(scope: Scope): string {
   const text = readFileSync(PRODUCT, 'utf8');
   const other = text.replace(/(OBJECT_DIGEST = ")[0-9a-f]{8}/, '$1ffffffff');
   assert.notEqual(other, text);
-  const path = join(directory, 'dist', 'snoopy.cjs');
-  writeFileSync(path, other);
-  return path;
+  const inside = (name: string): string => join(directory, 'dist', name);
+  for (const name of ['start.cjs', 'precompile.cjs']) copyFileSync(join(root, 'dist', name), inside(name));
+  writeFileSync(inside('snoopy.cjs'), other);
+  run([process.execPath, inside('precompile.cjs')]);
+  return inside('start.cjs');
 }
 
 const PORTS = ['tap1', 'tap2', 'tap3'];
@@ -112,7 +115,7 @@ export class Site {
   }
 
   run(command: 'reconcile' | 'remove', way: Way = {}): Promise<Landed> {
-    const product = this.#products[this.#setting.product] ?? PRODUCT;
+    const product = this.#products[this.#setting.product] ?? START;
     return this.#launcher.launch({
       args: [command],
       config: this.machine.snoopy.configFile,

@@ -202,10 +202,13 @@ export class Steps {
     return `${nameOf(vm)} vanishes`;
   }
 
-  /** A port goes with all who are behind it. */
+  /** A port goes with all who are behind it: but not before a fight is fought, which would end in another way. */
   #unplug(): string | null {
+    const fighters = new Set(this.#speeches.flatMap(({ vm, fight }) => (fight ? [vm] : [])));
     const places = [0, 1].flatMap((node) => this.#model.ports(node).map((port) => ({ node, port })));
-    const place = this.#random.pick(places.filter((each) => !this.#model.at(each).some(isProvisioned)));
+    const place = this.#random.pick(
+      places.filter((each) => !this.#model.at(each).some((vm) => isProvisioned(vm) || fighters.has(vm))),
+    );
     if (place === undefined) return null;
     this.#world.deletePort(place);
     this.#model.portDeleted(place);

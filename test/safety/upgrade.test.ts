@@ -18,7 +18,7 @@ import { naFrame } from '../lib/frames.ts';
 import { listAttached, listFilters, listQdiscs } from '../lib/oracles.ts';
 import { type Result, run } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
-import { type Config, PRODUCT, type Report, type StatusBinding, withReport } from '../lib/snoopy.ts';
+import { type Config, type Report, START, type StatusBinding, withReport } from '../lib/snoopy.ts';
 import { createTempDir } from '../lib/temp.ts';
 import { until } from '../lib/wait.ts';
 import {
@@ -68,7 +68,7 @@ function config(mode: Mode, runtime: Config = {}): Config {
 
 function argvOf(machine: Machine, version: Version, command: string, ...args: string[]): string[] {
   const argv = machine.snoopy.argv(command, ...args);
-  return argv.map((word) => (word === PRODUCT ? version.bundle : word));
+  return version === THIS ? argv : argv.map((word) => (word === START ? version.bundle : word));
 }
 
 function runAs(machine: Machine, version: Version, command: string, ...args: string[]): Result {
