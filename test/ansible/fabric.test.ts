@@ -92,13 +92,11 @@ describe('twenty nodes', () => {
   });
 
   test('again: nothing changes, no neighbor is lost', () => {
-    const some = SOME.slice(0, 3);
-    const result = rollout({}, some);
+    const [name = ''] = SOME;
+    const result = rollout({}, [name]);
     assert.equal(result.code, 0, result.stdout);
-    for (const name of some) {
-      assert.equal(hasChanged(result, name), false, name);
-      assert.deepEqual(nodes.get(name)?.neighbors, [`${HOST.ip} ${HOST.mac}`], name);
-    }
+    assert.equal(hasChanged(result, name), false);
+    assert.deepEqual(nodes.get(name)?.neighbors, [`${HOST.ip} ${HOST.mac}`]);
   });
 
   test('a run that listens is waited for: the gate knows the neighbors', () => {
@@ -135,11 +133,10 @@ describe('twenty nodes', () => {
     assert.deepEqual(attached(SOME), SOME.slice(1));
   });
 
-  test('off the nodes again: nothing is left to judge', () => {
-    const some = SOME.slice(-2);
-    const result = rollout({ snoopy_state: 'absent' }, some);
+  test('off a node again: nothing is left to judge', () => {
+    const result = rollout({ snoopy_state: 'absent' }, SOME.slice(-1));
     assert.equal(result.code, 0, result.stdout);
-    assert.deepEqual(attached(SOME), SOME.slice(1, -2));
+    assert.deepEqual(attached(SOME), SOME.slice(1, -1));
   });
 });
 

@@ -11,7 +11,7 @@ import type { Landed } from './shim.ts';
 import { makeTools, type Setting, Site, type Tools } from './site.ts';
 
 const SEED = Number(process.env['SAFETY_SEED'] ?? 1);
-const KILLS = Number(process.env['SAFETY_KILLS'] ?? 250);
+const KILLS = Number(process.env['SAFETY_KILLS'] ?? 120);
 /** Machines that are worked on at the same time. */
 const LANES = 3;
 /** All that is spoken of while there is a program stays; from so many addresses on a `remove` takes it away. */
