@@ -291,14 +291,14 @@ describe('role snoopy.evpn.snoopy', () => {
       { 'ansible.builtin.file': { path: '/etc/snoopy', state: 'directory', mode: '0755' } },
       { 'ansible.builtin.copy': { content: text, dest: '/etc/snoopy/snoopy.yaml', mode: '0644' } },
       { 'ansible.builtin.include_role': { name: 'snoopy.evpn.snoopy', tasks_from: 'textfile' } },
-      { 'ansible.builtin.debug': { msg: '{{ snoopy__old_textfile }}' } },
+      { 'ansible.builtin.debug': { msg: "{{ snoopy__old_textfile is match('/') }}" } },
     ]);
     const result = controller.play([{ hosts: 'spoilt', gather_facts: false, tasks }]);
     assert.equal(result.code, 0, result.stdout + result.stderr);
     const told = result.tasks
       .filter(({ task }) => task === 'ansible.builtin.debug')
       .map((one) => one.result.msg);
-    assert.deepEqual(told, ['/var/lib/old.prom', ...texts.map(() => '')]);
+    assert.deepEqual(told, [true, ...texts.map(() => false)]);
   });
 });
 
