@@ -548,6 +548,8 @@ export interface MapEntries {
 
 /** Entries that the first batch has room for: most maps of most hosts have fewer. */
 const FIRST_BATCH = 512;
+/** And the second: memory that nothing is written to is none, but it is counted. */
+const SECOND_BATCH = 65_536;
 
 /** What mapEntries fills, and makes larger when it is full. */
 class EntryBuffer {
@@ -564,9 +566,10 @@ class EntryBuffer {
     this.values = new Uint8Array(capacity * info.valueSize);
   }
 
-  /** Room for all that the map may have, which costs memory only where something is written; then for twice as many. */
+  /** Room for all that the map may have, or for very many; then for twice as many. */
   grow(): void {
-    const larger = new EntryBuffer(this.#info, Math.max(this.#info.maxEntries, this.capacity * 2));
+    const most = Math.min(this.#info.maxEntries, SECOND_BATCH);
+    const larger = new EntryBuffer(this.#info, Math.max(most, this.capacity * 2));
     larger.keys.set(this.keys);
     larger.values.set(this.values);
     this.capacity = larger.capacity;

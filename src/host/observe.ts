@@ -161,7 +161,7 @@ export function observeHosts(
   const bindings = readAll(readBindings(pins), decodeBindings);
   const probes = entriesOf(pins, 'probes');
   const forwarding = new Map(
-    topology.bridges.map(({ ifIndex }) => [ifIndex, forwardingOf(netlink, ifIndex)]),
+    topology.bridges.map(({ ifIndex }) => [ifIndex, observeForwarding(netlink, ifIndex)]),
   );
   const nowMs = now();
   const neighbors = [...dumpNeighbors(netlink, AF_INET), ...dumpNeighbors(netlink, AF_INET6)];
@@ -178,7 +178,7 @@ export function observeHosts(
 }
 
 /** Nothing for a bridge that is deleted while we look: the next observation knows of it. */
-function forwardingOf(netlink: NetlinkSocket, bridge: IfIndex): ForwardingTable {
+function observeForwarding(netlink: NetlinkSocket, bridge: IfIndex): ForwardingTable {
   try {
     return readForwarding(netlink, bridge);
   } catch (thrown) {

@@ -1,4 +1,5 @@
-// Where a bridge forwards each MAC, by VLAN: what a dump of its FDB says, in flat memory. Pure.
+// Where a bridge forwards each MAC, by VLAN: what a dump of its FDB says, in flat memory. Pure, but for a seed on which
+// nothing that is told depends.
 
 import { decodeMac, encodeMac, type IfIndex, type Mac } from '../base/address.ts';
 import { readU16, readU32, writeU16, writeU32 } from '../base/bytes.ts';
@@ -13,7 +14,7 @@ export interface ForwardingEntry {
 
 /** For a MAC on its way between text and numbers. */
 const MAC = new Uint8Array(6);
-/** Each a power of two, with twice as many slots as there is room for entries. */
+/** Entries that there is room for at first, a power of two as always; there are twice as many slots. */
 const FIRST_ROOM = 64;
 const FREE = -1;
 

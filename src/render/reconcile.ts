@@ -45,7 +45,7 @@ function renderChanges(report: Changes, warnings: readonly string[], options: Re
 /** What went wrong, or is still due, and has no row of its own among the changes. */
 function troubleRows(report: Changes, warnings: readonly string[]): Row[] {
   const rows: Row[] = warnings.map((warning) => ({ tone: 'notable', cells: ['warning', warning] }));
-  const told = report.errors.length === 0 ? new Set() : new Set(failuresOf(report));
+  const told = new Set(report.errors.length === 0 ? [] : failuresOf(report));
   for (const { message } of report.errors.filter((error) => !told.has(error.message))) {
     rows.push({ tone: 'bad', cells: ['error', message] });
   }

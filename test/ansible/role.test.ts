@@ -117,6 +117,7 @@ describe('role snoopy.evpn.snoopy', () => {
     );
     assert.deepEqual(listFiles(node), before, 'files are left');
     assert.equal(container.tryRun(['systemctl', 'cat', 'snoopy-reconcile.timer']).code, 1);
+    assert.equal(apply('deb', { snoopy_state: 'absent' }, { check: true }), false);
     assert.equal(apply('deb', { snoopy_state: 'absent' }), false);
   });
 
@@ -225,6 +226,7 @@ describe('role snoopy.evpn.snoopy', () => {
     const [task] = failed.tasks.filter(({ outcome }) => outcome === 'failed');
     assert.match(String(task?.result.msg), /^(Another run|Process \d+) held the lock/);
     assert.equal(node.isAttached, true);
+    assert.ok(existsSync(path) && existsSync(join(container.root, 'usr/bin/snoopy')), 'it has removed files');
 
     const removal = () => {
       assert.equal(apply('broken', { snoopy_state: 'absent' }, { check: true }), true);

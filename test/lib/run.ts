@@ -70,7 +70,7 @@ export function parseJson<T>(text: string, from: string): T {
   }
 }
 
-/** Where /proc/PID/stat has `num_threads`, counted from the field after the state (proc_pid_stat(5): fields 20 and 4). */
+/** Where /proc/PID/stat has `num_threads` (proc_pid_stat(5): field 20), counted from the one after the state, 4. */
 const NUM_THREADS = 20 - 4;
 
 /** A command in the background. Its output goes to files, so that it can be read at any time. */

@@ -10,7 +10,7 @@ import { type Background, parseJson, type Result } from './run.ts';
 import type { Scope } from './scope.ts';
 import { createTempDir } from './temp.ts';
 
-/** The bundle that is shipped, which runs without START too. */
+/** The bundle that is shipped; tests that need it in one file run it without START. */
 export const PRODUCT = fileURLToPath(new URL('../../../dist/snoopy.cjs', import.meta.url));
 /** What is called `snoopy` where it is installed: the bundle, with the code that V8 has made of it before. */
 export const START = fileURLToPath(new URL('../../../dist/start.cjs', import.meta.url));

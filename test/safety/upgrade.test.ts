@@ -68,6 +68,7 @@ function config(mode: Mode, runtime: Config = {}): Config {
 
 function argvOf(machine: Machine, version: Version, command: string, ...args: string[]): string[] {
   const argv = machine.snoopy.argv(command, ...args);
+  // Of this version what starts it is known as well.
   return version === THIS ? argv : argv.map((word) => (word === START ? version.bundle : word));
 }
 

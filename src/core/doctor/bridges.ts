@@ -67,16 +67,15 @@ function checkChain(bridge: Bridge, { rivals, hosts, desired }: Findings): Check
   const deaf: string[] = [];
   const shared: string[] = [];
   const names = new Map<string, Rival['kind']>();
-  const entries = [...(hosts.forwarding.get(bridge.ifIndex) ?? [])];
-  const forwarded = new Set(entries.map(({ port }) => port));
+  const rivalsOf = (ifIndex: IfIndex): readonly Rival[] => rivals.get(ifIndex) ?? [];
+  const contested = bridge.ports.filter(({ ifIndex }) => rivalsOf(ifIndex).length > 0);
+  if (contested.length === 0) return [ok('chain', subject, 'no program runs before ours')];
+  const forwarded = new Set(Array.from(hosts.forwarding.get(bridge.ifIndex) ?? [], ({ port }) => port));
   const heard = new Set(hosts.bindings.map(({ port }) => port));
-  for (const { ifIndex, name } of bridge.ports) {
-    const ahead = rivals.get(ifIndex) ?? [];
-    if (ahead.length === 0) continue;
-    for (const rival of ahead) names.set(rival.name, rival.kind);
+  for (const { ifIndex, name } of contested) {
+    for (const rival of rivalsOf(ifIndex)) names.set(rival.name, rival.kind);
     (forwarded.has(ifIndex) && !heard.has(ifIndex) ? deaf : shared).push(name);
   }
-  if (deaf.length === 0 && shared.length === 0) return [ok('chain', subject, 'no program runs before ours')];
   const before = some([...names.keys()]);
   const remedy = wayOut([...names.values()].includes('tcx'), desired.runtime.attach);
   const checks: Check[] = [];
