@@ -19,7 +19,8 @@ const MAY_SKIP = new Map(
 );
 if (guest === '6.1') MAY_SKIP.set('the kernel has no TCX (6.6)', 'runs on the host, and in 6.12');
 
-const SUITES = ['unit', 'kernel', 'fabric', 'fuzz', 'safety', 'package', 'ansible', 'guest'];
+/** In this order. Two files run at a time: those that take many minutes are not among the last. */
+const SUITES = ['unit', 'kernel', 'fabric', 'fuzz', 'ansible', 'safety', 'package', 'guest'];
 /** Which of the guest's kernels is part of every run, and what runs in it beside the suite of that name. */
 const GUEST_KERNEL = '6.1';
 const ALSO_IN_GUEST = ['kernel/netlink.test.js'];
