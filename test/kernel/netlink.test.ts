@@ -258,6 +258,8 @@ describe('forwarding entries', () => {
       readonly ifname: string;
       readonly master?: string;
       readonly state: string;
+      /** Where the kernel has VLANs, static entries are in the default one as well. */
+      readonly vlan?: number;
     }
     const theirs = netns
       .json<Line[]>('bridge', '-json', 'fdb', 'show', 'br', 'br0')
@@ -267,7 +269,7 @@ describe('forwarding entries', () => {
       [...table].map(({ vlan, mac, port }) => `${vlan} ${mac} ${port}`).sort(),
       theirs
         .filter(({ state }) => state !== 'permanent')
-        .map(({ mac, ifname }) => `0 ${mac} ${indexOf(ifname)}`)
+        .map(({ vlan, mac, ifname }) => `${vlan ?? 0} ${mac} ${indexOf(ifname)}`)
         .sort(),
     );
     assert.equal(table.portOf(0, '02:00:00:00:02:02' as Mac), indexOf('vx100'));
