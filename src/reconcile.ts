@@ -22,6 +22,7 @@ import type { Observed, ObservedHosts } from './core/observed.ts';
 import { plan, type Scope } from './core/plan.ts';
 import { planProbes } from './core/probes.ts';
 import {
+  APPLIED,
   type BridgeReport,
   type Confirms,
   type Counters,
@@ -29,6 +30,7 @@ import {
   type Outcome,
   PHASES,
   type Phase,
+  PLANNED,
   type ReconcileReport,
   type Step,
 } from './core/report.ts';
@@ -320,7 +322,7 @@ function takeOver({ session, everything, environment }: Run, observed: Observed)
 }
 
 function mountStep(path: string): Step {
-  return { action: { kind: 'mount', path }, outcome: { kind: 'applied' } };
+  return { action: { kind: 'mount', path }, outcome: APPLIED };
 }
 
 type HostResult = Pick<
@@ -359,7 +361,7 @@ function settleHosts(run: Run, topology: Topology, observed: Observed, ring: Rin
   let isUnfinished = [...asked.defended.values()].some(({ isAsked }) => !isAsked);
   errors.push(...asked.errors);
   let probes = 0;
-  let outcomes: Outcome[] = decided.changes.map(() => ({ kind: 'planned' }));
+  let outcomes: readonly Outcome[] = [];
   if (!options.check) {
     stopwatch.enter('write');
     outcomes = writeNeighbors(netlink, decided.changes, runtime.neighborProtocol);
@@ -375,7 +377,7 @@ function settleHosts(run: Run, topology: Topology, observed: Observed, ring: Rin
   }
   return {
     changes: decided.changes.map((change, i) =>
-      describeChange(change, outcomes[i] ?? { kind: 'applied' }, runtime.neighborProtocol),
+      describeChange(change, outcomes[i] ?? PLANNED, runtime.neighborProtocol),
     ),
     total: decided.total,
     records: drained.records + asked.records,

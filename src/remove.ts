@@ -6,7 +6,7 @@ import { type Action, summarize } from './core/actions.ts';
 import { planHosts } from './core/neighbors.ts';
 import type { Observed } from './core/observed.ts';
 import { plan } from './core/plan.ts';
-import type { Outcome, RemoveReport, Step } from './core/report.ts';
+import { APPLIED, type Outcome, PLANNED, type RemoveReport, type Step } from './core/report.ts';
 import { allWell, anyChange, describeChange } from './core/summary.ts';
 import type { Topology } from './core/topology.ts';
 import { applyActions, planned } from './host/apply.ts';
@@ -106,12 +106,12 @@ function withdraw({ netlink, runtime, pins }: Session, check: boolean): ReturnTy
     { protocol: runtime.neighborProtocol, whole: true },
   );
   const outcomes: Outcome[] = check
-    ? changes.map(() => ({ kind: 'planned' }))
+    ? changes.map(() => PLANNED)
     : writeNeighbors(netlink, changes, runtime.neighborProtocol);
   return changes.map((change, i) =>
     describeChange(
       { ...change, because: 'snoopy is removed' },
-      outcomes[i] ?? { kind: 'applied' },
+      outcomes[i] ?? APPLIED,
       runtime.neighborProtocol,
     ),
   );

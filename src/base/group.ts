@@ -1,4 +1,4 @@
-// Lists by a key of their items.
+// Things by their keys.
 
 /** The items by key, in their order. */
 export function groupBy<T, K>(items: readonly T[], keyOf: (item: T) => K): Map<K, T[]> {
@@ -15,4 +15,13 @@ export function groupBy<T, K>(items: readonly T[], keyOf: (item: T) => K): Map<K
     last.group.push(item);
   }
   return groups;
+}
+
+/** The value of a key, made where there is none yet. */
+export function ensure<K, V>(map: Map<K, V>, key: K, make: () => V): V {
+  const known = map.get(key);
+  if (known !== undefined) return known;
+  const value = make();
+  map.set(key, value);
+  return value;
 }

@@ -44,13 +44,17 @@ export function planProbes(
   { present, lost }: { readonly present: readonly Binding[]; readonly lost: readonly Binding[] },
   hosts: Pick<ObservedHosts, 'nowMs' | 'probes'>,
 ): Probe[] {
-  const bridges = new Map(topology.bridges.map((bridge) => [bridge.ifIndex, bridge]));
+  const bridges = new Map(
+    topology.bridges.map((bridge) => [bridge.ifIndex, { bridge, pace: probePace(bridge) }]),
+  );
   const probes: Probe[] = [];
   const consider = (binding: Binding, isLost: boolean): void => {
-    const bridge = bridges.get(binding.bridge);
-    if (bridge === undefined || !isSilent(bridge, binding, isLost, hosts.nowMs)) return;
+    const known = bridges.get(binding.bridge);
+    if (known === undefined) return;
+    const { bridge, pace } = known;
+    if (!isLost && hosts.nowMs - binding.lastSeenMs < pace.afterMs) return;
     const before = stateSinceHeard(binding, hosts.probes.get(bindingId(binding)));
-    if (!isDue(bridge, before, hosts.nowMs)) return;
+    if (before.count > 0 && hosts.nowMs - before.lastMs < pace.intervalMs) return;
     const domain = bridge.domains.get(binding.vlan);
     const source = domain && probeSource(bridge, domain, binding.ip);
     if (source === undefined || source === null) return;
@@ -96,16 +100,6 @@ function probePace(bridge: Bridge): { readonly afterMs: number; readonly interva
   const afterMs = maxAgeMs === null ? probe.afterMs : Math.min(probe.afterMs, maxAgeMs / 2);
   const roomMs = maxAgeMs === null ? afterMs : maxAgeMs - afterMs;
   return { afterMs, intervalMs: Math.max(ANSWER_MS, roomMs / MAX_PROBES) };
-}
-
-/** Long enough to be asked: for `after`, and at once where the neighbor was lost. */
-function isSilent(bridge: Bridge, { lastSeenMs }: Binding, isLost: boolean, nowMs: number): boolean {
-  return isLost || nowMs - lastSeenMs >= probePace(bridge).afterMs;
-}
-
-/** The first at once, and MAX_PROBES of them before `max_age` is over. */
-function isDue(bridge: Bridge, before: ProbeState, nowMs: number): boolean {
-  return before.count === 0 || nowMs - before.lastMs >= probePace(bridge).intervalMs;
 }
 
 /** True when a host was asked for this address often enough and has not answered. */

@@ -12,6 +12,10 @@ export type Outcome =
   | { readonly kind: 'skipped'; readonly because: string }
   | { readonly kind: 'failed'; readonly code: string; readonly message: string };
 
+/** One for all of which there is no more to say. */
+export const PLANNED: Outcome = { kind: 'planned' };
+export const APPLIED: Outcome = { kind: 'applied' };
+
 export interface Step {
   readonly action: ActionSummary;
   readonly outcome: Outcome;

@@ -5,7 +5,7 @@ import { type ErrorCode, type Problem, problemOf, SnoopyError } from '../base/er
 import type { Users } from '../base/trust.ts';
 import { type Action, type PortRef, summarize } from '../core/actions.ts';
 import type { Observed } from '../core/observed.ts';
-import type { Outcome, Step } from '../core/report.ts';
+import { APPLIED, type Outcome, PLANNED, type Step } from '../core/report.ts';
 import { attachTcx, detachTcx, filterName, filterPlace, isOurFilter } from '../datapath/attachment.ts';
 import { carryOverLate } from '../datapath/carry.ts';
 import { load } from '../datapath/load.ts';
@@ -56,7 +56,6 @@ export interface Target {
   pins: Pins;
 }
 
-const APPLIED: Outcome = { kind: 'applied' };
 const PORT_GONE: Outcome = { kind: 'skipped', because: 'the port is gone' };
 const STILL_NEEDED: Outcome = { kind: 'skipped', because: 'the program is not attached in the other way' };
 /** What is known of a port tells the next run what of it to take away. */
@@ -64,7 +63,7 @@ const STILL_TIED: Outcome = { kind: 'skipped', because: 'not everything could be
 
 /** Every action as it would stand in a report of `--check`. */
 export function planned(actions: readonly Action[]): Step[] {
-  return actions.map((action) => ({ action: summarize(action), outcome: { kind: 'planned' } }));
+  return actions.map((action) => ({ action: summarize(action), outcome: PLANNED }));
 }
 
 /** From so many actions on it is worth telling how far they are, and after so many once more. */

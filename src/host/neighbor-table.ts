@@ -3,7 +3,7 @@
 import { AF_INET6, familyOf, type Mac } from '../base/address.ts';
 import type { NeighborState } from '../core/desired.ts';
 import type { NeighborChange } from '../core/neighbors.ts';
-import type { Outcome } from '../core/report.ts';
+import { APPLIED, type Outcome } from '../core/report.ts';
 import type { Request } from '../netlink/message.ts';
 import {
   deleteNeighbor,
@@ -32,17 +32,17 @@ export function writeNeighbors(
   protocol: number,
 ): Outcome[] {
   const results = netlink.batch(encodeAll(changes, protocol, NTF_EXT_EXT_VALIDATED));
-  const refused: number[] = [];
-  for (const [i, result] of results.entries()) {
-    if (!result.ok && result.name === 'EINVAL' && takesFlag(changes[i])) refused.push(i);
-  }
-  const without = refused.flatMap((i) => changes[i] ?? []);
-  const again = netlink.batch(encodeAll(without, protocol, 0));
-  for (const [j, i] of refused.entries()) {
-    const result = again[j];
-    if (result !== undefined) results[i] = result;
-  }
-  return changes.map((change, i) => outcomeOf(change, results[i]));
+  const refused = changes.filter((change, i) => isRefusedForFlag(change, results[i]));
+  const again = netlink.batch(encodeAll(refused, protocol, 0)).values();
+  return changes.map((change, i) => {
+    const result = results[i];
+    return outcomeOf(change, isRefusedForFlag(change, result) ? again.next().value : result);
+  });
+}
+
+/** True when the kernel may not know NTF_EXT_EXT_VALIDATED. */
+function isRefusedForFlag(change: NeighborChange, result: Result | undefined): boolean {
+  return result?.ok === false && result.name === 'EINVAL' && takesFlag(change);
 }
 
 function* encodeAll(
@@ -54,8 +54,8 @@ function* encodeAll(
   for (const change of changes) yield encode(encoder, change, protocol, extFlags);
 }
 
-function takesFlag(change: NeighborChange | undefined): boolean {
-  return change !== undefined && change.kind !== 'remove' && change.state === 'noarp';
+function takesFlag(change: NeighborChange): boolean {
+  return change.kind !== 'remove' && change.state === 'noarp';
 }
 
 function encode(
@@ -78,9 +78,6 @@ function encode(
     change.kind === 'add' ? 'create' : 'replace',
   );
 }
-
-/** One for all that went well. */
-const APPLIED: Outcome = { kind: 'applied' };
 
 function outcomeOf(change: NeighborChange, result: Result | undefined): Outcome {
   if (result === undefined || result.ok) return APPLIED;

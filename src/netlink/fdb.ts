@@ -4,7 +4,7 @@ import { AF_BRIDGE, type IfIndex, type Mac } from '../base/address.ts';
 import { readI32, readU8, readU16, writeU8 } from '../base/bytes.ts';
 import { ForwardingTable } from './forwarding-table.ts';
 import { CLOCK_TICK_MS } from './link.ts';
-import { Attributes, type Message, PayloadWriter, type Request } from './message.ts';
+import { AttributeIndex, Attributes, type Message, PayloadWriter, type Request } from './message.ts';
 import {
   NDA_CACHEINFO,
   NDA_FLAGS_EXT,
@@ -36,6 +36,9 @@ export interface FdbEntry {
   readonly isLocal: boolean;
 }
 
+/** For one message at a time. */
+const INDEX = new AttributeIndex(NDA_FLAGS_EXT);
+
 /**
  * undefined for what is no entry of a bridge: neighbors, a VXLAN device's own entries (NTF_SELF); and for a MAC that it
  * does not let in (NTF_EXT_LOCKED), who is not here yet.
@@ -46,7 +49,7 @@ export function decodeFdbEntry(message: Message): FdbEntry | undefined {
   if (readU8(payload, 0) !== AF_BRIDGE) return undefined;
   const flags = readU8(payload, 10);
   if ((flags & NTF_SELF) !== 0) return undefined;
-  const attributes = new Attributes(payload, NDMSG_SIZE);
+  const attributes = new Attributes(payload, NDMSG_SIZE, payload.length, INDEX);
   // fdb_fill_info (net/bridge/br_fdb.c) always names the bridge; what has no bridge is not a bridge's entry.
   const bridge = attributes.u32(NDA_MASTER);
   if (((attributes.u32(NDA_FLAGS_EXT) ?? 0) & NTF_EXT_LOCKED) !== 0) return undefined;

@@ -15,6 +15,7 @@ import {
 import { readI32, readU8, readU16, writeU8, writeU16, writeU32 } from '../base/bytes.ts';
 import { CLOCK_TICK_MS } from './link.ts';
 import {
+  AttributeIndex,
   Attributes,
   align,
   type Message,
@@ -96,6 +97,9 @@ export interface Neighbor {
 /** What RTM_NEWNEIGH says of an entry. */
 export type NeighborWrite = Omit<Neighbor, 'mac' | 'confirmedMs' | 'updatedMs'> & { readonly mac: Mac };
 
+/** For one message at a time. */
+const INDEX = new AttributeIndex(NDA_FLAGS_EXT);
+
 /** undefined for what is no neighbor: FDB entries, proxy entries, multicast. */
 export function decodeNeighbor(message: Message): Neighbor | undefined {
   if (message.type !== RTM_NEWNEIGH && message.type !== RTM_DELNEIGH) return undefined;
@@ -104,7 +108,7 @@ export function decodeNeighbor(message: Message): Neighbor | undefined {
   if (family !== AF_INET && family !== AF_INET6) return undefined;
   const flags = readU8(payload, 10);
   if ((flags & NTF_PROXY) !== 0 || readU8(payload, 11) === RTN_MULTICAST) return undefined;
-  const attributes = new Attributes(payload, NDMSG_SIZE);
+  const attributes = new Attributes(payload, NDMSG_SIZE, payload.length, INDEX);
   const ip = attributes.ip(NDA_DST, family);
   if (ip === undefined) return undefined;
   return {

@@ -1,5 +1,6 @@
 // Steps and neighbor changes -> lines: aligned by default, as - and + with `--diff`.
 
+import { ensure } from '../base/group.ts';
 import type { ActionSummary } from '../core/actions.ts';
 import type { NeighborChangeReport, NeighborEntry, Outcome, Step } from '../core/report.ts';
 import type { LoadReason } from '../datapath/pins.ts';
@@ -58,8 +59,9 @@ function isPlain(outcome: Outcome): boolean {
 
 /** How things become rows. */
 interface Style<T> {
-  /** The same for those that are alike. */
-  readonly likeness: (item: T) => string;
+  /** What it is about: those of one kind about the same are alike. */
+  readonly about: (item: T) => string;
+  readonly kind: (item: T) => string;
   /** So many that are alike may stand one by one. */
   readonly most: (item: T) => number;
   readonly row: (item: T) => Row;
@@ -68,7 +70,8 @@ interface Style<T> {
 }
 
 const STEPS: Style<Step> = {
-  likeness: ({ action, outcome }) => `${action.kind} ${action.bridge ?? ''} ${outcome.kind}`,
+  about: ({ action }) => action.bridge ?? '',
+  kind: ({ action }) => action.kind,
   most: ({ action: { kind } }) => (kind === 'attach' || kind === 'detach' ? MAX_LIKE : 1),
   row: stepRow,
   summary: ({ action, outcome }, size) => {
@@ -81,7 +84,8 @@ const STEPS: Style<Step> = {
 };
 
 const NEIGHBORS: Style<NeighborChangeReport> = {
-  likeness: ({ kind, device, outcome }) => `${kind} ${device} ${outcome.kind}`,
+  about: ({ device }) => device,
+  kind: ({ kind }) => kind,
   most: () => MAX_LIKE,
   row: neighborRow,
   summary: ({ kind, device, outcome }, size) => ({
@@ -90,6 +94,12 @@ const NEIGHBORS: Style<NeighborChangeReport> = {
   }),
 };
 
+/** Those that are alike. */
+interface Group {
+  size: number;
+  isTold: boolean;
+}
+
 /** A row for each item, or one for all that are alike where they are too many. */
 function gather<T extends { readonly outcome: Outcome }>(
   items: readonly T[],
@@ -97,23 +107,22 @@ function gather<T extends { readonly outcome: Outcome }>(
   options: RenderOptions,
 ): Row[] {
   if (options.verbose) return items.map(style.row);
-  const sizes = new Map<string, number>();
-  const likenesses = items.map((item) => {
-    if (!isPlain(item.outcome)) return null;
-    const likeness = style.likeness(item);
-    sizes.set(likeness, (sizes.get(likeness) ?? 0) + 1);
-    return likeness;
-  });
+  // By names that are there already: to put a key together for each of tens of thousands takes longer than the rest.
+  const groups = new Map<string, Map<string, Group>>();
+  const groupOf = (item: T): Group => {
+    const ofKind = ensure(groups, style.kind(item), () => new Map<string, Group>());
+    return ensure(ofKind, style.about(item), () => ({ size: 0, isTold: false }));
+  };
+  // What went well went so in one way: a run plans, or applies.
+  for (const item of items) if (isPlain(item.outcome)) groupOf(item).size += 1;
   const rows: Row[] = [];
-  const told = new Set<string>();
-  for (const [i, item] of items.entries()) {
-    const likeness = likenesses[i] ?? null;
-    const size = likeness === null ? 0 : (sizes.get(likeness) ?? 0);
-    if (likeness === null || size <= style.most(item)) {
+  for (const item of items) {
+    const group = isPlain(item.outcome) ? groupOf(item) : null;
+    if (group === null || group.size <= style.most(item)) {
       rows.push(style.row(item));
-    } else if (!told.has(likeness)) {
-      told.add(likeness);
-      rows.push(style.summary(item, size));
+    } else if (!group.isTold) {
+      group.isTold = true;
+      rows.push(style.summary(item, group.size));
     }
   }
   return rows;

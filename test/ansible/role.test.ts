@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import {
   cpSync,
   existsSync,
+  mkdirSync,
   readdirSync,
   readFileSync,
   realpathSync,
@@ -228,14 +229,17 @@ describe('role snoopy.evpn.snoopy', () => {
     assert.equal(node.isAttached, true);
     assert.ok(existsSync(path) && existsSync(join(container.root, 'usr/bin/snoopy')), 'it has removed files');
 
-    const removal = () => {
+    const foresee = () => {
       assert.equal(apply('broken', { snoopy_state: 'absent' }, { check: true }), true);
       assert.equal(node.isAttached, true, 'check mode has removed snoopy');
+    };
+    const removal = () => {
       assert.equal(apply('broken', { snoopy_state: 'absent' }), true);
       assert.equal(node.isAttached, false);
       assert.equal(existsSync(path), false);
     };
     writeFileSync(path, 'version: [\n');
+    foresee();
     removal();
     install();
     rmSync(path);
@@ -277,12 +281,13 @@ describe('role snoopy.evpn.snoopy', () => {
       ],
       metrics: { textfile: null },
     };
+    // A broken one that is there already is nobody's obstacle.
+    const directory = join(node.container.root, 'etc/snoopy');
+    mkdirSync(directory);
+    writeFileSync(join(directory, 'snoopy.yaml'), 'version: [\n');
     assert.equal(apply('yaml', { snoopy_config: config }), true);
     assert.deepEqual(readConfig(node), config);
     assert.equal(apply('yaml', { snoopy_config: config }), false);
-    writeFileSync(join(node.container.root, 'etc/snoopy/snoopy.yaml'), 'version: [\n');
-    assert.equal(apply('yaml', { snoopy_config: config }), true);
-    assert.deepEqual(readConfig(node), config);
   });
 
   test('of a file that nobody can read, no textfile is known', async () => {

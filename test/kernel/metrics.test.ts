@@ -448,6 +448,13 @@ describe('what is documented of it', () => {
       ...['prometheus', `--config.file=${join(home, 'prometheus.yml')}`, '--log.level=error'],
       ...[`--storage.tsdb.path=${join(home, 'data')}`, '--web.listen-address=127.0.0.1:9090'],
     );
+    // Before, it answers that it is not available.
+    await until(
+      'prometheus to be ready',
+      () => get(machine.netns, 'http://127.0.0.1:9090/-/ready')[0] ?? '',
+      (text) => text.includes('Ready'),
+      { timeoutMs: 30_000 },
+    );
     const results = (exprs: readonly string[]): number[] =>
       get(
         machine.netns,
