@@ -361,7 +361,7 @@ function settleHosts(run: Run, topology: Topology, observed: Observed, ring: Rin
   let isUnfinished = [...asked.defended.values()].some(({ isAsked }) => !isAsked);
   errors.push(...asked.errors);
   let probes = 0;
-  let outcomes: readonly Outcome[] = [];
+  let outcomes: readonly Outcome[] = options.check ? decided.changes.map(() => PLANNED) : [];
   if (!options.check) {
     stopwatch.enter('write');
     outcomes = writeNeighbors(netlink, decided.changes, runtime.neighborProtocol);
@@ -377,7 +377,7 @@ function settleHosts(run: Run, topology: Topology, observed: Observed, ring: Rin
   }
   return {
     changes: decided.changes.map((change, i) =>
-      describeChange(change, outcomes[i] ?? PLANNED, runtime.neighborProtocol),
+      describeChange(change, outcomes[i] ?? APPLIED, runtime.neighborProtocol),
     ),
     total: decided.total,
     records: drained.records + asked.records,

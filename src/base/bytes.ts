@@ -17,8 +17,8 @@ function cutShort(bytes: Uint8Array, offset: number, length: number): SnoopyErro
   );
 }
 
-// What lies outside of a typed array reads as undefined: nearly all of a run's integers are read here, some of them
-// before anything is compiled, and a call less for each tells.
+// Nearly all of a run's integers are read here, many of them by code that V8 has not compiled yet: a call less for each
+// tells. What lies outside of a typed array reads as undefined.
 
 export function readU8(bytes: Uint8Array, offset: number): number {
   const value = bytes[offset];
@@ -70,24 +70,24 @@ export function readU64AsNumber(bytes: Uint8Array, offset: number): number {
 }
 
 export function writeU8(bytes: Uint8Array, offset: number, value: number): void {
-  if (offset < 0 || offset >= bytes.length) throw cutShort(bytes, offset, 1);
+  requireBytes(bytes, offset, 1);
   bytes[offset] = value;
 }
 
 export function writeU16(bytes: Uint8Array, offset: number, value: number): void {
-  if (offset < 0 || offset + 2 > bytes.length) throw cutShort(bytes, offset, 2);
+  requireBytes(bytes, offset, 2);
   bytes[offset] = HOST_IS_LITTLE_ENDIAN ? value : value >> 8;
   bytes[offset + 1] = HOST_IS_LITTLE_ENDIAN ? value >> 8 : value;
 }
 
 export function writeBe16(bytes: Uint8Array, offset: number, value: number): void {
-  if (offset < 0 || offset + 2 > bytes.length) throw cutShort(bytes, offset, 2);
+  requireBytes(bytes, offset, 2);
   bytes[offset] = value >> 8;
   bytes[offset + 1] = value;
 }
 
 export function writeU32(bytes: Uint8Array, offset: number, value: number): void {
-  if (offset < 0 || offset + 4 > bytes.length) throw cutShort(bytes, offset, 4);
+  requireBytes(bytes, offset, 4);
   bytes[offset] = HOST_IS_LITTLE_ENDIAN ? value : value >> 24;
   bytes[offset + 1] = HOST_IS_LITTLE_ENDIAN ? value >> 8 : value >> 16;
   bytes[offset + 2] = HOST_IS_LITTLE_ENDIAN ? value >> 16 : value >> 8;

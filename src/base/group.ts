@@ -8,9 +8,7 @@ export function groupBy<T, K>(items: readonly T[], keyOf: (item: T) => K): Map<K
   for (const item of items) {
     const key = keyOf(item);
     if (last === undefined || last.key !== key) {
-      const group = groups.get(key) ?? [];
-      groups.set(key, group);
-      last = { key, group };
+      last = { key, group: ensure(groups, key, (): T[] => []) };
     }
     last.group.push(item);
   }

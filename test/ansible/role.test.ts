@@ -243,6 +243,7 @@ describe('role snoopy.evpn.snoopy', () => {
     removal();
     install();
     rmSync(path);
+    foresee();
     removal();
   });
 

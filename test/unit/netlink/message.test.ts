@@ -2,7 +2,13 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { SnoopyError } from '../../../src/base/errors.ts';
-import { Attributes, decodeMessages, encodeMessage, PayloadWriter } from '../../../src/netlink/message.ts';
+import {
+  AttributeIndex,
+  Attributes,
+  decodeMessages,
+  encodeMessage,
+  PayloadWriter,
+} from '../../../src/netlink/message.ts';
 import { LINK_BRIDGE, NEIGHBORS_IPV4 } from './captures.ts';
 
 function isMalformed(thrown: unknown): boolean {
@@ -91,6 +97,42 @@ describe('attributes', () => {
     assert.equal(attributes.has(7), false);
     assert.equal(attributes.u32(7), undefined);
     assert.equal(attributes.nested(7), undefined);
+  });
+
+  it('are the same by an index that one message after another has filled', () => {
+    const index = new AttributeIndex(4);
+    const read = (write: (writer: PayloadWriter) => void, indexed?: AttributeIndex) => {
+      const writer = new PayloadWriter(4);
+      write(writer);
+      const payload = writer.finish();
+      const attributes = new Attributes(payload, 0, payload.length, indexed);
+      const found = [0, 1, 2, 3, 4].map((type) => attributes.u8(type));
+      return { found, all: [...attributes].map(({ type }) => type) };
+    };
+    const messages: ((writer: PayloadWriter) => void)[] = [
+      (writer) => {
+        for (const [type, value] of [
+          [1, 10],
+          [4, 40],
+          [1, 11],
+          [1000, 5],
+          [3, 30],
+        ] as const)
+          writer.u8(type, value);
+      },
+      () => undefined,
+      (writer) => writer.nest(2, () => writer.u8(1, 99)),
+      (writer) => writer.u8(4, 41),
+    ];
+    for (const write of messages) assert.deepEqual(read(write, index), read(write));
+
+    // One that breaks off leaves nothing to the next.
+    const cut = Uint8Array.from([5, 0, 1, 0, 7, 0, 0, 0, 9, 0, 2, 0]);
+    assert.throws(() => new Attributes(cut, 0, cut.length, index), isMalformed);
+    assert.deepEqual(read(() => undefined, index).found, Array(5).fill(undefined));
+    const whole = cut.subarray(0, 8);
+    const beyond = new Attributes(whole, 0, whole.length, new AttributeIndex(0));
+    assert.equal(beyond.has(1), false, 'a type beyond the index');
   });
 
   it('that are shorter than what is read are malformed', () => {

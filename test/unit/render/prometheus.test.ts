@@ -2,9 +2,10 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { APPLIED } from '../../../src/core/report.ts';
 import { type Metrics, renderMetrics, type Stock } from '../../../src/render/prometheus.ts';
 import { assertGolden } from '../golden.ts';
-import { APPLIED, busy, ip, NOT_LOADED, QUIET, STATUS, TROUBLED } from './reports.ts';
+import { busy, ip, NOT_LOADED, QUIET, STATUS, TROUBLED } from './reports.ts';
 
 const STOCK: Stock = {
   status: STATUS,

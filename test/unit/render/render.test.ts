@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { parseConfig } from '../../../src/config/config.ts';
-import { exitCode } from '../../../src/core/report.ts';
+import { APPLIED, exitCode, PLANNED } from '../../../src/core/report.ts';
 import { errorReport, renderJson } from '../../../src/render/json.ts';
 import { renderProblems } from '../../../src/render/problems.ts';
 import { renderReconcile, renderRemove } from '../../../src/render/reconcile.ts';
@@ -15,13 +15,11 @@ import { renderValidate, validateReport } from '../../../src/render/validate.ts'
 import { assertGolden, ROOT } from '../golden.ts';
 import {
   ADVERTISED,
-  APPLIED,
   busy,
   large,
   NOT_LOADED,
   NOTHING_TO_REMOVE,
   OUTDATED,
-  PLANNED,
   QUIET,
   REMOVED,
   SILENT,

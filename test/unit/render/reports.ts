@@ -1,20 +1,18 @@
 // Reports to render: small, but with one of everything.
 
 import { type IpAddress, type Mac, parseIp, parseMac } from '../../../src/base/address.ts';
-import type {
-  BindingReport,
-  Counters,
-  Durations,
-  NeighborChangeReport,
-  NeighborEntry,
-  Outcome,
-  ReconcileReport,
-  RemoveReport,
-  StatusReport,
+import {
+  APPLIED,
+  type BindingReport,
+  type Counters,
+  type Durations,
+  type NeighborChangeReport,
+  type NeighborEntry,
+  type Outcome,
+  type ReconcileReport,
+  type RemoveReport,
+  type StatusReport,
 } from '../../../src/core/report.ts';
-
-export const APPLIED: Outcome = { kind: 'applied' };
-export const PLANNED: Outcome = { kind: 'planned' };
 
 const COUNTERS: Counters = {
   sightings: 40,

@@ -1,0 +1,82 @@
+// What becomes of each neighbor that is written, whatever the kernel makes of its neighbors in the same batch.
+import assert from 'node:assert/strict';
+import { it } from 'node:test';
+import type { IfIndex, IpAddress, Mac } from '../../../src/base/address.ts';
+import type { NeighborChange } from '../../../src/core/neighbors.ts';
+import { writeNeighbors } from '../../../src/host/neighbor-table.ts';
+import type { Request } from '../../../src/netlink/message.ts';
+import { decodeNeighbor, NTF_EXT_EXT_VALIDATED, RTM_NEWNEIGH } from '../../../src/netlink/neighbor.ts';
+import type { NetlinkSocket, Result } from '../../../src/netlink/socket.ts';
+
+const OK: Result = { ok: true, replies: [] };
+
+function failure(name: string, errno: number): Result {
+  return { ok: false, errno, name, message: undefined };
+}
+
+const EINVAL = failure('EINVAL', 22);
+
+/** A socket that gives these results, batch by batch, and notes of what address, and with what flags, it was asked. */
+function fakeSocket(answers: readonly (readonly Result[])[]) {
+  const batches: string[][] = [];
+  const describe = ({ type, payload }: Request): string => {
+    const found = decodeNeighbor({ type, flags: 0, sequence: 0, portId: 0, payload });
+    const isFlagged = ((found?.extFlags ?? 0) & NTF_EXT_EXT_VALIDATED) !== 0;
+    return `${type === RTM_NEWNEIGH ? 'put' : 'delete'} ${found?.ip}${isFlagged ? ' validated' : ''}`;
+  };
+  const batch = (requests: Iterable<Request>): Result[] => {
+    const asked: string[] = [];
+    for (const request of requests) asked.push(describe(request));
+    batches.push(asked);
+    return [...(answers[batches.length - 1] ?? [])];
+  };
+  return { batches, socket: { batch } as unknown as NetlinkSocket };
+}
+
+function change(kind: NeighborChange['kind'], last: number, state: NeighborChange['state']): NeighborChange {
+  return {
+    kind,
+    device: 2 as IfIndex,
+    deviceName: 'br0',
+    bridge: 'br0',
+    vlan: 0,
+    ip: `10.0.0.${last}` as IpAddress,
+    mac: '02:00:00:00:00:01' as Mac,
+    port: 'tap1',
+    existing: undefined,
+    state,
+    router: false,
+    because: '',
+  };
+}
+
+it('is written again without the flag that the kernel does not know, and nothing else is', () => {
+  const changes = [
+    change('add', 1, 'noarp'),
+    change('add', 2, 'noarp'),
+    change('remove', 3, 'noarp'),
+    change('replace', 4, 'stale'),
+    change('add', 5, 'noarp'),
+    change('replace', 6, 'noarp'),
+  ];
+  const first = [OK, EINVAL, EINVAL, EINVAL, failure('EEXIST', 17), EINVAL];
+  const { batches, socket } = fakeSocket([first, [OK, EINVAL]]);
+
+  const outcomes = writeNeighbors(socket, changes, 115);
+
+  assert.deepEqual(batches, [
+    [
+      'put 10.0.0.1 validated',
+      'put 10.0.0.2 validated',
+      'delete 10.0.0.3',
+      'put 10.0.0.4',
+      'put 10.0.0.5 validated',
+      'put 10.0.0.6 validated',
+    ],
+    ['put 10.0.0.2', 'put 10.0.0.6'],
+  ]);
+  assert.deepEqual(
+    outcomes.map(({ kind }) => kind),
+    ['applied', 'applied', 'failed', 'failed', 'skipped', 'failed'],
+  );
+});
