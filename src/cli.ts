@@ -36,7 +36,7 @@ export interface ReconcileInvocation extends CommonOptions {
   readonly quiet: boolean;
   readonly detailedExitcode: boolean;
   readonly lockTimeoutMs: number;
-  /** How long to keep draining before exiting. */
+  /** How long to act on what is heard before exiting. */
   readonly listenMs: number;
   /** Only these bridges; all of them when it is empty. */
   readonly bridges: readonly string[];
@@ -147,8 +147,12 @@ export function wantsJson(argv: readonly string[]): boolean {
 function usageError(thrown: CommanderError, program: Command, argv: readonly string[]): SnoopyError {
   // Where no command is found commander wants to print its help; one line says as much.
   const asked = argv.indexOf('help') + 1;
-  const said = thrown.message.replace(/^error: /, '').replaceAll(/\s*\n\s*/g, ' ');
-  let message = `${said}; see snoopy --help`;
+  const said = thrown.message
+    .replace(/^error: /, '')
+    .replaceAll(/\s*\n\s*/g, ' ')
+    .replace(/\.$/, '');
+  const command = program.commands.map((each) => each.name()).find((name) => argv.includes(name));
+  let message = `${said}; see snoopy ${command === undefined ? '' : `${command} `}--help`;
   if (thrown.code === 'commander.help') {
     message = asked > 0 ? `unknown command '${argv[asked]}'; see snoopy --help` : noCommand(program);
   }
@@ -244,10 +248,10 @@ function addReconcile(program: Command, accept: (invocation: Invocation) => void
     .option('--check', 'plan only: write nothing, consume nothing')
     .option('--diff', 'show what changes as - and + lines')
     .option('-q, --quiet', 'no text where nothing was due and nothing is wrong')
-    .option('--detailed-exitcode', 'exit with 2 when something changed')
+    .option('--detailed-exitcode', 'exit with 2 when something changed, or with --check is due')
     .addOption(lockTimeoutOption())
     .addOption(
-      new Option('--listen <duration>', 'keep draining for so long before exiting')
+      new Option('--listen <duration>', 'act on what is heard for so long before exiting')
         .argParser(parseDurationOption)
         .default(0, '0s'),
     )

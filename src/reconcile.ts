@@ -280,7 +280,7 @@ function pass(run: Run): Pass {
       const adopted = takeOver(run, before);
       if (adopted.length > 0)
         warnings.push(
-          `What is pinned is not whole: neighbors of before (${adopted.length}) count as learned where no binding is left`,
+          `Of ${adopted.length} neighbors of before no binding is pinned: their hosts count as heard just now`,
         );
       return adopted;
     };

@@ -37,6 +37,8 @@ export interface YamlEntry extends YamlItem {
 export const MAX_BYTES = 1 << 20;
 const MAX_DEPTH = 20;
 const MAX_ALIASES = 100;
+/** What is meant by most who write an alias: a glob. */
+const QUOTED_STAR = 'a text that begins with * in quotes: "*"';
 /** Values that aliases may repeat in all: a short text must not grow without bounds. */
 const MAX_REPEATED = 10_000;
 
@@ -57,7 +59,9 @@ export function parseYaml(text: string): { root: YamlItem | undefined; findings:
       : `is not valid YAML: ${thrown.reason.slice(0, 200)}`;
     const allowed = thrown.reason.startsWith('nesting exceeded')
       ? `at most ${MAX_DEPTH} levels`
-      : 'YAML 1.2, indented by spaces';
+      : thrown.reason.includes('alias node')
+        ? QUOTED_STAR
+        : 'YAML 1.2, indented by spaces';
     return failed({ path: [], at: thrown.mark?.position ?? 0, wrong, allowed });
   }
 }
@@ -188,7 +192,7 @@ class TreeReader {
         path,
         at,
         `names the anchor ${quote(name)}, which is not there`,
-        'an anchor that is defined further up',
+        `an anchor that is defined further up; ${QUOTED_STAR}`,
       );
       return { node: { kind: 'scalar', value: null }, at };
     }

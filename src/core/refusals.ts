@@ -2,6 +2,7 @@
 
 import { familyOf } from '../base/address.ts';
 import type { Rejection } from '../datapath/records.ts';
+import { whyUnfit } from './neighbors.ts';
 import { allowedPrefixes } from './plan.ts';
 import type { Bridge } from './topology.ts';
 
@@ -18,6 +19,8 @@ export interface Entrance {
   readonly bridgeName: string;
   readonly port: string;
 }
+
+const AGAIN = 'let the host speak again: it would be learned now';
 
 /** The reason of a rejection in words. */
 export function describeRefusal(rejection: Rejection, entrance: Entrance): Refusal {
@@ -50,6 +53,9 @@ export function describeRefusal(rejection: Rejection, entrance: Entrance): Refus
     case 'ip':
       return malformed('it names an address that no host has');
     case 'link_local':
+      if (isLearnedNow(rejection, entrance)) {
+        return { because: 'link-local addresses were not learned here then', remedy: AGAIN };
+      }
       return {
         because: 'link-local addresses are not learned here',
         remedy: 'set "link_local: true" if they shall be',
@@ -70,6 +76,9 @@ export function describeRefusal(rejection: Rejection, entrance: Entrance): Refus
         remedy: 'give the address under "static" if it belongs to one host here',
       };
     case 'subnet':
+      if (isLearnedNow(rejection, entrance)) {
+        return { because: `it was not in what ${entrance.bridgeName} learned then`, remedy: AGAIN };
+      }
       return {
         because: `it is not in what ${entrance.bridgeName} learns: ${describeSubnets(rejection, entrance)}`,
         remedy: 'correct the address of the host, or add its prefix to "subnets"',
@@ -99,6 +108,11 @@ export function describeRefusal(rejection: Rejection, entrance: Entrance): Refus
     default:
       return reason satisfies never;
   }
+}
+
+/** True where the configuration, or the node's addresses, are not what they were when the message came. */
+function isLearnedNow({ ip, vlan }: Rejection, { bridge }: Entrance): boolean {
+  return bridge !== undefined && whyUnfit(bridge, { ip, vlan }) === null;
 }
 
 /** The prefixes from which hosts of this family are believed, as text. */

@@ -181,7 +181,7 @@ export interface PortReport {
 export interface StatusReport {
   readonly version: 1;
   readonly ok: boolean;
-  /** False: nothing is pinned, no run has been here yet. */
+  /** False: nothing is pinned: no run has been here yet, or its pins are gone. */
   readonly loaded: boolean;
   /** Why the next run loads the program; null: what is pinned is what it would load. */
   readonly reason: LoadReason | null;

@@ -154,7 +154,7 @@ export function describeBinding(
 
 /** Why the next run loads the program, for those who look before it does. */
 export const LOAD_DUE: Readonly<Record<LoadReason, string>> = {
-  absent: 'nothing is pinned: no run has been here yet',
+  absent: 'nothing is pinned: no run has been here yet, or its pins are gone',
   incomplete: 'a load did not finish; the next run ends it',
   program: 'the program is of another version; the next run replaces it',
   layout: 'the maps are of another version; the next run replaces them and keeps the hosts',

@@ -2,27 +2,48 @@
 
 import type { Check, CheckStatus } from '../core/doctor/check.ts';
 import type { DoctorReport } from '../core/doctor/diagnose.ts';
-import { alignRows, count, joinLines, paint, printable, type RenderOptions, type Tone } from './style.ts';
+import { count, joinLines, paint, printable, type RenderOptions, type Tone, wrap } from './style.ts';
 
 const TONES: Readonly<Record<CheckStatus, Tone>> = { ok: 'good', warning: 'notable', failure: 'bad' };
-const INDENT = ' '.repeat('warning'.length + 2);
+const STATUS_WIDTH = 'warning'.length;
+const WHY = 'why: ';
+/** What was found beside a name that is wider has a line of its own. */
+const MOST_NAME = 32;
 
-/** The report of `doctor` as text. */
+/** The report of `doctor` as text; but for a remedy, a line is no longer than the terminal is wide, if names allow. */
 export function renderDoctor({ checks }: DoctorReport, options: RenderOptions): string {
-  const rows = checks.map(({ id, status, subject, found }) => ({
-    tone: TONES[status],
-    cells: [status, subject === null ? id : `${id} ${subject}`, found],
-  }));
-  const heads = alignRows(rows, options.color);
-  const lines = checks.flatMap((check, i) => [heads[i] ?? '', ...renderRemedy(check, options)]);
+  const nameOf = ({ id, subject }: Check): string => printable(subject === null ? id : `${id} ${subject}`);
+  const names = checks.map((check) => nameOf(check).length).filter((length) => length <= MOST_NAME);
+  const column = STATUS_WIDTH + 2 + Math.max(0, ...names) + 2;
+  const lines = checks.flatMap((check) => [
+    ...renderFound(check, nameOf(check), column, options),
+    ...renderRemedy(check, options),
+  ]);
   return joinLines([...lines, summaryOf(checks)]);
 }
 
-function renderRemedy({ why, remedy, status }: Check, { color }: RenderOptions): string[] {
+function renderFound(
+  { status, found }: Check,
+  name: string,
+  column: number,
+  { color, width }: RenderOptions,
+): string[] {
+  const head = `${paint(status, TONES[status], color)}${' '.repeat(STATUS_WIDTH - status.length)}  ${name}`;
+  const [first = '', ...rest] = wrap(printable(found), width - column);
+  const gap = column - STATUS_WIDTH - 2 - name.length;
+  const lines = gap > 0 ? [head + ' '.repeat(gap) + first] : [head, ' '.repeat(column) + first];
+  return [...lines, ...rest.map((line) => ' '.repeat(column) + line)];
+}
+
+/** The remedy in one line, however long: it is there to be copied. */
+function renderRemedy({ why, remedy, status }: Check, { color, width }: RenderOptions): string[] {
   if (remedy === null) return [];
+  const indent = ' '.repeat(STATUS_WIDTH + 2);
+  const [first = '', ...rest] = wrap(why, width - indent.length - WHY.length);
   return [
-    `${INDENT}${paint(`why: ${why}`, 'quiet', color)}`,
-    `${INDENT}${paint('do:', TONES[status], color)}  ${printable(remedy)}`,
+    `${indent}${paint(WHY + first, 'quiet', color)}`,
+    ...rest.map((line) => `${indent}${' '.repeat(WHY.length)}${paint(line, 'quiet', color)}`),
+    `${indent}${paint('do:', TONES[status], color)}  ${printable(remedy)}`,
   ];
 }
 

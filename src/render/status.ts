@@ -32,7 +32,9 @@ export function renderStatus(
 ): string {
   const lines: string[] = [];
   if (!report.loaded)
-    lines.push('Nothing is loaded: no run has been here yet. Start with `snoopy reconcile`.');
+    lines.push(
+      'Nothing is loaded: no run has been here yet, or its pins are gone. Go on with `snoopy reconcile`.',
+    );
   else if (report.reason !== null) lines.push(...wrap(`Due: ${LOAD_DUE[report.reason]}.`, options.width));
   const columns = columnsOf(report.bindings, options.width - HOST_INDENT);
   const ports = groupBy(report.ports, ({ bridge }) => bridge);

@@ -107,9 +107,9 @@ describe('text', () => {
     const result = machine.snoopy.run('doctor');
     assert.match(result.stdout, /^ok {7}ports br0 .* all 1 attached$/m);
     const complaint = result.stdout.slice(result.stdout.indexOf('warning  neigh-suppress'));
-    const [head = '', why = '', remedy = ''] = complaint.split('\n');
+    const [head = '', why = '', more = '', remedy = ''] = complaint.split('\n');
     assert.match(head, /^warning {2}neigh-suppress vxlan100 +off$/);
-    assert.match(why, /^ {9}why: .*flooded/);
+    assert.match(`${why}\n${more}`, /^ {9}why: .*without,\n {14}they are flooded\.$/);
     assert.equal(remedy, `         do:  bridge link set dev ${TUNNEL} neigh_suppress on`);
     assert.match(result.stdout, /\n\d failures?, \d warnings?, \d+ ok\n$/);
   });

@@ -27,7 +27,7 @@ export function checkFrr(findings: FrrFindings): Check[] {
         failure('frr', {
           subject: null,
           found: answer.message,
-          remedy: 'systemctl status frr; systemctl restart frr',
+          remedy: 'see that /etc/frr/daemons has bgpd=yes; systemctl status frr; systemctl restart frr',
         }),
       ];
     case 'answered':

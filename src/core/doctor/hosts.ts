@@ -106,8 +106,9 @@ export function findHindrances(frr: Frr): (claim: Claim) => Hindrance | null {
 /** Right for a VLAN that is local on purpose. */
 export const NO_VNI = {
   status: 'warning',
-  reason: 'zebra takes the neighbors of this device for no VNI',
-  remedy: 'vtysh -c "show evpn vni detail"; give the VLAN a VXLAN port, or leave it as a local one',
+  reason: 'zebra has no VNI for this device',
+  remedy:
+    'vtysh -c "show evpn vni detail"; it takes a VXLAN port that is up, and bgpd with advertise-all-vni; a VLAN without one is local',
 } as const;
 
 /** Null: nothing keeps zebra from it. */

@@ -285,6 +285,27 @@ test('each reason for a refusal has its words and its remedy', () => {
   assert.deepEqual([...schema.$defs.refused.properties.reason.enum].sort(), [...reasons].sort());
 });
 
+test('a refusal by rules that are no more says so', () => {
+  const { topology } = readCase(`${ROOT}test/unit/core/cases/subnets-as-a-list`);
+  const [bridge] = topology.bridges;
+  assert.ok(bridge !== undefined);
+  const say = (reason: RejectionReason, ip: string) => {
+    const rejection = { bridge: bridge.ifIndex, vlan: 0, ip: ip as IpAddress, port: 2 as IfIndex, reason };
+    const refused = { ...rejection, source: B, claimed: A, count: 1, firstMs: 0, lastMs: 0 };
+    return describeRefusal(refused, { bridge, bridgeName: 'br0', port: 'tap2' });
+  };
+  const { subnets } = bridge.desired;
+  assert.ok(Array.isArray(subnets));
+  const inside = String(subnets[0].ip).replace(/\d+$/, '77');
+  for (const { because, remedy } of [say('subnet', inside)]) {
+    assert.equal(because, 'it was not in what br0 learned then');
+    assert.equal(remedy, 'let the host speak again: it would be learned now');
+  }
+  assert.match(say('subnet', '203.0.113.1').because, /^it is not in what br0 learns: /);
+  assert.match(say('subnet', '203.0.113.1').remedy, /"subnets"/);
+  assert.match(say('link_local', 'fe80::1').because, /^link-local addresses are not learned here$/);
+});
+
 describe('what FRR 8.4.4 says of one host', () => {
   const ip = '10.1.1.1' as IpAddress;
   const neighbor = { ip, type: 'local', state: 'active', mac: A, isDuplicate: false };
