@@ -378,7 +378,14 @@ function tellHeard(scene: Scene, state: StoryState): StoryStep {
   const isStranger = verdict?.source === 'static' && plan.endings.has(binding);
   const stranger = isStranger ? '; it is not provisioned for that MAC' : '';
   const found = `on ${nameOf(facts, binding.port)} from ${binding.mac}, first ${formatAge(first)}, last ${formatAge(last)} ago${moves}${stranger}`;
-  if (!isFrozen(scene)) return ok('heard', found);
+  if (!isFrozen(scene)) {
+    const port = place.bridge?.ports.find(({ ifIndex }) => ifIndex === binding.port);
+    const isDeaf = port !== undefined && !hasProgram(facts.observed, port.ifIndex);
+    if (!isDeaf || state !== 'installed') return ok('heard', found);
+    // Its route is there all the same, until it ages out.
+    const deaf = `${found}; ${port.name} has no program now, and hears nothing more`;
+    return { ...ok('heard', deaf), remedy: 'snoopy reconcile' };
+  }
   const { owner } = binding;
   const held = owner === null ? '' : `, it was ${owner.mac} on ${nameOf(facts, owner.port)} before`;
   return wrong(

@@ -285,6 +285,31 @@ test('each reason for a refusal has its words and its remedy', () => {
   assert.deepEqual([...schema.$defs.refused.properties.reason.enum].sort(), [...reasons].sort());
 });
 
+test('a host whose port has lost its program is told so, though all else is right', () => {
+  const golden = readCase(`${ROOT}test/unit/core/cases/${SETTLED.folder}`);
+  const heard = (attachments: Case['observed']['attachments']) => {
+    const { desired, hosts, topology } = golden;
+    const facts = {
+      ip: SETTLED.ip as IpAddress,
+      desired,
+      topology,
+      observed: { ...golden.observed, attachments },
+      hosts,
+      plan: planHosts(topology, hosts, { protocol: desired.runtime.neighborProtocol, whole: true }),
+      rejections: [],
+      frr: frr(),
+    };
+    const report = explain(facts, findPlaces(facts, false), [{ fdbAgeMs: 2_000, frr: ADVERTISED }]);
+    const [story] = report.stories;
+    assert.equal(story?.ok, true);
+    return story?.steps.find(({ id }) => id === 'heard');
+  };
+  assert.equal(heard(golden.observed.attachments)?.remedy, null);
+  const deaf = heard(new Map());
+  assert.match(deaf?.found ?? '', /; tap1 has no program now, and hears nothing more$/);
+  assert.equal(deaf?.remedy, 'snoopy reconcile');
+});
+
 test('a refusal by rules that are no more says so', () => {
   const { topology } = readCase(`${ROOT}test/unit/core/cases/subnets-as-a-list`);
   const [bridge] = topology.bridges;
