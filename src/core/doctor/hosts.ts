@@ -37,7 +37,19 @@ function checkFrozen({ plan }: Findings): Check {
 }
 
 /** Hosts of local ports that have no neighbor, by reason; those of other nodes and frozen ones have none rightly. */
-function checkInstalled({ plan }: Findings): Check[] {
+function checkInstalled({ plan, counters }: Findings): Check[] {
+  const refused = Object.entries(counters.rejected).filter(([, number]) => number > 0);
+  if (plan.verdicts.length === 0 && refused.length > 0) {
+    const items = refused.map(([reason, number]) => `${number} ${reason}`);
+    return [
+      warning('hosts', {
+        subject: null,
+        found: `none is learned, and messages were not believed: ${items.join(', ')}`,
+        remedy: 'snoopy explain IP tells which check refused the address of a host, and what mends it',
+        items,
+      }),
+    ];
+  }
   const waiting = plan.verdicts.filter(
     ({ state, due }) => !due && (state === 'waiting' || state === 'homeless'),
   );

@@ -211,6 +211,19 @@ for (const [complaint, breaks] of Object.entries(BROKEN)) {
   });
 }
 
+test('where nobody is learned, what was not believed is told; where somebody is, it may be an attack', () => {
+  const refused = {
+    ...HEALTHY,
+    counters: { ...HEALTHY.counters, rejected: { subnet: 8, spoofed: 0, mac: 1 } },
+  };
+  assert.deepEqual(complaintsOf(refused), []);
+  const nobody = { ...refused, plan: { ...refused.plan, verdicts: [] } };
+  const found = diagnose(nobody).find(({ id, status }) => id === 'hosts' && status === 'warning');
+  assert.equal(found?.found, 'none is learned, and messages were not believed: 8 subnet, 1 mac');
+  assert.match(found?.remedy ?? '', /snoopy explain IP/);
+  assert.deepEqual(complaintsOf({ ...nobody, counters: HEALTHY.counters }), []);
+});
+
 function sourcesIn(directory: string, pattern: RegExp): string {
   return readdirSync(`${ROOT}${directory}`)
     .filter((name) => pattern.test(name))
