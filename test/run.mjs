@@ -17,7 +17,10 @@ const MAY_SKIP = new Map(
     ? [['the kernel has no CONFIG_BRIDGE_VLAN_FILTERING', 'runs in the guest']]
     : [['the kernel has no NTF_EXT_EXT_VALIDATED (6.17)', 'no guest has it: runs on the host']],
 );
-if (guest === '6.1') MAY_SKIP.set('the kernel has no TCX (6.6)', 'runs on the host, and in 6.12');
+if (guest === '6.1') {
+  MAY_SKIP.set('the kernel has no TCX (6.6)', 'runs on the host, and in 6.12');
+  MAY_SKIP.set('the kernel has no MAB (6.2)', 'runs on the host, and in 6.12');
+}
 
 /** In this order. Two files run at a time: those that take many minutes are not among the last. */
 const SUITES = ['unit', 'kernel', 'fabric', 'fuzz', 'ansible', 'safety', 'package', 'guest'];

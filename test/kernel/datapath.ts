@@ -195,6 +195,9 @@ function vlanWords(vlans: readonly number[]): readonly bigint[] {
 
 type Batch = readonly { readonly command: readonly string[]; readonly output: unknown }[];
 
+/** bpftool keeps a file open for each line of a batch. */
+const BATCH_LINES = 1_000;
+
 /** A loaded program with pins, a network namespace and ports of its own. */
 export class Datapath {
   readonly netns: Netns;
@@ -243,9 +246,13 @@ export class Datapath {
   /** Runs lines of `bpftool batch` inside the namespace; returns what each printed. */
   batch(lines: readonly string[]): unknown[] {
     const file = join(this.#dir, 'batch');
-    writeFileSync(file, `${lines.join('\n')}\n`);
-    const text = run(this.netns.argv(['bpftool', '-j', 'batch', 'file', file]));
-    return parseJson<Batch>(text, 'bpftool batch').map((done) => done.output);
+    const outputs: unknown[] = [];
+    for (let at = 0; at < lines.length; at += BATCH_LINES) {
+      writeFileSync(file, `${lines.slice(at, at + BATCH_LINES).join('\n')}\n`);
+      const text = run(this.netns.argv(['bpftool', '-j', 'batch', 'file', file]));
+      outputs.push(...parseJson<Batch>(text, 'bpftool batch').map((done) => done.output));
+    }
+    return outputs;
   }
 
   /** Makes a bridge of its own, allows all addresses in it and gives its number. Both ports start anew. */

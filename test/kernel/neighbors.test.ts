@@ -15,16 +15,21 @@ function stateOf(machine: Machine, ip: string): string | undefined {
 }
 
 /** `locked on mab on` of bridge(8) for a port, in words that iproute2 before 6.2 does not know. */
+const NO_MAB = 95;
 const LOCK = `
 import socket, struct, sys
 def attribute(kind, data): return struct.pack('=HH', 4 + len(data), kind) + data.ljust(len(data) + 3 & ~3, b'\\0')
 # struct ifinfomsg with AF_BRIDGE, IFLA_PROTINFO of IFLA_BRPORT_LOCKED and IFLA_BRPORT_MAB
-port = struct.pack('=BxHiII', 7, 0, socket.if_nametoindex(sys.argv[1]), 0, 0)
+index = socket.if_nametoindex(sys.argv[1])
+port = struct.pack('=BxHiII', 7, 0, index, 0, 0)
 port += attribute(12 | 0x8000, attribute(39, b'\\1') + attribute(40, b'\\1'))
 kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
 kernel.send(struct.pack('=IHHII', 16 + len(port), 19, 5, 1, 0) + port)
 error, = struct.unpack_from('=i', kernel.recv(4096), 16)
-sys.exit(-error)
+if error != 0: sys.exit(-error)
+# A kernel that does not know IFLA_BRPORT_MAB passes over it, and says nothing of it.
+kernel.send(struct.pack('=IHHII', 32, 18, 1, 2, 0) + struct.pack('=BxHiII', 0, 0, index, 0, 0))
+sys.exit(0 if struct.pack('=HHB', 5, 40, 1) in kernel.recv(65536) else ${NO_MAB})
 `;
 
 /** What zebra writes for a host of another node. */
@@ -206,6 +211,10 @@ describe('where a MAC is', () => {
     const host = machine.host(1);
     machine.reconcile();
     const locked = machine.netns.tryRun(['/usr/bin/python3', '-c', LOCK, host.port]);
+    if (locked.code === NO_MAB) {
+      t.skip('the kernel has no MAB (6.2)');
+      return;
+    }
     assert.equal(locked.code, 0, said(locked));
     await host.speak();
     assert.deepEqual(neighborChanges(machine.reconcile()), []);
