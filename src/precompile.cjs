@@ -14,7 +14,9 @@ const { size, mtimeMs } = statSync(program);
 // As start.cjs wants it.
 const stamp = `${size} ${mtimeMs}`.padEnd(64);
 const source = readFileSync(program, 'latin1');
-// Otherwise functions are compiled when they are called first. V8 compares its flags too, so this one goes back.
+// V8 compares its flags too: this one is in the first line of start.cjs.
+setFlagsFromString('--max-semi-space-size=1');
+// Otherwise functions are compiled when they are called first. It goes back.
 setFlagsFromString('--no-lazy');
 const script = new Script(source, { filename: program });
 setFlagsFromString('--lazy');

@@ -1,6 +1,9 @@
-#!/usr/bin/env node
+#!/usr/bin/env -S node --max-semi-space-size=1
 // Starts snoopy.cjs, the program beside this file, with the code that precompile.cjs has had V8 make of it, where
 // there is any. V8 itself refuses what another version of it has made; then, or where there is none, it compiles anew.
+//
+// The option above: nearly all that a run makes of its hosts stays to its end. A small nursery has it out of the way at
+// once, and touches a fifth less memory.
 'use strict';
 
 const { readFileSync, statSync } = require('node:fs');

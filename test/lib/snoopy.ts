@@ -14,6 +14,13 @@ import { createTempDir } from './temp.ts';
 export const PRODUCT = fileURLToPath(new URL('../../../dist/snoopy.cjs', import.meta.url));
 /** What is called `snoopy` where it is installed: the bundle, with the code that V8 has made of it before. */
 export const START = fileURLToPath(new URL('../../../dist/start.cjs', import.meta.url));
+/** This Node.js with the options that the first line of START has: with others V8 refuses that code. */
+export const NODE: readonly string[] = [process.execPath, ...optionsOf(START)];
+
+function optionsOf(script: string): string[] {
+  const [first = ''] = existsSync(script) ? readFileSync(script, 'utf8').split('\n') : [];
+  return first.split(' ').filter((word) => word.startsWith('--'));
+}
 
 export interface Outcome {
   readonly kind: 'planned' | 'applied' | 'skipped' | 'failed';
@@ -144,7 +151,7 @@ export class Snoopy {
 
   /** The command line of a command with this node's configuration. */
   argv(command: string, ...args: string[]): string[] {
-    return [process.execPath, START, command, '--config', this.configFile, ...args];
+    return [...NODE, START, command, '--config', this.configFile, ...args];
   }
 
   /** Runs what follows with all that root may: to mount bpffs, or to write to the directories of others. */

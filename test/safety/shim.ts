@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import type { Netns } from '../lib/netns.ts';
 import { isAlive, killAndWait, type Result, run } from '../lib/run.ts';
 import type { Scope } from '../lib/scope.ts';
-import { START } from '../lib/snoopy.ts';
+import { NODE, START } from '../lib/snoopy.ts';
 import { createTempDir } from '../lib/temp.ts';
 
 const SOURCE = fileURLToPath(new URL('../../../test/safety/shim.c', import.meta.url));
@@ -105,7 +105,7 @@ export class Launcher {
             `SHIM_AT=${mishap?.at ?? 0}`,
             `SHIM_DO=${mishap?.what ?? 0}`,
           ];
-    const snoopy = [process.execPath, product, command, '--config', config, '--format', 'json', ...options];
+    const snoopy = [...NODE, product, command, '--config', config, '--format', 'json', ...options];
     const argv = this.#netns.argv([...prefix, ...shim, ...snoopy]);
     const [file = '', ...rest] = argv;
     const child = spawn(file, rest, { stdio: ['ignore', 'pipe', 'pipe'], detached: true });

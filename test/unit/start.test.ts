@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { run } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
-import { PRODUCT } from '../lib/snoopy.ts';
+import { NODE, PRODUCT } from '../lib/snoopy.ts';
 import { createTempDir } from '../lib/temp.ts';
 
 const TIME = 1_700_000_000;
@@ -44,7 +44,7 @@ class Package {
   }
 
   start(...options: string[]): string {
-    return run([process.execPath, ...options, this.path('start.cjs'), 'one', '--two']);
+    return run([...NODE, ...options, this.path('start.cjs'), 'one', '--two']);
   }
 
   precompile(): void {
@@ -65,6 +65,13 @@ test('starts what has been compiled, and not the text of the same length and tim
   assert.equal(made.start(), 'first snoopy.cjs one --two\n');
   made.write('other');
   assert.equal(made.start(), 'first snoopy.cjs one --two\n');
+});
+
+test('its first line is what the code is compiled for', (t) => {
+  const made = new Package(t, 'first');
+  made.precompile();
+  made.write('other');
+  assert.equal(run([made.path('start.cjs'), 'one', '--two']), 'first snoopy.cjs one --two\n');
 });
 
 test('starts the program that is there, not what was compiled of another', (t) => {
