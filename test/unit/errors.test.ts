@@ -34,7 +34,8 @@ describe('test/kernel/errors.txt', () => {
     for (const { code, message } of lines) {
       if (code === 'internal') assert.match(message, /^Internal error, please report it: /);
       // Of a command line commander says what is wrong; of a configuration its own place comes first.
-      else if (code === 'usage') assert.match(message, /^unknown option '--dif' .*; see snoopy --help$/);
+      else if (code === 'usage')
+        assert.match(message, /^unknown option '--dif' .*; see snoopy reconcile --help$/);
       else if (code === 'config_invalid') assert.match(message, /^\S+:\d+:\d+: \S.*; allowed: /);
       else
         assert.match(
