@@ -151,7 +151,8 @@ function usageError(thrown: CommanderError, program: Command, argv: readonly str
     .replace(/^error: /, '')
     .replaceAll(/\s*\n\s*/g, ' ')
     .replace(/\.$/, '');
-  const command = program.commands.map((each) => each.name()).find((name) => argv.includes(name));
+  const names = program.commands.map((each) => each.name());
+  const command = argv.find((word) => names.includes(word));
   let message = `${said}; see snoopy ${command === undefined ? '' : `${command} `}--help`;
   if (thrown.code === 'commander.help') {
     message = asked > 0 ? `unknown command '${argv[asked]}'; see snoopy --help` : noCommand(program);

@@ -1,7 +1,7 @@
 // What was observed of the hosts, by what decisions ask for: made once, however many ask. Pure.
 
 import type { IfIndex, IpAddress, Mac } from '../base/address.ts';
-import { groupBy } from '../base/group.ts';
+import { ensure, groupBy } from '../base/group.ts';
 import { type Binding, type BindingKey, bindingId, type ProbeState } from '../datapath/records.ts';
 import type { ForwardingTable } from '../netlink/forwarding-table.ts';
 import type { Neighbor } from '../netlink/neighbor.ts';
@@ -49,12 +49,9 @@ export class HostIndex {
   }
 
   forwardingOf(bridge: Bridge): Forwarding {
-    let forwarding = this.#forwarding.get(bridge);
-    if (forwarding === undefined) {
-      forwarding = forwardingOf(bridge, this.#hosts.forwarding.get(bridge.ifIndex));
-      this.#forwarding.set(bridge, forwarding);
-    }
-    return forwarding;
+    return ensure(this.#forwarding, bridge, () =>
+      forwardingOf(bridge, this.#hosts.forwarding.get(bridge.ifIndex)),
+    );
   }
 
   neighborOf(device: IfIndex, ip: IpAddress): Neighbor | undefined {

@@ -23,6 +23,8 @@ import {
 const MAC_WIDTH = 17;
 /** Columns before a host. */
 const HOST_INDENT = 4;
+const NOT_LOADED =
+  'Nothing is loaded: no run has been here yet, or its pins are gone. Go on with `snoopy reconcile`.';
 
 /** The report of `status` as text; a line is no longer than the terminal is wide, if names allow. */
 export function renderStatus(
@@ -31,10 +33,7 @@ export function renderStatus(
   filter: HostFilter = EVERYTHING,
 ): string {
   const lines: string[] = [];
-  if (!report.loaded)
-    lines.push(
-      'Nothing is loaded: no run has been here yet, or its pins are gone. Go on with `snoopy reconcile`.',
-    );
+  if (!report.loaded) lines.push(...wrap(NOT_LOADED, options.width));
   else if (report.reason !== null) lines.push(...wrap(`Due: ${LOAD_DUE[report.reason]}.`, options.width));
   const columns = columnsOf(report.bindings, options.width - HOST_INDENT);
   const ports = groupBy(report.ports, ({ bridge }) => bridge);

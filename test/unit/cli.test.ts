@@ -113,6 +113,7 @@ test('wrong usage is an error that says what may have been meant', () => {
     ['reconcil', /unknown command 'reconcil' \(Did you mean reconcile\?\)/],
     ['help nope', /unknown command 'nope'/],
     ['reconcile --dif', /unknown option '--dif' \(Did you mean --diff\?\)/],
+    ['status --bridge reconcile --nope', /; see snoopy status --help$/],
     ['reconcile extra', /too many arguments/],
     ['status --check', /unknown option '--check'/],
     ['status --ip 10.1.1', /'10\.1\.1' is invalid\. Allowed is an IP address or a prefix/],

@@ -46,6 +46,10 @@ const SNAPSHOTS: Readonly<Record<string, (options: RenderOptions) => string>> = 
   'status-not-loaded': (options) => renderStatus(NOT_LOADED, options),
 };
 
+test('what is said where nothing is loaded fits the terminal', () => {
+  for (const line of renderStatus(NOT_LOADED, PLAIN).split('\n')) assert.ok(line.length <= PLAIN.width, line);
+});
+
 for (const [name, render] of Object.entries(SNAPSHOTS)) {
   test(`text of ${name}`, () => {
     assertGolden(`test/unit/render/snapshots/${name}.txt`, render(PLAIN));
