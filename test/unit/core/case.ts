@@ -1,8 +1,9 @@
-// A golden case: a folder with desired.yaml (a configuration), observed.yaml (a machine) and expected.yaml.
+// A golden case: a folder with desired.yaml (a configuration), observed.yaml (a machine) and expected.yaml. The first two
+// say only what differs from the default scene.
 
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { load } from 'js-yaml';
+import { dump, load } from 'js-yaml';
 import type { IfIndex, IpAddress, Mac } from '../../../src/base/address.ts';
 import { parsePrefix, prefixOf } from '../../../src/base/address.ts';
 import { parseConfig } from '../../../src/config/config.ts';
@@ -138,15 +139,23 @@ export interface Expected {
   readonly disputes?: readonly string[];
 }
 
-function readYaml(folder: string, name: string): unknown {
-  return load(readFileSync(join(folder, name), 'utf8'));
+/** The default scene: what stands for a file that a case does not have, and for a key that its observed.yaml leaves out. */
+const SCENE = join(import.meta.dirname, '../../../../test/unit/core/scene');
+
+function readYaml(path: string): object {
+  return existsSync(path) ? (load(readFileSync(path, 'utf8')) as object) : {};
 }
 
+/** Reads a case, or as much of it as is written yet: the scene stands for the rest. */
 export function readCase(folder: string): Case {
-  const file = join(folder, 'desired.yaml');
+  const own = join(folder, 'desired.yaml');
+  const file = existsSync(own) ? own : join(SCENE, 'desired.yaml');
   const parsed = parseConfig(readFileSync(file, 'utf8'), file);
   if ('problems' in parsed) throw new Error(parsed.problems.map((problem) => problem.message).join('\n'));
-  const machine = readYaml(folder, 'observed.yaml') as Machine;
+  const machine = {
+    ...readYaml(join(SCENE, 'observed.yaml')),
+    ...readYaml(join(folder, 'observed.yaml')),
+  } as Machine;
   const desired = parsed.desired;
   const bare = observe(machine);
   const observed = machine.datapath?.settled ? settle(desired, bare, machine) : bare;
@@ -155,8 +164,20 @@ export function readCase(folder: string): Case {
     observed,
     hosts: observeHosts(machine),
     topology: resolveTopology(desired, observed),
-    expected: readYaml(folder, 'expected.yaml') as Expected,
+    expected: readYaml(join(folder, 'expected.yaml')),
   };
+}
+
+/** Writes what was found to expected.yaml: the sections that it has, or in a new case those that are not empty. */
+export function writeExpected(folder: string, { expected }: Case, found: Required<Expected>): void {
+  const isNew = Object.keys(expected).length === 0;
+  const sections = Object.entries(found).filter(([key, lines]) =>
+    isNew ? lines.length > 0 : key in expected,
+  );
+  // In the order in which they stood.
+  const order = Object.keys(expected);
+  sections.sort(([a], [b]) => order.indexOf(a) - order.indexOf(b));
+  writeFileSync(join(folder, 'expected.yaml'), dump(Object.fromEntries(sections), { lineWidth: -1 }));
 }
 
 /** What the pure functions make of a case, in the words of expected.yaml. */

@@ -1,23 +1,50 @@
 // Runs every golden case: what is planned for a machine, word for word.
 
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { actual, readCase } from './case.ts';
+import { UPDATE_GOLDEN } from '../golden.ts';
+import { actual, readCase, writeExpected } from './case.ts';
 
-// The cases stand beside the sources; the compiled test runs from dist/.
+// The cases are beside the sources; the compiled test runs from dist/.
 const CASES = join(import.meta.dirname, '../../../../test/unit/core/cases');
 
 describe('golden cases', () => {
   for (const name of readdirSync(CASES).sort()) {
     it(name.replaceAll('-', ' '), () => {
-      const golden = readCase(join(CASES, name));
+      const folder = join(CASES, name);
+      const before = readCase(folder);
+      if (UPDATE_GOLDEN) writeExpected(folder, before, actual(before));
+      const golden = readCase(folder);
       const found = actual(golden);
       for (const [key, value] of Object.entries(golden.expected)) {
         assert.deepEqual(found[key as keyof typeof found], value, key);
       }
       assert.ok(Object.keys(golden.expected).length > 0, 'a case that expects nothing proves nothing');
     });
+  }
+});
+
+it('UPDATE_GOLDEN writes the sections that a case has, in a new case those that are not empty', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'case-'));
+  const expected = join(folder, 'expected.yaml');
+  try {
+    // The default scene with one host more.
+    writeFileSync(
+      join(folder, 'observed.yaml'),
+      'fdb: [02:00:00:00:00:0a tap1]\nbindings: [{bridge: br0, ip: 10.0.0.10, mac: "02:00:00:00:00:0a", port: tap1}]\n',
+    );
+    const update = (): string => {
+      const golden = readCase(folder);
+      writeExpected(folder, golden, actual(golden));
+      return readFileSync(expected, 'utf8');
+    };
+    assert.match(update(), /^changes:\n {2}- add 10\.0\.0\.10 .*\nverdicts:\n {2}- 10\.0\.0\.10 .*\n$/);
+    writeFileSync(expected, 'verdicts: []\nsteps: []\n');
+    assert.match(update(), /^verdicts:\n {2}- 10\.0\.0\.10 .*\nsteps: \[\]\n$/);
+  } finally {
+    rmSync(folder, { recursive: true });
   }
 });
