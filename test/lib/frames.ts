@@ -1,4 +1,5 @@
 // Ethernet frames as bytes, and a sender for them: what no well-behaved host would say included.
+import { inNetns, sendRaw } from './libc.ts';
 import type { Netns } from './netns.ts';
 
 /** Local experimental EtherType (IEEE 802): for frames that mean nothing but "this one got through". */
@@ -75,19 +76,9 @@ export function markerFrame(source: string, destination = BROADCAST): Buffer {
   return Buffer.concat([ethernet(destination, source, ETH_P_MARKER), Buffer.alloc(46)]);
 }
 
-const SENDER = `
-import socket, sys
-s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-s.bind((sys.argv[1], 0))
-for line in sys.stdin:
-    s.send(bytes.fromhex(line.strip()))
-`;
-
 /** Sends frames as they are, in this order, out of a device of a namespace. */
 export function sendFrames(netns: Netns, device: string, frames: readonly Buffer[]): void {
-  const input = frames.map((frame) => frame.toString('hex')).join('\n');
-  const sent = netns.tryRun(['/usr/bin/python3', '-c', SENDER, device], { input });
-  if (sent.code !== 0) throw new Error(`Cannot send from ${device}: ${sent.stderr}`);
+  inNetns(netns.path, () => sendRaw(device, frames));
 }
 
 /** Sends one frame given as a scapy expression: an encoder that is not ours. */

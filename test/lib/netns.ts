@@ -1,5 +1,6 @@
 // Network namespaces with names of their own, and commands inside them.
-import { mkdirSync, readdirSync } from 'node:fs';
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { inNetns } from './libc.ts';
 import { Background, killAndWait, type Result, type RunOptions, run, runJson, tryRun } from './run.ts';
 import type { Scope } from './scope.ts';
 import { isStale, uniqueName } from './temp.ts';
@@ -26,39 +27,40 @@ export class Netns {
   }
 
   /**
-   * The command line that runs `argv` inside. nsenter, because `ip netns exec` mounts another /sys, in which
-   * no bpffs is.
+   * The command line that runs `argv` inside, for another program to start. nsenter, because `ip netns exec`
+   * mounts another /sys, in which no bpffs is.
    */
   argv(argv: readonly string[]): string[] {
     return ['nsenter', `--net=${this.path}`, '--', ...argv];
   }
 
   run(...argv: string[]): string {
-    return run(this.argv(argv));
+    return inNetns(this.path, () => run(argv));
   }
 
   tryRun(argv: readonly string[], options: RunOptions = {}): Result {
-    return tryRun(this.argv(argv), options);
+    return inNetns(this.path, () => tryRun(argv, options));
   }
 
   json<T>(...argv: string[]): T {
-    return runJson<T>(this.argv(argv));
+    return inNetns(this.path, () => runJson<T>(argv));
   }
 
   /** Starts a command in the background; it is killed when the scope is closed. */
   start(...argv: string[]): Background {
-    return new Background(this.scope, this.argv(argv));
+    return inNetns(this.path, () => new Background(this.scope, argv));
   }
 
   /** Runs lines of `ip -batch`: one process for a whole set-up. */
   ipBatch(lines: readonly string[]): void {
-    run(this.argv(['ip', '-batch', '-']), { input: `${lines.join('\n')}\n` });
+    inNetns(this.path, () => run(['ip', '-batch', '-'], { input: `${lines.join('\n')}\n` }));
   }
 
   /** Writes sysctls such as `net/ipv6/conf/all/forwarding`. */
   sysctl(values: Readonly<Record<string, string | number>>): void {
-    const script = Object.entries(values).map(([key, value]) => `echo ${value} > /proc/sys/${key}`);
-    this.run('sh', '-ec', script.join('\n'));
+    inNetns(this.path, () => {
+      for (const [key, value] of Object.entries(values)) writeFileSync(`/proc/sys/${key}`, String(value));
+    });
   }
 }
 
