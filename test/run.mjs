@@ -1,17 +1,23 @@
-// Runs every test below dist/test: node test/run.mjs [PART OF A PATH...]. One summary, one exit code.
+// Runs the tests below dist/test: node test/run.mjs [--all | --quick] [PART OF A PATH...]
+//
+// Without arguments it takes the quick part of every suite, with --all everything. With parts of paths it runs the files
+// that match, as a whole unless --quick is given. It ends with the slowest files, one summary and one exit code.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
-import { finished } from 'node:stream/promises';
+import { Readable } from 'node:stream';
+import { text } from 'node:stream/consumers';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
 import { fileURLToPath } from 'node:url';
+import { ALSO_IN_GUEST, GUEST_KERNEL, SUITES } from './suites.mjs';
 
-/** The kernel that runs this, when it is that of a guest (test/guest/main.ts). */
+/** The kernel that this runs on, when it is that of a guest (test/guest/main.ts). */
 const guest = process.env.SNOOPY_GUEST;
+const inCi = process.env.CI !== undefined && process.env.CI !== '';
 
-/** Why a test may be skipped in CI as well: what a kernel lacks, and where the test runs instead. */
+/** Why a test may be skipped in CI: what the kernel lacks, and where the test runs instead. */
 const MAY_SKIP = new Map(
   guest === undefined
     ? [['the kernel has no CONFIG_BRIDGE_VLAN_FILTERING', 'runs in the guest']]
@@ -22,33 +28,23 @@ if (guest === '6.1') {
   MAY_SKIP.set('the kernel has no MAB (6.2)', 'runs on the host, and in 6.12');
 }
 
-/** In this order. Two files run at a time: those that take many minutes are not among the last. */
-const SUITES = ['unit', 'kernel', 'fabric', 'fuzz', 'ansible', 'safety', 'package', 'guest'];
-/** Which of the guest's kernels is part of every run, and what runs in it beside the suite of that name. */
-const GUEST_KERNEL = '6.1';
-const ALSO_IN_GUEST = ['kernel/netlink.test.js'];
+/** Files that run at the same time; the guest counts as one. */
 const CONCURRENCY = 2;
-/** For a file. Who says how many frames are to be tried waits for them, however long that takes. */
+/** A file that takes longer has failed. A run with FUZZ_FRAMES takes as long as its frames. */
 const TIMEOUT_MS =
   process.env.FUZZ_FRAMES === undefined ? minutes(guest === undefined ? 30 : 60) : Number.POSITIVE_INFINITY;
-const inCi = process.env.CI !== undefined && process.env.CI !== '';
+const SLOWEST = 10;
 
 const root = fileURLToPath(new URL('../dist/test/', import.meta.url));
 const sources = fileURLToPath(new URL('./', import.meta.url));
-const filters = process.argv.slice(2);
-const chosen = listTests().filter((file) => {
-  const path = relative(root, file);
-  return filters.length === 0 || filters.some((filter) => path.includes(filter));
-});
-const isForGuest = (file) => guest === undefined && relative(root, file).startsWith('guest/');
-const files = chosen.filter((file) => !isForGuest(file));
-const guestPaths = chosen.filter(isForGuest).map((file) => relative(root, file));
-if (chosen.length === 0) {
-  console.error(filters.length === 0 ? `No tests in ${root}` : `No test file matches ${filters.join(' ')}`);
-  process.exit(1);
-}
+const { isQuick, filters } = parseArguments(process.argv.slice(2));
 
-// Whoever asks this process to end asks the tests: what they have made is theirs to take away, and this waits.
+// Each file is a process of its own, and inherits these.
+process.env.NODE_OPTIONS = `${process.env.NODE_OPTIONS ?? ''} --enable-source-maps`.trim();
+if (isQuick) process.env.SNOOPY_TESTS = 'quick';
+else delete process.env.SNOOPY_TESTS;
+
+// A signal ends the tests, which remove what they have made; this process waits for that.
 const ending = new AbortController();
 let endingCode = 0;
 for (const [signal, code] of [
@@ -62,74 +58,143 @@ for (const [signal, code] of [
   });
 }
 
-// Each file is a process of its own. They get what this one has in NODE_OPTIONS.
-process.env.NODE_OPTIONS = `${process.env.NODE_OPTIONS ?? ''} --enable-source-maps`.trim();
 const count = { passed: 0, failed: 0, skipped: 0 };
+/** What makes the run fail beside failed tests. */
 const complaints = [];
-if (files.length > 0) await runHere();
-// After the others: it takes all processors there are.
-if (guestPaths.length > 0 && !ending.signal.aborted)
-  await runInGuest(filters.length === 0 ? [...guestPaths, ...ALSO_IN_GUEST] : guestPaths);
+/** Path and seconds of each file. */
+const times = [];
 
+const jobs = planJobs();
+if (jobs.length === 0) {
+  console.error(filters.length === 0 ? `No tests in ${root}` : `No test file matches ${filters.join(' ')}`);
+  process.exit(1);
+}
+await runJobs(jobs);
 if (count.passed === 0) complaints.push('no test has passed');
+printTimes();
 for (const complaint of complaints) console.error(`✖ ${complaint}`);
 if (complaints.length > 0 || count.failed > 0) process.exitCode = 1;
 if (ending.signal.aborted) process.exitCode = endingCode;
 console.log(`${count.passed} passed, ${count.failed} failed, ${count.skipped} skipped`);
 
-async function runHere() {
-  const stream = run({ files, concurrency: CONCURRENCY, timeout: TIMEOUT_MS, signal: ending.signal });
-  stream.on('test:pass', (event) => {
-    if (event.details.type === 'suite') return;
-    if (event.skip !== undefined || event.todo !== undefined) return skipped(event);
-    // A file in which no test is defined passes under its own name.
-    if (files.includes(event.name)) complaints.push(`${relative(root, event.name)}: has no test`);
-    else count.passed += 1;
-  });
-  stream.on('test:fail', (event) => {
-    if (event.todo !== undefined) return skipped(event);
-    if (event.details.type !== 'suite') count.failed += 1;
-    process.exitCode = 1;
-  });
-  const report = stream.compose(new spec());
-  report.pipe(process.stdout);
-  await finished(report);
+function parseArguments(args) {
+  const unknown = args.find((arg) => arg.startsWith('-') && arg !== '--all' && arg !== '--quick');
+  if (unknown !== undefined || (args.includes('--all') && args.includes('--quick'))) {
+    console.error('usage: node test/run.mjs [--all | --quick] [PART OF A PATH...]');
+    process.exit(64);
+  }
+  const filters = args.filter((arg) => !arg.startsWith('-'));
+  return { isQuick: args.includes('--quick') || (filters.length === 0 && !args.includes('--all')), filters };
 }
 
-/** Runs this file in a guest and adds what it has counted there. */
+/** What there is to run: a function for each file, and one for the guest with all of its files. */
+function planJobs() {
+  const chosen = SUITES.flatMap(listFiles);
+  const isForGuest = (path) => guest === undefined && path.startsWith('guest/');
+  const files = chosen.filter((path) => !isForGuest(path)).map((path) => () => runFile(path));
+  const inGuest = chosen.filter(isForGuest);
+  if (inGuest.length === 0) return files;
+  const paths = filters.length === 0 && !isQuick ? [...inGuest, ...ALSO_IN_GUEST] : inGuest;
+  // First: it takes longest.
+  return [() => runInGuest(paths), ...files];
+}
+
+/** Paths of a suite's test files below `root`, as far as this run takes them. */
+function listFiles({ name: suite, deep }) {
+  const names = readdirSync(join(root, suite), { recursive: true, encoding: 'utf8' });
+  const paths = names.filter((name) => name.endsWith('.test.js')).map((name) => join(suite, name));
+  return paths.sort().filter((path) => {
+    // A compiled test without a source is left from an earlier build.
+    if (!existsSync(join(sources, path.replace(/\.js$/, '.ts')))) return false;
+    if (isQuick && deep.includes(path.slice(suite.length + 1).replace(/\.test\.js$/, ''))) return false;
+    return filters.length === 0 || filters.some((filter) => path.includes(filter));
+  });
+}
+
+async function runJobs(jobs) {
+  const queue = [...jobs];
+  const work = async () => {
+    for (let job = queue.shift(); job !== undefined && !ending.signal.aborted; job = queue.shift())
+      await job();
+  };
+  await Promise.all(Array.from({ length: CONCURRENCY }, work));
+}
+
+/** Runs one file and prints what became of it. */
+async function runFile(path) {
+  const file = join(root, path);
+  const start = performance.now();
+  const stream = run({ files: [file], timeout: TIMEOUT_MS, signal: ending.signal });
+  const report = await text(Readable.from(countEvents(file, stream)).compose(new spec()));
+  const seconds = (performance.now() - start) / 1000;
+  times.push({ path, seconds });
+  process.stdout.write(`${path.replace(/\.js$/, '')} (${seconds.toFixed(1)} s)\n${report}`);
+}
+
+/** The events of a file for the reporter, counted; without the summary that every file has. */
+async function* countEvents(file, stream) {
+  for await (const event of stream) {
+    const { type, data } = event;
+    if (type === 'test:pass') notePass(file, data);
+    if (type === 'test:fail') noteFailure(data);
+    if (type !== 'test:diagnostic' || data.file !== undefined || data.nesting > 0) yield event;
+  }
+}
+
+function notePass(file, { name, details, skip, todo }) {
+  if (details.type === 'suite') return;
+  if (skip !== undefined || todo !== undefined) noteSkip(name, skip ?? todo);
+  // A file that defines no test passes under its own name.
+  else if (name === file) complaints.push(`${relative(root, file)} has no test`);
+  else count.passed += 1;
+}
+
+function noteFailure({ name, details, todo }) {
+  if (todo !== undefined) return noteSkip(name, todo);
+  if (details.type !== 'suite') count.failed += 1;
+  process.exitCode = 1;
+}
+
+function noteSkip(name, reason) {
+  count.skipped += 1;
+  if (!inCi || MAY_SKIP.has(reason)) return;
+  complaints.push(`"${name}" was skipped (${reason}), which CI does not allow: see MAY_SKIP in test/run.mjs`);
+}
+
+/** Runs this program in a guest and adds what it has counted there. */
 async function runInGuest(paths) {
-  const argv = [join(root, 'guest/main.js'), GUEST_KERNEL, ...paths];
+  const options = isQuick ? ['--quick'] : [];
+  const argv = [join(root, 'guest/main.js'), GUEST_KERNEL, ...options, ...paths];
+  const start = performance.now();
   const child = spawn(process.execPath, argv, { stdio: ['ignore', 'pipe', 'inherit'] });
   ending.signal.addEventListener('abort', () => child.kill());
-  let text = '';
-  child.stdout.setEncoding('utf8').on('data', (part) => {
-    process.stdout.write(part);
-    text += part;
-  });
+  const output = text(child.stdout.setEncoding('utf8'));
   const [code] = await once(child, 'close');
-  const [, ...counted] = /^(\d+) passed, (\d+) failed, (\d+) skipped$/m.exec(text) ?? [];
+  const printed = await output;
+  times.push({
+    path: `guest/ (${paths.length} files in Linux ${GUEST_KERNEL})`,
+    seconds: (performance.now() - start) / 1000,
+  });
+  process.stdout.write(printed);
+  const [, ...counted] = /^(\d+) passed, (\d+) failed, (\d+) skipped$/m.exec(printed) ?? [];
   for (const [i, what] of Object.keys(count).entries()) count[what] += Number(counted[i] ?? 0);
   if (code !== 0) complaints.push(`the tests in the guest ended with exit code ${code}`);
 }
 
+function printTimes() {
+  const slowest = times.sort((a, b) => b.seconds - a.seconds).slice(0, SLOWEST);
+  if (times.length > 1) console.log('slowest files:');
+  for (const { path, seconds } of times.length > 1 ? slowest : [])
+    console.log(`  ${seconds.toFixed(1).padStart(6)} s  ${path}`);
+  if (guest !== undefined) return;
+  for (const { path, seconds } of times) {
+    const { budgetS } = SUITES.find(({ name }) => path.startsWith(`${name}/`));
+    const budget = budgetS[isQuick ? 0 : 1];
+    if (seconds > budget)
+      console.log(`note: ${path} took ${seconds.toFixed(0)} s of a budget of ${budget} s`);
+  }
+}
+
 function minutes(count) {
   return count * 60_000;
-}
-
-function listTests() {
-  return SUITES.flatMap((suite) => {
-    const names = readdirSync(join(root, suite), { recursive: true, encoding: 'utf8' });
-    // A compiled test whose source is gone is left from an earlier build.
-    const hasSource = (name) => existsSync(join(sources, suite, name.replace(/\.js$/, '.ts')));
-    const tests = names.filter((name) => name.endsWith('.test.js') && hasSource(name)).sort();
-    return tests.map((name) => join(root, suite, name));
-  });
-}
-
-function skipped({ name, skip, todo }) {
-  count.skipped += 1;
-  if (!inCi || MAY_SKIP.has(skip)) return;
-  complaints.push(
-    `"${name}" was skipped (${skip ?? todo}), which CI does not allow: see MAY_SKIP in test/run.mjs`,
-  );
 }

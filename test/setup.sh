@@ -33,12 +33,14 @@ test_packages=(
   'fish            completes too'
   'prometheus      its promtool checks metrics, and tests the alerts'
   'prometheus-node-exporter reads the textfile'
-  'debootstrap     makes the Debian 13 that packages are installed in'
   'ansible-core    runs the collection'
   'ansible-lint    looks it over'
   'openssh-client  is how it reaches its nodes'
   'python3-voluptuous  lets ansible-test look the module over'
   'pycodestyle     looks its style over'
+)
+root_packages=(
+  'debootstrap     makes the Debian 13 that packages are installed in'
 )
 # Packages that bring a service, which nobody asked for.
 services=(frr prometheus prometheus-node-exporter)
@@ -127,21 +129,32 @@ make_debian_root() {
   echo "$debian_packages" >"$debian_root.packages"
 }
 
+install_modules() {
+  [[ ! -e node_modules/.package-lock.json || package-lock.json -nt node_modules/.package-lock.json ]] || return 0
+  echo 'setup: npm ci (the versions in package-lock.json)'
+  npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+}
+
 need_host
 command -v apt-get >/dev/null && command -v dpkg-query >/dev/null ||
   fail 'apt is missing: this script knows Debian 12; elsewhere install the packages that it lists, then `npm ci && npm run build`'
 if [[ ${1:-} == demo ]]; then
   install_packages "${packages[@]}"
+  install_modules
 else
+  # The container root and the modules need the network and one core each: they are made beside the packages.
+  install_packages "${root_packages[@]}"
+  make_debian_root &
+  root_job=$!
+  install_modules &
+  modules_job=$!
   install_packages "${packages[@]}" "${test_packages[@]}"
-  make_debian_root
+  wait "$modules_job" || fail 'npm ci failed (see above)'
 fi
 need_network
-
-if [[ ! -e node_modules/.package-lock.json || package-lock.json -nt node_modules/.package-lock.json ]]; then
-  echo 'setup: npm ci (the versions in package-lock.json)'
-  npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
-fi
 npm run --silent build
-# Also fetches, once, the parts of koffi that are for other machines than this one.
-[[ ${1:-} == demo ]] || node dist/packaging/build.js >/dev/null
+if [[ ${1:-} != demo ]]; then
+  # Also fetches, once, the parts of koffi for the other architectures.
+  node dist/packaging/build.js >/dev/null
+  wait "$root_job" || exit 1
+fi

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
+import { deepTest } from '../lib/depth.ts';
 import { type Result, run, tryRun } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
 import { PRODUCT, said } from '../lib/snoopy.ts';
@@ -60,7 +61,7 @@ describe('the collection', () => {
     assert.match(listed.stdout, /^snoopy\.evpn\.reconcile +Run snoopy once/m);
   });
 
-  test('passes ansible-lint with the profile production', () => {
+  deepTest('passes ansible-lint with the profile production', () => {
     const lint = inCollection(
       'ansible-lint',
       '--offline',
@@ -73,7 +74,7 @@ describe('the collection', () => {
     assert.match(lint.stderr, /Passed with production profile.*: 0 failure\(s\), 0 warning\(s\)/);
   });
 
-  test('passes every test of ansible-test sanity that needs nothing from PyPI', () => {
+  deepTest('passes every test of ansible-test sanity that needs nothing from PyPI', () => {
     const listed = inCollection('ansible-test', 'sanity', '--list-tests');
     assert.equal(listed.code, 0, said(listed));
     const tests = listed.stdout.split('\n').filter(Boolean);
@@ -85,7 +86,7 @@ describe('the collection', () => {
     for (const name of chosen) assert.match(sanity.stderr + sanity.stdout, new RegExp(`test "${name}"`));
   });
 
-  test('validate-modules finds nothing but the license', () => {
+  deepTest('validate-modules finds nothing but the license', () => {
     const path = 'plugins/modules/reconcile.py';
     const directory = 'ansible_collections/snoopy/evpn';
     const program = join(SANITY, 'validate-modules/validate.py');

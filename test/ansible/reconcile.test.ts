@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { deepTest } from '../lib/depth.ts';
 import { Background } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
 import type { Report } from '../lib/snoopy.ts';
@@ -83,7 +84,7 @@ describe('snoopy.evpn.reconcile', () => {
     assert.deepEqual(later.ansible_facts.snoopy_neighbors, [NEIGHBOR]);
   });
 
-  test('an inline configuration is in no file afterwards', () => {
+  deepTest('an inline configuration is in no file afterwards', () => {
     // The name is nowhere but in the configuration; and, by Ansible itself, in the log of what it was asked to do.
     const secret = 'br-nowhere-else';
     const config = { ...CONFIG, bridges: [...CONFIG.bridges, { name: secret, required: false }] };
@@ -92,7 +93,7 @@ describe('snoopy.evpn.reconcile', () => {
     assert.equal(node.container.tryRun(search).stdout, '');
   });
 
-  test('a MAC that is quoted stays a MAC, be it all digits', () => {
+  deepTest('a MAC that is quoted stays a MAC, be it all digits', () => {
     const mac = '52:54:00:12:34:56';
     const config = { version: 1, bridges: [{ name: BRIDGE, static: [{ ip: '10.1.0.9', mac }] }] };
     assert.equal(reconcile({ config }, { check: true }).failed, false);
@@ -106,7 +107,7 @@ describe('snoopy.evpn.reconcile', () => {
     assert.match(refused.msg ?? '', /^config: bridges\[0\]\.static\[0\]\.mac.*"52:54:00:12:34:56"/);
   });
 
-  test('a file, and bridges of it', () => {
+  deepTest('a file, and bridges of it', () => {
     const path = join(node.container.root, 'etc/snoopy.yaml');
     writeFileSync(path, JSON.stringify({ ...CONFIG, bridges: [{ name: 'vmbr7' }, { name: BRIDGE }] }));
     const one = reconcile({ config_path: '/etc/snoopy.yaml', bridges: [BRIDGE] });
@@ -122,7 +123,7 @@ describe('snoopy.evpn.reconcile', () => {
     assert.equal(all.report.errors[0]?.code, 'bridge_missing');
   });
 
-  test('what is wrong is said, with the remedy', () => {
+  deepTest('what is wrong is said, with the remedy', () => {
     const gone = reconcile({ executable: '/opt/nothing' });
     assert.match(gone.msg ?? '', /Cannot find \/opt\/nothing.*role snoopy\.evpn\.snoopy/);
     const unreadable = reconcile({ config_path: '/etc/nothing.yaml' });
@@ -136,7 +137,7 @@ describe('snoopy.evpn.reconcile', () => {
     assert.equal(node.isAttached, true);
   });
 
-  test('a step or a neighbor that failed: why, and what is known nevertheless', () => {
+  deepTest('a step or a neighbor that failed: why, and what is known nevertheless', () => {
     const failed = (message: string) => ({ kind: 'failed', code: 'EPERM', message });
     const attach = { kind: 'attach', bridge: BRIDGE, port: PORT };
     const step = { action: attach, outcome: failed(`Cannot attach to port "${PORT}": EPERM`) };
@@ -164,7 +165,7 @@ describe('snoopy.evpn.reconcile', () => {
     assert.deepEqual(silent.ansible_facts.snoopy_neighbors, [NEIGHBOR]);
   });
 
-  test('another run that holds the lock: a failure that says so, after lock_timeout', () => {
+  deepTest('another run that holds the lock: a failure that says so, after lock_timeout', () => {
     const { container } = node;
     const path = join(container.root, 'etc/snoopy.yaml');
     writeFileSync(path, JSON.stringify(CONFIG));
@@ -178,7 +179,7 @@ describe('snoopy.evpn.reconcile', () => {
     assert.match(locked.msg ?? '', /lock/);
   });
 
-  test('listen: what is said after the program was attached is acted on by the same run', () => {
+  deepTest('listen: what is said after the program was attached is acted on by the same run', () => {
     node.container.run(executable, 'remove', '--config', '/etc/snoopy.yaml');
     assert.deepEqual(node.neighbors, []);
     const host = node.announceAgainAndAgain();

@@ -15,6 +15,7 @@ import {
 import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { load } from 'js-yaml';
+import { deepTest, QUICK, sample } from '../lib/depth.ts';
 import { run } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
 import { until } from '../lib/wait.ts';
@@ -82,6 +83,29 @@ describe('role snoopy.evpn.snoopy', () => {
       { timeoutMs: 30_000, everyMs: 250 },
     );
 
+    if (!QUICK) changeAndRefuse(node);
+
+    if (!QUICK) {
+      assert.equal(apply('deb', { snoopy_state: 'absent' }, { check: true }), true);
+      assert.equal(node.isAttached, true, 'check mode has removed snoopy');
+    }
+    assert.equal(apply('deb', { snoopy_state: 'absent' }), true);
+    assert.equal(node.isAttached, false);
+    assert.deepEqual(node.neighbors, []);
+    assert.deepEqual(
+      readdirSync(container.path('/sys/fs/bpf')).filter((name) => name.includes('snoopy')),
+      [],
+    );
+    assert.deepEqual(listFiles(node), before, 'files are left');
+    assert.equal(container.tryRun(['systemctl', 'cat', 'snoopy-reconcile.timer']).code, 1);
+    for (const check of sample([], [true, false])) {
+      assert.equal(apply('deb', { snoopy_state: 'absent' }, { check }), false);
+    }
+  });
+
+  /** Another version and configuration are taken, the older version too, a broken configuration is refused. */
+  function changeAndRefuse(node: EvpnNode): void {
+    const { container } = node;
     const newer = buildPackages(scope, '0.2.0');
     const version = () => container.run('dpkg-query', '--show', 'snoopy-evpn').split(/\s/)[1];
     const other = { ...CONFIG, bridges: [{ name: BRIDGE, max_age: '30m' }] };
@@ -106,112 +130,101 @@ describe('role snoopy.evpn.snoopy', () => {
     assert.deepEqual(listFiles(node), files, 'a broken configuration has changed files');
     assert.deepEqual(readConfig(node), other);
     assert.equal(node.isAttached, true);
+  }
 
-    assert.equal(apply('deb', { snoopy_state: 'absent' }, { check: true }), true);
-    assert.equal(node.isAttached, true, 'check mode has removed snoopy');
-    assert.equal(apply('deb', { snoopy_state: 'absent' }), true);
-    assert.equal(node.isAttached, false);
-    assert.deepEqual(node.neighbors, []);
-    assert.deepEqual(
-      readdirSync(container.path('/sys/fs/bpf')).filter((name) => name.includes('snoopy')),
-      [],
-    );
-    assert.deepEqual(listFiles(node), before, 'files are left');
-    assert.equal(container.tryRun(['systemctl', 'cat', 'snoopy-reconcile.timer']).code, 1);
-    assert.equal(apply('deb', { snoopy_state: 'absent' }, { check: true }), false);
-    assert.equal(apply('deb', { snoopy_state: 'absent' }), false);
-  });
+  deepTest(
+    'from the tarball, by URL, with the profile prompt and a textfile elsewhere; and gone',
+    async () => {
+      const node = await boot('tarball');
+      const { container } = node;
+      putNpm(container.root);
+      const textfile = '/opt/my 100% "metrics\\x"/snoopy.prom';
+      container.run('install', '--directory', '--owner=nobody', dirname(textfile));
+      const before = listFiles(node);
+      cpSync(packages.tarball, join(container.root, 'srv/snoopy.tgz'));
+      node.serve('/srv', 8000);
+      const checksum = `sha256:${createHash('sha256').update(readFileSync(packages.tarball)).digest('hex')}`;
+      const variables = {
+        snoopy_package: 'http://127.0.0.1:8000/snoopy.tgz',
+        snoopy_package_checksum: checksum,
+        snoopy_config: { ...CONFIG, metrics: { textfile } },
+        snoopy_profile: 'prompt',
+      };
 
-  test('from the tarball, by URL, with the profile prompt and a textfile elsewhere; and gone', async () => {
-    const node = await boot('tarball');
-    const { container } = node;
-    putNpm(container.root);
-    const textfile = '/opt/my 100% "metrics\\x"/snoopy.prom';
-    container.run('install', '--directory', '--owner=nobody', dirname(textfile));
-    const before = listFiles(node);
-    cpSync(packages.tarball, join(container.root, 'srv/snoopy.tgz'));
-    node.serve('/srv', 8000);
-    const checksum = `sha256:${createHash('sha256').update(readFileSync(packages.tarball)).digest('hex')}`;
-    const variables = {
-      snoopy_package: 'http://127.0.0.1:8000/snoopy.tgz',
-      snoopy_package_checksum: checksum,
-      snoopy_config: { ...CONFIG, metrics: { textfile } },
-      snoopy_profile: 'prompt',
-    };
-
-    const forged = {
-      ...variables,
-      snoopy_package_checksum: checksum.replace(/.$/, (digit) => (digit === '0' ? '1' : '0')),
-    };
-    assert.match(refusal('tarball', forged), /checksum/i);
-    assert.equal(apply('tarball', variables, { check: true }), true);
-    assert.equal(apply('tarball', variables), true);
-    assert.equal(apply('tarball', variables, { check: true }), false);
-    assert.equal(apply('tarball', variables), false);
-    assert.equal(node.isAttached, true);
-    const show = (property: string) =>
-      container.run('systemctl', 'show', '--property', property, 'snoopy-reconcile.service');
-    assert.match(show('ExecStart'), /--listen 8s/);
-    await node.announce();
-    await until(
-      'a listening run to install the neighbor',
-      () => node.neighbors,
-      (neighbors) => neighbors.length === 1,
-      { timeoutMs: 30_000, everyMs: 250 },
-    );
-    const written = container.path(textfile);
-    rmSync(written);
-    await until(
-      'the unit to write the textfile',
-      () => existsSync(written),
-      (exists) => exists,
-      { timeoutMs: 30_000, everyMs: 250 },
-    );
-
-    const since = () =>
-      container.run(
-        'systemctl',
-        'show',
-        '--property',
-        'ActiveEnterTimestampMonotonic',
-        'snoopy-reconcile.timer',
+      const forged = {
+        ...variables,
+        snoopy_package_checksum: checksum.replace(/.$/, (digit) => (digit === '0' ? '1' : '0')),
+      };
+      assert.match(refusal('tarball', forged), /checksum/i);
+      assert.equal(apply('tarball', variables, { check: true }), true);
+      assert.equal(apply('tarball', variables), true);
+      assert.equal(apply('tarball', variables, { check: true }), false);
+      assert.equal(apply('tarball', variables), false);
+      assert.equal(node.isAttached, true);
+      const show = (property: string) =>
+        container.run('systemctl', 'show', '--property', property, 'snoopy-reconcile.service');
+      assert.match(show('ExecStart'), /--listen 8s/);
+      await node.announce();
+      await until(
+        'a listening run to install the neighbor',
+        () => node.neighbors,
+        (neighbors) => neighbors.length === 1,
+        { timeoutMs: 30_000, everyMs: 250 },
       );
-    const start = since();
-    container.run('sed', '-i', 's/10s/1h/', '/etc/systemd/system/snoopy-reconcile.timer');
-    container.run('systemctl', 'daemon-reload');
-    // While a run listens, which writes the textfile when it ends.
-    const noTextfile = { ...variables, snoopy_config: CONFIG };
-    assert.equal(apply('tarball', noTextfile), true);
-    assert.notEqual(since(), start, 'the timer goes on by the old unit');
-    assert.equal(existsSync(written), false, 'the old textfile is left');
-    writeFileSync(written, 'of somebody else now');
-    assert.equal(apply('tarball', noTextfile), false);
-    assert.equal(existsSync(written), true);
+      const written = container.path(textfile);
+      rmSync(written);
+      await until(
+        'the unit to write the textfile',
+        () => existsSync(written),
+        (exists) => exists,
+        { timeoutMs: 30_000, everyMs: 250 },
+      );
 
-    assert.equal(
-      apply('tarball', { ...noTextfile, snoopy_profile: 'periodic', snoopy_timer_enabled: false }),
-      true,
-    );
-    assert.doesNotMatch(show('ExecStart'), /--listen/);
-    assert.equal(
-      container.tryRun(['systemctl', 'is-active', 'snoopy-reconcile.timer']).stdout.trim(),
-      'inactive',
-    );
+      const since = () =>
+        container.run(
+          'systemctl',
+          'show',
+          '--property',
+          'ActiveEnterTimestampMonotonic',
+          'snoopy-reconcile.timer',
+        );
+      const start = since();
+      container.run('sed', '-i', 's/10s/1h/', '/etc/systemd/system/snoopy-reconcile.timer');
+      container.run('systemctl', 'daemon-reload');
+      // While a run listens, which writes the textfile when it ends.
+      const noTextfile = { ...variables, snoopy_config: CONFIG };
+      assert.equal(apply('tarball', noTextfile), true);
+      assert.notEqual(since(), start, 'the timer goes on by the old unit');
+      assert.equal(existsSync(written), false, 'the old textfile is left');
+      writeFileSync(written, 'of somebody else now');
+      assert.equal(apply('tarball', noTextfile), false);
+      assert.equal(existsSync(written), true);
 
-    assert.equal(apply('tarball', { snoopy_state: 'absent' }, { check: true }), true);
-    const gone = play('tarball', { snoopy_state: 'absent' });
-    assert.equal(gone.code, 0, gone.stdout + gone.stderr);
-    assert.equal(hasChanged(gone, 'tarball'), true);
-    // npm has put it where the .deb would have, and on other systems than these there is no apt.
-    assert.deepEqual(outcomesOf(gone, 'Remove the .deb'), ['skipped']);
-    assert.equal(node.isAttached, false);
-    assert.deepEqual(node.neighbors, []);
-    container.run('rm', '-rf', textfile, '/srv/snoopy.tgz', '/root/.npm');
-    assert.deepEqual(listFiles(node), before, 'files are left');
-    assert.equal(apply('tarball', { snoopy_state: 'absent' }), false);
-  });
+      assert.equal(
+        apply('tarball', { ...noTextfile, snoopy_profile: 'periodic', snoopy_timer_enabled: false }),
+        true,
+      );
+      assert.doesNotMatch(show('ExecStart'), /--listen/);
+      assert.equal(
+        container.tryRun(['systemctl', 'is-active', 'snoopy-reconcile.timer']).stdout.trim(),
+        'inactive',
+      );
 
-  test('what keeps it there is said; gone, with a configuration that is broken or missing', async () => {
+      assert.equal(apply('tarball', { snoopy_state: 'absent' }, { check: true }), true);
+      const gone = play('tarball', { snoopy_state: 'absent' });
+      assert.equal(gone.code, 0, gone.stdout + gone.stderr);
+      assert.equal(hasChanged(gone, 'tarball'), true);
+      // npm has put it where the .deb would have, and on other systems than these there is no apt.
+      assert.deepEqual(outcomesOf(gone, 'Remove the .deb'), ['skipped']);
+      assert.equal(node.isAttached, false);
+      assert.deepEqual(node.neighbors, []);
+      container.run('rm', '-rf', textfile, '/srv/snoopy.tgz', '/root/.npm');
+      assert.deepEqual(listFiles(node), before, 'files are left');
+      assert.equal(apply('tarball', { snoopy_state: 'absent' }), false);
+    },
+  );
+
+  deepTest('what keeps it there is said; gone, with a configuration that is broken or missing', async () => {
     const node = await boot('broken');
     const { container } = node;
     const path = join(container.root, 'etc/snoopy/snoopy.yaml');
@@ -247,7 +260,7 @@ describe('role snoopy.evpn.snoopy', () => {
     removal();
   });
 
-  test('the doctor: what it found is shown, and ends the play if that is asked for', async () => {
+  deepTest('the doctor: what it found is shown, and ends the play if that is asked for', async () => {
     const { container } = await boot('doctor');
     container.netns.run('ip', 'link', 'del', TUNNEL);
     const failed = play('doctor', {});
@@ -259,7 +272,7 @@ describe('role snoopy.evpn.snoopy', () => {
     assert.match(warned.stdout, /"failure: no VXLAN port; ip link add/);
   });
 
-  test('the file says what the configuration says, whatever YAML 1.1 would make of it', async () => {
+  deepTest('the file says what the configuration says, whatever YAML 1.1 would make of it', async () => {
     const node = await boot('yaml');
     const config = {
       version: 1,
@@ -291,7 +304,7 @@ describe('role snoopy.evpn.snoopy', () => {
     assert.equal(apply('yaml', { snoopy_config: config }), false);
   });
 
-  test('of a file that nobody can read, no textfile is known', async () => {
+  deepTest('of a file that nobody can read, no textfile is known', async () => {
     await boot('spoilt');
     const texts = ['version: [\n', '', 'text\n', '- list\n', 'metrics: {textfile: [1]}\n'];
     const known = 'metrics: {textfile: /var/lib/old.prom}\n';

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
+import { deepTest } from '../lib/depth.ts';
 import { type Check, complaintsOf } from '../lib/doctor.ts';
 import { Fabric, type FabricNode } from '../lib/fabric.ts';
 import { findFdb } from '../lib/oracles.ts';
@@ -82,7 +83,7 @@ test('a node that advertises: nothing to complain of, and each neighbor counted'
   assert.deepEqual([isAdvertised, hindrance], [true, '']);
 });
 
-test('a neighbor whose MAC the bridge has forgotten is local inactive', async () => {
+deepTest('a neighbor whose MAC the bridge has forgotten is local inactive', async () => {
   const vm = fabric.vm(1, 1);
   const { netns } = node.node;
   // A VM may say something of its own accord at any time.
@@ -116,7 +117,7 @@ test('without advertise-all-vni nothing is advertised', async () => {
   await complains();
 });
 
-test('a VXLAN port that is down: zebra lets go of the neighbors', async () => {
+deepTest('a VXLAN port that is down: zebra lets go of the neighbors', async () => {
   const { netns } = node.node;
   netns.run('ip', 'link', 'set', 'vxlan100', 'down');
   try {
@@ -128,7 +129,7 @@ test('a VXLAN port that is down: zebra lets go of the neighbors', async () => {
   await complains();
 });
 
-test('a bridge that is down is no device that zebra takes neighbors from', async () => {
+deepTest('a bridge that is down is no device that zebra takes neighbors from', async () => {
   const { netns } = node.node;
   netns.run('ip', 'link', 'set', 'br0', 'down');
   try {
@@ -144,7 +145,7 @@ test('a bridge that is down is no device that zebra takes neighbors from', async
   }
 });
 
-test('a peer that is not there', async () => {
+deepTest('a peer that is not there', async () => {
   const peer = fabric.node(2).address;
   node.frr.configure('router bgp 65000', `neighbor ${peer} shutdown`);
   try {
@@ -156,7 +157,7 @@ test('a peer that is not there', async () => {
   await complains();
 });
 
-test('a bgpd that does not run', async () => {
+deepTest('a bgpd that does not run', async () => {
   await node.frr.stop('bgpd');
   const found = examine().find(({ id }) => id === 'frr');
   assert.equal(found?.status, 'failure');

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { deepTest } from '../lib/depth.ts';
 import { Fabric, type FabricNode } from '../lib/fabric.ts';
 import { assertReport } from '../lib/report.ts';
 import { Snoopy, said } from '../lib/snoopy.ts';
@@ -125,7 +126,7 @@ async function blames(cause: string, wreck: () => void, mend: () => void): Promi
   await told(ip, 'advertised again', ({ ok }) => ok);
 }
 
-test('a VXLAN port that is down is the cause, not that zebra lacks the neighbor', async () => {
+deepTest('a VXLAN port that is down is the cause, not that zebra lacks the neighbor', async () => {
   const { netns } = node.node;
   await blames(
     'zebra: VNI 100: vxlan100 is down',
@@ -134,7 +135,7 @@ test('a VXLAN port that is down is the cause, not that zebra lacks the neighbor'
   );
 });
 
-test('without advertise-all-vni', async () => {
+deepTest('without advertise-all-vni', async () => {
   const lines = ['router bgp 65000', 'address-family l2vpn evpn'];
   await blames(
     'zebra: advertise-all-vni is off',
@@ -143,7 +144,7 @@ test('without advertise-all-vni', async () => {
   );
 });
 
-test('a peer that is not there: the route is sent to nobody', async () => {
+deepTest('a peer that is not there: the route is sent to nobody', async () => {
   const peer = fabric.node(2).address;
   await blames(
     `route: best path, sent to nobody: not established: ${peer} (`,

@@ -9,6 +9,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { COUNTERS, Datapath, LEARN, type Policy, PROJECT, PYTHON } from '../kernel/datapath.ts';
+import { sample } from '../lib/depth.ts';
 import { type Background, parseJson } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
 import { createTempDir } from '../lib/temp.ts';
@@ -19,10 +20,10 @@ const BLOCK = 500; // test/fuzz/frames/fuzz.py has it too
 const SEED = process.env['FUZZ_SEED'] ?? '1';
 const JOB = process.env['FUZZ_JOB'];
 const FRAMES = process.env['FUZZ_FRAMES'];
-/** Random frames by way: about 45 seconds of one processor, unless more are asked for. */
+/** Random frames by way. */
 const RANDOM: Readonly<Record<Way, number>> =
   FRAMES === undefined
-    ? { run: 30_000, veth: 8_000, tap: 8_000 }
+    ? sample({ run: 5_000, veth: 1_000, tap: 1_000 }, { run: 30_000, veth: 8_000, tap: 8_000 })
     : { run: Number(FRAMES), veth: Number(FRAMES) / 10, tap: Number(FRAMES) / 10 };
 const TIMEOUT_MS = 30_000 + 2 * (RANDOM.run + RANDOM.veth + RANDOM.tap);
 

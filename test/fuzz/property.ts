@@ -1,10 +1,11 @@
 // Properties that hold for whatever is given: seeded, so that what failed once can be had again.
 import fc from 'fast-check';
+import { sample } from '../lib/depth.ts';
 
 /** The same inputs with every run, unless FUZZ_SEED says otherwise. */
 const SEED = numberOf('FUZZ_SEED', 20_240_817);
-/** How many times more than in `npm test`. */
-const SCALE = numberOf('FUZZ_SCALE', 1);
+/** How many times as many inputs as a whole file tries. */
+const SCALE = numberOf('FUZZ_SCALE', sample(0.3, 1));
 
 function numberOf(name: string, otherwise: number): number {
   const text = process.env[name];
@@ -14,7 +15,7 @@ function numberOf(name: string, otherwise: number): number {
   return value;
 }
 
-/** How many cases a property is tried with that has `count` in `npm test`. */
+/** How many inputs a property is tried with that has `count` in a whole file. */
 export function scaled(count: number): number {
   return Math.max(1, Math.round(count * SCALE));
 }

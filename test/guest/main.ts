@@ -1,4 +1,4 @@
-// Runs tests in guests with other kernels: node dist/test/guest/main.js [KERNEL...] [PART OF A PATH...]
+// Runs tests in guests with other kernels: node dist/test/guest/main.js [--quick] [KERNEL...] [PART OF A PATH...]
 // Packages: those that test/setup.sh lists for the guest.
 import { fileURLToPath } from 'node:url';
 import { runInGuest } from './guest.ts';
@@ -22,12 +22,14 @@ const TIMEOUT_MS = 90 * 60_000;
 
 const args = process.argv.slice(2);
 const chosen = args.filter((arg) => KERNELS.includes(arg));
-const filters = args.filter((arg) => !KERNELS.includes(arg));
+const options: readonly string[] = args.filter((arg) => arg === '--quick');
+const filters = args.filter((arg) => !KERNELS.includes(arg) && !options.includes(arg));
 const quote = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
 
 for (const name of chosen.length === 0 ? KERNELS : chosen) {
   const kernel = fetchKernel(name);
-  const argv = [process.execPath, 'test/run.mjs', ...(filters.length === 0 ? DEFAULT_TESTS : filters)];
+  const paths = filters.length === 0 ? DEFAULT_TESTS : filters;
+  const argv = [process.execPath, 'test/run.mjs', ...options, ...paths];
   console.log(`Linux ${name}: ${argv.slice(1).join(' ')}`);
   const start = performance.now();
   const status = await runInGuest(kernel, {

@@ -1,6 +1,7 @@
 // Bridges with VLANs, and devices of other kinds beside and below them: each neighbor on the device of its VLAN.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { deepTest } from '../lib/depth.ts';
 import { findNeighbor, listFilters } from '../lib/oracles.ts';
 import { said } from '../lib/snoopy.ts';
 import { VlanNode } from './vlans.ts';
@@ -38,7 +39,7 @@ describe('a VLAN-aware bridge', () => {
     node.assertIdle();
   });
 
-  test('has the neighbors of its own PVID on itself', async (t) => {
+  deepTest('has the neighbors of its own PVID on itself', async (t) => {
     const node = new VlanNode(t, { aware: true });
     node.setPvid('br0', 5);
     const untagged = node.addHost({ id: 1, pvid: 5 });
@@ -82,7 +83,7 @@ describe('a VLAN-aware bridge', () => {
     assert.deepEqual(node.states(), [`30 ${host.ip} installed`]);
   });
 
-  test('ends the bindings of a VLAN whose device has gone', async (t) => {
+  deepTest('ends the bindings of a VLAN whose device has gone', async (t) => {
     const node = new VlanNode(t, { aware: true });
     const device = node.addSvi(10);
     const host = node.addHost({ id: 1, pvid: 10 });
@@ -101,7 +102,7 @@ describe('a VLAN-aware bridge', () => {
     assert.deepEqual(node.own(again), [host.line]);
   });
 
-  test('follows a port into another VLAN', async (t) => {
+  deepTest('follows a port into another VLAN', async (t) => {
     const node = new VlanNode(t, { aware: true });
     const ten = node.addSvi(10);
     const twenty = node.addSvi(20);
@@ -131,7 +132,7 @@ describe('a VLAN-aware bridge', () => {
     node.assertIdle();
   });
 
-  test('has the same address in two VLANs twice, on two ports and on one', async (t) => {
+  deepTest('has the same address in two VLANs twice, on two ports and on one', async (t) => {
     const node = new VlanNode(t, { aware: true });
     const ten = node.addSvi(10);
     const twenty = node.addSvi(20);
@@ -156,7 +157,7 @@ describe('a VLAN-aware bridge', () => {
     node.assertIdle();
   });
 
-  test('installs what a host says in a VLAN only if its MAC is forwarded in that VLAN', async (t) => {
+  deepTest('installs what a host says in a VLAN only if its MAC is forwarded in that VLAN', async (t) => {
     const node = new VlanNode(t, { aware: true });
     const ten = node.addSvi(10);
     const twenty = node.addSvi(20);
@@ -179,7 +180,7 @@ describe('a VLAN-aware bridge', () => {
     assert.deepEqual(node.own(twenty), [host.line]);
   });
 
-  test('has subnets of their own in its VLANs, which follow the addresses of their SVIs', async (t) => {
+  deepTest('has subnets of their own in its VLANs, which follow the addresses of their SVIs', async (t) => {
     const node = new VlanNode(t, { aware: true });
     const ten = node.addSvi(10, '10.1.0.254/24');
     const twenty = node.addSvi(20, '10.2.0.254/24');
@@ -215,7 +216,7 @@ describe('a VLAN-aware bridge', () => {
     node.assertIdle();
   });
 
-  test('has static entries in their VLAN alone', async (t) => {
+  deepTest('has static entries in their VLAN alone', async (t) => {
     const ip = '10.1.0.50';
     const mac = '02:00:00:00:00:01';
     const bridges = [{ name: 'br0', static: [{ ip, mac, vlan: 10 }] }];
@@ -240,7 +241,7 @@ describe('a VLAN-aware bridge', () => {
     node.assertIdle();
   });
 
-  test('knows IPv6 routers and IPv6 hosts in its VLANs', async (t) => {
+  deepTest('knows IPv6 routers and IPv6 hosts in its VLANs', async (t) => {
     const node = new VlanNode(t, { aware: true });
     const ten = node.addSvi(10);
     const twenty = node.addSvi(20);
@@ -261,7 +262,7 @@ describe('a VLAN-aware bridge', () => {
     node.assertIdle();
   });
 
-  test('has its SVI in a VRF', async (t) => {
+  deepTest('has its SVI in a VRF', async (t) => {
     const node = new VlanNode(t, { aware: true });
     node.netns.ipBatch(['link add red type vrf table 100', 'link set red up']);
     const ten = node.addSvi(10);
@@ -282,7 +283,7 @@ describe('a VLAN-aware bridge', () => {
 });
 
 describe('a VLAN-aware bridge, with ports of other kinds', () => {
-  test('a bond is a trunk, and its VLANs are those of the bond', async (t) => {
+  deepTest('a bond is a trunk, and its VLANs are those of the bond', async (t) => {
     const node = new VlanNode(t, { aware: true });
     const ten = node.addSvi(10);
     const twenty = node.addSvi(20);
@@ -304,7 +305,7 @@ describe('a VLAN-aware bridge, with ports of other kinds', () => {
     node.assertIdle();
   });
 
-  test('a single VXLAN device is never learned from, and who is behind it is remote', async (t) => {
+  deepTest('a single VXLAN device is never learned from, and who is behind it is remote', async (t) => {
     const node = new VlanNode(t, { aware: true });
     const ten = node.addSvi(10);
     const twenty = node.addSvi(20);
@@ -379,31 +380,34 @@ describe('a plain bridge', () => {
     assert.deepEqual(node.own(twenty), [`10.6.0.1 ${host.mac}`]);
   });
 
-  test('that begins to filter has its neighbors on the device of the VLAN that they are in then', async (t) => {
-    const node = new VlanNode(t, { aware: false });
-    const ten = node.addSvi(10);
-    const host = node.addHost({ id: 1 });
-    node.reconcile();
-    host.announce();
-    await host.heard(0);
-    node.reconcile();
-    assert.deepEqual(node.own('br0'), [host.line]);
+  deepTest(
+    'that begins to filter has its neighbors on the device of the VLAN that they are in then',
+    async (t) => {
+      const node = new VlanNode(t, { aware: false });
+      const ten = node.addSvi(10);
+      const host = node.addHost({ id: 1 });
+      node.reconcile();
+      host.announce();
+      await host.heard(0);
+      node.reconcile();
+      assert.deepEqual(node.own('br0'), [host.line]);
 
-    node.filterByVlan();
-    node.vlan('add', 'br0', 10);
-    node.setPvid(host.port, 10);
-    host.announce();
-    await host.heard(10);
-    node.reconcile();
-    host.announce();
-    node.reconcile();
+      node.filterByVlan();
+      node.vlan('add', 'br0', 10);
+      node.setPvid(host.port, 10);
+      host.announce();
+      await host.heard(10);
+      node.reconcile();
+      host.announce();
+      node.reconcile();
 
-    assert.deepEqual(node.own('br0'), []);
-    assert.deepEqual(node.own(ten), [host.line]);
-    node.assertIdle();
-  });
+      assert.deepEqual(node.own('br0'), []);
+      assert.deepEqual(node.own(ten), [host.line]);
+      node.assertIdle();
+    },
+  );
 
-  test('learns from a bond, and attaches to the bond alone', async (t) => {
+  deepTest('learns from a bond, and attaches to the bond alone', async (t) => {
     const node = new VlanNode(t, { aware: false });
     const host = node.addHost({ id: 1 });
     node.addBond('bond0', host);

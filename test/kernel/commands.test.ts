@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { listPins } from '../lib/bpffs.ts';
+import { deepTest } from '../lib/depth.ts';
 import { parseJson, type Result } from '../lib/run.ts';
 import { said, withReport } from '../lib/snoopy.ts';
 import { createTempDir } from '../lib/temp.ts';
@@ -132,7 +133,7 @@ describe('privileges', () => {
     assert.deepEqual(listPins(machine.snoopy.bpffs), []);
   });
 
-  test('the same on a machine where all is set up: nothing is seen and nothing changes', (t) => {
+  deepTest('the same on a machine where all is set up: nothing is seen and nothing changes', (t) => {
     const machine = new Machine(t);
     machine.reconcile();
     for (const args of [['reconcile'], ['reconcile', '--check'], ['status'], ['doctor'], ['remove']]) {
@@ -193,7 +194,7 @@ describe('--bridge', () => {
     assert.deepEqual(neighborChanges(machine.reconcile()), [`add ${one.ip} ${one.mac}`]);
   });
 
-  test('leaves the others as they are, damaged ones too', async (t) => {
+  deepTest('leaves the others as they are, damaged ones too', async (t) => {
     const { machine, one, other } = twoBridges(t);
     // Kernels before 6.17 flush the neighbors of a bridge without carrier: a port stays.
     machine.addHost(3);

@@ -7,6 +7,7 @@ import { describe, type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { BPF_F_BEFORE, BPF_TCX_INGRESS, tcxAttach } from '../../src/ffi/libbpf.ts';
 import { Container } from '../lib/container.ts';
+import { deepTest } from '../lib/depth.ts';
 import { type Check, complaintsOf } from '../lib/doctor.ts';
 import { run } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
@@ -134,7 +135,7 @@ describe('the host', () => {
     assert.ok(found.includes('warning capabilities'), 'and who is to blame for it');
   });
 
-  test('a missing capability that only some of the work needs', async (t) => {
+  deepTest('a missing capability that only some of the work needs', async (t) => {
     const machine = await healthy(t);
     assert.deepEqual(complaints(machine, ['setpriv', '--bounding-set=-net_raw']), ['warning capabilities']);
   });
@@ -147,14 +148,14 @@ describe('the host', () => {
     assert.match(result.stderr, /CAP_NET_ADMIN/);
   });
 
-  test('a bpffs that is not mounted', async (t) => {
+  deepTest('a bpffs that is not mounted', async (t) => {
     const machine = await healthy(t);
     const bpffs = createTempDir(machine.scope, 'unmounted');
     machine.snoopy.configure({ runtime: { bpffs }, bridges: [{ name: 'br0' }] });
     assert.ok(complaints(machine).includes(`warning bpffs ${bpffs}`));
   });
 
-  test('a bpffs that only this process sees', async (t) => {
+  deepTest('a bpffs that only this process sees', async (t) => {
     const scope = new Scope();
     t.after(() => scope.close());
     const container = await Container.boot(scope, 'node');
@@ -174,7 +175,7 @@ describe('the host', () => {
     assert.equal(status([...hidden, ...doctor]), 'failure');
   });
 
-  test('pins that are lost though filters are attached, and pins of a newer snoopy', async (t) => {
+  deepTest('pins that are lost though filters are attached, and pins of a newer snoopy', async (t) => {
     const machine = await healthy(t);
     const layout = `${machine.pins}/layout`;
     const [entry] = bpftool<{ readonly value: readonly string[] }[]>('map', 'dump', 'pinned', layout);
@@ -188,7 +189,7 @@ describe('the host', () => {
     assert.match(lost.found, /filters of snoopy are attached/);
   });
 
-  test('a last run that is long ago, and one that never succeeded', async (t) => {
+  deepTest('a last run that is long ago, and one that never succeeded', async (t) => {
     const machine = await healthy(t);
     run(['touch', '--date=2 hours ago', `${machine.pins}/layout`]);
     assert.deepEqual(complaints(machine), ['warning last-run']);
@@ -201,7 +202,7 @@ describe('the host', () => {
     assert.deepEqual(complaints(machine), ['warning last-run', 'failure bridge br9']);
   });
 
-  test('a run that cannot keep the time of its success says so, and has done its work', async (t) => {
+  deepTest('a run that cannot keep the time of its success says so, and has done its work', async (t) => {
     const machine = await healthy(t);
     machine.host(1).announce('10.1.0.99');
     const inject = ['strace', '-f', '-o', '/dev/null', '-e', 'inject=utimensat:error=EPERM'];
@@ -220,7 +221,7 @@ describe('the host', () => {
     assert.ok(machine.ownNeighbors().includes('10.1.0.99 02:00:00:00:00:01'));
   });
 
-  test('a table that is full', async (t) => {
+  deepTest('a table that is full', async (t) => {
     const bridges = [{ name: 'br0', limits: { bindings_per_port: 2 } }];
     const machine = await healthy(t, { runtime: { max_bindings: 2 }, bridges });
     assert.deepEqual(complaints(machine), []);
@@ -229,7 +230,7 @@ describe('the host', () => {
     assert.deepEqual(complaints(machine), ['failure table', 'warning limits']);
   });
 
-  test('limits of ports that add up to more than the table', async (t) => {
+  deepTest('limits of ports that add up to more than the table', async (t) => {
     const bridges = [{ name: 'br0', limits: { bindings_per_port: 100 } }];
     const machine = await healthy(t, { runtime: { max_bindings: 199 }, bridges });
     assert.deepEqual(complaints(machine), []);
@@ -238,7 +239,7 @@ describe('the host', () => {
     assert.deepEqual(complaints(machine), ['warning table']);
   });
 
-  test('records of changes that were dropped', async (t) => {
+  deepTest('records of changes that were dropped', async (t) => {
     const limits = { bindings_per_port: 1000, new_bindings_per_second: 1000 };
     const machine = new Machine(t, {
       tunnel: true,
@@ -259,7 +260,7 @@ describe('bridges', () => {
     machine.run('tc', 'filter', 'add', ...where, 'u32', 'match', 'u32', '0', '0', 'classid', '1:1');
   }
 
-  test('a bridge that is missing, and one that may be', async (t) => {
+  deepTest('a bridge that is missing, and one that may be', async (t) => {
     const machine = await healthy(t);
     machine.snoopy.configure({
       bridges: [{ name: 'br0' }, { name: 'br8', required: false }, { name: 'br9' }],
@@ -267,7 +268,7 @@ describe('bridges', () => {
     assert.deepEqual(complaints(machine), ['failure bridge br9']);
   });
 
-  test('a port that is not attached, and that a run would attach', async (t) => {
+  deepTest('a port that is not attached, and that a run would attach', async (t) => {
     const machine = await healthy(t);
     machine.addHost(2);
     assert.deepEqual(complaints(machine), ['warning due', 'failure ports br0']);
@@ -275,7 +276,7 @@ describe('bridges', () => {
     assert.deepEqual(find(machine, 'due').items, ['set-port tap2', 'attach tap2']);
   });
 
-  test('a filter ahead of ours: a warning while hosts are heard, a failure when none is', async (t) => {
+  deepTest('a filter ahead of ours: a warning while hosts are heard, a failure when none is', async (t) => {
     const machine = await healthy(t);
     addFilter(machine, 'tap1', 1);
     assert.deepEqual(complaints(machine), ['warning chain br0']);
@@ -290,13 +291,13 @@ describe('bridges', () => {
     assert.deepEqual(complaints(machine), ['failure chain br0', 'warning chain br0']);
   });
 
-  test("a filter behind ours is nobody's business", async (t) => {
+  deepTest("a filter behind ours is nobody's business", async (t) => {
     const machine = await healthy(t);
     addFilter(machine, 'tap1', 100);
     assert.deepEqual(complaints(machine), []);
   });
 
-  test(
+  deepTest(
     'a TCX program ahead of ours, which comes before all filters, and of links by its own wish',
     NEEDS_TCX,
     async (t) => {
@@ -332,7 +333,7 @@ describe('bridges', () => {
     },
   );
 
-  test('a bridge without a tunnel, and one whose tunnel is down', async (t) => {
+  deepTest('a bridge without a tunnel, and one whose tunnel is down', async (t) => {
     const machine = await healthy(t);
     machine.run('ip', 'link', 'set', TUNNEL, 'down');
     assert.deepEqual(complaints(machine), ['failure tunnel br0']);
@@ -350,7 +351,7 @@ describe('bridges', () => {
     assert.deepEqual(complaints(machine), [`warning learning ${TUNNEL}`]);
   });
 
-  test('a bridge whose MAC is that of a port', async (t) => {
+  deepTest('a bridge whose MAC is that of a port', async (t) => {
     const machine = await healthy(t);
     const [tunnel] = machine.netns.json<{ address: string }[]>('ip', '-json', 'link', 'show', TUNNEL);
     machine.run('ip', 'link', 'set', 'br0', 'address', tunnel?.address ?? '');
@@ -358,7 +359,7 @@ describe('bridges', () => {
     assert.ok(complaints(machine).includes('warning bridge-mac br0'));
   });
 
-  test('IPv6 that is off, unless nobody wants it', async (t) => {
+  deepTest('IPv6 that is off, unless nobody wants it', async (t) => {
     const machine = await healthy(t);
     machine.netns.sysctl({ 'net/ipv6/conf/br0/disable_ipv6': 1 });
     assert.deepEqual(complaints(machine), ['warning ipv6 br0']);
@@ -372,7 +373,7 @@ describe('bridges', () => {
     await until('an IPv6 host', found, (all) => all.includes('failure ipv6 br0'), { everyMs: 200 });
   });
 
-  test('a bridge that forgets at once, and a max_age below its ageing time', async (t) => {
+  deepTest('a bridge that forgets at once, and a max_age below its ageing time', async (t) => {
     const machine = await healthy(t);
     machine.snoopy.configure({ bridges: [{ name: 'br0', max_age: '2m' }] });
     assert.deepEqual(complaints(machine), ['warning ageing br0']);
@@ -382,14 +383,14 @@ describe('bridges', () => {
 });
 
 describe('hosts', () => {
-  test('a port at its limit', async (t) => {
+  deepTest('a port at its limit', async (t) => {
     const limits = { bindings_per_port: 1 };
     const machine = await healthy(t, { bridges: [{ name: 'br0', limits }] });
     assert.deepEqual(complaints(machine), ['warning limits']);
     assert.deepEqual(find(machine, 'limits').items, ['tap1 (1)']);
   });
 
-  test('an address that is frozen as a duplicate', async (t) => {
+  deepTest('an address that is frozen as a duplicate', async (t) => {
     const duplicates = { moves: 2, window: '1m', hold: '1h' };
     const machine = await healthy(t, { bridges: [{ name: 'br0', duplicates }] });
     const second = machine.addHost(2);
@@ -418,7 +419,7 @@ describe('hosts', () => {
   });
 });
 
-test('an FRR whose daemons do not run is a failure with what vtysh says', async (t) => {
+deepTest('an FRR whose daemons do not run is a failure with what vtysh says', async (t) => {
   const machine = await healthy(t);
   const bin = join(createTempDir(machine.scope, 'bin'), 'bin');
   mkdirSync(bin);

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { deepTest } from '../lib/depth.ts';
 import { arpFrame, naFrame } from '../lib/frames.ts';
 import { listNeighbors } from '../lib/oracles.ts';
 import { assertReport } from '../lib/report.ts';
@@ -132,27 +133,30 @@ test('waiting: the bridge has lost the MAC', async (t) => {
   assert.match(story.verdict, /^10\.1\.0\.1 on br0 has no route: /);
 });
 
-test('remote: behind the tunnel, by an entry of zebra; without one it is told that nobody advertises it', async (t) => {
-  const machine = node(t);
-  const host = machine.host(1);
-  await host.speak();
-  machine.reconcile();
-  machine.run('bridge', 'fdb', 'replace', host.mac, 'dev', TUNNEL, 'master', 'extern_learn');
-  machine.reconcile();
-  const alone = storyOf(machine, host.ip);
-  assert.equal(alone.state, 'remote');
-  assert.match(causeOf(alone), /^neighbor: none on br0: no node advertises the address/);
-  const entry = ['nud', 'noarp', 'extern_learn', 'proto', 'zebra'];
-  machine.run('ip', 'neigh', 'replace', host.ip, 'lladdr', host.mac, 'dev', 'br0', ...entry);
-  const story = storyOf(machine, host.ip);
-  assert.deepEqual([story.state, story.ok, causeOf(story)], ['remote', true, '']);
-  // And of one that was never here.
-  machine.run('ip', 'neigh', 'replace', '10.1.0.77', 'lladdr', host.mac, 'dev', 'br0', ...entry);
-  const stranger = storyOf(machine, '10.1.0.77');
-  assert.deepEqual([stranger.state, stranger.ok, stranger.heard], ['remote', true, null]);
-});
+deepTest(
+  'remote: behind the tunnel, by an entry of zebra; without one it is told that nobody advertises it',
+  async (t) => {
+    const machine = node(t);
+    const host = machine.host(1);
+    await host.speak();
+    machine.reconcile();
+    machine.run('bridge', 'fdb', 'replace', host.mac, 'dev', TUNNEL, 'master', 'extern_learn');
+    machine.reconcile();
+    const alone = storyOf(machine, host.ip);
+    assert.equal(alone.state, 'remote');
+    assert.match(causeOf(alone), /^neighbor: none on br0: no node advertises the address/);
+    const entry = ['nud', 'noarp', 'extern_learn', 'proto', 'zebra'];
+    machine.run('ip', 'neigh', 'replace', host.ip, 'lladdr', host.mac, 'dev', 'br0', ...entry);
+    const story = storyOf(machine, host.ip);
+    assert.deepEqual([story.state, story.ok, causeOf(story)], ['remote', true, '']);
+    // And of one that was never here.
+    machine.run('ip', 'neigh', 'replace', '10.1.0.77', 'lladdr', host.mac, 'dev', 'br0', ...entry);
+    const stranger = storyOf(machine, '10.1.0.77');
+    assert.deepEqual([stranger.state, stranger.ok, stranger.heard], ['remote', true, null]);
+  },
+);
 
-test('frozen: who has it, for how long, and who claimed it', async (t) => {
+deepTest('frozen: who has it, for how long, and who claimed it', async (t) => {
   const duplicates = { moves: 2, window: '3m', hold: '9m' };
   const config = { bridges: [{ name: 'br0', duplicates, probe: { enabled: 'never' } }] };
   const machine = node(t, { config });
@@ -173,7 +177,7 @@ test('frozen: who has it, for how long, and who claimed it', async (t) => {
   );
 });
 
-test('static: installed without a word; the claim of another MAC is noted beside it', async (t) => {
+deepTest('static: installed without a word; the claim of another MAC is noted beside it', async (t) => {
   const ip = '10.1.0.53';
   const config = { bridges: [{ name: 'br0', static: [{ ip, mac: '02:00:00:00:00:01' }] }] };
   const machine = node(t, { config });
@@ -245,7 +249,7 @@ test('refused: a kind of message that is not learned', async (t) => {
   assert.deepEqual([known.state, known.ok, known.refused?.count], ['installed', true, 1]);
 });
 
-test('ended: the port is gone, and the next run forgets the host', async (t) => {
+deepTest('ended: the port is gone, and the next run forgets the host', async (t) => {
   const machine = node(t);
   const host = machine.host(1);
   await host.speak();
@@ -305,7 +309,7 @@ test('never heard: which ports listen, which do not, and who is forwarded withou
   assert.equal(explain(machine, '192.0.2.1').lookouts[0]?.because, 'not in its subnets');
 });
 
-test('two bridges: a story each, or that of one alone', async (t) => {
+deepTest('two bridges: a story each, or that of one alone', async (t) => {
   const machine = new Machine(t, { tunnel: true, config: { bridges: [{ name: 'br0' }, { name: 'br1' }] } });
   machine.addBridge('br1');
   const [here, there] = [machine.host(1), machine.addHost(2, 'br1')];

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { describe, test } from 'node:test';
+import { deepTest } from '../lib/depth.ts';
 import { arpFrame } from '../lib/frames.ts';
 import { Netns } from '../lib/netns.ts';
 import { findNeighbor, listFilters } from '../lib/oracles.ts';
@@ -74,7 +75,7 @@ describe('remove', () => {
     machine.assertIdle();
   });
 
-  test('--keep-neighbors leaves them, and the next reconcile takes them up again', async (t) => {
+  deepTest('--keep-neighbors leaves them, and the next reconcile takes them up again', async (t) => {
     const machine = await settled(t);
     const before = machine.ownNeighbors();
     assert.deepEqual(machine.remove('--keep-neighbors').neighbors.changes, []);
@@ -147,35 +148,38 @@ describe('the lock', () => {
     return holder;
   }
 
-  test('a run that cannot have it in time ends with 75 and says why; a killed holder is no obstacle', async (t) => {
-    const machine = new Machine(t);
-    machine.reconcile();
-    const holder = await holdLock(machine);
-    for (const [timeout, least] of [
-      ['0ms', 0],
-      ['200ms', 200],
-    ] as const) {
-      const start = performance.now();
-      const result = machine.snoopy.run('reconcile', '--lock-timeout', timeout);
-      assertExit(result, 75);
-      assert.ok(performance.now() - start >= least);
-      assert.ok(result.stderr.includes(machine.pins), said(result));
-      assert.match(result.stderr, /lock/);
-      assert.equal(result.stdout, '');
-    }
-    assertExit(machine.snoopy.run('remove', '--lock-timeout', '0s'), 75);
-    assertExit(machine.snoopy.run('reconcile', '--check', '--lock-timeout', '0s'), 75);
-    assertExit(machine.snoopy.run('status'), 0);
-    const json = machine.snoopy.run('reconcile', '--lock-timeout', '0s', '--format', 'json');
-    assertExit(json, 75);
-    assert.equal(withReport(json).report.errors[0]?.code, 'locked');
-    await holder.stop('SIGKILL');
-    // flock(1) handed its descriptor on to the shell: that one goes as well.
-    run(['sh', '-c', `for pid in $(ip netns pids ${machine.netns.name}); do kill -9 $pid; done`]);
-    assert.equal(machine.snoopy.run('reconcile', '--lock-timeout', '5s').code, 0);
-  });
+  deepTest(
+    'a run that cannot have it in time ends with 75 and says why; a killed holder is no obstacle',
+    async (t) => {
+      const machine = new Machine(t);
+      machine.reconcile();
+      const holder = await holdLock(machine);
+      for (const [timeout, least] of [
+        ['0ms', 0],
+        ['200ms', 200],
+      ] as const) {
+        const start = performance.now();
+        const result = machine.snoopy.run('reconcile', '--lock-timeout', timeout);
+        assertExit(result, 75);
+        assert.ok(performance.now() - start >= least);
+        assert.ok(result.stderr.includes(machine.pins), said(result));
+        assert.match(result.stderr, /lock/);
+        assert.equal(result.stdout, '');
+      }
+      assertExit(machine.snoopy.run('remove', '--lock-timeout', '0s'), 75);
+      assertExit(machine.snoopy.run('reconcile', '--check', '--lock-timeout', '0s'), 75);
+      assertExit(machine.snoopy.run('status'), 0);
+      const json = machine.snoopy.run('reconcile', '--lock-timeout', '0s', '--format', 'json');
+      assertExit(json, 75);
+      assert.equal(withReport(json).report.errors[0]?.code, 'locked');
+      await holder.stop('SIGKILL');
+      // flock(1) handed its descriptor on to the shell: that one goes as well.
+      run(['sh', '-c', `for pid in $(ip netns pids ${machine.netns.name}); do kill -9 $pid; done`]);
+      assert.equal(machine.snoopy.run('reconcile', '--lock-timeout', '5s').code, 0);
+    },
+  );
 
-  test('a waiting run goes on as soon as the lock is free', async (t) => {
+  deepTest('a waiting run goes on as soon as the lock is free', async (t) => {
     const machine = new Machine(t);
     machine.reconcile();
     const first = machine.snoopy.startReconcile('--listen', '1s');
@@ -268,7 +272,7 @@ describe('an upgrade', () => {
     machine.assertIdle();
   });
 
-  test('hosts that speak for the first time while it goes on are not lost', async (t) => {
+  deepTest('hosts that speak for the first time while it goes on are not lost', async (t) => {
     const limits = { bindings_per_port: 40_000, new_bindings_per_second: 100_000 };
     const bridges = [{ name: 'br0', limits }];
     const machine = new Machine(t, { config: { bridges } });
@@ -289,15 +293,18 @@ describe('an upgrade', () => {
     assert.equal(after.bridges[0]?.bindings, ips.length);
   });
 
-  test('fewer bindings than there are keeps as many as have room, and every neighbor that is true', async (t) => {
-    const machine = await settled(t);
-    machine.snoopy.configure({ runtime: { max_bindings: 1 }, bridges: [{ name: 'br0' }] });
-    machine.reconcile();
-    assert.equal(machine.boundIps().length, 1);
-    machine.reconcile();
-    machine.assertIdle();
-    assert.equal(machine.ownNeighbors().length, 1);
-  });
+  deepTest(
+    'fewer bindings than there are keeps as many as have room, and every neighbor that is true',
+    async (t) => {
+      const machine = await settled(t);
+      machine.snoopy.configure({ runtime: { max_bindings: 1 }, bridges: [{ name: 'br0' }] });
+      machine.reconcile();
+      assert.equal(machine.boundIps().length, 1);
+      machine.reconcile();
+      machine.assertIdle();
+      assert.equal(machine.ownNeighbors().length, 1);
+    },
+  );
 
   test('another size of the ring, or another program, keeps bindings and neighbors', async (t) => {
     const machine = await settled(t);
@@ -339,7 +346,7 @@ describe('an upgrade', () => {
     machine.assertIdle();
   });
 
-  test('any one pin that is lost is made again, and no neighbor goes', async (t) => {
+  deepTest('any one pin that is lost is made again, and no neighbor goes', async (t) => {
     const machine = await settled(t, 1);
     const neighbors = machine.ownNeighbors();
     for (const name of readdirSync(machine.pins)) {
@@ -371,7 +378,7 @@ describe('an upgrade', () => {
     machine.assertIdle();
   });
 
-  test('--bridge takes over for all bridges: the next whole run withdraws nothing', async (t) => {
+  deepTest('--bridge takes over for all bridges: the next whole run withdraws nothing', async (t) => {
     const machine = await settled(t);
     machine.addBridge('br1');
     const other = machine.addHost(9, 'br1');
@@ -387,7 +394,7 @@ describe('an upgrade', () => {
     assert.equal(machine.ownNeighbors('br1').length, 1);
   });
 
-  test('a kill at any moment of the run that takes over withdraws nothing', async (t) => {
+  deepTest('a kill at any moment of the run that takes over withdraws nothing', async (t) => {
     const machine = await settled(t, 3);
     const neighbors = machine.ownNeighbors();
     for (let delayMs = 60; delayMs <= 300; delayMs += 20) {
@@ -399,7 +406,7 @@ describe('an upgrade', () => {
     }
   });
 
-  test('more neighbors than the table has room for are no failure', async (t) => {
+  deepTest('more neighbors than the table has room for are no failure', async (t) => {
     const machine = await settled(t, 3);
     rmSync(machine.pins, { recursive: true });
     machine.snoopy.configure({ runtime: { max_bindings: 2 }, bridges: [{ name: 'br0' }] });
@@ -422,7 +429,7 @@ describe('an upgrade', () => {
     assert.deepEqual([machine.hasClsact('tap1'), machine.hasClsact('tap2')], [false, false]);
   });
 
-  test("a foreign map under a pin's name is replaced", async (t) => {
+  deepTest("a foreign map under a pin's name is replaced", async (t) => {
     const machine = await settled(t);
     for (const name of ['bindings', 'ports', 'layout']) {
       const path = `${machine.pins}/${name}`;
@@ -437,7 +444,7 @@ describe('an upgrade', () => {
     }
   });
 
-  test("a program under a map's name and a map under the program's are replaced, or named", async (t) => {
+  deepTest("a program under a map's name and a map under the program's are replaced, or named", async (t) => {
     const machine = await settled(t);
     for (const [from, to] of [
       ['program', 'state'],
@@ -458,23 +465,26 @@ describe('an upgrade', () => {
     }
   });
 
-  test('a directory with something in it in place of a pin is named, and nothing is torn down', async (t) => {
-    const machine = await settled(t);
-    for (const name of ['bindings', 'program', 'layout']) {
-      const path = `${machine.pins}/${name}`;
-      rmSync(path);
-      mkdirSync(`${path}/theirs`, { recursive: true });
-      const result = machine.snoopy.reconcile();
-      assertExit(result, 1);
-      assert.ok((result.stdout + result.stderr).includes(path), said(result));
-      assert.doesNotMatch(result.stdout + result.stderr, /Internal error/);
-      assert.equal(machine.filterPrograms('tap1').length, 1, name);
-      assert.equal(machine.ownNeighbors().length, 2, name);
-      rmSync(path, { recursive: true });
-      machine.reconcile();
-      machine.assertIdle();
-    }
-  });
+  deepTest(
+    'a directory with something in it in place of a pin is named, and nothing is torn down',
+    async (t) => {
+      const machine = await settled(t);
+      for (const name of ['bindings', 'program', 'layout']) {
+        const path = `${machine.pins}/${name}`;
+        rmSync(path);
+        mkdirSync(`${path}/theirs`, { recursive: true });
+        const result = machine.snoopy.reconcile();
+        assertExit(result, 1);
+        assert.ok((result.stdout + result.stderr).includes(path), said(result));
+        assert.doesNotMatch(result.stdout + result.stderr, /Internal error/);
+        assert.equal(machine.filterPrograms('tap1').length, 1, name);
+        assert.equal(machine.ownNeighbors().length, 2, name);
+        rmSync(path, { recursive: true });
+        machine.reconcile();
+        machine.assertIdle();
+      }
+    },
+  );
 
   test('pins of a newer version are refused with 69, and left alone', async (t) => {
     const machine = await settled(t);
@@ -490,7 +500,7 @@ describe('an upgrade', () => {
     assert.equal(traces(machine), before);
   });
 
-  test('pins of another network namespace are refused, and left alone', async (t) => {
+  deepTest('pins of another network namespace are refused, and left alone', async (t) => {
     const machine = await settled(t);
     const before = traces(machine);
     const other = new Netns(machine.scope, 'other');
@@ -599,7 +609,7 @@ describe('reconcile --listen', () => {
     machine.assertIdle();
   });
 
-  test('that is killed at any time leaves all to the next run', async (t) => {
+  deepTest('that is killed at any time leaves all to the next run', async (t) => {
     const machine = new Machine(t, { hosts: 2 });
     for (const host of machine.hosts) {
       const listening = machine.snoopy.startReconcile('--listen', '30s');

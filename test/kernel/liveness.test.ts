@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { Capture } from '../lib/capture.ts';
+import { deepTest } from '../lib/depth.ts';
 import { arpFrame } from '../lib/frames.ts';
 import { Node, type Vm } from '../lib/node.ts';
 import { findFdb, findNeighbor, listOwnNeighbors } from '../lib/oracles.ts';
@@ -50,7 +51,7 @@ function claim(speaker: Vm, ip: string): void {
 describe('probes', () => {
   const probing = { max_age: '4s', probe: { after: '1s' } };
 
-  it('a listening run asks in time, though nothing wakes it, and ends what has an end', async () => {
+  deepTest('a listening run asks in time, though nothing wakes it, and ends what has an end', async () => {
     const host = machine({ ...probing, duplicates: { moves: 3, window: '1m', hold: '2s' } }, [`${OWN}/16`]);
     const [first, second] = [vm(host, 0), vm(host, 1)];
     first.netns.sysctl({ 'net/ipv6/conf/all/disable_ipv6': 1 });
@@ -98,7 +99,7 @@ describe('probes', () => {
     assert.equal(again.report.neighbors.changed, false, said(again));
   });
 
-  it('a host that lives on but has given up one of two addresses loses that one alone', async () => {
+  deepTest('a host that lives on but has given up one of two addresses loses that one alone', async () => {
     const host = machine(probing, [`${OWN}/16`]);
     const first = vm(host, 0);
     const second = '10.1.5.5';
@@ -122,7 +123,7 @@ describe('probes', () => {
     assert.equal(findNeighbor(host.node.netns, BRIDGE, first.ip)?.lladdr, first.mac);
   });
 
-  it('an address that a host has given up is forgotten also while another node has it', async () => {
+  deepTest('an address that a host has given up is forgotten also while another node has it', async () => {
     const host = machine(probing, [`${OWN}/16`]);
     const first = vm(host, 0);
     const second = '10.1.5.5';
@@ -168,7 +169,7 @@ describe('probes', () => {
     assert.equal(findNeighbor(host.node.netns, BRIDGE, first.ip)?.lladdr, first.mac);
   });
 
-  it('without an address of the subnet nobody is asked, unless always', async () => {
+  deepTest('without an address of the subnet nobody is asked, unless always', async () => {
     const host = machine(probing);
     const first = vm(host, 0);
     first.gratuitous();
@@ -234,7 +235,7 @@ describe('duplicates', () => {
     assert.match(again.report.warnings.join('\n'), /10\.1\.77\.77: it is not frozen/);
   });
 
-  it('the hold time ends it as well', async () => {
+  deepTest('the hold time ends it as well', async () => {
     const host = machine({ duplicates: { moves: 3, window: '1m', hold: '1s' } });
     quarrel(host);
     assert.equal(findNeighbor(host.node.netns, BRIDGE, disputed), undefined);

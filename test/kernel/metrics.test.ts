@@ -18,6 +18,7 @@ import {
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { dump, load } from 'js-yaml';
+import { deepTest } from '../lib/depth.ts';
 import type { Netns } from '../lib/netns.ts';
 import { parseJson, run, tryRun } from '../lib/run.ts';
 import { said, withReport } from '../lib/snoopy.ts';
@@ -110,7 +111,7 @@ describe('the textfile', () => {
     assert.deepEqual(readdirSync(directory), ['snoopy.prom']);
   });
 
-  test('is not written unless it is asked for, nor by what does not speak for the host', async (t) => {
+  deepTest('is not written unless it is asked for, nor by what does not speak for the host', async (t) => {
     const { machine, directory, file, configure } = withTextfile(t);
     machine.snoopy.configure({ bridges: [{ name: 'br0' }] });
     machine.reconcile();
@@ -160,32 +161,35 @@ describe('the textfile', () => {
     assert.doesNotMatch(readFileSync(file, 'utf8'), /snoopy_last_run_errors/);
   });
 
-  test('the last success is that of what is pinned: none of before, none to come, and none by hearsay', (t) => {
-    const { machine, directory, file, configure } = withTextfile(t, [{ name: 'br9' }]);
-    const fails = (): number => {
-      const result = machine.snoopy.reconcile();
-      assertExit(result, 1);
-      assert.deepEqual(failureCodes(result.report), ['bridge_missing']);
-      assert.ok(lstatSync(file).isFile());
-      assert.deepEqual(readdirSync(directory), ['snoopy.prom']);
-      return metricOf(file, LAST_SUCCESS);
-    };
-    assert.equal(fails(), 0);
-    writeFileSync(file, `${LAST_SUCCESS} 1700000000\n`);
-    assert.equal(fails(), 0);
-    configure({ name: 'br0' });
-    machine.reconcile();
-    const succeeded = metricOf(file, LAST_SUCCESS);
-    machine.reconcile('--bridge', 'br0');
-    configure({ name: 'br9' });
-    for (const make of [`rm ${file}`, `rm ${file} && mkfifo ${file}`, `echo > ${file}`]) {
-      run(['sh', '-c', make]);
-      assert.equal(fails(), succeeded, make);
-    }
-    const layout = `${machine.pins}/layout`;
-    utimesSync(layout, new Date(), new Date(Date.now() + 3_600_000));
-    assert.equal(fails(), 0, 'the clock was put back');
-  });
+  deepTest(
+    'the last success is that of what is pinned: none of before, none to come, and none by hearsay',
+    (t) => {
+      const { machine, directory, file, configure } = withTextfile(t, [{ name: 'br9' }]);
+      const fails = (): number => {
+        const result = machine.snoopy.reconcile();
+        assertExit(result, 1);
+        assert.deepEqual(failureCodes(result.report), ['bridge_missing']);
+        assert.ok(lstatSync(file).isFile());
+        assert.deepEqual(readdirSync(directory), ['snoopy.prom']);
+        return metricOf(file, LAST_SUCCESS);
+      };
+      assert.equal(fails(), 0);
+      writeFileSync(file, `${LAST_SUCCESS} 1700000000\n`);
+      assert.equal(fails(), 0);
+      configure({ name: 'br0' });
+      machine.reconcile();
+      const succeeded = metricOf(file, LAST_SUCCESS);
+      machine.reconcile('--bridge', 'br0');
+      configure({ name: 'br9' });
+      for (const make of [`rm ${file}`, `rm ${file} && mkfifo ${file}`, `echo > ${file}`]) {
+        run(['sh', '-c', make]);
+        assert.equal(fails(), succeeded, make);
+      }
+      const layout = `${machine.pins}/layout`;
+      utimesSync(layout, new Date(), new Date(Date.now() + 3_600_000));
+      assert.equal(fails(), 0, 'the clock was put back');
+    },
+  );
 
   test('a run that breaks off writes it too, with its error', (t) => {
     const { machine, file } = withTextfile(t);
@@ -218,7 +222,7 @@ describe('the textfile', () => {
     assert.equal(always.has('snoopy_ports_attached{bridge="br0"}'), false, 'not known either');
   });
 
-  test('a listening run writes it after its first pass, and at its end', async (t) => {
+  deepTest('a listening run writes it after its first pass, and at its end', async (t) => {
     const { machine, file } = withTextfile(t);
     const listening = machine.snoopy.startReconcile('--listen', '3s');
     await until('the textfile', () => existsSync(file), Boolean);
@@ -248,26 +252,29 @@ describe('the textfile', () => {
     assert.deepEqual(machine.remove().steps, [], 'a directory is not ours');
   });
 
-  test('half of one goes with remove as well, and a directory that is none keeps nothing from going', (t) => {
-    const { machine, directory, file } = withTextfile(t);
-    machine.reconcile();
-    rmSync(file);
-    writeFileSync(`${file}.tmp`, 'left by a killed run');
-    machine.remove();
-    assert.deepEqual(readdirSync(directory), []);
+  deepTest(
+    'half of one goes with remove as well, and a directory that is none keeps nothing from going',
+    (t) => {
+      const { machine, directory, file } = withTextfile(t);
+      machine.reconcile();
+      rmSync(file);
+      writeFileSync(`${file}.tmp`, 'left by a killed run');
+      machine.remove();
+      assert.deepEqual(readdirSync(directory), []);
 
-    machine.reconcile();
-    rmSync(file);
-    rmdirSync(directory);
-    writeFileSync(directory, 'no directory');
-    machine.remove();
-    assert.equal(machine.hasClsact('tap1'), false);
-    assert.equal(existsSync(machine.pins), false);
-  });
+      machine.reconcile();
+      rmSync(file);
+      rmdirSync(directory);
+      writeFileSync(directory, 'no directory');
+      machine.remove();
+      assert.equal(machine.hasClsact('tap1'), false);
+      assert.equal(existsSync(machine.pins), false);
+    },
+  );
 });
 
 describe('writing it', () => {
-  test('replaces it as a whole: who has it open reads the old one to its end', (t) => {
+  deepTest('replaces it as a whole: who has it open reads the old one to its end', (t) => {
     const { machine, file } = withTextfile(t);
     machine.reconcile();
     const old = readFileSync(file, 'utf8');
@@ -281,7 +288,7 @@ describe('writing it', () => {
     assert.notEqual(readFileSync(file, 'utf8'), old);
   });
 
-  test('takes the place of what a killed run has left, and of links, and follows none', (t) => {
+  deepTest('takes the place of what a killed run has left, and of links, and follows none', (t) => {
     const { machine, directory, file } = withTextfile(t);
     const victim = join(createTempDir(machine.scope, 'victim'), 'file');
     writeFileSync(victim, 'as it was', { mode: 0o600 });
@@ -304,7 +311,7 @@ describe('writing it', () => {
     assert.equal(lstatSync(file).mode & 0o7777, 0o644);
   });
 
-  test('a failure is an error of the run with its remedy, after all else is done', async (t) => {
+  deepTest('a failure is an error of the run with its remedy, after all else is done', async (t) => {
     const { machine, directory, file } = withTextfile(t);
     const elsewhere = join(directory, 'missing', 'snoopy.prom');
     const failing = (path: string): string => {
@@ -365,7 +372,7 @@ function readAlerts(): Rules {
 }
 
 describe('what is documented of it', () => {
-  test('the alerts fire when they should, and are silent when they should be', (t) => {
+  deepTest('the alerts fire when they should, and are silent when they should be', (t) => {
     const machineless = createTempDir(new Machine(t).scope, 'rules');
     const tests = readFileSync(join(DOCS, 'alerts.test.yml'), 'utf8');
     writeFileSync(join(machineless, 'alerts.test.yml'), tests);
@@ -412,82 +419,85 @@ describe('what is documented of it', () => {
     }
   });
 
-  test('the node exporter serves it, and every panel and alert of Prometheus finds its series', async (t) => {
-    const { machine, directory, file } = withTextfile(t, [{ name: 'br0' }, { name: 'br9' }]);
-    machine.snoopy.reconcile();
-    await machine.host(1).speak();
-    assertExit(machine.snoopy.reconcile(), 1);
+  deepTest(
+    'the node exporter serves it, and every panel and alert of Prometheus finds its series',
+    async (t) => {
+      const { machine, directory, file } = withTextfile(t, [{ name: 'br0' }, { name: 'br9' }]);
+      machine.snoopy.reconcile();
+      await machine.host(1).speak();
+      assertExit(machine.snoopy.reconcile(), 1);
 
-    // Debian runs it as a user that is not root.
-    machine.netns.start(
-      ...['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', 'prometheus-node-exporter'],
-      ...['--collector.disable-defaults', '--collector.textfile'],
-      ...[`--collector.textfile.directory=${directory}`, '--web.listen-address=127.0.0.1:9100'],
-    );
-    const served = await until(
-      'the node exporter to answer',
-      () => get(machine.netns, 'http://127.0.0.1:9100/metrics')[0] ?? '',
-      (text) => text.includes('node_textfile_scrape_error'),
-    );
-    const scraped = readSeries(served);
-    assert.equal(scraped.get('node_textfile_scrape_error'), 0);
-    assert.equal(scraped.get(`node_textfile_mtime_seconds{file="${file}"}`) !== undefined, true);
-    for (const [series, value] of readTextfile(file)) assert.equal(scraped.get(series), value, series);
-    const types = readTypes(served);
-    for (const [name, type] of readTypes(readFileSync(file, 'utf8'))) assert.equal(types.get(name), type);
+      // Debian runs it as a user that is not root.
+      machine.netns.start(
+        ...['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', 'prometheus-node-exporter'],
+        ...['--collector.disable-defaults', '--collector.textfile'],
+        ...[`--collector.textfile.directory=${directory}`, '--web.listen-address=127.0.0.1:9100'],
+      );
+      const served = await until(
+        'the node exporter to answer',
+        () => get(machine.netns, 'http://127.0.0.1:9100/metrics')[0] ?? '',
+        (text) => text.includes('node_textfile_scrape_error'),
+      );
+      const scraped = readSeries(served);
+      assert.equal(scraped.get('node_textfile_scrape_error'), 0);
+      assert.equal(scraped.get(`node_textfile_mtime_seconds{file="${file}"}`) !== undefined, true);
+      for (const [series, value] of readTextfile(file)) assert.equal(scraped.get(series), value, series);
+      const types = readTypes(served);
+      for (const [name, type] of readTypes(readFileSync(file, 'utf8'))) assert.equal(types.get(name), type);
 
-    const home = createTempDir(machine.scope, 'prometheus');
-    chmodSync(home, 0o700);
-    const config = {
-      global: { scrape_interval: '1s', evaluation_interval: '1s' },
-      rule_files: [join(DOCS, 'alerts.yml')],
-      scrape_configs: [{ job_name: 'node', static_configs: [{ targets: ['127.0.0.1:9100'] }] }],
-    };
-    writeFileSync(join(home, 'prometheus.yml'), dump(config));
-    machine.netns.start(
-      ...['prometheus', `--config.file=${join(home, 'prometheus.yml')}`, '--log.level=error'],
-      ...[`--storage.tsdb.path=${join(home, 'data')}`, '--web.listen-address=127.0.0.1:9090'],
-    );
-    // Before, it answers that it is not available.
-    await until(
-      'prometheus to be ready',
-      () => get(machine.netns, 'http://127.0.0.1:9090/-/ready')[0] ?? '',
-      (text) => text.includes('Ready'),
-      { timeoutMs: 30_000 },
-    );
-    const results = (exprs: readonly string[]): number[] =>
-      get(
-        machine.netns,
-        ...exprs.map((expr) => `http://127.0.0.1:9090/api/v1/query?query=${encodeURIComponent(expr)}`),
-      ).map((text) => {
-        type Answer = { readonly data?: { readonly result: readonly unknown[] }; readonly error?: string };
-        const { data, error } = parseJson<Answer>(text, 'prometheus');
-        assert.equal(error, undefined, text);
-        return data?.result.length ?? 0;
-      });
-    // An alert compares with something: its left side must have series, whether it fires or not.
-    const exprs = [
-      ...readDashboard().panels.flatMap(({ targets }) =>
-        targets.map(({ expr }) =>
-          expr.replace(/\$(instance|bridge)\b/g, '.*').replaceAll('$__rate_interval', '10s'),
+      const home = createTempDir(machine.scope, 'prometheus');
+      chmodSync(home, 0o700);
+      const config = {
+        global: { scrape_interval: '1s', evaluation_interval: '1s' },
+        rule_files: [join(DOCS, 'alerts.yml')],
+        scrape_configs: [{ job_name: 'node', static_configs: [{ targets: ['127.0.0.1:9100'] }] }],
+      };
+      writeFileSync(join(home, 'prometheus.yml'), dump(config));
+      machine.netns.start(
+        ...['prometheus', `--config.file=${join(home, 'prometheus.yml')}`, '--log.level=error'],
+        ...[`--storage.tsdb.path=${join(home, 'data')}`, '--web.listen-address=127.0.0.1:9090'],
+      );
+      // Before, it answers that it is not available.
+      await until(
+        'prometheus to be ready',
+        () => get(machine.netns, 'http://127.0.0.1:9090/-/ready')[0] ?? '',
+        (text) => text.includes('Ready'),
+        { timeoutMs: 30_000 },
+      );
+      const results = (exprs: readonly string[]): number[] =>
+        get(
+          machine.netns,
+          ...exprs.map((expr) => `http://127.0.0.1:9090/api/v1/query?query=${encodeURIComponent(expr)}`),
+        ).map((text) => {
+          type Answer = { readonly data?: { readonly result: readonly unknown[] }; readonly error?: string };
+          const { data, error } = parseJson<Answer>(text, 'prometheus');
+          assert.equal(error, undefined, text);
+          return data?.result.length ?? 0;
+        });
+      // An alert compares with something: its left side must have series, whether it fires or not.
+      const exprs = [
+        ...readDashboard().panels.flatMap(({ targets }) =>
+          targets.map(({ expr }) =>
+            expr.replace(/\$(instance|bridge)\b/g, '.*').replaceAll('$__rate_interval', '10s'),
+          ),
         ),
-      ),
-      ...readAlerts().groups.flatMap(({ rules }) =>
-        rules.map(({ expr }) => expr.replace(/ (>|==) [\d.]+$/, '').replaceAll('[15m]', '[10s]')),
-      ),
-    ];
-    assert.ok(exprs.length > 30 && exprs.every((expr) => !expr.includes('$')), exprs.join('\n'));
-    await until(
-      'two scrapes',
-      () => results(['rate(snoopy_sightings_total[10s])']),
-      ([count]) => count === 1,
-      { timeoutMs: 30_000 },
-    );
-    for (const [i, count] of results(exprs).entries()) assert.ok(count > 0, `nothing for ${exprs[i]}`);
-    await until(
-      'an alert that is due',
-      () => results(['ALERTS{alertname="SnoopyFailing",alertstate="pending"}']),
-      ([count]) => count === 1,
-    );
-  });
+        ...readAlerts().groups.flatMap(({ rules }) =>
+          rules.map(({ expr }) => expr.replace(/ (>|==) [\d.]+$/, '').replaceAll('[15m]', '[10s]')),
+        ),
+      ];
+      assert.ok(exprs.length > 30 && exprs.every((expr) => !expr.includes('$')), exprs.join('\n'));
+      await until(
+        'two scrapes',
+        () => results(['rate(snoopy_sightings_total[10s])']),
+        ([count]) => count === 1,
+        { timeoutMs: 30_000 },
+      );
+      for (const [i, count] of results(exprs).entries()) assert.ok(count > 0, `nothing for ${exprs[i]}`);
+      await until(
+        'an alert that is due',
+        () => results(['ALERTS{alertname="SnoopyFailing",alertstate="pending"}']),
+        ([count]) => count === 1,
+      );
+    },
+  );
 });

@@ -1,6 +1,7 @@
 // Which neighbors a run writes, keeps, takes away and leaves to others, on a real bridge.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { deepTest } from '../lib/depth.ts';
 import { markerFrame } from '../lib/frames.ts';
 import { findFdb, findNeighbor, listNeighbors, neighborText } from '../lib/oracles.ts';
 import { said } from '../lib/snoopy.ts';
@@ -116,30 +117,33 @@ describe('entries of other owners', () => {
     machine.assertIdle();
   });
 
-  test("zebra's entry with another MAC gives way only to a host that spoke after it was written", async (t) => {
-    const machine = new Machine(t, { tunnel: true });
-    const host = machine.host(1);
-    machine.reconcile();
-    await host.speak();
-    machine.reconcile();
-    writeRemoteMac(machine, '02:bb:00:00:00:01');
-    writeRemoteNeighbor(machine, host.ip, '02:bb:00:00:00:01');
-    assert.deepEqual(neighborChanges(machine.reconcile()), []);
-    assert.equal(machine.macOf(host.ip), '02:bb:00:00:00:01');
-    assert.equal(stateOf(machine, host.ip), 'remote');
-    // The kernel tells the age of an entry in hundredths of a second, and the program notes a time each tenth.
-    const report = await until(
-      'the host to win its address back',
-      () => {
-        host.announce();
-        return machine.reconcile();
-      },
-      (found) => found.neighbors.changed,
-      { timeoutMs: 3_000 },
-    );
-    assert.deepEqual(neighborChanges(report), [`replace ${host.ip} ${host.mac}`]);
-    machine.assertIdle();
-  });
+  deepTest(
+    "zebra's entry with another MAC gives way only to a host that spoke after it was written",
+    async (t) => {
+      const machine = new Machine(t, { tunnel: true });
+      const host = machine.host(1);
+      machine.reconcile();
+      await host.speak();
+      machine.reconcile();
+      writeRemoteMac(machine, '02:bb:00:00:00:01');
+      writeRemoteNeighbor(machine, host.ip, '02:bb:00:00:00:01');
+      assert.deepEqual(neighborChanges(machine.reconcile()), []);
+      assert.equal(machine.macOf(host.ip), '02:bb:00:00:00:01');
+      assert.equal(stateOf(machine, host.ip), 'remote');
+      // The kernel tells the age of an entry in hundredths of a second, and the program notes a time each tenth.
+      const report = await until(
+        'the host to win its address back',
+        () => {
+          host.announce();
+          return machine.reconcile();
+        },
+        (found) => found.neighbors.changed,
+        { timeoutMs: 3_000 },
+      );
+      assert.deepEqual(neighborChanges(report), [`replace ${host.ip} ${host.mac}`]);
+      machine.assertIdle();
+    },
+  );
 });
 
 describe('entries that somebody took away', () => {
@@ -187,7 +191,7 @@ describe('entries that somebody took away', () => {
 });
 
 describe('where a MAC is', () => {
-  test('a claim whose MAC the bridge forwards to another port is not believed', async (t) => {
+  deepTest('a claim whose MAC the bridge forwards to another port is not believed', async (t) => {
     const machine = new Machine(t, { hosts: 2 });
     const [owner, thief] = [machine.host(1), machine.host(2)];
     machine.reconcile();
@@ -206,23 +210,26 @@ describe('where a MAC is', () => {
     machine.assertIdle();
   });
 
-  test('a MAC that the bridge knows and does not let in (MAB) is not believed until it is let in', async (t) => {
-    const machine = new Machine(t);
-    const host = machine.host(1);
-    machine.reconcile();
-    const locked = machine.netns.tryRun(['/usr/bin/python3', '-c', LOCK, host.port]);
-    if (locked.code === NO_MAB) {
-      t.skip('the kernel has no MAB (6.2)');
-      return;
-    }
-    assert.equal(locked.code, 0, said(locked));
-    await host.speak();
-    assert.deepEqual(neighborChanges(machine.reconcile()), []);
-    assert.equal(stateOf(machine, host.ip), 'waiting');
-    machine.run('bridge', ...`fdb replace ${host.mac} dev ${host.port} master dynamic`.split(' '));
-    assert.deepEqual(neighborChanges(machine.reconcile()), [`add ${host.ip} ${host.mac}`]);
-    machine.assertIdle();
-  });
+  deepTest(
+    'a MAC that the bridge knows and does not let in (MAB) is not believed until it is let in',
+    async (t) => {
+      const machine = new Machine(t);
+      const host = machine.host(1);
+      machine.reconcile();
+      const locked = machine.netns.tryRun(['/usr/bin/python3', '-c', LOCK, host.port]);
+      if (locked.code === NO_MAB) {
+        t.skip('the kernel has no MAB (6.2)');
+        return;
+      }
+      assert.equal(locked.code, 0, said(locked));
+      await host.speak();
+      assert.deepEqual(neighborChanges(machine.reconcile()), []);
+      assert.equal(stateOf(machine, host.ip), 'waiting');
+      machine.run('bridge', ...`fdb replace ${host.mac} dev ${host.port} master dynamic`.split(' '));
+      assert.deepEqual(neighborChanges(machine.reconcile()), [`add ${host.ip} ${host.mac}`]);
+      machine.assertIdle();
+    },
+  );
 
   test('a MAC that moves behind the tunnel takes its neighbor away; back here it comes back', async (t) => {
     const machine = new Machine(t, { tunnel: true });
@@ -246,7 +253,7 @@ describe('where a MAC is', () => {
     machine.assertIdle();
   });
 
-  test('a host that moves from port to port keeps its neighbor', async (t) => {
+  deepTest('a host that moves from port to port keeps its neighbor', async (t) => {
     const machine = new Machine(t, { hosts: 2 });
     const [here, there] = [machine.host(1), machine.host(2)];
     machine.reconcile();
@@ -308,7 +315,7 @@ describe('how long a binding lives', () => {
     assert.deepEqual(neighborChanges(machine.reconcile()), [`add ${gone.ip} ${gone.mac}`]);
   });
 
-  test('a port at its limit takes a new host once another has aged out', async (t) => {
+  deepTest('a port at its limit takes a new host once another has aged out', async (t) => {
     const limits = { bindings_per_port: 2 };
     const machine = new Machine(t, { config: { bridges: [{ name: 'br0', max_age: '1s', limits }] } });
     const host = machine.host(1);
@@ -341,29 +348,32 @@ describe('how long a binding lives', () => {
     machine.assertIdle();
   });
 
-  test('bindings that the configuration ends make room on their port, those that move take it with them', async (t) => {
-    const bridge = { name: 'br0', limits: { bindings_per_port: 2 } };
-    const machine = new Machine(t, { hosts: 2, config: { bridges: [bridge] } });
-    const [one, two] = [machine.host(1), machine.host(2)];
-    machine.reconcile();
-    for (const ip of ['10.2.0.1', '10.2.0.2']) one.announce(ip);
-    await one.heard();
-    machine.reconcile();
-    two.announce('10.2.0.2');
-    await two.heard();
-    one.announce('10.2.0.3');
-    assert.equal(machine.reconcile().counters.rejected['port_limit'], 0);
-    assert.deepEqual(machine.boundIps(), ['10.2.0.1', '10.2.0.2', '10.2.0.3']);
-    one.announce('10.2.0.4');
-    assert.equal(machine.reconcile().counters.rejected['port_limit'], 1);
-    machine.snoopy.configure({ bridges: [{ ...bridge, subnets: ['10.2.0.2/31'] }] });
-    assert.deepEqual(neighborChanges(machine.reconcile()), [`remove 10.2.0.1 ${one.mac}`]);
-    machine.snoopy.configure({ bridges: [bridge] });
-    machine.reconcile();
-    one.announce('10.2.0.4');
-    assert.deepEqual(neighborChanges(machine.reconcile()), [`add 10.2.0.4 ${one.mac}`]);
-    machine.assertIdle();
-  });
+  deepTest(
+    'bindings that the configuration ends make room on their port, those that move take it with them',
+    async (t) => {
+      const bridge = { name: 'br0', limits: { bindings_per_port: 2 } };
+      const machine = new Machine(t, { hosts: 2, config: { bridges: [bridge] } });
+      const [one, two] = [machine.host(1), machine.host(2)];
+      machine.reconcile();
+      for (const ip of ['10.2.0.1', '10.2.0.2']) one.announce(ip);
+      await one.heard();
+      machine.reconcile();
+      two.announce('10.2.0.2');
+      await two.heard();
+      one.announce('10.2.0.3');
+      assert.equal(machine.reconcile().counters.rejected['port_limit'], 0);
+      assert.deepEqual(machine.boundIps(), ['10.2.0.1', '10.2.0.2', '10.2.0.3']);
+      one.announce('10.2.0.4');
+      assert.equal(machine.reconcile().counters.rejected['port_limit'], 1);
+      machine.snoopy.configure({ bridges: [{ ...bridge, subnets: ['10.2.0.2/31'] }] });
+      assert.deepEqual(neighborChanges(machine.reconcile()), [`remove 10.2.0.1 ${one.mac}`]);
+      machine.snoopy.configure({ bridges: [bridge] });
+      machine.reconcile();
+      one.announce('10.2.0.4');
+      assert.deepEqual(neighborChanges(machine.reconcile()), [`add 10.2.0.4 ${one.mac}`]);
+      machine.assertIdle();
+    },
+  );
 
   test('an address that two hosts claim in turn is frozen and withdrawn, with a warning', async (t) => {
     const duplicates = { moves: 3, window: '1m', hold: '1m' };
@@ -390,7 +400,7 @@ describe('how long a binding lives', () => {
 });
 
 describe('static entries', () => {
-  test('are installed when their MAC shows up, and beat what is learned', async (t) => {
+  deepTest('are installed when their MAC shows up, and beat what is learned', async (t) => {
     const machine = new Machine(t, { hosts: 3 });
     const [squatter, owner, other] = [machine.host(1), machine.host(2), machine.host(3)];
     const entry = { ip: '10.1.0.53', mac: owner.mac };
@@ -441,7 +451,7 @@ describe('static entries', () => {
 });
 
 describe('what the kernel refuses', () => {
-  test('IPv6 switched off on the bridge is reported with the remedy, and the rest is done', async (t) => {
+  deepTest('IPv6 switched off on the bridge is reported with the remedy, and the rest is done', async (t) => {
     const machine = new Machine(t, { hosts: 2 });
     const [one, two] = [machine.host(1), machine.host(2)];
     machine.reconcile();

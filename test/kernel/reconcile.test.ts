@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, statSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { listPins } from '../lib/bpffs.ts';
+import { deepTest } from '../lib/depth.ts';
 import { naFrame } from '../lib/frames.ts';
 import { findNeighbor, listAttached, listFilters, listNeighbors } from '../lib/oracles.ts';
 import { type Background, parseJson } from '../lib/run.ts';
@@ -331,7 +332,7 @@ describe('what has changed since the last run is mended by one run', () => {
     machine.assertIdle();
   });
 
-  test('a port that moved to another configured bridge speaks for that one', async (t) => {
+  deepTest('a port that moved to another configured bridge speaks for that one', async (t) => {
     // Two hosts: kernels before 6.17 flush the neighbors of a bridge whose last port goes.
     const machine = new Machine(t, { hosts: 2, config: { bridges: [{ name: 'br0' }, { name: 'br1' }] } });
     machine.addBridge('br1');
@@ -355,7 +356,7 @@ describe('what has changed since the last run is mended by one run', () => {
     machine.assertIdle();
   });
 
-  test('a port that the configuration excludes is let go, and taken again when it is not', async (t) => {
+  deepTest('a port that the configuration excludes is let go, and taken again when it is not', async (t) => {
     const machine = new Machine(t, { hosts: 2 });
     machine.reconcile();
     for (const host of machine.hosts) await host.speak();
@@ -412,7 +413,7 @@ describe('what has changed since the last run is mended by one run', () => {
     machine.assertIdle();
   });
 
-  test('a bridge that is deleted and made again starts from nothing', async (t) => {
+  deepTest('a bridge that is deleted and made again starts from nothing', async (t) => {
     const machine = new Machine(t);
     machine.reconcile();
     await machine.host(1).speak();
@@ -444,7 +445,7 @@ describe("what is somebody else's on a port", () => {
       .join('\n');
   }
 
-  test('a clsact with filters on both sides survives reconcile and remove', async (t) => {
+  deepTest('a clsact with filters on both sides survives reconcile and remove', async (t) => {
     const machine = new Machine(t);
     machine.run('tc', 'qdisc', 'add', 'dev', 'tap1', 'clsact');
     for (const side of ['ingress', 'egress'])
@@ -465,7 +466,7 @@ describe("what is somebody else's on a port", () => {
     );
   });
 
-  test('a clsact that was empty before survives remove; one of ours does not', (t) => {
+  deepTest('a clsact that was empty before survives remove; one of ours does not', (t) => {
     const machine = new Machine(t, { hosts: 2 });
     machine.run('tc', 'qdisc', 'add', 'dev', 'tap1', 'clsact');
     machine.reconcile();

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { deepTest } from '../lib/depth.ts';
 import { parseJson } from '../lib/run.ts';
 import { type StatusBinding, said } from '../lib/snoopy.ts';
 import { createTempDir } from '../lib/temp.ts';
@@ -101,7 +102,7 @@ describe('filters', () => {
 });
 
 describe('a terminal', () => {
-  test('of 80 columns is enough, a wide one has all of a host in one line', () => {
+  deepTest('of 80 columns is enough, a wide one has all of a host in one line', () => {
     const linesOf = (size: readonly [number, number]): string[] => {
       const { output, code } = inTerminal(['--ip', '2001:db8::/32'], { size });
       assert.equal(code, 0, output);
@@ -130,7 +131,7 @@ describe('--watch', () => {
       });
   }
 
-  test('draws over what it drew, each second, and ends at Ctrl-C with nothing to restore', () => {
+  deepTest('draws over what it drew, each second, and ends at Ctrl-C with nothing to restore', () => {
     const frame = `${ESCAPE}[J`;
     const { output, code, left } = inTerminal(['--watch'], {
       steps: [{ expect: frame }, { expect: frame }, { expect: frame, send: CTRL_C }],
@@ -147,7 +148,7 @@ describe('--watch', () => {
     assert.ok(!output.includes(`${ESCAPE}[?`), 'a mode was set');
   });
 
-  test('fits a terminal that becomes smaller, and says how much it leaves out', () => {
+  deepTest('fits a terminal that becomes smaller, and says how much it leaves out', () => {
     const { output, code } = inTerminal(['--watch'], {
       size: [40, 100],
       steps: [
@@ -186,7 +187,7 @@ describe('--watch', () => {
     assert.match(output, /snoopy\.yaml:1:10/);
   });
 
-  test('SIGTERM ends it too', () => {
+  deepTest('SIGTERM ends it too', () => {
     const script = 'snoopy=$1; shift; "$snoopy" "$@" & sleep 2; kill -TERM $!; wait $!; exit $?';
     const argv = ['bash', '-c', script, 'bash', ...machine.snoopy.argv('status', '--no-frr', '--watch')];
     const { code, output } = runInTerminal(machine.netns, argv);

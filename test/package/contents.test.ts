@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { buildProgram } from '../../src/cli.ts';
 import { SCHEMA_TEXT } from '../../src/generated/schema.ts';
+import { deepTest } from '../lib/depth.ts';
 import { run, tryRun } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
 import { createTempDir } from '../lib/temp.ts';
@@ -28,7 +29,7 @@ before(() => {
 });
 after(() => scope.close());
 
-test('the same sources make the same bytes, whatever umask and time zone', () => {
+deepTest('the same sources make the same bytes, whatever umask and time zone', () => {
   const again = buildPackages(scope, VERSION, { umask: '077', env: { TZ: 'Pacific/Auckland' } });
   for (const kind of ['tarball', 'amd64', 'arm64'] as const) {
     assert.ok(readFileSync(again[kind]).equals(readFileSync(packages[kind])), `${kind} differs`);
@@ -74,7 +75,7 @@ describe('the .deb', () => {
     );
   });
 
-  test('gives lintian nothing to say that is not explained', () => {
+  deepTest('gives lintian nothing to say that is not explained', () => {
     for (const deb of [packages.amd64, packages.arm64]) {
       const argv = ['lintian', '--pedantic', '--display-info', '--display-experimental', '--allow-root', deb];
       const { code, stdout } = tryRun(argv, { timeoutMs: 120_000 });
@@ -261,7 +262,7 @@ describe('the completions', () => {
     }
   });
 
-  test('zsh completes in a terminal', () => {
+  deepTest('zsh completes in a terminal', () => {
     // zpty: a terminal for an interactive zsh, which is asked to list what it would complete.
     const script = [
       'zmodload zsh/zpty; zpty z zsh -f -i',

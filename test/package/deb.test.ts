@@ -6,6 +6,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { VERSION } from '../../src/generated/version.ts';
 import type { Host } from '../kernel/machine.ts';
+import { deepTest } from '../lib/depth.ts';
 import { tryRun } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
 import { until } from '../lib/wait.ts';
@@ -75,7 +76,7 @@ describe('installation', () => {
     assert.equal(machine.container.tryRun(['snoopy', 'validate']).code, 78);
   });
 
-  test('completes the names of bridges in bash', async (t) => {
+  deepTest('completes the names of bridges in bash', async (t) => {
     const machine = await PackageMachine.boot(t);
     machine.dpkg('--install', machine.copyIn(newer.deb));
     const script =
@@ -83,7 +84,7 @@ describe('installation', () => {
     assert.equal(machine.run('bash', '-euc', script), 'br0\n');
   });
 
-  test('makes `ip neigh` print the name of the protocol', async (t) => {
+  deepTest('makes `ip neigh` print the name of the protocol', async (t) => {
     const machine = await PackageMachine.boot(t);
     const host = await installed(machine, newer);
     assert.match(
@@ -121,7 +122,7 @@ describe('an upgrade', () => {
     assert.match(machine.run('cat', CONFIG), /br0/);
   });
 
-  test('leaves a timer alone that is neither enabled nor running', async (t) => {
+  deepTest('leaves a timer alone that is neither enabled nor running', async (t) => {
     const machine = await PackageMachine.boot(t);
     machine.dpkg('--install', machine.copyIn(older.deb));
     machine.dpkg('--install', machine.copyIn(newer.deb));
@@ -159,7 +160,7 @@ describe('removal', () => {
     assert.deepEqual(inventory(machine), before);
   });
 
-  test('is not held up by a broken configuration, and takes back even so', async (t) => {
+  deepTest('is not held up by a broken configuration, and takes back even so', async (t) => {
     const machine = await PackageMachine.boot(t);
     const host = await installed(machine, newer);
     machine.write(CONFIG, 'version: [\n');
@@ -170,7 +171,7 @@ describe('removal', () => {
     assert.equal(machine.programOn(host), undefined);
   });
 
-  test('says what stays when nothing can be taken back, and goes on', async (t) => {
+  deepTest('says what stays when nothing can be taken back, and goes on', async (t) => {
     const machine = await PackageMachine.boot(t);
     const host = await installed(machine, newer);
     machine.run('systemctl', 'stop', TIMER, SERVICE);
@@ -183,7 +184,7 @@ describe('removal', () => {
     assert.match(machine.run('dpkg', '--status', 'snoopy-evpn'), /^Status: .* config-files$/m);
   });
 
-  test('in a chroot does nothing to the host around it', async (t) => {
+  deepTest('in a chroot does nothing to the host around it', async (t) => {
     const machine = await PackageMachine.boot(t);
     const host = await installed(machine, newer);
     const chroot = [
@@ -199,7 +200,7 @@ describe('removal', () => {
     assert.equal(machine.property(TIMER, 'ActiveState'), 'active');
   });
 
-  test('and installation again bring back what was enabled; purge does not', async (t) => {
+  deepTest('and installation again bring back what was enabled; purge does not', async (t) => {
     const machine = await PackageMachine.boot(t);
     await installed(machine, newer);
     machine.dpkg('--remove', 'snoopy-evpn');

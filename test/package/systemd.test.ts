@@ -5,6 +5,7 @@ import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'no
 import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { Capture } from '../lib/capture.ts';
+import { deepTest } from '../lib/depth.ts';
 import { run } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
 import { until } from '../lib/wait.ts';
@@ -89,7 +90,7 @@ describe('the profile periodic', () => {
     assert.doesNotMatch(journal, /nothing to do|Starting|Finished|Deactivated/);
   });
 
-  test('an image with the package in it boots, and the bridge may come later', async (t) => {
+  deepTest('an image with the package in it boots, and the bridge may come later', async (t) => {
     const machine = await PackageMachine.boot(t, (root) => {
       copyFileSync(packages.deb, join(root, 'root/snoopy.deb'));
       run(['chroot', root, 'dpkg', '--install', '/root/snoopy.deb']);
@@ -110,41 +111,47 @@ describe('the profile periodic', () => {
     await machine.attached(host);
   });
 
-  test('stopped: program and neighbors stay, and the next start finds what was heard meanwhile', async (t) => {
-    const machine = await machineWith(t, 'periodic');
-    const [first, second] = [machine.addHost(1), machine.addHost(2)];
-    machine.run('systemctl', 'start', TIMER);
-    await machine.runsFor(first);
-    const program = machine.programOn(first);
-    machine.run('systemctl', 'stop', TIMER, SERVICE);
-    const stopped = startsOf(machine);
-    await second.speak();
-    assert.equal(machine.programOn(first), program);
-    assert.deepEqual(
-      machine.neighbors().map(({ dst }) => dst),
-      [first.ip],
-    );
-    assert.equal(startsOf(machine), stopped, 'nothing runs');
-    machine.run('systemctl', 'start', TIMER);
-    await machine.advertised(second);
-  });
+  deepTest(
+    'stopped: program and neighbors stay, and the next start finds what was heard meanwhile',
+    async (t) => {
+      const machine = await machineWith(t, 'periodic');
+      const [first, second] = [machine.addHost(1), machine.addHost(2)];
+      machine.run('systemctl', 'start', TIMER);
+      await machine.runsFor(first);
+      const program = machine.programOn(first);
+      machine.run('systemctl', 'stop', TIMER, SERVICE);
+      const stopped = startsOf(machine);
+      await second.speak();
+      assert.equal(machine.programOn(first), program);
+      assert.deepEqual(
+        machine.neighbors().map(({ dst }) => dst),
+        [first.ip],
+      );
+      assert.equal(startsOf(machine), stopped, 'nothing runs');
+      machine.run('systemctl', 'start', TIMER);
+      await machine.advertised(second);
+    },
+  );
 
-  test('a configuration that is wrong fails once per interval, says why, and is taken when it is right', async (t) => {
-    const machine = await machineWith(t, 'periodic');
-    const host = machine.addHost(1);
-    machine.configure('bridgse: [{name: br0}]');
-    await assertPaced(machine, TIMER, PERIODIC_US);
-    assert.match(machine.container.journal(SERVICE), /bridgse[\s\S]*bridges/);
-    machine.configure();
-    await machine.attached(host);
-    await until(
-      'the unit to be well',
-      () => machine.property(SERVICE, 'ActiveState'),
-      (state) => state === 'inactive',
-    );
-  });
+  deepTest(
+    'a configuration that is wrong fails once per interval, says why, and is taken when it is right',
+    async (t) => {
+      const machine = await machineWith(t, 'periodic');
+      const host = machine.addHost(1);
+      machine.configure('bridgse: [{name: br0}]');
+      await assertPaced(machine, TIMER, PERIODIC_US);
+      assert.match(machine.container.journal(SERVICE), /bridgse[\s\S]*bridges/);
+      machine.configure();
+      await machine.attached(host);
+      await until(
+        'the unit to be well',
+        () => machine.property(SERVICE, 'ActiveState'),
+        (state) => state === 'inactive',
+      );
+    },
+  );
 
-  test('another run that holds the lock is no failure', async (t) => {
+  deepTest('another run that holds the lock is no failure', async (t) => {
     const machine = await machineWith(t, 'periodic');
     machine.run('systemctl', 'start', SERVICE);
     const other = machine.netns.start(...machine.container.argv(['snoopy', 'reconcile', '--listen', '40s']));
@@ -180,22 +187,25 @@ async function assertPaced(machine: PackageMachine, timer: string, intervalUs: n
 }
 
 describe('the sandbox', () => {
-  test('without bpffs a run fails with the remedy, mounts nothing, and works once it is there', async (t) => {
-    const machine = await machineWith(t, 'periodic');
-    const host = machine.addHost(1);
-    machine.run('umount', '/sys/fs/bpf');
-    assert.notEqual(machine.container.tryRun(['systemctl', 'start', SERVICE]).code, 0);
-    assert.match(
-      machine.container.journal(SERVICE),
-      /CAP_SYS_ADMIN missing.*mount -t bpf bpf \/sys\/fs\/bpf$/m,
-    );
-    assert.notEqual(machine.container.tryRun(['mountpoint', '/sys/fs/bpf']).code, 0);
-    machine.run('mount', '-t', 'bpf', 'bpf', '/sys/fs/bpf');
-    machine.run('systemctl', 'start', SERVICE);
-    await machine.attached(host);
-  });
+  deepTest(
+    'without bpffs a run fails with the remedy, mounts nothing, and works once it is there',
+    async (t) => {
+      const machine = await machineWith(t, 'periodic');
+      const host = machine.addHost(1);
+      machine.run('umount', '/sys/fs/bpf');
+      assert.notEqual(machine.container.tryRun(['systemctl', 'start', SERVICE]).code, 0);
+      assert.match(
+        machine.container.journal(SERVICE),
+        /CAP_SYS_ADMIN missing.*mount -t bpf bpf \/sys\/fs\/bpf$/m,
+      );
+      assert.notEqual(machine.container.tryRun(['mountpoint', '/sys/fs/bpf']).code, 0);
+      machine.run('mount', '-t', 'bpf', 'bpf', '/sys/fs/bpf');
+      machine.run('systemctl', 'start', SERVICE);
+      await machine.attached(host);
+    },
+  );
 
-  test('lets probes out: a silent host is asked', async (t) => {
+  deepTest('lets probes out: a silent host is asked', async (t) => {
     const machine = await machineWith(t, 'periodic');
     machine.run('ip', 'address', 'add', '10.1.0.254/24', 'dev', 'br0');
     machine.configure('bridges: [{name: br0, probe: {after: 1s}}]');
@@ -214,7 +224,7 @@ describe('the sandbox', () => {
     );
   });
 
-  test('lets TCX links be attached and replaced', async (t) => {
+  deepTest('lets TCX links be attached and replaced', async (t) => {
     const machine = await machineWith(t, 'periodic');
     machine.addHost(1);
     for (const max of [1000, 2000]) {
@@ -224,7 +234,7 @@ describe('the sandbox', () => {
     }
   });
 
-  test('lets the textfile be written where node_exporter of Debian reads it', async (t) => {
+  deepTest('lets the textfile be written where node_exporter of Debian reads it', async (t) => {
     const machine = await machineWith(t, 'periodic');
     const textfile = '/var/lib/prometheus/node-exporter/snoopy.prom';
     mkdirSync(dirname(machine.container.path(textfile)), { recursive: true });
@@ -236,7 +246,7 @@ describe('the sandbox', () => {
     assert.match(machine.run('stat', '--format=%A', textfile), /^-rw-r--r--$/m);
   });
 
-  test('can be written through only to bpffs and the usual places of textfiles', async (t) => {
+  deepTest('can be written through only to bpffs and the usual places of textfiles', async (t) => {
     const machine = await machineWith(t, 'periodic');
     const usual = '/var/lib/prometheus/node-exporter';
     mkdirSync(machine.container.path(usual), { recursive: true });
@@ -281,30 +291,33 @@ describe('the profile prompt', () => {
     assert.equal(startsOf(machine), start, 'it was all one run');
   });
 
-  test('the next run starts where the last one ends, and a killed one costs an interval at most', async (t) => {
-    const machine = await machineWith(t, 'prompt');
-    machine.run('systemctl', 'start', TIMER);
-    const first = await runAfter(machine, 0);
-    const second = await runAfter(machine, first);
-    const ended = Number(machine.property(SERVICE, 'InactiveEnterTimestampMonotonic'));
-    const gap = second - Math.max(first + PROMPT_US, ended);
-    assert.ok(gap < 2e6, `the gap was ${gap / 1e6} s`);
+  deepTest(
+    'the next run starts where the last one ends, and a killed one costs an interval at most',
+    async (t) => {
+      const machine = await machineWith(t, 'prompt');
+      machine.run('systemctl', 'start', TIMER);
+      const first = await runAfter(machine, 0);
+      const second = await runAfter(machine, first);
+      const ended = Number(machine.property(SERVICE, 'InactiveEnterTimestampMonotonic'));
+      const gap = second - Math.max(first + PROMPT_US, ended);
+      assert.ok(gap < 2e6, `the gap was ${gap / 1e6} s`);
 
-    const pid = machine.property(SERVICE, 'MainPID');
-    machine.run('kill', '-KILL', pid);
-    await until(
-      'the run to end',
-      () => machine.property(SERVICE, 'ActiveState'),
-      (state) => state === 'failed',
-    );
-    const third = await runAfter(machine, second);
-    assert.ok(
-      third - second > PROMPT_US - 1e5 && third - second < PROMPT_US + 3e6,
-      `${(third - second) / 1e6} s after the killed run`,
-    );
-  });
+      const pid = machine.property(SERVICE, 'MainPID');
+      machine.run('kill', '-KILL', pid);
+      await until(
+        'the run to end',
+        () => machine.property(SERVICE, 'ActiveState'),
+        (state) => state === 'failed',
+      );
+      const third = await runAfter(machine, second);
+      assert.ok(
+        third - second > PROMPT_US - 1e5 && third - second < PROMPT_US + 3e6,
+        `${(third - second) / 1e6} s after the killed run`,
+      );
+    },
+  );
 
-  test('stopping ends a listening run at once, and that is no failure', async (t) => {
+  deepTest('stopping ends a listening run at once, and that is no failure', async (t) => {
     const machine = await machineWith(t, 'prompt');
     const host = machine.addHost(1);
     machine.run('systemctl', 'start', TIMER);
@@ -316,7 +329,7 @@ describe('the profile prompt', () => {
     assert.notEqual(machine.programOn(host), undefined);
   });
 
-  test('a configuration that is wrong does not spin', async (t) => {
+  deepTest('a configuration that is wrong does not spin', async (t) => {
     const machine = await machineWith(t, 'prompt');
     machine.configure('bridgse: []');
     await assertPaced(machine, TIMER, PROMPT_US);

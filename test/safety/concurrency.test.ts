@@ -5,6 +5,7 @@ import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { assertExit, Machine } from '../kernel/machine.ts';
 import { listPins } from '../lib/bpffs.ts';
+import { deepTest } from '../lib/depth.ts';
 import { listAttached, listFilters } from '../lib/oracles.ts';
 import { type Background, parseJson } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
@@ -141,7 +142,7 @@ describe('a run that has the lock', () => {
     machine.assertIdle();
   });
 
-  test('is not named where it cannot be told, or has ended and left the lock to another', async (t) => {
+  deepTest('is not named where it cannot be told, or has ended and left the lock to another', async (t) => {
     const machine = new Machine(t);
     machine.reconcile();
     // flock(1) hands its descriptor on and ends: nobody has the number that took the lock.
@@ -190,43 +191,47 @@ describe('a host that speaks while a run withdraws its neighbor', () => {
 });
 
 describe('a run and a removal at the same time', () => {
-  test('leave all or nothing, in whichever order, and the next run mends what is to be mended', async (t) => {
-    const machine = new Machine(t, { hosts: 2 });
-    const ends = new Set<string>();
-    for (let turn = 0; turn < 12; turn++) {
-      // Both ways round, from both states, and each time a little later.
-      if (turn % 4 < 2) machine.reconcile();
-      const offsetMs = (turn * 17) % 120;
-      const run = (): Background => machine.snoopy.startReconcile('--lock-timeout', '20s');
-      const remove = (): Background =>
-        machine.netns.start(...machine.snoopy.argv('remove', '--format', 'json', '--lock-timeout', '20s'));
-      const starts = turn % 2 === 0 ? [run, remove] : [remove, run];
-      const started: Background[] = [];
-      for (const start of starts) {
-        started.push(start());
-        await sleep(offsetMs);
+  deepTest(
+    'leave all or nothing, in whichever order, and the next run mends what is to be mended',
+    async (t) => {
+      const machine = new Machine(t, { hosts: 2 });
+      const ends = new Set<string>();
+      for (let turn = 0; turn < 12; turn++) {
+        // Both ways round, from both states, and each time a little later.
+        if (turn % 4 < 2) machine.reconcile();
+        const offsetMs = (turn * 17) % 120;
+        const run = (): Background => machine.snoopy.startReconcile('--lock-timeout', '20s');
+        const remove = (): Background =>
+          machine.netns.start(...machine.snoopy.argv('remove', '--format', 'json', '--lock-timeout', '20s'));
+        const starts = turn % 2 === 0 ? [run, remove] : [remove, run];
+        const started: Background[] = [];
+        for (const start of starts) {
+          started.push(start());
+          await sleep(offsetMs);
+        }
+        for (const each of await Promise.all(started.map((one) => one.ended(PATIENCE_MS))))
+          assertExit(each, 0);
+        const isThere = existsSync(`${machine.pins}/program`);
+        ends.add(isThere ? 'all' : 'nothing');
+        for (const { port } of machine.hosts) {
+          const expected = isThere ? [machine.programId()] : [];
+          assert.deepEqual(machine.filterPrograms(port), expected, `turn ${turn}`);
+          assert.equal(machine.hasClsact(port), isThere, `turn ${turn}`);
+        }
+        if (!isThere) assert.deepEqual(listPins(machine.snoopy.bpffs), [], `turn ${turn}`);
       }
-      for (const each of await Promise.all(started.map((one) => one.ended(PATIENCE_MS)))) assertExit(each, 0);
-      const isThere = existsSync(`${machine.pins}/program`);
-      ends.add(isThere ? 'all' : 'nothing');
-      for (const { port } of machine.hosts) {
-        const expected = isThere ? [machine.programId()] : [];
-        assert.deepEqual(machine.filterPrograms(port), expected, `turn ${turn}`);
-        assert.equal(machine.hasClsact(port), isThere, `turn ${turn}`);
-      }
-      if (!isThere) assert.deepEqual(listPins(machine.snoopy.bpffs), [], `turn ${turn}`);
-    }
-    assert.deepEqual([...ends].sort(), ['all', 'nothing'], 'only one of the two ends was seen');
-    machine.reconcile();
-    for (const host of machine.hosts) await host.speak();
-    machine.reconcile();
-    assert.equal(machine.ownNeighbors().length, 2);
-    machine.assertIdle();
-  });
+      assert.deepEqual([...ends].sort(), ['all', 'nothing'], 'only one of the two ends was seen');
+      machine.reconcile();
+      for (const host of machine.hosts) await host.speak();
+      machine.reconcile();
+      assert.equal(machine.ownNeighbors().length, 2);
+      machine.assertIdle();
+    },
+  );
 });
 
 describe('a run that begins when a removal has just unpinned all', () => {
-  test('is none of its business: both succeed', async (t) => {
+  deepTest('is none of its business: both succeed', async (t) => {
     const scope = new Scope();
     t.after(() => scope.close());
     const site = new Site(t, 0, makeTools(scope));
@@ -247,7 +252,7 @@ describe('a run that begins when a removal has just unpinned all', () => {
 });
 
 describe('a removal where nothing is pinned', () => {
-  test('has the lock all the same, and leaves nothing of that behind', async (t) => {
+  deepTest('has the lock all the same, and leaves nothing of that behind', async (t) => {
     const machine = new Machine(t);
     machine.snoopy.configure({ runtime: { pin_dir: 'net/snoopy' }, bridges: [{ name: 'br0' }] });
     const nothing = machine.remove();
@@ -307,7 +312,7 @@ while time.time() < end:
     return [machine.far.start('/usr/bin/python3', '-c', speak), machine.netns.start('sh', '-c', churn)];
   }
 
-  test('never fail, and see nothing twice', async (t) => {
+  deepTest('never fail, and see nothing twice', async (t) => {
     const limits = { bindings_per_port: 150, new_bindings_per_second: 2000 };
     const machine = new Machine(t, {
       hosts: HOSTS,
@@ -346,7 +351,7 @@ while time.time() < end:
 });
 
 describe('two pin directories for the same bridge', () => {
-  test('take the ports from each other in turn, and each run says so', async (t) => {
+  deepTest('take the ports from each other in turn, and each run says so', async (t) => {
     const machine = new Machine(t);
     const bridges = [{ name: 'br0' }];
     const run = (directory: string): Report => {

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { Capture } from '../lib/capture.ts';
+import { deepTest } from '../lib/depth.ts';
 import { arpFrame, naFrame } from '../lib/frames.ts';
 import { Node, type Vm } from '../lib/node.ts';
 import { findFdb, findNeighbor } from '../lib/oracles.ts';
@@ -121,7 +122,7 @@ describe('an address that another MAC claims', () => {
     assert.equal(run(host).confirms.sent, 0, 'it is settled');
   });
 
-  it('goes to the other one when the owner’s port is gone', () => {
+  deepTest('goes to the other one when the owner’s port is gone', () => {
     const host = machine();
     host.owner.unplug();
     claim(host.other, host.owner.ip);
@@ -160,23 +161,26 @@ while time.monotonic() < end:
     assert.ok(answered >= 3, `${answered} of 5`);
   });
 
-  it('stays with an owner of whom the bridge has lost sight, whoever claims it by a MAC that the bridge never saw', () => {
-    const host = machine();
-    const { owner, other, node } = host;
-    owner.netns.sysctl({ 'net/ipv6/conf/all/disable_ipv6': 1 });
-    const bridgeMac = node.netns.json<{ address: string }[]>('ip', '-json', 'link', 'show', BRIDGE)[0]
-      ?.address;
-    assert.ok(bridgeMac !== undefined);
-    node.netns.run('bridge', 'fdb', 'del', owner.mac, 'dev', owner.port, 'master');
-    assert.deepEqual(findFdb(node.netns, BRIDGE, owner.mac), []);
-    claim(other, owner.ip, bridgeMac);
-    const report = run(host);
-    assert.deepEqual(report.confirms, { sent: 1, answered: 1 });
-    assert.equal(macOf(host, owner.ip), owner.mac);
-    assert.equal(boundMac(host, owner.ip), owner.mac);
-  });
+  deepTest(
+    'stays with an owner of whom the bridge has lost sight, whoever claims it by a MAC that the bridge never saw',
+    () => {
+      const host = machine();
+      const { owner, other, node } = host;
+      owner.netns.sysctl({ 'net/ipv6/conf/all/disable_ipv6': 1 });
+      const bridgeMac = node.netns.json<{ address: string }[]>('ip', '-json', 'link', 'show', BRIDGE)[0]
+        ?.address;
+      assert.ok(bridgeMac !== undefined);
+      node.netns.run('bridge', 'fdb', 'del', owner.mac, 'dev', owner.port, 'master');
+      assert.deepEqual(findFdb(node.netns, BRIDGE, owner.mac), []);
+      claim(other, owner.ip, bridgeMac);
+      const report = run(host);
+      assert.deepEqual(report.confirms, { sent: 1, answered: 1 });
+      assert.equal(macOf(host, owner.ip), owner.mac);
+      assert.equal(boundMac(host, owner.ip), owner.mac);
+    },
+  );
 
-  it('stays with an owner whose MAC was stolen before: he is asked on every port', () => {
+  deepTest('stays with an owner whose MAC was stolen before: he is asked on every port', () => {
     const host = machine();
     const { owner, other, node } = host;
     const isStolen = () => findFdb(node.netns, BRIDGE, owner.mac)[0]?.ifname === other.port;
@@ -196,7 +200,7 @@ while time.monotonic() < end:
     assert.equal(findFdb(node.netns, BRIDGE, owner.mac)[0]?.ifname, owner.port, 'and has his MAC back');
   });
 
-  it('is asked for before there is a neighbor as well, and the first to claim it is the owner', () => {
+  deepTest('is asked for before there is a neighbor as well, and the first to claim it is the owner', () => {
     const host = machine();
     const { owner, other } = host;
     const ip = '10.1.9.9';
@@ -207,7 +211,7 @@ while time.monotonic() < end:
     assert.equal(macOf(host, ip), owner.mac);
   });
 
-  it('is asked for though the ring had no room for the record of its move', () => {
+  deepTest('is asked for though the ring had no room for the record of its move', () => {
     const host = machine(
       { limits: { bindings_per_port: 200, new_bindings_per_second: 100_000 } },
       { runtime: { ring_size: '4KiB' } },
@@ -227,23 +231,26 @@ while time.monotonic() < end:
     assert.equal(boundMac(host, owner.ip), owner.mac);
   });
 
-  it('goes to the other one though the ring has no room for answers: who did not move the binding back was silent', () => {
-    const host = machine(
-      { limits: { bindings_per_port: 200, new_bindings_per_second: 100_000 } },
-      { runtime: { ring_size: '4KiB' } },
-    );
-    const { owner, other } = host;
-    const ips = Array.from({ length: 100 }, (_, i) => `10.1.200.${i + 1}`);
-    giveUp(host);
-    claim(other, owner.ip);
-    other.send(...ips.map((ip) => arpFrame({ ...GARP, senderMac: other.mac, senderIp: ip, targetIp: ip })));
-    // A host of which the answer is a record that finds no room.
-    claim(other, owner.ip6);
-    const report = run(host);
-    assert.ok(report.ring.dropped > 0, 'the ring was full');
-    assert.equal(macOf(host, owner.ip), other.mac);
-    assert.equal(macOf(host, owner.ip6), owner.mac, 'whose answer found no room');
-  });
+  deepTest(
+    'goes to the other one though the ring has no room for answers: who did not move the binding back was silent',
+    () => {
+      const host = machine(
+        { limits: { bindings_per_port: 200, new_bindings_per_second: 100_000 } },
+        { runtime: { ring_size: '4KiB' } },
+      );
+      const { owner, other } = host;
+      const ips = Array.from({ length: 100 }, (_, i) => `10.1.200.${i + 1}`);
+      giveUp(host);
+      claim(other, owner.ip);
+      other.send(...ips.map((ip) => arpFrame({ ...GARP, senderMac: other.mac, senderIp: ip, targetIp: ip })));
+      // A host of which the answer is a record that finds no room.
+      claim(other, owner.ip6);
+      const report = run(host);
+      assert.ok(report.ring.dropped > 0, 'the ring was full');
+      assert.equal(macOf(host, owner.ip), other.mac);
+      assert.equal(macOf(host, owner.ip6), owner.mac, 'whose answer found no room');
+    },
+  );
 
   it('stays with an owner who answers, also when the MAC that claims it is behind the tunnel', () => {
     const host = machine({ duplicates: NO_FREEZE });
@@ -272,7 +279,7 @@ while time.monotonic() < end:
     }
   });
 
-  it('stays where it is while the owner cannot be asked, and the run says so', () => {
+  deepTest('stays where it is while the owner cannot be asked, and the run says so', () => {
     const host = machine();
     const { owner, other, snoopy } = host;
     claim(other, owner.ip);
@@ -291,7 +298,7 @@ while time.monotonic() < end:
     assert.equal(macOf(host, owner.ip), owner.mac);
   });
 
-  it('stays with an owner behind a full queue, and goes when there is nobody behind it', () => {
+  deepTest('stays with an owner behind a full queue, and goes when there is nobody behind it', () => {
     const host = machine();
     const { owner, other, node } = host;
     giveUp(host);
@@ -320,25 +327,28 @@ while time.monotonic() < end:
     assert.equal(boundMac(host, owner.ip), owner.mac, 'the owner has it again when the hold time is over');
   });
 
-  it('costs at most one wait for all of them together, and at most so many questions as a port has bindings', () => {
-    const host = machine({ limits: { bindings_per_port: 64, new_bindings_per_second: 100_000 } });
-    const { owner, other } = host;
-    const ips = Array.from({ length: 100 }, (_, i) => `10.1.50.${i + 1}`);
-    const claimAll = (speaker: Vm) =>
-      speaker.send(
-        ...ips.map((ip) =>
-          arpFrame({ operation: 'request', senderMac: speaker.mac, senderIp: ip, targetIp: ip }),
-        ),
-      );
-    // No host has these: nobody answers.
-    claimAll(owner);
-    run(host);
-    claimAll(other);
-    const report = run(host);
-    assert.ok(report.confirms.sent > 50 && report.confirms.sent <= 64, `${report.confirms.sent} questions`);
-    assert.equal(report.confirms.answered, 0);
-    assert.ok((report.durations['confirm'] ?? 0) < 1);
-  });
+  deepTest(
+    'costs at most one wait for all of them together, and at most so many questions as a port has bindings',
+    () => {
+      const host = machine({ limits: { bindings_per_port: 64, new_bindings_per_second: 100_000 } });
+      const { owner, other } = host;
+      const ips = Array.from({ length: 100 }, (_, i) => `10.1.50.${i + 1}`);
+      const claimAll = (speaker: Vm) =>
+        speaker.send(
+          ...ips.map((ip) =>
+            arpFrame({ operation: 'request', senderMac: speaker.mac, senderIp: ip, targetIp: ip }),
+          ),
+        );
+      // No host has these: nobody answers.
+      claimAll(owner);
+      run(host);
+      claimAll(other);
+      const report = run(host);
+      assert.ok(report.confirms.sent > 50 && report.confirms.sent <= 64, `${report.confirms.sent} questions`);
+      assert.equal(report.confirms.answered, 0);
+      assert.ok((report.durations['confirm'] ?? 0) < 1);
+    },
+  );
 
   it('is not asked for by a plan, which says what it would write if nobody answered', async () => {
     const host = machine();
@@ -378,7 +388,7 @@ while time.monotonic() < end:
     });
   }
 
-  it('is asked for by an ARP probe where the node has no address, if it shall always be', async () => {
+  deepTest('is asked for by an ARP probe where the node has no address, if it shall always be', async () => {
     const host = machine({ probe: { enabled: 'always', source: '2001:db8:1::fffe' } }, { addresses: [] });
     const { owner, other } = host;
     const asked = await Capture.start(owner.netns, 'eth0', 'arp');
@@ -388,7 +398,7 @@ while time.monotonic() < end:
     assert.equal(macOf(host, owner.ip), owner.mac);
   });
 
-  it('stays with its owner while a run listens, and goes when he gives it up', async () => {
+  deepTest('stays with its owner while a run listens, and goes when he gives it up', async () => {
     const host = machine();
     const { owner, other } = host;
     const listening = host.snoopy.startReconcile('--listen', '3s');

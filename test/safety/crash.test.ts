@@ -3,6 +3,7 @@
 //   SAFETY_SEED=1 SAFETY_KILLS=500 node test/run.mjs safety/crash     npm run test:crash: more, and a seed each time
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { sample } from '../lib/depth.ts';
 import { Bag, Random } from '../lib/random.ts';
 import { Scope } from '../lib/scope.ts';
 import { said } from '../lib/snoopy.ts';
@@ -11,7 +12,7 @@ import type { Landed } from './shim.ts';
 import { makeTools, type Setting, Site, type Tools } from './site.ts';
 
 const SEED = Number(process.env['SAFETY_SEED'] ?? 1);
-const KILLS = Number(process.env['SAFETY_KILLS'] ?? 120);
+const KILLS = Number(process.env['SAFETY_KILLS'] ?? sample(15, 120));
 /** Machines that are worked on at the same time. */
 const LANES = 3;
 /** All that is spoken of while there is a program stays; from so many addresses on a `remove` takes it away. */

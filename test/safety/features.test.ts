@@ -5,6 +5,7 @@ import { constants } from 'node:os';
 import { describe, test } from 'node:test';
 import { assertExit, Machine } from '../kernel/machine.ts';
 import { listPins } from '../lib/bpffs.ts';
+import { deepTest } from '../lib/depth.ts';
 import { Scope } from '../lib/scope.ts';
 import { said, withReport } from '../lib/snoopy.ts';
 import { buildShim, type Landed, Launcher, type Mishap, type Way } from './shim.ts';
@@ -83,7 +84,7 @@ describe('without', () => {
     assert.deepEqual([...machine.ownNeighbors(), ...listPins(machine.snoopy.bpffs)], []);
   });
 
-  test('with them no entry is walked to', (t) => {
+  deepTest('with them no entry is walked to', (t) => {
     const { machine } = new Kernel(t);
     machine.reconcile();
     const { bpfCommands } = machine.snoopy.privileged().trace();
@@ -107,7 +108,7 @@ describe('without', () => {
     machine.assertIdle();
   });
 
-  test('a ring buffer for want of memory is no such kernel', async (t) => {
+  deepTest('a ring buffer for want of memory is no such kernel', async (t) => {
     const kernel = new Kernel(t);
     const mishap: Mishap = { ...WITHOUT_RING.mishap, at: 1, onwards: true, what: constants.errno.ENOMEM };
     const landed = await kernel.run({ ...WITHOUT_RING, mishap }, 'reconcile');
@@ -139,7 +140,7 @@ describe('without', () => {
     machine.assertIdle();
   });
 
-  test('TCX (6.6) the version is named, and what is attached by clsact stays', async (t) => {
+  deepTest('TCX (6.6) the version is named, and what is attached by clsact stays', async (t) => {
     const kernel = new Kernel(t);
     const { machine } = kernel;
     machine.reconcile();

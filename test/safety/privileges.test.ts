@@ -4,6 +4,7 @@ import { chownSync, existsSync, readdirSync, readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { assertExit, Machine } from '../kernel/machine.ts';
 import { listPins } from '../lib/bpffs.ts';
+import { deepTest } from '../lib/depth.ts';
 import { listAttached, listQdiscs, neighborText } from '../lib/oracles.ts';
 import type { Result } from '../lib/run.ts';
 import { LEAST_CAPABILITIES, onlyWith, said } from '../lib/snoopy.ts';
@@ -124,7 +125,7 @@ for (const [who, user] of [
       });
     }
 
-    test('needs CAP_NET_RAW where hosts are asked for a sign of life', async (t) => {
+    deepTest('needs CAP_NET_RAW where hosts are asked for a sign of life', async (t) => {
       const probe = { enabled: 'always', after: '1s' };
       const machine = new Machine(t, { config: { bridges: [{ name: 'br0', probe }] } });
       chownSync(machine.snoopy.bpffs, user, user);
@@ -138,7 +139,7 @@ for (const [who, user] of [
       assert.ok((JSON.parse(asked.stdout) as { probes: { sent: number } }).probes.sent > 0, said(asked));
     });
 
-    test('needs the right to load again where what is pinned is to be replaced', (t) => {
+    deepTest('needs the right to load again where what is pinned is to be replaced', (t) => {
       const machine = new Machine(t);
       chownSync(machine.snoopy.bpffs, user, user);
       assertAllowed(machine, user, LOADING, 'reconcile');
@@ -150,21 +151,24 @@ for (const [who, user] of [
   });
 }
 
-test('where only some of the hosts can be asked, a run without CAP_NET_RAW does all else and says so', async (t) => {
-  const probe = { enabled: 'auto', after: '1s' };
-  const machine = new Machine(t, {
-    addresses: ['10.1.0.254/24'],
-    config: { bridges: [{ name: 'br0', probe }] },
-  });
-  assertAllowed(machine, 0, LOADING, 'reconcile');
-  await machine.host(1).speak();
-  const result = runAs(machine, 0, LOADING, 'reconcile', '--listen', '2s');
-  assertExit(result, 1);
-  assert.match(result.stdout + result.stderr, /packet socket for probes.*CAP_NET_RAW/);
-  assert.deepEqual(machine.ownNeighbors(), ['10.1.0.1 02:00:00:00:00:01']);
-});
+deepTest(
+  'where only some of the hosts can be asked, a run without CAP_NET_RAW does all else and says so',
+  async (t) => {
+    const probe = { enabled: 'auto', after: '1s' };
+    const machine = new Machine(t, {
+      addresses: ['10.1.0.254/24'],
+      config: { bridges: [{ name: 'br0', probe }] },
+    });
+    assertAllowed(machine, 0, LOADING, 'reconcile');
+    await machine.host(1).speak();
+    const result = runAs(machine, 0, LOADING, 'reconcile', '--listen', '2s');
+    assertExit(result, 1);
+    assert.match(result.stdout + result.stderr, /packet socket for probes.*CAP_NET_RAW/);
+    assert.deepEqual(machine.ownNeighbors(), ['10.1.0.1 02:00:00:00:00:01']);
+  },
+);
 
-test('only who mounts bpffs needs CAP_SYS_ADMIN, which includes those for eBPF', (t) => {
+deepTest('only who mounts bpffs needs CAP_SYS_ADMIN, which includes those for eBPF', (t) => {
   const machine = new Machine(t);
   const bpffs = createTempDir(machine.scope, 'unmounted');
   machine.snoopy.configure({ runtime: { bpffs }, bridges: [{ name: 'br0' }] });
@@ -177,7 +181,7 @@ test('only who mounts bpffs needs CAP_SYS_ADMIN, which includes those for eBPF',
   assert.ok(existsSync(`${bpffs}/snoopy/program`));
 });
 
-test('pins of another user take CAP_DAC_OVERRIDE, also only to look at them', (t) => {
+deepTest('pins of another user take CAP_DAC_OVERRIDE, also only to look at them', (t) => {
   const machine = new Machine(t);
   for (const command of ['status', 'doctor', 'reconcile', 'remove']) {
     assertRefused(machine, OTHER, [...LOADING, 'net_raw'], ['dac_override'], command);

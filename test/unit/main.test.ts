@@ -8,7 +8,7 @@ import { SCHEMA_TEXT } from '../../src/generated/schema.ts';
 import { assertReport } from '../lib/report.ts';
 import { ROOT } from './golden.ts';
 
-const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url));
+const MAIN = fileURLToPath(new URL('../../../dist/start.cjs', import.meta.url));
 const CASES = `${ROOT}test/unit/config/cases`;
 
 function snoopy(...args: string[]): { status: number | null; stdout: string; stderr: string } {

@@ -1,0 +1,25 @@
+// What the runs of test/run.mjs consist of: suites, what each leaves to `npm run test:all`, and how long a file may take.
+
+/**
+ * In the order in which they start. `deep`: files that only `npm run test:all` runs; tests that only it runs inside other
+ * files are declared with `deepTest` of test/lib/depth.ts. `budgetS`: seconds that one file of the suite may take on two
+ * idle cores, in `npm test` and in `npm run test:all`; the summary names a file over its budget.
+ */
+export const SUITES = [
+  { name: 'unit', budgetS: [8, 8], deep: [] },
+  { name: 'ansible', budgetS: [120, 400], deep: ['fabric', 'preflight'] },
+  { name: 'package', budgetS: [60, 120], deep: ['npm'] },
+  {
+    name: 'safety',
+    budgetS: [60, 240],
+    deep: ['faults', 'files', 'impersonation', 'limits', 'partial', 'pins', 'soak', 'switch', 'upgrade'],
+  },
+  { name: 'fabric', budgetS: [40, 120], deep: ['tunnel'] },
+  { name: 'fuzz', budgetS: [40, 90], deep: [] },
+  { name: 'kernel', budgetS: [40, 60], deep: ['progress', 'provisioning'] },
+  { name: 'guest', budgetS: [120, 300], deep: ['fabric', 'features'] },
+];
+
+/** The kernel whose guest is part of every run, and what runs in it beside the suite `guest`. */
+export const GUEST_KERNEL = '6.1';
+export const ALSO_IN_GUEST = ['kernel/netlink.test.js'];
