@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: MIT
-"""Runs snoopy reconcile once and reports what it did as Ansible expects it."""
+"""Runs snoopy reconcile once and returns its report as an Ansible result."""
 
 DOCUMENTATION = r"""
 ---
@@ -10,29 +10,29 @@ version_added: 1.0.0
 author: The snoopy authors (@snoopy)
 description:
   - Runs C(snoopy reconcile), which attaches its eBPF program to the local ports of the configured bridges, turns
-    what VMs and containers said by ARP and Neighbor Discovery into bridge neighbors, and exits.
-  - Leaves alone what is right already, so a second run changes nothing.
-  - snoopy itself has to be on the node; the role C(snoopy.evpn.snoopy) installs it.
+    the ARP and Neighbor Discovery messages of VMs and containers into bridge neighbors, and exits.
+  - Idempotent. A second run changes nothing.
+  - snoopy itself must be on the node; the role C(snoopy.evpn.snoopy) installs it.
 options:
   config:
     description:
-      - The configuration itself, as C(/etc/snoopy/snoopy.yaml) would have it.
-      - snoopy reads it from its standard input, so it is in no file of the node at any time.
-      - Quote MAC addresses. YAML as Ansible reads it takes C(52:54:00:12:34:56) for a number.
+      - The configuration itself, with the keys of C(/etc/snoopy/snoopy.yaml).
+      - snoopy reads it from its standard input; it is never in a file on the node.
+      - Quote MAC addresses. Ansible's YAML reads C(52:54:00:12:34:56) as a number.
     type: dict
   config_path:
-    description: The configuration as a file on the node.
+    description: Path of the configuration on the node.
     type: path
     default: /etc/snoopy/snoopy.yaml
   bridges:
-    description: Only these bridges of the configuration. All of them when it is empty.
+    description: Only these bridges of the configuration. An empty list means all.
     type: list
     elements: str
     default: []
   listen:
     description:
-      - How long to go on listening, and acting on what is heard, before the run ends. A duration such as C(30s).
-      - Not in check mode.
+      - How long the run listens, and acts on new messages, before it ends. A duration such as C(30s).
+      - Ignored in check mode.
     type: str
     default: 0s
   lock_timeout:
@@ -45,38 +45,38 @@ options:
     default: snoopy
 attributes:
   check_mode:
-    description: Can run in check mode and say what would change, without changing or consuming anything.
+    description: Runs in check mode and reports what would change, without changing or consuming anything.
     support: full
   diff_mode:
-    description: Says what changed, or would, on data path and neighbors, in diff mode.
+    description: In diff mode, returns what changed, or would change, on data path and neighbors.
     support: full
   facts:
     description: Returns C(ansible_facts).
     support: full
   platform:
-    description: Systems it runs on.
+    description: The systems on which it runs.
     support: full
     platforms: linux
 notes:
   - Needs root, so use C(become).
-  - I(changed) is about the data path alone, that is program, ports and policies. Neighbors come and go with the
-    hosts and have I(neighbors_changed).
-  - Neighbors that changed while the data path did not are in the result's I(diff), which Ansible shows only
-    for a task that changed something.
+  - I(changed) covers only the data path, that is program, ports and policies. Neighbors change with the hosts; they
+    have I(neighbors_changed).
+  - If only neighbors changed, they are in the result's I(diff), but Ansible shows I(diff) only for a task that changed
+    something.
 """
 
 EXAMPLES = r"""
-- name: Run snoopy by the file on the node
+- name: Run snoopy with the configuration on the node
   snoopy.evpn.reconcile: {}
   become: true
 
-- name: Run it for one bridge, and act on what is heard for half a minute
+- name: Run it for one bridge, and listen for half a minute
   snoopy.evpn.reconcile:
     bridges: [vmbr0]
     listen: 30s
   become: true
 
-- name: Run it by a configuration that is in no file
+- name: Run it with a configuration that is in no file
   snoopy.evpn.reconcile:
     config:
       version: 1
@@ -86,7 +86,7 @@ EXAMPLES = r"""
             - {ip: 10.1.1.53, mac: "52:54:00:12:34:56"}
   become: true
 
-- name: What does the node know?
+- name: Show the local hosts
   ansible.builtin.debug:
     msg: "{{ snoopy_neighbors | map(attribute='ip') | sort }}"
 """
@@ -109,7 +109,7 @@ report:
     warnings: []
     errors: []
 neighbors_changed:
-  description: Whether any neighbor was written or withdrawn, or would be.
+  description: Whether any neighbor was written or removed or, in check mode, would be.
   returned: when snoopy ran to its end
   type: bool
   sample: false
@@ -121,7 +121,7 @@ ansible_facts:
     snoopy_neighbors:
       description:
         - Every neighbor that snoopy has installed on the node, of all bridges of the configuration.
-        - In check mode those that there are, not those that there would be.
+        - In check mode the current neighbors, not the planned ones.
       returned: when snoopy ran to its end
       type: list
       elements: dict
@@ -131,11 +131,11 @@ ansible_facts:
           type: str
           sample: vmbr0
         device:
-          description: The device that has the neighbor, which is the bridge or a VLAN device above it.
+          description: The neighbor device, which is the bridge or a VLAN device above it.
           type: str
           sample: vmbr0
         vlan:
-          description: VLAN ID, or 0 where there is none.
+          description: VLAN ID, or 0 if there is none.
           type: int
           sample: 0
         ip:
@@ -151,7 +151,7 @@ ansible_facts:
           type: str
           sample: tap101i0
         source:
-          description: Where it is from, C(learned) or C(static).
+          description: C(learned) or C(static).
           type: str
           sample: learned
 """
@@ -161,7 +161,7 @@ import json
 from ansible.module_utils.basic import AnsibleModule
 
 NEIGHBOR_KEYS = ("bridge", "device", "vlan", "ip", "mac", "port", "source")
-# What each kind of step brings, and what it takes away.
+# For the diff: what each kind of step adds, and what it removes.
 BROUGHT = {
     "mount": "mounted",
     "load": "loaded",
@@ -204,7 +204,7 @@ def main():
 
 
 def reconcile(module):
-    """Runs snoopy once and returns what of its report is Ansible's business."""
+    """Runs snoopy once and returns the parts of its report that Ansible uses."""
     params = module.params
     args = ["--lock-timeout", params["lock_timeout"], "--listen", params["listen"]]
     for bridge in params["bridges"]:
@@ -222,16 +222,16 @@ def reconcile(module):
 
 
 def read_neighbors(module):
-    """The neighbors that are installed now, by a command that changes and consumes nothing."""
+    """The installed neighbors, from snoopy status, which changes and consumes nothing."""
     status = run_snoopy(module, "status", [])
     installed = [binding for binding in status["bindings"] if binding["state"] == "installed"]
     return [{key: binding[key] for key in NEIGHBOR_KEYS} for binding in installed]
 
 
 def run_snoopy(module, command, args):
-    """The report of a command. Ends the module if there is none."""
+    """The report of a command. Fails the module if there is none."""
     params = module.params
-    # Where sudo's PATH does not reach, npm may have put it.
+    # npm may install it where the PATH of sudo does not look.
     snoopy = module.get_bin_path(params["executable"], opt_dirs=["/usr/local/bin"])
     if snoopy is None:
         module.fail_json(
@@ -240,7 +240,7 @@ def run_snoopy(module, command, args):
         )
     stdin, config = None, params["config_path"]
     if params["config"] is not None:
-        # JSON is YAML, in which nothing but a number is a number.
+        # JSON is YAML in which only a number reads as a number.
         stdin, config = json.dumps(params["config"]), "/dev/stdin"
     argv = [snoopy, command, "--config", config, "--format", "json"] + args
     code, stdout, stderr = module.run_command(argv, data=stdin)
@@ -262,9 +262,9 @@ def parse_report(text):
 
 
 def describe_problems(report, params):
-    """What went wrong, each with its remedy; what is still due where nothing says more."""
+    """Every failure with its fix; without any, the steps that are still due."""
     messages = [describe_problem(error, params) for error in report["errors"]]
-    # A document of errors has nothing else.
+    # The document of a command that could not run has errors only.
     done = report.get("steps", []) + report.get("neighbors", {}).get("changes", [])
     messages += [entry["outcome"]["message"] for entry in done if entry["outcome"]["kind"] == "failed"]
     if not messages:
@@ -274,7 +274,7 @@ def describe_problems(report, params):
 
 
 def describe_problem(error, params):
-    """A problem of a configuration begins with its place: of use where there is a file to look into."""
+    """The message. Its file, line and column help only if the configuration is in a file."""
     message = error["message"]
     if params["config"] is None or "line" not in error:
         return message
@@ -283,7 +283,7 @@ def describe_problem(error, params):
 
 
 def diff_of(steps, changes):
-    """What was there before and what is there after, a line each."""
+    """The state before and after, one object a line."""
     before, after = [], []
     for step in steps:
         if is_done(step["outcome"]):
