@@ -1,5 +1,5 @@
-// Makes what is installed on nodes, in dist/packages: an npm tarball with all that it needs, and a .deb for each
-// architecture. The same sources give the same bytes: every time stamp is that of the last commit.
+// Builds the packages in dist/packages: a self-contained npm tarball, and a .deb for each architecture. The same sources
+// give the same bytes: every time stamp is that of the last commit.
 
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -33,13 +33,13 @@ const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const SOURCES = join(ROOT, 'packaging');
 const NAME = 'snoopy-evpn';
 
-/** Architectures by the names that Node and Debian have for them. */
+/** Architectures, by their names in Node and in Debian. */
 const ARCHITECTURES = [
   { node: 'x64', debian: 'amd64' },
   { node: 'arm64', debian: 'arm64' },
 ] as const;
 
-/** What koffi consists of where its native part is not compiled; that part lies in build/koffi. */
+/** The files of koffi beside its native part, which is in build/koffi. */
 const KOFFI_FILES = ['LICENSE.txt', 'index.cjs', 'src/koffi/index.cjs', 'src/koffi/src/static.cjs'];
 
 interface Manifest {
@@ -53,7 +53,7 @@ interface Manifest {
 
 const manifest = readManifest(join(ROOT, 'package.json'));
 
-/** Makes all packages of `version`, into `output`. */
+/** Builds all packages of `version` into `output`. */
 function build(version: string, output: string): void {
   const stage = join(output, 'stage');
   rmSync(stage, { recursive: true, force: true });
@@ -71,7 +71,7 @@ function build(version: string, output: string): void {
   }
 }
 
-/** What a host wants beside the program, as a tree below /usr. */
+/** Everything but the program, as a tree for /usr/share. */
 function stageShare(share: string): void {
   const program = factsOf(buildProgram(version, () => {}));
   const schema = JSON.parse(SCHEMA_TEXT) as Schema;
@@ -94,7 +94,7 @@ function stageShare(share: string): void {
   write(join(share, 'doc', NAME, 'copyright'), copyrightText(ROOT));
 }
 
-/** koffi without compiler and without other packages: it looks for its native part in build/koffi. */
+/** koffi without a compiler and without other packages: it loads its native part from build/koffi. */
 function stageKoffi(directory: string, architectures: readonly string[]): void {
   const source = join(ROOT, 'node_modules/koffi');
   for (const file of KOFFI_FILES) copy(join(source, file), join(directory, file));
@@ -108,7 +108,7 @@ function stageKoffi(directory: string, architectures: readonly string[]): void {
   }
 }
 
-/** What bundle.mjs makes: the program, what starts it, and what has it compiled when it is installed. */
+/** The output of bundle.mjs: the program, its launcher, and the script that compiles it at installation. */
 const PROGRAMS = ['snoopy.cjs', 'start.cjs', 'precompile.cjs'];
 
 /** The npm tarball. */
@@ -137,7 +137,7 @@ function buildTarball(version: string, stage: string, output: string): string {
     dependencies: { koffi },
     bundleDependencies: ['koffi'],
   });
-  settle(stage);
+  makeReproducible(stage);
   run('npm', ['pack', '--silent', '--ignore-scripts', '--offline', '--pack-destination', output], stage);
   return path;
 }
@@ -154,7 +154,7 @@ function buildDeb(
   const lib = join(stage, 'usr/lib', NAME);
   for (const name of PROGRAMS) {
     const source = join(ROOT, 'dist', name);
-    // By its path: `env node` may find another.
+    // By absolute path: `env node` may find another one.
     const program = readFileSync(source, 'utf8').replace(/^#!.*/, '#!/usr/bin/node');
     write(join(lib, name), program, statSync(source).mode & 0o777);
   }
@@ -163,7 +163,7 @@ function buildDeb(
   mkdirSync(join(stage, 'usr/bin'));
   symlinkSync(`../lib/${NAME}/start.cjs`, join(stage, 'usr/bin/snoopy'));
   stageShare(share);
-  // By their paths too: a tarball's program in /usr/local/bin must not run in their place.
+  // By absolute path too: a program in /usr/local/bin, from a tarball, must not run instead.
   const service = 'snoopy-reconcile.service';
   for (const unit of [join('systemd/system', service), join(NAME, 'prompt', `${service}.d/prompt.conf`)]) {
     const text = readFileSync(join(share, unit), 'utf8');
@@ -190,12 +190,12 @@ function buildDeb(
   const conffiles = files.map((file) => relative(stage, file)).filter((name) => name.startsWith('etc/'));
   write(join(control, 'conffiles'), conffiles.map((name) => `/${name}\n`).join(''));
   write(join(control, 'md5sums'), files.map((file) => `${md5(file)}  ${relative(stage, file)}\n`).join(''));
-  // Another Node takes other code.
+  // Compiled code is valid for one version of Node.
   write(join(control, 'triggers'), 'interest-noawait /usr/bin/node\n');
   for (const script of ['postinst', 'prerm', 'postrm']) {
     write(join(control, script), readFileSync(join(SOURCES, 'debian', script), 'utf8'), 0o755);
   }
-  settle(stage);
+  makeReproducible(stage);
   run('dpkg-deb', ['--root-owner-group', '-Zxz', '--threads-max=1', '--build', stage, path]);
   return path;
 }
@@ -207,7 +207,7 @@ function controlText(version: string, architecture: string, installedKiB: number
     `Architecture: ${architecture}`,
     `Maintainer: ${manifest.author}`,
     `Installed-Size: ${installedKiB}`,
-    // The native part of koffi needs the last three, and Node brings them anyway.
+    // The last three are for the native part of koffi; Node depends on them anyway.
     'Depends: nodejs (>= 20), libbpf1 (>= 1:1.1), libc6 (>= 2.34), libgcc-s1, libstdc++6',
     'Recommends: iproute2',
     'Suggests: frr, prometheus-node-exporter',
@@ -215,9 +215,9 @@ function controlText(version: string, architecture: string, installedKiB: number
     'Priority: optional',
     'Description: neighbors of VMs and containers for EVPN',
     ' On an EVPN-VXLAN hypervisor or leaf, FRR advertises a MAC/IP route only for a',
-    ' neighbor that it finds on the bridge. Traffic between VMs of one subnet makes',
-    ' none. snoopy watches ARP and Neighbor Discovery on the local ports by a small',
-    ' eBPF program, and turns what it saw into bridge neighbors, by a command that',
+    ' neighbor that it finds on the bridge. Traffic between VMs of one subnet creates',
+    ' none. A small eBPF program on the local ports watches ARP and Neighbor',
+    ' Discovery. snoopy turns what it saw into bridge neighbors, with a command that',
     ' runs and exits: from a timer, from cron or from a provisioning pipeline.',
     '',
   ].join('\n');
@@ -233,7 +233,7 @@ function debianChangelog(version: string): string {
   return [...lines, '', ` -- ${manifest.author}  ${date}`, ''].join('\n');
 }
 
-/** koffi's native part, as its npm package has it; fetched once, and what package-lock.json says or nothing. */
+/** koffi's native part from its npm package; fetched once, and checked against package-lock.json. */
 function nativeKoffi(architecture: string): string {
   const name = `@koromix/koffi-linux-${architecture}`;
   const lock = JSON.parse(readFileSync(join(ROOT, 'package-lock.json'), 'utf8')) as {
@@ -258,7 +258,7 @@ function nativeKoffi(architecture: string): string {
     .update(readFileSync(join(fetched, tarball)))
     .digest('base64');
   if (locked.integrity !== `sha512-${digest}`) {
-    throw new Error(`${name}@${locked.version} is not what package-lock.json says: ${locked.integrity}`);
+    throw new Error(`${name}@${locked.version} does not match package-lock.json: ${locked.integrity}`);
   }
   run('tar', ['-xzf', tarball, '--strip-components=1'], fetched);
   renameSync(fetched, directory);
@@ -270,21 +270,21 @@ const NPM_EPOCH = 499_162_500;
 
 let epochSeconds: number | undefined;
 
-/** What SOURCE_DATE_EPOCH says, or the time of the last commit, or where there is none npm's own. */
+/** SOURCE_DATE_EPOCH, else the time of the last commit, else npm's own time stamp. */
 function epoch(): Date {
   epochSeconds ??= Number(process.env['SOURCE_DATE_EPOCH'] ?? timeOfCommit() ?? NPM_EPOCH);
   return new Date(epochSeconds * 1000);
 }
 
 function timeOfCommit(): string | undefined {
-  // A checkout may be another user's than root's, who builds.
+  // The build may run as root in another user's checkout.
   const argv = ['-c', 'safe.directory=*', 'log', '-1', '--format=%ct'];
   const { status, stdout } = spawnSync('git', argv, { cwd: ROOT, encoding: 'utf8' });
   return status === 0 ? stdout : undefined;
 }
 
 /** Gives everything below a directory modes that do not depend on the umask, and one time stamp. */
-function settle(directory: string): void {
+function makeReproducible(directory: string): void {
   const names = readdirSync(directory, { recursive: true, withFileTypes: true });
   for (const entry of names) {
     const path = join(entry.parentPath, entry.name);
@@ -322,7 +322,7 @@ function writeJson(path: string, value: unknown): void {
   write(path, `${JSON.stringify(value, null, 2)}\n`);
 }
 
-/** Copies a file, or a directory; a compiled native part is no program, whatever its mode. */
+/** Copies a file or a directory; a native module is not executable, whatever its mode. */
 function copy(from: string, to: string): void {
   cpSync(from, to, { recursive: true });
   if (to.endsWith('.node')) chmodSync(to, 0o644);
@@ -351,6 +351,6 @@ function run(command: string, args: readonly string[], cwd = ROOT): string {
   return stdout;
 }
 
-// Another version, or another place, is what the tests ask for.
+// The tests build another version, or into another directory.
 const [version = VERSION, output = join(ROOT, 'dist/packages')] = process.argv.slice(2);
 build(version, output);

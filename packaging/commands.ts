@@ -1,4 +1,4 @@
-// What the command line knows, as data: the man page and the completions are made of it, so they cannot drift.
+// The command line as data: the source of the man page and the completions, so they cannot drift.
 
 import type { Command, Option } from 'commander';
 
@@ -7,11 +7,11 @@ export interface OptionFacts {
   readonly short: string | undefined;
   /** Such as `--config`. */
   readonly long: string;
-  /** Name of its argument; undefined: it takes none. */
+  /** Name of its argument; undefined if it takes none. */
   readonly argument: string | undefined;
   readonly choices: readonly string[];
   readonly description: string;
-  /** Text of the default; undefined where there is none to speak of. */
+  /** Text of the default; undefined if it has none. */
   readonly defaultText: string | undefined;
 }
 
@@ -20,7 +20,7 @@ export interface CommandFacts {
   readonly summary: string;
   readonly description: string;
   readonly options: readonly OptionFacts[];
-  /** Names of what is given without an option's name, in order. */
+  /** Names of the positional arguments, in order. */
   readonly arguments: readonly string[];
   /** Lines of the example. */
   readonly example: readonly string[];
@@ -68,7 +68,7 @@ function optionFacts(option: Option): OptionFacts {
   };
 }
 
-/** What `addHelpText('after', ...)` has added. */
+/** The text that `addHelpText('after', ...)` has added. */
 function textAfterHelp(command: Command): string {
   let text = '';
   command.configureOutput({

@@ -1,5 +1,5 @@
-// Completions for bash, zsh and fish, made of what the command line knows.
-// biome-ignore-all lint/suspicious/noTemplateCurlyInString: shells have them too.
+// Completions for bash, zsh and fish, generated from the command line.
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: the strings are shell code.
 
 import type { OptionFacts, ProgramFacts } from './commands.ts';
 
@@ -17,7 +17,7 @@ function completionOf({ long, argument, choices }: OptionFacts): Value | undefin
   return { kind: long === '--bridge' ? 'bridge' : 'free' };
 }
 
-/** Prints the bridges of the host, in any shell. */
+/** Prints the bridges of the node, in any shell. */
 const BRIDGES = "ip -o link show type bridge 2>/dev/null | sed 's/^[0-9]*: //; s/[:@].*//'";
 
 function words(options: readonly OptionFacts[]): string[] {
@@ -200,7 +200,7 @@ function quote(text: string): string {
   return `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
-/** fish keeps $ and \ in double quotes special; the commands here have neither. */
+/** In double quotes fish interprets $ and \; the commands here contain neither. */
 function quoteDouble(text: string): string {
   return `"${text}"`;
 }

@@ -1,9 +1,9 @@
-// The file `copyright` of the packages, machine-readable (DEP-5): whose work is in them, that in the bundle included.
+// The machine-readable file `copyright` of the packages (DEP-5), with the authors of bundled packages.
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** `root` is the project's. Everything in it is under the MIT license, which Debian calls Expat, or this throws. */
+/** `root` is the project's. Throws if a part is not under the MIT license, which Debian calls Expat. */
 export function copyrightText(root: string): string {
   const own = readFileSync(join(root, 'LICENSE'), 'utf8');
   const bundled = bundledPackages(root).flatMap((name) =>
@@ -29,7 +29,7 @@ function paragraph(files: string, holders: readonly string[]): string[] {
   return [`Files: ${files}`, `Copyright: ${holders.join('\n           ')}`, 'License: Expat', ''];
 }
 
-/** The packages of which esbuild has put something into the bundle: it names each module. */
+/** The packages in the bundle: esbuild names each module in a comment. */
 function bundledPackages(root: string): string[] {
   const bundle = readFileSync(join(root, 'dist/snoopy.cjs'), 'utf8');
   const found = bundle.matchAll(/^(?:\/\/ | +")node_modules\/((?:@[^/\n]+\/)?[^/\n]+)\//gm);
@@ -41,14 +41,14 @@ function holdersOf(directory: string): string[] {
     license: string;
   };
   if (license !== 'MIT')
-    throw new Error(`${directory} is under ${license}: say so in packaging/copyright.ts`);
+    throw new Error(`${directory} is under ${license}: add that to packaging/copyright.ts`);
   const file = readdirSync(directory).find((name) => /^licen[cs]e/i.test(name));
   const holders = file === undefined ? [] : holdersIn(readFileSync(join(directory, file), 'utf8'));
-  if (holders.length === 0) throw new Error(`${directory} names no holder of its copyright`);
+  if (holders.length === 0) throw new Error(`${directory} names no copyright holder`);
   return holders;
 }
 
-/** What follows `Copyright (c)` or `(c)` at the beginning of a line. */
+/** The text after `Copyright (c)` or `(c)` at the start of a line. */
 function holdersIn(license: string): string[] {
   return [...license.matchAll(/^(?:Copyright )?\(c\) +(.*)$/gim)].map(([, holder]) => holder ?? '');
 }

@@ -1,4 +1,4 @@
-// The keys of the configuration, as the JSON Schema has them: for snoopy.yaml(5) and docs/configuration.md.
+// The keys of the configuration, from the JSON Schema, for snoopy.yaml(5) and docs/configuration.md.
 
 /** The part of JSON Schema that schema/snoopy.schema.json uses. */
 export interface Schema {
@@ -24,11 +24,11 @@ export interface Schema {
 export interface Key {
   /** Such as `runtime.bpffs`, `bridges[].ports.include`. */
   readonly path: string;
-  /** What the schema says of it, with $ref resolved; a key's own words come before those of what it refers to. */
+  /** Its schema, with $ref resolved; the key's own properties override those of the target. */
   readonly node: Schema;
 }
 
-/** Every key, in the order of the schema; what stands under `defaults` is said once, under `bridges`. */
+/** Every key, in the order of the schema; keys below `defaults` are left out, because `bridges` has them. */
 export function keysOf(schema: Schema): Key[] {
   return keysBelow(schema, schema, '');
 }
@@ -57,7 +57,7 @@ function resolve(root: Schema, node: Schema): Schema {
   return { ...resolve(root, target as Schema), ...node };
 }
 
-/** What values a key takes; undefined where its description says it all. */
+/** The values that a key takes; undefined if its description has them. */
 export function allowedText({
   enum: values,
   const: only,
@@ -73,12 +73,12 @@ export function allowedText({
   return type === 'boolean' ? 'true, false' : undefined;
 }
 
-/** True for a key that only holds others: its default is theirs. */
+/** True for a key that only groups others and has no default of its own. */
 export function isGroup({ properties, items }: Schema): boolean {
   return properties !== undefined || items?.properties !== undefined;
 }
 
-/** An example that says more than the default does. */
+/** The first example that differs from the default. */
 export function exampleOf(node: Schema): unknown {
   return node.examples?.find((value) => JSON.stringify(value) !== JSON.stringify(node.default));
 }

@@ -1,4 +1,4 @@
-// The manual pages snoopy(8) and snoopy.yaml(5), in mdoc(7): made of the command line and of the JSON Schema.
+// The manual pages snoopy(8) and snoopy.yaml(5), in mdoc(7), generated from the command line and the JSON Schema.
 
 import type { OptionFacts, ProgramFacts } from './commands.ts';
 import { allowedText, exampleOf, isGroup, type Key, keysOf, type Schema } from './keys.ts';
@@ -26,7 +26,7 @@ export function programPage(program: ProgramFacts, date: Date): string {
     '.Pp',
     ...prose(
       'A small eBPF program on the local ports of the configured bridges watches ARP and Neighbor Discovery. It ' +
-        'stays in the kernel and keeps collecting; each run acts on what was collected, and exits. There is no daemon.',
+        'stays in the kernel and keeps collecting. Each run acts on what it collected, and exits. There is no daemon.',
     ),
     '.Pp',
     'The commands:',
@@ -53,7 +53,7 @@ export function programPage(program: ProgramFacts, date: Date): string {
     'the configuration, see',
     '.Xr snoopy.yaml 5',
     '.It Pa /sys/fs/bpf/snoopy',
-    'program and maps, pinned',
+    'the pinned program and maps',
     '.El',
     '.Sh EXIT STATUS',
     '.Bl -tag -width Ds',
@@ -72,7 +72,7 @@ export function programPage(program: ProgramFacts, date: Date): string {
   ]);
 }
 
-/** An option that says something about a run, not about the command line. */
+/** True for an option of the run, false for one of the command line itself. */
 function isShared({ long }: OptionFacts): boolean {
   return long !== '--help' && long !== '--version';
 }
@@ -103,8 +103,8 @@ export function configPage(schema: Schema, date: Date): string {
     ...prose(schema.description ?? ''),
     '.Pp',
     ...prose(
-      'The file is YAML. Unknown keys are errors. A bridge takes what it does not say from "defaults", and what ' +
-        'that does not say from the defaults given here. What a file comes to is printed by',
+      'The file is YAML. Unknown keys are errors. A key that a bridge does not set comes from "defaults"; a key that ' +
+        'is not there either has the default given here. To print a file with every default filled in, run',
     ),
     '.Ql snoopy validate .',
     '.Pp',
@@ -117,7 +117,7 @@ export function configPage(schema: Schema, date: Date): string {
     '.Sh FILES',
     '.Bl -tag -width Ds',
     '.It Pa /etc/snoopy/snoopy.yaml',
-    'read unless another file is given by',
+    'read unless another file is given with',
     '.Fl -config',
     '.El',
     '.Sh EXAMPLES',
@@ -128,7 +128,7 @@ export function configPage(schema: Schema, date: Date): string {
     '  \\- name: vmbr0',
     '.Ed',
     '.Pp',
-    'An address that nobody but its owner can claim:',
+    'An address that no other MAC can claim:',
     '.Bd -literal -offset indent',
     'version: 1',
     'bridges:',
@@ -168,7 +168,7 @@ function page(title: string, section: number, date: Date, body: readonly string[
   return [...head, `.Dt ${title} ${section}`, '.Os', ...body, ''].join('\n');
 }
 
-/** Running text: each sentence on lines of its own, as mdoc(7) wants it, and `code` in literal type. */
+/** Running text: each sentence on its own lines, as mdoc(7) requires, and `code` in literal type. */
 function prose(text: string): string[] {
   return text
     .split(/(?<=[.;:]) +(?=[A-Z"`])/)
@@ -189,7 +189,7 @@ function wrap(text: string): string[] {
   return lines.map(escapeLine);
 }
 
-/** One argument of a macro: words in it that are macros or punctuation lose that meaning. */
+/** One argument of a macro. The escape keeps macro names and punctuation in it literal. */
 function argument(text: string): string {
   return `"\\&${escapeWord(text).replaceAll('"', '""')}"`;
 }

@@ -1,20 +1,20 @@
-// The reference of the configuration in docs/configuration.md: made of the JSON Schema, as snoopy.yaml(5) is.
+// The reference in docs/configuration.md, generated from the JSON Schema like snoopy.yaml(5).
 
 import { allowedText, exampleOf, isGroup, type Key, keysOf, type Schema } from './keys.ts';
 
-/** What is above this line of docs/configuration.md is written by hand, what is below it is generated. */
+/** In docs/configuration.md, the text above this line is written by hand, the text below it is generated. */
 export const GENERATED_BELOW =
   '<!-- Generated from schema/snoopy.schema.json by `npm run docs`: do not edit below this line. -->\n';
 
-/** The document with its generated part made anew. */
+/** The document with its generated part replaced. */
 export function withReference(document: string, schema: Schema): string {
   const [written, generated] = document.split(GENERATED_BELOW);
   if (written === undefined || generated === undefined)
-    throw new Error(`The line is missing below which the reference stands: ${GENERATED_BELOW}`);
+    throw new Error(`docs/configuration.md lacks the line that starts the reference: ${GENERATED_BELOW}`);
   return written + GENERATED_BELOW + reference(schema);
 }
 
-/** Every key of the configuration: a section for each key at the top, a table of what is below it. */
+/** Every key of the configuration: a section for each top-level key, with a table of the keys below it. */
 export function reference(schema: Schema): string {
   const keys = keysOf(schema);
   const sections = keys.filter(({ path }) => !path.includes('.')).map((key) => section(key, keys));
@@ -35,7 +35,7 @@ function row(name: string, node: Schema): string {
   return `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
 }
 
-/** What a key is, what it takes, and an example. */
+/** Description, allowed values and an example. */
 function textOf(node: Schema): string {
   const allowed = allowedText(node);
   const example = isGroup(node) ? undefined : exampleOf(node);

@@ -1,4 +1,4 @@
-// Makes src/generated/ from the schema: its text, its defaults, and a validator that needs no ajv when it runs.
+// Generates src/generated/ from the schema: its text, its defaults, and a validator that needs no ajv at run time.
 
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -17,31 +17,31 @@ write('schema.ts', 'The JSON Schema of the configuration, as text.', [
 write('version.ts', 'The version of this package.', [
   `export const VERSION: string = ${JSON.stringify(JSON.parse(readFileSync(`${root}package.json`, 'utf8')).version)};`,
 ]);
-write('defaults.ts', 'The defaults of the configuration, as the schema has them.', [
+write('defaults.ts', 'The defaults of the configuration, from the schema.', [
   `export const RUNTIME_DEFAULTS = ${JSON.stringify(defaultsOf(schema.properties.runtime))} as const;`,
   `export const BRIDGE_DEFAULTS = ${JSON.stringify(defaultsOf(schema.properties.defaults))} as const;`,
   `export const METRICS_DEFAULTS = ${JSON.stringify(defaultsOf(schema.properties.metrics))} as const;`,
 ]);
 write('validate-config.ts', 'The validator of the configuration.', [
-  '// @ts-nocheck: what follows is the output of ajv.',
+  '// @ts-nocheck: the output of ajv.',
   bundle(compile(withoutNotes(schema))),
   'export interface SchemaError {',
   '  readonly instancePath: string;',
   '  readonly keyword: string;',
   '  readonly params: { readonly additionalProperty?: string; readonly missingProperty?: string };',
   '}',
-  '/** What the schema has against the value; nothing when it is valid. */',
+  '/** The errors of a value; none if it is valid. */',
   'export function schemaErrors(data: unknown): readonly SchemaError[] {',
   '  return validate(data) ? [] : (validate.errors ?? []);',
   '}',
 ]);
 
-/** The defaults of the keys of an object, key by key: what stands when nothing is written. */
+/** The defaults of the keys of an object. */
 function defaultsOf(object) {
   return Object.fromEntries(Object.entries(object.properties).map(([key, value]) => [key, value.default]));
 }
 
-/** The schema without what is only for readers: ajv would carry it along. */
+/** The schema without annotations, which ajv would copy into the validator. */
 function withoutNotes(node, isMap = false) {
   if (Array.isArray(node)) return node.map((item) => withoutNotes(item));
   if (typeof node !== 'object' || node === null) return node;
@@ -53,7 +53,7 @@ function withoutNotes(node, isMap = false) {
   );
 }
 
-/** The module that ajv makes of a schema. */
+/** The validator of a schema, as a module. */
 function compile(source) {
   const ajv = new Ajv.default({
     allErrors: true,
@@ -65,7 +65,7 @@ function compile(source) {
   return standaloneCode.default(ajv, ajv.compile(source));
 }
 
-/** The module with the few helpers of ajv that it requires put in, and what nobody reads left out. */
+/** The module with ajv's helpers bundled and unused exports removed. */
 function bundle(code) {
   const built = buildSync({
     stdin: { contents: code, resolveDir: root, loader: 'js' },
