@@ -2,10 +2,10 @@
 
 import type { Users } from './base/trust.ts';
 import { loadConfig } from './config/config.ts';
+import { findBlockers } from './core/blockers.ts';
 import type { Desired } from './core/desired.ts';
-import type { FrrAnswer } from './core/doctor/check.ts';
-import { findHindrances } from './core/doctor/hosts.ts';
 import { EVERYTHING, type HostFilter, matchesHost, select } from './core/filter.ts';
+import type { FrrAnswer } from './core/frr.ts';
 import { countByPort } from './core/ledger.ts';
 import { planHosts } from './core/neighbors.ts';
 import { hasProgram, type Observed, type ObservedHosts } from './core/observed.ts';
@@ -93,14 +93,14 @@ export function takeStock(
     ports: describePorts(topology, observed, hosts),
   };
   const answer = verdicts.length > 0 ? askFrr?.() : undefined;
-  const hindranceOf = answer?.kind === 'answered' ? findHindrances(answer.frr) : null;
+  const blockerOf = answer?.kind === 'answered' ? findBlockers(answer.frr) : null;
   const report: StatusReport = {
     version: 1,
     ok: topology.problems.length === 0,
     loaded: pins.loadReason !== 'absent',
     reason: pins.loadReason,
     ...select(filter, all, verdicts),
-    bindings: verdicts.map((verdict) => describeBinding(verdict, hosts.nowMs, hindranceOf)),
+    bindings: verdicts.map((verdict) => describeBinding(verdict, hosts.nowMs, blockerOf)),
     frr: describeFrr(answer),
     ring: { pending: isRingPending(session), dropped: ringDropped },
     counters,

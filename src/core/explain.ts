@@ -18,11 +18,12 @@ import {
   type RejectionReason,
 } from '../datapath/records.ts';
 import { type Neighbor, NTF_EXT_LEARNED } from '../netlink/neighbor.ts';
+import { findBlocker, NO_VNI } from './blockers.ts';
 import type { Desired } from './desired.ts';
 import { checkTunnels } from './doctor/bridges.ts';
-import { type Check, type CheckId, type FrrAnswer, type FrrHost, some } from './doctor/check.ts';
+import { type Check, type CheckId, some } from './doctor/check.ts';
 import { checkFrr } from './doctor/frr.ts';
-import { findHindrance, NO_VNI } from './doctor/hosts.ts';
+import type { FrrAnswer, FrrHost } from './frr.ts';
 import { indexOf, type Location } from './host-index.ts';
 import { type HostPlan, isOurs, NUD_VALID, type Verdict, whyUnfit } from './neighbors.ts';
 import { hasProgram, type Observed, type ObservedHosts } from './observed.ts';
@@ -628,7 +629,7 @@ function complaintOf(
 function tellWithoutVni(scene: Scene): StoryStep {
   const complaint = complaintOf(scene, ['tunnel', 'vni', 'neighbor-device', 'advertise-all-vni']);
   if (complaint !== undefined) return wrong('zebra', complaint.found, complaint.remedy);
-  return wrong('zebra', NO_VNI.reason, NO_VNI.remedy);
+  return wrong('zebra', NO_VNI.reason, NO_VNI.fix);
 }
 
 function tellZebra(scene: Scene, state: StoryState, vni: number): StoryStep {
@@ -644,11 +645,11 @@ function tellZebra(scene: Scene, state: StoryState, vni: number): StoryStep {
   const { mac } = place;
   if (mac === null) return unseen('zebra', `VNI ${vni}: which MAC to look for is not known`, null);
   const neighbors = new Map([[vni, new Map(entry === null ? [] : [[facts.ip, entry]])]]);
-  const hindrance = findHindrance({ ip: facts.ip, mac }, vni, { neighbors });
-  if (hindrance !== null) {
+  const blocker = findBlocker({ ip: facts.ip, mac }, vni, { neighbors });
+  if (blocker !== null) {
     const deeper = complaintOf(scene, ['tunnel', 'advertise-all-vni']);
     if (deeper !== undefined) return wrong('zebra', `VNI ${vni}: ${deeper.found}`, deeper.remedy);
-    return wrong('zebra', `VNI ${vni}: ${hindrance.reason}`, hindrance.remedy);
+    return wrong('zebra', `VNI ${vni}: ${blocker.reason}`, blocker.fix);
   }
   return ok('zebra', `VNI ${vni}: local, active`);
 }

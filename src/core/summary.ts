@@ -18,8 +18,8 @@ import {
   NUD_REACHABLE,
   NUD_STALE,
 } from '../netlink/neighbor.ts';
+import type { BlockerOf } from './blockers.ts';
 import type { Desired } from './desired.ts';
-import type { findHindrances } from './doctor/hosts.ts';
 import { countByPort, NEARLY_FULL } from './ledger.ts';
 import { type HostPlan, isOurs, type NeighborChange, type Verdict } from './neighbors.ts';
 import { hasLostPins, type Observed } from './observed.ts';
@@ -136,17 +136,13 @@ export function describeEntry({ mac, state, protocol, flags }: Neighbor): Neighb
   };
 }
 
-/** A verdict for `status`; the age in whole seconds. `hindranceOf` is what FRR says, null where it says nothing. */
-export function describeBinding(
-  verdict: Verdict,
-  nowMs: number,
-  hindranceOf: ReturnType<typeof findHindrances> | null,
-): BindingReport {
+/** A verdict for `status`; the age in whole seconds. `blockerOf` is what FRR says, null where it says nothing. */
+export function describeBinding(verdict: Verdict, nowMs: number, blockerOf: BlockerOf | null): BindingReport {
   const { bridge, device, vlan, ip, mac, port, source, lastSeenMs, due } = verdict;
   const age = lastSeenMs === null ? null : Math.max(0, Math.floor((nowMs - lastSeenMs) / 1000));
   const state = due ? 'waiting' : verdict.state;
   const because = due ? 'the next run writes its neighbor' : verdict.because;
-  const found = hindranceOf?.(verdict);
+  const found = blockerOf?.(verdict);
   const advertised = found === undefined ? null : found === null;
   const hindrance = state === 'installed' ? (found?.reason ?? '') : '';
   return { bridge, device, vlan, ip, mac, port, source, state, age, because, advertised, hindrance };

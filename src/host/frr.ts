@@ -2,7 +2,7 @@
 
 import { spawnSync } from 'node:child_process';
 import { type IpAddress, type Mac, parseIp, parseMac } from '../base/address.ts';
-import type { Frr, FrrAnswer, FrrHost, FrrNeighbor, FrrVni } from '../core/doctor/check.ts';
+import type { Frr, FrrAnswer, FrrHost, FrrNeighbor, FrrVni } from '../core/frr.ts';
 
 /** A daemon that hangs must not hang doctor. */
 const TIMEOUT_MS = 10_000;

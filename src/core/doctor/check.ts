@@ -1,8 +1,9 @@
 // What doctor looks at and what it says: one line for each thing that can keep a route from being advertised.
 
-import type { IfIndex, IpAddress, Mac } from '../../base/address.ts';
+import type { IfIndex } from '../../base/address.ts';
 import type { Action } from '../actions.ts';
 import type { Desired } from '../desired.ts';
+import type { FrrAnswer } from '../frr.ts';
 import type { HostPlan } from '../neighbors.ts';
 import type { Observed, ObservedHosts } from '../observed.ts';
 import type { Counters } from '../report.ts';
@@ -139,54 +140,4 @@ export interface Rival {
   readonly kind: 'filter' | 'tcx';
   /** For people: `filter flower pref 1`, `TCX program 17`. */
   readonly name: string;
-}
-
-/** What FRR says. */
-export type FrrAnswer =
-  /** No vtysh here. */
-  | { readonly kind: 'absent' }
-  /** vtysh is there and a daemon does not answer. */
-  | { readonly kind: 'silent'; readonly message: string }
-  | { readonly kind: 'answered'; readonly frr: Frr };
-
-export interface Frr {
-  /** L2 VNIs that zebra knows. */
-  readonly vnis: readonly FrrVni[];
-  /** VNIs of VRFs: hosts are not their business. */
-  readonly l3Vnis: ReadonlySet<number>;
-  /** zebra's neighbors, by VNI and address. */
-  readonly neighbors: ReadonlyMap<number, ReadonlyMap<IpAddress, FrrNeighbor>>;
-  readonly advertiseAllVni: boolean;
-  readonly peers: readonly { readonly name: string; readonly state: string }[];
-}
-
-export interface FrrVni {
-  readonly vni: number;
-  /** The device whose neighbors it takes; null: none. */
-  readonly svi: string | null;
-}
-
-export interface FrrNeighbor {
-  readonly mac: Mac;
-  readonly isLocal: boolean;
-  /** False: `local inactive`, so not advertised. */
-  readonly isActive: boolean;
-  /** FRR's own duplicate address detection has it. */
-  readonly isDuplicate: boolean;
-}
-
-/** What FRR knows of one address. */
-export interface FrrHost {
-  readonly neighbor: FrrNeighbor | null;
-  /** The node that zebra has it from: its tunnel address; null for a host of this node. */
-  readonly tunnelEnd: string | null;
-  /** The best path of its MAC/IP route in bgpd; null: there is none. */
-  readonly route: {
-    /** True when it is this node's own. */
-    readonly isLocal: boolean;
-    /** Tunnel address of the node that advertises it. */
-    readonly nextHop: string | null;
-    /** Whom this node advertises it to. */
-    readonly peers: readonly string[];
-  } | null;
 }

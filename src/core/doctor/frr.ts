@@ -1,9 +1,10 @@
 // FRR's side: does it answer, does it know the VNIs, does it look at the devices that we write to?
 
 import type { Link } from '../../netlink/link.ts';
+import type { Frr } from '../frr.ts';
 import type { Bridge } from '../topology.ts';
 import { tunnelLinks } from './bridges.ts';
-import { type Check, type Findings, type Frr, failure, ok, some, warning } from './check.ts';
+import { type Check, type Findings, failure, ok, some, warning } from './check.ts';
 
 /** What these checks look at. */
 export interface FrrFindings extends Pick<Findings, 'frr' | 'topology' | 'observed' | 'plan'> {

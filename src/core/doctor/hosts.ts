@@ -2,8 +2,9 @@
 
 import type { IpAddress } from '../../base/address.ts';
 import { groupBy } from '../../base/group.ts';
-import type { Verdict } from '../neighbors.ts';
-import { type Check, type Findings, type Frr, failure, ok, some, warning } from './check.ts';
+import { type Blocker, findBlockers } from '../blockers.ts';
+import type { Frr } from '../frr.ts';
+import { type Check, type Findings, failure, ok, some, warning } from './check.ts';
 
 export function checkHosts(findings: Findings): Check[] {
   return [
@@ -71,100 +72,24 @@ function checkInstalled({ plan, counters }: Findings): Check[] {
   return [ok('hosts', null, `${installed} with a neighbor`), ...checks];
 }
 
-/** Why zebra does not advertise a neighbor, and what mends it. */
-export interface Hindrance {
-  /** `VNI 100`, or the device where there is none. */
-  readonly subject: string;
-  readonly status: 'warning' | 'failure';
-  readonly reason: string;
-  readonly remedy: string;
-}
-
 function checkAdvertised({ plan }: Findings, frr: Frr): Check[] {
-  const hindranceOf = findHindrances(frr);
-  const hindered: { readonly ip: IpAddress; readonly hindrance: Hindrance }[] = [];
+  const blockerOf = findBlockers(frr);
+  const blocked: { readonly ip: IpAddress; readonly blocker: Blocker }[] = [];
   let advertised = 0;
   for (const verdict of plan.verdicts) {
     if (verdict.state !== 'installed' || verdict.due) continue;
-    const hindrance = hindranceOf(verdict);
-    if (hindrance === null) advertised += 1;
-    else hindered.push({ ip: verdict.ip, hindrance });
+    const blocker = blockerOf(verdict);
+    if (blocker === null) advertised += 1;
+    else blocked.push({ ip: verdict.ip, blocker });
   }
-  const groups = groupBy(hindered, ({ hindrance }) => `${hindrance.subject}\n${hindrance.reason}`);
+  const groups = groupBy(blocked, ({ blocker }) => `${blocker.subject}\n${blocker.reason}`);
   const checks = [...groups.values()].flatMap((group) => {
     const [first] = group;
     if (first === undefined) return [];
-    const { subject, status, reason, remedy } = first.hindrance;
+    const { subject, status, reason, fix: remedy } = first.blocker;
     const items = group.map(({ ip }) => ip);
     const complaint = { subject, found: `${some(items)}: ${reason}`, remedy, items };
     return [status === 'warning' ? warning('advertised', complaint) : failure('advertised', complaint)];
   });
-  return [ok('advertised', null, `${advertised} of ${advertised + hindered.length} neighbors`), ...checks];
-}
-
-/** What is asked about: an address, the MAC it has, and the device that its neighbor is on. */
-type Claim = Pick<Verdict, 'ip' | 'mac' | 'device' | 'bridge'>;
-
-/** By what zebra says, for each address why it is not advertised from here; null: it is. */
-export function findHindrances(frr: Frr): (claim: Claim) => Hindrance | null {
-  const vniOf = new Map(frr.vnis.map(({ svi, vni }) => [svi, vni]));
-  return (claim) => {
-    const vni = claim.device === null ? undefined : vniOf.get(claim.device);
-    if (vni === undefined) return { subject: claim.device ?? claim.bridge, ...NO_VNI };
-    return findHindrance(claim, vni, frr);
-  };
-}
-
-/** Right for a VLAN that is local on purpose. */
-export const NO_VNI = {
-  status: 'warning',
-  reason: 'zebra has no VNI for this device',
-  remedy:
-    'vtysh -c "show evpn vni detail"; it takes a VXLAN port that is up, and bgpd with advertise-all-vni; a VLAN without one is local',
-} as const;
-
-/** Null: nothing keeps zebra from it. */
-export function findHindrance(
-  { ip, mac }: Pick<Claim, 'ip' | 'mac'>,
-  vni: number,
-  frr: Pick<Frr, 'neighbors'>,
-): Hindrance | null {
-  const subject = `VNI ${vni}`;
-  const entry = frr.neighbors.get(vni)?.get(ip);
-  const show = `vtysh -c "show evpn arp-cache vni ${vni} ip ${ip}"`;
-  if (entry === undefined) {
-    const reason = 'zebra does not have the neighbor';
-    return { subject, status: 'failure', reason, remedy: `${show}; if it stays so: systemctl restart frr` };
-  }
-  if (!entry.isLocal) {
-    const reason = 'zebra has a route of another node instead';
-    return {
-      subject,
-      status: 'failure',
-      reason,
-      remedy: `find out where ${mac} is: bridge fdb show | grep ${mac}`,
-    };
-  }
-  if (entry.mac !== mac) {
-    const reason = 'zebra has it with another MAC';
-    return { subject, status: 'failure', reason, remedy: 'snoopy reconcile' };
-  }
-  if (entry.isDuplicate) {
-    const reason = 'FRR holds it for a duplicate';
-    return {
-      subject,
-      status: 'failure',
-      reason,
-      remedy: `vtysh -c "clear evpn dup-addr vni ${vni} ip ${ip}"`,
-    };
-  }
-  if (entry.isActive) return null;
-  const reason =
-    'local inactive in zebra: the bridge has no local entry for its MAC, the host is silent or gone';
-  return {
-    subject,
-    status: 'warning',
-    reason,
-    remedy: `bridge fdb show | grep ${mac}; let the host speak, a ping is enough`,
-  };
+  return [ok('advertised', null, `${advertised} of ${advertised + blocked.length} neighbors`), ...checks];
 }

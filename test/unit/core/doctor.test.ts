@@ -3,8 +3,9 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { type IpAddress, type Mac, parseIp, parseMac } from '../../../src/base/address.ts';
-import type { Check, Findings, Frr, FrrNeighbor } from '../../../src/core/doctor/check.ts';
+import type { Check, Findings } from '../../../src/core/doctor/check.ts';
 import { diagnose, reportOf } from '../../../src/core/doctor/diagnose.ts';
+import type { Frr, FrrNeighbor } from '../../../src/core/frr.ts';
 import { planHosts } from '../../../src/core/neighbors.ts';
 import { plan } from '../../../src/core/plan.ts';
 import { readFrr } from '../../../src/host/frr.ts';
