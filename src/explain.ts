@@ -2,14 +2,10 @@
 
 import type { IpAddress } from './base/address.ts';
 import { loadConfig } from './config/config.ts';
-import {
-  type Closeup,
-  type ExplainReport,
-  explain,
-  type Facts,
-  findPlaces,
-  type Place,
-} from './core/explain.ts';
+import { explain } from './core/explain/explain.ts';
+import { type Facts, findPlaces, type Place } from './core/explain/places.ts';
+import type { ExplainReport } from './core/explain/report.ts';
+import type { Closeup } from './core/explain/scene.ts';
 import { planHosts } from './core/neighbors.ts';
 import { chooseBridges, resolveTopology } from './core/topology.ts';
 import { askFrrHost, askFrrSetup } from './host/frr.ts';

@@ -1,7 +1,7 @@
 // The report of `explain` -> text: the story in a sentence, and below it step by step.
 
 import { formatAge } from '../base/units.ts';
-import type { ExplainReport, Lookout, StepStatus, Story } from '../core/explain.ts';
+import type { ExplainReport, Lookout, StepStatus, Story } from '../core/explain/report.ts';
 import { count, joinLines, paint, printable, type RenderOptions, type Tone, wrap } from './style.ts';
 
 const TONES: Readonly<Record<StepStatus, Tone>> = {

@@ -138,7 +138,7 @@ deepTest('a VXLAN port that is down is the cause, not that zebra lacks the neigh
 deepTest('without advertise-all-vni', async () => {
   const lines = ['router bgp 65000', 'address-family l2vpn evpn'];
   await blames(
-    'zebra: advertise-all-vni is off',
+    'zebra: bgpd has no advertise-all-vni',
     () => node.frr.configure(...lines, 'no advertise-all-vni'),
     () => node.frr.configure(...lines, 'advertise-all-vni'),
   );

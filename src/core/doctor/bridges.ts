@@ -1,11 +1,12 @@
 // Bridges and their ports: what must be so for hosts to be heard, and for FRR to take them.
 
 import type { IfIndex } from '../../base/address.ts';
+import { some } from '../../base/text.ts';
 import type { Link } from '../../netlink/link.ts';
 import type { AttachMode } from '../desired.ts';
 import { hasProgram } from '../observed.ts';
 import type { Bridge } from '../topology.ts';
-import { type Check, type Findings, failure, ok, type Rival, some, splitRemedy, warning } from './check.ts';
+import { type Check, type Findings, failure, ok, type Rival, splitRemedy, warning } from './check.ts';
 
 export function checkBridges(findings: Findings): Check[] {
   const { desired, topology } = findings;

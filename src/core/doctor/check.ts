@@ -79,12 +79,6 @@ export function failure(id: CheckId, complaint: Complaint): Check {
   return { id, status: 'failure', why: WHY[id], items: [], ...complaint };
 }
 
-/** The first few of many, as text. */
-export function some(items: readonly string[], most = 5): string {
-  const more = items.length - most;
-  return more > 0 ? `${items.slice(0, most).join(', ')} and ${more} more` : items.join(', ');
-}
-
 /** The message of a problem as what was found and what mends it: it ends with its remedy. */
 export function splitRemedy(message: string): { readonly found: string; readonly remedy: string } {
   const [found = '', ...remedy] = message.split('; ');

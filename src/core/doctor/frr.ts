@@ -1,10 +1,11 @@
 // FRR's side: does it answer, does it know the VNIs, does it look at the devices that we write to?
 
+import { some } from '../../base/text.ts';
 import type { Link } from '../../netlink/link.ts';
 import type { Frr } from '../frr.ts';
 import type { Bridge } from '../topology.ts';
 import { tunnelLinks } from './bridges.ts';
-import { type Check, type Findings, failure, ok, some, warning } from './check.ts';
+import { type Check, type Findings, failure, ok, warning } from './check.ts';
 
 /** What these checks look at. */
 export interface FrrFindings extends Pick<Findings, 'frr' | 'topology' | 'observed' | 'plan'> {
@@ -47,7 +48,7 @@ function checkAdvertiseAllVni({ advertiseAllVni }: Frr): Check {
   if (advertiseAllVni) return ok('advertise-all-vni', null, 'on');
   return failure('advertise-all-vni', {
     subject: null,
-    found: 'off',
+    found: 'bgpd has no advertise-all-vni',
     remedy: 'in the configuration of bgpd, below "address-family l2vpn evpn": advertise-all-vni',
   });
 }

@@ -1,12 +1,13 @@
 // The host as a whole: kernel, capabilities, bpffs, pins, and how full they are.
 
+import { some } from '../../base/text.ts';
 import { formatAge } from '../../base/units.ts';
 import { NTF_EXT_EXT_VALIDATED, NUD_NOARP } from '../../netlink/neighbor.ts';
 import { type Action, summarize } from '../actions.ts';
 import { NEARLY_FULL } from '../ledger.ts';
 import { hasLostPins } from '../observed.ts';
 import { LOAD_DUE } from '../summary.ts';
-import { type Check, type Findings, failure, ok, some, warning } from './check.ts';
+import { type Check, type Findings, failure, ok, warning } from './check.ts';
 
 export function checkHost(findings: Findings): Check[] {
   return [

@@ -2,9 +2,10 @@
 
 import type { IpAddress } from '../../base/address.ts';
 import { groupBy } from '../../base/group.ts';
+import { some } from '../../base/text.ts';
 import { type Blocker, findBlockers } from '../blockers.ts';
 import type { Frr } from '../frr.ts';
-import { type Check, type Findings, failure, ok, some, warning } from './check.ts';
+import { type Check, type Findings, failure, ok, warning } from './check.ts';
 
 export function checkHosts(findings: Findings): Check[] {
   return [

@@ -5,10 +5,13 @@ import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { type IfIndex, type IpAddress, type Mac, parseIp } from '../../../src/base/address.ts';
-import { type Closeup, type ExplainReport, explain, findPlaces } from '../../../src/core/explain.ts';
+import { explain } from '../../../src/core/explain/explain.ts';
+import { findPlaces } from '../../../src/core/explain/places.ts';
+import { describeRejection } from '../../../src/core/explain/rejection.ts';
+import type { ExplainReport } from '../../../src/core/explain/report.ts';
+import type { Closeup } from '../../../src/core/explain/scene.ts';
 import type { FrrAnswer, FrrHost } from '../../../src/core/frr.ts';
 import { planHosts } from '../../../src/core/neighbors.ts';
-import { describeRefusal } from '../../../src/core/refusals.ts';
 import { COUNTERS, type Rejection, type RejectionReason } from '../../../src/datapath/records.ts';
 import { readFrrHost } from '../../../src/host/frr.ts';
 import { renderExplain } from '../../../src/render/explain.ts';
@@ -272,7 +275,7 @@ test('each reason for a refusal has its words and its remedy', () => {
   );
   const said = reasons.map((reason) => {
     const refused = { ...rejection, ...times, reason, source: B, claimed: A };
-    const { because, remedy } = describeRefusal(refused, { bridge, bridgeName: 'br0', port: 'tap2' });
+    const { because, remedy } = describeRejection(refused, { bridge, bridgeName: 'br0', port: 'tap2' });
     assert.notEqual(remedy, '', reason);
     return because;
   });
@@ -317,7 +320,7 @@ test('a refusal by rules that are no more says so', () => {
   const say = (reason: RejectionReason, ip: string) => {
     const rejection = { bridge: bridge.ifIndex, vlan: 0, ip: ip as IpAddress, port: 2 as IfIndex, reason };
     const refused = { ...rejection, source: B, claimed: A, count: 1, firstMs: 0, lastMs: 0 };
-    return describeRefusal(refused, { bridge, bridgeName: 'br0', port: 'tap2' });
+    return describeRejection(refused, { bridge, bridgeName: 'br0', port: 'tap2' });
   };
   const { subnets } = bridge.desired;
   assert.ok(Array.isArray(subnets));

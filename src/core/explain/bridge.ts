@@ -1,0 +1,34 @@
+// Step 3: whether the bridge forwards the MAC to the port that the host was seen on.
+
+import type { Finding } from './finding.ts';
+import { nameOf, type Scene } from './scene.ts';
+import { BRIDGE } from './wording.ts';
+
+export function checkBridge({ facts, place, location, closeup, state, bridgeName }: Scene): Finding {
+  const { bridge, binding, neighbor, mac, vlan } = place;
+  const { ip } = facts;
+  if (mac === null) return BRIDGE.noMac();
+  const ageMs = closeup.fdbAgeMs;
+  const entry = { ip, bridge: bridgeName, mac, age: ageMs === null ? null : ageMs / 1000 };
+  switch (location.kind) {
+    case 'local': {
+      const { port } = location;
+      const local = { ...entry, port: port.name };
+      if (state === 'remote' && neighbor !== undefined && neighbor.mac !== mac)
+        return BRIDGE.twoNodes({ ...local, otherMac: neighbor.mac ?? null });
+      const seenOn = binding?.mac === mac ? binding.port : port.ifIndex;
+      if (seenOn === port.ifIndex || state === 'installed' || state === 'ended') return BRIDGE.local(local);
+      return BRIDGE.twoPorts({ ...local, seenOn: nameOf(facts, seenOn) });
+    }
+    case 'other':
+      return state === 'installed' ? BRIDGE.otherPort(entry) : BRIDGE.wrongPort(entry);
+    case 'tunnel':
+      return state === 'remote' ? BRIDGE.tunnel(entry) : BRIDGE.movedToTunnel(entry);
+    case 'nowhere': {
+      const lost = { ...entry, vlan: bridge?.vlanAware ? vlan : null };
+      return state === 'remote' ? BRIDGE.nowhere(lost) : BRIDGE.lost(lost);
+    }
+    default:
+      return location satisfies never;
+  }
+}

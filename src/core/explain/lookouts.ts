@@ -1,0 +1,49 @@
+// Where an address of which nothing is known would be learned, and what to do so that it is. Pure.
+
+import type { IfIndex, IpAddress } from '../../base/address.ts';
+import { whyUnfit } from '../neighbors.ts';
+import { hasProgram } from '../observed.ts';
+import { type Bridge, takesVlan } from '../topology.ts';
+import type { Facts } from './places.ts';
+import type { Lookout } from './report.ts';
+import { NEXT, UNLEARNED } from './wording.ts';
+
+/** One for each VLAN that has a neighbor device. */
+export function findLookouts(facts: Facts): Lookout[] {
+  return facts.topology.bridges.flatMap((bridge) => lookoutsOf(bridge, facts));
+}
+
+function lookoutsOf(bridge: Bridge, { ip, observed, hosts }: Facts): Lookout[] {
+  const known = new Set(hosts.bindings.filter((one) => one.bridge === bridge.ifIndex).map(({ mac }) => mac));
+  const names = new Map(bridge.ports.map(({ ifIndex, name }) => [ifIndex, name]));
+  return [...bridge.domains.values()].map(({ vlan }): Lookout => {
+    const ports = bridge.ports.filter((port) => takesVlan(bridge, port, vlan));
+    const isAttached = ({ ifIndex }: { readonly ifIndex: IfIndex }): boolean => hasProgram(observed, ifIndex);
+    return {
+      bridge: bridge.desired.name,
+      vlan,
+      ports: ports.filter(isAttached).map(({ name }) => name),
+      deaf: ports.filter((port) => !isAttached(port)).map(({ name }) => name),
+      because: whyUnfit(bridge, { ip, vlan }) ?? whyIgnored(bridge, ip),
+      silent: [...(hosts.forwarding.get(bridge.ifIndex) ?? [])].flatMap((entry) => {
+        const port = names.get(entry.port);
+        const isIn = !bridge.vlanAware || entry.vlan === vlan;
+        return isIn && port !== undefined && !known.has(entry.mac) ? [{ mac: entry.mac, port }] : [];
+      }),
+    };
+  });
+}
+
+/** Why no message of this family is learned from. */
+function whyIgnored({ desired: { learn } }: Bridge, ip: IpAddress): string | null {
+  const kinds = ip.includes(':') ? ['na', 'ns'] : ['arp-request', 'arp-reply'];
+  return learn.some((kind) => kinds.includes(kind)) ? null : UNLEARNED({ kinds });
+}
+
+/** What makes the address known. */
+export function whatNext(lookouts: readonly Lookout[], ip: IpAddress): string {
+  if (lookouts.length === 0) return NEXT.noBridge();
+  if (lookouts.every(({ because }) => because !== null)) return NEXT.unfit();
+  const isSeen = lookouts.some(({ because, ports }) => because === null && ports.length > 0);
+  return isSeen ? NEXT.send({ ip }) : NEXT.attach({ ip });
+}

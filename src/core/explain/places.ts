@@ -1,0 +1,109 @@
+// Where an address is known: each VLAN of each bridge, with all that is known of the address there. Pure.
+
+import type { IfIndex, IpAddress, Mac } from '../../base/address.ts';
+import { type Binding, type BindingKey, bindingId, type Rejection } from '../../datapath/records.ts';
+import type { Neighbor } from '../../netlink/neighbor.ts';
+import type { Desired } from '../desired.ts';
+import type { FrrAnswer } from '../frr.ts';
+import type { HostPlan, Verdict } from '../neighbors.ts';
+import type { Observed, ObservedHosts } from '../observed.ts';
+import { type Bridge, type Domain, effectiveVlan, type Topology } from '../topology.ts';
+
+/** What a story is made of. */
+export interface Facts {
+  readonly ip: IpAddress;
+  readonly desired: Desired;
+  readonly topology: Topology;
+  readonly observed: Observed;
+  readonly hosts: ObservedHosts;
+  readonly plan: HostPlan;
+  readonly rejections: readonly Rejection[];
+  /** How FRR is set up; its neighbors are not read. */
+  readonly frr: FrrAnswer;
+}
+
+/** A VLAN of a bridge where something is known of the address. */
+export interface Place {
+  readonly bridgeIndex: IfIndex;
+  readonly vlan: number;
+  /** Undefined: not a bridge of the configuration. */
+  readonly bridge: Bridge | undefined;
+  readonly domain: Domain | undefined;
+  readonly verdict: Verdict | undefined;
+  readonly binding: Binding | undefined;
+  readonly refused: Rejection | undefined;
+  readonly neighbor: Neighbor | undefined;
+  /** The MAC that has the address; where none has it, the one that claimed it last. */
+  readonly mac: Mac | null;
+  /** The VNI of the domain, where zebra has one. */
+  readonly vni: number | null;
+}
+
+type PlaceKey = Pick<BindingKey, 'bridge' | 'vlan'>;
+
+/** Whatever names the address, on any bridge. */
+interface Traces {
+  readonly bindings: readonly Binding[];
+  readonly rejections: readonly Rejection[];
+  readonly neighbors: readonly Neighbor[];
+}
+
+/** The places of the address, in the order of bridges and VLANs; `only`: those on bridges of the topology. */
+export function findPlaces(facts: Facts, only: boolean): Place[] {
+  const { ip, topology, hosts } = facts;
+  const isMeant = (one: { readonly ip: IpAddress }): boolean => one.ip === ip;
+  const traces: Traces = {
+    bindings: hosts.bindings.filter(isMeant),
+    rejections: facts.rejections.filter(isMeant),
+    neighbors: hosts.neighbors.filter(isMeant),
+  };
+  const order = new Map(topology.bridges.map(({ ifIndex }, i) => [ifIndex, i]));
+  const rank = (bridge: IfIndex): number => order.get(bridge) ?? order.size;
+  const keys = [...traces.bindings, ...traces.rejections, ...keysOf(topology, ip, traces.neighbors)]
+    .filter(({ bridge }) => !only || order.has(bridge))
+    .map(({ bridge, vlan }) => [bindingId({ bridge, vlan, ip }), { bridge, vlan }] as const);
+  return [...new Map(keys).values()]
+    .sort((a, b) => rank(a.bridge) - rank(b.bridge) || a.vlan - b.vlan)
+    .map((key) => placeOf(key, facts, traces));
+}
+
+/** Where the configuration or the neighbor device names the address. */
+function keysOf({ bridges }: Topology, ip: IpAddress, neighbors: readonly Neighbor[]): PlaceKey[] {
+  const devices = new Set(neighbors.map(({ ifIndex }) => ifIndex));
+  return bridges.flatMap((bridge) => {
+    const statics = bridge.desired.statics.filter((entry) => entry.ip === ip);
+    const domains = [...bridge.domains.values()].filter(
+      ({ device, reserved }) => reserved.has(ip) || devices.has(device),
+    );
+    return [
+      ...statics.map(({ vlan }) => ({ bridge: bridge.ifIndex, vlan: effectiveVlan(bridge, vlan) })),
+      ...domains.map(({ vlan }) => ({ bridge: bridge.ifIndex, vlan })),
+    ];
+  });
+}
+
+function placeOf(key: PlaceKey, { ip, topology, plan, frr }: Facts, traces: Traces): Place {
+  const { vlan } = key;
+  const isHere = (one: PlaceKey): boolean => one.bridge === key.bridge && one.vlan === vlan;
+  const bridge = topology.bridges.find(({ ifIndex }) => ifIndex === key.bridge);
+  const domain = bridge?.domains.get(vlan);
+  const verdict = plan.verdicts.find(
+    (one) => one.ip === ip && one.vlan === vlan && one.bridge === bridge?.desired.name,
+  );
+  const binding = traces.bindings.find(isHere);
+  const refused = traces.rejections.find(isHere);
+  const neighbor = traces.neighbors.find(({ ifIndex }) => ifIndex === domain?.device);
+  const vnis = frr.kind === 'answered' ? frr.frr.vnis : [];
+  return {
+    bridgeIndex: key.bridge,
+    vlan,
+    bridge,
+    domain,
+    verdict,
+    binding,
+    refused,
+    neighbor,
+    mac: verdict?.mac ?? binding?.mac ?? neighbor?.mac ?? refused?.claimed ?? refused?.source ?? null,
+    vni: (domain && vnis.find(({ svi }) => svi === domain.deviceName)?.vni) ?? null,
+  };
+}

@@ -1,0 +1,100 @@
+// The words of `explain` for each reason to reject a message.
+
+import type { IpAddress, Mac } from '../../base/address.ts';
+import type { RejectionReason } from '../../datapath/records.ts';
+
+/** What was wrong with a message, and what fixes it: keys of the report. */
+export interface RejectionWords {
+  readonly because: string;
+  readonly remedy: string;
+}
+
+interface Message {
+  readonly ip: IpAddress;
+  readonly vlan: number;
+  readonly source: Mac;
+  readonly claimed: Mac | null;
+  readonly port: string;
+  readonly bridge: string;
+  /** The kinds of messages that the bridge learns from; null where it is not configured. */
+  readonly learn: readonly string[] | null;
+  /** The addresses that it learns. */
+  readonly learns: string;
+}
+
+type Row = (message: Message) => RejectionWords;
+
+function malformed(because: string): Row {
+  return ({ port, source }) => ({
+    because,
+    remedy: `see what it sends: tcpdump -eni ${port} ether src ${source}`,
+  });
+}
+
+export const REJECTIONS: Readonly<Record<RejectionReason, Row>> = {
+  ignored: ({ learn }) => ({
+    because: `"learn" does not take this kind of message, only ${learn?.join(', ') ?? 'others'}`,
+    remedy: 'let the host send another kind, or add this one to "learn"',
+  }),
+  vlan: ({ vlan, port }) => ({
+    because: `VLAN ${vlan} is none that ${port} is in, or the frame has two tags, or an 802.1ad one`,
+    remedy: `bridge vlan show dev ${port}; the host must send in a VLAN of its port`,
+  }),
+  truncated: malformed('it is shorter than its headers say'),
+  arp_header: malformed('its ARP header is none of IPv4 on Ethernet'),
+  spoofed: ({ source, claimed }) => ({
+    because: `its sender is ${source}, and it speaks for ${claimed ?? 'another MAC'}`,
+    remedy: 'the host must speak for itself; behind a proxy it is given under "static"',
+  }),
+  mac: malformed('it names a MAC that no host has: zero, or a group address'),
+  ip: malformed('it names an address that no host has'),
+  link_local: () => ({
+    because: 'link-local addresses are not learned here',
+    remedy: 'set "link_local: true" if they shall be',
+  }),
+  fragment: malformed('it is fragmented, which Neighbor Discovery never is (RFC 6980)'),
+  hop_limit: malformed('its hop limit is not 255: it has come over a router, or is forged'),
+  checksum: malformed('its ICMPv6 checksum is wrong'),
+  nd_header: malformed('its code, length or flags are none of Neighbor Discovery (RFC 4861, section 7.1)'),
+  nd_option: malformed('it names no MAC, or more than one, or its options are malformed'),
+  override: () => ({
+    because: 'its override flag is not set: an anycast address, or a proxy, displaces nobody',
+    remedy: 'give the address under "static" if it belongs to one host here',
+  }),
+  subnet: ({ bridge, learns }) => ({
+    because: `it is not in what ${bridge} learns: ${learns}`,
+    remedy: 'correct the address of the host, or add its prefix to "subnets"',
+  }),
+  static: ({ ip, source, claimed }) => ({
+    because: 'the address is provisioned for another MAC',
+    remedy: `if ${claimed ?? source} shall have ${ip}, add it to "static"`,
+  }),
+  frozen: ({ ip }) => ({
+    because: 'the address is frozen as a duplicate',
+    remedy: `find the other host; then: snoopy reconcile --unfreeze ${ip}`,
+  }),
+  port_limit: ({ port }) => ({
+    because: `${port} had all the hosts that it may have`,
+    remedy: 'snoopy status; raise limits.bindings_per_port if they belong there',
+  }),
+  rate_limit: ({ port }) => ({
+    because: `new hosts came too fast on ${port}`,
+    remedy: 'let it speak again, or raise limits.new_bindings_per_second',
+  }),
+  table_full: () => ({ because: 'the table of bindings was full', remedy: 'raise runtime.max_bindings' }),
+};
+
+const AGAIN = 'let the host speak again: it would be learned now';
+
+/** Where the rules have changed since. */
+export const LEARNED_NOW: Readonly<Record<'subnet' | 'link_local', Row>> = {
+  subnet: ({ bridge }) => ({ because: `it was not in what ${bridge} learned then`, remedy: AGAIN }),
+  link_local: () => ({ because: 'link-local addresses were not learned here then', remedy: AGAIN }),
+};
+
+/** What a bridge learns, where that is not a list of prefixes. */
+export const LEARNS = {
+  nothing: () => 'nothing, for it is not configured',
+  notReserved: () => "it is the node's own address, or a broadcast address",
+  everything: () => 'any',
+};

@@ -1,0 +1,62 @@
+// The last message about an address that the program rejected: why, and what fixes it. Pure.
+
+import { familyOf, formatPrefix } from '../../base/address.ts';
+import type { Rejection } from '../../datapath/records.ts';
+import { whyUnfit } from '../neighbors.ts';
+import { allowedPrefixes } from '../plan.ts';
+import type { Bridge } from '../topology.ts';
+import { LEARNED_NOW, LEARNS, REJECTIONS, type RejectionWords } from './rejection-wording.ts';
+import type { RefusedReport } from './report.ts';
+import { nameOf, type Scene, secondsSince } from './scene.ts';
+
+/** Where the message came in. */
+export interface Ingress {
+  /** Undefined: not a bridge of the configuration. */
+  readonly bridge: Bridge | undefined;
+  readonly bridgeName: string;
+  readonly port: string;
+}
+
+/** Null where no message was rejected. */
+export function rejectedReport({ facts, place, bridgeName }: Scene): RefusedReport | null {
+  const { refused, bridge } = place;
+  if (refused === undefined) return null;
+  const port = nameOf(facts, refused.port);
+  return {
+    reason: refused.reason,
+    ...describeRejection(refused, { bridge, bridgeName, port }),
+    count: refused.count,
+    port,
+    source: refused.source,
+    claimed: refused.claimed,
+    firstAge: secondsSince(facts.hosts.nowMs, refused.firstMs),
+    lastAge: secondsSince(facts.hosts.nowMs, refused.lastMs),
+  };
+}
+
+/** The reason in words. The configuration or the node's addresses may have changed since: then it is learned now. */
+export function describeRejection(
+  rejection: Rejection,
+  { bridge, bridgeName, port }: Ingress,
+): RejectionWords {
+  const { reason, ip, vlan } = rejection;
+  const data = {
+    ...rejection,
+    port,
+    bridge: bridgeName,
+    learn: bridge?.desired.learn ?? null,
+    learns: describeLearned(rejection, bridge),
+  };
+  const isLearnedNow = bridge !== undefined && whyUnfit(bridge, { ip, vlan }) === null;
+  if (isLearnedNow && (reason === 'subnet' || reason === 'link_local')) return LEARNED_NOW[reason](data);
+  return REJECTIONS[reason](data);
+}
+
+/** Which addresses of that family the bridge learns. */
+function describeLearned({ ip, vlan }: Rejection, bridge: Bridge | undefined): string {
+  if (bridge === undefined) return LEARNS.nothing();
+  const domain = bridge.domains.get(vlan);
+  if (domain?.reserved.has(ip)) return LEARNS.notReserved();
+  const allowed = allowedPrefixes(bridge.desired, domain, familyOf(ip));
+  return allowed === 'any' ? LEARNS.everything() : allowed.map(formatPrefix).join(', ');
+}

@@ -1,0 +1,75 @@
+// What each step of a story looks at: one place, its state, and what was read of it there. Pure.
+
+import type { IfIndex } from '../../base/address.ts';
+import { type Neighbor, NTF_EXT_LEARNED } from '../../netlink/neighbor.ts';
+import type { FrrHost } from '../frr.ts';
+import type { Location } from '../host-index.ts';
+import { isOurs, NUD_VALID } from '../neighbors.ts';
+import type { Facts, Place } from './places.ts';
+import type { StoryState } from './report.ts';
+
+/** What is read of a place once its MAC and its VNI are known. */
+export interface Closeup {
+  /** Since the bridge saw the MAC; null: it does not know it. */
+  readonly fdbAgeMs: number | null;
+  readonly frr: FrrHost | null;
+}
+
+export interface Scene {
+  readonly facts: Facts;
+  readonly place: Place;
+  readonly closeup: Closeup;
+  /** Where the bridge forwards the MAC. */
+  readonly location: Location;
+  readonly state: StoryState;
+  readonly bridgeName: string;
+}
+
+/** Sets the scene of a place. */
+export function sceneOf(facts: Facts, place: Place, closeup: Closeup, location: Location): Scene {
+  const bridgeName = place.bridge?.desired.name ?? nameOf(facts, place.bridgeIndex);
+  return { facts, place, closeup, location, state: stateOf(place), bridgeName };
+}
+
+function stateOf({ verdict, binding, neighbor, refused }: Place): StoryState {
+  if (verdict !== undefined) return verdict.due ? 'waiting' : verdict.state;
+  if (binding !== undefined) return 'ended';
+  if (neighbor !== undefined && (neighbor.flags & NTF_EXT_LEARNED) !== 0) return 'remote';
+  return refused !== undefined && !isValid(neighbor) ? 'refused' : 'unheard';
+}
+
+/** True for an entry whose MAC the kernel uses. */
+export function isValid(neighbor: Neighbor | undefined): boolean {
+  return neighbor !== undefined && (neighbor.state & NUD_VALID) !== 0;
+}
+
+/** True where the neighbor of the address is snoopy's. */
+export function hasOwnNeighbor({ facts, place: { neighbor } }: Scene): boolean {
+  return neighbor !== undefined && isOurs(neighbor, facts.desired.runtime.neighborProtocol);
+}
+
+/** For how many seconds the address stays frozen; null: it is not frozen. */
+export function frozenFor({ facts, place: { binding } }: Scene): number | null {
+  const { nowMs } = facts.hosts;
+  return binding !== undefined && binding.frozenUntilMs > nowMs
+    ? secondsSince(binding.frozenUntilMs, nowMs)
+    : null;
+}
+
+/** The port where the host is, as far as known. */
+export function portOf({ facts, place, location }: Scene): string | null {
+  if (location.kind === 'local') return location.port.name;
+  if (place.binding !== undefined) return nameOf(facts, place.binding.port);
+  return place.verdict === undefined && place.refused !== undefined
+    ? nameOf(facts, place.refused.port)
+    : null;
+}
+
+export function nameOf({ observed }: Facts, ifIndex: IfIndex): string {
+  return observed.links.get(ifIndex)?.name ?? `the deleted port #${ifIndex}`;
+}
+
+/** Whole seconds; 0 where the clock was read before `ms`. */
+export function secondsSince(nowMs: number, ms: number): number {
+  return Math.max(0, Math.floor((nowMs - ms) / 1000));
+}

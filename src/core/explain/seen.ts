@@ -1,0 +1,43 @@
+// Step 1: whether the program has seen a message of the host.
+
+import { hasProgram } from '../observed.ts';
+import type { Finding } from './finding.ts';
+import { rejectedReport } from './rejection.ts';
+import { frozenFor, hasOwnNeighbor, isValid, nameOf, type Scene, secondsSince } from './scene.ts';
+import { SEEN } from './wording.ts';
+
+export function checkSeen(scene: Scene): Finding {
+  const { facts, place, state } = scene;
+  const { binding, verdict } = place;
+  if (binding === undefined) return checkUnseen(scene);
+  const frozenSeconds = frozenFor(scene);
+  if (frozenSeconds !== null) {
+    const { owner } = binding;
+    const before = owner && { mac: owner.mac, port: nameOf(facts, owner.port) };
+    return SEEN.frozen({ ip: facts.ip, frozenSeconds, owner: before });
+  }
+  const { nowMs } = facts.hosts;
+  const seen = {
+    port: nameOf(facts, binding.port),
+    mac: binding.mac,
+    firstAge: secondsSince(nowMs, binding.firstSeenMs),
+    lastAge: secondsSince(nowMs, binding.lastSeenMs),
+    moves: binding.moves,
+    isOtherThanStatic: verdict?.source === 'static' && facts.plan.endings.has(binding),
+  };
+  const isPort = place.bridge?.ports.some(({ ifIndex }) => ifIndex === binding.port) ?? false;
+  // Its route is there all the same, until the binding ages out.
+  if (state === 'installed' && isPort && !hasProgram(facts.observed, binding.port))
+    return SEEN.withoutProgram(seen);
+  return SEEN.seen(seen);
+}
+
+function checkUnseen(scene: Scene): Finding {
+  const { facts, place, state } = scene;
+  if (place.verdict !== undefined) return SEEN.static();
+  const rejected = rejectedReport(scene);
+  if (state === 'refused' && rejected !== null) return SEEN.rejected(rejected);
+  if (state === 'remote') return SEEN.remote();
+  if (isValid(place.neighbor) && !hasOwnNeighbor(scene)) return SEEN.otherOwner();
+  return SEEN.never({ ip: facts.ip });
+}

@@ -1,0 +1,372 @@
+// The words of `explain`: a table for each step. A row takes the data that the step found.
+
+import type { IpAddress, Mac } from '../../base/address.ts';
+import { some } from '../../base/text.ts';
+import { formatAge, formatDuration } from '../../base/units.ts';
+import type { NeighborEntry } from '../report.ts';
+import type { Complaint } from './complaint.ts';
+import { ok, unknown, wrong } from './finding.ts';
+import type { RefusedReport, StepId, StoryState } from './report.ts';
+
+interface Address {
+  readonly ip: IpAddress;
+}
+
+/** What makes a host seen. */
+function letItSpeak({ ip }: Address): string {
+  return ip.includes(':')
+    ? `let the host speak: ping its gateway from ${ip}`
+    : `let the host speak: arping -A -c 1 -I DEVICE ${ip}`;
+}
+
+interface Seen {
+  readonly port: string;
+  readonly mac: Mac;
+  readonly firstAge: number;
+  readonly lastAge: number;
+  readonly moves: number;
+  /** True when the address is static and that MAC is not one of its own. */
+  readonly isOtherThanStatic: boolean;
+}
+
+interface Frozen extends Address {
+  readonly frozenSeconds: number;
+  readonly owner: { readonly mac: Mac; readonly port: string } | null;
+}
+
+export const SEEN = {
+  seen: ok(describeSeen),
+  withoutProgram: ok(
+    (seen: Seen) => `${describeSeen(seen)}; ${seen.port} has no program now, and hears nothing more`,
+    () => 'snoopy reconcile',
+  ),
+  static: ok(() => 'not yet; a static entry needs no word of its host'),
+  remote: ok(() => 'on no local port: it is not here'),
+  otherOwner: ok(() => 'never on a local port; an entry of another owner serves it'),
+  never: wrong(() => 'never on a local port', letItSpeak),
+  rejected: wrong(
+    ({ count, lastAge, port, source, because }: RefusedReport) => {
+      const often = count === 1 ? 'one message, not believed,' : `${count} messages, none believed, the last`;
+      return `${often} ${formatAge(lastAge)} ago on ${port} from ${source}: ${because}`;
+    },
+    ({ remedy }) => remedy,
+  ),
+  frozen: wrong(
+    ({ frozenSeconds, owner }: Frozen) => {
+      const before = owner === null ? '' : `, it was ${owner.mac} on ${owner.port} before`;
+      return `frozen for ${formatAge(frozenSeconds)} more, for its MAC changes too often${before}: two hosts have it`;
+    },
+    ({ ip }) => `find both by their MACs, take the address from one; then: snoopy reconcile --unfreeze ${ip}`,
+  ),
+};
+
+function describeSeen({ port, mac, firstAge, lastAge, moves, isOtherThanStatic }: Seen): string {
+  const times = moves === 1 ? 'once' : `${moves} times`;
+  return [
+    `on ${port} from ${mac}, first ${formatAge(firstAge)}, last ${formatAge(lastAge)} ago`,
+    ...(moves === 0 ? [] : [`its MAC changed ${times} of late`]),
+    ...(isOtherThanStatic ? ['it is not provisioned for that MAC'] : []),
+  ].join('; ');
+}
+
+export const RULE = {
+  unconfigured: wrong(
+    ({ bridge }: { readonly bridge: string }) => `${bridge} is no bridge of the configuration`,
+    () => 'add it under "bridges", or leave it: the next run forgets what was learned there',
+  ),
+  static: ok(({ macs }: { readonly macs: readonly Mac[] }) => `provisioned for ${macs.join(', ')}`),
+  ending: wrong(
+    ({ because }: { readonly because: string; readonly fix: string }) =>
+      `the next run forgets it: ${because}`,
+    ({ fix }) => fix,
+  ),
+  reserved: wrong(describeReserved, () => "nothing, if it is the node's"),
+  reservedClaimed: wrong(
+    (_: { readonly mac: Mac }) => describeReserved(),
+    ({ mac }) => `find ${mac}: it claims it`,
+  ),
+  remote: ok(() => 'none asked: it was not learned here'),
+  unfit: wrong(
+    ({ unfit }: { readonly unfit: string }) => `${unfit}: it is not learned`,
+    () => 'see "subnets" and "link_local"',
+  ),
+  allowed: ok(({ allowed }: { readonly allowed: string }) => allowed),
+  allowedWhileSeen: ok(
+    ({ allowed, maxAgeMs }: { readonly allowed: string; readonly maxAgeMs: number | null }) =>
+      maxAgeMs === null ? allowed : `${allowed}; forgotten when silent for ${formatDuration(maxAgeMs)}`,
+  ),
+};
+
+function describeReserved(): string {
+  return "the node's own address, or a broadcast address of its prefixes: no host may have it";
+}
+
+interface Prefixes {
+  readonly prefixes: readonly string[];
+}
+
+/** Why an address may be learned. */
+export const ALLOWED = {
+  linkLocal: () => 'link-local, which is learned here',
+  everything: () => 'any address is learned, as "subnets" says',
+  noPrefix: ({ device }: { readonly device: string }) =>
+    `any address is learned, for ${device} has none of that family`,
+  connected: ({ prefixes, device }: Prefixes & { readonly device: string }) =>
+    `within ${some(prefixes, 3)} of ${device}`,
+  listed: ({ prefixes }: Prefixes) => `within ${some(prefixes, 3)} of "subnets"`,
+};
+
+/** What keeps the next run from forgetting an address. */
+export const ENDING_FIXES = {
+  noPort: ({ bridge }: { readonly bridge: string }) =>
+    `bridge link show master ${bridge}; see "ports"; the host is learned anew when it speaks`,
+  noVlan: ({ port, vlan }: { readonly port: string; readonly vlan: number }) =>
+    `bridge vlan add dev ${port} vid ${vlan}`,
+  unfit: () => 'see "subnets" and "link_local", and the address of the host',
+  silent: letItSpeak,
+};
+
+interface FdbEntry extends Address {
+  readonly bridge: string;
+  readonly mac: Mac;
+  /** Seconds since the bridge saw the MAC. */
+  readonly age: number | null;
+}
+
+interface LocalEntry extends FdbEntry {
+  readonly port: string;
+}
+
+interface LostEntry extends FdbEntry {
+  /** Null on a bridge that is not VLAN-aware. */
+  readonly vlan: number | null;
+}
+
+export const BRIDGE = {
+  noMac: unknown(() => 'which MAC to look for is not known'),
+  local: ok(describeLocal),
+  twoNodes: wrong(
+    (entry: LocalEntry & { readonly otherMac: Mac | null }) =>
+      `${describeLocal(entry)}, and another node has the address with ${entry.otherMac ?? 'another MAC'}`,
+    (entry) => `two hosts have it, or it moved: who is right speaks last; ${letItSpeak(entry)}`,
+  ),
+  twoPorts: wrong(
+    (entry: LocalEntry & { readonly seenOn: string }) =>
+      `${describeLocal(entry)}, and ${entry.ip} was heard on ${entry.seenOn}`,
+    ({ mac }) => `find out where ${mac} is: two ports have it, or the host moved and is silent`,
+  ),
+  otherPort: ok(describeOtherPort),
+  wrongPort: wrong(describeOtherPort, ({ bridge, mac }) => `${showFdb({ bridge, mac })}; see "ports"`),
+  tunnel: ok(describeTunnel),
+  movedToTunnel: wrong((entry: FdbEntry) => `${describeTunnel(entry)}: the host is at another node`, showFdb),
+  nowhere: ok(describeNowhere),
+  lost: wrong((entry: LostEntry) => `${describeNowhere(entry)}: the host is silent, or gone`, letItSpeak),
+};
+
+function describeLocal({ bridge, mac, port, age }: LocalEntry): string {
+  return `${bridge} forwards ${mac} to ${port}${describeSeenAge(age)}`;
+}
+
+function describeOtherPort({ bridge, mac, age }: FdbEntry): string {
+  return `${bridge} forwards ${mac} to a port that is not learned from${describeSeenAge(age)}`;
+}
+
+function describeTunnel({ bridge, mac }: FdbEntry): string {
+  return `${bridge} forwards ${mac} into the tunnel`;
+}
+
+function describeNowhere({ bridge, mac, vlan }: LostEntry): string {
+  return `${bridge} does not know ${mac}${vlan === null ? '' : ` in VLAN ${vlan}`} now`;
+}
+
+function describeSeenAge(age: number | null): string {
+  return age === null ? '' : `, seen ${formatAge(age)} ago`;
+}
+
+function showFdb({ bridge, mac }: Pick<FdbEntry, 'bridge' | 'mac'>): string {
+  return `bridge fdb show br ${bridge} | grep ${mac}`;
+}
+
+interface Found {
+  readonly found: string;
+}
+
+export const NEIGHBOR = {
+  noDevice: wrong(
+    ({ bridge, vlan }: { readonly bridge: string; readonly vlan: number }) =>
+      `no device for VLAN ${vlan} above ${bridge}: nowhere to write it`,
+    ({ bridge, vlan }) =>
+      `ip link add ${bridge}.${vlan} link ${bridge} up type vlan id ${vlan}; bridge vlan add dev ${bridge} vid ${vlan} self`,
+  ),
+  due: wrong(
+    ({ found, because }: Found & { readonly because: string }) =>
+      `${found}; the next run writes it${because === 'new' ? '' : ` (${because})`}`,
+    () => 'snoopy reconcile; is the timer running?',
+  ),
+  there: ok(({ found }: Found) => found),
+  notAdvertised: wrong(
+    ({ found }: Found & Address & { readonly mac: Mac | null }) => `${found}: no node advertises the address`,
+    ({ ip, mac }) => `snoopy explain ${ip} on the node that has ${mac ?? 'the MAC'}`,
+  ),
+  ended: wrong(({ found }: Found) => found, null),
+  ending: wrong(({ found }: Found) => `${found}; the next run removes it`, null),
+  unanswered: wrong(
+    ({ found }: Found & Address) => `${found}: the node asked for it, and nobody answered`,
+    letItSpeak,
+  ),
+  missing: wrong(describeReason, null),
+  otherEntry: wrong(
+    (data: Reason & Address & { readonly device: string }) => describeReason(data),
+    ({ ip, device }) => `if it is wrong: ip neigh del ${ip} dev ${device}; snoopy reconcile`,
+  ),
+};
+
+interface Reason extends Found {
+  readonly because: string;
+}
+
+function describeReason({ found, because }: Reason): string {
+  return because === '' ? found : `${found}: ${because}`;
+}
+
+/** Origins of an entry by NDA_PROTOCOL (RTPROT_* of linux/rtnetlink.h). */
+const ORIGINS: Readonly<Record<number, string>> = { 0: 'the kernel', 2: 'the kernel', 11: 'zebra' };
+
+interface Entry extends NeighborEntry {
+  /** Seconds. */
+  readonly age: number;
+  readonly isOurs: boolean;
+}
+
+interface EntryOfDevice {
+  readonly entry: Entry | null;
+  readonly device: string;
+  readonly isDue: boolean;
+}
+
+/** An entry of the neighbor table in a few words. */
+export function describeNeighbor({ entry, device, isDue }: EntryOfDevice): string {
+  if (entry === null) return `none on ${device}${isDue ? ' yet' : ''}`;
+  const { mac, state, flags, protocol, age, isOurs } = entry;
+  const origin = isOurs ? 'snoopy' : (ORIGINS[protocol] ?? `protocol ${protocol}`);
+  const words = [state, ...flags].join(' ');
+  return `${mac === null ? '' : `${mac}, `}${words}, by ${origin} on ${device}, ${formatAge(age)} old`;
+}
+
+interface Vni {
+  readonly vni: number;
+}
+
+export const ZEBRA = {
+  absent: unknown(
+    () => 'vtysh is not installed here: nothing of FRR was looked at',
+    () => 'apt install frr',
+  ),
+  silent: wrong(
+    ({ message }: { readonly message: string }) => message,
+    () => 'systemctl status frr; systemctl restart frr',
+  ),
+  noMac: unknown(({ vni }: Vni) => `VNI ${vni}: which MAC to look for is not known`),
+  active: ok(({ vni }: Vni) => `VNI ${vni}: local, active`),
+  blocked: wrong(
+    ({ found }: Complaint) => found,
+    ({ fix }) => fix,
+  ),
+  blockedInVni: wrong(
+    ({ vni, found }: Vni & Complaint) => `VNI ${vni}: ${found}`,
+    ({ fix }) => fix,
+  ),
+  remote: ok(
+    ({ vni, node }: Vni & { readonly node: string | null }) =>
+      `VNI ${vni}: of the node ${node ?? 'it came from'}`,
+  ),
+  noNode: wrong(({ vni }: Vni & Address) => `VNI ${vni}: no node advertises it`, showArpCache),
+  ownThoughRemote: wrong(
+    ({ vni }: Vni & Address) => `VNI ${vni}: its own, though it is not here`,
+    showArpCache,
+  ),
+};
+
+function showArpCache({ vni, ip }: Vni & Address): string {
+  return `vtysh -c "show evpn arp-cache vni ${vni} ip ${ip}"`;
+}
+
+interface RouteKey extends Vni, Address {
+  readonly mac: Mac | null;
+  /** What doctor says to it. */
+  readonly complaint?: Complaint | undefined;
+}
+
+export const ROUTE = {
+  sent: ok(({ peers }: { readonly peers: readonly string[] }) => `best path, sent to ${some(peers)}`),
+  unsent: wrong(({ complaint }: RouteKey) => withComplaint('best path, sent to nobody', complaint), fixRoute),
+  none: wrong(({ complaint }: RouteKey) => withComplaint('bgpd has none', complaint), fixRoute),
+  otherIsBetter: wrong(
+    ({ node, complaint }: RouteKey & { readonly node: string | null }) =>
+      withComplaint(`the one of ${node ?? 'another node'} is better`, complaint),
+    fixRoute,
+  ),
+  remote: ok(({ node }: { readonly node: string | null }) => `best path to ${node ?? 'another node'}`),
+  ownThoughRemote: wrong((_: RouteKey) => "the node's own, though the host is not here", fixRoute),
+};
+
+function withComplaint(found: string, complaint: Complaint | undefined): string {
+  return complaint === undefined ? found : `${found}: ${complaint.found}`;
+}
+
+function fixRoute({ vni, mac, ip, complaint }: RouteKey): string {
+  return complaint?.fix ?? `vtysh -c "show bgp l2vpn evpn route vni ${vni} mac ${mac} ip ${ip}"`;
+}
+
+interface Subject extends Address {
+  readonly bridge: string;
+  readonly vlan: number;
+}
+
+/** The whole story in one sentence. */
+export const VERDICT = {
+  wrong: (data: Subject & Found & { readonly state: StoryState; readonly step: StepId }) =>
+    `${nameSubject(data)} ${describeLack(data.state, data.step)}: ${data.found}`,
+  remote: (data: Subject & { readonly mac: Mac | null; readonly node: string | null }) =>
+    `${nameSubject(data)} is at another node${data.node === null ? '' : `, ${data.node}`}: ${data.mac}`,
+  unknown: (subject: Subject) =>
+    `${nameSubject(subject)} has its neighbor; whether FRR advertises it could not be seen`,
+  advertised: ({
+    vni,
+    mac,
+    port,
+    peers,
+    ...subject
+  }: Subject & {
+    readonly vni: number | null;
+    readonly mac: Mac | null;
+    readonly port: string | null;
+    readonly peers: number;
+  }) => {
+    const to = peers === 1 ? '1 peer' : `${peers} peers`;
+    return `${nameSubject(subject)} is advertised by this node: VNI ${vni}, ${mac} on ${port}, to ${to}`;
+  },
+};
+
+function nameSubject({ ip, bridge, vlan }: Subject): string {
+  return `${ip} on ${bridge}${vlan === 0 ? '' : ` VLAN ${vlan}`}`;
+}
+
+function describeLack(state: StoryState, step: StepId): string {
+  if (state === 'remote') return 'is at another node, and has no route';
+  if (state === 'refused') return 'is not learned';
+  return step === 'route' ? 'is not advertised' : 'has no route';
+}
+
+/** Why messages of a family are not learned from. */
+export const UNLEARNED = ({ kinds }: { readonly kinds: readonly string[] }): string =>
+  `"learn" takes no ${kinds.join(' or ')}`;
+
+/** What makes an unknown address known. */
+export const NEXT = {
+  noBridge: () => 'name the bridge of the host under "bridges"; then: snoopy reconcile',
+  unfit: () =>
+    'correct the address of the host, or "subnets" and "learn" of its bridge; then: snoopy reconcile',
+  attach: (address: Address) => `snoopy reconcile; then ${letItSpeak(address)}`,
+  send: (address: Address) => `${letItSpeak(address)}; then: snoopy reconcile`,
+};
