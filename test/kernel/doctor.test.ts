@@ -318,7 +318,7 @@ describe('bridges', () => {
       await second.speak();
       machine.reconcile();
       assert.deepEqual(complaints(machine), ['failure chain br0', 'warning chain br0']);
-      assert.match(find(machine, 'chain').found, /^hosts behind tap2 and none was heard: TCX program/);
+      assert.match(find(machine, 'chain').found, /^hosts behind tap2 and none was seen: TCX program/);
 
       machine.snoopy.configure({ runtime: { attach: 'tcx' }, bridges: [{ name: 'br0' }] });
       machine.reconcile();

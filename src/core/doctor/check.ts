@@ -1,4 +1,4 @@
-// What doctor looks at and what it says: one line for each thing that can keep a route from being advertised.
+// What doctor looks at, and what a check is: one line for each thing that can keep a route from being advertised.
 
 import type { IfIndex } from '../../base/address.ts';
 import type { Action } from '../actions.ts';
@@ -8,41 +8,8 @@ import type { HostPlan } from '../neighbors.ts';
 import type { Observed, ObservedHosts } from '../observed.ts';
 import type { Counters } from '../report.ts';
 import type { Topology } from '../topology.ts';
+import { type CheckId, WHY } from './wording.ts';
 
-/** What each check is about, and why it matters. */
-const WHY = {
-  kernel: 'The program needs a kernel that takes it; nothing is learned without.',
-  capabilities: 'What a run is not allowed to do, it leaves undone.',
-  bpffs: 'Program, maps and hosts live in bpffs between two runs; a run must find what the last one left.',
-  pins: 'What is pinned learns the hosts. It must be the program and the maps of this version.',
-  'last-run': 'Between two runs nothing is written and nothing withdrawn.',
-  due: 'What a run would change now shows that the host is not as the configuration wants it.',
-  bridge: 'Hosts are learned on the bridges that are there.',
-  ports: 'Hosts are heard on attached ports alone.',
-  chain: 'A program that runs before ours can end the chain; what it ends is not heard.',
-  tunnel: 'FRR makes routes for a VNI, and the VNI of a bridge is that of its VXLAN port.',
-  learning: 'MACs behind the tunnel must come from FRR; learned from frames they fight with it.',
-  'neigh-suppress': 'With it the bridge answers ARP and ND from its neighbors; without, they are flooded.',
-  'bridge-mac':
-    'A bridge without a MAC of its own takes one of its ports; when it changes, all neighbors go.',
-  ipv6: 'With IPv6 off on the neighbor device the kernel takes no IPv6 neighbors.',
-  ageing: 'FRR withdraws the route of a host whose MAC the bridge has forgotten.',
-  frr: 'zebra turns neighbors into routes, and bgpd advertises them.',
-  'advertise-all-vni': 'Without it bgpd advertises nothing of what zebra knows.',
-  peers: 'Routes go to established EVPN peers alone.',
-  vni: 'zebra takes neighbors for the VNIs that it knows.',
-  'neighbor-device': 'zebra takes the neighbors of a VNI from one device alone: its SVI.',
-  table: 'A full table learns no new hosts.',
-  ring: 'A dropped record costs the note of a change; the table makes up for it.',
-  limits: 'A port at its limit learns no further address.',
-  'gc-thresh':
-    'Above gc_thresh1 this kernel collects neighbors that are not sent again, above gc_thresh3 it refuses new ones.',
-  frozen: 'An address claimed by turns has no neighbor until its hold time is over (RFC 9161, section 3.7).',
-  hosts: 'A host without a neighbor has no MAC/IP route.',
-  advertised: 'A neighbor is there for its route.',
-} as const;
-
-export type CheckId = keyof typeof WHY;
 export type CheckStatus = 'ok' | 'warning' | 'failure';
 
 /** One thing that was looked at. */
@@ -53,9 +20,9 @@ export interface Check {
   readonly subject: string | null;
   readonly found: string;
   readonly why: string;
-  /** What mends it, a command where there is one; null when nothing is wrong. */
+  /** What fixes it, a command where there is one; null when nothing is wrong. */
   readonly remedy: string | null;
-  /** What exactly is concerned, where that can be many: ports, addresses. */
+  /** What exactly it is about, where that can be many: ports, addresses. */
   readonly items: readonly string[];
 }
 
@@ -79,7 +46,7 @@ export function failure(id: CheckId, complaint: Complaint): Check {
   return { id, status: 'failure', why: WHY[id], items: [], ...complaint };
 }
 
-/** The message of a problem as what was found and what mends it: it ends with its remedy. */
+/** The message of a problem as what was found and what fixes it: it ends with its fix. */
 export function splitRemedy(message: string): { readonly found: string; readonly remedy: string } {
   const [found = '', ...remedy] = message.split('; ');
   return { found, remedy: remedy.join('; ') || 'snoopy reconcile --verbose' };

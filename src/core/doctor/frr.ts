@@ -1,11 +1,11 @@
 // FRR's side: does it answer, does it know the VNIs, does it look at the devices that we write to?
 
-import { some } from '../../base/text.ts';
 import type { Link } from '../../netlink/link.ts';
 import type { Frr } from '../frr.ts';
 import type { Bridge } from '../topology.ts';
 import { tunnelLinks } from './bridges.ts';
 import { type Check, type Findings, failure, ok, warning } from './check.ts';
+import { ADVERTISE_ALL_VNI, FRR, NEIGHBOR_DEVICE, PEERS, VNI } from './wording-routes.ts';
 
 /** What these checks look at. */
 export interface FrrFindings extends Pick<Findings, 'frr' | 'topology' | 'observed' | 'plan'> {
@@ -17,24 +17,12 @@ export function checkFrr(findings: FrrFindings): Check[] {
   const { frr: answer } = findings;
   switch (answer.kind) {
     case 'absent':
-      return [
-        warning('frr', {
-          subject: null,
-          found: 'vtysh is not installed here: nothing of FRR was looked at',
-          remedy: 'apt install frr, or run doctor where vtysh is',
-        }),
-      ];
+      return [warning('frr', { subject: null, ...FRR.absent() })];
     case 'silent':
-      return [
-        failure('frr', {
-          subject: null,
-          found: answer.message,
-          remedy: 'see that /etc/frr/daemons has bgpd=yes; systemctl status frr; systemctl restart frr',
-        }),
-      ];
+      return [failure('frr', { subject: null, ...FRR.silent(answer) })];
     case 'answered':
       return [
-        ok('frr', null, 'zebra and bgpd answer'),
+        ok('frr', null, FRR.ok()),
         checkAdvertiseAllVni(answer.frr),
         checkPeers(answer.frr),
         ...findings.topology.bridges.flatMap((bridge) => checkVnis(bridge, findings, answer.frr)),
@@ -45,21 +33,16 @@ export function checkFrr(findings: FrrFindings): Check[] {
 }
 
 function checkAdvertiseAllVni({ advertiseAllVni }: Frr): Check {
-  if (advertiseAllVni) return ok('advertise-all-vni', null, 'on');
-  return failure('advertise-all-vni', {
-    subject: null,
-    found: 'bgpd has no advertise-all-vni',
-    remedy: 'in the configuration of bgpd, below "address-family l2vpn evpn": advertise-all-vni',
-  });
+  if (advertiseAllVni) return ok('advertise-all-vni', null, ADVERTISE_ALL_VNI.ok());
+  return failure('advertise-all-vni', { subject: null, ...ADVERTISE_ALL_VNI.off() });
 }
 
 function checkPeers({ peers }: Frr): Check {
-  const remedy = 'vtysh -c "show bgp l2vpn evpn summary"';
-  if (peers.length === 0) return warning('peers', { subject: null, found: 'bgpd has no EVPN peer', remedy });
+  if (peers.length === 0) return warning('peers', { subject: null, ...PEERS.none() });
   const down = peers.filter(({ state }) => state !== 'Established');
-  if (down.length === 0) return ok('peers', null, `${peers.length} established`);
+  if (down.length === 0) return ok('peers', null, PEERS.ok({ count: peers.length }));
   const items = down.map(({ name, state }) => `${name} (${state})`);
-  const complaint = { subject: null, found: `not established: ${some(items)}`, remedy, items };
+  const complaint = { subject: null, ...PEERS.down({ names: items }), items };
   return down.length === peers.length ? failure('peers', complaint) : warning('peers', complaint);
 }
 
@@ -77,17 +60,10 @@ function checkVnis(bridge: Bridge, findings: FrrFindings, frr: Frr): Check[] {
     const vnis = (vlans?.vnis ?? []).flatMap(({ start, end, vni }) =>
       Array.from({ length: end - start + 1 }, (_, i) => ({ vlan: start + i, vni: vni + i })),
     );
-    if (vnis.length === 0) return [withoutVnis(link)];
+    if (vnis.length === 0)
+      return [warning('vni', { subject: link.name, ...VNI.noneOnDevice({ port: link.name }) })];
     const meant = vnis.filter(({ vlan }) => isMeant(vlan));
     return meant.flatMap(({ vlan, vni }) => checkVni(bridge, findings, frr, link, vni, vlan));
-  });
-}
-
-function withoutVnis({ name }: Link): Check {
-  return warning('vni', {
-    subject: name,
-    found: 'a single VXLAN device ("external"), and no VLAN of it has a VNI',
-    remedy: `bridge link set dev ${name} vlan_tunnel on; bridge vlan add dev ${name} vid VLAN; bridge vlan add dev ${name} vid VLAN tunnel_info id VNI`,
   });
 }
 
@@ -101,24 +77,17 @@ function checkVni(
   vlan: number,
 ): Check[] {
   const subject = `VNI ${vni}`;
-  if (frr.l3Vnis.has(vni)) return [ok('vni', subject, `${name}, of a VRF`)];
+  const data = { vni, port: name };
+  if (frr.l3Vnis.has(vni)) return [ok('vni', subject, VNI.ofVrf(data))];
   const known = frr.vnis.find((line) => line.vni === vni);
   if (known === undefined) {
-    const since = vxlan?.external ? 'a single VXLAN device needs FRR 8.5; ' : '';
-    return [
-      failure('vni', {
-        subject,
-        found: `zebra does not know ${vxlan?.external ? `VNI ${vni} of ` : ''}${name}`,
-        remedy: `${since}vtysh -c "show evpn vni"; with "advertise-all-vni" on, and VXLAN port and bridge up, it does`,
-      }),
-    ];
+    const words = vxlan?.external ? VNI.unknownOnDevice(data) : VNI.unknown(data);
+    return [failure('vni', { subject, ...words })];
   }
-  return [
-    ok('vni', subject, `${name}, known to zebra`),
-    checkDevice(bridge, findings, subject, vlan, known.svi),
-  ];
+  return [ok('vni', subject, VNI.ok(data)), checkDevice(bridge, findings, subject, vlan, known.svi)];
 }
 
+/** A VLAN without a device is a failure where hosts of it are known. */
 function checkDevice(
   bridge: Bridge,
   { plan }: FrrFindings,
@@ -126,23 +95,13 @@ function checkDevice(
   vlan: number,
   svi: string | null,
 ): Check {
+  const { name } = bridge.desired;
   const device = bridge.domains.get(vlan)?.deviceName;
   if (device === undefined) {
-    const name = `${bridge.desired.name}.${vlan}`;
-    const isMissed = plan.verdicts.some(
-      (verdict) => verdict.bridge === bridge.desired.name && verdict.vlan === vlan,
-    );
-    const complaint = {
-      subject,
-      found: `VLAN ${vlan} of "${bridge.desired.name}" has no device to hold neighbors`,
-      remedy: `ip link add ${name} link ${bridge.desired.name} up type vlan id ${vlan}; bridge vlan add dev ${bridge.desired.name} vid ${vlan} self`,
-    };
-    return isMissed ? failure('neighbor-device', complaint) : warning('neighbor-device', complaint);
+    const isNeeded = plan.verdicts.some((verdict) => verdict.bridge === name && verdict.vlan === vlan);
+    const complaint = { subject, ...NEIGHBOR_DEVICE.none({ bridge: name, vlan }) };
+    return isNeeded ? failure('neighbor-device', complaint) : warning('neighbor-device', complaint);
   }
-  if (svi === device) return ok('neighbor-device', subject, device);
-  return failure('neighbor-device', {
-    subject,
-    found: `neighbors are written to "${device}", zebra takes them from ${svi === null ? 'nowhere' : `"${svi}"`}`,
-    remedy: `ip link set ${device} up; vtysh -c "show evpn vni detail"`,
-  });
+  if (svi === device) return ok('neighbor-device', subject, NEIGHBOR_DEVICE.ok({ device }));
+  return failure('neighbor-device', { subject, ...NEIGHBOR_DEVICE.other({ device, svi }) });
 }

@@ -1,13 +1,12 @@
 // The host as a whole: kernel, capabilities, bpffs, pins, and how full they are.
 
-import { some } from '../../base/text.ts';
-import { formatAge } from '../../base/units.ts';
 import { NTF_EXT_EXT_VALIDATED, NUD_NOARP } from '../../netlink/neighbor.ts';
 import { type Action, summarize } from '../actions.ts';
 import { NEARLY_FULL } from '../ledger.ts';
 import { hasLostPins } from '../observed.ts';
 import { LOAD_DUE } from '../summary.ts';
 import { type Check, type Findings, failure, ok, warning } from './check.ts';
+import { BPFFS, CAPABILITIES, DUE, GC_THRESH, KERNEL, LAST_RUN, PINS, RING, TABLE } from './wording.ts';
 
 export function checkHost(findings: Findings): Check[] {
   return [
@@ -24,94 +23,62 @@ export function checkHost(findings: Findings): Check[] {
 }
 
 function checkKernel({ host }: Findings): Check {
-  const found = `Linux ${host.kernel} with libbpf ${host.libbpf}`;
-  if (host.loadFailure === null) return ok('kernel', null, `${found} takes the program`);
+  const versions = { kernel: host.kernel, libbpf: host.libbpf };
+  if (host.loadFailure === null) return ok('kernel', null, KERNEL.ok(versions));
   const missing = missingToLoad(host).join(' and ');
-  return failure('kernel', {
-    subject: null,
-    found: `${found} refuses the program: ${host.loadFailure}`,
-    remedy:
-      missing !== ''
-        ? `run as root, or with ${missing}: only then the kernel itself is to blame`
-        : 'boot Linux 5.8 or later, and install libbpf 1.1 or later (libbpf1)',
-  });
+  const words = KERNEL.refuses({ ...versions, because: host.loadFailure, missing });
+  return failure('kernel', { subject: null, ...words });
 }
 
 function checkCapabilities({ host, desired }: Findings): Check {
-  const asks = desired.bridges.some(({ probe }) => probe.enabled !== 'never');
+  const probes = desired.bridges.some(({ probe }) => probe.enabled !== 'never');
   const toLoad = missingToLoad(host);
-  const toAsk = asks ? host.missingCapabilities.filter((name) => name === TO_ASK) : [];
-  if (toLoad.length + toAsk.length === 0) return ok('capabilities', null, 'all that a run needs');
-  const missing = [...toLoad, ...toAsk].join(' and ');
-  const without =
-    toLoad.length > 0 ? 'the program cannot be loaded' : 'silent hosts are not asked for a sign of life';
-  const never = toLoad.length > 0 ? '' : ', or set "probe: {enabled: never}"';
-  return warning('capabilities', {
-    subject: null,
-    found: `${missing} missing: ${without}`,
-    remedy: `run as root, or with ${missing}${never}`,
-  });
+  const toProbe = probes ? host.missingCapabilities.filter((name) => name === TO_PROBE) : [];
+  const missing = [...toLoad, ...toProbe].join(' and ');
+  if (missing === '') return ok('capabilities', null, CAPABILITIES.ok());
+  const words = toLoad.length > 0 ? CAPABILITIES.toLoad({ missing }) : CAPABILITIES.toProbe({ missing });
+  return warning('capabilities', { subject: null, ...words });
 }
 
-/** What a run takes to ask for a sign of life; the others that may be missing it takes to load. */
-const TO_ASK = 'CAP_NET_RAW';
+/** What a run needs to probe silent hosts; it needs the others that may be missing to load the program. */
+const TO_PROBE = 'CAP_NET_RAW';
 
 function missingToLoad({ missingCapabilities }: Findings['host']): string[] {
-  return missingCapabilities.filter((name) => name !== TO_ASK);
+  return missingCapabilities.filter((name) => name !== TO_PROBE);
 }
 
 function checkBpffs({ observed, desired, host }: Findings): Check {
-  const { bpffs } = desired.runtime;
-  if (!observed.bpffsMounted) {
-    return warning('bpffs', {
-      subject: bpffs,
-      found: 'not mounted; the next run does it',
-      remedy: `mount -t bpf bpf ${bpffs}`,
-    });
-  }
-  if (host.bpffsShared) return ok('bpffs', bpffs, 'mounted');
-  return failure('bpffs', {
-    subject: bpffs,
-    found: 'another file system than the one that the first process of the system sees there',
-    remedy: 'run snoopy in the mount namespace of the host: by nsenter --net instead of ip netns exec',
-  });
+  const path = desired.runtime.bpffs;
+  if (!observed.bpffsMounted) return warning('bpffs', { subject: path, ...BPFFS.unmounted({ path }) });
+  if (host.bpffsShared) return ok('bpffs', path, BPFFS.ok());
+  return failure('bpffs', { subject: path, ...BPFFS.hidden() });
 }
 
 function checkPins({ observed, desired }: Findings): Check {
   const subject = `${desired.runtime.bpffs}/${desired.runtime.pinDir}`;
   const { loadReason, programId } = observed.datapath;
-  if (loadReason === null) return ok('pins', subject, `program ${programId} and its maps`);
-  const found = hasLostPins(observed)
-    ? 'nothing is pinned here, and filters of snoopy are attached'
-    : LOAD_DUE[loadReason];
-  const complaint = { subject, found, remedy: 'snoopy reconcile' };
+  if (loadReason === null) return ok('pins', subject, PINS.ok({ programId }));
+  const words = hasLostPins(observed) ? PINS.lost() : PINS.due({ because: LOAD_DUE[loadReason] });
+  const complaint = { subject, ...words };
   return loadReason === 'absent' ? failure('pins', complaint) : warning('pins', complaint);
 }
 
-/** Longer than any interval that the documentation speaks of. */
+/** Longer than any interval that the documentation recommends. */
 const LATE_MS = 5 * 60_000;
 
-function checkLastRun({ host }: Findings): Check {
-  const age = host.lastSuccessAgeMs;
-  const remedy = 'systemctl status snoopy-reconcile.timer snoopy-reconcile.service; then: snoopy reconcile';
-  if (age === null) {
-    const found = 'no run of all bridges has succeeded with these pins';
-    return warning('last-run', { subject: null, found, remedy });
-  }
-  const found = `the last run that succeeded was ${formatAge(Math.max(0, age) / 1000)} ago`;
-  return age > LATE_MS ? warning('last-run', { subject: null, found, remedy }) : ok('last-run', null, found);
+function checkLastRun({ host: { lastSuccessAgeMs } }: Findings): Check {
+  if (lastSuccessAgeMs === null) return warning('last-run', { subject: null, ...LAST_RUN.never() });
+  const run = { age: Math.max(0, lastSuccessAgeMs) / 1000 };
+  return lastSuccessAgeMs > LATE_MS
+    ? warning('last-run', { subject: null, ...LAST_RUN.late(run) })
+    : ok('last-run', null, LAST_RUN.ok(run));
 }
 
-/** Neighbors come and go with the hosts: what is due of them says nothing. */
+/** Neighbors come and go with the hosts, so a change of theirs that is due means nothing. */
 function checkDue({ due }: Findings): Check {
   const items = due.map(nameOf);
-  if (items.length === 0) return ok('due', null, 'a run would change nothing');
-  return warning('due', {
-    subject: null,
-    found: `a run would do: ${some(items)}`,
-    remedy: 'snoopy reconcile --check --diff shows it, snoopy reconcile does it',
-    items,
-  });
+  if (items.length === 0) return ok('due', null, DUE.ok());
+  return warning('due', { subject: null, ...DUE.due({ names: items }), items });
 }
 
 function nameOf(action: Action): string {
@@ -120,31 +87,22 @@ function nameOf(action: Action): string {
 }
 
 function checkTable({ hosts, desired, topology }: Findings): Check {
-  const { maxBindings } = desired.runtime;
-  const found = `${hosts.bindings.length} of ${maxBindings} bindings`;
-  if (hosts.bindings.length < NEARLY_FULL * maxBindings) {
-    const ports = topology.bridges.flatMap((bridge) => bridge.ports.map(() => bridge.desired.limits));
-    const together = ports.reduce((sum, limits) => sum + limits.bindingsPerPort, 0);
-    if (together <= maxBindings) return ok('table', null, found);
-    return warning('table', {
-      subject: null,
-      found: `${found}, and the limits of ${ports.length} ports add up to ${together}: some can take the room of others`,
-      remedy: `raise runtime.max_bindings to ${together}, or lower limits.bindings_per_port`,
-    });
-  }
-  const remedy = 'raise runtime.max_bindings; the next run carries the hosts over';
-  const complaint = { subject: null, found, remedy };
-  return hosts.bindings.length < maxBindings ? warning('table', complaint) : failure('table', complaint);
+  const fill = { count: hosts.bindings.length, max: desired.runtime.maxBindings };
+  if (fill.count >= fill.max) return failure('table', { subject: null, ...TABLE.full(fill) });
+  if (fill.count >= NEARLY_FULL * fill.max) return warning('table', { subject: null, ...TABLE.full(fill) });
+  const limits = topology.bridges.flatMap((bridge) =>
+    bridge.ports.map(() => bridge.desired.limits.bindingsPerPort),
+  );
+  const together = limits.reduce((sum, limit) => sum + limit, 0);
+  if (together <= fill.max) return ok('table', null, TABLE.ok(fill));
+  const words = TABLE.overcommitted({ ...fill, ports: limits.length, together });
+  return warning('table', { subject: null, ...words });
 }
 
 function checkRing({ counters }: Findings): Check {
-  const found = `${counters.ringDropped} records dropped`;
-  if (counters.ringDropped === 0) return ok('ring', null, found);
-  return warning('ring', {
-    subject: null,
-    found,
-    remedy: 'run more often, or raise runtime.ring_size',
-  });
+  const dropped = counters.ringDropped;
+  if (dropped === 0) return ok('ring', null, RING.ok({ dropped }));
+  return warning('ring', { subject: null, ...RING.dropped({ dropped }) });
 }
 
 /**
@@ -156,26 +114,17 @@ function checkGcThresholds({ host, hosts, desired }: Findings): Check {
     ({ protocol, state }) => protocol === desired.runtime.neighborProtocol && state === NUD_NOARP,
   );
   const isExempt = own.length > 0 && own.every(({ extFlags }) => (extFlags & NTF_EXT_EXT_VALIDATED) !== 0);
-  if (isExempt) return ok('gc-thresh', null, 'this kernel keeps the neighbors without being asked again');
-  if (host.gcThresholds === null) {
-    return ok(
-      'gc-thresh',
-      null,
-      'not to be read in this network namespace: see gc_thresh1..3 in the first one',
-    );
-  }
+  if (isExempt) return ok('gc-thresh', null, GC_THRESH.exempt());
+  if (host.gcThresholds === null) return ok('gc-thresh', null, GC_THRESH.unreadable());
   for (const family of ['ipv4', 'ipv6'] as const) {
-    const [first, soft, hard] = host.gcThresholds[family];
+    const thresholds = host.gcThresholds[family];
+    const [first, soft, hard] = thresholds;
     const count = hosts.neighbors.filter(({ ip }) => ip.includes(':') === (family === 'ipv6')).length;
     if (count < first) continue;
-    const sysctl = `net.${family}.neigh.default.gc_thresh`;
-    const often = count < soft ? 'run at least every 30 s, or: ' : '';
-    const complaint = {
-      subject: family,
-      found: `${count} neighbors, ${sysctl}1 to 3 are ${first}, ${soft} and ${hard}`,
-      remedy: `${often}sysctl -w ${sysctl}1=${4 * count} ${sysctl}2=${8 * count} ${sysctl}3=${16 * count}`,
-    };
+    const data = { family, count, thresholds };
+    const words = count < soft ? GC_THRESH.collected(data) : GC_THRESH.exceeded(data);
+    const complaint = { subject: family, ...words };
     return count < hard ? warning('gc-thresh', complaint) : failure('gc-thresh', complaint);
   }
-  return ok('gc-thresh', null, 'gc_thresh1 is above the number of neighbors');
+  return ok('gc-thresh', null, GC_THRESH.ok());
 }

@@ -2,10 +2,10 @@
 
 import type { IpAddress } from '../../base/address.ts';
 import { groupBy } from '../../base/group.ts';
-import { some } from '../../base/text.ts';
 import { type Blocker, findBlockers } from '../blockers.ts';
 import type { Frr } from '../frr.ts';
 import { type Check, type Findings, failure, ok, warning } from './check.ts';
+import { ADVERTISED, FROZEN, HOSTS, LIMITS } from './wording-routes.ts';
 
 export function checkHosts(findings: Findings): Check[] {
   return [
@@ -17,80 +17,58 @@ export function checkHosts(findings: Findings): Check[] {
 }
 
 function checkLimits({ plan }: Findings): Check {
-  if (plan.fullPorts.length === 0) return ok('limits', null, 'no port is at its limit');
+  if (plan.fullPorts.length === 0) return ok('limits', null, LIMITS.ok());
   const items = plan.fullPorts.map(({ port, limit }) => `${port} (${limit})`);
-  return warning('limits', {
-    subject: null,
-    found: `at their limit: ${some(items)}`,
-    remedy: 'snoopy status shows who is there; raise limits.bindings_per_port if they belong there',
-    items,
-  });
+  return warning('limits', { subject: null, ...LIMITS.full({ names: items }), items });
 }
 
 function checkFrozen({ plan }: Findings): Check {
   const items = plan.verdicts.filter(({ state }) => state === 'frozen').map(({ ip }) => ip);
-  if (items.length === 0) return ok('frozen', null, 'no address is');
-  return warning('frozen', {
-    subject: null,
-    found: some(items),
-    remedy: `find the two hosts, then: snoopy reconcile --unfreeze ${items[0]}`,
-    items,
-  });
+  if (items.length === 0) return ok('frozen', null, FROZEN.ok());
+  return warning('frozen', { subject: null, ...FROZEN.frozen({ ips: items }), items });
 }
 
-/** Hosts of local ports that have no neighbor, by reason; those of other nodes and frozen ones have none rightly. */
+/** Hosts of local ports without a neighbor, by reason. Hosts of other nodes and frozen ones rightly have none. */
 function checkInstalled({ plan, counters }: Findings): Check[] {
-  const refused = Object.entries(counters.rejected).filter(([, number]) => number > 0);
-  if (plan.verdicts.length === 0 && refused.length > 0) {
-    const items = refused.map(([reason, number]) => `${number} ${reason}`);
-    return [
-      warning('hosts', {
-        subject: null,
-        found: `none is learned, and messages were not believed: ${items.join(', ')}`,
-        remedy: 'snoopy explain IP tells which check refused the address of a host, and what mends it',
-        items,
-      }),
-    ];
+  const rejected = Object.entries(counters.rejected).filter(([, number]) => number > 0);
+  if (plan.verdicts.length === 0 && rejected.length > 0) {
+    const items = rejected.map(([reason, number]) => `${number} ${reason}`);
+    return [warning('hosts', { subject: null, ...HOSTS.allRejected({ counts: items }), items })];
   }
   const waiting = plan.verdicts.filter(
     ({ state, due }) => !due && (state === 'waiting' || state === 'homeless'),
   );
-  const installed = plan.verdicts.filter(({ state, due }) => state === 'installed' && !due).length;
+  const count = plan.verdicts.filter(({ state, due }) => state === 'installed' && !due).length;
   const groups = groupBy(waiting, ({ bridge, because }) => `${bridge}\n${because}`);
-  const checks = [...groups.values()].map((group) => {
+  const checks = [...groups.values()].flatMap((group) => {
     const [first] = group;
+    if (first === undefined) return [];
+    const { bridge, because, state } = first;
     const items = group.map(({ ip }) => ip);
-    return warning('hosts', {
-      subject: first?.bridge ?? null,
-      found: `no neighbor for ${some(items)}: ${first?.because ?? ''}`,
-      remedy:
-        first?.state === 'homeless'
-          ? 'make a VLAN device above the bridge for that VLAN'
-          : 'see snoopy status; the bridge must forward the MAC on a local port: bridge fdb show',
-      items,
-    });
+    const words = state === 'homeless' ? HOSTS.noDevice : HOSTS.waiting;
+    return [warning('hosts', { subject: bridge, ...words({ ips: items, because }), items })];
   });
-  return [ok('hosts', null, `${installed} with a neighbor`), ...checks];
+  return [ok('hosts', null, HOSTS.ok({ count })), ...checks];
 }
 
 function checkAdvertised({ plan }: Findings, frr: Frr): Check[] {
   const blockerOf = findBlockers(frr);
   const blocked: { readonly ip: IpAddress; readonly blocker: Blocker }[] = [];
-  let advertised = 0;
+  let count = 0;
   for (const verdict of plan.verdicts) {
     if (verdict.state !== 'installed' || verdict.due) continue;
     const blocker = blockerOf(verdict);
-    if (blocker === null) advertised += 1;
+    if (blocker === null) count += 1;
     else blocked.push({ ip: verdict.ip, blocker });
   }
   const groups = groupBy(blocked, ({ blocker }) => `${blocker.subject}\n${blocker.reason}`);
   const checks = [...groups.values()].flatMap((group) => {
     const [first] = group;
     if (first === undefined) return [];
-    const { subject, status, reason, fix: remedy } = first.blocker;
+    const { subject, status, reason, fix } = first.blocker;
     const items = group.map(({ ip }) => ip);
-    const complaint = { subject, found: `${some(items)}: ${reason}`, remedy, items };
+    const complaint = { subject, ...ADVERTISED.blocked({ ips: items, reason, fix }), items };
     return [status === 'warning' ? warning('advertised', complaint) : failure('advertised', complaint)];
   });
-  return [ok('advertised', null, `${advertised} of ${advertised + blocked.length} neighbors`), ...checks];
+  return [ok('advertised', null, ADVERTISED.ok({ count, total: count + blocked.length })), ...checks];
 }

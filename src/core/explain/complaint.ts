@@ -1,8 +1,8 @@
 // What doctor finds wrong with the bridge of a story and with FRR.
 
 import { checkTunnels } from '../doctor/bridges.ts';
-import type { CheckId } from '../doctor/check.ts';
 import { checkFrr } from '../doctor/frr.ts';
+import type { CheckId } from '../doctor/wording.ts';
 import type { Scene } from './scene.ts';
 
 export interface Complaint {

@@ -3,6 +3,7 @@
 import type { IpAddress, Mac } from '../../base/address.ts';
 import { some } from '../../base/text.ts';
 import { formatAge, formatDuration } from '../../base/units.ts';
+import { makeVlanDevice } from '../doctor/wording-routes.ts';
 import type { NeighborEntry } from '../report.ts';
 import type { Complaint } from './complaint.ts';
 import { ok, unknown, wrong } from './finding.ts';
@@ -195,8 +196,7 @@ export const NEIGHBOR = {
   noDevice: wrong(
     ({ bridge, vlan }: { readonly bridge: string; readonly vlan: number }) =>
       `no device for VLAN ${vlan} above ${bridge}: nowhere to write it`,
-    ({ bridge, vlan }) =>
-      `ip link add ${bridge}.${vlan} link ${bridge} up type vlan id ${vlan}; bridge vlan add dev ${bridge} vid ${vlan} self`,
+    makeVlanDevice,
   ),
   due: wrong(
     ({ found, because }: Found & { readonly because: string }) =>

@@ -212,7 +212,7 @@ for (const [complaint, breaks] of Object.entries(BROKEN)) {
   });
 }
 
-test('where nobody is learned, what was not believed is told; where somebody is, it may be an attack', () => {
+test('rejected messages are reported where no host is learned; where one is, they may be an attack', () => {
   const refused = {
     ...HEALTHY,
     counters: { ...HEALTHY.counters, rejected: { subnet: 8, spoofed: 0, mac: 1 } },
@@ -220,7 +220,7 @@ test('where nobody is learned, what was not believed is told; where somebody is,
   assert.deepEqual(complaintsOf(refused), []);
   const nobody = { ...refused, plan: { ...refused.plan, verdicts: [] } };
   const found = diagnose(nobody).find(({ id, status }) => id === 'hosts' && status === 'warning');
-  assert.equal(found?.found, 'none is learned, and messages were not believed: 8 subnet, 1 mac');
+  assert.equal(found?.found, 'none is learned, and messages were rejected: 8 subnet, 1 mac');
   assert.match(found?.remedy ?? '', /snoopy explain IP/);
   assert.deepEqual(complaintsOf({ ...nobody, counters: HEALTHY.counters }), []);
 });
