@@ -55,7 +55,7 @@ function kindOf(mac: Mac, entry: FrrNeighbor | undefined): keyof typeof BLOCKERS
 export const NO_VNI: Omit<Blocker, 'subject'> = {
   status: 'warning',
   reason: 'zebra has no VNI for this device',
-  fix: 'vtysh -c "show evpn vni detail"; it takes a VXLAN port that is up, and bgpd with advertise-all-vni; a VLAN without one is local',
+  fix: 'vtysh -c "show evpn vni detail"; needed: a VXLAN port that is up, and advertise-all-vni; a VLAN without VNI stays local',
 };
 
 interface Place {
@@ -82,12 +82,12 @@ const BLOCKERS = {
   }),
   duplicate: ({ ip, vni }) => ({
     status: 'failure',
-    reason: 'FRR holds it for a duplicate',
+    reason: 'FRR has it as a duplicate',
     fix: `vtysh -c "clear evpn dup-addr vni ${vni} ip ${ip}"`,
   }),
   inactive: ({ mac }) => ({
     status: 'warning',
-    reason: 'local inactive in zebra: the bridge has no local entry for its MAC, the host is silent or gone',
-    fix: `bridge fdb show | grep ${mac}; let the host speak, a ping is enough`,
+    reason: 'local inactive in zebra: the bridge has no local entry for its MAC; the host is silent or gone',
+    fix: `bridge fdb show | grep ${mac}; let the host send something, a ping is enough`,
   }),
 } satisfies Readonly<Record<string, (place: Place) => Omit<Blocker, 'subject'>>>;

@@ -1,4 +1,4 @@
-// The report of `doctor` -> text: a line for each check, and below a complaint why it matters and what mends it.
+// The report of `doctor` -> text: a line for each check, and below a complaint why it matters and what fixes it.
 
 import type { Check, CheckStatus } from '../core/doctor/check.ts';
 import type { DoctorReport } from '../core/doctor/diagnose.ts';
@@ -10,7 +10,7 @@ const WHY = 'why: ';
 /** What was found beside a name that is wider has a line of its own. */
 const MOST_NAME = 32;
 
-/** The report of `doctor` as text; but for a remedy, a line is no longer than the terminal is wide, if names allow. */
+/** The report of `doctor` as text; but for a fix, a line is no longer than the terminal is wide, if names allow. */
 export function renderDoctor({ checks }: DoctorReport, options: RenderOptions): string {
   const nameOf = ({ id, subject }: Check): string => printable(subject === null ? id : `${id} ${subject}`);
   const names = checks.map((check) => nameOf(check).length).filter((length) => length <= MOST_NAME);
@@ -35,7 +35,7 @@ function renderFound(
   return [...lines, ...rest.map((line) => ' '.repeat(column) + line)];
 }
 
-/** The remedy in one line, however long: it is there to be copied. */
+/** The fix stands in one line, however long, so that it can be copied. */
 function renderRemedy({ why, remedy, status }: Check, { color, width }: RenderOptions): string[] {
   if (remedy === null) return [];
   const indent = ' '.repeat(STATUS_WIDTH + 2);
@@ -43,7 +43,7 @@ function renderRemedy({ why, remedy, status }: Check, { color, width }: RenderOp
   return [
     `${indent}${paint(WHY + first, 'quiet', color)}`,
     ...rest.map((line) => `${indent}${' '.repeat(WHY.length)}${paint(line, 'quiet', color)}`),
-    `${indent}${paint('do:', TONES[status], color)}  ${printable(remedy)}`,
+    `${indent}${paint('fix:', TONES[status], color)} ${printable(remedy)}`,
   ];
 }
 

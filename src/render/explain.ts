@@ -1,7 +1,7 @@
 // The report of `explain` -> text: the story in a sentence, and below it step by step.
 
 import { formatAge } from '../base/units.ts';
-import type { ExplainReport, Lookout, StepStatus, Story } from '../core/explain/report.ts';
+import type { ExplainReport, Lookout, StepId, StepStatus, Story } from '../core/explain/report.ts';
 import { count, joinLines, paint, printable, type RenderOptions, type Tone, wrap } from './style.ts';
 
 const TONES: Readonly<Record<StepStatus, Tone>> = {
@@ -9,6 +9,15 @@ const TONES: Readonly<Record<StepStatus, Tone>> = {
   wrong: 'bad',
   waits: 'quiet',
   unknown: 'notable',
+};
+/** The steps as the text names them. */
+const NAMES: Readonly<Record<StepId, string>> = {
+  heard: 'seen',
+  rule: 'rule',
+  bridge: 'bridge',
+  neighbor: 'neighbor',
+  zebra: 'zebra',
+  route: 'route',
 };
 const STATUS_WIDTH = 'unknown'.length;
 const NAME_WIDTH = 'neighbor'.length;
@@ -22,11 +31,11 @@ export function renderExplain(report: ExplainReport, options: RenderOptions): st
     const blocks = stories.map((story) => renderStory(story, options));
     return joinLines(blocks.flatMap((lines, i) => (i === 0 ? lines : ['', ...lines])));
   }
-  const nobody = `${ip} is not known here: no port has heard it, and no bridge has a neighbor for it`;
+  const unknown = `${ip} is not known here: no port has seen it, and no bridge has a neighbor for it`;
   return joinLines([
-    ...headline(nobody, 'bad', options),
+    ...headline(unknown, 'bad', options),
     ...lookouts.flatMap((lookout) => renderLookout(lookout, options)),
-    ...(next === null ? [] : item({ word: '', tone: 'plain', name: 'do:', text: next }, options)),
+    ...(next === null ? [] : item({ word: '', tone: 'plain', name: 'fix:', text: next }, options)),
   ]);
 }
 
@@ -34,21 +43,21 @@ function renderStory(story: Story, options: RenderOptions): string[] {
   return [
     ...headline(story.verdict, story.ok ? 'good' : 'bad', options),
     ...story.steps.flatMap(({ id, status, found, remedy }) => [
-      ...item({ word: status, tone: TONES[status], name: id, text: found }, options),
-      ...(remedy === null ? [] : item({ word: '', tone: 'plain', name: 'do:', text: remedy }, options)),
+      ...item({ word: status, tone: TONES[status], name: NAMES[id], text: found }, options),
+      ...(remedy === null ? [] : item({ word: '', tone: 'plain', name: 'fix:', text: remedy }, options)),
     ]),
     ...renderRefused(story, options),
   ];
 }
 
-/** A claim that was not believed, where that is not the story itself. */
+/** Messages that were rejected, where that is not the story itself. */
 function renderRefused({ refused, state }: Story, options: RenderOptions): string[] {
   if (refused === null || state === 'refused') return [];
   const { because, port, source, firstAge, lastAge } = refused;
   const often =
     refused.count === 1 ? '1 message' : `${refused.count} messages since ${formatAge(firstAge)} ago`;
-  const text = `${often} not believed, the last ${formatAge(lastAge)} ago on ${port} from ${source}: ${because}`;
-  return item({ word: 'note', tone: 'notable', name: 'refused', text }, options);
+  const text = `${often}, the last ${formatAge(lastAge)} ago on ${port} from ${source}: ${because}`;
+  return item({ word: 'note', tone: 'notable', name: 'rejected', text }, options);
 }
 
 function renderLookout(lookout: Lookout, options: RenderOptions): string[] {
@@ -59,7 +68,8 @@ function renderLookout(lookout: Lookout, options: RenderOptions): string[] {
       { word: 'no', tone: 'quiet', name: 'where', text: `${where} would not learn it: ${because}` },
       options,
     );
-  const listening = ports.length === 0 ? 'no port listens' : `${count(ports.length, 'port')} would hear it`;
+  const listening =
+    ports.length === 0 ? 'no port is attached' : `${count(ports.length, 'port')} would see it`;
   const tone = ports.length === 0 ? 'bad' : 'good';
   return [
     ...item(
@@ -69,7 +79,7 @@ function renderLookout(lookout: Lookout, options: RenderOptions): string[] {
     ...(deaf.length === 0
       ? []
       : item(
-          { word: 'wrong', tone: 'bad', name: 'deaf', text: `not attached: ${deaf.join(', ')}` },
+          { word: 'wrong', tone: 'bad', name: 'ports', text: `not attached: ${deaf.join(', ')}` },
           options,
         )),
     ...renderSilent(lookout, options),
@@ -80,7 +90,7 @@ function renderSilent({ silent }: Lookout, options: RenderOptions): string[] {
   if (silent.length === 0) return [];
   const named = silent.slice(0, MOST_SILENT).map(({ mac, port }) => `${mac} on ${port}`);
   const more = silent.length > MOST_SILENT ? `, and ${silent.length - MOST_SILENT} more` : '';
-  const text = `forwarded, and said no address so far: ${named.join(', ')}${more}`;
+  const text = `forwarded, address not known yet: ${named.join(', ')}${more}`;
   return item({ word: 'note', tone: 'notable', name: 'silent', text }, options);
 }
 

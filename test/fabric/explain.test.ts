@@ -147,7 +147,7 @@ deepTest('without advertise-all-vni', async () => {
 deepTest('a peer that is not there: the route is sent to nobody', async () => {
   const peer = fabric.node(2).address;
   await blames(
-    `route: best path, sent to nobody: not established: ${peer} (`,
+    `route: best path, sent to no peer: not established: ${peer} (`,
     () => node.frr.configure('router bgp 65000', `neighbor ${peer} shutdown`),
     () => node.frr.configure('router bgp 65000', `no neighbor ${peer} shutdown`),
   );

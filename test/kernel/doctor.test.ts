@@ -102,7 +102,7 @@ test('it changes nothing and consumes nothing', async (t) => {
 });
 
 describe('text', () => {
-  test('a line for each check, and below a complaint why it matters and what mends it', async (t) => {
+  test('a line for each check, and below a complaint why it matters and what fixes it', async (t) => {
     const machine = await healthy(t);
     machine.run('bridge', 'link', 'set', 'dev', TUNNEL, 'neigh_suppress', 'off');
     const result = machine.snoopy.run('doctor');
@@ -111,7 +111,7 @@ describe('text', () => {
     const [head = '', why = '', more = '', remedy = ''] = complaint.split('\n');
     assert.match(head, /^warning {2}neigh-suppress vxlan100 +off$/);
     assert.match(`${why}\n${more}`, /^ {9}why: .*without,\n {14}they are flooded\.$/);
-    assert.equal(remedy, `         do:  bridge link set dev ${TUNNEL} neigh_suppress on`);
+    assert.equal(remedy, `         fix: bridge link set dev ${TUNNEL} neigh_suppress on`);
     assert.match(result.stdout, /\n\d failures?, \d warnings?, \d+ ok\n$/);
   });
 });

@@ -270,7 +270,7 @@ test('homeless: a VLAN with no device above the bridge, and the command that mak
   await machine.host(1).heard();
   const story = storyOf(machine, ip);
   assert.deepEqual([story.state, story.vlan, story.port], ['homeless', 20, port]);
-  assert.equal(causeOf(story), 'neighbor: no device for VLAN 20 above br0: nowhere to write it');
+  assert.equal(causeOf(story), 'neighbor: no device for VLAN 20 above br0: the neighbor cannot be written');
   const remedy = story.steps.find(({ status }) => status === 'wrong')?.remedy ?? '';
   assert.match(remedy, /^ip link add br0\.20 link br0 up type vlan id 20; /);
 });

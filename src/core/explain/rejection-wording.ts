@@ -37,64 +37,64 @@ export const REJECTIONS: Readonly<Record<RejectionReason, Row>> = {
     remedy: 'let the host send another kind, or add this one to "learn"',
   }),
   vlan: ({ vlan, port }) => ({
-    because: `VLAN ${vlan} is none that ${port} is in, or the frame has two tags, or an 802.1ad one`,
+    because: `VLAN ${vlan} is not a VLAN of ${port}, or the frame has two tags or an 802.1ad tag`,
     remedy: `bridge vlan show dev ${port}; the host must send in a VLAN of its port`,
   }),
   truncated: malformed('it is shorter than its headers say'),
-  arp_header: malformed('its ARP header is none of IPv4 on Ethernet'),
+  arp_header: malformed('its ARP header is not for IPv4 on Ethernet'),
   spoofed: ({ source, claimed }) => ({
-    because: `its sender is ${source}, and it speaks for ${claimed ?? 'another MAC'}`,
-    remedy: 'the host must speak for itself; behind a proxy it is given under "static"',
+    because: `its Ethernet source is ${source}, and it claims the address for ${claimed ?? 'another MAC'}`,
+    remedy: 'the host must send it itself; for a host behind a proxy, add the address under "static"',
   }),
-  mac: malformed('it names a MAC that no host has: zero, or a group address'),
-  ip: malformed('it names an address that no host has'),
+  mac: malformed('no host can have the MAC that it names: zero, or a group address'),
+  ip: malformed('no host can have the address that it names'),
   link_local: () => ({
     because: 'link-local addresses are not learned here',
-    remedy: 'set "link_local: true" if they shall be',
+    remedy: 'set "link_local: true" if they should be',
   }),
-  fragment: malformed('it is fragmented, which Neighbor Discovery never is (RFC 6980)'),
-  hop_limit: malformed('its hop limit is not 255: it has come over a router, or is forged'),
+  fragment: malformed('it is fragmented, which RFC 6980 forbids for Neighbor Discovery'),
+  hop_limit: malformed('its hop limit is not 255: it came through a router, or is forged'),
   checksum: malformed('its ICMPv6 checksum is wrong'),
-  nd_header: malformed('its code, length or flags are none of Neighbor Discovery (RFC 4861, section 7.1)'),
-  nd_option: malformed('it names no MAC, or more than one, or its options are malformed'),
+  nd_header: malformed('its code, length or flags break RFC 4861, section 7.1'),
+  nd_option: malformed('it has no MAC or more than one, or its options are malformed'),
   override: () => ({
-    because: 'its override flag is not set: an anycast address, or a proxy, displaces nobody',
-    remedy: 'give the address under "static" if it belongs to one host here',
+    because: 'its override flag is not set: an anycast address or a proxy, which replaces no other host',
+    remedy: 'add the address under "static" if it belongs to one host here',
   }),
   subnet: ({ bridge, learns }) => ({
-    because: `it is not in what ${bridge} learns: ${learns}`,
+    because: `${bridge} does not learn this address; it learns ${learns}`,
     remedy: 'correct the address of the host, or add its prefix to "subnets"',
   }),
   static: ({ ip, source, claimed }) => ({
-    because: 'the address is provisioned for another MAC',
-    remedy: `if ${claimed ?? source} shall have ${ip}, add it to "static"`,
+    because: 'the address is static with another MAC',
+    remedy: `if ${claimed ?? source} should have ${ip}, add it to "static"`,
   }),
   frozen: ({ ip }) => ({
     because: 'the address is frozen as a duplicate',
     remedy: `find the other host; then: snoopy reconcile --unfreeze ${ip}`,
   }),
   port_limit: ({ port }) => ({
-    because: `${port} had all the hosts that it may have`,
-    remedy: 'snoopy status; raise limits.bindings_per_port if they belong there',
+    because: `${port} was at its limit of addresses`,
+    remedy: 'snoopy status; raise limits.bindings_per_port if its hosts belong there',
   }),
   rate_limit: ({ port }) => ({
-    because: `new hosts came too fast on ${port}`,
-    remedy: 'let it speak again, or raise limits.new_bindings_per_second',
+    because: `new addresses came too fast on ${port}`,
+    remedy: 'let it send again, or raise limits.new_bindings_per_second',
   }),
   table_full: () => ({ because: 'the table of bindings was full', remedy: 'raise runtime.max_bindings' }),
 };
 
-const AGAIN = 'let the host speak again: it would be learned now';
+const AGAIN = 'let the host send again: it is learned now';
 
 /** Where the rules have changed since. */
 export const LEARNED_NOW: Readonly<Record<'subnet' | 'link_local', Row>> = {
-  subnet: ({ bridge }) => ({ because: `it was not in what ${bridge} learned then`, remedy: AGAIN }),
+  subnet: ({ bridge }) => ({ because: `${bridge} did not learn this address then`, remedy: AGAIN }),
   link_local: () => ({ because: 'link-local addresses were not learned here then', remedy: AGAIN }),
 };
 
 /** What a bridge learns, where that is not a list of prefixes. */
 export const LEARNS = {
-  nothing: () => 'nothing, for it is not configured',
-  notReserved: () => "it is the node's own address, or a broadcast address",
-  everything: () => 'any',
+  nothing: () => 'nothing, because it is not configured',
+  notReserved: () => "no address of the node's own, and no broadcast address",
+  everything: () => 'any address',
 };

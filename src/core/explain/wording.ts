@@ -13,11 +13,11 @@ interface Address {
   readonly ip: IpAddress;
 }
 
-/** What makes a host seen. */
-function letItSpeak({ ip }: Address): string {
+/** What makes the program see a host. */
+function letItSend({ ip }: Address): string {
   return ip.includes(':')
-    ? `let the host speak: ping its gateway from ${ip}`
-    : `let the host speak: arping -A -c 1 -I DEVICE ${ip}`;
+    ? `let the host send something: ping its gateway from ${ip}`
+    : `let the host send ARP: arping -A -c 1 -I DEVICE ${ip}`;
 }
 
 interface Seen {
@@ -38,26 +38,27 @@ interface Frozen extends Address {
 export const SEEN = {
   seen: ok(describeSeen),
   withoutProgram: ok(
-    (seen: Seen) => `${describeSeen(seen)}; ${seen.port} has no program now, and hears nothing more`,
+    (seen: Seen) => `${describeSeen(seen)}; ${seen.port} has no program now, and no further message is seen`,
     () => 'snoopy reconcile',
   ),
-  static: ok(() => 'not yet; a static entry needs no word of its host'),
-  remote: ok(() => 'on no local port: it is not here'),
+  static: ok(() => 'not yet; a static entry needs no message of its host'),
+  remote: ok(() => 'on no local port: the host is at another node'),
   otherOwner: ok(() => 'never on a local port; an entry of another owner serves it'),
-  never: wrong(() => 'never on a local port', letItSpeak),
+  never: wrong(() => 'never on a local port', letItSend),
   rejected: wrong(
     ({ count, lastAge, port, source, because }: RefusedReport) => {
-      const often = count === 1 ? 'one message, not believed,' : `${count} messages, none believed, the last`;
+      const often = count === 1 ? 'one message, rejected,' : `${count} messages, all rejected, the last`;
       return `${often} ${formatAge(lastAge)} ago on ${port} from ${source}: ${because}`;
     },
     ({ remedy }) => remedy,
   ),
   frozen: wrong(
     ({ frozenSeconds, owner }: Frozen) => {
-      const before = owner === null ? '' : `, it was ${owner.mac} on ${owner.port} before`;
-      return `frozen for ${formatAge(frozenSeconds)} more, for its MAC changes too often${before}: two hosts have it`;
+      const before = owner === null ? '' : ` (before: ${owner.mac} on ${owner.port})`;
+      return `frozen for ${formatAge(frozenSeconds)} more because its MAC changes too often${before}: two hosts have it`;
     },
-    ({ ip }) => `find both by their MACs, take the address from one; then: snoopy reconcile --unfreeze ${ip}`,
+    ({ ip }) =>
+      `find both by their MACs, and give one another address; then: snoopy reconcile --unfreeze ${ip}`,
   ),
 };
 
@@ -65,28 +66,28 @@ function describeSeen({ port, mac, firstAge, lastAge, moves, isOtherThanStatic }
   const times = moves === 1 ? 'once' : `${moves} times`;
   return [
     `on ${port} from ${mac}, first ${formatAge(firstAge)}, last ${formatAge(lastAge)} ago`,
-    ...(moves === 0 ? [] : [`its MAC changed ${times} of late`]),
-    ...(isOtherThanStatic ? ['it is not provisioned for that MAC'] : []),
+    ...(moves === 0 ? [] : [`its MAC changed ${times} recently`]),
+    ...(isOtherThanStatic ? ['the static entry has another MAC'] : []),
   ].join('; ');
 }
 
 export const RULE = {
   unconfigured: wrong(
-    ({ bridge }: { readonly bridge: string }) => `${bridge} is no bridge of the configuration`,
-    () => 'add it under "bridges", or leave it: the next run forgets what was learned there',
+    ({ bridge }: { readonly bridge: string }) => `${bridge} is not in the configuration`,
+    () => 'add it under "bridges", or do nothing: the next run forgets what was learned there',
   ),
-  static: ok(({ macs }: { readonly macs: readonly Mac[] }) => `provisioned for ${macs.join(', ')}`),
+  static: ok(({ macs }: { readonly macs: readonly Mac[] }) => `static, for ${macs.join(', ')}`),
   ending: wrong(
     ({ because }: { readonly because: string; readonly fix: string }) =>
       `the next run forgets it: ${because}`,
     ({ fix }) => fix,
   ),
-  reserved: wrong(describeReserved, () => "nothing, if it is the node's"),
+  reserved: wrong(describeReserved, () => "none needed if the address is the node's"),
   reservedClaimed: wrong(
     (_: { readonly mac: Mac }) => describeReserved(),
-    ({ mac }) => `find ${mac}: it claims it`,
+    ({ mac }) => `find the host ${mac}, which claims it`,
   ),
-  remote: ok(() => 'none asked: it was not learned here'),
+  remote: ok(() => 'none applies: it was not learned here'),
   unfit: wrong(
     ({ unfit }: { readonly unfit: string }) => `${unfit}: it is not learned`,
     () => 'see "subnets" and "link_local"',
@@ -99,7 +100,7 @@ export const RULE = {
 };
 
 function describeReserved(): string {
-  return "the node's own address, or a broadcast address of its prefixes: no host may have it";
+  return "the node's own address, or a broadcast address of its prefixes: not learned";
 }
 
 interface Prefixes {
@@ -111,7 +112,7 @@ export const ALLOWED = {
   linkLocal: () => 'link-local, which is learned here',
   everything: () => 'any address is learned, as "subnets" says',
   noPrefix: ({ device }: { readonly device: string }) =>
-    `any address is learned, for ${device} has none of that family`,
+    `any address is learned, because ${device} has none of that family`,
   connected: ({ prefixes, device }: Prefixes & { readonly device: string }) =>
     `within ${some(prefixes, 3)} of ${device}`,
   listed: ({ prefixes }: Prefixes) => `within ${some(prefixes, 3)} of "subnets"`,
@@ -120,11 +121,11 @@ export const ALLOWED = {
 /** What keeps the next run from forgetting an address. */
 export const ENDING_FIXES = {
   noPort: ({ bridge }: { readonly bridge: string }) =>
-    `bridge link show master ${bridge}; see "ports"; the host is learned anew when it speaks`,
+    `bridge link show master ${bridge}; see "ports"; the host is learned again when it sends ARP or ND`,
   noVlan: ({ port, vlan }: { readonly port: string; readonly vlan: number }) =>
     `bridge vlan add dev ${port} vid ${vlan}`,
   unfit: () => 'see "subnets" and "link_local", and the address of the host',
-  silent: letItSpeak,
+  silent: letItSend,
 };
 
 interface FdbEntry extends Address {
@@ -144,24 +145,24 @@ interface LostEntry extends FdbEntry {
 }
 
 export const BRIDGE = {
-  noMac: unknown(() => 'which MAC to look for is not known'),
+  noMac: unknown(() => 'the MAC is not known'),
   local: ok(describeLocal),
   twoNodes: wrong(
     (entry: LocalEntry & { readonly otherMac: Mac | null }) =>
       `${describeLocal(entry)}, and another node has the address with ${entry.otherMac ?? 'another MAC'}`,
-    (entry) => `two hosts have it, or it moved: who is right speaks last; ${letItSpeak(entry)}`,
+    (entry) => `two hosts have it, or it moved here: then ${letItSend(entry)}`,
   ),
   twoPorts: wrong(
     (entry: LocalEntry & { readonly seenOn: string }) =>
-      `${describeLocal(entry)}, and ${entry.ip} was heard on ${entry.seenOn}`,
-    ({ mac }) => `find out where ${mac} is: two ports have it, or the host moved and is silent`,
+      `${describeLocal(entry)}, and ${entry.ip} was seen on ${entry.seenOn}`,
+    ({ mac }) => `find out where ${mac} is: two ports have it, or the host moved and has been silent since`,
   ),
   otherPort: ok(describeOtherPort),
   wrongPort: wrong(describeOtherPort, ({ bridge, mac }) => `${showFdb({ bridge, mac })}; see "ports"`),
   tunnel: ok(describeTunnel),
   movedToTunnel: wrong((entry: FdbEntry) => `${describeTunnel(entry)}: the host is at another node`, showFdb),
   nowhere: ok(describeNowhere),
-  lost: wrong((entry: LostEntry) => `${describeNowhere(entry)}: the host is silent, or gone`, letItSpeak),
+  lost: wrong((entry: LostEntry) => `${describeNowhere(entry)}: the host is silent or gone`, letItSend),
 };
 
 function describeLocal({ bridge, mac, port, age }: LocalEntry): string {
@@ -195,7 +196,7 @@ interface Found {
 export const NEIGHBOR = {
   noDevice: wrong(
     ({ bridge, vlan }: { readonly bridge: string; readonly vlan: number }) =>
-      `no device for VLAN ${vlan} above ${bridge}: nowhere to write it`,
+      `no device for VLAN ${vlan} above ${bridge}: the neighbor cannot be written`,
     makeVlanDevice,
   ),
   due: wrong(
@@ -211,8 +212,8 @@ export const NEIGHBOR = {
   ended: wrong(({ found }: Found) => found, null),
   ending: wrong(({ found }: Found) => `${found}; the next run removes it`, null),
   unanswered: wrong(
-    ({ found }: Found & Address) => `${found}: the node asked for it, and nobody answered`,
-    letItSpeak,
+    ({ found }: Found & Address) => `${found}: the node sent requests, and no host answered`,
+    letItSend,
   ),
   missing: wrong(describeReason, null),
   otherEntry: wrong(
@@ -259,14 +260,14 @@ interface Vni {
 
 export const ZEBRA = {
   absent: unknown(
-    () => 'vtysh is not installed here: nothing of FRR was looked at',
+    () => 'vtysh is not installed here: FRR was not checked',
     () => 'apt install frr',
   ),
   silent: wrong(
     ({ message }: { readonly message: string }) => message,
     () => 'systemctl status frr; systemctl restart frr',
   ),
-  noMac: unknown(({ vni }: Vni) => `VNI ${vni}: which MAC to look for is not known`),
+  noMac: unknown(({ vni }: Vni) => `VNI ${vni}: the MAC is not known`),
   active: ok(({ vni }: Vni) => `VNI ${vni}: local, active`),
   blocked: wrong(
     ({ found }: Complaint) => found,
@@ -278,11 +279,11 @@ export const ZEBRA = {
   ),
   remote: ok(
     ({ vni, node }: Vni & { readonly node: string | null }) =>
-      `VNI ${vni}: of the node ${node ?? 'it came from'}`,
+      `VNI ${vni}: learned from ${node ?? 'another node'}`,
   ),
   noNode: wrong(({ vni }: Vni & Address) => `VNI ${vni}: no node advertises it`, showArpCache),
   ownThoughRemote: wrong(
-    ({ vni }: Vni & Address) => `VNI ${vni}: its own, though it is not here`,
+    ({ vni }: Vni & Address) => `VNI ${vni}: local, though the host is not here`,
     showArpCache,
   ),
 };
@@ -293,17 +294,20 @@ function showArpCache({ vni, ip }: Vni & Address): string {
 
 interface RouteKey extends Vni, Address {
   readonly mac: Mac | null;
-  /** What doctor says to it. */
+  /** What doctor finds wrong. */
   readonly complaint?: Complaint | undefined;
 }
 
 export const ROUTE = {
   sent: ok(({ peers }: { readonly peers: readonly string[] }) => `best path, sent to ${some(peers)}`),
-  unsent: wrong(({ complaint }: RouteKey) => withComplaint('best path, sent to nobody', complaint), fixRoute),
-  none: wrong(({ complaint }: RouteKey) => withComplaint('bgpd has none', complaint), fixRoute),
+  unsent: wrong(
+    ({ complaint }: RouteKey) => withComplaint('best path, sent to no peer', complaint),
+    fixRoute,
+  ),
+  none: wrong(({ complaint }: RouteKey) => withComplaint('bgpd has no route', complaint), fixRoute),
   otherIsBetter: wrong(
     ({ node, complaint }: RouteKey & { readonly node: string | null }) =>
-      withComplaint(`the one of ${node ?? 'another node'} is better`, complaint),
+      withComplaint(`the route of ${node ?? 'another node'} is better`, complaint),
     fixRoute,
   ),
   remote: ok(({ node }: { readonly node: string | null }) => `best path to ${node ?? 'another node'}`),
@@ -330,7 +334,7 @@ export const VERDICT = {
   remote: (data: Subject & { readonly mac: Mac | null; readonly node: string | null }) =>
     `${nameSubject(data)} is at another node${data.node === null ? '' : `, ${data.node}`}: ${data.mac}`,
   unknown: (subject: Subject) =>
-    `${nameSubject(subject)} has its neighbor; whether FRR advertises it could not be seen`,
+    `${nameSubject(subject)} has its neighbor; whether FRR advertises it is unknown`,
   advertised: ({
     vni,
     mac,
@@ -360,13 +364,13 @@ function describeLack(state: StoryState, step: StepId): string {
 
 /** Why messages of a family are not learned from. */
 export const UNLEARNED = ({ kinds }: { readonly kinds: readonly string[] }): string =>
-  `"learn" takes no ${kinds.join(' or ')}`;
+  `"learn" has neither ${kinds.join(' nor ')}`;
 
 /** What makes an unknown address known. */
 export const NEXT = {
   noBridge: () => 'name the bridge of the host under "bridges"; then: snoopy reconcile',
   unfit: () =>
     'correct the address of the host, or "subnets" and "learn" of its bridge; then: snoopy reconcile',
-  attach: (address: Address) => `snoopy reconcile; then ${letItSpeak(address)}`,
-  send: (address: Address) => `${letItSpeak(address)}; then: snoopy reconcile`,
+  attach: (address: Address) => `snoopy reconcile; then ${letItSend(address)}`,
+  send: (address: Address) => `${letItSend(address)}; then: snoopy reconcile`,
 };

@@ -5,15 +5,18 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import type { IfIndex, IpAddress } from '../../../src/base/address.ts';
 import type { Findings } from '../../../src/core/doctor/check.ts';
-import { diagnose } from '../../../src/core/doctor/diagnose.ts';
+import { diagnose, reportOf } from '../../../src/core/doctor/diagnose.ts';
 import type { Frr } from '../../../src/core/frr.ts';
 import { planHosts, type Verdict } from '../../../src/core/neighbors.ts';
 import { plan } from '../../../src/core/plan.ts';
 import type { Bridge } from '../../../src/core/topology.ts';
 import type { Link } from '../../../src/netlink/link.ts';
-import { ROOT } from '../golden.ts';
+import { renderDoctor } from '../../../src/render/doctor.ts';
+import type { RenderOptions } from '../../../src/render/style.ts';
+import { assertGolden, ROOT } from '../golden.ts';
 import { readCase } from './case.ts';
 
+const PLAIN: RenderOptions = { color: false, diff: false, verbose: false, width: 80 };
 const { desired, observed, hosts, topology } = readCase(
   `${ROOT}test/unit/core/cases/unprotected-noarp-entries-are-sent-again-in-time`,
 );
@@ -211,6 +214,15 @@ for (const [complaint, breaks] of Object.entries(BROKEN)) {
     }
   });
 }
+
+test('each complaint, word for word', () => {
+  const texts = Object.entries(BROKEN).map(([complaint, breaks]) => {
+    const [status, id] = complaint.split(' ');
+    const checks = diagnose(breaks(HEALTHY)).filter((check) => check.status === status && check.id === id);
+    return renderDoctor({ ...reportOf(checks), checks }, PLAIN).replace(/[^\n]+\n$/, '');
+  });
+  assertGolden('test/unit/render/snapshots/doctor-complaints.txt', texts.join('\n'));
+});
 
 test('rejected messages are reported where no host is learned; where one is, they may be an attack', () => {
   const refused = {

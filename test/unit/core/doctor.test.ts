@@ -114,7 +114,7 @@ describe('a neighbor that is installed and not advertised', () => {
       [{ ...whole, isLocal: false }, 'failure', /a route of another node/, /bridge fdb show/],
       [{ ...whole, mac: other }, 'failure', /another MAC/, /snoopy reconcile/],
       [{ ...whole, isDuplicate: true }, 'failure', /duplicate/, /clear evpn dup-addr vni 7 ip/],
-      [{ ...whole, isActive: false }, 'warning', /local inactive/, /let the host speak/],
+      [{ ...whole, isActive: false }, 'warning', /local inactive/, /let the host send/],
     ] as const) {
       const found = checkWith(entry);
       assert.equal(found.status, status, found.found);
