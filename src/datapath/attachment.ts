@@ -2,16 +2,9 @@
 
 import { closeSync, readdirSync } from 'node:fs';
 import type { IfIndex } from '../base/address.ts';
-import {
-  BPF_F_BEFORE,
-  BPF_LINK_TYPE_TCX,
-  BPF_TCX_INGRESS,
-  linkDetach,
-  linkInfo,
-  linkUpdate,
-  objPin,
-  tcxAttach,
-} from '../ffi/libbpf.ts';
+import { BPF_LINK_TYPE_TCX, linkInfo } from '../ffi/info.ts';
+import { BPF_F_BEFORE, BPF_TCX_INGRESS, linkDetach, linkUpdate, tcxAttach } from '../ffi/link.ts';
+import { objPin } from '../ffi/pin.ts';
 import type { FilterPlace } from '../netlink/tc.ts';
 import { clearName, ensureDirectory, isDirectory, linksDirectory, openPinned } from './pins.ts';
 

@@ -18,16 +18,9 @@
 
 import { closeSync } from 'node:fs';
 import { SnoopyError } from '../base/errors.ts';
-import {
-  BPF_NOEXIST,
-  type MapEntries,
-  mapEntries,
-  mapInfo,
-  mapLookup,
-  mapUpdate,
-  mapUpdateAll,
-  objPin,
-} from '../ffi/libbpf.ts';
+import { mapInfo } from '../ffi/info.ts';
+import { BPF_NOEXIST, type MapEntries, mapEntries, mapLookup, mapUpdate, mapUpdateAll } from '../ffi/map.ts';
+import { objPin } from '../ffi/pin.ts';
 import {
   clearName,
   ensureDirectory,

@@ -2,16 +2,10 @@
 // by the next run, because the layout record says "unfinished" from before the first pin to after the last.
 
 import { renameSync, utimesSync } from 'node:fs';
-import {
-  BPF_NOEXIST,
-  type LoadedObject,
-  loadObject,
-  mapEntries,
-  mapInfo,
-  mapUpdate,
-  mapUpdateAll,
-  objPin,
-} from '../ffi/libbpf.ts';
+import { mapInfo } from '../ffi/info.ts';
+import { BPF_NOEXIST, mapEntries, mapUpdate, mapUpdateAll } from '../ffi/map.ts';
+import { type LoadedObject, loadObject } from '../ffi/object.ts';
+import { objPin } from '../ffi/pin.ts';
 import { carryOver, keepReplaced, putIfNew } from './carry.ts';
 import {
   clearName,

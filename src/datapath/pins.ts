@@ -2,21 +2,9 @@
 
 import { closeSync, lstatSync, mkdirSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { SnoopyError } from '../base/errors.ts';
-import {
-  BPF_MAP_TYPE_ARRAY,
-  BPF_MAP_TYPE_HASH,
-  BPF_MAP_TYPE_LPM_TRIE,
-  BPF_MAP_TYPE_LRU_HASH,
-  BPF_MAP_TYPE_PERCPU_ARRAY,
-  BPF_MAP_TYPE_RINGBUF,
-  type MapInfo,
-  mapInfo,
-  mapLookup,
-  type ObjectKind,
-  objectKind,
-  objGet,
-  programInfo,
-} from '../ffi/libbpf.ts';
+import { type MapInfo, mapInfo, programInfo } from '../ffi/info.ts';
+import { mapLookup } from '../ffi/map.ts';
+import { type ObjectKind, objectKind, objGet } from '../ffi/pin.ts';
 import {
   COUNTERS,
   decodeLayout,
@@ -55,6 +43,14 @@ interface MapShape {
   /** Entries that there is room for; null: as configured. */
   readonly size: number | null;
 }
+
+// enum bpf_map_type
+const BPF_MAP_TYPE_HASH = 1;
+const BPF_MAP_TYPE_ARRAY = 2;
+const BPF_MAP_TYPE_PERCPU_ARRAY = 6;
+const BPF_MAP_TYPE_LRU_HASH = 9;
+const BPF_MAP_TYPE_LPM_TRIE = 11;
+const BPF_MAP_TYPE_RINGBUF = 27;
 
 const BPF_F_NO_PREALLOC = 1 << 0;
 

@@ -102,8 +102,6 @@ interface Libc {
   readonly munmap: (address: bigint, length: number) => number;
   readonly flock: (fd: number, operation: number) => number;
   readonly mount: (source: string, target: string, type: string, flags: number, data: string) => number;
-  readonly umount2: (target: string, flags: number) => number;
-  readonly setns: (fd: number, type: number) => number;
   readonly ioctl: (fd: number, request: number, argument: Uint8Array) => number;
   readonly getpagesize: () => number;
   readonly exit: (status: number) => void;
@@ -124,8 +122,6 @@ const libc = bindLazily<Libc>(() => koffi().load(null), {
   munmap: ['munmap', 'int', ['void *', 'size_t']],
   flock: ['flock', 'int', ['int', 'int']],
   mount: ['mount', 'int', ['const char *', 'const char *', 'const char *', 'unsigned long', 'const char *']],
-  umount2: ['umount2', 'int', ['const char *', 'int']],
-  setns: ['setns', 'int', ['int', 'int']],
   ioctl: ['ioctl', 'int', ['int', 'unsigned long', 'void *']],
   getpagesize: ['getpagesize', 'int', []],
   exit: ['_exit', 'void', ['int']],
@@ -327,16 +323,6 @@ export function mount(
   context: CallContext,
 ): void {
   if (libc.mount(source, target, type, flags, data) < 0) throw systemError(context, lastErrno());
-}
-
-/** umount2(2) */
-export function umount(target: string, flags: number, context: CallContext): void {
-  if (libc.umount2(target, flags) < 0) throw systemError(context, lastErrno());
-}
-
-/** setns(2): moves this thread, and the processes it starts from now on, to the namespace open as `fd`. */
-export function setns(fd: number, context: CallContext): void {
-  if (libc.setns(fd, 0) < 0) throw systemError(context, lastErrno());
 }
 
 const TIOCGWINSZ = 0x5413;

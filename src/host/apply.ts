@@ -29,7 +29,7 @@ import {
   encodeStaticKey,
   SIZE,
 } from '../datapath/records.ts';
-import { BPF_NOEXIST, mapDelete, mapUpdate } from '../ffi/libbpf.ts';
+import { BPF_NOEXIST, mapDelete, mapUpdate } from '../ffi/map.ts';
 import { failureError, type NetlinkSocket, type Result } from '../netlink/socket.ts';
 import {
   createClsact,

@@ -12,7 +12,7 @@ import {
   isHeardSince,
   type PortPolicy,
 } from '../datapath/records.ts';
-import { BPF_EXIST, mapDelete, mapLookup, mapUpdate } from '../ffi/libbpf.ts';
+import { BPF_EXIST, mapDelete, mapLookup, mapUpdate } from '../ffi/map.ts';
 
 /**
  * Deletes bindings that have ended, and returns which; the host is learned anew when it speaks. Also from maps that

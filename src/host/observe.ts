@@ -25,7 +25,7 @@ import {
   type Rejection,
   SIZE,
 } from '../datapath/records.ts';
-import { type MapEntries, mapEntries, perCpuArray } from '../ffi/libbpf.ts';
+import { type MapEntries, mapEntries, perCpuArray } from '../ffi/map.ts';
 import { dumpAddresses } from '../netlink/address.ts';
 import { readForwarding } from '../netlink/fdb.ts';
 import { ForwardingTable } from '../netlink/forwarding-table.ts';

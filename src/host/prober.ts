@@ -9,8 +9,8 @@ import { encodeQuestion } from '../datapath/frames.ts';
 import type { Pins } from '../datapath/pins.ts';
 import { bindingId, type Change, encodeBindingKey, encodeProbe } from '../datapath/records.ts';
 import type { Ring } from '../datapath/ring.ts';
-import { mapUpdate } from '../ffi/libbpf.ts';
 import { sendTo, sleep, socket } from '../ffi/libc.ts';
+import { mapUpdate } from '../ffi/map.ts';
 
 const AF_PACKET = 17;
 const SOCK_RAW = 3;

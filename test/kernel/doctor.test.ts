@@ -5,7 +5,7 @@ import { closeSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { BPF_F_BEFORE, BPF_TCX_INGRESS, tcxAttach } from '../../src/ffi/libbpf.ts';
+import { BPF_F_BEFORE, BPF_TCX_INGRESS, tcxAttach } from '../../src/ffi/link.ts';
 import { Container } from '../lib/container.ts';
 import { deepTest } from '../lib/depth.ts';
 import { type Check, complaintsOf } from '../lib/doctor.ts';

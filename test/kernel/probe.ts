@@ -3,7 +3,8 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { SnoopyError } from '../../src/base/errors.ts';
-import { BPF_TCX_INGRESS, loadObject, tcxPrograms } from '../../src/ffi/libbpf.ts';
+import { BPF_TCX_INGRESS, tcxPrograms } from '../../src/ffi/link.ts';
+import { loadObject } from '../../src/ffi/object.ts';
 import { run } from '../lib/run.ts';
 import type { Scope } from '../lib/scope.ts';
 import { createTempDir } from '../lib/temp.ts';

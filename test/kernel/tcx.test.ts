@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict';
 import { closeSync, existsSync, readdirSync, rmSync } from 'node:fs';
 import { describe, test } from 'node:test';
-import { BPF_TCX_INGRESS, objGet, programInfo, tcxAttach, tcxPrograms } from '../../src/ffi/libbpf.ts';
+import { programInfo } from '../../src/ffi/info.ts';
+import { BPF_TCX_INGRESS, tcxAttach, tcxPrograms } from '../../src/ffi/link.ts';
+import { objGet } from '../../src/ffi/pin.ts';
 import { run } from '../lib/run.ts';
 import { enterNetns } from '../lib/setns.ts';
 import { until } from '../lib/wait.ts';

@@ -1,0 +1,74 @@
+// TCX links: a program at the ingress of a device (Linux 6.6 and later).
+
+import { writeU32, writeU64 } from '../base/bytes.ts';
+import { bpfError, isUnsupported, libbpf } from './libbpf.ts';
+import { EINVAL, ENOENT } from './libc.ts';
+
+/** enum bpf_attach_type: ingress of a device, by a TCX link (6.6 and later). */
+export const BPF_TCX_INGRESS = 46;
+/** Of tcxAttach. */
+export const BPF_F_BEFORE = 1 << 3;
+
+/**
+ * bpf_link_create for TCX; the new link's descriptor. `flags`: BPF_F_BEFORE, to be the first of all that are there; by
+ * default the program is the last. Throws `attach_failed`, or `unsupported` where the kernel has no TCX.
+ */
+export function tcxAttach(programFd: number, ifIndex: number, attachType: number, flags = 0): number {
+  // struct bpf_link_create_opts, its first members: size_t sz, u32 flags.
+  const options = new Uint8Array(16);
+  writeU64(options, 0, 16n);
+  writeU32(options, 8, flags);
+  const fd = libbpf.linkCreate(programFd, ifIndex, attachType, options);
+  if (fd >= 0) return fd;
+  const context = { operation: `attach to interface ${ifIndex} by TCX`, object: `interface ${ifIndex}` };
+  if (fd === -EINVAL) {
+    throw bpfError({ ...context, code: 'unsupported', remedy: 'TCX needs Linux 6.6; use clsact' }, fd);
+  }
+  throw bpfError({ ...context, code: 'attach_failed' }, fd);
+}
+
+/** bpf_link_update: puts another program into the place of the one on that interface. */
+export function linkUpdate(linkFd: number, programFd: number, ifIndex: number): void {
+  const result = libbpf.linkUpdate(linkFd, programFd, null);
+  if (result < 0) {
+    throw bpfError(
+      {
+        operation: `replace the program of interface ${ifIndex} by TCX`,
+        object: `interface ${ifIndex}`,
+        code: 'attach_failed',
+      },
+      result,
+    );
+  }
+}
+
+/** bpf_link_detach: takes the program off that interface, though the link may still be pinned. */
+export function linkDetach(linkFd: number, ifIndex: number): void {
+  const result = libbpf.linkDetach(linkFd);
+  if (result < 0) {
+    throw bpfError(
+      {
+        operation: `detach from interface ${ifIndex} by TCX`,
+        object: `interface ${ifIndex}`,
+        code: 'detach_failed',
+      },
+      result,
+    );
+  }
+}
+
+/** IDs of the programs attached to a device by TCX, first to run first; none where the kernel has no TCX. */
+export function tcxPrograms(ifIndex: number, attachType: number): number[] {
+  // BPF_MPROG_MAX (kernel/bpf/mprog.c) is 64.
+  const ids = new Uint32Array(64);
+  const count = new Uint32Array([ids.length]);
+  const result = libbpf.progQuery(ifIndex, attachType, 0, new Uint32Array(1), ids, count);
+  if (isUnsupported(result) || result === -ENOENT) return [];
+  if (result < 0) {
+    throw bpfError(
+      { operation: `list the TCX programs of interface ${ifIndex}`, object: `interface ${ifIndex}` },
+      result,
+    );
+  }
+  return [...ids.subarray(0, count[0])];
+}

@@ -1,0 +1,208 @@
+// Entries of maps as bytes: one by one and in batches. src/datapath/maps.ts gives them types.
+
+import { readU64AsNumber, writeU32, writeU64 } from '../base/bytes.ts';
+import type { SnoopyError } from '../base/errors.ts';
+import { type MapInfo, mapInfo } from './info.ts';
+import { bpfError, isUnsupported, libbpf } from './libbpf.ts';
+import { E2BIG, ENOENT, ENOSPC } from './libc.ts';
+
+// Flags of bpf_map_update_elem.
+export const BPF_ANY = 0;
+export const BPF_NOEXIST = 1;
+export const BPF_EXIST = 2;
+
+/** The error of a map operation, with the map's name, and its size where that is the trouble. */
+function mapError(fd: number, operation: string, result: number): SnoopyError {
+  let info: Pick<MapInfo, 'name' | 'maxEntries'>;
+  try {
+    info = mapInfo(fd);
+  } catch {
+    info = { name: `descriptor ${fd}`, maxEntries: 0 };
+  }
+  const { name: object, maxEntries } = info;
+  // A hash map says E2BIG, a trie ENOSPC.
+  const isFull = (result === -E2BIG || result === -ENOSPC) && maxEntries > 0;
+  const remedy = isFull ? { remedy: `it is full: it has room for ${maxEntries} entries` } : {};
+  return bpfError(
+    { operation: `${operation} map "${object}"`, object, code: 'map_failed', ...remedy },
+    result,
+  );
+}
+
+/** The value; undefined when the key is not in the map. Not for per-CPU maps. */
+export function mapLookup(fd: number, key: Uint8Array, valueSize: number): Uint8Array | undefined {
+  const value = new Uint8Array(valueSize);
+  const result = libbpf.mapLookupElem(fd, key, value);
+  if (result === -ENOENT) return undefined;
+  if (result < 0) throw mapError(fd, 'read from', result);
+  return value;
+}
+
+/** bpf_map_update_elem; throws `map_failed` (`errno` is EEXIST, ENOENT, E2BIG ...). */
+export function mapUpdate(fd: number, key: Uint8Array, value: Uint8Array, flags: number = BPF_ANY): void {
+  const result = libbpf.mapUpdateElem(fd, key, value, flags);
+  if (result < 0) throw mapError(fd, 'write to', result);
+}
+
+/** False when the key was not in the map. */
+export function mapDelete(fd: number, key: Uint8Array): boolean {
+  const result = libbpf.mapDeleteElem(fd, key);
+  if (result < 0 && result !== -ENOENT) throw mapError(fd, 'delete from', result);
+  return result >= 0;
+}
+
+/** Entries side by side: key `i` begins at `i * keySize` of `keys`, its value at `i * valueSize` of `values`. */
+export interface MapEntries {
+  readonly keys: Uint8Array;
+  readonly values: Uint8Array;
+  readonly count: number;
+}
+
+/** Entries that the first batch has room for: most maps of most hosts have fewer. */
+const FIRST_BATCH = 512;
+/** And the second: memory that nothing is written to is none, but it is counted. */
+const SECOND_BATCH = 65_536;
+
+/** What mapEntries fills, and makes larger when it is full. */
+class EntryBuffer {
+  keys: Uint8Array;
+  values: Uint8Array;
+  count = 0;
+  capacity: number;
+  readonly #info: MapInfo;
+
+  constructor(info: MapInfo, capacity: number) {
+    this.#info = info;
+    this.capacity = capacity;
+    this.keys = new Uint8Array(capacity * info.keySize);
+    this.values = new Uint8Array(capacity * info.valueSize);
+  }
+
+  /** Room for all that the map may have, or for very many; then for twice as many. */
+  grow(): void {
+    const most = Math.min(this.#info.maxEntries, SECOND_BATCH);
+    const larger = new EntryBuffer(this.#info, Math.max(most, this.capacity * 2));
+    larger.keys.set(this.keys);
+    larger.values.set(this.values);
+    this.capacity = larger.capacity;
+    this.keys = larger.keys;
+    this.values = larger.values;
+  }
+
+  /** The free part, for the next entries. */
+  rest(): { keys: Uint8Array; values: Uint8Array; capacity: number } {
+    return {
+      keys: this.keys.subarray(this.count * this.#info.keySize),
+      values: this.values.subarray(this.count * this.#info.valueSize),
+      capacity: this.capacity - this.count,
+    };
+  }
+
+  entries(): MapEntries {
+    return {
+      keys: this.keys.subarray(0, this.count * this.#info.keySize),
+      values: this.values.subarray(0, this.count * this.#info.valueSize),
+      count: this.count,
+    };
+  }
+}
+
+/**
+ * The whole map in batches, one by one where the kernel has no batch for it. Under concurrent change an
+ * entry may be missed or appear twice. Not for per-CPU maps.
+ */
+export function mapEntries(fd: number, info: MapInfo): MapEntries {
+  const buffer = new EntryBuffer(info, Math.max(1, Math.min(info.maxEntries, FIRST_BATCH)));
+  // The kernel's own note of where it stands: a u32 for hash maps, a key for the others.
+  const position = new Uint8Array(Math.max(4, info.keySize));
+  const next = new Uint8Array(position.length);
+  let isFirst = true;
+  for (;;) {
+    if (buffer.count === buffer.capacity) buffer.grow();
+    const rest = buffer.rest();
+    const count = new Uint32Array([rest.capacity]);
+    const result = libbpf.mapLookupBatch(
+      fd,
+      isFirst ? null : position,
+      next,
+      rest.keys,
+      rest.values,
+      count,
+      null,
+    );
+    if (result >= 0 || result === -ENOENT) {
+      buffer.count += count[0] ?? 0;
+      if (result === -ENOENT) return buffer.entries();
+      position.set(next);
+      isFirst = false;
+    } else if (result === -ENOSPC) {
+      // A bucket that holds more than there is room for.
+      buffer.grow();
+    } else if (isFirst && isUnsupported(result)) {
+      return entriesOneByOne(fd, info, buffer);
+    } else {
+      throw mapError(fd, 'read all of', result);
+    }
+  }
+}
+
+function entriesOneByOne(fd: number, info: MapInfo, buffer: EntryBuffer): MapEntries {
+  let key: Uint8Array | null = null;
+  // An entry deleted while it is read sends the kernel back to the start: the bound ends that.
+  for (let step = 0; step < info.maxEntries * 2 + 16; step++) {
+    const next = new Uint8Array(info.keySize);
+    const result = libbpf.mapGetNextKey(fd, key, next);
+    if (result === -ENOENT) return buffer.entries();
+    if (result < 0) throw mapError(fd, 'walk through', result);
+    const value = mapLookup(fd, next, info.valueSize);
+    if (value !== undefined) {
+      if (buffer.count === buffer.capacity) buffer.grow();
+      buffer.keys.set(next, buffer.count * info.keySize);
+      buffer.values.set(value, buffer.count * info.valueSize);
+      buffer.count++;
+    }
+    key = next;
+  }
+  return buffer.entries();
+}
+
+/** Writes entries laid out as in MapEntries, in batches where the kernel can. */
+export function mapUpdateAll(fd: number, info: MapInfo, entries: MapEntries, flags: number = BPF_ANY): void {
+  if (entries.count === 0) return;
+  // struct bpf_map_batch_opts: size_t sz, u64 elem_flags, u64 flags.
+  const options = new Uint8Array(24);
+  writeU64(options, 0, 24n);
+  writeU64(options, 8, BigInt(flags));
+  const count = new Uint32Array([entries.count]);
+  const result = libbpf.mapUpdateBatch(fd, entries.keys, entries.values, count, options);
+  if (result >= 0) return;
+  if (!isUnsupported(result)) throw mapError(fd, 'write to', result);
+  for (let i = 0; i < entries.count; i++) {
+    const key = entries.keys.subarray(i * info.keySize, (i + 1) * info.keySize);
+    mapUpdate(fd, key, entries.values.subarray(i * info.valueSize, (i + 1) * info.valueSize), flags);
+  }
+}
+
+/** CPUs that per-CPU maps have a value for. */
+function possibleCpus(): number {
+  const count = libbpf.numPossibleCpus();
+  if (count < 0) throw bpfError({ operation: 'count the possible CPUs', object: 'cpu' }, count);
+  return count;
+}
+
+/** The sums over all CPUs of a per-CPU array of u64. */
+export function perCpuArray(fd: number, entries: number): number[] {
+  const cpus = possibleCpus();
+  const values = new Uint8Array(cpus * 8);
+  const key = new Uint8Array(4);
+  const sums: number[] = [];
+  for (let entry = 0; entry < entries; entry++) {
+    writeU32(key, 0, entry);
+    const result = libbpf.mapLookupElem(fd, key, values);
+    if (result < 0) throw mapError(fd, 'read from', result);
+    let sum = 0;
+    for (let cpu = 0; cpu < cpus; cpu++) sum += readU64AsNumber(values, cpu * 8);
+    sums.push(sum);
+  }
+  return sums;
+}

@@ -1,0 +1,166 @@
+// Loading an eBPF object: its maps are made or reused, one of its programs is verified.
+
+import { writeU64 } from '../base/bytes.ts';
+import { SnoopyError } from '../base/errors.ts';
+import { koffi } from './koffi.ts';
+import { bpfError, libbpf, type Pointer } from './libbpf.ts';
+import { type CallContext, EINVAL } from './libc.ts';
+
+/**
+ * An object in the kernel. `programFd` and the descriptors in `maps` belong to it until `close()`
+ * (idempotent); pins keep what they pin. Reused maps appear under descriptors of the object's own.
+ */
+export interface LoadedObject {
+  readonly programFd: number;
+  /** Descriptors by the maps' full names in the object, `.rodata` and its like included. */
+  readonly maps: ReadonlyMap<string, number>;
+  close(): void;
+}
+
+export interface LoadOptions {
+  /** Name of the C function; other programs of the object are left out. Loaded as BPF_PROG_TYPE_SCHED_CLS. */
+  readonly program: string;
+  /** Sizes by map name, other than those in the object. */
+  readonly maxEntries: ReadonlyMap<string, number>;
+  /** Maps to share with what is in the kernel already, by name; the descriptor stays the caller's. */
+  readonly reuse: ReadonlyMap<string, number>;
+}
+
+/** enum bpf_prog_type */
+const BPF_PROG_TYPE_SCHED_CLS = 3;
+/** enum bpf_map_type */
+const BPF_MAP_TYPE_RINGBUF = 27;
+/** The largest log that kernels before 5.2 take; only pages that the kernel writes to become memory. */
+const LOG_SIZE = 2 ** 24 - 1;
+/** How much of the verifier's log goes into an error: its end says what was wrong. */
+const LOG_TAIL_LINES = 24;
+
+/**
+ * Loads an ELF object. Errors carry the end of the verifier's log (`load_failed`, `not_permitted`); `unsupported` says
+ * what the kernel lacks.
+ */
+export function loadObject(bytes: Uint8Array, options: LoadOptions): LoadedObject {
+  const object = openObject(bytes, options.program);
+  let isOpen = true;
+  const close = (): void => {
+    if (isOpen) libbpf.objectClose(object);
+    isOpen = false;
+  };
+  try {
+    const maps = [...iterate((previous) => libbpf.nextMap(object, previous))];
+    prepareMaps(maps, options);
+    const program = chooseProgram(object, options.program);
+    load(object, program, options.program);
+    return {
+      programFd: libbpf.programFd(program),
+      maps: new Map(maps.map((map) => [libbpf.mapName(map) ?? '', libbpf.mapFd(map)])),
+      close,
+    };
+  } catch (thrown) {
+    close();
+    throw thrown;
+  }
+}
+
+function openObject(bytes: Uint8Array, name: string): Pointer {
+  // A copy of its own begins at an aligned address, which libelf is happier with.
+  const image = new Uint8Array(bytes);
+  const objectName = new TextEncoder().encode(`${name}\0`);
+  // struct bpf_object_open_opts, its first members: size_t sz, const char *object_name.
+  const openOptions = new Uint8Array(16);
+  writeU64(openOptions, 0, 16n);
+  writeU64(openOptions, 8, koffi().address(objectName));
+  const object = libbpf.objectOpenMem(image, image.length, openOptions);
+  const errno = koffi().errno();
+  // Used here so that it is alive while libbpf reads it: all that it saw was its address.
+  objectName.fill(0);
+  if (object === null) {
+    throw bpfError({ operation: 'open the eBPF object', object: name, code: 'load_failed' }, -errno);
+  }
+  return object;
+}
+
+/** What a libbpf iterator yields, from NULL to NULL. */
+function* iterate(next: (previous: Pointer | null) => Pointer | null): Generator<Pointer> {
+  for (let item = next(null); item !== null; item = next(item)) yield item;
+}
+
+function prepareMaps(maps: readonly Pointer[], options: LoadOptions): void {
+  const found = new Set<string>();
+  for (const map of maps) {
+    const name = libbpf.mapName(map) ?? '';
+    found.add(name);
+    const reused = options.reuse.get(name);
+    const maxEntries = options.maxEntries.get(name);
+    const context = { object: name, code: 'load_failed' } as const;
+    if (reused !== undefined) {
+      const result = libbpf.reuseFd(map, reused);
+      if (result < 0) throw bpfError({ operation: `take over map "${name}"`, ...context }, result);
+    } else if (maxEntries !== undefined) {
+      const result = libbpf.setMaxEntries(map, maxEntries);
+      if (result < 0) throw bpfError({ operation: `set the size of map "${name}"`, ...context }, result);
+    }
+  }
+  for (const name of [...options.reuse.keys(), ...options.maxEntries.keys()]) {
+    if (!found.has(name)) throw missing(`map "${name}"`, name);
+  }
+}
+
+/** Leaves all programs out but the named one. */
+function chooseProgram(object: Pointer, name: string): Pointer {
+  let chosen: Pointer | undefined;
+  for (const program of iterate((previous) => libbpf.nextProgram(object, previous))) {
+    if (libbpf.programName(program) === name) chosen = program;
+    else libbpf.setAutoload(program, false);
+  }
+  if (chosen === undefined) throw missing(`program "${name}"`, name);
+  return chosen;
+}
+
+function missing(what: string, object: string): SnoopyError {
+  return new SnoopyError(
+    'load_failed',
+    object,
+    `Cannot load the eBPF object: there is no ${what} in it; install snoopy again`,
+  );
+}
+
+function load(object: Pointer, program: Pointer, name: string): void {
+  libbpf.setProgramType(program, BPF_PROG_TYPE_SCHED_CLS);
+  // allocUnsafeSlow: memory of its own outside the heap, so that nothing moves it.
+  const log = Buffer.allocUnsafeSlow(LOG_SIZE);
+  log[0] = 0;
+  libbpf.setLogBuf(program, log, log.length);
+  const result = libbpf.objectLoad(object);
+  libbpf.setLogBuf(program, null, 0);
+  if (result >= 0) return;
+  // What a kernel says of a kind of map that it does not know; libbpf asks for one of that kind and nothing else.
+  if (result === -EINVAL && libbpf.probeMapType(BPF_MAP_TYPE_RINGBUF, null) === 0) {
+    throw new SnoopyError(
+      'unsupported',
+      name,
+      `Cannot load the eBPF program "${name}": this kernel has no ring buffer for eBPF; boot Linux 5.8 or later`,
+      'EINVAL',
+    );
+  }
+  const context: CallContext = {
+    operation: `load the eBPF program "${name}"`,
+    object: name,
+    code: 'load_failed',
+  };
+  const end = log.indexOf(0);
+  const lines = log
+    .toString('latin1', 0, end < 0 ? log.length : end)
+    .trimEnd()
+    .split('\n');
+  const tail = lines.slice(-LOG_TAIL_LINES).join('\n');
+  if (tail === '') throw bpfError(context, result);
+  // The verifier says EACCES and EPERM of code it refuses: with a log it is no lack of permission.
+  const { message, errno } = bpfError(context, result);
+  throw new SnoopyError(
+    'load_failed',
+    name,
+    `${message.split(';')[0]}; the verifier refused it, please report what it says:\n${tail}`,
+    errno,
+  );
+}
