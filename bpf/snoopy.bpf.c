@@ -126,6 +126,12 @@ struct {
 	__uint(max_entries, 1 << 20); /* user space sets it before the load */
 } snoopy_changes SEC(".maps");
 
+/*
+ * A ring buffer names no type, and BTF has only the types that something names: bpf/layouts.mjs reads them there.
+ * libbpf passes over a section of this name.
+ */
+const struct snoopy_change *snoopy_change_type SEC("types");
+
 /* Neither this nor the next is read here: they travel with the other pins, and are user space's own. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -46,10 +46,12 @@ import {
 import { nextDue } from './core/timers.ts';
 import { chooseBridges, resolveTopology, type Topology } from './core/topology.ts';
 import { keepsBindings } from './datapath/pins.ts';
-import type { Binding, BindingKey, Change } from './datapath/records.ts';
+import type { Binding } from './datapath/records/binding.ts';
+import type { BindingKey } from './datapath/records/binding-key.ts';
+import type { Change } from './datapath/records/change.ts';
 import { openRing, type Ring } from './datapath/ring.ts';
 import { sleep } from './ffi/libc.ts';
-import { applyActions, planned, settleReplaced } from './host/apply.ts';
+import { applyActions, finishMigration, planned } from './host/apply.ts';
 import { forgetBindings, rewriteBindings, writePolicies } from './host/bindings.ts';
 import { writeNeighbors } from './host/neighbor-table.ts';
 import { observe, observeCounters, observeHosts } from './host/observe.ts';
@@ -294,7 +296,7 @@ function pass(run: Run): Pass {
   for (const { action, outcome } of steps) {
     environment.log(`${action.kind} ${action.port ?? action.prefix ?? action.path ?? ''}: ${outcome.kind}`);
   }
-  const late = options.check ? [] : settleReplaced(session, observed);
+  const late = options.check ? [] : finishMigration(session, observed);
   const changesMap = session.pins.maps.get('changes');
   const ring = changesMap && openRing(changesMap.fd, changesMap.info.maxEntries);
   try {

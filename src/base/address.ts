@@ -1,5 +1,7 @@
 // MAC and IP addresses: text as the identity (lower case, RFC 5952), bytes at the kernel's edge.
 
+import { requireBytes } from './bytes.ts';
+
 /** A MAC address as text: lower case, colons. */
 export type Mac = string & { readonly __brand: 'Mac' };
 /** An IPv4 or IPv6 address as canonical text (RFC 5952 for IPv6). */
@@ -36,11 +38,11 @@ function hexDigit(value: number): number {
 const COLON = 0x3a;
 
 /**
- * The MAC at `offset` of `bytes`. Throws RangeError when fewer than six bytes are left. All characters at once make
- * a flat string: tens of thousands of them, put together piece by piece, would be the dearest part of a run.
+ * The MAC at `offset` of `bytes`. Throws SnoopyError `malformed` when fewer than six bytes are left. All characters at
+ * once make a flat string: tens of thousands of them, joined piece by piece, would be the dearest part of a run.
  */
 export function decodeMac(bytes: Uint8Array, offset: number): Mac {
-  if (offset < 0 || offset + 6 > bytes.length) throw new RangeError('a MAC address needs 6 bytes');
+  requireBytes(bytes, offset, 6);
   const a = bytes[offset] ?? 0;
   const b = bytes[offset + 1] ?? 0;
   const c = bytes[offset + 2] ?? 0;
@@ -100,15 +102,10 @@ export function addressLength(family: Family): 4 | 16 {
   return family === AF_INET ? 4 : 16;
 }
 
-/** The address at `offset` of `bytes`. Throws RangeError when too few bytes are left. */
+/** The address at `offset` of `bytes`. Throws SnoopyError `malformed` when too few bytes are left. */
 export function decodeIp(bytes: Uint8Array, offset: number, family: Family): IpAddress {
-  if (offset < 0 || offset + addressLength(family) > bytes.length) {
-    throw new RangeError(`an IP address needs ${addressLength(family)} bytes`);
-  }
-  if (family === AF_INET) {
-    return formatIpv4(bytes, offset);
-  }
-  return formatIpv6(bytes, offset);
+  requireBytes(bytes, offset, addressLength(family));
+  return family === AF_INET ? formatIpv4(bytes, offset) : formatIpv6(bytes, offset);
 }
 
 function formatIpv4(bytes: Uint8Array, offset: number): IpAddress {

@@ -2,7 +2,9 @@
 
 import { AF_INET, familyOf, formatPrefix, type IfIndex, type Prefix } from '../base/address.ts';
 import type { LoadReason } from '../datapath/pins.ts';
-import type { PortPolicy, PrefixRule, StaticRule } from '../datapath/records.ts';
+import type { PortPolicy } from '../datapath/records/port.ts';
+import type { PrefixRule } from '../datapath/records/prefix-rule.ts';
+import type { StaticRule } from '../datapath/records/static-rule.ts';
 import type { AttachMode } from './desired.ts';
 
 export type Action =

@@ -2,7 +2,8 @@
 
 import type { IfIndex, Mac } from '../base/address.ts';
 import type { Question } from '../datapath/frames.ts';
-import { type Binding, type BindingKey, bindingId } from '../datapath/records.ts';
+import type { Binding } from '../datapath/records/binding.ts';
+import { type BindingKey, bindingId } from '../datapath/records/binding-key.ts';
 import { type Forwarding, type HostIndex, indexOf } from './host-index.ts';
 import { type Defence, isOurs, NUD_VALID } from './neighbors.ts';
 import type { ObservedHosts } from './observed.ts';

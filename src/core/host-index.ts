@@ -2,7 +2,9 @@
 
 import type { IfIndex, IpAddress, Mac } from '../base/address.ts';
 import { ensure, groupBy } from '../base/group.ts';
-import { type Binding, type BindingKey, bindingId, type ProbeState } from '../datapath/records.ts';
+import type { Binding } from '../datapath/records/binding.ts';
+import { type BindingKey, bindingId } from '../datapath/records/binding-key.ts';
+import type { ProbeState } from '../datapath/records/probe.ts';
 import type { ForwardingTable } from '../netlink/forwarding-table.ts';
 import type { Neighbor } from '../netlink/neighbor.ts';
 import type { ObservedHosts } from './observed.ts';

@@ -1,7 +1,8 @@
 // How many bindings a port has, by the program's own arithmetic: gained - lost - released (bpf/snoopy.h).
 
 import type { IfIndex } from '../base/address.ts';
-import type { Binding, PortPolicy, PortState } from '../datapath/records.ts';
+import type { Binding } from '../datapath/records/binding.ts';
+import type { PortPolicy, PortState } from '../datapath/records/port.ts';
 
 /** From this part of max_bindings on there is something to do before it is too late. */
 export const NEARLY_FULL = 0.9;

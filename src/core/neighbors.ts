@@ -9,7 +9,8 @@ import {
   type Mac,
   type Prefix,
 } from '../base/address.ts';
-import { type Binding, type BindingKey, bindingId } from '../datapath/records.ts';
+import type { Binding } from '../datapath/records/binding.ts';
+import { type BindingKey, bindingId } from '../datapath/records/binding-key.ts';
 import {
   type Neighbor,
   NTF_EXT_EXT_VALIDATED,

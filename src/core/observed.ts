@@ -2,14 +2,11 @@
 
 import type { IfIndex } from '../base/address.ts';
 import type { LoadReason } from '../datapath/pins.ts';
-import type {
-  Binding,
-  PortPolicy,
-  PortState,
-  PrefixRule,
-  ProbeState,
-  StaticRule,
-} from '../datapath/records.ts';
+import type { Binding } from '../datapath/records/binding.ts';
+import type { PortPolicy, PortState } from '../datapath/records/port.ts';
+import type { PrefixRule } from '../datapath/records/prefix-rule.ts';
+import type { ProbeState } from '../datapath/records/probe.ts';
+import type { StaticRule } from '../datapath/records/static-rule.ts';
 import type { InterfaceAddress } from '../netlink/address.ts';
 import type { ForwardingTable } from '../netlink/forwarding-table.ts';
 import type { Link } from '../netlink/link.ts';

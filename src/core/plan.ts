@@ -9,16 +9,15 @@ import {
   isLinkLocal,
   type Prefix,
 } from '../base/address.ts';
+import { encodeVlans, type PortPolicy } from '../datapath/records/port.ts';
+import type { PrefixRule } from '../datapath/records/prefix-rule.ts';
+import type { StaticRule } from '../datapath/records/static-rule.ts';
 import {
-  encodeVlans,
-  type PortPolicy,
-  type PrefixRule,
   SNOOPY_LEARN_ARP_REPLY,
   SNOOPY_LEARN_ARP_REQUEST,
   SNOOPY_LEARN_NA,
   SNOOPY_LEARN_NS,
-  type StaticRule,
-} from '../datapath/records.ts';
+} from '../generated/layouts.ts';
 import type { Action, PortRef } from './actions.ts';
 import type { AttachMode, Desired, DesiredBridge, LearnKind } from './desired.ts';
 import type { Attachment, Observed } from './observed.ts';

@@ -10,7 +10,9 @@ import {
   isLinkLocal,
   type Mac,
 } from '../base/address.ts';
-import { type Binding, bindingId, type ProbeState } from '../datapath/records.ts';
+import type { Binding } from '../datapath/records/binding.ts';
+import { bindingId } from '../datapath/records/binding-key.ts';
+import type { ProbeState } from '../datapath/records/probe.ts';
 import type { ObservedHosts } from './observed.ts';
 import { type Bridge, type Domain, leavesTagged, type Topology } from './topology.ts';
 

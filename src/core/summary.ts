@@ -3,7 +3,8 @@
 import type { Mac } from '../base/address.ts';
 import { groupBy } from '../base/group.ts';
 import type { LoadReason } from '../datapath/pins.ts';
-import type { Binding, Change } from '../datapath/records.ts';
+import type { Binding } from '../datapath/records/binding.ts';
+import type { Change } from '../datapath/records/change.ts';
 import {
   type Neighbor,
   NTF_EXT_LEARNED,

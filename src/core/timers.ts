@@ -1,6 +1,6 @@
 // When something is due though nothing happens: for a run that listens. Pure.
 
-import { bindingId } from '../datapath/records.ts';
+import { bindingId } from '../datapath/records/binding-key.ts';
 import { NTF_EXT_EXT_VALIDATED, NUD_NOARP } from '../netlink/neighbor.ts';
 import type { ObservedHosts } from './observed.ts';
 import { probeTimes } from './probes.ts';

@@ -2,18 +2,25 @@
 
 import { closeSync, lstatSync, mkdirSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { SnoopyError } from '../base/errors.ts';
-import { type MapInfo, mapInfo, programInfo } from '../ffi/info.ts';
-import { mapLookup } from '../ffi/map.ts';
+import { programInfo } from '../ffi/info.ts';
 import { type ObjectKind, objectKind, objGet } from '../ffi/pin.ts';
+import { MAPS, SNOOPY_ABI } from '../generated/layouts.ts';
 import {
-  COUNTERS,
-  decodeLayout,
-  FIRST_BINDING_SIZE,
-  isComplete,
-  type Layout,
-  SIZE,
-  SNOOPY_ABI,
-} from './records.ts';
+  bindingTable,
+  layoutTable,
+  type MapName,
+  mismatchesOf,
+  objectMapName,
+  type ShapeField,
+  shapeOf,
+  type Tables,
+  tablesOf,
+} from './maps.ts';
+import { holdsBindings, holdsLayout } from './older-versions.ts';
+import type { Binding } from './records/binding.ts';
+import type { BindingKey } from './records/binding-key.ts';
+import { isComplete, type Layout } from './records/layout.ts';
+import { type OpenMap, openMap, type Table } from './table.ts';
 
 /**
  * Why the program must be loaded: nothing is pinned; a load did not finish; what is pinned is another
@@ -21,69 +28,19 @@ import {
  */
 export type LoadReason = 'absent' | 'incomplete' | 'program' | 'layout' | 'size';
 
-export type MapName =
-  | 'bindings'
-  | 'ports'
-  | 'state'
-  | 'prefixes'
-  | 'statics'
-  | 'counters'
-  | 'changes'
-  | 'probes'
-  | 'rejected'
-  | 'layout';
-
-/** Shape of a map, as bpf/snoopy.h and snoopy.bpf.c have it. */
-interface MapShape {
-  readonly type: number;
-  readonly keySize: number;
-  readonly valueSize: number;
-  /** BPF_F_* */
-  readonly flags: number;
-  /** Entries that there is room for; null: as configured. */
-  readonly size: number | null;
-}
-
-// enum bpf_map_type
-const BPF_MAP_TYPE_HASH = 1;
-const BPF_MAP_TYPE_ARRAY = 2;
-const BPF_MAP_TYPE_PERCPU_ARRAY = 6;
-const BPF_MAP_TYPE_LRU_HASH = 9;
-const BPF_MAP_TYPE_LPM_TRIE = 11;
-const BPF_MAP_TYPE_RINGBUF = 27;
-
-const BPF_F_NO_PREALLOC = 1 << 0;
-
-function shape(
-  type: number,
-  keySize: number,
-  valueSize: number,
-  size: number | null,
-  flags: number = 0,
-): MapShape {
-  return { type, keySize, valueSize, flags, size };
-}
-
-const SHAPES: Readonly<Record<MapName, MapShape>> = {
-  bindings: shape(BPF_MAP_TYPE_HASH, SIZE.bindingKey, SIZE.binding, null),
-  ports: shape(BPF_MAP_TYPE_HASH, SIZE.ifIndex, SIZE.port, 8192, BPF_F_NO_PREALLOC),
-  state: shape(BPF_MAP_TYPE_HASH, SIZE.ifIndex, SIZE.portState, 8192, BPF_F_NO_PREALLOC),
-  prefixes: shape(BPF_MAP_TYPE_LPM_TRIE, SIZE.prefixKey, 1, 2 ** 17, BPF_F_NO_PREALLOC),
-  statics: shape(BPF_MAP_TYPE_HASH, SIZE.staticKey, 1, null, BPF_F_NO_PREALLOC),
-  counters: shape(BPF_MAP_TYPE_PERCPU_ARRAY, 4, SIZE.counter, COUNTERS.length),
-  changes: shape(BPF_MAP_TYPE_RINGBUF, 0, 0, null),
-  probes: shape(BPF_MAP_TYPE_HASH, SIZE.bindingKey, SIZE.probe, null, BPF_F_NO_PREALLOC),
-  rejected: shape(BPF_MAP_TYPE_LRU_HASH, SIZE.bindingKey, SIZE.rejection, 4096),
-  layout: shape(BPF_MAP_TYPE_ARRAY, 4, SIZE.layout, 1),
-};
-
-/** All maps; the layout record comes last, as it is pinned last. */
-export const MAP_NAMES = Object.keys(SHAPES) as readonly MapName[];
-
-/** Name of a map in the object. */
-export function objectMapName(name: MapName): string {
-  return `snoopy_${name}`;
-}
+/** All maps. The layout record comes last, as it is pinned last. */
+export const MAP_NAMES: readonly MapName[] = [
+  'bindings',
+  'ports',
+  'state',
+  'prefixes',
+  'statics',
+  'counters',
+  'changes',
+  'probes',
+  'rejected',
+  'layout',
+];
 
 /** What this run would load. */
 export interface Expected {
@@ -96,23 +53,27 @@ export interface Expected {
   readonly maxStatics: number;
 }
 
-export interface PinnedMap {
-  readonly fd: number;
-  readonly info: MapInfo;
-}
-
 /** Descriptors of what is pinned; they are the holder's until `close()`. */
 export interface Pins {
   readonly directory: string;
   readonly layout: Layout | null;
-  readonly program: { readonly fd: number; readonly id: number } | null;
+  readonly program: PinnedProgram | null;
   /** Only maps of the right shape and size. */
-  readonly maps: ReadonlyMap<MapName, PinnedMap>;
-  /** Maps of bindings of another size or of another version, and those replaced before: to be carried over. */
-  readonly outgrown: readonly PinnedMap[];
+  readonly maps: ReadonlyMap<MapName, OpenMap>;
+  /** The same by their records. */
+  readonly tables: Tables;
+  /** Maps of bindings of another size or of another version, and those replaced before: to be migrated. */
+  readonly oldBindings: readonly Table<BindingKey, Binding>[];
   /** Null when all of it is what this run would load. */
   readonly loadReason: LoadReason | null;
   close(): void;
+}
+
+export interface PinnedProgram {
+  readonly fd: number;
+  readonly id: number;
+  /** IDs of the maps that it uses. */
+  readonly mapIds: readonly number[];
 }
 
 export function pinPath(directory: string, name: MapName | 'program'): string {
@@ -133,17 +94,24 @@ export function replacedPath(directory: string, mapId: number): string {
   return `${replacedDirectory(directory)}/${mapId}`;
 }
 
+/** Entries that the map has room for, of the ring bytes. */
 function sizeOf(name: MapName, expected: Expected): number {
-  const { size } = SHAPES[name];
-  if (size !== null) return size;
   switch (name) {
-    case 'changes':
-      return expected.ringBytes;
+    case 'bindings':
+    case 'probes':
+      return expected.maxBindings;
     case 'statics':
       return expected.maxStatics;
+    case 'changes':
+      return expected.ringBytes;
     default:
-      return expected.maxBindings;
+      return MAPS[name].maxEntries;
   }
+}
+
+/** Sizes by the maps' names in the object. */
+export function sizesOf(expected: Expected): ReadonlyMap<string, number> {
+  return new Map(MAP_NAMES.map((name) => [objectMapName(name), sizeOf(name, expected)]));
 }
 
 /**
@@ -188,106 +156,111 @@ export function clearName(path: string): void {
   }
 }
 
+/** What stands at the name of a map. */
+type Pin =
+  | { readonly kind: 'absent' }
+  | { readonly kind: 'foreign' }
+  | { readonly kind: 'map'; readonly map: OpenMap; readonly mismatches: readonly ShapeField[] };
+
 /**
  * Opens what is pinned and compares it with what would be loaded. Throws SnoopyError `unsupported` for the
  * pins of a newer version, `pin_unusable` for those of another network namespace.
  */
 export function openPins(directory: string, expected: Expected): Pins {
   const fds: number[] = [];
-  const maps = new Map<MapName, PinnedMap>();
   const close = (): void => {
     for (const fd of fds.splice(0)) closeSync(fd);
   };
   try {
-    const outgrown: PinnedMap[] = [];
-    let record: PinnedMap | undefined;
-    let found = false;
-    let worst: LoadReason | null = null;
-    for (const name of MAP_NAMES) {
-      const fd = openPinned(pinPath(directory, name), 'map');
-      if (fd === undefined) {
-        worst ??= 'incomplete';
-        continue;
-      }
-      found = true;
-      if (fd === 'foreign') {
-        worst = 'layout';
-        continue;
-      }
-      fds.push(fd);
-      const map = { fd, info: mapInfo(fd) };
-      if (name === 'layout' && isRecord(map.info)) record = map;
-      if (!isOurs(map.info, name)) {
-        worst = 'layout';
-      } else if (map.info.maxEntries !== sizeOf(name, expected)) {
-        if (worst !== 'layout') worst = 'size';
-      } else {
-        maps.set(name, map);
-        continue;
-      }
-      if (name === 'bindings' && hasBindings(map.info)) outgrown.push(map);
-    }
-    const layout = readLayout(record);
+    const pins = new Map(MAP_NAMES.map((name) => [name, openPin(directory, name, expected, fds)]));
+    const layout = readLayout(pins.get('layout'));
     if (layout !== null) refuseForeign(directory, layout, expected);
-    if (layout !== null && layout.abi !== SNOOPY_ABI) {
-      worst = 'layout';
-      const bindings = maps.get('bindings');
-      if (bindings !== undefined) outgrown.push(bindings);
-      maps.clear();
-    }
-    outgrown.push(...openReplaced(directory, fds, [...maps.values(), ...outgrown]));
+    const isThisVersion = layout === null || layout.abi === SNOOPY_ABI;
+    const maps = isThisVersion ? fittingMaps(pins) : new Map<MapName, OpenMap>();
+    const known = [...pins.values()].flatMap((pin) => (pin.kind === 'map' ? [pin.map.info.id] : []));
+    const old = [
+      ...(maps.has('bindings') ? [] : bindingsOf(pins)),
+      ...openReplaced(directory, fds).filter(({ info }) => !known.includes(info.id)),
+    ];
     const program = openProgram(directory, fds);
-    found ||= program !== null;
-    // Not what the program fills: whoever takes its size for the reason would believe that there are no bindings.
-    if (worst === 'size' && outgrown.some(({ info }) => !program?.mapIds?.includes(info.id)))
-      worst = 'incomplete';
-    const loadReason = found ? (worst ?? whyStale(layout, program, maps, expected)) : 'absent';
-    return { directory, layout, program, maps, outgrown, loadReason, close };
+    const isAbsent = program === null && [...pins.values()].every(({ kind }) => kind === 'absent');
+    const loadReason = isAbsent
+      ? 'absent'
+      : ((isThisVersion ? whyUnfit(pins, old, program) : 'layout') ??
+        whyStale(layout, program, maps, expected));
+    const oldBindings = old.map(bindingTable);
+    return { directory, layout, program, maps, tables: tablesOf(maps), oldBindings, loadReason, close };
   } catch (thrown) {
     close();
     throw thrown;
   }
 }
 
-/** True for a map such as we load. One of another name is somebody else's, though it has the same shape. */
-function isOurs(info: MapInfo, name: MapName): boolean {
-  const { type, keySize, valueSize, flags } = SHAPES[name];
-  return (
-    info.name === objectMapName(name) &&
-    info.type === type &&
-    info.keySize === keySize &&
-    info.valueSize === valueSize &&
-    info.flags === flags
-  );
+function openPin(directory: string, name: MapName, expected: Expected, fds: number[]): Pin {
+  const fd = openPinned(pinPath(directory, name), 'map');
+  if (fd === undefined) return { kind: 'absent' };
+  if (fd === 'foreign') return { kind: 'foreign' };
+  fds.push(fd);
+  const map = openMap(fd);
+  return { kind: 'map', map, mismatches: mismatchesOf(map.info, shapeOf(name, sizeOf(name, expected))) };
 }
 
-/** True for bindings of any version: the key and the first fields are those of all. */
-function hasBindings(info: MapInfo): boolean {
-  return isOurs({ ...info, valueSize: SIZE.binding }, 'bindings') && info.valueSize >= FIRST_BINDING_SIZE;
-}
-
-/** True for a layout record of any version: a later one may be longer, and begins with the same fields. */
-function isRecord(info: MapInfo): boolean {
-  return isOurs({ ...info, valueSize: SIZE.layout }, 'layout') && info.valueSize >= SIZE.layout;
-}
-
-function readLayout(map: PinnedMap | undefined): Layout | null {
-  const bytes = map && mapLookup(map.fd, new Uint8Array(4), map.info.valueSize);
-  return bytes === undefined ? null : decodeLayout(bytes);
-}
-
-/** The maps of bindings in `replaced`, but for those that are `known` already. */
-function openReplaced(directory: string, fds: number[], known: readonly PinnedMap[]): PinnedMap[] {
-  const ids = new Set(known.map(({ info }) => info.id));
-  const maps: PinnedMap[] = [];
-  for (const id of replacedIds(directory)) {
-    const fd = ids.has(id) ? undefined : openPinned(replacedPath(directory, id), 'map');
-    if (fd === undefined || fd === 'foreign') continue;
-    fds.push(fd);
-    const info = mapInfo(fd);
-    if (hasBindings(info)) maps.push({ fd, info });
+function fittingMaps(pins: ReadonlyMap<MapName, Pin>): Map<MapName, OpenMap> {
+  const maps = new Map<MapName, OpenMap>();
+  for (const [name, pin] of pins) {
+    if (pin.kind === 'map' && pin.mismatches.length === 0) maps.set(name, pin.map);
   }
   return maps;
+}
+
+/** The map at the name "bindings", if it has any, of whichever version. */
+function bindingsOf(pins: ReadonlyMap<MapName, Pin>): OpenMap[] {
+  const pin = pins.get('bindings');
+  return pin?.kind === 'map' && holdsBindings(pin.map.info) ? [pin.map] : [];
+}
+
+function readLayout(pin: Pin | undefined): Layout | null {
+  if (pin?.kind !== 'map' || !holdsLayout(pin.map.info)) return null;
+  return layoutTable(pin.map).get(0) ?? null;
+}
+
+/** Why maps cannot be kept: the gravest reason of all. Null: each of them fits. */
+function whyUnfit(
+  pins: ReadonlyMap<MapName, Pin>,
+  oldBindings: readonly OpenMap[],
+  program: PinnedProgram | null,
+): LoadReason | null {
+  const reasons = new Set([...pins.values()].map(whyPinUnfit));
+  if (reasons.has('layout')) return 'layout';
+  // A map that the program does not fill may lack bindings: its size is not the reason that counts.
+  const isFilled = oldBindings.every(({ info }) => program?.mapIds.includes(info.id));
+  if (reasons.has('size')) return isFilled ? 'size' : 'incomplete';
+  return reasons.has('incomplete') ? 'incomplete' : null;
+}
+
+function whyPinUnfit(pin: Pin): LoadReason | null {
+  switch (pin.kind) {
+    case 'absent':
+      return 'incomplete';
+    case 'foreign':
+      return 'layout';
+    case 'map':
+      if (pin.mismatches.length === 0) return null;
+      return pin.mismatches.every((field) => field === 'maxEntries') ? 'size' : 'layout';
+    default:
+      return pin satisfies never;
+  }
+}
+
+/** The maps of bindings in `replaced`. */
+function openReplaced(directory: string, fds: number[]): OpenMap[] {
+  return replacedIds(directory).flatMap((id) => {
+    const fd = openPinned(replacedPath(directory, id), 'map');
+    if (fd === undefined || fd === 'foreign') return [];
+    fds.push(fd);
+    const map = openMap(fd);
+    return holdsBindings(map.info) ? [map] : [];
+  });
 }
 
 /** Names are map IDs; what else lies there is not ours. */
@@ -298,14 +271,15 @@ export function replacedIds(directory: string): number[] {
 }
 
 /** True when there may be fewer bindings than there were: no map has them, or a load did not finish. */
-export function losesBindings({ maps, outgrown, layout, loadReason }: Pins): boolean {
-  if (!keepsBindings({ maps, outgrown })) return true;
+export function losesBindings(pins: Pins): boolean {
+  const { layout, loadReason } = pins;
+  if (!keepsBindings(pins)) return true;
   return layout === null || !isComplete(layout) || loadReason === 'incomplete';
 }
 
 /** True when a map of bindings is pinned, whichever. */
-export function keepsBindings({ maps, outgrown }: Pick<Pins, 'maps' | 'outgrown'>): boolean {
-  return maps.has('bindings') || outgrown.length > 0;
+export function keepsBindings({ tables, oldBindings }: Pick<Pins, 'tables' | 'oldBindings'>): boolean {
+  return tables.bindings !== undefined || oldBindings.length > 0;
 }
 
 function refuseForeign(directory: string, layout: Layout, expected: Expected): void {
@@ -326,10 +300,7 @@ function refuseForeign(directory: string, layout: Layout, expected: Expected): v
   }
 }
 
-function openProgram(
-  directory: string,
-  fds: number[],
-): (Pins['program'] & { mapIds?: readonly number[] }) | null {
+function openProgram(directory: string, fds: number[]): PinnedProgram | null {
   const path = pinPath(directory, 'program');
   const fd = openPinned(path, 'program');
   if (fd === undefined || fd === 'foreign') return null;
@@ -340,14 +311,14 @@ function openProgram(
 
 function whyStale(
   layout: Layout | null,
-  program: { readonly mapIds?: readonly number[] } | null,
-  maps: ReadonlyMap<MapName, PinnedMap>,
+  program: PinnedProgram | null,
+  maps: ReadonlyMap<MapName, OpenMap>,
   expected: Expected,
 ): LoadReason | null {
   if (layout === null || program === null || !isComplete(layout)) return 'incomplete';
   for (const [name, { info }] of maps) {
     // The program does not hold the maps that it does not read.
-    if (name !== 'layout' && name !== 'probes' && !program.mapIds?.includes(info.id)) return 'incomplete';
+    if (name !== 'layout' && name !== 'probes' && !program.mapIds.includes(info.id)) return 'incomplete';
   }
   return layout.digest === expected.digest ? null : 'program';
 }

@@ -2,7 +2,7 @@
 
 import { SnoopyError } from '../base/errors.ts';
 import { type Mapping, mmap, PROT_READ, PROT_WRITE, pageSize } from '../ffi/libc.ts';
-import { type Change, decodeChange, SIZE, SNOOPY_CHANGE_NEW } from './records.ts';
+import { CHANGE_BYTES, type Change, decodeChange, isNewBinding } from './records/change.ts';
 
 /** BPF_RINGBUF_BUSY_BIT: the program has not finished the record yet. */
 const BUSY_BIT = 0x8000_0000;
@@ -10,8 +10,8 @@ const BUSY_BIT = 0x8000_0000;
 const DISCARD_BIT = 0x4000_0000;
 /** BPF_RINGBUF_HDR_SZ: length and flags, page offset. */
 const HEADER_BYTES = 8;
-/** What a record takes of the ring. All are of one size, so that every position is a multiple of it. */
-const STRIDE = HEADER_BYTES + Math.ceil(SIZE.change / 8) * 8;
+/** What a record takes of the ring. All have one size, so every position is a multiple of it. */
+const STRIDE = HEADER_BYTES + Math.ceil(CHANGE_BYTES / 8) * 8;
 
 /** What was found in the ring. Nothing is consumed before `commit`. */
 export interface Drained {
@@ -26,8 +26,8 @@ export interface Ring {
   /** True when there is a record behind the last one that was read. */
   pending(): boolean;
   /**
-   * All finished records behind those read before. `moves` leaves out those of new hosts, which say nothing that the
-   * map does not: after a provisioning there are tens of thousands of them.
+   * All finished records behind those read before. `moves` leaves out those of new bindings: the map has them, and
+   * after a provisioning there are tens of thousands.
    */
   read(what: 'all' | 'moves'): Drained;
   /** Gives the room of all records read so far back to the program. */
@@ -71,18 +71,18 @@ export function openRing(fd: number, size: number): Ring {
     while (position < stop) {
       const offset = position % size;
       const header = Atomics.load(headers, offset / 4) >>> 0;
-      // Of a busy one too: else what only looks like one would be waited for in vain.
+      // A record that only looks busy would be waited for in vain, so the length of a busy one is checked too.
       const length = header & ~(BUSY_BIT | DISCARD_BIT);
-      if (length !== SIZE.change || position + STRIDE > stop) return passOver();
+      if (length !== CHANGE_BYTES || position + STRIDE > stop) return passOver();
       if ((header & BUSY_BIT) !== 0) break;
       if ((header & DISCARD_BIT) === 0) {
         const at = page + offset + HEADER_BYTES;
         try {
-          const isNew = headers[(at - page) / 4] === SNOOPY_CHANGE_NEW;
-          if (what === 'all' || !isNew) changes.push(decodeChange(producer.bytes.subarray(at, at + length)));
+          const isWanted = what === 'all' || !isNewBinding(producer.bytes, at);
+          if (isWanted) changes.push(decodeChange(producer.bytes, at));
           records++;
         } catch (thrown) {
-          if (!(thrown instanceof SnoopyError || thrown instanceof RangeError)) throw thrown;
+          if (!(thrown instanceof SnoopyError && thrown.code === 'malformed')) throw thrown;
           return passOver();
         }
       }

@@ -1,4 +1,4 @@
-// Action -> Outcome: the only place that changes the data path. Never throws for a single action.
+// Action -> Outcome: carries out a plan. An action that fails has an outcome that says so; nothing is thrown.
 
 import type { IfIndex } from '../base/address.ts';
 import { type ErrorCode, type Problem, problemOf, SnoopyError } from '../base/errors.ts';
@@ -7,29 +7,22 @@ import { type Action, type PortRef, summarize } from '../core/actions.ts';
 import type { Observed } from '../core/observed.ts';
 import { APPLIED, type Outcome, PLANNED, type Step } from '../core/report.ts';
 import { attachTcx, detachTcx, filterName, filterPlace, isOurFilter } from '../datapath/attachment.ts';
-import { carryOverLate } from '../datapath/carry.ts';
 import { load } from '../datapath/load.ts';
+import type { Tables } from '../datapath/maps.ts';
+import { migrateLateBindings } from '../datapath/migrate.ts';
 import {
   clearName,
   type Expected,
   isDirectory,
   losesBindings,
-  type MapName,
   openPins,
   type Pins,
   replacedDirectory,
   replacedIds,
   replacedPath,
 } from '../datapath/pins.ts';
-import {
-  type Binding,
-  encodeIfIndex,
-  encodePortPolicy,
-  encodePrefixKey,
-  encodeStaticKey,
-  SIZE,
-} from '../datapath/records.ts';
-import { BPF_NOEXIST, mapDelete, mapUpdate } from '../ffi/map.ts';
+import type { Binding } from '../datapath/records/binding.ts';
+import { NO_COUNTS } from '../datapath/records/port.ts';
 import { failureError, type NetlinkSocket, type Result } from '../netlink/socket.ts';
 import {
   createClsact,
@@ -171,24 +164,25 @@ function applyOne(target: Target, action: Action): Outcome {
       reload(target, losesBindings(target.pins) ? target.adopt() : []);
       return APPLIED;
     case 'set-prefix':
-      put(target, 'prefixes', encodePrefixKey(action.rule), Uint8Array.of(action.rule.allow ? 1 : 0));
+      tableOf(target, 'prefixes').set(action.rule, action.rule);
       return APPLIED;
     case 'drop-prefix':
-      mapDelete(fdOf(target, 'prefixes'), encodePrefixKey(action.rule));
+      tableOf(target, 'prefixes').delete(action.rule);
       return APPLIED;
     case 'set-static':
-      put(target, 'statics', encodeStaticKey(action.rule), Uint8Array.of(1));
+      tableOf(target, 'statics').set(action.rule, action.rule);
       return APPLIED;
     case 'drop-static':
-      mapDelete(fdOf(target, 'statics'), encodeStaticKey(action.rule));
+      tableOf(target, 'statics').delete(action.rule);
       return APPLIED;
     case 'set-port':
-      putState(target, action.port);
-      put(target, 'ports', encodeIfIndex(action.port.ifIndex), encodePortPolicy(action.policy));
+      // The program's own counts of a port begin at zero, and are kept where they are.
+      tableOf(target, 'state').set(action.port.ifIndex, NO_COUNTS, 'new');
+      tableOf(target, 'ports').set(action.port.ifIndex, action.policy);
       return APPLIED;
     case 'drop-port':
-      mapDelete(fdOf(target, 'ports'), encodeIfIndex(action.port.ifIndex));
-      mapDelete(fdOf(target, 'state'), encodeIfIndex(action.port.ifIndex));
+      tableOf(target, 'ports').delete(action.port.ifIndex);
+      tableOf(target, 'state').delete(action.port.ifIndex);
       return APPLIED;
     case 'attach':
       attachTcx(target.pins.directory, programFd(target), action.port.ifIndex);
@@ -209,15 +203,15 @@ function applyOne(target: Target, action: Action): Outcome {
 }
 
 /**
- * Carries over what programs that were replaced have learned since their map of bindings was, and lets that map go
- * when none of them is attached any more. `observed` is what came of the attachments. Returns why it could not.
+ * Migrates what replaced programs have learned since their map of bindings was replaced, and unpins that map when none
+ * of them is attached any more. `observed` has the attachments as they are now. Returns why it could not.
  */
-export function settleReplaced(target: Target, { attachments }: Observed): Problem[] {
+export function finishMigration(target: Target, { attachments }: Observed): Problem[] {
   const { directory, program, loadReason } = target.pins;
   const path = replacedDirectory(directory);
   if (program === null || loadReason !== null || !isDirectory(path)) return [];
   try {
-    carryOverLate(target.pins);
+    migrateLateBindings(target.pins);
     const attached = [...attachments.values()].flatMap((attachment) => [
       attachment.filterProgramId,
       attachment.tcxProgramId,
@@ -245,10 +239,10 @@ function reopen(target: Target): void {
   target.pins = openPins(directory, target.expected);
 }
 
-function fdOf(target: Target, name: MapName): number {
-  const map = target.pins.maps.get(name);
-  if (map === undefined) throw notLoaded(target);
-  return map.fd;
+function tableOf<Name extends keyof Tables>(target: Target, name: Name): NonNullable<Tables[Name]> {
+  const table = target.pins.tables[name];
+  if (table === undefined) throw notLoaded(target);
+  return table;
 }
 
 function programFd(target: Target): number {
@@ -263,24 +257,6 @@ function notLoaded(target: Target): SnoopyError {
     target.pins.directory,
     'The program is not loaded; see the step "load" for the reason',
   );
-}
-
-function put(target: Target, name: MapName, key: Uint8Array, value: Uint8Array): void {
-  mapUpdate(fdOf(target, name), key, value);
-}
-
-/** The program's own counts of a port begin at zero, and are kept where they are. */
-function putState(target: Target, port: PortRef): void {
-  try {
-    mapUpdate(
-      fdOf(target, 'state'),
-      encodeIfIndex(port.ifIndex),
-      new Uint8Array(SIZE.portState),
-      BPF_NOEXIST,
-    );
-  } catch (thrown) {
-    if (!(thrown instanceof SnoopyError && thrown.errno === 'EEXIST')) throw thrown;
-  }
 }
 
 /** Makes clsact qdiscs where there are none, then puts the filters; EEXIST of a qdisc is as good as made. */

@@ -1,68 +1,44 @@
-// The end of bindings and the ports' ledger: what user space writes to the maps beside the plan.
+// The end of bindings and the ports' binding counts: what a run writes to the maps beside the plan.
 
 import type { IfIndex } from '../base/address.ts';
-import { SnoopyError } from '../base/errors.ts';
-import type { PinnedMap, Pins } from '../datapath/pins.ts';
-import {
-  type Binding,
-  encodeBinding,
-  encodeBindingKey,
-  encodeIfIndex,
-  encodePortPolicy,
-  isHeardSince,
-  type PortPolicy,
-} from '../datapath/records.ts';
-import { BPF_EXIST, mapDelete, mapLookup, mapUpdate } from '../ffi/map.ts';
+import type { Pins } from '../datapath/pins.ts';
+import { type Binding, isSeenSince } from '../datapath/records/binding.ts';
+import type { PortPolicy } from '../datapath/records/port.ts';
 
 /**
- * Deletes bindings that have ended, and returns which; the host is learned anew when it speaks. Also from maps that
- * were replaced and are still carried over, or they would come back. One that was heard after it was read is left: who
- * decided that it has ended did not know, and may not hear of it again. But for those whose end `isFinal`: the program
- * notes each word of a host that it knows, and one that speaks all the time would keep for ever what it may not have.
+ * Deletes bindings that have ended, and returns which; a host is learned again when it sends. They go from the maps
+ * that are still migrated as well, or they would come back. A binding that was seen after it was read stays: the
+ * decision that it has ended did not know that. Those whose end `isFinal` go all the same: the program refreshes a
+ * binding with each message, and a host that sends all the time would keep for ever what it may not have.
  */
 export function forgetBindings(
-  pins: Pins,
+  { tables, oldBindings }: Pins,
   bindings: readonly Binding[],
   isFinal: (binding: Binding) => boolean,
 ): Binding[] {
-  const current = pins.maps.get('bindings');
-  if (current === undefined) return [];
-  const maps = [current, ...pins.outgrown];
-  const probes = pins.maps.get('probes');
+  if (tables.bindings === undefined) return [];
+  const all = [tables.bindings, ...oldBindings];
   const forgotten: Binding[] = [];
   for (const binding of bindings) {
-    const key = encodeBindingKey(binding);
-    const isHeard = ({ fd, info }: PinnedMap): boolean => {
-      const value = mapLookup(fd, key, info.valueSize);
-      return value !== undefined && isHeardSince(value, binding);
-    };
-    if (!isFinal(binding) && maps.some(isHeard)) continue;
-    for (const { fd } of maps) mapDelete(fd, key);
-    if (probes !== undefined) mapDelete(probes.fd, key);
+    if (!isFinal(binding) && all.some((table) => isSeenSince(table.get(binding), binding))) continue;
+    for (const table of all) table.delete(binding);
+    tables.probes?.delete(binding);
     forgotten.push(binding);
   }
   return forgotten;
 }
 
 /** Writes bindings as they shall be from now on; one that was deleted meanwhile stays deleted. */
-export function rewriteBindings(pins: Pins, bindings: readonly Binding[]): void {
-  const current = pins.maps.get('bindings');
-  if (current === undefined) return;
+export function rewriteBindings({ tables, oldBindings }: Pins, bindings: readonly Binding[]): void {
+  if (tables.bindings === undefined) return;
   for (const binding of bindings) {
     // From a map that was replaced it would come back as it was.
-    for (const { fd } of pins.outgrown) mapDelete(fd, encodeBindingKey(binding));
-    try {
-      mapUpdate(current.fd, encodeBindingKey(binding), encodeBinding(binding), BPF_EXIST);
-    } catch (thrown) {
-      if (!(thrown instanceof SnoopyError && thrown.errno === 'ENOENT')) throw thrown;
-    }
+    for (const table of oldBindings) table.delete(binding);
+    tables.bindings.set(binding, binding, 'existing');
   }
 }
 
 /** Writes policies whose `released` was corrected. */
-export function writePolicies(pins: Pins, policies: ReadonlyMap<IfIndex, PortPolicy>): void {
-  const map = pins.maps.get('ports');
-  if (map === undefined) return;
-  for (const [ifIndex, policy] of policies)
-    mapUpdate(map.fd, encodeIfIndex(ifIndex), encodePortPolicy(policy));
+export function writePolicies({ tables }: Pins, policies: ReadonlyMap<IfIndex, PortPolicy>): void {
+  for (const [ifIndex, policy] of policies) tables.ports?.set(ifIndex, policy);
 }

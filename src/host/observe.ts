@@ -7,25 +7,12 @@ import type { Attachment, Observed, ObservedDatapath, ObservedHosts } from '../c
 import type { Counters } from '../core/report.ts';
 import type { Topology } from '../core/topology.ts';
 import { filterPlace, isOurFilter, saysOwner, tcxLinks } from '../datapath/attachment.ts';
-import { readBindings } from '../datapath/carry.ts';
-import type { MapName, Pins } from '../datapath/pins.ts';
-import {
-  COUNTERS,
-  type CounterName,
-  decodeBindings,
-  decodeIfIndex,
-  decodePortPolicy,
-  decodePortState,
-  decodePrefixRule,
-  decodeProbes,
-  decodeRejections,
-  decodeStaticRule,
-  FIRST_REASON,
-  type PortState,
-  type Rejection,
-  SIZE,
-} from '../datapath/records.ts';
-import { type MapEntries, mapEntries, perCpuArray } from '../ffi/map.ts';
+import { readBindings } from '../datapath/migrate.ts';
+import type { Pins } from '../datapath/pins.ts';
+import { bindingId } from '../datapath/records/binding-key.ts';
+import { type CounterName, FIRST_REASON } from '../datapath/records/counters.ts';
+import type { Rejection } from '../datapath/records/rejection.ts';
+import { COUNTERS } from '../generated/layouts.ts';
 import { dumpAddresses } from '../netlink/address.ts';
 import { readForwarding } from '../netlink/fdb.ts';
 import { ForwardingTable } from '../netlink/forwarding-table.ts';
@@ -51,69 +38,14 @@ export function observe(netlink: NetlinkSocket, runtime: Runtime, pins: Pins): O
   };
 }
 
-function observeDatapath(pins: Pins): ObservedDatapath {
-  const ports = entriesOf(pins, 'ports');
-  const prefixes = entriesOf(pins, 'prefixes');
-  const statics = entriesOf(pins, 'statics');
+function observeDatapath({ tables, program, loadReason }: Pins): ObservedDatapath {
   return {
-    loadReason: pins.loadReason,
-    programId: pins.program?.id ?? null,
-    ports: new Map(
-      indices(ports).map((i) => [
-        decodeIfIndex(ports.keys, i * SIZE.ifIndex),
-        decodePortPolicy(ports.values, i * SIZE.port),
-      ]),
-    ),
-    prefixes: readable(indices(prefixes), (i) =>
-      decodePrefixRule(prefixes.keys, i * SIZE.prefixKey, prefixes.values[i]),
-    ),
-    statics: readable(indices(statics), (i) => decodeStaticRule(statics.keys, i * SIZE.staticKey)),
+    loadReason,
+    programId: program?.id ?? null,
+    ports: new Map(tables.ports?.entries()),
+    prefixes: tables.prefixes?.values() ?? [],
+    statics: tables.statics?.values() ?? [],
   };
-}
-
-const NOTHING: MapEntries = { keys: new Uint8Array(0), values: new Uint8Array(0), count: 0 };
-
-function entriesOf(pins: Pins, name: MapName): MapEntries {
-  const map = pins.maps.get(name);
-  return map === undefined ? NOTHING : mapEntries(map.fd, map.info);
-}
-
-/**
- * What can be read of the entries. One of no family that there is was written by neither the program nor a run; the
- * program never looks it up, and it is no reason to leave all others alone.
- */
-function readable<T>(entries: readonly number[], read: (entry: number) => T): T[] {
-  return entries.flatMap((entry) => {
-    try {
-      return [read(entry)];
-    } catch (thrown) {
-      if (thrown instanceof SnoopyError && thrown.code === 'malformed') return [];
-      throw thrown;
-    }
-  });
-}
-
-/** All entries at once, or, where one cannot be read, all others. */
-function readAll<T>(
-  entries: MapEntries,
-  read: (keys: Uint8Array, values: Uint8Array, count: number) => Iterable<T>,
-): T[] {
-  const { keys, values, count } = entries;
-  const [whole] = readable([0], () => read(keys, values, count));
-  if (whole !== undefined) return [...whole];
-  const keySize = keys.length / count;
-  const valueSize = values.length / count;
-  return readable(indices(entries), (i) => [
-    ...read(
-      keys.subarray(i * keySize, (i + 1) * keySize),
-      values.subarray(i * valueSize, (i + 1) * valueSize),
-      1,
-    ),
-  ]).flat();
-}
-
-function indices({ count }: MapEntries): number[] {
-  return Array.from({ length: count }, (_, i) => i);
 }
 
 /** Every device with a clsact (or ingress) qdisc, and every one with a pinned TCX link of ours. */
@@ -151,15 +83,9 @@ export function observeHosts(
   observed: Observed,
   now: () => number,
 ): ObservedHosts {
-  const states = entriesOf(pins, 'state');
-  const portStates = new Map<IfIndex, PortState>(
-    indices(states).map((i) => [
-      decodeIfIndex(states.keys, i * SIZE.ifIndex),
-      decodePortState(states.values, i * SIZE.portState),
-    ]),
-  );
-  const bindings = readAll(readBindings(pins), decodeBindings);
-  const probes = entriesOf(pins, 'probes');
+  const portStates = new Map(pins.tables.state?.entries());
+  const bindings = readBindings(pins);
+  const probes = pins.tables.probes?.values() ?? [];
   const forwarding = new Map(
     topology.bridges.map(({ ifIndex }) => [ifIndex, observeForwarding(netlink, ifIndex)]),
   );
@@ -169,7 +95,7 @@ export function observeHosts(
   return {
     nowMs,
     bindings,
-    probes: new Map(readAll(probes, decodeProbes)),
+    probes: new Map(probes.map((probe) => [bindingId(probe), probe])),
     portStates,
     deviceNames,
     forwarding,
@@ -187,16 +113,15 @@ function observeForwarding(netlink: NetlinkSocket, bridge: IfIndex): ForwardingT
   }
 }
 
-/** The last message about each address that was not believed. */
+/** The last message about each address that was rejected. */
 export function observeRejections(pins: Pins): Rejection[] {
-  return readAll(entriesOf(pins, 'rejected'), decodeRejections);
+  return pins.tables.rejected?.values() ?? [];
 }
 
 /** Counters since the program was first loaded. */
 export function observeCounters(pins: Pins): Counters & { readonly ringDropped: number } {
-  const map = pins.maps.get('counters');
-  const sums = map === undefined ? [] : perCpuArray(map.fd, COUNTERS.length);
-  const value = (name: CounterName): number => sums[COUNTERS.indexOf(name)] ?? 0;
+  const sums = pins.tables.counters?.sums();
+  const value = (name: CounterName): number => sums?.[name] ?? 0;
   return {
     sightings: value('sightings'),
     ignored: value('ignored'),

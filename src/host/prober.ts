@@ -7,10 +7,10 @@ import type { Dispute } from '../core/confirm.ts';
 import type { Probe } from '../core/probes.ts';
 import { encodeQuestion } from '../datapath/frames.ts';
 import type { Pins } from '../datapath/pins.ts';
-import { bindingId, type Change, encodeBindingKey, encodeProbe } from '../datapath/records.ts';
+import { bindingId } from '../datapath/records/binding-key.ts';
+import type { Change } from '../datapath/records/change.ts';
 import type { Ring } from '../datapath/ring.ts';
 import { sendTo, sleep, socket } from '../ffi/libc.ts';
-import { mapUpdate } from '../ffi/map.ts';
 
 const AF_PACKET = 17;
 const SOCK_RAW = 3;
@@ -20,8 +20,8 @@ const SOCK_RAW = 3;
  * left to the next run. Throws SnoopyError `not_permitted` without CAP_NET_RAW.
  */
 export function sendProbes(pins: Pins, probes: readonly Probe[]): number {
-  const map = pins.maps.get('probes');
-  if (probes.length === 0 || map === undefined) return 0;
+  const table = pins.tables.probes;
+  if (probes.length === 0 || table === undefined) return 0;
   const fd = openPacketSocket();
   let sent = 0;
   try {
@@ -35,7 +35,8 @@ export function sendProbes(pins: Pins, probes: readonly Probe[]): number {
         named: false,
       });
       if (sendTo(fd, frame, linkAddress(port)) !== 'sent') continue;
-      mapUpdate(map.fd, encodeBindingKey(binding), encodeProbe(state));
+      const { bridge, vlan, ip } = binding;
+      table.set(binding, { bridge, vlan, ip, ...state });
       sent++;
     }
   } catch (thrown) {

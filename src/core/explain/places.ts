@@ -1,7 +1,9 @@
 // Where an address is known: each VLAN of each bridge, with all that is known of the address there. Pure.
 
 import type { IfIndex, IpAddress, Mac } from '../../base/address.ts';
-import { type Binding, type BindingKey, bindingId, type Rejection } from '../../datapath/records.ts';
+import type { Binding } from '../../datapath/records/binding.ts';
+import { type BindingKey, bindingId } from '../../datapath/records/binding-key.ts';
+import type { Rejection } from '../../datapath/records/rejection.ts';
 import type { Neighbor } from '../../netlink/neighbor.ts';
 import type { Desired } from '../desired.ts';
 import type { FrrAnswer } from '../frr.ts';

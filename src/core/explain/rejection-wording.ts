@@ -1,7 +1,7 @@
 // The words of `explain` for each reason to reject a message.
 
 import type { IpAddress, Mac } from '../../base/address.ts';
-import type { RejectionReason } from '../../datapath/records.ts';
+import type { RejectionReason } from '../../datapath/records/counters.ts';
 
 /** What was wrong with a message, and what fixes it: keys of the report. */
 export interface RejectionWords {

@@ -1,7 +1,7 @@
 // The last message about an address that the program rejected: why, and what fixes it. Pure.
 
 import { familyOf, formatPrefix } from '../../base/address.ts';
-import type { Rejection } from '../../datapath/records.ts';
+import type { Rejection } from '../../datapath/records/rejection.ts';
 import { whyUnfit } from '../neighbors.ts';
 import { allowedPrefixes } from '../plan.ts';
 import type { Bridge } from '../topology.ts';

@@ -1,7 +1,7 @@
 // The report of `explain`: a plain JSON value (contract: more keys may come, none of these may change).
 
 import type { IpAddress, Mac } from '../../base/address.ts';
-import type { RejectionReason } from '../../datapath/records.ts';
+import type { RejectionReason } from '../../datapath/records/counters.ts';
 import type { FrrHost } from '../frr.ts';
 import type { BindingState, NeighborEntry } from '../report.ts';
 

@@ -16,7 +16,8 @@ import { plan } from '../../../src/core/plan.ts';
 import { planProbes } from '../../../src/core/probes.ts';
 import { resolveTopology, type Topology } from '../../../src/core/topology.ts';
 import type { LoadReason } from '../../../src/datapath/pins.ts';
-import { type Binding, bindingId } from '../../../src/datapath/records.ts';
+import type { Binding } from '../../../src/datapath/records/binding.ts';
+import { bindingId } from '../../../src/datapath/records/binding-key.ts';
 import { ForwardingTable } from '../../../src/netlink/forwarding-table.ts';
 import type { Link } from '../../../src/netlink/link.ts';
 import {

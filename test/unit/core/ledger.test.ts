@@ -4,7 +4,8 @@ import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import type { IfIndex, IpAddress, Mac } from '../../../src/base/address.ts';
 import { correctLedger } from '../../../src/core/ledger.ts';
-import type { Binding, PortPolicy } from '../../../src/datapath/records.ts';
+import type { Binding } from '../../../src/datapath/records/binding.ts';
+import type { PortPolicy } from '../../../src/datapath/records/port.ts';
 
 const PORT = 3 as IfIndex;
 const POLICY: PortPolicy = {

@@ -1,0 +1,65 @@
+// struct snoopy_change: a record of the ring "changes".
+
+import type { IfIndex, Mac } from '../../base/address.ts';
+import { SnoopyError } from '../../base/errors.ts';
+import { getIfIndex, getMac, getU32 } from '../../base/field.ts';
+import {
+  BINDING_KEY,
+  CHANGE,
+  SNOOPY_CHANGE_DUPLICATE,
+  SNOOPY_CHANGE_MOVE,
+  SNOOPY_CHANGE_NEW,
+} from '../../generated/layouts.ts';
+import { type BindingKey, getKey } from './binding-key.ts';
+
+export interface Change extends BindingKey {
+  readonly kind: 'new' | 'move' | 'duplicate';
+  readonly port: IfIndex;
+  /** 0 for a new binding. */
+  readonly oldPort: IfIndex | 0;
+  readonly mac: Mac;
+  readonly oldMac: Mac;
+}
+
+/** Bytes of a record. */
+export const CHANGE_BYTES = CHANGE.size;
+
+/** The record at `at`. Throws SnoopyError `malformed` when it is none of ours. */
+export function decodeChange(bytes: Uint8Array, at: number): Change {
+  if (bytes.length - at < CHANGE.size) {
+    throw new SnoopyError(
+      'malformed',
+      'changes',
+      `A ring record has ${bytes.length - at} bytes, not ${CHANGE.size}`,
+    );
+  }
+  const { bridge, vlan, ip } = getKey(bytes, at + CHANGE.key, BINDING_KEY, 'changes');
+  return {
+    kind: decodeKind(getU32(bytes, at, CHANGE.kind)),
+    port: getIfIndex(bytes, at, CHANGE.port),
+    oldPort: getIfIndex(bytes, at, CHANGE.oldPort),
+    mac: getMac(bytes, at, CHANGE.mac),
+    oldMac: getMac(bytes, at, CHANGE.oldMac),
+    bridge,
+    vlan,
+    ip,
+  };
+}
+
+/** True for the record of a new binding, which says nothing that the map of bindings does not. */
+export function isNewBinding(bytes: Uint8Array, at: number): boolean {
+  return getU32(bytes, at, CHANGE.kind) === SNOOPY_CHANGE_NEW;
+}
+
+function decodeKind(kind: number): Change['kind'] {
+  switch (kind) {
+    case SNOOPY_CHANGE_NEW:
+      return 'new';
+    case SNOOPY_CHANGE_MOVE:
+      return 'move';
+    case SNOOPY_CHANGE_DUPLICATE:
+      return 'duplicate';
+    default:
+      throw new SnoopyError('malformed', 'changes', `A ring record has the kind ${kind}, not 1 to 3`);
+  }
+}

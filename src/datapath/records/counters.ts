@@ -1,0 +1,19 @@
+// The counters of the program, and which of them are reasons for rejecting a message.
+
+import { COUNTERS } from '../../generated/layouts.ts';
+
+export type CounterName = (typeof COUNTERS)[number];
+
+/** Counters of messages that are accepted, or of what these did. */
+type Accepted = 'sightings' | 'ring_dropped' | 'created' | 'moved' | 'duplicates';
+
+/** Why a message is rejected. */
+export type RejectionReason = Exclude<CounterName, Accepted>;
+
+/** The first counter that names a reason for rejecting a message; all after it do too. */
+export const FIRST_REASON = COUNTERS.indexOf('vlan');
+
+/** True for a counter of messages that are rejected, or ignored. */
+export function isReason(name: CounterName): name is RejectionReason {
+  return name === 'ignored' || COUNTERS.indexOf(name) >= FIRST_REASON;
+}
