@@ -1,16 +1,23 @@
-// Where the program hangs: a cls_bpf filter with a fixed place in the clsact qdisc, or a pinned TCX link.
+// How the program is attached: as a cls_bpf filter at a fixed place in the clsact qdisc, or by a pinned TCX link.
 
 import { closeSync, readdirSync } from 'node:fs';
 import type { IfIndex } from '../base/address.ts';
 import { BPF_LINK_TYPE_TCX, linkInfo } from '../ffi/info.ts';
-import { BPF_F_BEFORE, BPF_TCX_INGRESS, linkDetach, linkUpdate, tcxAttach } from '../ffi/link.ts';
+import {
+  BPF_F_BEFORE,
+  BPF_TCX_INGRESS,
+  linkDetach,
+  linkUpdate,
+  tcxAttach,
+  tcxPrograms,
+} from '../ffi/link.ts';
 import { objPin } from '../ffi/pin.ts';
 import type { FilterPlace } from '../netlink/tc.ts';
 import { clearName, ensureDirectory, isDirectory, linksDirectory, openPinned } from './pins.ts';
 
 /**
- * TCA_BPF_NAME of our filters: by it they are told from a stranger's at the same place. The second says that
- * snoopy made the clsact qdisc too; the filter keeps that note when the pins are lost.
+ * TCA_BPF_NAME of our filters, which tells them from a filter of another owner at the same place. The second name says
+ * that snoopy made the clsact qdisc, too; the filter keeps that note when the pins are lost.
  */
 const FILTER_NAME = 'snoopy';
 const OWNER_FILTER_NAME = 'snoopy:clsact';
@@ -42,13 +49,13 @@ function linkPath(directory: string, ifIndex: IfIndex): string {
   return `${linksDirectory(directory)}/${ifIndex}`;
 }
 
-/** A pinned link. `dead`: somebody has detached it, its device is gone, or it is no TCX link of that device at all. */
+/** A pinned link. `dead`: it was detached, its device was removed, or it is no TCX link of that device at all. */
 type PinnedLink =
   | { readonly kind: 'none' }
   | { readonly kind: 'dead' }
   | { readonly kind: 'attached'; readonly fd: number; readonly programId: number };
 
-/** The descriptor of one that is attached is the caller's. */
+/** Opens the pinned link of a port; the caller closes the descriptor of one that is attached. */
 function openLink(directory: string, ifIndex: IfIndex): PinnedLink {
   const fd = openPinned(linkPath(directory, ifIndex), 'link');
   if (fd === undefined) return { kind: 'none' };
@@ -63,7 +70,7 @@ function openLink(directory: string, ifIndex: IfIndex): PinnedLink {
 /** Program IDs of the pinned links by device; 0 for a dead link, which is listed to be unpinned. */
 export function tcxLinks(directory: string): Map<IfIndex, number> {
   const links = new Map<IfIndex, number>();
-  // Names are interface numbers; what else lies there is not ours.
+  // Names are interface numbers; anything else there has another owner.
   const names = isDirectory(linksDirectory(directory)) ? readdirSync(linksDirectory(directory)) : [];
   for (const name of names.filter((entry) => /^[1-9]\d*$/.test(entry))) {
     const ifIndex = Number(name) as IfIndex;
@@ -75,8 +82,13 @@ export function tcxLinks(directory: string): Map<IfIndex, number> {
   return links;
 }
 
+/** IDs of all programs attached to a device by TCX, first to run first; none where the kernel has no TCX. */
+export function ingressPrograms(ifIndex: IfIndex): readonly number[] {
+  return tcxPrograms(ifIndex, BPF_TCX_INGRESS);
+}
+
 /**
- * Attaches the program by TCX ahead of all that are there, or puts it into the place of the one in the pinned link.
+ * Attaches the program by TCX ahead of all others, or replaces the program of the pinned link.
  * Throws SnoopyError `attach_failed`, or `unsupported` on kernels before 6.6.
  */
 export function attachTcx(directory: string, programFd: number, ifIndex: IfIndex): void {
@@ -101,7 +113,7 @@ export function attachTcx(directory: string, programFd: number, ifIndex: IfIndex
   }
 }
 
-/** Takes the program off and unpins the link; the device may be gone. */
+/** Detaches the program and unpins the link; the device may have been removed. */
 export function detachTcx(directory: string, ifIndex: IfIndex): void {
   const pinned = openLink(directory, ifIndex);
   try {

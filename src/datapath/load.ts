@@ -2,6 +2,7 @@
 // repaired by the next one: the layout record says "unfinished" from before the first pin to after the last.
 
 import { renameSync, utimesSync } from 'node:fs';
+import { libbpfVersion } from '../ffi/libbpf.ts';
 import { type LoadedObject, loadObject } from '../ffi/object.ts';
 import { objPin } from '../ffi/pin.ts';
 import { SNOOPY_ABI } from '../generated/layouts.ts';
@@ -49,10 +50,10 @@ export function load(
     for (const name of MAP_NAMES) {
       if (!maps.has(name)) pinOver(fdOf(loaded, name), pinPath(pins.directory, name));
     }
-    // Its time is that of the last run that succeeded: none has with these pins.
+    // Its time is that of the last successful run, and with these pins there was none.
     if (tables.layout === undefined) utimesSync(pinPath(pins.directory, 'layout'), 0, 0);
     pinOver(loaded.programFd, pinPath(pins.directory, 'program'));
-    // What a load left that was killed in between, and that this one did not replace.
+    // Left by a load that was killed, and not replaced by this one.
     for (const name of [...MAP_NAMES, 'program'] as const) clearName(nextPath(pinPath(pins.directory, name)));
     layout.set(0, { abi: SNOOPY_ABI, netns: expected.netns, digest: expected.digest });
   } finally {
@@ -65,23 +66,28 @@ export function tryLoad(object: Uint8Array, expected: Expected): void {
   loadObject(object, { program: PROGRAM, maxEntries: sizesOf(expected), reuse: new Map() }).close();
 }
 
+/** Version of the library that loads the object, such as `1.1`. Throws SnoopyError `unsupported` where there is none. */
+export function loaderVersion(): string {
+  return libbpfVersion();
+}
+
 function fdOf(loaded: LoadedObject, name: MapName): number {
   const fd = loaded.maps.get(objectMapName(name));
   if (fd === undefined) throw new Error(`the object has no map ${objectMapName(name)}`);
   return fd;
 }
 
-/** Where a pin is made that is about to take its place. */
+/** Where a pin is made before it is renamed to its place. */
 function nextPath(path: string): string {
   return `${path}_next`;
 }
 
-/** Pins in place of whatever is at `path`, in one step. bpffs allows no dot in a name. */
+/** Pins at `path` in one step, whatever is there. bpffs allows no dot in a name. */
 function pinOver(fd: number, path: string): void {
   const next = nextPath(path);
   clearName(next);
   objPin(fd, next);
-  // Everything else gives way to a rename.
+  // A rename replaces everything else.
   if (isDirectory(path)) clearName(path);
   renameSync(next, path);
 }

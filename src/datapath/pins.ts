@@ -115,9 +115,9 @@ export function sizesOf(expected: Expected): ReadonlyMap<string, number> {
 }
 
 /**
- * Opens what is pinned at a name of ours; undefined when there is nothing. `foreign`: something else stands there,
- * a directory, a symlink (which is not followed), another kind of object. The name is ours, what it stands for is
- * not: it is neither read nor written, and gives way to what is pinned there next.
+ * Opens what is pinned at a name of ours; undefined when there is nothing. `foreign`: something else is there,
+ * a directory, a symlink (which is not followed), another kind of object. It is neither read nor written, and the next
+ * pin replaces it.
  */
 export function openPinned(path: string, kind: ObjectKind): number | 'foreign' | undefined {
   const stat = lstatSync(path, { throwIfNoEntry: false });
@@ -134,14 +134,14 @@ export function isDirectory(path: string): boolean {
   return lstatSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
 }
 
-/** Makes a directory of ours in place of whatever else stands there. */
+/** Makes a directory of ours in place of anything else. */
 export function ensureDirectory(path: string): void {
   if (isDirectory(path)) return;
   clearName(path);
   mkdirSync(path, { mode: 0o700 });
 }
 
-/** Takes away what stands at a name of ours. A directory that has something in it is left to its owner. */
+/** Deletes what is at a name of ours. A directory that is not empty is left to its owner, by an error. */
 export function clearName(path: string): void {
   if (!isDirectory(path)) {
     rmSync(path, { force: true });
@@ -156,7 +156,7 @@ export function clearName(path: string): void {
   }
 }
 
-/** What stands at the name of a map. */
+/** What is at the name of a map. */
 type Pin =
   | { readonly kind: 'absent' }
   | { readonly kind: 'foreign' }
@@ -213,7 +213,7 @@ function fittingMaps(pins: ReadonlyMap<MapName, Pin>): Map<MapName, OpenMap> {
   return maps;
 }
 
-/** The map at the name "bindings", if it has any, of whichever version. */
+/** The map at the name "bindings", if it has bindings of this or another version. */
 function bindingsOf(pins: ReadonlyMap<MapName, Pin>): OpenMap[] {
   const pin = pins.get('bindings');
   return pin?.kind === 'map' && holdsBindings(pin.map.info) ? [pin.map] : [];
@@ -232,7 +232,7 @@ function whyUnfit(
 ): LoadReason | null {
   const reasons = new Set([...pins.values()].map(whyPinUnfit));
   if (reasons.has('layout')) return 'layout';
-  // A map that the program does not fill may lack bindings: its size is not the reason that counts.
+  // A map that the program does not fill may lack bindings: then its size is not the reason that matters.
   const isFilled = oldBindings.every(({ info }) => program?.mapIds.includes(info.id));
   if (reasons.has('size')) return isFilled ? 'size' : 'incomplete';
   return reasons.has('incomplete') ? 'incomplete' : null;
@@ -263,7 +263,7 @@ function openReplaced(directory: string, fds: number[]): OpenMap[] {
   });
 }
 
-/** Names are map IDs; what else lies there is not ours. */
+/** IDs of the maps in `replaced`, which are their names; anything else there has another owner. */
 export function replacedIds(directory: string): number[] {
   const path = replacedDirectory(directory);
   const names = isDirectory(path) ? readdirSync(path) : [];
@@ -277,7 +277,7 @@ export function losesBindings(pins: Pins): boolean {
   return layout === null || !isComplete(layout) || loadReason === 'incomplete';
 }
 
-/** True when a map of bindings is pinned, whichever. */
+/** True when any map of bindings is pinned. */
 export function keepsBindings({ tables, oldBindings }: Pick<Pins, 'tables' | 'oldBindings'>): boolean {
   return tables.bindings !== undefined || oldBindings.length > 0;
 }
@@ -290,7 +290,7 @@ function refuseForeign(directory: string, layout: Layout, expected: Expected): v
       `What is pinned in "${directory}" was made by a newer snoopy (layout ${layout.abi}, this one knows ${SNOOPY_ABI}); upgrade snoopy, or run "snoopy remove" with the newer one first`,
     );
   }
-  // A network namespace of zero: the very first load was killed before it wrote the record.
+  // A network namespace of zero: the first load of all was killed before it wrote the record.
   if (layout.netns !== expected.netns && layout.netns !== 0) {
     throw new SnoopyError(
       'pin_unusable',
@@ -317,7 +317,7 @@ function whyStale(
 ): LoadReason | null {
   if (layout === null || program === null || !isComplete(layout)) return 'incomplete';
   for (const [name, { info }] of maps) {
-    // The program does not hold the maps that it does not read.
+    // The program uses neither of these two maps.
     if (name !== 'layout' && name !== 'probes' && !program.mapIds.includes(info.id)) return 'incomplete';
   }
   return layout.digest === expected.digest ? null : 'program';

@@ -6,19 +6,19 @@ import { CHANGE_BYTES, type Change, decodeChange, isNewBinding } from './records
 
 /** BPF_RINGBUF_BUSY_BIT: the program has not finished the record yet. */
 const BUSY_BIT = 0x8000_0000;
-/** BPF_RINGBUF_DISCARD_BIT: the program gave it up. */
+/** BPF_RINGBUF_DISCARD_BIT: the program discarded the record. */
 const DISCARD_BIT = 0x4000_0000;
 /** BPF_RINGBUF_HDR_SZ: length and flags, page offset. */
 const HEADER_BYTES = 8;
 /** What a record takes of the ring. All have one size, so every position is a multiple of it. */
 const STRIDE = HEADER_BYTES + Math.ceil(CHANGE_BYTES / 8) * 8;
 
-/** What was found in the ring. Nothing is consumed before `commit`. */
+/** Records read from the ring. Nothing is consumed before `commit`. */
 export interface Drained {
   readonly changes: readonly Change[];
-  /** How many records were read, those included that `changes` leaves out. */
+  /** Number of records read, with those that `changes` leaves out. */
   readonly records: number;
-  /** True when the positions or a record made no sense, and the rest up to the producer is passed over. */
+  /** True when the positions or a record were invalid; the rest up to the producer is skipped. */
   readonly damaged: boolean;
 }
 
@@ -30,7 +30,7 @@ export interface Ring {
    * after a provisioning there are tens of thousands.
    */
   read(what: 'all' | 'moves'): Drained;
-  /** Gives the room of all records read so far back to the program. */
+  /** Frees the room of all records read so far for the program. */
   commit(): void;
   close(): void;
 }

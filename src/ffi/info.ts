@@ -1,4 +1,4 @@
-// What the kernel tells of a program, map or link (bpf_obj_get_info_by_fd).
+// Information on a program, map or link (bpf_obj_get_info_by_fd). All throw SnoopyError `pin_unusable`.
 
 import { formatHex, readText, readU32, writeU32, writeU64 } from '../base/bytes.ts';
 import { koffi } from './koffi.ts';
@@ -42,7 +42,7 @@ export interface LinkInfo {
   readonly attachType: number;
 }
 
-/** bpf_obj_get_info_by_fd into `info`, as far as the kernel fills it. */
+/** Fills `info` as far as the kernel knows it. */
 function readInfo(fd: number, info: Uint8Array, what: string): Uint8Array {
   const result = libbpf.objGetInfoByFd(fd, info, new Uint32Array([info.length]));
   if (result < 0) {
@@ -57,6 +57,7 @@ function readInfo(fd: number, info: Uint8Array, what: string): Uint8Array {
 /** Offsets in struct bpf_prog_info (linux/bpf.h). */
 const PROG_INFO = { type: 0, id: 4, tag: 8, nrMapIds: 52, mapIds: 56, name: 64, size: 80 } as const;
 
+/** ID, type, name, tag and maps of the program that is open as `fd`. */
 export function programInfo(fd: number): ProgramInfo {
   const first = readInfo(fd, new Uint8Array(PROG_INFO.size), 'program');
   const mapIds = new Uint32Array(readU32(first, PROG_INFO.nrMapIds));

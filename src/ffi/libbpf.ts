@@ -5,10 +5,10 @@ import { SnoopyError } from '../base/errors.ts';
 import { bindLazily, koffi, type Library } from './koffi.ts';
 import { type CallContext, EINVAL, ENOTSUPP, EOPNOTSUPP, systemError } from './libc.ts';
 
-/** A pointer that koffi gave us, such as a `struct bpf_map *`; null is C's NULL. */
+/** A C pointer such as a `struct bpf_map *`; NULL is null. */
 export type Pointer = bigint;
 
-/** Every function returns a negative errno where it fails (libbpf 1.0 and later), pointers are NULL then. */
+/** A function that fails returns a negative errno, or NULL for a pointer (libbpf 1.0 and later). */
 interface Libbpf {
   readonly versionString: () => string;
   readonly numPossibleCpus: () => number;
@@ -106,7 +106,7 @@ export const libbpf = bindLazily<Libbpf>(loadLibbpf, {
 function loadLibbpf(): Library {
   try {
     const lib = koffi().load('libbpf.so.1');
-    // libbpf would write to stderr; what it has to say comes back in errors instead.
+    // Without this, libbpf writes to stderr; its errors come back as SnoopyError.
     lib.func('libbpf_set_print', 'void *', ['void *'])(null);
     return lib;
   } catch (thrown) {
@@ -141,7 +141,7 @@ export function libbpfVersion(): string {
   return libbpf.versionString().replace('v', '');
 }
 
-/** Whether the kernel says by `result` that it has no such operation for this kind of object. */
+/** True for a result that says that the kernel lacks this operation. */
 export function isUnsupported(result: number): boolean {
   return result === -EINVAL || result === -ENOTSUPP || result === -EOPNOTSUPP;
 }

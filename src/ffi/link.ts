@@ -6,12 +6,12 @@ import { EINVAL, ENOENT } from './libc.ts';
 
 /** enum bpf_attach_type: ingress of a device, by a TCX link (6.6 and later). */
 export const BPF_TCX_INGRESS = 46;
-/** Of tcxAttach. */
+/** Flag of tcxAttach: ahead of all programs that are attached. */
 export const BPF_F_BEFORE = 1 << 3;
 
 /**
- * bpf_link_create for TCX; the new link's descriptor. `flags`: BPF_F_BEFORE, to be the first of all that are there; by
- * default the program is the last. Throws `attach_failed`, or `unsupported` where the kernel has no TCX.
+ * Attaches a program by TCX (bpf_link_create), as the last one unless `flags` has BPF_F_BEFORE; returns the link's
+ * descriptor. Throws SnoopyError `attach_failed`, or `unsupported` where the kernel has no TCX.
  */
 export function tcxAttach(programFd: number, ifIndex: number, attachType: number, flags = 0): number {
   // struct bpf_link_create_opts, its first members: size_t sz, u32 flags.
@@ -27,7 +27,7 @@ export function tcxAttach(programFd: number, ifIndex: number, attachType: number
   throw bpfError({ ...context, code: 'attach_failed' }, fd);
 }
 
-/** bpf_link_update: puts another program into the place of the one on that interface. */
+/** Replaces the program of a link (bpf_link_update). Throws SnoopyError `attach_failed`. */
 export function linkUpdate(linkFd: number, programFd: number, ifIndex: number): void {
   const result = libbpf.linkUpdate(linkFd, programFd, null);
   if (result < 0) {
@@ -42,7 +42,7 @@ export function linkUpdate(linkFd: number, programFd: number, ifIndex: number): 
   }
 }
 
-/** bpf_link_detach: takes the program off that interface, though the link may still be pinned. */
+/** Detaches a link (bpf_link_detach), even one that is pinned. Throws SnoopyError `detach_failed`. */
 export function linkDetach(linkFd: number, ifIndex: number): void {
   const result = libbpf.linkDetach(linkFd);
   if (result < 0) {

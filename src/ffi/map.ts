@@ -1,4 +1,4 @@
-// Entries of maps as bytes: one by one and in batches. src/datapath/maps.ts gives them types.
+// Entries of maps as bytes: one by one and in batches. src/datapath/table.ts makes records of them.
 
 import { readU64AsNumber, writeU32, writeU64 } from '../base/bytes.ts';
 import type { SnoopyError } from '../base/errors.ts';
@@ -11,7 +11,7 @@ export const BPF_ANY = 0;
 export const BPF_NOEXIST = 1;
 export const BPF_EXIST = 2;
 
-/** The error of a map operation, with the map's name, and its size where that is the trouble. */
+/** The error of a map operation, with the map's name, and with its size where it is full. */
 function mapError(fd: number, operation: string, result: number): SnoopyError {
   let info: Pick<MapInfo, 'name' | 'maxEntries'>;
   try {
@@ -20,7 +20,7 @@ function mapError(fd: number, operation: string, result: number): SnoopyError {
     info = { name: `descriptor ${fd}`, maxEntries: 0 };
   }
   const { name: object, maxEntries } = info;
-  // A hash map says E2BIG, a trie ENOSPC.
+  // A full hash map answers E2BIG, a full trie ENOSPC.
   const isFull = (result === -E2BIG || result === -ENOSPC) && maxEntries > 0;
   const remedy = isFull ? { remedy: `it is full: it has room for ${maxEntries} entries` } : {};
   return bpfError(
@@ -29,7 +29,7 @@ function mapError(fd: number, operation: string, result: number): SnoopyError {
   );
 }
 
-/** The value; undefined when the key is not in the map. Not for per-CPU maps. */
+/** The value of `key`; undefined when there is none. Throws SnoopyError `map_failed`. Not for per-CPU maps. */
 export function mapLookup(fd: number, key: Uint8Array, valueSize: number): Uint8Array | undefined {
   const value = new Uint8Array(valueSize);
   const result = libbpf.mapLookupElem(fd, key, value);
@@ -38,13 +38,13 @@ export function mapLookup(fd: number, key: Uint8Array, valueSize: number): Uint8
   return value;
 }
 
-/** bpf_map_update_elem; throws `map_failed` (`errno` is EEXIST, ENOENT, E2BIG ...). */
+/** bpf_map_update_elem. Throws SnoopyError `map_failed`, whose `errno` is EEXIST, ENOENT, E2BIG or another. */
 export function mapUpdate(fd: number, key: Uint8Array, value: Uint8Array, flags: number = BPF_ANY): void {
   const result = libbpf.mapUpdateElem(fd, key, value, flags);
   if (result < 0) throw mapError(fd, 'write to', result);
 }
 
-/** False when the key was not in the map. */
+/** Deletes an entry; false when there was none. Throws SnoopyError `map_failed`. */
 export function mapDelete(fd: number, key: Uint8Array): boolean {
   const result = libbpf.mapDeleteElem(fd, key);
   if (result < 0 && result !== -ENOENT) throw mapError(fd, 'delete from', result);
@@ -58,12 +58,12 @@ export interface MapEntries {
   readonly count: number;
 }
 
-/** Entries that the first batch has room for: most maps of most hosts have fewer. */
+/** Room of the first batch: most maps of most nodes have fewer entries. */
 const FIRST_BATCH = 512;
-/** And the second: memory that nothing is written to is none, but it is counted. */
+/** Room of the second: untouched memory costs nothing, but counts as used. */
 const SECOND_BATCH = 65_536;
 
-/** What mapEntries fills, and makes larger when it is full. */
+/** The buffer that mapEntries fills, and enlarges when it is full. */
 class EntryBuffer {
   keys: Uint8Array;
   values: Uint8Array;
@@ -108,12 +108,12 @@ class EntryBuffer {
 }
 
 /**
- * The whole map in batches, one by one where the kernel has no batch for it. Under concurrent change an
- * entry may be missed or appear twice. Not for per-CPU maps.
+ * The whole map, read in batches, or one by one where the kernel has no batches for its type. While the program writes,
+ * an entry may be missed or appear twice. Throws SnoopyError `map_failed`. Not for per-CPU maps.
  */
 export function mapEntries(fd: number, info: MapInfo): MapEntries {
   const buffer = new EntryBuffer(info, Math.max(1, Math.min(info.maxEntries, FIRST_BATCH)));
-  // The kernel's own note of where it stands: a u32 for hash maps, a key for the others.
+  // The kernel's position: a u32 for hash maps, a key for the others.
   const position = new Uint8Array(Math.max(4, info.keySize));
   const next = new Uint8Array(position.length);
   let isFirst = true;
@@ -136,7 +136,7 @@ export function mapEntries(fd: number, info: MapInfo): MapEntries {
       position.set(next);
       isFirst = false;
     } else if (result === -ENOSPC) {
-      // A bucket that holds more than there is room for.
+      // The next bucket has more entries than there is room for.
       buffer.grow();
     } else if (isFirst && isUnsupported(result)) {
       return entriesOneByOne(fd, info, buffer);
@@ -148,7 +148,7 @@ export function mapEntries(fd: number, info: MapInfo): MapEntries {
 
 function entriesOneByOne(fd: number, info: MapInfo, buffer: EntryBuffer): MapEntries {
   let key: Uint8Array | null = null;
-  // An entry deleted while it is read sends the kernel back to the start: the bound ends that.
+  // When an entry is deleted while it is read, the kernel starts again: the bound ends that.
   for (let step = 0; step < info.maxEntries * 2 + 16; step++) {
     const next = new Uint8Array(info.keySize);
     const result = libbpf.mapGetNextKey(fd, key, next);
@@ -166,7 +166,7 @@ function entriesOneByOne(fd: number, info: MapInfo, buffer: EntryBuffer): MapEnt
   return buffer.entries();
 }
 
-/** Writes entries laid out as in MapEntries, in batches where the kernel can. */
+/** Writes entries, in batches where the kernel can. Throws SnoopyError `map_failed`. */
 export function mapUpdateAll(fd: number, info: MapInfo, entries: MapEntries, flags: number = BPF_ANY): void {
   if (entries.count === 0) return;
   // struct bpf_map_batch_opts: size_t sz, u64 elem_flags, u64 flags.
@@ -183,7 +183,7 @@ export function mapUpdateAll(fd: number, info: MapInfo, entries: MapEntries, fla
   }
 }
 
-/** CPUs that per-CPU maps have a value for. */
+/** Number of CPUs for which a per-CPU map has a value. */
 function possibleCpus(): number {
   const count = libbpf.numPossibleCpus();
   if (count < 0) throw bpfError({ operation: 'count the possible CPUs', object: 'cpu' }, count);

@@ -7,8 +7,8 @@ import { bpfError, libbpf, type Pointer } from './libbpf.ts';
 import { type CallContext, EINVAL } from './libc.ts';
 
 /**
- * An object in the kernel. `programFd` and the descriptors in `maps` belong to it until `close()`
- * (idempotent); pins keep what they pin. Reused maps appear under descriptors of the object's own.
+ * A loaded object. It owns `programFd` and the descriptors in `maps` until `close()` (idempotent); what is pinned
+ * outlives them. A reused map has a descriptor of the object's own here.
  */
 export interface LoadedObject {
   readonly programFd: number;
@@ -36,8 +36,8 @@ const LOG_SIZE = 2 ** 24 - 1;
 const LOG_TAIL_LINES = 24;
 
 /**
- * Loads an ELF object. Errors carry the end of the verifier's log (`load_failed`, `not_permitted`); `unsupported` says
- * what the kernel lacks.
+ * Loads an ELF object into the kernel. Throws SnoopyError `load_failed` with the end of the verifier's log,
+ * `not_permitted`, or `unsupported` with what the kernel lacks.
  */
 export function loadObject(bytes: Uint8Array, options: LoadOptions): LoadedObject {
   const object = openObject(bytes, options.program);
@@ -63,7 +63,7 @@ export function loadObject(bytes: Uint8Array, options: LoadOptions): LoadedObjec
 }
 
 function openObject(bytes: Uint8Array, name: string): Pointer {
-  // A copy of its own begins at an aligned address, which libelf is happier with.
+  // A copy begins at an aligned address, as libelf expects.
   const image = new Uint8Array(bytes);
   const objectName = new TextEncoder().encode(`${name}\0`);
   // struct bpf_object_open_opts, its first members: size_t sz, const char *object_name.
@@ -72,7 +72,7 @@ function openObject(bytes: Uint8Array, name: string): Pointer {
   writeU64(openOptions, 8, koffi().address(objectName));
   const object = libbpf.objectOpenMem(image, image.length, openOptions);
   const errno = koffi().errno();
-  // Used here so that it is alive while libbpf reads it: all that it saw was its address.
+  // A use behind the call keeps the name alive while libbpf, which has only its address, reads it.
   objectName.fill(0);
   if (object === null) {
     throw bpfError({ operation: 'open the eBPF object', object: name, code: 'load_failed' }, -errno);
@@ -80,7 +80,7 @@ function openObject(bytes: Uint8Array, name: string): Pointer {
   return object;
 }
 
-/** What a libbpf iterator yields, from NULL to NULL. */
+/** All items of a libbpf iterator, which begins and ends with NULL. */
 function* iterate(next: (previous: Pointer | null) => Pointer | null): Generator<Pointer> {
   for (let item = next(null); item !== null; item = next(item)) yield item;
 }
@@ -106,7 +106,7 @@ function prepareMaps(maps: readonly Pointer[], options: LoadOptions): void {
   }
 }
 
-/** Leaves all programs out but the named one. */
+/** The named program; the others are not loaded. */
 function chooseProgram(object: Pointer, name: string): Pointer {
   let chosen: Pointer | undefined;
   for (const program of iterate((previous) => libbpf.nextProgram(object, previous))) {
@@ -127,14 +127,14 @@ function missing(what: string, object: string): SnoopyError {
 
 function load(object: Pointer, program: Pointer, name: string): void {
   libbpf.setProgramType(program, BPF_PROG_TYPE_SCHED_CLS);
-  // allocUnsafeSlow: memory of its own outside the heap, so that nothing moves it.
+  // allocUnsafeSlow: memory outside the heap, which the garbage collector does not move.
   const log = Buffer.allocUnsafeSlow(LOG_SIZE);
   log[0] = 0;
   libbpf.setLogBuf(program, log, log.length);
   const result = libbpf.objectLoad(object);
   libbpf.setLogBuf(program, null, 0);
   if (result >= 0) return;
-  // What a kernel says of a kind of map that it does not know; libbpf asks for one of that kind and nothing else.
+  // EINVAL is the answer to an unknown map type, too. The probe creates a map of that type and nothing else.
   if (result === -EINVAL && libbpf.probeMapType(BPF_MAP_TYPE_RINGBUF, null) === 0) {
     throw new SnoopyError(
       'unsupported',
@@ -155,7 +155,7 @@ function load(object: Pointer, program: Pointer, name: string): void {
     .split('\n');
   const tail = lines.slice(-LOG_TAIL_LINES).join('\n');
   if (tail === '') throw bpfError(context, result);
-  // The verifier says EACCES and EPERM of code it refuses: with a log it is no lack of permission.
+  // The verifier refuses code with EACCES or EPERM: where there is a log, no permission is missing.
   const { message, errno } = bpfError(context, result);
   throw new SnoopyError(
     'load_failed',

@@ -5,7 +5,7 @@ import { SnoopyError } from '../base/errors.ts';
 import { bpfError, libbpf } from './libbpf.ts';
 import { EACCES, ENOENT, EPERM, EROFS } from './libc.ts';
 
-/** bpf_obj_get: the pinned object's descriptor; undefined when there is nothing at `path`. */
+/** Opens a pin (bpf_obj_get); undefined when there is nothing at `path`. Throws SnoopyError `pin_unusable`. */
 export function objGet(path: string): number | undefined {
   const fd = libbpf.objGet(path);
   if (fd >= 0) return fd;
@@ -18,14 +18,14 @@ export function objGet(path: string): number | undefined {
       'EACCES',
     );
   }
-  // Who may not write to the file system may not have the object either.
+  // The kernel opens no pin on a file system that may not be written.
   const remedy = fd === -EROFS ? { remedy: 'bpffs is mounted read-only: remount it, rw' } : {};
   throw bpfError({ operation: `open pin "${path}"`, object: path, code: 'pin_unusable', ...remedy }, fd);
 }
 
 export type ObjectKind = 'map' | 'program' | 'link';
 
-/** What kind of object a descriptor is of; undefined for others. The kernel tells by the name of its file alone. */
+/** Kind of the object that is open as `fd`; undefined for another. Only the name of its file tells it. */
 export function objectKind(fd: number): ObjectKind | undefined {
   const name = readlinkSync(`/proc/self/fd/${fd}`);
   if (/bpf[-_]map/.test(name)) return 'map';
@@ -33,13 +33,13 @@ export function objectKind(fd: number): ObjectKind | undefined {
   return /bpf[-_]link/.test(name) ? 'link' : undefined;
 }
 
-/** bpf_obj_pin. EEXIST is an error: pin under another name and rename. */
+/** Pins an object (bpf_obj_pin). Throws SnoopyError `pin_unusable`, also where `path` exists. */
 export function objPin(fd: number, path: string): void {
   const result = libbpf.objPin(fd, path);
   if (result >= 0) return;
   const remedy = 'the directory must be there, on a bpf file system';
   if (result === -EPERM) {
-    // What the kernel says of other file systems too.
+    // The kernel answers the same for a path on another file system.
     const message = `Cannot pin "${path}": EPERM; ${remedy}, and you must be root or have CAP_BPF`;
     throw new SnoopyError('pin_unusable', path, message, 'EPERM');
   }

@@ -8,10 +8,8 @@ import type { Runtime } from '../core/desired.ts';
 import type { DeviceFacts, GcThresholds, HostFacts, Rival } from '../core/doctor/check.ts';
 import type { Observed } from '../core/observed.ts';
 import type { Topology } from '../core/topology.ts';
-import { isOurFilter } from '../datapath/attachment.ts';
-import { tryLoad } from '../datapath/load.ts';
-import { libbpfVersion } from '../ffi/libbpf.ts';
-import { BPF_TCX_INGRESS, tcxPrograms } from '../ffi/link.ts';
+import { ingressPrograms, isOurFilter } from '../datapath/attachment.ts';
+import { loaderVersion, tryLoad } from '../datapath/load.ts';
 import type { Link } from '../netlink/link.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';
 import { dumpFilters } from '../netlink/tc.ts';
@@ -25,7 +23,7 @@ export function inspectHost(session: Session, wallClock: () => number): HostFact
   const succeeded = lastSuccess(pins.directory);
   return {
     kernel: release(),
-    libbpf: libbpfVersion(),
+    libbpf: loaderVersion(),
     loadFailure: pins.loadReason === null ? null : whyNotLoaded(session),
     missingCapabilities: missingCapabilities(['CAP_NET_RAW', ...(pins.loadReason === null ? [] : LOADING)]),
     bpffsShared: isShared(runtime),
@@ -106,7 +104,7 @@ export function inspectRivals(
   const ports = topology.bridges.flatMap((bridge) => bridge.ports.map(({ ifIndex }) => ifIndex));
   return new Map(
     ports.map((port) => {
-      const programs = tcxPrograms(port, BPF_TCX_INGRESS);
+      const programs = ingressPrograms(port);
       const own = observed.attachments.get(port)?.tcxProgramId ?? null;
       const ahead = own === null ? programs : programs.slice(0, Math.max(0, programs.indexOf(own)));
       const tcx = ahead.map((id): Rival => ({ kind: 'tcx', name: `TCX program ${id}` }));

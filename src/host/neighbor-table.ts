@@ -4,10 +4,9 @@ import { AF_INET6, familyOf, type Mac } from '../base/address.ts';
 import type { NeighborState } from '../core/desired.ts';
 import type { NeighborChange } from '../core/neighbors.ts';
 import { APPLIED, type Outcome } from '../core/report.ts';
-import type { Request } from '../netlink/message.ts';
 import {
-  deleteNeighbor,
-  NeighborEncoder,
+  changeNeighbors,
+  type NeighborRequest,
   NTF_EXT_EXT_VALIDATED,
   NTF_ROUTER,
   NUD_NOARP,
@@ -31,9 +30,9 @@ export function writeNeighbors(
   changes: readonly NeighborChange[],
   protocol: number,
 ): Outcome[] {
-  const results = netlink.batch(encodeAll(changes, protocol, NTF_EXT_EXT_VALIDATED));
+  const results = changeNeighbors(netlink, requestsOf(changes, protocol, NTF_EXT_EXT_VALIDATED));
   const refused = changes.filter((change, i) => isRefusedForFlag(change, results[i]));
-  const again = netlink.batch(encodeAll(refused, protocol, 0)).values();
+  const again = changeNeighbors(netlink, requestsOf(refused, protocol, 0)).values();
   return changes.map((change, i) => {
     const result = results[i];
     return outcomeOf(change, isRefusedForFlag(change, result) ? again.next().value : result);
@@ -45,28 +44,25 @@ function isRefusedForFlag(change: NeighborChange, result: Result | undefined): b
   return result?.ok === false && result.name === 'EINVAL' && takesFlag(change);
 }
 
-function* encodeAll(
+function* requestsOf(
   changes: readonly NeighborChange[],
   protocol: number,
   extFlags: number,
-): Generator<Request> {
-  const encoder = new NeighborEncoder();
-  for (const change of changes) yield encode(encoder, change, protocol, extFlags);
+): Generator<NeighborRequest> {
+  for (const change of changes) yield requestOf(change, protocol, extFlags);
 }
 
 function takesFlag(change: NeighborChange): boolean {
   return change.kind !== 'remove' && change.state === 'noarp';
 }
 
-function encode(
-  encoder: NeighborEncoder,
-  change: NeighborChange,
-  protocol: number,
-  extFlags: number,
-): Request {
-  if (change.kind === 'remove' || change.mac === null) return deleteNeighbor(change.device, change.ip);
-  return encoder.put(
-    {
+function requestOf(change: NeighborChange, protocol: number, extFlags: number): NeighborRequest {
+  if (change.kind === 'remove' || change.mac === null) {
+    return { kind: 'delete', ifIndex: change.device, ip: change.ip };
+  }
+  return {
+    kind: change.kind === 'add' ? 'create' : 'replace',
+    entry: {
       ifIndex: change.device,
       ip: change.ip,
       mac: change.mac satisfies Mac,
@@ -75,8 +71,7 @@ function encode(
       extFlags: takesFlag(change) ? extFlags : 0,
       protocol,
     },
-    change.kind === 'add' ? 'create' : 'replace',
-  );
+  };
 }
 
 function outcomeOf(change: NeighborChange, result: Result | undefined): Outcome {

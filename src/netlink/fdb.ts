@@ -79,7 +79,7 @@ const ENTRIES = 'forwarding entries';
 /** What one bridge forwards to its ports: an address of a port itself is the node's, and is left out. */
 export function readForwarding(socket: NetlinkSocket, bridge: IfIndex): ForwardingTable {
   return socket.dumpInto(fdbDump(bridge), ENTRIES, {
-    begin: () => new ForwardingTable(),
+    begin: () => new ForwardingTable(Math.floor(Math.random() * 2 ** 32)),
     add: (table, message) => {
       const entry = entryOf(bridge, message);
       if (entry === undefined || entry.isLocal) return;

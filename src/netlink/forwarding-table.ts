@@ -1,5 +1,4 @@
-// Where a bridge forwards each MAC, by VLAN: what a dump of its FDB says, in flat memory. Pure, but for a seed on which
-// nothing that is told depends.
+// Where a bridge forwards each MAC, by VLAN: what a dump of its FDB says, in flat memory.
 
 import { decodeMac, encodeMac, type IfIndex, type Mac } from '../base/address.ts';
 import { readU16, readU32, writeU16, writeU32 } from '../base/bytes.ts';
@@ -19,12 +18,12 @@ const FIRST_ROOM = 64;
 const FREE = -1;
 
 /**
- * A hash table with its entries in the order in which they came. There are tens of thousands of them, each is asked
- * for a few times, and none needs to be an object. Guests choose their MACs: the seed keeps them from choosing those
- * that share a slot.
+ * A hash table with its entries in the order in which they came. There are tens of thousands of them, each is looked up
+ * a few times, and none needs to be an object. Guests choose their MACs: a random seed keeps them from choosing those
+ * that share a slot. Nothing else depends on it.
  */
 export class ForwardingTable implements Iterable<ForwardingEntry> {
-  readonly #seed = Math.floor(Math.random() * 2 ** 32);
+  readonly #seed: number;
   #count = 0;
   /** Last four bytes of the MAC. */
   #low = new Uint32Array(FIRST_ROOM);
@@ -33,6 +32,10 @@ export class ForwardingTable implements Iterable<ForwardingEntry> {
   #ports = new Int32Array(FIRST_ROOM);
   /** The number of an entry, or FREE. */
   #slots = new Int32Array(FIRST_ROOM * 2).fill(FREE);
+
+  constructor(seed = 0) {
+    this.#seed = seed;
+  }
 
   /** Adds an entry; of two for the same VLAN and MAC the later counts. */
   push({ vlan, mac, port }: ForwardingEntry): void {

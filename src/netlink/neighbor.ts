@@ -27,7 +27,7 @@ import {
   RTA_HDRLEN,
   writeAttributeHeader,
 } from './message.ts';
-import type { NetlinkSocket } from './socket.ts';
+import type { NetlinkSocket, Result } from './socket.ts';
 
 export const RTM_NEWNEIGH = 28;
 export const RTM_DELNEIGH = 29;
@@ -146,16 +146,47 @@ export function dumpNeighbors(socket: NetlinkSocket, family: Family, device?: If
 const attributeSize = (length: number): number => align(RTA_HDRLEN + length);
 const MAC_LENGTH = 6;
 
+/** What is to become of a neighbor. */
+export type NeighborRequest =
+  /** `create`: EEXIST when there is an entry. `replace`: creates it or writes over it. */
+  | { readonly kind: 'create' | 'replace'; readonly entry: NeighborWrite }
+  /** ENOENT when there is none. */
+  | { readonly kind: 'delete'; readonly ifIndex: IfIndex; readonly ip: IpAddress };
+
+/** Sends the requests in order, as NetlinkSocket.batch() does: one result for each. */
+export function changeNeighbors(
+  socket: Pick<NetlinkSocket, 'batch'>,
+  requests: Iterable<NeighborRequest>,
+): Result[] {
+  return socket.batch(encodeAll(requests));
+}
+
+function* encodeAll(requests: Iterable<NeighborRequest>): Generator<Request> {
+  const encoder = new PutEncoder();
+  for (const request of requests) {
+    switch (request.kind) {
+      case 'create':
+      case 'replace':
+        yield encoder.encode(request.entry, request.kind);
+        break;
+      case 'delete':
+        yield encodeDelete(request.ifIndex, request.ip);
+        break;
+      default:
+        request satisfies never;
+    }
+  }
+}
+
 /**
- * Makes requests about neighbors, each in the bytes of the one before: tens of thousands of them cost no memory.
- * NetlinkSocket.batch() has taken one by the time it asks for the next.
+ * Encodes each entry in the bytes of the one before, so that tens of thousands cost no memory. NetlinkSocket.batch()
+ * has copied a request by the time it asks for the next; these bytes never leave this file otherwise.
  */
-export class NeighborEncoder {
+class PutEncoder {
   /** Payloads by their length, which says what is in them and where: the headers of the attributes are written once. */
   readonly #payloads = new Map<number, Uint8Array>();
 
-  /** `create`: EEXIST when there is an entry. `replace`: creates it or writes over it. */
-  put(entry: NeighborWrite, mode: 'create' | 'replace'): Request {
+  encode(entry: NeighborWrite, mode: 'create' | 'replace'): Request {
     const family = familyOf(entry.ip);
     const macAt = NDMSG_SIZE + attributeSize(addressLength(family));
     const protocolAt = macAt + attributeSize(MAC_LENGTH);
@@ -183,13 +214,7 @@ export class NeighborEncoder {
   }
 }
 
-/** One request of NeighborEncoder, in bytes of its own. */
-export function putNeighbor(entry: NeighborWrite, mode: 'create' | 'replace'): Request {
-  return new NeighborEncoder().put(entry, mode);
-}
-
-/** ENOENT when there is none. */
-export function deleteNeighbor(ifIndex: IfIndex, ip: IpAddress): Request {
+function encodeDelete(ifIndex: IfIndex, ip: IpAddress): Request {
   const length = addressLength(familyOf(ip));
   const writer = new PayloadWriter(NDMSG_SIZE + attributeSize(length));
   const header = writer.structure(NDMSG_SIZE);

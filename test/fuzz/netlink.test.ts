@@ -18,10 +18,11 @@ import {
   NLMSG_ERROR,
   PayloadWriter,
 } from '../../src/netlink/message.ts';
-import { decodeNeighbor, deleteNeighbor, putNeighbor, RTM_NEWNEIGH } from '../../src/netlink/neighbor.ts';
+import { decodeNeighbor, RTM_NEWNEIGH } from '../../src/netlink/neighbor.ts';
 import { decodeFailure, failureError } from '../../src/netlink/socket.ts';
 import { decodeFilter, decodeQdisc, RTM_NEWQDISC, RTM_NEWTFILTER } from '../../src/netlink/tc.ts';
 import { decodePortVlans } from '../../src/netlink/vlan.ts';
+import { deleteNeighbor, putNeighbor } from '../lib/neighbor-requests.ts';
 import * as captures from '../unit/netlink/captures.ts';
 import { anyBytes, anyDamage, check, damaged } from './property.ts';
 

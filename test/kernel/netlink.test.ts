@@ -12,14 +12,12 @@ import { decodeLink, dumpLinks, type Link } from '../../src/netlink/link.ts';
 import type { Message, Request } from '../../src/netlink/message.ts';
 import {
   decodeNeighbor,
-  deleteNeighbor,
   dumpNeighbors,
   type NeighborWrite,
   NTF_EXT_EXT_VALIDATED,
   NUD_NOARP,
   NUD_PERMANENT,
   NUD_STALE,
-  putNeighbor,
 } from '../../src/netlink/neighbor.ts';
 import {
   failureError,
@@ -43,6 +41,7 @@ import {
   putFilter,
 } from '../../src/netlink/tc.ts';
 import { dumpPortVlans } from '../../src/netlink/vlan.ts';
+import { deleteNeighbor, putNeighbor } from '../lib/neighbor-requests.ts';
 import { Netns } from '../lib/netns.ts';
 import { listNeighbors } from '../lib/oracles.ts';
 import { Scope } from '../lib/scope.ts';

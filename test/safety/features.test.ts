@@ -70,7 +70,7 @@ describe('without', () => {
     assert.deepEqual(machine.ownNeighbors(), ['10.1.0.1 02:00:00:00:00:01', '10.1.0.2 02:00:00:00:00:02']);
     machine.assertIdle();
 
-    // Another table, into which the hosts are carried over.
+    // Another table, to which the bindings are migrated.
     machine.snoopy.configure({ runtime: { max_bindings: 1024 }, ...CLSACT });
     await kernel.lacking(WITHOUT_BATCHES, 'reconcile');
     assert.deepEqual(machine.boundIps(), ['10.1.0.1', '10.1.0.2']);

@@ -239,7 +239,7 @@ describe('another version on the same pins', () => {
     ],
   ];
   for (const [name, mode, from, to, size] of steps) {
-    test(`${name}: all is carried over, and no host is unheard for a moment (${mode})`, async (t) => {
+    test(`${name}: all is migrated, and no host is unheard for a moment (${mode})`, async (t) => {
       const machine = await settled(t, from(), mode);
       const before = knownToAll(machine);
       const neighbors = machine.ownNeighbors();
@@ -281,7 +281,7 @@ describe('another version on the same pins', () => {
     });
   }
 
-  test('a new field of a binding that is carried over says "not known"', async (t) => {
+  test('a new field of a binding that is migrated says "not known"', async (t) => {
     const machine = await settled(t, first, 'clsact');
     reconcileAs(machine, THIS);
     for (const { value } of machine.dump<Dumped>('bindings')) {
@@ -388,7 +388,7 @@ describe('another version on the same pins', () => {
     const states = statesOf(listedBy(machine, THIS));
     assert.deepEqual(Object.keys(states), ['10.1.0.1', ...frozen, '10.1.0.9', '10.1.0.91']);
     assert.ok(frozen.every((ip) => states[ip] === 'frozen'));
-    // What ends meanwhile does not come back with what is carried over: neither a freeze nor a binding.
+    // What ends meanwhile does not come back with what is migrated: neither a freeze nor a binding.
     reconcileAs(machine, THIS, '--bridge', 'br0', ...frozen.flatMap((ip) => ['--unfreeze', ip]));
     reconcileAs(machine, THIS, '--bridge', 'br0');
     assert.ok(!Object.values(statesOf(listedBy(machine, THIS))).includes('frozen'));
@@ -430,7 +430,7 @@ function instantsOf(trace: string): Instant[] {
   });
 }
 
-/** Where the next run finds something else than before: see the table in src/datapath/carry.ts. */
+/** Where the next run finds something else than before: see the table in src/datapath/migrate.ts. */
 const TELLING: Readonly<Record<Mode, RegExp>> = {
   clsact: /^rename .*\/(ports|layout)"|RTM_NEWTFILTER|^unlink .*replaced/,
   tcx: /^rename .*\/layout"|LINK_UPDATE/,

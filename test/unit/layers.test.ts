@@ -83,6 +83,23 @@ test('koffi is loaded in ffi only', () => {
   }
 });
 
+test('of the bindings to C the host takes system calls alone: maps and programs come from the data path', () => {
+  for (const path of files.filter((file) => file.startsWith('host/'))) {
+    const bindings = localImports(path).filter((target) => target.startsWith('ffi/'));
+    assert.deepEqual(
+      bindings.filter((target) => target !== 'ffi/libc.ts'),
+      [],
+      path,
+    );
+  }
+});
+
+test('messages of a dump, whose bytes are used again, are seen in netlink only', () => {
+  for (const [path, source] of sources) {
+    if (!path.startsWith('netlink/')) assert.doesNotMatch(codeOf(source), /\.dump(?:Into)?\(/, path);
+  }
+});
+
 test('the process and its streams are used in main only', () => {
   for (const [path, source] of sources) {
     if (path === 'main.ts') continue;

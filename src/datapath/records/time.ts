@@ -1,12 +1,13 @@
 // Times and durations: the program counts nanoseconds, user space milliseconds.
 
-import { type Field, getU64, setU64 } from '../../base/field.ts';
+import { readU64AsNumber } from '../../base/bytes.ts';
+import { type Field, setU64 } from '../../base/field.ts';
 
 const NS_PER_MS = 1e6;
 
 /** A field of nanoseconds, in milliseconds. */
 export function getMs(bytes: Uint8Array, at: number, field: Field<'u64'>): number {
-  return getU64(bytes, at, field) / NS_PER_MS;
+  return readU64AsNumber(bytes, at + field) / NS_PER_MS;
 }
 
 /** Writes whole milliseconds, rounded down: a time that is read again is never later than it was. */

@@ -8,15 +8,14 @@ import { RTM_DELADDR, RTM_NEWADDR } from '../../../src/netlink/address.ts';
 import { RTM_DELLINK, RTM_NEWLINK } from '../../../src/netlink/link.ts';
 import type { Message } from '../../../src/netlink/message.ts';
 import {
-  deleteNeighbor,
   NTF_MASTER,
   NUD_NOARP,
   NUD_REACHABLE,
-  putNeighbor,
   RTM_DELNEIGH,
   RTM_NEWNEIGH,
 } from '../../../src/netlink/neighbor.ts';
 import { RTM_DELQDISC, RTM_DELTFILTER, RTM_NEWQDISC, RTM_NEWTFILTER } from '../../../src/netlink/tc.ts';
+import { deleteNeighbor, putNeighbor } from '../../lib/neighbor-requests.ts';
 
 const OURS = 4711;
 const BRIDGE = 2 as IfIndex;

@@ -9,7 +9,6 @@ import { decodeLink, linkDump, RTM_NEWLINK } from '../../../src/netlink/link.ts'
 import { Attributes, decodeMessages, type Message, PayloadWriter } from '../../../src/netlink/message.ts';
 import {
   decodeNeighbor,
-  deleteNeighbor,
   type NeighborWrite,
   NTF_EXT_EXT_VALIDATED,
   NTF_EXT_LEARNED,
@@ -18,7 +17,6 @@ import {
   NUD_PERMANENT,
   NUD_STALE,
   neighborDump,
-  putNeighbor,
 } from '../../../src/netlink/neighbor.ts';
 import { decodeFailure, failureError } from '../../../src/netlink/socket.ts';
 import {
@@ -31,6 +29,7 @@ import {
   putFilter,
 } from '../../../src/netlink/tc.ts';
 import { decodePortVlans } from '../../../src/netlink/vlan.ts';
+import { deleteNeighbor, putNeighbor } from '../../lib/neighbor-requests.ts';
 import * as captures from './captures.ts';
 
 const BR0 = 2 as IfIndex;
