@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * The ABI between the eBPF program and user space (src/datapath/ mirrors it).
+ * The ABI between the eBPF program and user space, and the only place where it is written down: the build makes
+ * src/generated/layouts.ts of it (bpf/layouts.mjs).
  *
- * Fixed widths, explicit padding, no holes: every byte is written by somebody. A change of any size,
+ * Fixed widths, explicit padding, no holes: every byte has a field. A change of any size,
  * offset or meaning below raises SNOOPY_ABI. Integers are in host order but where a line says otherwise.
  */
 #ifndef SNOOPY_H

@@ -98,7 +98,7 @@ export function bindingTable(map: OpenMap): Table<BindingKey, Binding> {
   return new Table(map, bindingKeyCodec, bindingCodec, MAPS.bindings.valueSize);
 }
 
-export function portTable(map: OpenMap): Table<IfIndex, PortPolicy> {
+function portTable(map: OpenMap): Table<IfIndex, PortPolicy> {
   return new Table(map, ifIndexCodec, portPolicyCodec, MAPS.ports.valueSize);
 }
 

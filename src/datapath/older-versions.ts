@@ -6,7 +6,7 @@ import { LAYOUT } from '../generated/layouts.ts';
 import { type MapName, type MapShape, mismatchesOf, shapeOf } from './maps.ts';
 
 /** sizeof(struct snoopy_binding) of ABI 1: none is smaller, and a later version only adds to its end. */
-export const FIRST_BINDING_SIZE = 48;
+const FIRST_BINDING_SIZE = 48;
 
 /** True for bindings of any version: the key and the first fields are those of all. */
 export function holdsBindings(map: MapShape): boolean {

@@ -27,7 +27,7 @@ export function openMap(fd: number): OpenMap {
 }
 
 /** Which entries a write may be for: all, those that are not there yet, or those that are. */
-export type WriteMode = 'any' | 'new' | 'existing';
+type WriteMode = 'any' | 'new' | 'existing';
 
 /** Flags of bpf_map_update_elem, and the errno by which the kernel refuses. */
 const WRITE_MODES = {

@@ -40,18 +40,18 @@ import { deleteTextfile } from './textfile.ts';
 export interface Target {
   readonly netlink: NetlinkSocket;
   readonly expected: Expected;
-  /** Whose files are believed. */
+  /** Users whose files are trusted. */
   readonly users: Users;
   /** The object to load, read only when it is needed. */
   readonly object: () => Uint8Array;
-  /** What is left of the bindings when the map of them is lost, asked only then. */
+  /** Bindings recovered from elsewhere when their map is lost; called only then. */
   adopt: () => readonly Binding[];
   pins: Pins;
 }
 
 const PORT_GONE: Outcome = { kind: 'skipped', because: 'the port is gone' };
 const STILL_NEEDED: Outcome = { kind: 'skipped', because: 'the program is not attached in the other way' };
-/** What is known of a port tells the next run what of it to take away. */
+/** By its entry the next run knows what to detach from a port. */
 const STILL_TIED: Outcome = { kind: 'skipped', because: 'not everything could be detached' };
 
 /** Every action as it would stand in a report of `--check`. */
@@ -59,12 +59,12 @@ export function planned(actions: readonly Action[]): Step[] {
   return actions.map((action) => ({ action: summarize(action), outcome: PLANNED }));
 }
 
-/** From so many actions on it is worth telling how far they are, and after so many once more. */
+/** Progress is reported where there are so many actions, and after every so many. */
 const MANY = 50;
 
 /**
- * Applies the actions in order; filters are attached and detached many in one netlink batch. `progress` hears how far
- * it is where there are many of them.
+ * Applies the actions in order; filters are attached and detached many in one netlink batch. `progress` is called
+ * with how far they are, where there are many.
  */
 export function applyActions(
   target: Target,
@@ -72,9 +72,9 @@ export function applyActions(
   progress: ((line: string) => void) | null,
 ): Step[] {
   const steps: Step[] = [];
-  /** Ports that the program could not be attached to: what is attached there in the other way stays. */
+  /** Ports to which the program could not be attached: what is attached in the other way stays. */
   const bare = new Set<IfIndex>();
-  /** Ports that still have something of ours which was to go. */
+  /** Ports that still have an attachment that was to be removed. */
   const tied = new Set<IfIndex>();
   for (let i = 0; i < actions.length; ) {
     const group = takeGroup(actions, i);
@@ -158,7 +158,7 @@ function apply(target: Target, action: Action): Outcome {
 function applyOne(target: Target, action: Action): Outcome {
   switch (action.kind) {
     case 'mount':
-      // Done before the lock was taken; here it is only reported.
+      // Done before the lock was taken, and only reported here.
       return APPLIED;
     case 'load':
       reload(target, losesBindings(target.pins) ? target.adopt() : []);
@@ -266,7 +266,7 @@ function attachFilters({ netlink, pins }: Target, actions: readonly FilterAction
   }
   const { fd } = pins.program;
   const qdiscs = netlink.batch(actions.map(({ port }) => createClsact(port.ifIndex)));
-  // In a qdisc that has just been made there is nobody's filter.
+  // A qdisc that has just been made has no filters.
   const older = actions.filter((_, i) => qdiscs[i]?.ok !== true);
   const found = areOurs(netlink, older);
   const ours = new Set(older.filter((_, i) => found[i] === true));
@@ -288,13 +288,13 @@ function attachFilters({ netlink, pins }: Target, actions: readonly FilterAction
   });
 }
 
-/** For each port whether the filter at our place is ours; a stranger's is neither replaced nor deleted. */
+/** For each port, whether the filter at our place is ours; one of another owner is neither replaced nor deleted. */
 function areOurs(netlink: NetlinkSocket, actions: readonly FilterAction[]): boolean[] {
   const found = netlink.batch(actions.map(({ port }) => getFilter(filterPlace(port.ifIndex))));
   return found.map((result) => isOurFilter(filterOf(result)?.bpf?.name ?? ''));
 }
 
-/** Takes the filters off, then the qdiscs that are ours and that nobody else uses. */
+/** Deletes our filters, then our qdiscs that have no other filters. */
 function detachFilters({ netlink }: Target, actions: readonly FilterAction[]): Outcome[] {
   const ours = areOurs(netlink, actions);
   const results = netlink.batch(
@@ -334,7 +334,7 @@ function outcomeOf(
 function diagnosisOf(verb: string, errno: string): { readonly code: ErrorCode; readonly remedy?: string } {
   if (verb !== 'attach to') return { code: 'detach_failed' };
   switch (errno) {
-    // Of a kind of qdisc or filter that the kernel does not have, and whose module is not there.
+    // The kernel has no qdisc or filter of this kind, and no module for it.
     case 'ENOENT':
       return {
         code: 'unsupported',

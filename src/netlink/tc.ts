@@ -119,7 +119,7 @@ export function decodeQdisc(message: Message): Qdisc | undefined {
   };
 }
 
-export function qdiscDump(): Request {
+function qdiscDump(): Request {
   return { type: RTM_GETQDISC, flags: 0, payload: tcWriter(0, 0, 0, 0).finish() };
 }
 
@@ -192,7 +192,7 @@ function decodeProgram(options: Attributes): FilterProgram | undefined {
   };
 }
 
-export function filterDump(ifIndex: IfIndex, direction: Direction): Request {
+function filterDump(ifIndex: IfIndex, direction: Direction): Request {
   return { type: RTM_GETTFILTER, flags: 0, payload: tcWriter(ifIndex, 0, parentOf(direction), 0).finish() };
 }
 

@@ -108,7 +108,7 @@ function endOfNothing(vlan: number): SnoopyError {
   );
 }
 
-export function portVlanDump(): Request {
+function portVlanDump(): Request {
   return linkRequest(AF_BRIDGE, RTEXT_FILTER_BRVLAN_COMPRESSED);
 }
 

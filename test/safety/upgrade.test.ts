@@ -12,6 +12,7 @@ import {
 import { join } from 'node:path';
 import { after, before, describe, type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { SNOOPY_ABI as ABI } from '../../src/generated/layouts.ts';
 import { assertExit, bpftool, type Host, Machine, neighborChanges, stepKinds } from '../kernel/machine.ts';
 import { listPins } from '../lib/bpffs.ts';
 import { naFrame } from '../lib/frames.ts';
@@ -22,7 +23,6 @@ import { type Config, type Report, START, type StatusBinding, withReport } from 
 import { createTempDir } from '../lib/temp.ts';
 import { until } from '../lib/wait.ts';
 import {
-  ABI,
   alikeVersion,
   firstVersion,
   nextVersion,

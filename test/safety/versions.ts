@@ -4,6 +4,7 @@ import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync } from 'node:zlib';
+import { SNOOPY_ABI as ABI, BINDING } from '../../src/generated/layouts.ts';
 import { run } from '../lib/run.ts';
 import type { Scope } from '../lib/scope.ts';
 import { PRODUCT } from '../lib/snoopy.ts';
@@ -13,10 +14,6 @@ const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 
 /** The product of ABI 1 as it was built then (see the README beside it). */
 const FIRST_BUNDLE = join(ROOT, 'test/safety/abi1/snoopy.cjs.gz');
-
-/** What this version has, read from its own sources. */
-export const ABI = Number(/SNOOPY_ABI (\d+)/.exec(readFileSync(join(ROOT, 'bpf/snoopy.h'), 'utf8'))?.[1]);
-const BINDING = Number(/binding: (\d+),/.exec(readFileSync(PRODUCT, 'utf8'))?.[1]);
 
 /** A version of the product. */
 export interface Version {
@@ -37,21 +34,21 @@ export function firstVersion(scope: Scope): Version {
 export function otherBuild(scope: Scope): Version {
   return makeVersion(scope, {
     abi: ABI,
-    binding: BINDING,
+    binding: BINDING.size,
     object: Buffer.concat([ownObject(), Buffer.alloc(8)]),
   });
 }
 
 /** A version to come, whose bindings have one field more. */
 export function nextVersion(scope: Scope): Version {
-  return makeVersion(scope, { abi: ABI + 1, binding: BINDING + 8, object: compileNext(scope) });
+  return makeVersion(scope, { abi: ABI + 1, binding: BINDING.size + 8, object: compileNext(scope) });
 }
 
 /** A version to come that has changed something else than its bindings. */
 export function alikeVersion(scope: Scope): Version {
   return makeVersion(scope, {
     abi: ABI + 1,
-    binding: BINDING,
+    binding: BINDING.size,
     object: Buffer.concat([ownObject(), Buffer.alloc(8)]),
   });
 }
@@ -83,7 +80,8 @@ function makeVersion(
   const digest = createHash('sha256').update(object).digest('hex');
   const replacements: readonly [RegExp, string][] = [
     [/(?<=SNOOPY_ABI = )\d+(?=;)/g, String(abi)],
-    [/(?<=\bbinding: )\d+(?=,)/g, String(binding)],
+    [/(?<=\bBINDING = \{\s*size: )\d+(?=,)/g, String(binding)],
+    [/(?<=\bbindings: \{ type: 1, keySize: 24, valueSize: )\d+(?=,)/g, String(binding)],
     [/(?<=OBJECT_DIGEST = ")[0-9a-f]{64}(?=";)/g, digest],
     [/(?<=OBJECT_BASE64 = ")[^"]+(?=";)/g, object.toString('base64')],
   ];
@@ -102,7 +100,10 @@ function compileNext(scope: Scope): Buffer {
     const text = readFileSync(join(ROOT, 'bpf', name), 'utf8')
       .replace(`#define SNOOPY_ABI ${ABI}`, `#define SNOOPY_ABI ${ABI + 1}`)
       .replace('\t__u32 pad2; /* zero */\n', '\t__u32 pad2; /* zero */\n\t__u64 future;\n')
-      .replace(`SNOOPY_SIZE(snoopy_binding, ${BINDING});`, `SNOOPY_SIZE(snoopy_binding, ${BINDING + 8});`);
+      .replace(
+        `SNOOPY_SIZE(snoopy_binding, ${BINDING.size});`,
+        `SNOOPY_SIZE(snoopy_binding, ${BINDING.size + 8});`,
+      );
     mkdirSync(join(dir, 'bpf'), { recursive: true });
     writeFileSync(join(dir, 'bpf', name), text);
   }

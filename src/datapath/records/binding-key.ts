@@ -28,7 +28,7 @@ export function bindingId({ bridge, vlan, ip }: BindingKey): string {
 }
 
 /** The fields that several structures begin their keys with. */
-export interface KeyFields {
+interface KeyFields {
   readonly bridge: Field<'u32'>;
   readonly vlan: Field<'u16'>;
   readonly family: Field<'u16'>;

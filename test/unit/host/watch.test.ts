@@ -7,15 +7,12 @@ import { type Interest, matters } from '../../../src/host/watch.ts';
 import { RTM_DELADDR, RTM_NEWADDR } from '../../../src/netlink/address.ts';
 import { RTM_DELLINK, RTM_NEWLINK } from '../../../src/netlink/link.ts';
 import type { Message } from '../../../src/netlink/message.ts';
-import {
-  NTF_MASTER,
-  NUD_NOARP,
-  NUD_REACHABLE,
-  RTM_DELNEIGH,
-  RTM_NEWNEIGH,
-} from '../../../src/netlink/neighbor.ts';
+import { NUD_NOARP, NUD_REACHABLE, RTM_DELNEIGH, RTM_NEWNEIGH } from '../../../src/netlink/neighbor.ts';
 import { RTM_DELQDISC, RTM_DELTFILTER, RTM_NEWQDISC, RTM_NEWTFILTER } from '../../../src/netlink/tc.ts';
 import { deleteNeighbor, putNeighbor } from '../../lib/neighbor-requests.ts';
+
+/** ndmsg.ndm_flags of an entry that a bridge has for its port. */
+const NTF_MASTER = 1 << 2;
 
 const OURS = 4711;
 const BRIDGE = 2 as IfIndex;
