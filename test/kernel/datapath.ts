@@ -1,8 +1,11 @@
 // The compiled program in a kernel, driven and read through bpftool, python3 and iproute2 alone: nothing of
 // snoopy's own user space takes part, so that its tests and these cannot be wrong in the same way.
+
+import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { BINDING } from '../../src/generated/layouts.ts';
 import { mountBpffs } from '../lib/bpffs.ts';
 import { Netns } from '../lib/netns.ts';
 import { parseJson, run, runJson } from '../lib/run.ts';
@@ -366,6 +369,26 @@ export class Datapath {
   bindings(bridge = this.#bridge): Binding[] {
     const [dump] = this.batch([`map dump pinned ${this.map('bindings')}`]) as [{ formatted: Binding }[]];
     return dump.map((entry) => entry.formatted).filter((binding) => binding.key.bridge === bridge);
+  }
+
+  /** Ages the newest domain: its bindings become what they would be `ms` later. */
+  age(ms: number): void {
+    interface Entry {
+      readonly key: readonly string[];
+      readonly value: readonly string[];
+      readonly formatted: Binding;
+    }
+    const map = this.map('bindings');
+    const [dump] = this.batch([`map dump pinned ${map}`]) as [readonly Entry[]];
+    const updates = dump.flatMap(({ key, value, formatted }) => {
+      if (formatted.key.bridge !== this.#bridge) return [];
+      const bytes = Buffer.from(value.map(Number));
+      for (const at of [BINDING.firstSeenNs, BINDING.lastSeenNs, BINDING.windowNs])
+        bytes.writeBigUInt64LE(bytes.readBigUInt64LE(at) - BigInt(Math.round(ms * 1e6)), at);
+      return [`map update pinned ${map} key ${key.join(' ')} value ${[...bytes].join(' ')}`];
+    });
+    assert.ok(updates.length > 0, 'there is no binding to age');
+    this.batch(updates);
   }
 
   /** What the newest domain has refused, by address. */
