@@ -393,7 +393,9 @@ function settleHosts(run: Run, topology: Topology, observed: Observed, ring: Rin
     ],
     next: () => ({
       interest: interestOf(desired, topology, decided),
-      dueMs: isUnfinished ? hosts.nowMs + RETRY_MS : nextDue(topology, hosts, probes > 0),
+      dueMs: isUnfinished
+        ? hosts.nowMs + RETRY_MS
+        : nextDue(topology, hosts, { protocol: runtime.neighborProtocol, hasProbed: probes > 0 }),
     }),
   };
 }

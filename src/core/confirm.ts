@@ -4,7 +4,8 @@ import type { IfIndex, Mac } from '../base/address.ts';
 import type { Question } from '../datapath/frames.ts';
 import { type Binding, type BindingKey, bindingId } from '../datapath/records.ts';
 import { type Forwarding, type HostIndex, indexOf } from './host-index.ts';
-import { type Defence, isOurs, NUD_VALID } from './neighbors.ts';
+import { isOurs, isValid } from './neighbor-entry.ts';
+import type { Defence } from './neighbors.ts';
 import type { ObservedHosts } from './observed.ts';
 import { probeSource } from './probes.ts';
 import { type Bridge, effectiveVlan, leavesTagged, type Port, type Topology, takesVlan } from './topology.ts';
@@ -72,7 +73,7 @@ function ownerOf(
   const domain = bridge.domains.get(binding.vlan);
   if (domain === undefined) return undefined;
   const neighbor = index.neighborOf(domain.device, binding.ip);
-  if (neighbor !== undefined && (neighbor.state & NUD_VALID) !== 0) {
+  if (neighbor !== undefined && isValid(neighbor)) {
     // Undefined for what another owner has written: nobody loses that to a claim.
     return isOurs(neighbor, protocol) ? neighbor.mac : undefined;
   }

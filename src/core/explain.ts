@@ -24,12 +24,12 @@ import { type Check, type CheckId, type FrrAnswer, type FrrHost, some } from './
 import { checkFrr } from './doctor/frr.ts';
 import { findHindrance, NO_VNI } from './doctor/hosts.ts';
 import { indexOf, type Location } from './host-index.ts';
-import { type HostPlan, isOurs, NUD_VALID, type Verdict, whyUnfit } from './neighbors.ts';
+import { describeEntry, isOurs, isValid } from './neighbor-entry.ts';
+import { type HostPlan, type Verdict, whyUnfit } from './neighbors.ts';
 import { hasProgram, type Observed, type ObservedHosts } from './observed.ts';
 import { allowedPrefixes } from './plan.ts';
 import { describeRefusal } from './refusals.ts';
 import type { BindingState, NeighborEntry } from './report.ts';
-import { describeEntry } from './summary.ts';
 import { type Bridge, type Domain, effectiveVlan, type Topology, takesVlan } from './topology.ts';
 
 /** What `explain --format json` prints. */
@@ -306,7 +306,7 @@ function stateOf({ place }: Scene): StoryState {
 }
 
 function isServed(neighbor: Neighbor | undefined): boolean {
-  return neighbor !== undefined && (neighbor.state & NUD_VALID) !== 0;
+  return neighbor !== undefined && isValid(neighbor);
 }
 
 function hasOwnNeighbor({ facts, place: { neighbor } }: Scene): boolean {

@@ -10,21 +10,19 @@ import {
   type Prefix,
 } from '../base/address.ts';
 import { type Binding, type BindingKey, bindingId } from '../datapath/records.ts';
-import {
-  type Neighbor,
-  NTF_EXT_EXT_VALIDATED,
-  NTF_EXT_LEARNED,
-  NTF_ROUTER,
-  NUD_DELAY,
-  NUD_NOARP,
-  NUD_PERMANENT,
-  NUD_PROBE,
-  NUD_REACHABLE,
-  NUD_STALE,
-} from '../netlink/neighbor.ts';
+import { type Neighbor, NUD_NOARP } from '../netlink/neighbor.ts';
 import type { NeighborState, StaticEntry } from './desired.ts';
 import { type Forwarding, type HostIndex, indexOf, type Location } from './host-index.ts';
 import { countByPort } from './ledger.ts';
+import {
+  isExposed,
+  isFixed,
+  isOurs,
+  isRemote,
+  isRouter,
+  isValid,
+  REFRESH_AFTER_MS,
+} from './neighbor-entry.ts';
 import type { ObservedHosts } from './observed.ts';
 import { allowedPrefixes } from './plan.ts';
 import { isUnanswered } from './probes.ts';
@@ -111,15 +109,6 @@ export interface Ending {
   /** True: no word of the host changes it. False: it was silent, or is not where it was. */
   readonly isFinal: boolean;
 }
-
-/** Any state in which the kernel uses the entry's MAC (NUD_VALID of the kernel, net/neighbour.h). */
-export const NUD_VALID = NUD_PERMANENT | NUD_NOARP | NUD_REACHABLE | NUD_PROBE | NUD_STALE | NUD_DELAY;
-
-/**
- * A NOARP entry without NTF_EXT_EXT_VALIDATED is sent again when it was confirmed so long ago: well before
- * gc_stale_time (60 s) is over, see neigh_periodic_work in net/core/neighbour.c.
- */
-const REFRESH_AFTER_MS = 20_000;
 
 /** An address that asks for a neighbor: a binding, or a static entry with the MAC that is there. */
 interface Claim extends BindingKey {
@@ -402,17 +391,8 @@ function fullPorts(bridge: Bridge, bindings: readonly Binding[]): HostPlan['full
     .map(({ name }) => ({ port: name, limit }));
 }
 
-/** True for an entry that we wrote; the kernel keeps the protocol number when EVPN takes an entry over. */
-export function isOurs({ protocol, flags }: Neighbor, own: number): boolean {
-  return protocol === own && (flags & NTF_EXT_LEARNED) === 0;
-}
-
-function needsRefresh(existing: Neighbor): boolean {
-  return (
-    existing.state === NUD_NOARP &&
-    (existing.extFlags & NTF_EXT_EXT_VALIDATED) === 0 &&
-    existing.confirmedMs > REFRESH_AFTER_MS
-  );
+function needsRefresh(entry: Neighbor): boolean {
+  return isExposed(entry) && entry.confirmedMs > REFRESH_AFTER_MS;
 }
 
 /** True for the neighbor of an owner who is not to lose it to what has been claimed. */
@@ -448,12 +428,12 @@ function decide(
   }
   const here =
     location.kind === 'local' && (claim.port === undefined || claim.port.ifIndex === location.port.ifIndex);
-  if (existing === undefined || (existing.state & NUD_VALID) === 0) {
+  if (existing === undefined || !isValid(existing)) {
     if (!here) return waiting(location);
     if (existing === undefined) return { state: 'installed', action: 'add', because: 'new' };
     return { state: 'installed', action: 'replace', because: 'the entry was not valid' };
   }
-  if ((existing.flags & NTF_EXT_LEARNED) !== 0) return decideRemote(claim, existing, here, scene.nowMs);
+  if (isRemote(existing)) return decideRemote(claim, existing, here, scene.nowMs);
   if (isOurs(existing, scene.protocol)) return decideOurs(scene, claim, existing, here, location);
   if (existing.mac === claim.mac) {
     return { state: 'installed', action: 'keep', because: 'served by an entry of another owner' };
@@ -492,12 +472,11 @@ function decideOurs(
 
 /** Why an entry of ours with the right MAC is written again; null when it is as it shall be. */
 function whyRewrite(bridge: Bridge, claim: Claim, existing: Neighbor): string | null {
-  const isRouter = (existing.flags & NTF_ROUTER) !== 0;
-  if (claim.router !== isRouter) return claim.router ? 'it is a router now' : 'it is no router any more';
+  if (claim.router !== isRouter(existing))
+    return claim.router ? 'it is a router now' : 'it is no router any more';
   // The kernel moves stale and reachable entries on by itself.
-  const fixed = (existing.state & (NUD_NOARP | NUD_PERMANENT)) !== 0;
   const wantsFixed = bridge.desired.neighborState === 'noarp';
-  const fits = wantsFixed ? existing.state === NUD_NOARP : !fixed;
+  const fits = wantsFixed ? existing.state === NUD_NOARP : !isFixed(existing);
   return fits ? null : `neighbor_state is ${bridge.desired.neighborState}`;
 }
 
@@ -546,7 +525,7 @@ function planRemovals(
       port: null,
       existing: neighbor,
       state: home?.bridge.desired.neighborState ?? 'noarp',
-      router: (neighbor.flags & NTF_ROUTER) !== 0,
+      router: isRouter(neighbor),
       because: reasons.get(neighbor) ?? (home === undefined ? 'not configured' : 'no binding'),
     });
   }
@@ -573,7 +552,7 @@ export function adoptBindings(topology: Topology, hosts: ObservedHosts, protocol
           vlan,
           ip: neighbor.ip,
           mac: neighbor.mac,
-          router: (neighbor.flags & NTF_ROUTER) !== 0,
+          router: isRouter(neighbor),
           port: location.port.ifIndex,
           moves: 0,
           firstSeenMs: hosts.nowMs,

@@ -30,7 +30,7 @@ export interface Probe {
 /** So often a host is asked before its silence counts (MAX_UNICAST_SOLICIT of RFC 4861, section 10). */
 const MAX_PROBES = 3;
 /** Time that a host has for an answer. */
-const ANSWER_MS = 1000;
+export const ANSWER_MS = 1000;
 /** Most probes of one run, the longest silent first: a burst must not fill a tap's queue. */
 const PROBES_PER_RUN = 256;
 

@@ -4,24 +4,12 @@ import type { Mac } from '../base/address.ts';
 import { groupBy } from '../base/group.ts';
 import type { LoadReason } from '../datapath/pins.ts';
 import type { Binding, Change } from '../datapath/records.ts';
-import {
-  type Neighbor,
-  NTF_EXT_LEARNED,
-  NTF_ROUTER,
-  NUD_DELAY,
-  NUD_FAILED,
-  NUD_INCOMPLETE,
-  NUD_NOARP,
-  NUD_NONE,
-  NUD_PERMANENT,
-  NUD_PROBE,
-  NUD_REACHABLE,
-  NUD_STALE,
-} from '../netlink/neighbor.ts';
+import { type Neighbor, NUD_NOARP, NUD_REACHABLE, NUD_STALE } from '../netlink/neighbor.ts';
 import type { Desired } from './desired.ts';
 import type { findHindrances } from './doctor/hosts.ts';
 import { countByPort, NEARLY_FULL } from './ledger.ts';
-import { type HostPlan, isOurs, type NeighborChange, type Verdict } from './neighbors.ts';
+import { describeEntry, isOurs, stateName } from './neighbor-entry.ts';
+import type { HostPlan, NeighborChange, Verdict } from './neighbors.ts';
 import { hasLostPins, type Observed } from './observed.ts';
 import type {
   BindingReport,
@@ -85,23 +73,6 @@ export function describeChange(
   };
 }
 
-/** Bits of NUD_* by their names in iproute2. */
-const STATE_NAMES: ReadonlyMap<number, string> = new Map([
-  [NUD_NONE, 'none'],
-  [NUD_INCOMPLETE, 'incomplete'],
-  [NUD_REACHABLE, 'reachable'],
-  [NUD_STALE, 'stale'],
-  [NUD_DELAY, 'delay'],
-  [NUD_PROBE, 'probe'],
-  [NUD_FAILED, 'failed'],
-  [NUD_NOARP, 'noarp'],
-  [NUD_PERMANENT, 'permanent'],
-]);
-
-function stateName(state: number): string {
-  return STATE_NAMES.get(state) ?? `0x${state.toString(16)}`;
-}
-
 /** States that an entry of ours is written in: counted though there be none. */
 const OWN_STATES = [NUD_NOARP, NUD_STALE, NUD_REACHABLE];
 
@@ -121,19 +92,6 @@ export function countNeighbors(
       count: states.filter((other) => other === state).length,
     }));
   });
-}
-
-/** An entry of the neighbor table in the words of iproute2. */
-export function describeEntry({ mac, state, protocol, flags }: Neighbor): NeighborEntry {
-  return {
-    mac: mac ?? null,
-    state: stateName(state),
-    protocol,
-    flags: [
-      ...((flags & NTF_ROUTER) === 0 ? [] : ['router']),
-      ...((flags & NTF_EXT_LEARNED) === 0 ? [] : ['extern_learn']),
-    ],
-  };
 }
 
 /** A verdict for `status`; the age in whole seconds. `hindranceOf` is what FRR says, null where it says nothing. */
