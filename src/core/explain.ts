@@ -24,10 +24,10 @@ import { type Check, type CheckId, type FrrAnswer, type FrrHost, some } from './
 import { checkFrr } from './doctor/frr.ts';
 import { findHindrance, NO_VNI } from './doctor/hosts.ts';
 import { indexOf, type Location } from './host-index.ts';
+import { allowedPrefixes, whyNotLearnable } from './learnable.ts';
 import { describeEntry, isOurs, isValid } from './neighbor-entry.ts';
-import { type HostPlan, type Verdict, whyUnfit } from './neighbors.ts';
+import type { HostPlan, Verdict } from './neighbors.ts';
 import { hasProgram, type Observed, type ObservedHosts } from './observed.ts';
-import { allowedPrefixes } from './plan.ts';
 import { describeRefusal } from './refusals.ts';
 import type { BindingState, NeighborEntry } from './report.ts';
 import { type Bridge, type Domain, effectiveVlan, type Topology, takesVlan } from './topology.ts';
@@ -433,7 +433,7 @@ function tellRule(scene: Scene, state: StoryState): StoryStep {
     );
   }
   if (state === 'remote' && binding === undefined) return ok('rule', 'none asked: it was not learned here');
-  const unfit = whyUnfit(bridge, { ip, vlan });
+  const unfit = whyNotLearnable(bridge, { ip, vlan });
   if (unfit !== null) return wrong('rule', `${unfit}: it is not learned`, 'see "subnets" and "link_local"');
   const { maxAgeMs } = bridge.desired;
   const age = maxAgeMs === null ? '' : `; forgotten when silent for ${formatDuration(maxAgeMs)}`;
@@ -462,7 +462,7 @@ function remedyOfEnding({ place, facts }: Scene): string {
   }
   if (bridge !== undefined && !takesVlan(bridge, port, place.vlan))
     return `bridge vlan add dev ${port.name} vid ${place.vlan}`;
-  if (bridge !== undefined && whyUnfit(bridge, { ip: facts.ip, vlan: place.vlan }) !== null)
+  if (bridge !== undefined && whyNotLearnable(bridge, { ip: facts.ip, vlan: place.vlan }) !== null)
     return 'see "subnets" and "link_local", and the address of the host';
   return letItSpeak({ facts });
 }
@@ -754,7 +754,7 @@ function lookOut(bridge: Bridge, { ip, observed, hosts }: Facts): Lookout[] {
       vlan,
       ports: ports.filter(listens).map(({ name }) => name),
       deaf: ports.filter((port) => !listens(port)).map(({ name }) => name),
-      because: whyUnfit(bridge, { ip, vlan }) ?? whyUnheard(bridge, ip),
+      because: whyNotLearnable(bridge, { ip, vlan }) ?? whyUnheard(bridge, ip),
       silent: [...(hosts.forwarding.get(bridge.ifIndex) ?? [])].flatMap((entry) => {
         const port = names.get(entry.port);
         const isIn = !bridge.vlanAware || entry.vlan === vlan;

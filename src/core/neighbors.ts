@@ -1,18 +1,11 @@
 // Who deserves a neighbor: bindings + static entries + FDB + neighbor table -> verdicts and changes. Pure.
 
-import {
-  contains,
-  familyOf,
-  type IfIndex,
-  type IpAddress,
-  isLinkLocal,
-  type Mac,
-  type Prefix,
-} from '../base/address.ts';
+import type { IfIndex, IpAddress, Mac } from '../base/address.ts';
 import { type Binding, type BindingKey, bindingId } from '../datapath/records.ts';
 import { type Neighbor, NUD_NOARP } from '../netlink/neighbor.ts';
 import type { NeighborState, StaticEntry } from './desired.ts';
 import { type Forwarding, type HostIndex, indexOf, type Location } from './host-index.ts';
+import { type LearnableCheck, learnableOn } from './learnable.ts';
 import { countByPort } from './ledger.ts';
 import {
   isExposed,
@@ -24,7 +17,6 @@ import {
   REFRESH_AFTER_MS,
 } from './neighbor-entry.ts';
 import type { ObservedHosts } from './observed.ts';
-import { allowedPrefixes } from './plan.ts';
 import { isUnanswered } from './probes.ts';
 import type { BindingState } from './report.ts';
 import { type Bridge, type Domain, effectiveVlan, type Port, type Topology, takesVlan } from './topology.ts';
@@ -202,7 +194,7 @@ function planBridge(draft: Draft, scene: Scene): void {
     bridge.desired.statics.map((entry) => [addressId(effectiveVlan(bridge, entry.vlan), entry.ip), entry]),
   );
   const ports = new Map(bridge.ports.map((port) => [port.ifIndex, port]));
-  const misfitOf = fitness(bridge);
+  const misfitOf = learnableOn(bridge);
   const seen = new Map<string, Binding>();
   for (const binding of index.bindingsOf(bridge.ifIndex)) {
     const id = statics.size === 0 ? '' : addressId(binding.vlan, binding.ip);
@@ -257,7 +249,7 @@ function whyEnded(
   port: Port | undefined,
   location: Location,
   entry: StaticEntry | undefined,
-  misfitOf: Fitness,
+  misfitOf: LearnableCheck,
 ): Ending | null {
   const { bridge, index, nowMs } = scene;
   // Where the bridge forwards the MAC to another port that is learned from, the host is still here.
@@ -283,35 +275,6 @@ function until(because: string): Ending {
 
 function forGood(because: string): Ending {
   return { because, isFinal: true };
-}
-
-/** Why an address is none that may be learned here; null when it may. */
-type Fitness = (key: Pick<BindingKey, 'ip' | 'vlan'>) => string | null;
-
-/** The program's own check, once more, for the addresses of one bridge. */
-function fitness(bridge: Bridge): Fitness {
-  const { desired, domains } = bridge;
-  const allowed = new Map<number, 'any' | readonly Prefix[]>();
-  return ({ ip, vlan }) => {
-    const domain = domains.get(vlan);
-    if (domain?.reserved.has(ip)) return "the node's own address, or one that no host has alone";
-    if (isLinkLocal(ip)) return desired.linkLocal ? null : 'link-local';
-    const family = familyOf(ip);
-    const id = (vlan << 8) | family;
-    let prefixes = allowed.get(id);
-    if (prefixes === undefined) {
-      prefixes = allowedPrefixes(desired, domain, family);
-      allowed.set(id, prefixes);
-    }
-    return prefixes === 'any' || prefixes.some((prefix) => contains(prefix, ip))
-      ? null
-      : 'not in its subnets';
-  };
-}
-
-/** Why an address is none that may be learned on a bridge; null when it may. */
-export function whyUnfit(bridge: Bridge, key: Pick<BindingKey, 'ip' | 'vlan'>): string | null {
-  return fitness(bridge)(key);
 }
 
 /** A static entry as a claim, with the MAC that spoke or is forwarded by a local port, else the first listed. */

@@ -2,8 +2,7 @@
 
 import { familyOf } from '../base/address.ts';
 import type { Rejection } from '../datapath/records.ts';
-import { whyUnfit } from './neighbors.ts';
-import { allowedPrefixes } from './plan.ts';
+import { allowedPrefixes, whyNotLearnable } from './learnable.ts';
 import type { Bridge } from './topology.ts';
 
 /** What was wrong with a message, and what mends it. */
@@ -112,7 +111,7 @@ export function describeRefusal(rejection: Rejection, entrance: Entrance): Refus
 
 /** True where the configuration, or the node's addresses, are not what they were when the message came. */
 function isLearnedNow({ ip, vlan }: Rejection, { bridge }: Entrance): boolean {
-  return bridge !== undefined && whyUnfit(bridge, { ip, vlan }) === null;
+  return bridge !== undefined && whyNotLearnable(bridge, { ip, vlan }) === null;
 }
 
 /** The prefixes from which hosts of this family are believed, as text. */
