@@ -10,7 +10,7 @@ import {
   findPlaces,
   type Place,
 } from './core/explain.ts';
-import { planHosts } from './core/neighbors.ts';
+import { planHosts } from './core/neighbors/plan.ts';
 import { chooseBridges, resolveTopology } from './core/topology.ts';
 import { askFrrHost, askFrrSetup } from './host/frr.ts';
 import { observe, observeHosts, observeRejections } from './host/observe.ts';

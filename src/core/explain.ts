@@ -23,10 +23,11 @@ import { checkTunnels } from './doctor/bridges.ts';
 import { type Check, type CheckId, type FrrAnswer, type FrrHost, some } from './doctor/check.ts';
 import { checkFrr } from './doctor/frr.ts';
 import { findHindrance, NO_VNI } from './doctor/hosts.ts';
-import { indexOf, type Location } from './host-index.ts';
+import { HostIndex, type Location } from './host-index.ts';
 import { allowedPrefixes, whyNotLearnable } from './learnable.ts';
 import { describeEntry, isOurs, isValid } from './neighbor-entry.ts';
-import type { HostPlan, Verdict } from './neighbors.ts';
+import type { Decision } from './neighbors/decide.ts';
+import type { HostPlan } from './neighbors/plan.ts';
 import { hasProgram, type Observed, type ObservedHosts } from './observed.ts';
 import { describeRefusal } from './refusals.ts';
 import type { BindingState, NeighborEntry } from './report.ts';
@@ -152,7 +153,7 @@ export interface Place {
   /** Undefined: no bridge of the configuration. */
   readonly bridge: Bridge | undefined;
   readonly domain: Domain | undefined;
-  readonly verdict: Verdict | undefined;
+  readonly verdict: Decision | undefined;
   readonly binding: Binding | undefined;
   readonly refused: Rejection | undefined;
   readonly neighbor: Neighbor | undefined;
@@ -202,7 +203,7 @@ export function findPlaces({ ip, topology, hosts, plan, rejections, frr }: Facts
       const bridge = bridges.get(bridgeIndex);
       const domain = bridge?.domains.get(vlan);
       const isHere = (key: Binding | Rejection): boolean => bindingId(key) === id;
-      const verdict = plan.verdicts.find(
+      const verdict = plan.decisions.find(
         (one) => one.ip === ip && one.vlan === vlan && one.bridge === bridge?.desired.name,
       );
       const binding = bindings.find(isHere);
@@ -229,7 +230,7 @@ export function findPlaces({ ip, topology, hosts, plan, rejections, frr }: Facts
 
 /** `closeups` are those of the places, in their order. */
 export function explain(facts: Facts, places: readonly Place[], closeups: readonly Closeup[]): ExplainReport {
-  const index = indexOf(facts.hosts);
+  const index = new HostIndex(facts.hosts);
   const stories = places.map((place, i) => {
     const closeup = closeups[i] ?? { fdbAgeMs: null, frr: null };
     const { bridge, vlan, mac } = place;

@@ -5,11 +5,11 @@ import { groupBy } from '../base/group.ts';
 import type { LoadReason } from '../datapath/pins.ts';
 import type { Binding, Change } from '../datapath/records.ts';
 import { type Neighbor, NUD_NOARP, NUD_REACHABLE, NUD_STALE } from '../netlink/neighbor.ts';
+import { countByPort, NEARLY_FULL } from './binding-counts.ts';
 import type { Desired } from './desired.ts';
-import type { findHindrances } from './doctor/hosts.ts';
-import { countByPort, NEARLY_FULL } from './ledger.ts';
 import { describeEntry, isOurs, stateName } from './neighbor-entry.ts';
-import type { HostPlan, NeighborChange, Verdict } from './neighbors.ts';
+import type { Decision } from './neighbors/decide.ts';
+import type { HostPlan, NeighborChange } from './neighbors/plan.ts';
 import { hasLostPins, type Observed } from './observed.ts';
 import type {
   BindingReport,
@@ -25,13 +25,13 @@ import type { Topology } from './topology.ts';
 export function describeBridges(
   desired: Desired,
   topology: Topology,
-  hosts: Pick<HostPlan, 'verdicts'>,
+  hosts: Pick<HostPlan, 'decisions'>,
 ): BridgeReport[] {
   const found = new Map(topology.bridges.map((bridge) => [bridge.desired.name, bridge]));
-  const verdicts = groupBy(hosts.verdicts, ({ bridge }) => bridge);
+  const decisions = groupBy(hosts.decisions, ({ bridge }) => bridge);
   return desired.bridges.map(({ name }) => {
     const bridge = found.get(name);
-    const own = verdicts.get(name) ?? [];
+    const own = decisions.get(name) ?? [];
     return {
       name,
       present: bridge !== undefined,
@@ -61,7 +61,7 @@ export function describeChange(
   return {
     kind: change.kind,
     device: change.deviceName,
-    bridge: change.bridge,
+    bridge: change.bridgeName,
     vlan: change.vlan,
     ip: change.ip,
     mac: change.mac,
@@ -94,17 +94,21 @@ export function countNeighbors(
   });
 }
 
-/** A verdict for `status`; the age in whole seconds. `hindranceOf` is what FRR says, null where it says nothing. */
+/** Why FRR does not advertise a neighbor; null when it does. */
+type BlockerOf = (decision: Decision) => { readonly reason: string } | null;
+
+/** A decision for `status`; the age in whole seconds. `blockerOf` is null where FRR was not asked. */
 export function describeBinding(
-  verdict: Verdict,
+  decision: Decision,
   nowMs: number,
-  hindranceOf: ReturnType<typeof findHindrances> | null,
+  blockerOf: BlockerOf | null,
 ): BindingReport {
-  const { bridge, device, vlan, ip, mac, port, source, lastSeenMs, due } = verdict;
-  const age = lastSeenMs === null ? null : Math.max(0, Math.floor((nowMs - lastSeenMs) / 1000));
-  const state = due ? 'waiting' : verdict.state;
-  const because = due ? 'the next run writes its neighbor' : verdict.because;
-  const found = hindranceOf?.(verdict);
+  const { bridge, device, vlan, ip, mac, port, source, due, claim } = decision;
+  const seenMs = claim.binding?.lastSeenMs;
+  const age = seenMs === undefined ? null : Math.max(0, Math.floor((nowMs - seenMs) / 1000));
+  const state = due ? 'waiting' : decision.state;
+  const because = due ? 'the next run writes its neighbor' : decision.because;
+  const found = blockerOf?.(decision);
   const advertised = found === undefined ? null : found === null;
   const hindrance = state === 'installed' ? (found?.reason ?? '') : '';
   return { bridge, device, vlan, ip, mac, port, source, state, age, because, advertised, hindrance };
@@ -160,11 +164,12 @@ export function warningsOf(hosts: HostPlan, changes: readonly Change[], damaged:
   if (damaged)
     warnings.push('The ring of changes was damaged and has been passed over; the bindings are whole');
   const freezes = new Map<string, Set<Mac>>();
-  for (const { kind, ip, vlan, mac, oldMac } of changes) {
-    const id = `${ip} ${vlan}`;
-    if (kind === 'duplicate') freezes.set(id, new Set([...(freezes.get(id) ?? []), mac, oldMac]));
+  for (const change of changes) {
+    if (change.kind !== 'duplicate') continue;
+    const id = `${change.ip} ${change.vlan}`;
+    freezes.set(id, new Set([...(freezes.get(id) ?? []), change.mac, change.oldMac]));
   }
-  for (const { state, ip, bridge, vlan } of hosts.verdicts) {
+  for (const { state, ip, bridge, vlan } of hosts.decisions) {
     if (state !== 'frozen') continue;
     const macs = [...(freezes.get(`${ip} ${vlan}`) ?? [])];
     const by = macs.length === 0 ? '' : ` by ${macs.join(' and ')}`;

@@ -1,4 +1,4 @@
-// The end of bindings and the ports' ledger: what user space writes to the maps beside the plan.
+// The end of bindings and the ports' binding counts: what user space writes to the maps beside the plan.
 
 import type { IfIndex } from '../base/address.ts';
 import { SnoopyError } from '../base/errors.ts';

@@ -164,7 +164,7 @@ function checkIpv6(bridge: Bridge, { devices, plan }: Findings): Check[] {
   if (!learnsIpv6) return [];
   return [...bridge.domains.values()].map(({ device, deviceName }) => {
     if (!devices.get(device)?.disableIpv6) return ok('ipv6', deviceName, 'on');
-    const isNeeded = plan.verdicts.some(
+    const isNeeded = plan.decisions.some(
       (verdict) => verdict.device === deviceName && verdict.ip.includes(':'),
     );
     const complaint = {

@@ -3,7 +3,7 @@
 import type { IfIndex, IpAddress, Mac } from '../../base/address.ts';
 import type { Action } from '../actions.ts';
 import type { Desired } from '../desired.ts';
-import type { HostPlan } from '../neighbors.ts';
+import type { HostPlan } from '../neighbors/plan.ts';
 import type { Observed, ObservedHosts } from '../observed.ts';
 import type { Counters } from '../report.ts';
 import type { Topology } from '../topology.ts';

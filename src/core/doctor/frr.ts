@@ -127,7 +127,7 @@ function checkDevice(
   const device = bridge.domains.get(vlan)?.deviceName;
   if (device === undefined) {
     const name = `${bridge.desired.name}.${vlan}`;
-    const isMissed = plan.verdicts.some(
+    const isMissed = plan.decisions.some(
       (verdict) => verdict.bridge === bridge.desired.name && verdict.vlan === vlan,
     );
     const complaint = {

@@ -3,7 +3,7 @@
 import { formatAge } from '../../base/units.ts';
 import { NTF_EXT_EXT_VALIDATED, NUD_NOARP } from '../../netlink/neighbor.ts';
 import { type Action, summarize } from '../actions.ts';
-import { NEARLY_FULL } from '../ledger.ts';
+import { NEARLY_FULL } from '../binding-counts.ts';
 import { hasLostPins } from '../observed.ts';
 import { LOAD_DUE } from '../summary.ts';
 import { type Check, type Findings, failure, ok, some, warning } from './check.ts';

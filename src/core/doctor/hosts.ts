@@ -2,7 +2,7 @@
 
 import type { IpAddress } from '../../base/address.ts';
 import { groupBy } from '../../base/group.ts';
-import type { Verdict } from '../neighbors.ts';
+import type { Decision } from '../neighbors/decide.ts';
 import { type Check, type Findings, type Frr, failure, ok, some, warning } from './check.ts';
 
 export function checkHosts(findings: Findings): Check[] {
@@ -26,7 +26,7 @@ function checkLimits({ plan }: Findings): Check {
 }
 
 function checkFrozen({ plan }: Findings): Check {
-  const items = plan.verdicts.filter(({ state }) => state === 'frozen').map(({ ip }) => ip);
+  const items = plan.decisions.filter(({ state }) => state === 'frozen').map(({ ip }) => ip);
   if (items.length === 0) return ok('frozen', null, 'no address is');
   return warning('frozen', {
     subject: null,
@@ -39,7 +39,7 @@ function checkFrozen({ plan }: Findings): Check {
 /** Hosts of local ports that have no neighbor, by reason; those of other nodes and frozen ones have none rightly. */
 function checkInstalled({ plan, counters }: Findings): Check[] {
   const refused = Object.entries(counters.rejected).filter(([, number]) => number > 0);
-  if (plan.verdicts.length === 0 && refused.length > 0) {
+  if (plan.decisions.length === 0 && refused.length > 0) {
     const items = refused.map(([reason, number]) => `${number} ${reason}`);
     return [
       warning('hosts', {
@@ -50,10 +50,10 @@ function checkInstalled({ plan, counters }: Findings): Check[] {
       }),
     ];
   }
-  const waiting = plan.verdicts.filter(
+  const waiting = plan.decisions.filter(
     ({ state, due }) => !due && (state === 'waiting' || state === 'homeless'),
   );
-  const installed = plan.verdicts.filter(({ state, due }) => state === 'installed' && !due).length;
+  const installed = plan.decisions.filter(({ state, due }) => state === 'installed' && !due).length;
   const groups = groupBy(waiting, ({ bridge, because }) => `${bridge}\n${because}`);
   const checks = [...groups.values()].map((group) => {
     const [first] = group;
@@ -84,7 +84,7 @@ function checkAdvertised({ plan }: Findings, frr: Frr): Check[] {
   const hindranceOf = findHindrances(frr);
   const hindered: { readonly ip: IpAddress; readonly hindrance: Hindrance }[] = [];
   let advertised = 0;
-  for (const verdict of plan.verdicts) {
+  for (const verdict of plan.decisions) {
     if (verdict.state !== 'installed' || verdict.due) continue;
     const hindrance = hindranceOf(verdict);
     if (hindrance === null) advertised += 1;
@@ -103,7 +103,7 @@ function checkAdvertised({ plan }: Findings, frr: Frr): Check[] {
 }
 
 /** What is asked about: an address, the MAC it has, and the device that its neighbor is on. */
-type Claim = Pick<Verdict, 'ip' | 'mac' | 'device' | 'bridge'>;
+type Claim = Pick<Decision, 'ip' | 'mac' | 'device' | 'bridge'>;
 
 /** By what zebra says, for each address why it is not advertised from here; null: it is. */
 export function findHindrances(frr: Frr): (claim: Claim) => Hindrance | null {

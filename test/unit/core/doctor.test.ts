@@ -5,7 +5,7 @@ import { describe, test } from 'node:test';
 import { type IpAddress, type Mac, parseIp, parseMac } from '../../../src/base/address.ts';
 import type { Check, Findings, Frr, FrrNeighbor } from '../../../src/core/doctor/check.ts';
 import { diagnose, reportOf } from '../../../src/core/doctor/diagnose.ts';
-import { planHosts } from '../../../src/core/neighbors.ts';
+import { planHosts } from '../../../src/core/neighbors/plan.ts';
 import { plan } from '../../../src/core/plan.ts';
 import { readFrr } from '../../../src/host/frr.ts';
 import type { PortVlans } from '../../../src/netlink/vlan.ts';
@@ -84,7 +84,7 @@ describe('gc_thresh', () => {
 
 describe('a neighbor that is installed and not advertised', () => {
   const base = findings();
-  const verdict = base.plan.verdicts.find(({ state, due }) => state === 'installed' && !due);
+  const verdict = base.plan.decisions.find(({ state, due }) => state === 'installed' && !due);
   assert.ok(verdict);
   const { ip, mac, device } = verdict;
   const other = parseMac('02:00:00:00:99:99') as Mac;
@@ -93,7 +93,7 @@ describe('a neighbor that is installed and not advertised', () => {
   function checkWith(entry: FrrNeighbor | undefined): Check {
     const table = new Map<IpAddress, FrrNeighbor>(entry === undefined ? [] : [[ip, entry]]);
     // The other neighbors of the case are as they should be.
-    for (const each of base.plan.verdicts) {
+    for (const each of base.plan.decisions) {
       if (each.ip !== ip) table.set(each.ip, { ...whole, mac: each.mac });
     }
     const frr: Frr = {

@@ -7,7 +7,7 @@ import { Ajv2020 } from 'ajv/dist/2020.js';
 import { type IfIndex, type IpAddress, type Mac, parseIp } from '../../../src/base/address.ts';
 import type { FrrAnswer, FrrHost } from '../../../src/core/doctor/check.ts';
 import { type Closeup, type ExplainReport, explain, findPlaces } from '../../../src/core/explain.ts';
-import { planHosts } from '../../../src/core/neighbors.ts';
+import { planHosts } from '../../../src/core/neighbors/plan.ts';
 import { describeRefusal } from '../../../src/core/refusals.ts';
 import { COUNTERS, type Rejection, type RejectionReason } from '../../../src/datapath/records.ts';
 import { readFrrHost } from '../../../src/host/frr.ts';
