@@ -3,7 +3,7 @@
 import type { Mac } from '../base/address.ts';
 import { groupBy } from '../base/group.ts';
 import type { LoadReason } from '../datapath/pins.ts';
-import type { Binding, Change } from '../datapath/records.ts';
+import { type Binding, bindingId, type Change } from '../datapath/records.ts';
 import { type Neighbor, NUD_NOARP, NUD_REACHABLE, NUD_STALE } from '../netlink/neighbor.ts';
 import { countByPort, NEARLY_FULL } from './binding-counts.ts';
 import type { Desired } from './desired.ts';
@@ -166,12 +166,12 @@ export function warningsOf(hosts: HostPlan, changes: readonly Change[], damaged:
   const freezes = new Map<string, Set<Mac>>();
   for (const change of changes) {
     if (change.kind !== 'duplicate') continue;
-    const id = `${change.ip} ${change.vlan}`;
+    const id = bindingId(change);
     freezes.set(id, new Set([...(freezes.get(id) ?? []), change.mac, change.oldMac]));
   }
-  for (const { state, ip, bridge, vlan } of hosts.decisions) {
+  for (const { state, ip, bridge, vlan, claim } of hosts.decisions) {
     if (state !== 'frozen') continue;
-    const macs = [...(freezes.get(`${ip} ${vlan}`) ?? [])];
+    const macs = [...(freezes.get(bindingId(claim)) ?? [])];
     const by = macs.length === 0 ? '' : ` by ${macs.join(' and ')}`;
     warnings.push(
       `Duplicate address ${ip} on "${bridge}"${vlan === 0 ? '' : ` VLAN ${vlan}`}: claimed in turn${by}; it is frozen until its hold time is over`,
