@@ -2,7 +2,6 @@
 
 import type { Mac } from '../base/address.ts';
 import { groupBy } from '../base/group.ts';
-import type { LoadReason } from '../datapath/pins.ts';
 import { type Binding, bindingId, type Change } from '../datapath/records.ts';
 import { type Neighbor, NUD_NOARP, NUD_REACHABLE, NUD_STALE } from '../netlink/neighbor.ts';
 import { countByPort, NEARLY_FULL } from './binding-counts.ts';
@@ -113,15 +112,6 @@ export function describeBinding(
   const hindrance = state === 'installed' ? (found?.reason ?? '') : '';
   return { bridge, device, vlan, ip, mac, port, source, state, age, because, advertised, hindrance };
 }
-
-/** Why the next run loads the program, for those who look before it does. */
-export const LOAD_DUE: Readonly<Record<LoadReason, string>> = {
-  absent: 'nothing is pinned: no run has been here yet, or its pins are gone',
-  incomplete: 'a load did not finish; the next run ends it',
-  program: 'the program is of another version; the next run replaces it',
-  layout: 'the maps are of another version; the next run replaces them and keeps the hosts',
-  size: 'ring_size, max_bindings or the number of static entries were changed; the next run replaces the maps and keeps the hosts',
-};
 
 /** What an operator should look at before anything was done. */
 export function warningsOfState(desired: Desired, observed: Observed): string[] {

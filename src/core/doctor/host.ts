@@ -4,8 +4,8 @@ import { formatAge } from '../../base/units.ts';
 import { NTF_EXT_EXT_VALIDATED, NUD_NOARP } from '../../netlink/neighbor.ts';
 import { type Action, summarize } from '../actions.ts';
 import { NEARLY_FULL } from '../binding-counts.ts';
+import { describeLoadDue } from '../load-reasons.ts';
 import { hasLostPins } from '../observed.ts';
-import { LOAD_DUE } from '../summary.ts';
 import { type Check, type Findings, failure, ok, some, warning } from './check.ts';
 
 export function checkHost(findings: Findings): Check[] {
@@ -82,7 +82,7 @@ function checkPins({ observed, desired }: Findings): Check {
   if (loadReason === null) return ok('pins', subject, `program ${programId} and its maps`);
   const found = hasLostPins(observed)
     ? 'nothing is pinned here, and filters of snoopy are attached'
-    : LOAD_DUE[loadReason];
+    : describeLoadDue(loadReason);
   const complaint = { subject, found, remedy: 'snoopy reconcile' };
   return loadReason === 'absent' ? failure('pins', complaint) : warning('pins', complaint);
 }

@@ -7,7 +7,7 @@ import type { Location } from '../host-index.ts';
 import { isFixed, isOurs, isRemote, isRouter, isValid } from '../neighbor-entry.ts';
 import type { BindingReport } from '../report.ts';
 import type { Bridge } from '../topology.ts';
-import type { Claim, Context } from './claim.ts';
+import type { Claim, Context, KeptByOwner } from './claim.ts';
 
 /** What was decided about one address, in the words of the report. */
 export interface Decision
@@ -116,7 +116,7 @@ function isFrozen({ nowMs }: Context, { source, binding }: Claim): boolean {
   return source === 'learned' && binding !== undefined && binding.frozenUntilMs > nowMs;
 }
 
-function keptByOwner({ kept }: Context, key: BindingKey) {
+function keptByOwner({ kept }: Context, key: BindingKey): KeptByOwner | undefined {
   // No key is put together where there is no conflict.
   return kept.size === 0 ? undefined : kept.get(bindingId(key));
 }
