@@ -5,7 +5,7 @@ import { loadConfig } from './config/config.ts';
 import type { Desired } from './core/desired.ts';
 import { type Check, failure, splitRemedy } from './core/doctor/check.ts';
 import { type DoctorReport, diagnose, reportOf } from './core/doctor/diagnose.ts';
-import { planHosts } from './core/neighbors.ts';
+import { planHosts } from './core/neighbors/plan.ts';
 import { plan } from './core/plan.ts';
 import { resolveTopology } from './core/topology.ts';
 import { askFrr } from './host/frr.ts';

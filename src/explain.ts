@@ -6,7 +6,7 @@ import { explain } from './core/explain/explain.ts';
 import { type Facts, findPlaces, type Place } from './core/explain/places.ts';
 import type { ExplainReport } from './core/explain/report.ts';
 import type { Closeup } from './core/explain/scene.ts';
-import { planHosts } from './core/neighbors.ts';
+import { planHosts } from './core/neighbors/plan.ts';
 import { chooseBridges, resolveTopology } from './core/topology.ts';
 import { askFrrHost, askFrrSetup } from './host/frr.ts';
 import { observe, observeHosts, observeRejections } from './host/observe.ts';

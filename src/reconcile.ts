@@ -7,17 +7,20 @@ import type { Users } from './base/trust.ts';
 import { formatAge } from './base/units.ts';
 import { loadConfig } from './config/config.ts';
 import { type ActionSummary, summarize } from './core/actions.ts';
+import { correctCounts } from './core/binding-counts.ts';
 import {
-  chooseDisputes,
-  defend,
-  describeDefended,
-  describeOpen,
-  planDisputes,
-  silentFor,
-} from './core/confirm.ts';
+  chooseConflicts,
+  describeKept,
+  describeUnprobed,
+  findConflicts,
+  keepForOwners,
+  surelyUnanswered,
+} from './core/conflicts.ts';
 import type { Desired } from './core/desired.ts';
-import { correctLedger } from './core/ledger.ts';
-import { adoptBindings, type Defence, type HostPlan, planHosts, thaw } from './core/neighbors.ts';
+import { HostIndex } from './core/host-index.ts';
+import type { KeptByOwner } from './core/neighbors/claim.ts';
+import { type HostPlan, planHosts } from './core/neighbors/plan.ts';
+import { recoverBindings, unfreeze } from './core/neighbors/recover.ts';
 import type { Observed, ObservedHosts } from './core/observed.ts';
 import { plan, type Scope } from './core/plan.ts';
 import { planProbes } from './core/probes.ts';
@@ -47,7 +50,7 @@ import { nextDue } from './core/timers.ts';
 import { chooseBridges, resolveTopology, type Topology } from './core/topology.ts';
 import { keepsBindings } from './datapath/pins.ts';
 import type { Binding } from './datapath/records/binding.ts';
-import type { BindingKey } from './datapath/records/binding-key.ts';
+import { bindingId } from './datapath/records/binding-key.ts';
 import type { Change } from './datapath/records/change.ts';
 import { openRing, type Ring } from './datapath/ring.ts';
 import { sleep } from './ffi/libc.ts';
@@ -56,7 +59,7 @@ import { forgetBindings, rewriteBindings, writePolicies } from './host/bindings.
 import { writeNeighbors } from './host/neighbor-table.ts';
 import { observe, observeCounters, observeHosts } from './host/observe.ts';
 import { noteSuccess } from './host/pin-directory.ts';
-import { askOwners, sendProbes } from './host/prober.ts';
+import { checkOwners, sendProbes } from './host/prober.ts';
 import { openSession, type Session } from './host/session.ts';
 import { type Interest, openWatch, type Watch } from './host/watch.ts';
 import { writeMetrics } from './metrics.ts';
@@ -320,7 +323,7 @@ function pass(run: Run): Pass {
 function takeOver({ session, everything, environment }: Run, observed: Observed): Binding[] {
   const topology = resolveTopology(everything, observed);
   const hosts = observeHosts(session.netlink, session.pins, topology, observed, environment.now);
-  return adoptBindings(topology, hosts, session.runtime.neighborProtocol);
+  return recoverBindings(topology, hosts, session.runtime.neighborProtocol);
 }
 
 function mountStep(path: string): Step {
@@ -345,23 +348,20 @@ function settleHosts(run: Run, topology: Topology, observed: Observed, ring: Rin
   // In check mode, or where the load failed: what a load would take over, or nothing would be left of it.
   if (!keepsBindings(pins)) hosts = { ...hosts, bindings: takeOver(run, observed) };
   if (options.unfreeze.length > 0) {
-    const thawed = thaw(hosts, options.unfreeze);
-    warnings.push(...thawed.warnings);
-    if (!options.check) rewriteBindings(pins, thawed.rewritten);
-    hosts = thawed.hosts;
+    const unfrozen = unfreeze(hosts, options.unfreeze);
+    warnings.push(...unfrozen.warnings);
+    if (!options.check) rewriteBindings(pins, unfrozen.rewritten);
+    hosts = unfrozen.hosts;
   }
-  const asked = askForDisputed(run, topology, observed, hosts, ring);
-  hosts = asked.hosts;
+  const checked = checkConflicts(run, topology, observed, hosts, ring);
+  hosts = checked.hosts;
   stopwatch.enter('decide');
-  const decided = planHosts(topology, hosts, {
-    protocol: runtime.neighborProtocol,
-    whole: options.bridges.length === 0,
-    defended: asked.defended,
-  });
-  const changes = [...drained.changes, ...asked.changes];
-  const damaged = drained.damaged || asked.damaged;
-  let isUnfinished = [...asked.defended.values()].some(({ isAsked }) => !isAsked);
-  errors.push(...asked.errors);
+  const scope = { protocol: runtime.neighborProtocol, whole: options.bridges.length === 0 };
+  const decided = planHosts(topology, hosts, { ...scope, kept: checked.kept }, checked.index);
+  const changes = [...drained.changes, ...checked.changes];
+  const damaged = drained.damaged || checked.damaged;
+  let isUnfinished = [...checked.kept.values()].some(({ isProbed }) => !isProbed);
+  errors.push(...checked.errors);
   let probes = 0;
   let outcomes: readonly Outcome[] = options.check ? decided.changes.map(() => PLANNED) : [];
   if (!options.check) {
@@ -382,40 +382,43 @@ function settleHosts(run: Run, topology: Topology, observed: Observed, ring: Rin
       describeChange(change, outcomes[i] ?? APPLIED, runtime.neighborProtocol),
     ),
     total: decided.total,
-    records: drained.records + asked.records,
+    records: drained.records + checked.records,
     probes,
-    confirms: asked.confirms,
+    confirms: checked.confirms,
     errors,
     bridges: describeBridges(desired, topology, decided),
     warnings: [
       ...warnings,
-      ...asked.warnings,
+      ...checked.warnings,
       ...warningsOf(decided, changes, damaged),
       ...warningsOfTable(hosts.bindings, runtime.maxBindings, topology),
     ],
     next: () => ({
       interest: interestOf(desired, topology, decided),
-      dueMs: isUnfinished ? hosts.nowMs + RETRY_MS : nextDue(topology, hosts, probes > 0),
+      dueMs: isUnfinished
+        ? hosts.nowMs + RETRY_MS
+        : nextDue(topology, hosts, { protocol: runtime.neighborProtocol, hasProbed: probes > 0 }),
     }),
   };
 }
 
-function interestOf({ bridges }: Desired, topology: Topology, { verdicts }: HostPlan): Interest {
+function interestOf({ bridges }: Desired, topology: Topology, { decisions }: HostPlan): Interest {
   const domains = topology.bridges.flatMap((bridge) => [...bridge.domains.values()]);
   const provisioned = bridges.flatMap(({ statics }) => statics.flatMap(({ macs }) => macs));
   return {
-    macs: new Set([...verdicts.map(({ mac }) => mac), ...provisioned]),
-    ips: new Set(verdicts.map(({ ip }) => ip)),
+    macs: new Set([...decisions.map(({ mac }) => mac), ...provisioned]),
+    ips: new Set(decisions.map(({ ip }) => ip)),
     devices: new Set(domains.map(({ device }) => device)),
   };
 }
 
-/** What came of asking those whose addresses others claim. */
-interface Asked {
-  /** As they are now. */
+/** What the owner checks of a pass found. */
+interface Checked {
+  /** As they are after the checks. */
   readonly hosts: ObservedHosts;
+  readonly index: HostIndex;
   readonly confirms: Confirms;
-  readonly defended: ReadonlyMap<string, Defence>;
+  readonly kept: ReadonlyMap<string, KeptByOwner>;
   readonly changes: readonly Change[];
   readonly records: number;
   readonly damaged: boolean;
@@ -423,59 +426,63 @@ interface Asked {
   readonly errors: readonly Problem[];
 }
 
-/** RFC 9161, section 3.7b: before an address goes to another MAC, its owner is asked whether he is still there. */
-function askForDisputed(
+/** RFC 9161, section 3.7b: before an address goes to another MAC, a probe checks whether its owner is still there. */
+function checkConflicts(
   { session, options, environment, stopwatch }: Run,
   topology: Topology,
   observed: Observed,
   before: ObservedHosts,
   ring: Ring | undefined,
-): Asked {
-  const nobody: Asked = {
+): Checked {
+  const index = new HostIndex(before);
+  const nothing: Checked = {
     hosts: before,
+    index,
     confirms: { sent: 0, answered: 0 },
-    defended: new Map(),
+    kept: new Map(),
     changes: [],
     records: 0,
     damaged: false,
     warnings: [],
     errors: [],
   };
-  if (options.check || ring === undefined) return nobody;
+  if (options.check || ring === undefined) return nothing;
   stopwatch.enter('confirm');
   const { netlink, pins, runtime } = session;
-  const disputes = planDisputes(topology, before, runtime.neighborProtocol);
-  const chosen = chooseDisputes(disputes);
-  if (chosen.length === 0) return nobody;
+  const conflicts = findConflicts(topology, before, runtime.neighborProtocol, index);
+  const chosen = chooseConflicts(conflicts);
+  if (chosen.length === 0) return nothing;
   try {
     const lost = observeCounters(pins).ringDropped;
-    const { asked, answered, ...heard } = askOwners(chosen, ring, environment.now);
+    const { probed, answered, ...read } = checkOwners(chosen, ring, environment.now);
     const hosts = observeHosts(netlink, pins, topology, observed, environment.now);
-    const left = planDisputes(topology, hosts, runtime.neighborProtocol);
-    // What the ring had no room for may have been an answer.
-    const silent = observeCounters(pins).ringDropped === lost ? asked : silentFor(asked, left);
-    const defended = defend(left, silent, [...answered.keys()]);
+    const newIndex = new HostIndex(hosts);
+    const left = findConflicts(topology, hosts, runtime.neighborProtocol, newIndex);
+    // A record that the ring had no room for may have been an answer.
+    const certain = observeCounters(pins).ringDropped === lost ? probed : surelyUnanswered(probed, left);
+    const kept = keepForOwners(left, certain, [...answered.keys()]);
     return {
       hosts,
-      confirms: { sent: asked.length, answered: answered.size },
-      defended,
-      ...heard,
+      index: newIndex,
+      confirms: { sent: probed.length, answered: answered.size },
+      kept,
+      ...read,
       warnings: [
-        ...[...answered].map(([dispute, port]) => describeDefended(dispute, port)),
-        ...describeOpen(defended),
+        ...[...answered].map(([conflict, port]) => describeKept(conflict, port)),
+        ...describeUnprobed(kept),
       ],
       errors: [],
     };
   } catch (thrown) {
-    // Who could not be asked keeps what he has.
-    const defended = defend(disputes, [], []);
-    return { ...nobody, defended, warnings: describeOpen(defended), errors: [problemOf(thrown, 'probes')] };
+    // An owner that could not be probed keeps its address.
+    const kept = keepForOwners(conflicts, [], []);
+    return { ...nothing, kept, warnings: describeUnprobed(kept), errors: [problemOf(thrown, 'probes')] };
   }
 }
 
 /**
- * Forgets what has ended and corrects the ports' ledgers. A neighbor that could not be removed keeps its binding. True
- * where a host was heard meanwhile: then that is to be decided anew.
+ * Forgets the bindings that have ended and corrects the ports' binding counts. A neighbor that could not be removed
+ * keeps its binding. True where a host was seen meanwhile: then the next pass decides again.
  */
 function endBindings(
   session: Session,
@@ -484,16 +491,13 @@ function endBindings(
   decided: HostPlan,
   outcomes: readonly Outcome[],
 ): boolean {
-  const idOf = ({ bridge, vlan, ip }: { bridge: string; vlan: number; ip: IpAddress }): string =>
-    `${bridge} ${vlan} ${ip}`;
-  const stuck = new Set(decided.changes.filter((_, i) => outcomes[i]?.kind === 'failed').map(idOf));
-  const nameOf = (key: BindingKey): string => observed.links.get(key.bridge)?.name ?? '';
-  const ended = decided.forget.filter((key) => !stuck.has(idOf({ ...key, bridge: nameOf(key) })));
+  const stuck = new Set(decided.changes.filter((_, i) => outcomes[i]?.kind === 'failed').map(bindingId));
+  const ended = decided.forget.filter((binding) => stuck.size === 0 || !stuck.has(bindingId(binding)));
   const isFinal = (binding: Binding): boolean => decided.endings.get(binding)?.isFinal ?? true;
   const forgotten = new Set(forgetBindings(session.pins, ended, isFinal));
   const left =
     forgotten.size === 0 ? hosts.bindings : hosts.bindings.filter((binding) => !forgotten.has(binding));
-  const corrected = correctLedger(observed.datapath.ports, hosts.portStates, left);
+  const corrected = correctCounts(observed.datapath.ports, hosts.portStates, left);
   if (corrected.size > 0) writePolicies(session.pins, corrected);
   return forgotten.size < ended.length;
 }

@@ -3,7 +3,7 @@
 import { AF_INET, AF_INET6 } from './base/address.ts';
 import { loadConfig } from './config/config.ts';
 import { type Action, summarize } from './core/actions.ts';
-import { planHosts } from './core/neighbors.ts';
+import { planHosts } from './core/neighbors/plan.ts';
 import type { Observed } from './core/observed.ts';
 import { plan } from './core/plan.ts';
 import { APPLIED, type Outcome, PLANNED, type RemoveReport, type Step } from './core/report.ts';

@@ -2,12 +2,12 @@
 
 import type { Users } from './base/trust.ts';
 import { loadConfig } from './config/config.ts';
+import { countByPort } from './core/binding-counts.ts';
 import { findBlockers } from './core/blockers.ts';
 import type { Desired } from './core/desired.ts';
 import { EVERYTHING, type HostFilter, matchesHost, select } from './core/filter.ts';
 import type { FrrAnswer } from './core/frr.ts';
-import { countByPort } from './core/ledger.ts';
-import { planHosts } from './core/neighbors.ts';
+import { planHosts } from './core/neighbors/plan.ts';
 import { hasProgram, type Observed, type ObservedHosts } from './core/observed.ts';
 import type { FrrReport, NeighborCount, PortReport, StatusReport } from './core/report.ts';
 import { countNeighbors, describeBinding, describeBridges } from './core/summary.ts';
@@ -87,20 +87,20 @@ export function takeStock(
   const hosts = observeHosts(netlink, pins, topology, observed, now);
   const decided = planHosts(topology, hosts, { protocol, whole: true });
   const { ringDropped, ...counters } = observeCounters(pins);
-  const verdicts = decided.verdicts.filter((verdict) => matchesHost(filter, verdict));
+  const decisions = decided.decisions.filter((decision) => matchesHost(filter, decision));
   const all = {
-    bridges: describeBridges(desired, topology, { verdicts }),
+    bridges: describeBridges(desired, topology, { decisions }),
     ports: describePorts(topology, observed, hosts),
   };
-  const answer = verdicts.length > 0 ? askFrr?.() : undefined;
+  const answer = decisions.length > 0 ? askFrr?.() : undefined;
   const blockerOf = answer?.kind === 'answered' ? findBlockers(answer.frr) : null;
   const report: StatusReport = {
     version: 1,
     ok: topology.problems.length === 0,
     loaded: pins.loadReason !== 'absent',
     reason: pins.loadReason,
-    ...select(filter, all, verdicts),
-    bindings: verdicts.map((verdict) => describeBinding(verdict, hosts.nowMs, blockerOf)),
+    ...select(filter, all, decisions),
+    bindings: decisions.map((decision) => describeBinding(decision, hosts.nowMs, blockerOf)),
     frr: describeFrr(answer),
     ring: { pending: isRingPending(session), dropped: ringDropped },
     counters,

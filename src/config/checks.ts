@@ -3,6 +3,7 @@
 import { isUnicastMac, parseIp, parseMac, parsePrefix } from '../base/address.ts';
 import { formatDuration, formatSize, parseDuration, parseSize } from '../base/units.ts';
 import { globProblem } from '../core/glob.ts';
+import { isHostAddress } from '../core/learnable.ts';
 import { type Finding, MAX_FINDINGS, type Path, quote } from './problem.ts';
 import { child, itemsOf, numberOf, textOf, type YamlEntry, type YamlItem } from './yaml.ts';
 
@@ -113,7 +114,7 @@ function checkSettings(settings: YamlItem | undefined, path: Path, report: Repor
   const text = textOf(source);
   if (source !== undefined && text !== undefined && text !== 'auto') {
     const ip = parseIp(text);
-    // 0.0.0.0 and :: ask without telling who asks, as RFC 9161 allows.
+    // A probe from 0.0.0.0 or :: does not name its sender, which RFC 9161 allows.
     const isUnspecified = ip === '0.0.0.0' || ip === '::';
     if (ip === undefined || (!isUnspecified && !isHostAddress(ip))) {
       report([...path, 'probe', 'source'], source, `is ${quote(text)}`, 'auto or the address of a host');
@@ -163,12 +164,4 @@ function checkMac(item: YamlItem | undefined, path: Path, report: Report): void 
   if (mac !== undefined && isUnicastMac(mac)) return;
   const why = mac === undefined ? '' : ', which no host can have';
   report(path, item, `is ${quote(text)}${why}`, 'a unicast MAC such as "52:54:00:12:34:56"');
-}
-
-/** True for what the program would learn too: neither unspecified, loopback, multicast, reserved nor mapped. */
-function isHostAddress(ip: string): boolean {
-  if (ip.includes(':'))
-    return ip !== '::' && ip !== '::1' && !ip.startsWith('ff') && !ip.startsWith('::ffff:');
-  const first = Number(ip.slice(0, ip.indexOf('.')));
-  return first !== 0 && first !== 127 && first < 224;
 }

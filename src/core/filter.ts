@@ -2,7 +2,7 @@
 
 import { contains, formatPrefix, type Mac, type Prefix } from '../base/address.ts';
 import { matchesGlob } from './glob.ts';
-import type { Verdict } from './neighbors.ts';
+import type { Decision } from './neighbors/decide.ts';
 import type { BridgeReport, PortReport } from './report.ts';
 
 /** A host matches when of each list that is not empty one element does. */
@@ -24,7 +24,7 @@ export interface Selection {
 }
 
 /** True for a host that is asked about. */
-export function matchesHost(filter: HostFilter, { bridge, port, ip, mac }: Verdict): boolean {
+export function matchesHost(filter: HostFilter, { bridge, port, ip, mac }: Decision): boolean {
   return (
     isIn(filter.bridges, (name) => name === bridge) &&
     isIn(filter.ports, (glob) => port !== null && matchesGlob(port, glob)) &&
@@ -37,7 +37,7 @@ export function matchesHost(filter: HostFilter, { bridge, port, ip, mac }: Verdi
  * Ports of those names, with an address or MAC asked for only those that have a matching host; and the bridges that
  * have something of it. `hosts` are those that match.
  */
-export function select(filter: HostFilter, all: Selection, hosts: readonly Verdict[]): Selection {
+export function select(filter: HostFilter, all: Selection, hosts: readonly Decision[]): Selection {
   const { ports: globs, ips, macs } = filter;
   const asksHosts = ips.length > 0 || macs.length > 0;
   if (!asksHosts && globs.length === 0) return all;

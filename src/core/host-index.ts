@@ -1,4 +1,4 @@
-// What was observed of the hosts, by what decisions ask for: made once, however many ask. Pure.
+// What was observed of the hosts, by the keys that decisions look up. Pure.
 
 import type { IfIndex, IpAddress, Mac } from '../base/address.ts';
 import { ensure, groupBy } from '../base/group.ts';
@@ -33,7 +33,7 @@ export class HostIndex {
   readonly #hosts: ObservedHosts;
   readonly #bindings: ReadonlyMap<IfIndex, readonly Binding[]>;
   readonly #forwarding = new Map<Bridge, Forwarding>();
-  /** By device, for a pair as one key would be put together again and again. */
+  /** By device, then by address: a key made of both would be a new string at every lookup. */
   readonly #neighbors = new Map<IfIndex, Map<IpAddress, Neighbor>>();
 
   constructor(hosts: ObservedHosts) {
@@ -60,22 +60,11 @@ export class HostIndex {
     return this.#neighbors.get(device)?.get(ip);
   }
 
-  /** What a silent host was asked. */
+  /** The probes of a silent host. */
   probesOf(binding: BindingKey): ProbeState | undefined {
     const { probes } = this.#hosts;
     return probes.size === 0 ? undefined : probes.get(bindingId(binding));
   }
-}
-
-const INDEXES = new WeakMap<ObservedHosts, HostIndex>();
-
-/** The index of an observation: the same one for all who ask. */
-export function indexOf(hosts: ObservedHosts): HostIndex {
-  const known = INDEXES.get(hosts);
-  if (known !== undefined) return known;
-  const index = new HostIndex(hosts);
-  INDEXES.set(hosts, index);
-  return index;
 }
 
 function forwardingOf(bridge: Bridge, table: ForwardingTable | undefined): Forwarding {

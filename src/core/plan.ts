@@ -1,14 +1,6 @@
 // plan(desired, observed) -> actions: what must change on the data path. Pure and total.
 
-import {
-  AF_INET,
-  type Family,
-  familyOf,
-  type IfIndex,
-  type IpAddress,
-  isLinkLocal,
-  type Prefix,
-} from '../base/address.ts';
+import type { IfIndex } from '../base/address.ts';
 import { encodeVlans, type PortPolicy } from '../datapath/records/port.ts';
 import type { PrefixRule } from '../datapath/records/prefix-rule.ts';
 import type { StaticRule } from '../datapath/records/static-rule.ts';
@@ -19,9 +11,10 @@ import {
   SNOOPY_LEARN_NS,
 } from '../generated/layouts.ts';
 import type { Action, PortRef } from './actions.ts';
-import type { AttachMode, Desired, DesiredBridge, LearnKind } from './desired.ts';
+import type { AttachMode, Desired, LearnKind } from './desired.ts';
+import { prefixRules } from './learnable.ts';
 import type { Attachment, Observed } from './observed.ts';
-import { type Bridge, type Domain, effectiveVlan, type Port, type Topology } from './topology.ts';
+import { type Bridge, effectiveVlan, type Port, type Topology } from './topology.ts';
 
 /** What of the machine a plan is about. */
 export interface Scope {
@@ -53,8 +46,8 @@ type Belongs = (bridge: IfIndex) => boolean;
 type Names = ReadonlyMap<IfIndex, string>;
 
 /**
- * The longest first when they are set, and last when they are dropped: then at each moment the rule that decides on
- * an address is the one of before or the one of after, and no host whom both believe goes unheard in between.
+ * Sets the longest prefixes first and drops them last. So the rule that decides on an address is always the old one or
+ * the new one, and a host that both accept is learned throughout.
  */
 function planPrefixes(topology: Topology, observed: Observed, belongs: Belongs, names: Names): Action[] {
   const wanted = new Map(topology.bridges.flatMap(prefixRules).map((rule) => [prefixId(rule), rule]));
@@ -82,64 +75,7 @@ function prefixId({ bridge, vlan, prefix }: PrefixRule): string {
   return prefix === null ? `${bridge}` : `${bridge}/${vlan}/${prefix.ip}/${prefix.length}`;
 }
 
-const FAMILY_PREFIXES: readonly Prefix[] = [
-  { ip: '0.0.0.0' as IpAddress, length: 0 },
-  { ip: '::' as IpAddress, length: 0 },
-];
-
-/** RFC 3927 and RFC 4291, 2.5.6: in no subnet, and so not in a list of them. */
-function linkLocalPrefix(family: Family): Prefix {
-  return family === AF_INET
-    ? { ip: '169.254.0.0' as IpAddress, length: 16 }
-    : { ip: 'fe80::' as IpAddress, length: 10 };
-}
-
-/** What may be learned on a bridge, for the trie: everything, but for the families with a list. */
-function prefixRules(bridge: Bridge): PrefixRule[] {
-  const rules: PrefixRule[] = [{ bridge: bridge.ifIndex, vlan: 0, prefix: null, allow: true }];
-  for (const domain of bridge.domains.values()) {
-    const rule = (prefix: Prefix, allow: boolean): PrefixRule => ({
-      bridge: bridge.ifIndex,
-      vlan: domain.vlan,
-      prefix,
-      allow,
-    });
-    for (const everything of FAMILY_PREFIXES) {
-      const allowed = allowedPrefixes(bridge.desired, domain, familyOf(everything.ip));
-      if (allowed === 'any') continue;
-      rules.push(rule(everything, false), ...allowed.map((prefix) => rule(prefix, true)));
-      if (bridge.desired.linkLocal) rules.push(rule(linkLocalPrefix(familyOf(everything.ip)), true));
-    }
-    for (const ip of domain.reserved) rules.push(rule({ ip, length: fullLength(ip) }, false));
-  }
-  return rules;
-}
-
-function fullLength(ip: IpAddress): number {
-  return familyOf(ip) === AF_INET ? 32 : 128;
-}
-
-/**
- * The prefixes of a family from which hosts are believed in one domain. `subnets: auto` takes those that the
- * neighbor device is connected to, and any where it is connected to none: a host address (/32, /128) or a
- * link-local one says nothing about who else is there.
- */
-export function allowedPrefixes(
-  desired: DesiredBridge,
-  domain: Domain | undefined,
-  family: Family,
-): 'any' | readonly Prefix[] {
-  if (desired.subnets === 'any') return 'any';
-  if (desired.subnets !== 'auto') return desired.subnets.filter((prefix) => familyOf(prefix.ip) === family);
-  const prefixes = (domain?.addresses ?? []).map((address) => address.connected);
-  const connected = prefixes.filter(
-    (prefix) =>
-      familyOf(prefix.ip) === family && prefix.length < fullLength(prefix.ip) && !isLinkLocal(prefix.ip),
-  );
-  return connected.length === 0 ? 'any' : connected;
-}
-
-/** Who may have an address is said before the address is static, and as long as it is: it is never nobody's. */
+/** Sets the MACs of a static address before the address itself, and drops them after it: it always has an owner. */
 function planStatics(topology: Topology, observed: Observed, belongs: Belongs, names: Names): Action[] {
   const wanted = new Map(topology.bridges.flatMap(staticRules).map((rule) => [staticId(rule), rule]));
   const found = new Map(observed.datapath.statics.map((rule) => [staticId(rule), rule]));

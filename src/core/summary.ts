@@ -2,27 +2,16 @@
 
 import type { Mac } from '../base/address.ts';
 import { groupBy } from '../base/group.ts';
-import type { LoadReason } from '../datapath/pins.ts';
 import type { Binding } from '../datapath/records/binding.ts';
+import { bindingId } from '../datapath/records/binding-key.ts';
 import type { Change } from '../datapath/records/change.ts';
-import {
-  type Neighbor,
-  NTF_EXT_LEARNED,
-  NTF_ROUTER,
-  NUD_DELAY,
-  NUD_FAILED,
-  NUD_INCOMPLETE,
-  NUD_NOARP,
-  NUD_NONE,
-  NUD_PERMANENT,
-  NUD_PROBE,
-  NUD_REACHABLE,
-  NUD_STALE,
-} from '../netlink/neighbor.ts';
+import { type Neighbor, NUD_NOARP, NUD_REACHABLE, NUD_STALE } from '../netlink/neighbor.ts';
+import { countByPort, NEARLY_FULL } from './binding-counts.ts';
 import type { BlockerOf } from './blockers.ts';
 import type { Desired } from './desired.ts';
-import { countByPort, NEARLY_FULL } from './ledger.ts';
-import { type HostPlan, isOurs, type NeighborChange, type Verdict } from './neighbors.ts';
+import { describeEntry, isOurs, stateName } from './neighbor-entry.ts';
+import type { Decision } from './neighbors/decide.ts';
+import type { HostPlan, NeighborChange } from './neighbors/plan.ts';
 import { hasLostPins, type Observed } from './observed.ts';
 import type {
   BindingReport,
@@ -38,13 +27,13 @@ import type { Topology } from './topology.ts';
 export function describeBridges(
   desired: Desired,
   topology: Topology,
-  hosts: Pick<HostPlan, 'verdicts'>,
+  hosts: Pick<HostPlan, 'decisions'>,
 ): BridgeReport[] {
   const found = new Map(topology.bridges.map((bridge) => [bridge.desired.name, bridge]));
-  const verdicts = groupBy(hosts.verdicts, ({ bridge }) => bridge);
+  const decisions = groupBy(hosts.decisions, ({ bridge }) => bridge);
   return desired.bridges.map(({ name }) => {
     const bridge = found.get(name);
-    const own = verdicts.get(name) ?? [];
+    const own = decisions.get(name) ?? [];
     return {
       name,
       present: bridge !== undefined,
@@ -74,7 +63,7 @@ export function describeChange(
   return {
     kind: change.kind,
     device: change.deviceName,
-    bridge: change.bridge,
+    bridge: change.bridgeName,
     vlan: change.vlan,
     ip: change.ip,
     mac: change.mac,
@@ -84,23 +73,6 @@ export function describeChange(
     because: change.because,
     outcome,
   };
-}
-
-/** Bits of NUD_* by their names in iproute2. */
-const STATE_NAMES: ReadonlyMap<number, string> = new Map([
-  [NUD_NONE, 'none'],
-  [NUD_INCOMPLETE, 'incomplete'],
-  [NUD_REACHABLE, 'reachable'],
-  [NUD_STALE, 'stale'],
-  [NUD_DELAY, 'delay'],
-  [NUD_PROBE, 'probe'],
-  [NUD_FAILED, 'failed'],
-  [NUD_NOARP, 'noarp'],
-  [NUD_PERMANENT, 'permanent'],
-]);
-
-function stateName(state: number): string {
-  return STATE_NAMES.get(state) ?? `0x${state.toString(16)}`;
 }
 
 /** States that an entry of ours is written in: counted though there be none. */
@@ -124,39 +96,22 @@ export function countNeighbors(
   });
 }
 
-/** An entry of the neighbor table in the words of iproute2. */
-export function describeEntry({ mac, state, protocol, flags }: Neighbor): NeighborEntry {
-  return {
-    mac: mac ?? null,
-    state: stateName(state),
-    protocol,
-    flags: [
-      ...((flags & NTF_ROUTER) === 0 ? [] : ['router']),
-      ...((flags & NTF_EXT_LEARNED) === 0 ? [] : ['extern_learn']),
-    ],
-  };
-}
-
-/** A verdict for `status`; the age in whole seconds. `blockerOf` is what FRR says, null where it says nothing. */
-export function describeBinding(verdict: Verdict, nowMs: number, blockerOf: BlockerOf | null): BindingReport {
-  const { bridge, device, vlan, ip, mac, port, source, lastSeenMs, due } = verdict;
-  const age = lastSeenMs === null ? null : Math.max(0, Math.floor((nowMs - lastSeenMs) / 1000));
-  const state = due ? 'waiting' : verdict.state;
-  const because = due ? 'the next run writes its neighbor' : verdict.because;
-  const found = blockerOf?.(verdict);
+/** A decision for `status`; the age in whole seconds. `blockerOf` is null where FRR was not asked. */
+export function describeBinding(
+  decision: Decision,
+  nowMs: number,
+  blockerOf: BlockerOf | null,
+): BindingReport {
+  const { bridge, device, vlan, ip, mac, port, source, due, claim } = decision;
+  const seenMs = claim.binding?.lastSeenMs;
+  const age = seenMs === undefined ? null : Math.max(0, Math.floor((nowMs - seenMs) / 1000));
+  const state = due ? 'waiting' : decision.state;
+  const because = due ? 'the next run writes its neighbor' : decision.because;
+  const found = blockerOf?.(decision);
   const advertised = found === undefined ? null : found === null;
   const hindrance = state === 'installed' ? (found?.reason ?? '') : '';
   return { bridge, device, vlan, ip, mac, port, source, state, age, because, advertised, hindrance };
 }
-
-/** Why the next run loads the program, for those who look before it does. */
-export const LOAD_DUE: Readonly<Record<LoadReason, string>> = {
-  absent: 'nothing is pinned: no run has been here yet, or its pins are gone',
-  incomplete: 'a load did not finish; the next run ends it',
-  program: 'the program is of another version; the next run replaces it',
-  layout: 'the maps are of another version; the next run replaces them and keeps the hosts',
-  size: 'ring_size, max_bindings or the number of static entries were changed; the next run replaces the maps and keeps the hosts',
-};
 
 /** What an operator should look at before anything was done. */
 export function warningsOfState(desired: Desired, observed: Observed): string[] {
@@ -199,13 +154,14 @@ export function warningsOf(hosts: HostPlan, changes: readonly Change[], damaged:
   if (damaged)
     warnings.push('The ring of changes was damaged and has been passed over; the bindings are whole');
   const freezes = new Map<string, Set<Mac>>();
-  for (const { kind, ip, vlan, mac, oldMac } of changes) {
-    const id = `${ip} ${vlan}`;
-    if (kind === 'duplicate') freezes.set(id, new Set([...(freezes.get(id) ?? []), mac, oldMac]));
+  for (const change of changes) {
+    if (change.kind !== 'duplicate') continue;
+    const id = bindingId(change);
+    freezes.set(id, new Set([...(freezes.get(id) ?? []), change.mac, change.oldMac]));
   }
-  for (const { state, ip, bridge, vlan } of hosts.verdicts) {
+  for (const { state, ip, bridge, vlan, claim } of hosts.decisions) {
     if (state !== 'frozen') continue;
-    const macs = [...(freezes.get(`${ip} ${vlan}`) ?? [])];
+    const macs = [...(freezes.get(bindingId(claim)) ?? [])];
     const by = macs.length === 0 ? '' : ` by ${macs.join(' and ')}`;
     warnings.push(
       `Duplicate address ${ip} on "${bridge}"${vlan === 0 ? '' : ` VLAN ${vlan}`}: claimed in turn${by}; it is frozen until its hold time is over`,

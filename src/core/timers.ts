@@ -1,23 +1,24 @@
-// When something is due though nothing happens: for a run that listens. Pure.
+// When a run that listens has something to do though nothing happens. Pure.
 
 import { bindingId } from '../datapath/records/binding-key.ts';
-import { NTF_EXT_EXT_VALIDATED, NUD_NOARP } from '../netlink/neighbor.ts';
+import { isExposed, isOurs, REFRESH_AFTER_MS } from './neighbor-entry.ts';
 import type { ObservedHosts } from './observed.ts';
-import { probeTimes } from './probes.ts';
+import { ANSWER_MS, probeTimes } from './probes.ts';
 import type { Topology } from './topology.ts';
 
-/** No two passes for the clock alone are closer than this. */
+/** Least time between two passes that only the clock causes. */
 const LEAST_MS = 1000;
-/** An answer to a probe may be acted on after so long; it wakes nobody, for a host that is known costs no record. */
-const ANSWER_MS = 1000;
-/** Entries that garbage collection may take are looked after so often: see `needsRefresh`. */
-const REFRESH_MS = 20_000;
 
 /**
- * CLOCK_MONOTONIC in milliseconds at which the next probe, end of a hold time or end of an age is due; Infinity
- * where there is none. `hasAsked`: somebody is to answer now.
+ * CLOCK_MONOTONIC in milliseconds at which the next probe, refresh, end of a hold time or end of an age is due;
+ * Infinity when nothing is. `protocol` is NDA_PROTOCOL of our own entries. `hasProbed`: answers are on their way. An
+ * answer of a known host makes no record in the ring, so only the clock ends the wait for it.
  */
-export function nextDue(topology: Topology, hosts: ObservedHosts, hasAsked: boolean): number {
+export function nextDue(
+  topology: Topology,
+  hosts: ObservedHosts,
+  { protocol, hasProbed }: { readonly protocol: number; readonly hasProbed: boolean },
+): number {
   const bridges = new Map(topology.bridges.map((bridge) => [bridge.ifIndex, bridge]));
   let due = Number.POSITIVE_INFINITY;
   const consider = (atMs: number): void => {
@@ -31,11 +32,8 @@ export function nextDue(topology: Topology, hosts: ObservedHosts, hasAsked: bool
     if (maxAgeMs !== null) consider(binding.lastSeenMs + maxAgeMs);
     for (const atMs of probeTimes(bridge, binding, hosts.probes.get(bindingId(binding)))) consider(atMs);
   }
-  const isExposed = hosts.neighbors.some(
-    ({ state, extFlags, protocol }) =>
-      protocol !== 0 && state === NUD_NOARP && (extFlags & NTF_EXT_EXT_VALIDATED) === 0,
-  );
-  if (hasAsked) consider(hosts.nowMs + ANSWER_MS);
-  if (isExposed) consider(hosts.nowMs + REFRESH_MS);
+  const needsRefresh = hosts.neighbors.some((entry) => isOurs(entry, protocol) && isExposed(entry));
+  if (hasProbed) consider(hosts.nowMs + ANSWER_MS);
+  if (needsRefresh) consider(hosts.nowMs + REFRESH_AFTER_MS);
   return Math.max(due, hosts.nowMs + LEAST_MS);
 }

@@ -2,7 +2,7 @@
 
 import { AF_INET6, familyOf, type Mac } from '../base/address.ts';
 import type { NeighborState } from '../core/desired.ts';
-import type { NeighborChange } from '../core/neighbors.ts';
+import type { NeighborChange } from '../core/neighbors/plan.ts';
 import { APPLIED, type Outcome } from '../core/report.ts';
 import {
   changeNeighbors,

@@ -3,8 +3,8 @@
 import { closeSync } from 'node:fs';
 import type { IfIndex } from '../base/address.ts';
 import { SnoopyError } from '../base/errors.ts';
-import type { Dispute } from '../core/confirm.ts';
-import type { Probe } from '../core/probes.ts';
+import type { Conflict } from '../core/conflicts.ts';
+import type { HostProbe } from '../core/probes.ts';
 import { encodeQuestion } from '../datapath/frames.ts';
 import type { Pins } from '../datapath/pins.ts';
 import { bindingId } from '../datapath/records/binding-key.ts';
@@ -19,22 +19,14 @@ const SOCK_RAW = 3;
  * Sends the probes and notes them in the map; returns how many went out. A port that went away meanwhile is
  * left to the next run. Throws SnoopyError `not_permitted` without CAP_NET_RAW.
  */
-export function sendProbes(pins: Pins, probes: readonly Probe[]): number {
+export function sendProbes(pins: Pins, probes: readonly HostProbe[]): number {
   const table = pins.tables.probes;
   if (probes.length === 0 || table === undefined) return 0;
   const fd = openPacketSocket();
   let sent = 0;
   try {
-    for (const { binding, port, sourceMac, sourceIp, tag, state } of probes) {
-      const frame = encodeQuestion({
-        sourceMac,
-        sourceIp,
-        targetMac: binding.mac,
-        targetIp: binding.ip,
-        tag,
-        named: false,
-      });
-      if (sendTo(fd, frame, linkAddress(port)) !== 'sent') continue;
+    for (const { binding, port, question, state } of probes) {
+      if (sendTo(fd, encodeQuestion(question), linkAddress(port.ifIndex)) !== 'sent') continue;
       const { bridge, vlan, ip } = binding;
       table.set(binding, { bridge, vlan, ip, ...state });
       sent++;
@@ -54,10 +46,10 @@ const CONFIRM_MS = 100;
 const PAUSES_MS = { first: 1, longest: 10 };
 
 export interface Answers {
-  /** Those whose questions went out, as far as there is anybody to take them. */
-  readonly asked: readonly Dispute[];
-  /** Who answered, and on which port. */
-  readonly answered: ReadonlyMap<Dispute, IfIndex>;
+  /** The conflicts whose probes went out, to every port that could take one. */
+  readonly probed: readonly Conflict[];
+  /** The conflicts whose owners answered, and on which port. */
+  readonly answered: ReadonlyMap<Conflict, IfIndex>;
   /** All that the ring had meanwhile. */
   readonly changes: readonly Change[];
   readonly records: number;
@@ -65,26 +57,26 @@ export interface Answers {
 }
 
 /**
- * Asks the owners of disputed addresses, and waits until all have answered or the time is over. The program takes an
- * answer for a claim of the owner: a record, even if the other one claims it again at once or it is one too many, and
- * freezes the address. Throws SnoopyError `not_permitted` without CAP_NET_RAW.
+ * Probes the owners of addresses in conflict, and waits until all have answered or the time is over. To the program an
+ * answer is a claim of the owner: it makes a record, even if the other MAC claims the address again at once, or if it
+ * is one move too many and freezes the address. Throws SnoopyError `not_permitted` without CAP_NET_RAW.
  */
-export function askOwners(disputes: readonly Dispute[], ring: Ring, now: () => number): Answers {
-  const asked: Dispute[] = [];
-  const answered = new Map<Dispute, IfIndex>();
+export function checkOwners(conflicts: readonly Conflict[], ring: Ring, now: () => number): Answers {
+  const probed: Conflict[] = [];
+  const answered = new Map<Conflict, IfIndex>();
   const fd = openPacketSocket();
   try {
-    for (const dispute of disputes) {
-      const sendings = dispute.questions.map(({ port, question }) =>
+    for (const conflict of conflicts) {
+      const sendings = conflict.probes.map(({ port, question }) =>
         sendTo(fd, encodeQuestion(question), linkAddress(port.ifIndex)),
       );
-      // Whoever is behind a full queue was not asked. A port that is gone or down has nobody who could answer.
-      if (!sendings.includes('refused')) asked.push(dispute);
+      // A host behind a full queue was not probed. Behind a port that is gone or down no host could answer.
+      if (!sendings.includes('refused')) probed.push(conflict);
     }
   } finally {
     closeSync(fd);
   }
-  const silent = new Map(disputes.map((dispute) => [bindingId(dispute), dispute]));
+  const silent = new Map(conflicts.map((conflict) => [bindingId(conflict), conflict]));
   const changes: Change[] = [];
   let records = 0;
   let damaged = false;
@@ -98,13 +90,13 @@ export function askOwners(disputes: readonly Dispute[], ring: Ring, now: () => n
     damaged ||= drained.damaged;
     for (const change of drained.changes) {
       changes.push(change);
-      const dispute = silent.get(bindingId(change));
-      if (dispute?.owner !== change.mac) continue;
+      const conflict = silent.get(bindingId(change));
+      if (conflict?.owner !== change.mac) continue;
       silent.delete(bindingId(change));
-      answered.set(dispute, change.port);
+      answered.set(conflict, change.port);
     }
   }
-  return { asked, answered, changes, records, damaged };
+  return { probed, answered, changes, records, damaged };
 }
 
 function openPacketSocket(): number {

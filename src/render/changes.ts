@@ -2,20 +2,12 @@
 
 import { ensure } from '../base/group.ts';
 import type { ActionSummary } from '../core/actions.ts';
+import { LOAD_REASONS } from '../core/load-reasons.ts';
 import type { NeighborChangeReport, NeighborEntry, Outcome, Step } from '../core/report.ts';
-import type { LoadReason } from '../datapath/pins.ts';
 import { count, paint, printable, type RenderOptions, type Row, type Tone } from './style.ts';
 
 /** Where there is no such thing. */
 const NONE = '-';
-
-const LOAD_REASONS: Readonly<Record<LoadReason, string>> = {
-  absent: 'nothing was pinned, starting empty',
-  incomplete: 'an earlier load did not finish',
-  program: 'another program was pinned',
-  layout: 'the maps had another layout',
-  size: 'sizes have changed',
-};
 
 /** More of one kind on one bridge than this become one line, unless every one is asked for. */
 const MAX_LIKE = 10;
@@ -171,7 +163,7 @@ function objectCells(action: ActionSummary): string[] {
     case 'drop-textfile':
       return [action.path ?? NONE];
     case 'load':
-      return [`program and maps: ${LOAD_REASONS[action.reason ?? 'absent']}`];
+      return [`program and maps: ${LOAD_REASONS[action.reason ?? 'absent'].cause}`];
     case 'set-prefix':
     case 'drop-prefix':
       return [bridge, action.prefix ?? NONE];

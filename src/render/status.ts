@@ -4,8 +4,8 @@ import { encodeIp, type IpAddress } from '../base/address.ts';
 import { groupBy } from '../base/group.ts';
 import { formatAge } from '../base/units.ts';
 import { EVERYTHING, formatFilter, type HostFilter } from '../core/filter.ts';
+import { describeLoadDue, LOAD_REASONS } from '../core/load-reasons.ts';
 import type { BindingReport, BridgeReport, PortReport, StatusReport } from '../core/report.ts';
-import { LOAD_DUE } from '../core/summary.ts';
 import {
   alignRows,
   count,
@@ -23,8 +23,7 @@ import {
 const MAC_WIDTH = 17;
 /** Columns before a host. */
 const HOST_INDENT = 4;
-const NOT_LOADED =
-  'Nothing is loaded: no run has been here yet, or its pins are gone. Go on with `snoopy reconcile`.';
+const NOT_LOADED = `Nothing is loaded: ${LOAD_REASONS.absent.effect}. Go on with \`snoopy reconcile\`.`;
 
 /** The report of `status` as text; a line is no longer than the terminal is wide, if names allow. */
 export function renderStatus(
@@ -34,7 +33,8 @@ export function renderStatus(
 ): string {
   const lines: string[] = [];
   if (!report.loaded) lines.push(...wrap(NOT_LOADED, options.width));
-  else if (report.reason !== null) lines.push(...wrap(`Due: ${LOAD_DUE[report.reason]}.`, options.width));
+  else if (report.reason !== null)
+    lines.push(...wrap(`Due: ${describeLoadDue(report.reason)}.`, options.width));
   const columns = columnsOf(report.bindings, options.width - HOST_INDENT);
   const ports = groupBy(report.ports, ({ bridge }) => bridge);
   const bindings = groupBy(report.bindings, ({ bridge }) => bridge);

@@ -4,7 +4,7 @@ import type { IfIndex } from '../../base/address.ts';
 import type { Action } from '../actions.ts';
 import type { Desired } from '../desired.ts';
 import type { FrrAnswer } from '../frr.ts';
-import type { HostPlan } from '../neighbors.ts';
+import type { HostPlan } from '../neighbors/plan.ts';
 import type { Observed, ObservedHosts } from '../observed.ts';
 import type { Counters } from '../report.ts';
 import type { Topology } from '../topology.ts';

@@ -2,9 +2,9 @@
 
 import { NTF_EXT_EXT_VALIDATED, NUD_NOARP } from '../../netlink/neighbor.ts';
 import { type Action, summarize } from '../actions.ts';
-import { NEARLY_FULL } from '../ledger.ts';
+import { NEARLY_FULL } from '../binding-counts.ts';
+import { describeLoadDue } from '../load-reasons.ts';
 import { hasLostPins } from '../observed.ts';
-import { LOAD_DUE } from '../summary.ts';
 import { type Check, type Findings, failure, ok, warning } from './check.ts';
 import { BPFFS, CAPABILITIES, DUE, GC_THRESH, KERNEL, LAST_RUN, PINS, RING, TABLE } from './wording.ts';
 
@@ -58,7 +58,7 @@ function checkPins({ observed, desired }: Findings): Check {
   const subject = `${desired.runtime.bpffs}/${desired.runtime.pinDir}`;
   const { loadReason, programId } = observed.datapath;
   if (loadReason === null) return ok('pins', subject, PINS.ok({ programId }));
-  const words = hasLostPins(observed) ? PINS.lost() : PINS.due({ because: LOAD_DUE[loadReason] });
+  const words = hasLostPins(observed) ? PINS.lost() : PINS.due({ because: describeLoadDue(loadReason) });
   const complaint = { subject, ...words };
   return loadReason === 'absent' ? failure('pins', complaint) : warning('pins', complaint);
 }

@@ -23,7 +23,7 @@ function checkLimits({ plan }: Findings): Check {
 }
 
 function checkFrozen({ plan }: Findings): Check {
-  const items = plan.verdicts.filter(({ state }) => state === 'frozen').map(({ ip }) => ip);
+  const items = plan.decisions.filter(({ state }) => state === 'frozen').map(({ ip }) => ip);
   if (items.length === 0) return ok('frozen', null, FROZEN.ok());
   return warning('frozen', { subject: null, ...FROZEN.frozen({ ips: items }), items });
 }
@@ -31,14 +31,14 @@ function checkFrozen({ plan }: Findings): Check {
 /** Hosts of local ports without a neighbor, by reason. Hosts of other nodes and frozen ones rightly have none. */
 function checkInstalled({ plan, counters }: Findings): Check[] {
   const rejected = Object.entries(counters.rejected).filter(([, number]) => number > 0);
-  if (plan.verdicts.length === 0 && rejected.length > 0) {
+  if (plan.decisions.length === 0 && rejected.length > 0) {
     const items = rejected.map(([reason, number]) => `${number} ${reason}`);
     return [warning('hosts', { subject: null, ...HOSTS.allRejected({ counts: items }), items })];
   }
-  const waiting = plan.verdicts.filter(
+  const waiting = plan.decisions.filter(
     ({ state, due }) => !due && (state === 'waiting' || state === 'homeless'),
   );
-  const count = plan.verdicts.filter(({ state, due }) => state === 'installed' && !due).length;
+  const count = plan.decisions.filter(({ state, due }) => state === 'installed' && !due).length;
   const groups = groupBy(waiting, ({ bridge, because }) => `${bridge}\n${because}`);
   const checks = [...groups.values()].flatMap((group) => {
     const [first] = group;
@@ -55,7 +55,7 @@ function checkAdvertised({ plan }: Findings, frr: Frr): Check[] {
   const blockerOf = findBlockers(frr);
   const blocked: { readonly ip: IpAddress; readonly blocker: Blocker }[] = [];
   let count = 0;
-  for (const verdict of plan.verdicts) {
+  for (const verdict of plan.decisions) {
     if (verdict.state !== 'installed' || verdict.due) continue;
     const blocker = blockerOf(verdict);
     if (blocker === null) count += 1;

@@ -1,8 +1,8 @@
 // The story of one address, from the first message of its host to its route: six steps, the first that is wrong, and
 // what fixes it. Pure.
 
-import { indexOf } from '../host-index.ts';
-import { describeEntry } from '../summary.ts';
+import { HostIndex } from '../host-index.ts';
+import { describeEntry } from '../neighbor-entry.ts';
 import { checkBridge } from './bridge.ts';
 import type { Finding } from './finding.ts';
 import { findLookouts, whatNext } from './lookouts.ts';
@@ -20,7 +20,7 @@ import { checkSilent, checkVni, checkZebra } from './zebra.ts';
 /** `closeups` are those of the places, in their order. */
 export function explain(facts: Facts, places: readonly Place[], closeups: readonly Closeup[]): ExplainReport {
   const { ip } = facts;
-  const index = indexOf(facts.hosts);
+  const index = new HostIndex(facts.hosts);
   const stories = places.map((place, i) => {
     const { bridge, vlan, mac } = place;
     const forwarding = bridge && index.forwardingOf(bridge);

@@ -1,7 +1,7 @@
 // Where an address of which nothing is known would be learned, and what to do so that it is. Pure.
 
 import type { IfIndex, IpAddress } from '../../base/address.ts';
-import { whyUnfit } from '../neighbors.ts';
+import { whyNotLearnable } from '../learnable.ts';
 import { hasProgram } from '../observed.ts';
 import { type Bridge, takesVlan } from '../topology.ts';
 import type { Facts } from './places.ts';
@@ -24,7 +24,7 @@ function lookoutsOf(bridge: Bridge, { ip, observed, hosts }: Facts): Lookout[] {
       vlan,
       ports: ports.filter(isAttached).map(({ name }) => name),
       deaf: ports.filter((port) => !isAttached(port)).map(({ name }) => name),
-      because: whyUnfit(bridge, { ip, vlan }) ?? whyIgnored(bridge, ip),
+      because: whyNotLearnable(bridge, { ip, vlan }) ?? whyIgnored(bridge, ip),
       silent: [...(hosts.forwarding.get(bridge.ifIndex) ?? [])].flatMap((entry) => {
         const port = names.get(entry.port);
         const isIn = !bridge.vlanAware || entry.vlan === vlan;

@@ -1,17 +1,17 @@
 // Step 4: the neighbor of the address on the neighbor device.
 
-import { describeEntry } from '../summary.ts';
+import { describeEntry } from '../neighbor-entry.ts';
 import type { Finding } from './finding.ts';
-import { hasOwnNeighbor, isValid, type Scene } from './scene.ts';
+import { hasOwnNeighbor, isUsable, type Scene } from './scene.ts';
 import { describeNeighbor, NEIGHBOR } from './wording.ts';
 
 export function checkNeighbor(scene: Scene): Finding {
   const { facts, place, state, bridgeName } = scene;
-  const { neighbor, domain, verdict, vlan, mac } = place;
+  const { neighbor, domain, decision, vlan, mac } = place;
   const { ip, desired } = facts;
   if (domain === undefined) return NEIGHBOR.noDevice({ bridge: bridgeName, vlan });
   const device = domain.deviceName;
-  const isDue = verdict?.due === true;
+  const isDue = decision?.due === true;
   const entry =
     neighbor === undefined
       ? null
@@ -21,22 +21,22 @@ export function checkNeighbor(scene: Scene): Finding {
           isOurs: neighbor.protocol === desired.runtime.neighborProtocol,
         };
   const found = describeNeighbor({ entry, device, isDue });
-  if (isDue) return NEIGHBOR.due({ found, because: verdict.because });
+  if (isDue) return NEIGHBOR.due({ found, because: decision.because });
   switch (state) {
     case 'installed':
       return NEIGHBOR.there({ found });
     case 'remote':
-      return isValid(neighbor) && neighbor?.mac !== undefined
+      return isUsable(neighbor) && neighbor?.mac !== undefined
         ? NEIGHBOR.there({ found })
         : NEIGHBOR.notAdvertised({ found, ip, mac });
     case 'ended':
       return hasOwnNeighbor(scene) ? NEIGHBOR.ending({ found }) : NEIGHBOR.ended({ found });
     case 'unheard':
       if (hasOwnNeighbor(scene)) return NEIGHBOR.ending({ found });
-      return isValid(neighbor) ? NEIGHBOR.there({ found }) : NEIGHBOR.unanswered({ found, ip });
+      return isUsable(neighbor) ? NEIGHBOR.there({ found }) : NEIGHBOR.unanswered({ found, ip });
     default: {
       // Where the cause is another, an earlier step has told it.
-      const because = verdict?.because ?? '';
+      const because = decision?.because ?? '';
       return entry === null
         ? NEIGHBOR.missing({ found, because })
         : NEIGHBOR.otherEntry({ found, because, ip, device });

@@ -7,7 +7,8 @@ import type { Rejection } from '../../datapath/records/rejection.ts';
 import type { Neighbor } from '../../netlink/neighbor.ts';
 import type { Desired } from '../desired.ts';
 import type { FrrAnswer } from '../frr.ts';
-import type { HostPlan, Verdict } from '../neighbors.ts';
+import type { Decision } from '../neighbors/decide.ts';
+import type { HostPlan } from '../neighbors/plan.ts';
 import type { Observed, ObservedHosts } from '../observed.ts';
 import { type Bridge, type Domain, effectiveVlan, type Topology } from '../topology.ts';
 
@@ -31,7 +32,7 @@ export interface Place {
   /** Undefined: not a bridge of the configuration. */
   readonly bridge: Bridge | undefined;
   readonly domain: Domain | undefined;
-  readonly verdict: Verdict | undefined;
+  readonly decision: Decision | undefined;
   readonly binding: Binding | undefined;
   readonly refused: Rejection | undefined;
   readonly neighbor: Neighbor | undefined;
@@ -89,7 +90,7 @@ function placeOf(key: PlaceKey, { ip, topology, plan, frr }: Facts, traces: Trac
   const isHere = (one: PlaceKey): boolean => one.bridge === key.bridge && one.vlan === vlan;
   const bridge = topology.bridges.find(({ ifIndex }) => ifIndex === key.bridge);
   const domain = bridge?.domains.get(vlan);
-  const verdict = plan.verdicts.find(
+  const decision = plan.decisions.find(
     (one) => one.ip === ip && one.vlan === vlan && one.bridge === bridge?.desired.name,
   );
   const binding = traces.bindings.find(isHere);
@@ -101,11 +102,11 @@ function placeOf(key: PlaceKey, { ip, topology, plan, frr }: Facts, traces: Trac
     vlan,
     bridge,
     domain,
-    verdict,
+    decision,
     binding,
     refused,
     neighbor,
-    mac: verdict?.mac ?? binding?.mac ?? neighbor?.mac ?? refused?.claimed ?? refused?.source ?? null,
+    mac: decision?.mac ?? binding?.mac ?? neighbor?.mac ?? refused?.claimed ?? refused?.source ?? null,
     vni: (domain && vnis.find(({ svi }) => svi === domain.deviceName)?.vni) ?? null,
   };
 }

@@ -2,8 +2,7 @@
 
 import { familyOf, formatPrefix } from '../../base/address.ts';
 import type { Rejection } from '../../datapath/records/rejection.ts';
-import { whyUnfit } from '../neighbors.ts';
-import { allowedPrefixes } from '../plan.ts';
+import { allowedPrefixes, whyNotLearnable } from '../learnable.ts';
 import type { Bridge } from '../topology.ts';
 import { LEARNED_NOW, LEARNS, REJECTIONS, type RejectionWords } from './rejection-wording.ts';
 import type { RefusedReport } from './report.ts';
@@ -47,7 +46,7 @@ export function describeRejection(
     learn: bridge?.desired.learn ?? null,
     learns: describeLearned(rejection, bridge),
   };
-  const isLearnedNow = bridge !== undefined && whyUnfit(bridge, { ip, vlan }) === null;
+  const isLearnedNow = bridge !== undefined && whyNotLearnable(bridge, { ip, vlan }) === null;
   if (isLearnedNow && (reason === 'subnet' || reason === 'link_local')) return LEARNED_NOW[reason](data);
   return REJECTIONS[reason](data);
 }

@@ -1,8 +1,7 @@
 // Step 2: which rule of the configuration lets the address be learned, or forbids it.
 
 import { familyOf, formatPrefix, isLinkLocal } from '../../base/address.ts';
-import { whyUnfit } from '../neighbors.ts';
-import { allowedPrefixes } from '../plan.ts';
+import { allowedPrefixes, whyNotLearnable } from '../learnable.ts';
 import { type Bridge, effectiveVlan, takesVlan } from '../topology.ts';
 import type { Finding } from './finding.ts';
 import type { Scene } from './scene.ts';
@@ -24,7 +23,7 @@ export function checkRule({ facts, place, state, bridgeName }: Scene): Finding {
       ? RULE.reserved()
       : RULE.reservedClaimed({ mac: place.mac ?? refused.source });
   if (state === 'remote' && binding === undefined) return RULE.remote();
-  const unfit = whyUnfit(bridge, { ip, vlan });
+  const unfit = whyNotLearnable(bridge, { ip, vlan });
   if (unfit !== null) return RULE.unfit({ unfit });
   const allowed = describeAllowed(bridge, { facts, place });
   return binding === undefined
@@ -55,5 +54,5 @@ function fixOfEnding(
   const port = bridge.ports.find(({ ifIndex }) => ifIndex === binding?.port);
   if (port === undefined) return ENDING_FIXES.noPort({ bridge: bridge.desired.name });
   if (!takesVlan(bridge, port, vlan)) return ENDING_FIXES.noVlan({ port: port.name, vlan });
-  return whyUnfit(bridge, { ip, vlan }) === null ? ENDING_FIXES.silent({ ip }) : ENDING_FIXES.unfit();
+  return whyNotLearnable(bridge, { ip, vlan }) === null ? ENDING_FIXES.silent({ ip }) : ENDING_FIXES.unfit();
 }

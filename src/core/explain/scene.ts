@@ -1,10 +1,10 @@
 // What each step of a story looks at: one place, its state, and what was read of it there. Pure.
 
 import type { IfIndex } from '../../base/address.ts';
-import { type Neighbor, NTF_EXT_LEARNED } from '../../netlink/neighbor.ts';
+import type { Neighbor } from '../../netlink/neighbor.ts';
 import type { FrrHost } from '../frr.ts';
 import type { Location } from '../host-index.ts';
-import { isOurs, NUD_VALID } from '../neighbors.ts';
+import { isOurs, isRemote, isValid } from '../neighbor-entry.ts';
 import type { Facts, Place } from './places.ts';
 import type { StoryState } from './report.ts';
 
@@ -31,16 +31,16 @@ export function sceneOf(facts: Facts, place: Place, closeup: Closeup, location: 
   return { facts, place, closeup, location, state: stateOf(place), bridgeName };
 }
 
-function stateOf({ verdict, binding, neighbor, refused }: Place): StoryState {
-  if (verdict !== undefined) return verdict.due ? 'waiting' : verdict.state;
+function stateOf({ decision, binding, neighbor, refused }: Place): StoryState {
+  if (decision !== undefined) return decision.due ? 'waiting' : decision.state;
   if (binding !== undefined) return 'ended';
-  if (neighbor !== undefined && (neighbor.flags & NTF_EXT_LEARNED) !== 0) return 'remote';
-  return refused !== undefined && !isValid(neighbor) ? 'refused' : 'unheard';
+  if (neighbor !== undefined && isRemote(neighbor)) return 'remote';
+  return refused !== undefined && !isUsable(neighbor) ? 'refused' : 'unheard';
 }
 
 /** True for an entry whose MAC the kernel uses. */
-export function isValid(neighbor: Neighbor | undefined): boolean {
-  return neighbor !== undefined && (neighbor.state & NUD_VALID) !== 0;
+export function isUsable(neighbor: Neighbor | undefined): boolean {
+  return neighbor !== undefined && isValid(neighbor);
 }
 
 /** True where the neighbor of the address is snoopy's. */
@@ -60,7 +60,7 @@ export function frozenFor({ facts, place: { binding } }: Scene): number | null {
 export function portOf({ facts, place, location }: Scene): string | null {
   if (location.kind === 'local') return location.port.name;
   if (place.binding !== undefined) return nameOf(facts, place.binding.port);
-  return place.verdict === undefined && place.refused !== undefined
+  return place.decision === undefined && place.refused !== undefined
     ? nameOf(facts, place.refused.port)
     : null;
 }

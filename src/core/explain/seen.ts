@@ -3,12 +3,12 @@
 import { hasProgram } from '../observed.ts';
 import type { Finding } from './finding.ts';
 import { rejectedReport } from './rejection.ts';
-import { frozenFor, hasOwnNeighbor, isValid, nameOf, type Scene, secondsSince } from './scene.ts';
+import { frozenFor, hasOwnNeighbor, isUsable, nameOf, type Scene, secondsSince } from './scene.ts';
 import { SEEN } from './wording.ts';
 
 export function checkSeen(scene: Scene): Finding {
   const { facts, place, state } = scene;
-  const { binding, verdict } = place;
+  const { binding, decision } = place;
   if (binding === undefined) return checkUnseen(scene);
   const frozenSeconds = frozenFor(scene);
   if (frozenSeconds !== null) {
@@ -23,7 +23,7 @@ export function checkSeen(scene: Scene): Finding {
     firstAge: secondsSince(nowMs, binding.firstSeenMs),
     lastAge: secondsSince(nowMs, binding.lastSeenMs),
     moves: binding.moves,
-    isOtherThanStatic: verdict?.source === 'static' && facts.plan.endings.has(binding),
+    isOtherThanStatic: decision?.source === 'static' && facts.plan.endings.has(binding),
   };
   const isPort = place.bridge?.ports.some(({ ifIndex }) => ifIndex === binding.port) ?? false;
   // Its route is there all the same, until the binding ages out.
@@ -34,10 +34,10 @@ export function checkSeen(scene: Scene): Finding {
 
 function checkUnseen(scene: Scene): Finding {
   const { facts, place, state } = scene;
-  if (place.verdict !== undefined) return SEEN.static();
+  if (place.decision !== undefined) return SEEN.static();
   const rejected = rejectedReport(scene);
   if (state === 'refused' && rejected !== null) return SEEN.rejected(rejected);
   if (state === 'remote') return SEEN.remote();
-  if (isValid(place.neighbor) && !hasOwnNeighbor(scene)) return SEEN.otherOwner();
+  if (isUsable(place.neighbor) && !hasOwnNeighbor(scene)) return SEEN.otherOwner();
   return SEEN.never({ ip: facts.ip });
 }

@@ -8,9 +8,9 @@ import type { IfIndex, IpAddress, Mac } from '../../../src/base/address.ts';
 import { parsePrefix, prefixOf } from '../../../src/base/address.ts';
 import { parseConfig } from '../../../src/config/config.ts';
 import { summarize } from '../../../src/core/actions.ts';
-import { planDisputes } from '../../../src/core/confirm.ts';
+import { findConflicts } from '../../../src/core/conflicts.ts';
 import type { Desired } from '../../../src/core/desired.ts';
-import { planHosts } from '../../../src/core/neighbors.ts';
+import { planHosts } from '../../../src/core/neighbors/plan.ts';
 import type { Attachment, Observed, ObservedHosts } from '../../../src/core/observed.ts';
 import { plan } from '../../../src/core/plan.ts';
 import { planProbes } from '../../../src/core/probes.ts';
@@ -194,25 +194,25 @@ export function actual({ desired, observed, hosts, topology }: Case): Required<E
       change.router ? ' router' : '',
       ` (${change.because})`,
     ].join('');
-  const disputes = planDisputes(topology, hosts, desired.runtime.neighborProtocol);
+  const disputes = findConflicts(topology, hosts, desired.runtime.neighborProtocol);
   return {
     problems: topology.problems.map(({ code, object }) => `${code} ${object}`),
     steps,
     changes: decided.changes.map(describe),
     refresh: decided.refresh.map(describe),
     probes: planProbes(topology, decided, hosts).map(
-      ({ binding, port, sourceIp, tag }) =>
-        `${binding.ip} at ${binding.mac} out of ${observed.links.get(port)?.name} from ${sourceIp ?? '0.0.0.0'}${tag === null ? '' : ` tag ${tag}`}`,
+      ({ binding, port, question: { sourceIp, tag } }) =>
+        `${binding.ip} at ${binding.mac} out of ${port.name} from ${sourceIp ?? '0.0.0.0'}${tag === null ? '' : ` tag ${tag}`}`,
     ),
-    disputes: disputes.map(({ ip, owner, claimant, questions }) => {
-      const ports = questions.map(
+    disputes: disputes.map(({ ip, owner, claimant, probes }) => {
+      const ports = probes.map(
         ({ port, question: { tag } }) => `${port.name}${tag === null ? '' : ` tag ${tag}`}`,
       );
-      const from = questions[0]?.question.sourceIp ?? '0.0.0.0';
+      const from = probes[0]?.question.sourceIp ?? '0.0.0.0';
       return `${ip} of ${owner}, claimed by ${claimant}: asked from ${from} on ${ports.join(', ')}`;
     }),
     forget: decided.forget.map(({ ip, vlan }) => (vlan === 0 ? ip : `${ip} vlan ${vlan}`)),
-    verdicts: decided.verdicts.map(
+    verdicts: decided.decisions.map(
       ({ ip, mac, port, state, source, device }) =>
         `${ip} ${mac} ${port ?? '-'} ${device ?? '-'} ${source} ${state}`,
     ),

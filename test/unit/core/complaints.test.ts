@@ -7,7 +7,8 @@ import type { IfIndex, IpAddress } from '../../../src/base/address.ts';
 import type { Findings } from '../../../src/core/doctor/check.ts';
 import { diagnose, reportOf } from '../../../src/core/doctor/diagnose.ts';
 import type { Frr } from '../../../src/core/frr.ts';
-import { planHosts, type Verdict } from '../../../src/core/neighbors.ts';
+import type { Decision } from '../../../src/core/neighbors/decide.ts';
+import { planHosts } from '../../../src/core/neighbors/plan.ts';
 import { plan } from '../../../src/core/plan.ts';
 import type { Bridge } from '../../../src/core/topology.ts';
 import type { Link } from '../../../src/netlink/link.ts';
@@ -44,10 +45,10 @@ function withBridge(base: Findings, change: Partial<Bridge>): Findings {
 }
 
 /** A host beside those that are there. */
-function withHost(base: Findings, change: Partial<Verdict>): Findings {
-  const [first] = base.plan.verdicts;
+function withHost(base: Findings, change: Partial<Decision>): Findings {
+  const [first] = base.plan.decisions;
   assert.ok(first);
-  return { ...base, plan: { ...base.plan, verdicts: [...base.plan.verdicts, { ...first, ...change }] } };
+  return { ...base, plan: { ...base.plan, decisions: [...base.plan.decisions, { ...first, ...change }] } };
 }
 
 function withHostFacts(base: Findings, change: Partial<Findings['host']>): Findings {
@@ -62,7 +63,7 @@ const FRR: Frr = {
     [
       100,
       new Map(
-        decided.verdicts.map(({ ip, mac }) => [
+        decided.decisions.map(({ ip, mac }) => [
           ip,
           { mac, isLocal: true, isActive: true, isDuplicate: false },
         ]),
@@ -166,7 +167,7 @@ const BROKEN: Readonly<Record<string, (base: Findings) => Findings>> = {
   'warning vni': (base) => withLink(base, TUNNEL, { vxlan: { vni: 0, learning: false, external: true } }),
   'warning neighbor-device': (base) => ({
     ...withBridge(base, { domains: new Map() }),
-    plan: { ...base.plan, verdicts: [] },
+    plan: { ...base.plan, decisions: [] },
   }),
   'failure neighbor-device': (base) => withFrr(base, { vnis: [{ vni: 100, svi: null }] }),
   'warning limits': (base) => ({
@@ -230,7 +231,7 @@ test('rejected messages are reported where no host is learned; where one is, the
     counters: { ...HEALTHY.counters, rejected: { subnet: 8, spoofed: 0, mac: 1 } },
   };
   assert.deepEqual(complaintsOf(refused), []);
-  const nobody = { ...refused, plan: { ...refused.plan, verdicts: [] } };
+  const nobody = { ...refused, plan: { ...refused.plan, decisions: [] } };
   const found = diagnose(nobody).find(({ id, status }) => id === 'hosts' && status === 'warning');
   assert.equal(found?.found, 'none is learned, and messages were rejected: 8 subnet, 1 mac');
   assert.match(found?.remedy ?? '', /snoopy explain IP/);

@@ -6,7 +6,7 @@ import { type IpAddress, type Mac, parseIp, parseMac } from '../../../src/base/a
 import type { Check, Findings } from '../../../src/core/doctor/check.ts';
 import { diagnose, reportOf } from '../../../src/core/doctor/diagnose.ts';
 import type { Frr, FrrNeighbor } from '../../../src/core/frr.ts';
-import { planHosts } from '../../../src/core/neighbors.ts';
+import { planHosts } from '../../../src/core/neighbors/plan.ts';
 import { plan } from '../../../src/core/plan.ts';
 import { readFrr } from '../../../src/host/frr.ts';
 import type { PortVlans } from '../../../src/netlink/vlan.ts';
@@ -85,7 +85,7 @@ describe('gc_thresh', () => {
 
 describe('a neighbor that is installed and not advertised', () => {
   const base = findings();
-  const verdict = base.plan.verdicts.find(({ state, due }) => state === 'installed' && !due);
+  const verdict = base.plan.decisions.find(({ state, due }) => state === 'installed' && !due);
   assert.ok(verdict);
   const { ip, mac, device } = verdict;
   const other = parseMac('02:00:00:00:99:99') as Mac;
@@ -94,7 +94,7 @@ describe('a neighbor that is installed and not advertised', () => {
   function checkWith(entry: FrrNeighbor | undefined): Check {
     const table = new Map<IpAddress, FrrNeighbor>(entry === undefined ? [] : [[ip, entry]]);
     // The other neighbors of the case are as they should be.
-    for (const each of base.plan.verdicts) {
+    for (const each of base.plan.decisions) {
       if (each.ip !== ip) table.set(each.ip, { ...whole, mac: each.mac });
     }
     const frr: Frr = {

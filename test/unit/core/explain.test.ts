@@ -11,7 +11,7 @@ import { describeRejection } from '../../../src/core/explain/rejection.ts';
 import type { ExplainReport } from '../../../src/core/explain/report.ts';
 import type { Closeup } from '../../../src/core/explain/scene.ts';
 import type { FrrAnswer, FrrHost } from '../../../src/core/frr.ts';
-import { planHosts } from '../../../src/core/neighbors.ts';
+import { planHosts } from '../../../src/core/neighbors/plan.ts';
 import type { RejectionReason } from '../../../src/datapath/records/counters.ts';
 import type { Rejection } from '../../../src/datapath/records/rejection.ts';
 import { COUNTERS } from '../../../src/generated/layouts.ts';

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import type { IfIndex, IpAddress, Mac } from '../../../src/base/address.ts';
-import type { NeighborChange } from '../../../src/core/neighbors.ts';
+import type { NeighborChange } from '../../../src/core/neighbors/plan.ts';
 import { writeNeighbors } from '../../../src/host/neighbor-table.ts';
 import type { Request } from '../../../src/netlink/message.ts';
 import { decodeNeighbor, NTF_EXT_EXT_VALIDATED, RTM_NEWNEIGH } from '../../../src/netlink/neighbor.ts';
@@ -38,7 +38,8 @@ function change(kind: NeighborChange['kind'], last: number, state: NeighborChang
     kind,
     device: 2 as IfIndex,
     deviceName: 'br0',
-    bridge: 'br0',
+    bridge: 2 as IfIndex,
+    bridgeName: 'br0',
     vlan: 0,
     ip: `10.0.0.${last}` as IpAddress,
     mac: '02:00:00:00:00:01' as Mac,

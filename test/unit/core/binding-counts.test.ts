@@ -1,9 +1,9 @@
-// The ports' ledger: what the program counts must be what is in the map.
+// Binding counts: what the program counts for a port must be what is in the map.
 
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import type { IfIndex, IpAddress, Mac } from '../../../src/base/address.ts';
-import { correctLedger } from '../../../src/core/ledger.ts';
+import { correctCounts } from '../../../src/core/binding-counts.ts';
 import type { Binding } from '../../../src/datapath/records/binding.ts';
 import type { PortPolicy } from '../../../src/datapath/records/port.ts';
 
@@ -42,7 +42,7 @@ function bindings(count: number): Binding[] {
 }
 
 function released(gained: number, lost: number, before: number, there: number): number | undefined {
-  const corrected = correctLedger(
+  const corrected = correctCounts(
     new Map([[PORT, { ...POLICY, released: before }]]),
     new Map([[PORT, { gained, lost, limited: 0 }]]),
     bindings(there),
@@ -50,11 +50,11 @@ function released(gained: number, lost: number, before: number, there: number): 
   return corrected.get(PORT)?.released;
 }
 
-it('books that are right are left alone', () => assert.equal(released(5, 1, 2, 2), undefined));
-it('a deleted binding is booked as released', () => assert.equal(released(5, 0, 0, 3), 2));
-it('an adopted binding, which the program never counted, makes it negative', () =>
+it('a correct count is left alone', () => assert.equal(released(5, 1, 2, 2), undefined));
+it('a deleted binding counts as released', () => assert.equal(released(5, 0, 0, 3), 2));
+it('a recovered binding, which the program never counted, makes it negative', () =>
   assert.equal(released(0, 0, 0, 2), -2));
 it('a port without a state has gained nothing', () => {
-  const corrected = correctLedger(new Map([[PORT, POLICY]]), new Map(), bindings(1));
+  const corrected = correctCounts(new Map([[PORT, POLICY]]), new Map(), bindings(1));
   assert.equal(corrected.get(PORT)?.released, -1);
 });

@@ -1,18 +1,18 @@
-// How many bindings a port has, by the program's own arithmetic: gained - lost - released (bpf/snoopy.h).
+// How many bindings a port has, as the program counts them: gained - lost - released (bpf/snoopy.h). Pure.
 
 import type { IfIndex } from '../base/address.ts';
 import type { Binding } from '../datapath/records/binding.ts';
 import type { PortPolicy, PortState } from '../datapath/records/port.ts';
 
-/** From this part of max_bindings on there is something to do before it is too late. */
+/** The part of max_bindings from which on the operator is warned. */
 export const NEARLY_FULL = 0.9;
 
 /**
- * The policies whose `released` must change so that the program's count of a port's bindings is the number of
- * those that are there. The program alone adds and user space alone subtracts, so neither overwrites the other;
- * a binding created while the map was read is put right by the next run.
+ * The policies whose `released` must change so that the program's count of a port's bindings is the number of bindings
+ * in the map. Only the program adds and only user space subtracts, so neither overwrites the other. The next run
+ * corrects what is off by a binding that was created while the map was read.
  */
-export function correctLedger(
+export function correctCounts(
   policies: ReadonlyMap<IfIndex, PortPolicy>,
   states: ReadonlyMap<IfIndex, PortState>,
   bindings: readonly Binding[],

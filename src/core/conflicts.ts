@@ -1,0 +1,180 @@
+// Conflicts: addresses that one MAC has and another claims. The owner is checked first (RFC 9161, section 3.7b). Pure.
+
+import type { IfIndex, Mac } from '../base/address.ts';
+import type { Binding } from '../datapath/records/binding.ts';
+import { type BindingKey, bindingId } from '../datapath/records/binding-key.ts';
+import { type Forwarding, HostIndex } from './host-index.ts';
+import { isOurs, isValid } from './neighbor-entry.ts';
+import { addressId, type KeptByOwner, staticEntries } from './neighbors/claim.ts';
+import type { ObservedHosts } from './observed.ts';
+import { type Probe, probeOut, probeSource } from './probes.ts';
+import { type Bridge, type Topology, takesVlan } from './topology.ts';
+
+/** An address that one MAC has and another claims. */
+export interface Conflict extends BindingKey {
+  readonly bridgeName: string;
+  readonly owner: Mac;
+  readonly claimant: Mac;
+  /** Null when the port is gone. */
+  readonly claimantPort: string | null;
+  /** When the claimant took it: CLOCK_MONOTONIC in milliseconds. */
+  readonly sinceMs: number;
+  /** The owner check: one probe for each port of the VLAN. */
+  readonly probes: readonly Probe[];
+}
+
+/**
+ * Most frames and most owner checks of a run: a port gets one frame of each check, and more would fill a tap's queue.
+ * The owners of other addresses keep them until the next run.
+ */
+const FRAMES_PER_RUN = 4096;
+const CONFLICTS_PER_RUN = 256;
+
+/**
+ * Every learned address whose MAC is not the one in its neighbor, or, where it has no neighbor yet, not the one that
+ * had it when its moves began. The state decides and not the ring's records of moves, so that neither a full ring nor
+ * a killed run skips an owner check. Provisioned and frozen addresses, and domains without probes, have no conflicts.
+ * The oldest claims come first. `index` is that of `hosts`, from a caller that has it already.
+ */
+export function findConflicts(
+  topology: Topology,
+  hosts: ObservedHosts,
+  protocol: number,
+  index: HostIndex = new HostIndex(hosts),
+): Conflict[] {
+  const conflicts = topology.bridges.flatMap((bridge) => {
+    const forwarding = index.forwardingOf(bridge);
+    const statics = staticEntries(bridge);
+    const found: Conflict[] = [];
+    for (const binding of index.bindingsOf(bridge.ifIndex)) {
+      const owner = ownerOf(bridge, binding, index, forwarding, protocol, hosts.nowMs);
+      if (owner === undefined || owner === binding.mac) continue;
+      if (binding.frozenUntilMs > hosts.nowMs || statics.has(addressId(binding.vlan, binding.ip))) continue;
+      const conflict = conflictOf(bridge, binding, owner);
+      if (conflict !== null) found.push(conflict);
+    }
+    return found;
+  });
+  return conflicts.sort((a, b) => a.sinceMs - b.sinceMs);
+}
+
+/** The MAC that has the address now, whichever claims it; undefined when there is none that could lose it. */
+function ownerOf(
+  bridge: Bridge,
+  binding: Binding,
+  index: HostIndex,
+  forwarding: Forwarding,
+  protocol: number,
+  nowMs: number,
+): Mac | undefined {
+  const domain = bridge.domains.get(binding.vlan);
+  if (domain === undefined) return undefined;
+  const entry = index.neighborOf(domain.device, binding.ip);
+  // An entry that is not ours is never lost to a claim.
+  if (entry !== undefined && isValid(entry)) return isOurs(entry, protocol) ? entry.mac : undefined;
+  if (binding.owner === null) return undefined;
+  // Two MACs claimed it before either had a neighbor: the first is the owner, as long as moves are counted.
+  const isRecent = nowMs - binding.windowMs <= bridge.desired.duplicates.windowMs;
+  const isDue = forwarding.locate(binding.vlan, binding.mac).kind === 'local';
+  return isRecent && isDue ? binding.owner.mac : undefined;
+}
+
+/**
+ * Null when the owner cannot be probed. The probe goes to its MAC, but out of every port: the port that the bridge, or
+ * the owner's last message, names may be the work of another host that sent a frame or two with the owner's MAC.
+ */
+function conflictOf(bridge: Bridge, binding: Binding, owner: Mac): Conflict | null {
+  const { ip, vlan } = binding;
+  const source = probeSource(bridge, vlan, ip);
+  if (source === null) return null;
+  return {
+    bridge: bridge.ifIndex,
+    vlan,
+    ip,
+    bridgeName: bridge.desired.name,
+    owner,
+    claimant: binding.mac,
+    claimantPort: nameOf(bridge, binding.port),
+    sinceMs: binding.firstSeenMs,
+    probes: bridge.ports
+      .filter((port) => takesVlan(bridge, port, vlan))
+      .map((port) => probeOut(bridge, port, vlan, source, { mac: owner, ip, named: true })),
+  };
+}
+
+/** The conflicts whose owners a run can check, the oldest first. */
+export function chooseConflicts(conflicts: readonly Conflict[]): Conflict[] {
+  let frames = 0;
+  return conflicts.slice(0, CONFLICTS_PER_RUN).filter(({ probes }, i) => {
+    frames += probes.length;
+    return i === 0 || frames <= FRAMES_PER_RUN;
+  });
+}
+
+function nameOf(bridge: Bridge, port: IfIndex): string | null {
+  return bridge.ports.find(({ ifIndex }) => ifIndex === port)?.name ?? null;
+}
+
+/** A conflict by its address and owner: the claimant may change at any time, and makes no difference. */
+function conflictId(conflict: Conflict): string {
+  return `${bindingId(conflict)} ${conflict.owner}`;
+}
+
+/**
+ * Those of the `probed` conflicts whose owner certainly did not answer, though records were lost. An answer moves the
+ * binding, and the next claim begins anew: the claim that stands unchanged in `after` was not answered in between.
+ */
+export function surelyUnanswered(probed: readonly Conflict[], after: readonly Conflict[]): Conflict[] {
+  const unmoved = new Set(after.map(claimId));
+  return probed.filter((conflict) => unmoved.has(claimId(conflict)));
+}
+
+function claimId(conflict: Conflict): string {
+  return `${conflictId(conflict)} ${conflict.claimant} ${conflict.sinceMs}`;
+}
+
+/**
+ * The addresses that their owners keep, by bindingId. An address goes to another MAC only if its owner was `probed` in
+ * this very run, no answer can have been lost, and none came. So a claimant gains nothing by claiming again at once,
+ * or while owners are checked.
+ */
+export function keepForOwners(
+  conflicts: readonly Conflict[],
+  probed: readonly Conflict[],
+  answered: readonly Conflict[],
+): Map<string, KeptByOwner> {
+  const isProbed = new Set(probed.map(conflictId));
+  const isAnswered = new Set(answered.map(conflictId));
+  const kept = new Map<string, KeptByOwner>();
+  for (const conflict of conflicts) {
+    const { owner } = conflict;
+    const id = conflictId(conflict);
+    if (isAnswered.has(id)) {
+      kept.set(bindingId(conflict), { owner, isProbed: true, because: `its owner ${owner} still answers` });
+    } else if (!isProbed.has(id)) {
+      const because = `its owner ${owner} is yet to be asked`;
+      kept.set(bindingId(conflict), { owner, isProbed: false, because });
+    }
+  }
+  return kept;
+}
+
+/** For the operator: conflicts that stay open, because their owners could not be probed. */
+export function describeUnprobed(kept: ReadonlyMap<string, KeptByOwner>): string[] {
+  const count = [...kept.values()].filter(({ isProbed }) => !isProbed).length;
+  if (count === 0) return [];
+  const what = count === 1 ? '1 address is' : `${count} addresses are`;
+  return [`${what} claimed by another MAC, and the owner could not be asked or heard yet: kept until then`];
+}
+
+/** For the operator: a MAC claims what its owner still has. `port` is where the answer came from. */
+export function describeKept(conflict: Conflict, port: IfIndex): string {
+  const { ip, vlan, bridgeName, owner, claimant, claimantPort, probes } = conflict;
+  const where = `"${bridgeName}"${vlan === 0 ? '' : ` VLAN ${vlan}`}`;
+  const from = claimantPort === null ? '' : ` on port "${claimantPort}"`;
+  const ownerPort = probes.find((probe) => probe.port.ifIndex === port)?.port.name ?? `#${port}`;
+  return (
+    `${ip} on ${where} was claimed by ${claimant}${from}, but its owner ${owner} on port "${ownerPort}" ` +
+    'still answers: kept'
+  );
+}

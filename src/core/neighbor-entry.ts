@@ -1,0 +1,91 @@
+// An entry of the kernel's neighbor table: whose it is, whether it is valid, and its state in words. Pure.
+
+import {
+  type Neighbor,
+  NTF_EXT_EXT_VALIDATED,
+  NTF_EXT_LEARNED,
+  NTF_ROUTER,
+  NUD_DELAY,
+  NUD_FAILED,
+  NUD_INCOMPLETE,
+  NUD_NOARP,
+  NUD_NONE,
+  NUD_PERMANENT,
+  NUD_PROBE,
+  NUD_REACHABLE,
+  NUD_STALE,
+} from '../netlink/neighbor.ts';
+import type { NeighborEntry } from './report.ts';
+
+/** States in which the kernel uses the entry's MAC (NUD_VALID of net/neighbour.h). */
+const NUD_VALID = NUD_PERMANENT | NUD_NOARP | NUD_REACHABLE | NUD_PROBE | NUD_STALE | NUD_DELAY;
+
+/** States in which the kernel leaves an entry as it is. */
+const NUD_FIXED = NUD_NOARP | NUD_PERMANENT;
+
+/** Bits of NUD_* by their names in iproute2. */
+const STATE_NAMES: ReadonlyMap<number, string> = new Map([
+  [NUD_NONE, 'none'],
+  [NUD_INCOMPLETE, 'incomplete'],
+  [NUD_REACHABLE, 'reachable'],
+  [NUD_STALE, 'stale'],
+  [NUD_DELAY, 'delay'],
+  [NUD_PROBE, 'probe'],
+  [NUD_FAILED, 'failed'],
+  [NUD_NOARP, 'noarp'],
+  [NUD_PERMANENT, 'permanent'],
+]);
+
+/**
+ * An exposed entry is written again when it was confirmed so long ago: well before gc_stale_time (60 s) is over, see
+ * neigh_periodic_work in net/core/neighbour.c.
+ */
+export const REFRESH_AFTER_MS = 20_000;
+
+/**
+ * True for an entry that snoopy wrote; `protocol` is its NDA_PROTOCOL. The kernel keeps that number when EVPN takes
+ * an entry over, so an externally learned entry is never ours.
+ */
+export function isOurs(entry: Neighbor, protocol: number): boolean {
+  return entry.protocol === protocol && !isRemote(entry);
+}
+
+/** True for an entry that zebra learned from another node. */
+export function isRemote({ flags }: Neighbor): boolean {
+  return (flags & NTF_EXT_LEARNED) !== 0;
+}
+
+/** True when the kernel uses the entry's MAC. */
+export function isValid({ state }: Neighbor): boolean {
+  return (state & NUD_VALID) !== 0;
+}
+
+/** True when the kernel does not change the entry's state by itself. */
+export function isFixed({ state }: Neighbor): boolean {
+  return (state & NUD_FIXED) !== 0;
+}
+
+/** True for the neighbor of an IPv6 router. */
+export function isRouter({ flags }: Neighbor): boolean {
+  return (flags & NTF_ROUTER) !== 0;
+}
+
+/** True for an entry that garbage collection may take though its host is there. */
+export function isExposed({ state, extFlags }: Neighbor): boolean {
+  return state === NUD_NOARP && (extFlags & NTF_EXT_EXT_VALIDATED) === 0;
+}
+
+/** A NUD_* state as iproute2 names it. */
+export function stateName(state: number): string {
+  return STATE_NAMES.get(state) ?? `0x${state.toString(16)}`;
+}
+
+/** An entry for a report, in the words of iproute2. */
+export function describeEntry(entry: Neighbor): NeighborEntry {
+  return {
+    mac: entry.mac ?? null,
+    state: stateName(entry.state),
+    protocol: entry.protocol,
+    flags: [...(isRouter(entry) ? ['router'] : []), ...(isRemote(entry) ? ['extern_learn'] : [])],
+  };
+}

@@ -1,0 +1,101 @@
+// A claim: an address that asks for a neighbor, with all that a decision about it looks at. Pure.
+
+import type { IpAddress, Mac } from '../../base/address.ts';
+import type { Binding } from '../../datapath/records/binding.ts';
+import type { BindingKey } from '../../datapath/records/binding-key.ts';
+import type { Neighbor } from '../../netlink/neighbor.ts';
+import type { StaticEntry } from '../desired.ts';
+import type { Forwarding, HostIndex, Location } from '../host-index.ts';
+import { type Bridge, type Domain, effectiveVlan, type Port } from '../topology.ts';
+
+/** An address that does not go to another MAC in this run. */
+export interface KeptByOwner {
+  readonly owner: Mac;
+  /** False: the next pass is to probe the owner. */
+  readonly isProbed: boolean;
+  readonly because: string;
+}
+
+/** What the decisions about one bridge have in common. */
+export interface Context {
+  readonly bridge: Bridge;
+  readonly index: HostIndex;
+  readonly forwarding: Forwarding;
+  readonly nowMs: number;
+  /** NDA_PROTOCOL of our own entries. */
+  readonly protocol: number;
+  /** By bindingId. */
+  readonly kept: ReadonlyMap<string, KeptByOwner>;
+}
+
+/** A binding, or a static entry with the one of its MACs that is here. */
+export interface Claim extends BindingKey {
+  readonly source: 'learned' | 'static';
+  readonly mac: Mac;
+  readonly router: boolean;
+  /** What was learned about the address; undefined for a static entry whose host was never seen. */
+  readonly binding: Binding | undefined;
+  /** Where it was learned; undefined when that port is gone, and for a static entry, which may be on any port. */
+  readonly port: Port | undefined;
+  /** Where the bridge forwards its MAC. */
+  readonly location: Location;
+  /** Undefined when its VLAN has no neighbor device. */
+  readonly domain: Domain | undefined;
+  /** The entry that the neighbor device has for the address. */
+  readonly entry: Neighbor | undefined;
+}
+
+/** The claim of a binding. `port` is the one that it was learned on, if the bridge has it. */
+export function learnedClaim(context: Context, binding: Binding, port: Port | undefined): Claim {
+  const { bridge, index, forwarding } = context;
+  const { vlan, ip, mac, router } = binding;
+  const domain = bridge.domains.get(vlan);
+  return {
+    source: 'learned',
+    bridge: bridge.ifIndex,
+    vlan,
+    ip,
+    mac,
+    router,
+    binding,
+    port,
+    location: forwarding.locate(vlan, mac),
+    domain,
+    entry: domain && index.neighborOf(domain.device, ip),
+  };
+}
+
+/** The claim of a static entry: its MAC is one that a local port forwards, else the one last seen, else the first. */
+export function staticClaim(context: Context, { ip, vlan: id, macs }: StaticEntry, binding?: Binding): Claim {
+  const { bridge, index, forwarding } = context;
+  const vlan = effectiveVlan(bridge, id);
+  const candidates = binding === undefined ? macs : [binding.mac, ...macs];
+  const here = candidates.find((mac) => forwarding.locate(vlan, mac).kind === 'local');
+  const mac = here ?? candidates[0] ?? ('00:00:00:00:00:00' as Mac);
+  const domain = bridge.domains.get(vlan);
+  return {
+    source: 'static',
+    bridge: bridge.ifIndex,
+    vlan,
+    ip,
+    mac,
+    router: binding?.router ?? false,
+    binding,
+    port: undefined,
+    location: forwarding.locate(vlan, mac),
+    domain,
+    entry: domain && index.neighborOf(domain.device, ip),
+  };
+}
+
+/** The static entries of a bridge by `addressId`. */
+export function staticEntries(bridge: Bridge): ReadonlyMap<string, StaticEntry> {
+  return new Map(
+    bridge.desired.statics.map((entry) => [addressId(effectiveVlan(bridge, entry.vlan), entry.ip), entry]),
+  );
+}
+
+/** An address of one bridge as a key. */
+export function addressId(vlan: number, ip: IpAddress): string {
+  return `${vlan} ${ip}`;
+}

@@ -1,0 +1,173 @@
+// decide(claim) -> decision: whether one address gets a neighbor, and why. Pure.
+
+import type { Mac } from '../../base/address.ts';
+import { type BindingKey, bindingId } from '../../datapath/records/binding-key.ts';
+import { type Neighbor, NUD_NOARP } from '../../netlink/neighbor.ts';
+import type { Location } from '../host-index.ts';
+import { isFixed, isOurs, isRemote, isRouter, isValid } from '../neighbor-entry.ts';
+import type { BindingReport } from '../report.ts';
+import type { Bridge } from '../topology.ts';
+import type { Claim, Context, KeptByOwner } from './claim.ts';
+
+/** What was decided about one address, in the words of the report. */
+export interface Decision
+  extends Pick<
+    BindingReport,
+    'bridge' | 'vlan' | 'device' | 'ip' | 'mac' | 'port' | 'source' | 'state' | 'because'
+  > {
+  readonly claim: Claim;
+  /** What happens to the entry of the address: `none` is not wanted, `keep` stays as it is. */
+  readonly action: 'none' | 'keep' | 'add' | 'replace';
+  /** True when its neighbor is yet to be written. */
+  readonly due: boolean;
+}
+
+type Ruling = Pick<Decision, 'state' | 'action' | 'because'>;
+
+/** Decides one claim. */
+export function decide(context: Context, claim: Claim): Decision {
+  const { vlan, ip, mac, source, location, domain } = claim;
+  const { state, action, because } = rule(context, claim);
+  const port = location.kind === 'local' ? location.port : claim.port;
+  return {
+    bridge: context.bridge.desired.name,
+    vlan,
+    device: domain?.deviceName ?? null,
+    ip,
+    mac,
+    port: port?.name ?? null,
+    source,
+    state,
+    because,
+    claim,
+    action,
+    due: action === 'add' || action === 'replace',
+  };
+}
+
+const FROZEN: Ruling = {
+  state: 'frozen',
+  action: 'none',
+  because: 'its MAC changes too often: a duplicate',
+};
+const BEHIND_TUNNEL: Ruling = {
+  state: 'remote',
+  action: 'none',
+  because: 'its MAC is behind the tunnel now',
+};
+const OF_ANOTHER_NODE: Ruling = {
+  state: 'remote',
+  action: 'none',
+  because: 'learned from another node by EVPN',
+};
+const UNFORWARDED: Ruling = {
+  state: 'waiting',
+  action: 'none',
+  because: 'the bridge does not forward its MAC now',
+};
+const ON_ANOTHER_PORT: Ruling = {
+  state: 'waiting',
+  action: 'none',
+  because: 'the bridge forwards its MAC to another port',
+};
+const OF_ANOTHER_OWNER: Ruling = {
+  state: 'waiting',
+  action: 'none',
+  because: 'an entry of another owner has another MAC',
+};
+const SERVED: Ruling = {
+  state: 'installed',
+  action: 'keep',
+  because: 'served by an entry of another owner',
+};
+const NEW: Ruling = { state: 'installed', action: 'add', because: 'new' };
+const INSTALLED: Ruling = { state: 'installed', action: 'keep', because: '' };
+
+function replace(because: string): Ruling {
+  return { state: 'installed', action: 'replace', because };
+}
+
+/** The rules in order: the first that applies decides. */
+function rule(context: Context, claim: Claim): Ruling {
+  const { domain, entry, location } = claim;
+  if (isFrozen(context, claim)) return FROZEN;
+  if (domain === undefined) {
+    return {
+      state: 'homeless',
+      action: 'none',
+      because: `no device for VLAN ${claim.vlan} above the bridge`,
+    };
+  }
+  const kept = claim.source === 'learned' ? keptByOwner(context, claim) : undefined;
+  if (kept !== undefined && kept.owner !== claim.mac) {
+    const action = isKeptByOwner(context, claim, entry) ? 'keep' : 'none';
+    return { state: 'waiting', action, because: kept.because };
+  }
+  if (location.kind === 'tunnel') return BEHIND_TUNNEL;
+  if (entry === undefined) return isHere(claim) ? NEW : waiting(location);
+  if (!isValid(entry)) return isHere(claim) ? replace('the entry was not valid') : waiting(location);
+  if (isRemote(entry)) return ruleRemote(context, claim, entry);
+  if (isOurs(entry, context.protocol)) return ruleOurs(context, claim, entry);
+  return entry.mac === claim.mac ? SERVED : OF_ANOTHER_OWNER;
+}
+
+/** A static entry is never frozen. */
+function isFrozen({ nowMs }: Context, { source, binding }: Claim): boolean {
+  return source === 'learned' && binding !== undefined && binding.frozenUntilMs > nowMs;
+}
+
+function keptByOwner({ kept }: Context, key: BindingKey): KeptByOwner | undefined {
+  // No key is put together where there is no conflict.
+  return kept.size === 0 ? undefined : kept.get(bindingId(key));
+}
+
+/** True for the neighbor of an owner that keeps its address although another MAC claims it. */
+export function isKeptByOwner(context: Context, key: BindingKey, entry: Neighbor | undefined): boolean {
+  return entry?.mac !== undefined && entry.mac === keptByOwner(context, key)?.owner;
+}
+
+/** True when the bridge forwards the MAC to the port that the claim comes from. */
+function isHere({ location, port }: Claim): boolean {
+  return location.kind === 'local' && (port === undefined || port.ifIndex === location.port.ifIndex);
+}
+
+function waiting(location: Location): Ruling {
+  return location.kind === 'nowhere' ? UNFORWARDED : ON_ANOTHER_PORT;
+}
+
+/** An entry of ours stays while it is right, and is replaced when the host or the configuration has changed. */
+function ruleOurs(context: Context, claim: Claim, entry: Neighbor): Ruling {
+  if (entry.mac === claim.mac) {
+    const because = whyRewrite(context.bridge, claim, entry);
+    return because === null ? INSTALLED : replace(because);
+  }
+  if (isHere(claim)) return replace('the MAC changed');
+  const ruling = waiting(claim.location);
+  return keepsMac(context, claim, entry.mac) ? { ...ruling, action: 'keep' } : ruling;
+}
+
+/** The bridge does not confirm the claim: the MAC that has the address keeps it while it is here. */
+function keepsMac({ forwarding }: Context, { source, vlan }: Claim, mac: Mac | undefined): boolean {
+  return source === 'learned' && mac !== undefined && forwarding.locate(vlan, mac).kind === 'local';
+}
+
+/** Why an entry of ours with the right MAC is written again; null when it is right. */
+function whyRewrite({ desired }: Bridge, { router }: Claim, entry: Neighbor): string | null {
+  if (router !== isRouter(entry)) return router ? 'it is a router now' : 'it is no router any more';
+  // The kernel moves entries between stale and reachable by itself.
+  const fits = desired.neighborState === 'noarp' ? entry.state === NUD_NOARP : !isFixed(entry);
+  return fits ? null : `neighbor_state is ${desired.neighborState}`;
+}
+
+/**
+ * An entry that zebra learned from another node gives way only to a host that is here now: a local port forwards its
+ * MAC, and a host with another MAC was seen after zebra wrote the entry. Without that second condition two nodes with
+ * a live MAC each would take the address from each other at every run.
+ */
+function ruleRemote({ nowMs }: Context, claim: Claim, entry: Neighbor): Ruling {
+  const { binding } = claim;
+  const isNewer = binding !== undefined && binding.lastSeenMs > nowMs - entry.updatedMs;
+  return isHere(claim) && (entry.mac === claim.mac || isNewer)
+    ? replace('the host has moved here')
+    : OF_ANOTHER_NODE;
+}

@@ -1,0 +1,294 @@
+// planHosts(topology, hosts) -> the changes of the neighbor table that are due: decisions, folded. Pure.
+
+import type { IfIndex, Mac } from '../../base/address.ts';
+import type { Binding } from '../../datapath/records/binding.ts';
+import type { BindingKey } from '../../datapath/records/binding-key.ts';
+import type { Neighbor } from '../../netlink/neighbor.ts';
+import { countByPort } from '../binding-counts.ts';
+import type { NeighborState } from '../desired.ts';
+import { HostIndex } from '../host-index.ts';
+import { learnableOn } from '../learnable.ts';
+import { isExposed, isOurs, isRouter, REFRESH_AFTER_MS } from '../neighbor-entry.ts';
+import type { ObservedHosts } from '../observed.ts';
+import type { Bridge, Domain, Topology } from '../topology.ts';
+import {
+  addressId,
+  type Context,
+  type KeptByOwner,
+  learnedClaim,
+  staticClaim,
+  staticEntries,
+} from './claim.ts';
+import { type Decision, decide, isKeptByOwner } from './decide.ts';
+import { type Ending, whyEnded } from './ended.ts';
+
+/** A change of the neighbor table that is due. Where no configured bridge has the device, the key names the device. */
+export interface NeighborChange extends BindingKey {
+  readonly kind: 'add' | 'replace' | 'remove';
+  readonly bridgeName: string;
+  readonly device: IfIndex;
+  readonly deviceName: string;
+  /** After the change; for `remove` the MAC of the entry that goes. */
+  readonly mac: Mac | null;
+  readonly port: string | null;
+  /** The entry as it was observed. */
+  readonly existing: Neighbor | undefined;
+  readonly state: NeighborState;
+  readonly router: boolean;
+  readonly because: string;
+}
+
+export interface HostPlan {
+  readonly changes: readonly NeighborChange[];
+  /** Entries to write again unchanged, because the kernel's garbage collection may take them. */
+  readonly refresh: readonly NeighborChange[];
+  /** Bindings that have ended: to be deleted once the changes are in the kernel. */
+  readonly forget: readonly Binding[];
+  /** Why each of those of a configured bridge has ended. */
+  readonly endings: ReadonlyMap<Binding, Ending>;
+  readonly decisions: readonly Decision[];
+  /** Learned bindings that have a neighbor, or whose hosts are at least here: their hosts may be probed. */
+  readonly present: readonly Binding[];
+  /**
+   * Learned bindings without a neighbor, because the bridge no longer has the MAC, or because another node claims the
+   * address while the host is still on its port here. An answer to a probe brings the neighbor back.
+   */
+  readonly lost: readonly Binding[];
+  /** Ports that have as many bindings as they may. */
+  readonly fullPorts: readonly { readonly port: string; readonly limit: number }[];
+  /** Neighbors that are ours once the changes are made. */
+  readonly total: number;
+}
+
+export interface HostOptions {
+  /** NDA_PROTOCOL of our own entries. */
+  readonly protocol: number;
+  /** False with `--bridge`: entries on other devices are left alone. */
+  readonly whole: boolean;
+  /** By bindingId: addresses that do not go to another MAC in this run. */
+  readonly kept?: ReadonlyMap<string, KeptByOwner>;
+}
+
+/**
+ * Decides every address of the configured bridges, and what must change in the neighbor table. `index` is that of
+ * `hosts`, from a caller that has it already.
+ */
+export function planHosts(
+  topology: Topology,
+  hosts: ObservedHosts,
+  { protocol, whole, kept = new Map() }: HostOptions,
+  index: HostIndex = new HostIndex(hosts),
+): HostPlan {
+  const plans = topology.bridges.map((bridge) => {
+    const forwarding = index.forwardingOf(bridge);
+    return planBridge({ bridge, index, forwarding, nowMs: hosts.nowMs, protocol, kept });
+  });
+  const decisions = concat(plans.map((plan) => plan.decisions));
+  const ended = concat(plans.map((plan) => plan.ended));
+  const fates = fatesOf(decisions, ended, protocol);
+  const removals = planRemovals(topology, hosts, index, { protocol, whole }, fates);
+  const added = decisions.filter(({ action }) => action === 'add').length;
+  return {
+    changes: concat([removals, ...plans.map((plan) => plan.changes)]),
+    refresh: concat(plans.map((plan) => plan.refresh)),
+    forget: [...(whole ? orphans(topology, hosts) : []), ...ended.map(({ binding }) => binding)],
+    endings: new Map(ended.map(({ binding, ending }) => [binding, ending])),
+    decisions,
+    present: concat(plans.map((plan) => plan.present)),
+    lost: concat(plans.map((plan) => plan.lost)),
+    fullPorts: topology.bridges.flatMap((bridge) => fullPorts(bridge, index.bindingsOf(bridge.ifIndex))),
+    total: fates.staying.size + added,
+  };
+}
+
+/** What was decided about one bridge, and what of the neighbor table must change for it. */
+interface BridgePlan {
+  readonly decisions: readonly Decision[];
+  readonly ended: readonly Ended[];
+  readonly changes: readonly NeighborChange[];
+  readonly refresh: readonly NeighborChange[];
+  readonly present: readonly Binding[];
+  readonly lost: readonly Binding[];
+}
+
+/** Lists as one; flatMap takes several times as long for tens of thousands of items. */
+function concat<T>(lists: readonly (readonly T[])[]): T[] {
+  const none: T[] = [];
+  return none.concat(...lists);
+}
+
+/** A binding that has ended. */
+interface Ended {
+  readonly binding: Binding;
+  readonly ending: Ending;
+  /** The entry of its address, and whether it stays: a MAC that claims an address and disappears has not won it. */
+  readonly entry: Neighbor | undefined;
+  readonly isKept: boolean;
+}
+
+function planBridge(context: Context): BridgePlan {
+  const { bridge, protocol } = context;
+  const { decisions, ended } = decideBridge(context);
+  const changes: NeighborChange[] = [];
+  const refresh: NeighborChange[] = [];
+  const present: Binding[] = [];
+  const lost: Binding[] = [];
+  for (const decision of decisions) {
+    const { domain, entry, source, binding } = decision.claim;
+    if (source === 'learned' && binding !== undefined) {
+      if (isLost(decision)) lost.push(binding);
+      else if (isPresent(decision)) present.push(binding);
+    }
+    if (domain === undefined) continue;
+    if (decision.due) changes.push(changeOf(bridge, domain, decision));
+    else if (decision.action === 'keep' && entry !== undefined && needsRefresh(entry, protocol)) {
+      refresh.push(changeOf(bridge, domain, decision));
+    }
+  }
+  return { decisions, ended, changes, refresh, present, lost };
+}
+
+/** The decisions about bindings that live, then about static entries; and the bindings that have ended. */
+function decideBridge(context: Context): Pick<BridgePlan, 'decisions' | 'ended'> {
+  const { bridge, index } = context;
+  const statics = staticEntries(bridge);
+  const ports = new Map(bridge.ports.map((port) => [port.ifIndex, port]));
+  const whyNotLearnable = learnableOn(bridge);
+  const decisions: Decision[] = [];
+  const ended: Ended[] = [];
+  const seen = new Map<string, Binding>();
+  for (const binding of index.bindingsOf(bridge.ifIndex)) {
+    const id = statics.size === 0 ? '' : addressId(binding.vlan, binding.ip);
+    const claim = learnedClaim(context, binding, ports.get(binding.port));
+    const ending = whyEnded(context, claim, binding, statics.get(id), whyNotLearnable);
+    if (ending !== null) {
+      const { entry } = claim;
+      ended.push({ binding, ending, entry, isKept: isKeptByOwner(context, binding, entry) });
+    } else if (statics.has(id)) {
+      seen.set(id, binding);
+    } else {
+      decisions.push(decide(context, claim));
+    }
+  }
+  for (const [id, entry] of statics) {
+    decisions.push(decide(context, staticClaim(context, entry, seen.get(id))));
+  }
+  return { decisions, ended };
+}
+
+function changeOf(bridge: Bridge, domain: Domain, { claim, port, because }: Decision): NeighborChange {
+  return {
+    kind: claim.entry === undefined ? 'add' : 'replace',
+    bridge: bridge.ifIndex,
+    bridgeName: bridge.desired.name,
+    vlan: claim.vlan,
+    ip: claim.ip,
+    device: domain.device,
+    deviceName: domain.deviceName,
+    mac: claim.mac,
+    port,
+    existing: claim.entry,
+    state: bridge.desired.neighborState,
+    router: claim.router,
+    because,
+  };
+}
+
+function needsRefresh(entry: Neighbor, protocol: number): boolean {
+  return isOurs(entry, protocol) && isExposed(entry) && entry.confirmedMs > REFRESH_AFTER_MS;
+}
+
+/** What the decisions mean for the entries that are there. */
+interface Fates {
+  /** Entries that are ours and stay, or become ours. */
+  readonly staying: ReadonlySet<Neighbor>;
+  /** Why other entries are not wanted. */
+  readonly reasons: ReadonlyMap<Neighbor, string>;
+}
+
+function fatesOf(decisions: readonly Decision[], ended: readonly Ended[], protocol: number): Fates {
+  const staying = new Set<Neighbor>();
+  const reasons = new Map<Neighbor, string>();
+  for (const { entry, ending, isKept } of ended) {
+    if (entry === undefined) continue;
+    reasons.set(entry, ending.because);
+    if (isKept) staying.add(entry);
+  }
+  for (const { claim, action, because } of decisions) {
+    const { entry } = claim;
+    if (entry === undefined) continue;
+    if (action === 'none') reasons.set(entry, because);
+    else if (action !== 'keep' || isOurs(entry, protocol)) staying.add(entry);
+  }
+  return { staying, reasons };
+}
+
+/** A probe may bring the neighbor back: the bridge no longer has the MAC, or another node claims the address. */
+function isLost({ state, claim: { location } }: Decision): boolean {
+  return (
+    (state === 'waiting' && location.kind === 'nowhere') || (state === 'remote' && location.kind === 'local')
+  );
+}
+
+/**
+ * The host has a neighbor, or is here at least. Also while an entry of another owner serves the address: when that
+ * entry goes, a claim from long ago must not count.
+ */
+function isPresent({ state, claim: { location } }: Decision): boolean {
+  return state === 'installed' || (location.kind === 'local' && state !== 'frozen');
+}
+
+/** Bindings of bridges that are not configured. */
+function orphans({ bridges }: Topology, { bindings }: ObservedHosts): Binding[] {
+  const known = new Set(bridges.map(({ ifIndex }) => ifIndex));
+  return bindings.filter(({ bridge }) => !known.has(bridge));
+}
+
+function fullPorts(bridge: Bridge, bindings: readonly Binding[]): HostPlan['fullPorts'] {
+  const counts = countByPort(bindings);
+  const limit = bridge.desired.limits.bindingsPerPort;
+  return bridge.ports
+    .filter(({ ifIndex }) => limit > 0 && (counts.get(ifIndex) ?? 0) >= limit)
+    .map(({ name }) => ({ port: name, limit }));
+}
+
+/** Entries of ours that nothing claims any more. */
+function planRemovals(
+  topology: Topology,
+  hosts: ObservedHosts,
+  index: HostIndex,
+  { protocol, whole }: HostOptions,
+  { staying, reasons }: Fates,
+): NeighborChange[] {
+  const places = new Map(
+    topology.bridges.flatMap((bridge) =>
+      [...bridge.domains.values()].map((domain) => [domain.device, { bridge, domain }] as const),
+    ),
+  );
+  const changes: NeighborChange[] = [];
+  for (const entry of hosts.neighbors) {
+    if (!isOurs(entry, protocol) || staying.has(entry)) continue;
+    // A dump shows an entry twice when the table grows meanwhile; the decision was about the one in the index.
+    if (index.neighborOf(entry.ifIndex, entry.ip) !== entry) continue;
+    const place = places.get(entry.ifIndex);
+    if (place === undefined && !whole) continue;
+    const deviceName =
+      place?.domain.deviceName ?? hosts.deviceNames.get(entry.ifIndex) ?? `#${entry.ifIndex}`;
+    changes.push({
+      kind: 'remove',
+      bridge: place?.bridge.ifIndex ?? entry.ifIndex,
+      bridgeName: place?.bridge.desired.name ?? deviceName,
+      vlan: place?.domain.vlan ?? 0,
+      ip: entry.ip,
+      device: entry.ifIndex,
+      deviceName,
+      mac: entry.mac ?? null,
+      port: null,
+      existing: entry,
+      state: place?.bridge.desired.neighborState ?? 'noarp',
+      router: isRouter(entry),
+      because: reasons.get(entry) ?? (place === undefined ? 'not configured' : 'no binding'),
+    });
+  }
+  return changes;
+}

@@ -1,0 +1,81 @@
+// What follows from the owner checks of addresses in conflict.
+
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { it } from 'node:test';
+import type { IpAddress } from '../../../src/base/address.ts';
+import { findConflicts, keepForOwners } from '../../../src/core/conflicts.ts';
+import { planHosts } from '../../../src/core/neighbors/plan.ts';
+import { ROOT } from '../golden.ts';
+import { readCase } from './case.ts';
+
+const { topology, hosts } = readCase(
+  join(ROOT, 'test/unit/core/cases/the-owner-of-a-claimed-address-is-asked-first'),
+);
+const OPTIONS = { protocol: 115, whole: true };
+
+it('an owner that answers, or is yet to be probed, keeps its neighbor; the claim waits', () => {
+  const conflicts = findConflicts(topology, hosts, OPTIONS.protocol);
+  assert.equal(planHosts(topology, hosts, OPTIONS).changes.length, 2);
+  const [first, second] = conflicts;
+  assert.ok(first !== undefined && second !== undefined);
+  const { changes, decisions } = planHosts(topology, hosts, {
+    ...OPTIONS,
+    kept: keepForOwners(conflicts, [first], [first]),
+  });
+  assert.deepEqual(changes, []);
+  assert.deepEqual(
+    decisions.map(({ ip, state, because }) => `${ip} ${state}: ${because}`),
+    [
+      '10.0.0.10 waiting: its owner 02:00:00:00:00:0a still answers',
+      '2001:db8::10 waiting: its owner 02:00:00:00:00:0a is yet to be asked',
+    ],
+  );
+});
+
+it('an owner that was probed and has not answered loses its address', () => {
+  const conflicts = findConflicts(topology, hosts, OPTIONS.protocol);
+  const kept = keepForOwners(conflicts, conflicts, []);
+  assert.equal(planHosts(topology, hosts, { ...OPTIONS, kept }).changes.length, 2);
+});
+
+it('an owner that has its address again is installed as any other host', () => {
+  const conflicts = findConflicts(topology, hosts, OPTIONS.protocol);
+  const bindings = hosts.bindings.map((binding) => ({ ...binding, mac: conflicts[0]?.owner ?? binding.mac }));
+  const { decisions } = planHosts(
+    topology,
+    { ...hosts, bindings },
+    { ...OPTIONS, kept: keepForOwners(conflicts, conflicts, conflicts) },
+  );
+  assert.deepEqual(
+    decisions.map(({ ip, state }) => `${ip} ${state}`),
+    ['10.0.0.10 installed', '2001:db8::10 installed'],
+  );
+});
+
+it('without a neighbor nothing is written for a claim to an address whose owner answers', () => {
+  const conflicts = findConflicts(topology, hosts, OPTIONS.protocol);
+  const { changes } = planHosts(
+    topology,
+    { ...hosts, neighbors: [] },
+    { ...OPTIONS, kept: keepForOwners(conflicts, conflicts, conflicts) },
+  );
+  assert.deepEqual(changes, []);
+});
+
+it('of many conflicts the oldest come first', () => {
+  const [binding] = hosts.bindings;
+  const [neighbor] = hosts.neighbors;
+  assert.ok(binding !== undefined && neighbor !== undefined);
+  const ips = Array.from({ length: 300 }, (_, i) => `10.0.0.${i % 250}` as IpAddress);
+  const many = {
+    ...hosts,
+    // The later in this list, the older.
+    bindings: ips.map((ip, i) => ({ ...binding, ip, firstSeenMs: binding.firstSeenMs - i })),
+    neighbors: ips.map((ip) => ({ ...neighbor, ip })),
+  };
+  const found = findConflicts(topology, many, OPTIONS.protocol);
+  assert.equal(found.length, 300);
+  assert.equal(found[0]?.ip, ips[299]);
+  assert.equal(found[299]?.ip, ips[0]);
+});

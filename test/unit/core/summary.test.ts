@@ -1,0 +1,55 @@
+// What a run tells its operator.
+
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { it } from 'node:test';
+import type { IfIndex, Mac } from '../../../src/base/address.ts';
+import { planHosts } from '../../../src/core/neighbors/plan.ts';
+import { warningsOf } from '../../../src/core/summary.ts';
+import type { Change } from '../../../src/datapath/records/change.ts';
+import { ROOT } from '../golden.ts';
+import { readCase } from './case.ts';
+
+const { topology, hosts } = readCase(join(ROOT, 'test/unit/core/cases/frozen-duplicate'));
+
+it('the same duplicate address on two bridges: each warning names the MACs of its own bridge', () => {
+  const [bridge] = topology.bridges;
+  const [binding] = hosts.bindings;
+  assert.ok(bridge !== undefined && binding !== undefined);
+  const other = {
+    ...bridge,
+    ifIndex: 99 as IfIndex,
+    desired: { ...bridge.desired, name: 'br9' },
+    domains: new Map(),
+  };
+  const both = {
+    ...hosts,
+    bindings: [binding, { ...binding, bridge: other.ifIndex }],
+  };
+  const decided = planHosts({ bridges: [bridge, other], problems: [] }, both, { protocol: 115, whole: true });
+  const duplicate = (on: IfIndex, mac: string, oldMac: string): Change => ({
+    kind: 'duplicate',
+    bridge: on,
+    vlan: binding.vlan,
+    ip: binding.ip,
+    port: binding.port,
+    oldPort: binding.port,
+    mac: mac as Mac,
+    oldMac: oldMac as Mac,
+  });
+  const warnings = warningsOf(
+    decided,
+    [
+      duplicate(bridge.ifIndex, '02:00:00:00:00:01', '02:00:00:00:00:02'),
+      duplicate(other.ifIndex, '02:00:00:00:00:03', '02:00:00:00:00:04'),
+    ],
+    false,
+  );
+  assert.deepEqual(
+    warnings.map((warning) => warning.match(/on "(\S+)".* by (.*);/)?.slice(1)),
+    [
+      [bridge.desired.name, '02:00:00:00:00:01 and 02:00:00:00:00:02'],
+      ['br9', '02:00:00:00:00:03 and 02:00:00:00:00:04'],
+    ],
+  );
+});
