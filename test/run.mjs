@@ -28,8 +28,8 @@ if (guest === '6.1') {
   MAY_SKIP.set('the kernel has no MAB (6.2)', 'runs on the host, and in 6.12');
 }
 
-/** Files that run at the same time; the guest counts as one. */
-const CONCURRENCY = 2;
+/** Files that run at the same time, one more than processors, because many wait; the guest counts as one. */
+const CONCURRENCY = 3;
 /** A file that takes longer has failed. A run with FUZZ_FRAMES takes as long as its frames. */
 const TIMEOUT_MS =
   process.env.FUZZ_FRAMES === undefined ? minutes(guest === undefined ? 30 : 60) : Number.POSITIVE_INFINITY;
