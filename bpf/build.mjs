@@ -1,12 +1,24 @@
-// Compiles snoopy.bpf.c to dist/snoopy.bpf.o and writes src/generated/object.ts, which carries it, and layouts.ts,
-// which says where its structures have their fields.
+// Writes src/generated/object.ts, which contains the eBPF object, and layouts.ts, which says where its structures have
+// their fields.
 //
-// The same sources and the same clang give the same bytes wherever the project lies: a run tells by the
-// digest whether the object it carries is the one that is pinned.
+//   node bpf/build.mjs             takes bpf/snoopy.bpf.o if it is of these sources, else compiles them
+//   node bpf/build.mjs --record    compiles them into bpf/snoopy.bpf.o, which is committed: no build needs clang then
+//   node bpf/build.mjs --verify    compiles them, and fails if bpf/snoopy.bpf.o is anything else
+//
+// The same sources and the same clang give the same bytes in any directory: a run tells by the digest whether the object
+// that it contains is the one that is pinned.
 
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { renderLayouts } from './layouts.mjs';
@@ -14,8 +26,11 @@ import { renderLayouts } from './layouts.mjs';
 const here = dirname(fileURLToPath(import.meta.url));
 const root = dirname(here);
 const object = join(root, 'dist/snoopy.bpf.o');
+const recorded = join(here, 'snoopy.bpf.o');
+const record = join(here, 'snoopy.bpf.json');
 const generated = join(root, 'src/generated');
-const sources = ['snoopy.bpf.c', 'snoopy.h', 'build.mjs'].map((name) => join(here, name));
+const SOURCES = ['snoopy.bpf.c', 'snoopy.h'];
+const FLAGS = ['-target', 'bpf', '-mcpu=v2', '-O2', '-g', '-Wall', '-Wextra', '-Werror'];
 const remedy = 'install the packages clang, llvm and libbpf-dev (names of Debian and Ubuntu)';
 
 function fail(message) {
@@ -49,19 +64,46 @@ function includesOfHost() {
   return directories.filter((directory) => existsSync(join(directory, 'asm/types.h'))).slice(0, 1);
 }
 
-function compile() {
-  const made = `${object}.${process.pid}.tmp`;
-  mkdirSync(dirname(object), { recursive: true });
+/** What an object is compiled from: digest of the sources and the options, and the compiler. */
+function describeSources() {
+  const hash = createHash('sha256').update(FLAGS.join(' '));
+  for (const name of SOURCES) hash.update(readFileSync(join(here, name)));
+  return { sources: hash.digest('hex') };
+}
+
+const compilerName = () => run('clang', '--version').split('\n')[0];
+
+/** Compiles the sources to a file. */
+function compile(path) {
+  const made = `${path}.${process.pid}.tmp`;
+  mkdirSync(dirname(path), { recursive: true });
   run(
     'clang',
-    ...['-target', 'bpf', '-mcpu=v2', '-O2', '-g', '-Wall', '-Wextra', '-Werror'],
+    ...FLAGS,
     `-ffile-prefix-map=${here}=bpf`,
     '-fdebug-compilation-dir=bpf',
     ...includesOfHost().flatMap((directory) => ['-idirafter', directory]),
     ...['-c', 'snoopy.bpf.c', '-o', made],
   );
   run('llvm-strip', '-g', made); // takes DWARF away and leaves BTF
-  renameSync(made, object);
+  renameSync(made, path);
+}
+
+function isRecorded() {
+  if (!existsSync(recorded) || !existsSync(record)) return false;
+  return JSON.parse(readFileSync(record, 'utf8')).sources === describeSources().sources;
+}
+
+/** Fails unless the committed object is what the sources compile to. */
+function verify() {
+  const again = 'compile it: npm run build:bpf';
+  if (!isRecorded()) fail(`snoopy.bpf.o is not of these sources; ${again}`);
+  const { compiler } = JSON.parse(readFileSync(record, 'utf8'));
+  if (compiler !== compilerName())
+    fail(`snoopy.bpf.o is of ${compiler}, this is ${compilerName()}; use that one`);
+  compile(object);
+  if (!readFileSync(object).equals(readFileSync(recorded)))
+    fail(`snoopy.bpf.o is not what its sources compile to; ${again}`);
 }
 
 function renderObject(bytes) {
@@ -93,13 +135,23 @@ function layoutsOf(bytes) {
   }
 }
 
+/** Whether the object in dist is newer than what it is compiled from. */
 function isCurrent() {
   if (!existsSync(object)) return false;
   const built = statSync(object).mtimeMs;
-  return sources.every((source) => statSync(source).mtimeMs < built);
+  return [...SOURCES, 'build.mjs'].every((source) => statSync(join(here, source)).mtimeMs < built);
 }
 
-if (!isCurrent()) compile();
+const [mode] = process.argv.slice(2);
+if (mode === '--verify') verify();
+else if (mode === '--record') {
+  compile(recorded);
+  writeFileSync(record, `${JSON.stringify({ ...describeSources(), compiler: compilerName() }, null, 2)}\n`);
+}
+if (isRecorded()) {
+  mkdirSync(dirname(object), { recursive: true });
+  copyFileSync(recorded, object);
+} else if (!isCurrent()) compile(object);
 const bytes = readFileSync(object);
 generate('object.ts', renderObject(bytes));
 generate('layouts.ts', layoutsOf(bytes));
