@@ -7,10 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # Debian package and what it is for.
 packages=(
-  'clang           compiles the eBPF program'
-  'llvm            strips its object file'
-  'libbpf-dev      headers of the eBPF program'
-  'libbpf1         loads it'
+  'libbpf1         loads the eBPF program'
   'iproute2        builds the namespaces, and shows what the kernel has'
   'frr             zebra and bgpd, the two that snoopy works for'
   'arping          lets the VMs ask'
@@ -19,6 +16,9 @@ packages=(
   'tcpdump         counts what crosses the tunnel'
 )
 test_packages=(
+  'clang           compiles the eBPF program, to compare it with the committed object'
+  'llvm            strips its object file'
+  'libbpf-dev      headers of the eBPF program'
   'bpftool         shows what is loaded and attached'
   'python3-scapy   makes frames, by an encoder that is not ours'
   'strace          shows which messages a run sends to the kernel'
