@@ -123,7 +123,8 @@ make_debian_root() {
     fail "debootstrap could not make a Debian 13:"$'\n'"$(tail -5 <<<"$log")"
   }
   chroot "$unfinished" apt-get clean
-  systemctl --root="$unfinished" --quiet mask "${debian_masked[@]}"
+  local unit
+  for unit in "${debian_masked[@]}"; do ln -sf /dev/null "$unfinished/etc/systemd/system/$unit"; done
   rm -rf "$debian_root"
   mv "$unfinished" "$debian_root"
   echo "$debian_packages" >"$debian_root.packages"
