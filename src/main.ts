@@ -10,16 +10,18 @@ import {
   type StatusInvocation,
   wantsJson,
 } from './cli.ts';
+import { runDoctor } from './commands/doctor.ts';
+import type { Environment } from './commands/environment.ts';
+import { runExplain } from './commands/explain.ts';
+import { runReconcile } from './commands/reconcile.ts';
+import { runRemove } from './commands/remove.ts';
+import { runStatus, watchStatus } from './commands/status.ts';
 import { inspectConfig } from './config/config.ts';
 import { ConfigError } from './config/problem.ts';
 import { exitCode, type ReconcileReport, type RemoveReport, type StatusReport } from './core/report.ts';
-import { runDoctor } from './doctor.ts';
-import { runExplain } from './explain.ts';
 import { exitAtOnce, windowSize } from './ffi/libc.ts';
 import { SCHEMA_TEXT } from './generated/schema.ts';
 import { VERSION } from './generated/version.ts';
-import { type Environment, runReconcile } from './reconcile.ts';
-import { runRemove } from './remove.ts';
 import { renderDoctor } from './render/doctor.ts';
 import { renderExplain } from './render/explain.ts';
 import { errorReport, renderJson } from './render/json.ts';
@@ -29,7 +31,6 @@ import { renderScreen, renderScrollOut } from './render/screen.ts';
 import { renderNothing, renderStatus } from './render/status.ts';
 import { printable, type RenderOptions } from './render/style.ts';
 import { renderValidate, validateReport } from './render/validate.ts';
-import { runStatus, watchStatus } from './status.ts';
 
 const STDOUT = 1;
 const STDERR = 2;

@@ -131,6 +131,9 @@ export interface ReconcileReport {
   readonly errors: readonly Problem[];
 }
 
+/** What the textfile has of a run: of one that an error ended, only that error and its times are known. */
+export type RunReport = Pick<ReconcileReport, 'ok' | 'errors' | 'durations'> & Partial<ReconcileReport>;
+
 /** What `remove` reports: the same, as far as it has it. */
 export type RemoveReport = Pick<
   ReconcileReport,

@@ -2,6 +2,7 @@
 
 import { SnoopyError } from '../base/errors.ts';
 import { type Mapping, mmap, PROT_READ, PROT_WRITE, pageSize } from '../ffi/libc.ts';
+import type { Pins } from './pins.ts';
 import { CHANGE_BYTES, type Change, decodeChange, isNewBinding } from './records/change.ts';
 
 /** BPF_RINGBUF_BUSY_BIT: the program has not finished the record yet. */
@@ -103,4 +104,18 @@ export function openRing(fd: number, size: number): Ring {
       consumer.unmap();
     },
   };
+}
+
+/** Opens the ring that is pinned, and closes it when `use` returns or throws. Undefined: none is pinned. */
+export function withRing<Result>(
+  { maps }: Pick<Pins, 'maps'>,
+  use: (ring: Ring | undefined) => Result,
+): Result {
+  const map = maps.get('changes');
+  const ring = map && openRing(map.fd, map.info.maxEntries);
+  try {
+    return use(ring);
+  } finally {
+    ring?.close();
+  }
 }

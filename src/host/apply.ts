@@ -2,6 +2,7 @@
 
 import type { IfIndex } from '../base/address.ts';
 import { type ErrorCode, type Problem, problemOf, SnoopyError } from '../base/errors.ts';
+import { mapPairs, takeNext } from '../base/pairs.ts';
 import type { Users } from '../base/trust.ts';
 import { type Action, type PortRef, summarize } from '../core/actions.ts';
 import type { Observed } from '../core/observed.ts';
@@ -14,7 +15,6 @@ import {
   clearName,
   type Expected,
   isDirectory,
-  losesBindings,
   openPins,
   type Pins,
   replacedDirectory,
@@ -23,6 +23,7 @@ import {
 } from '../datapath/pins.ts';
 import type { Binding } from '../datapath/records/binding.ts';
 import { NO_COUNTS } from '../datapath/records/port.ts';
+import type { Request } from '../netlink/message.ts';
 import { failureError, type NetlinkSocket, type Result } from '../netlink/socket.ts';
 import {
   createClsact,
@@ -44,8 +45,6 @@ export interface Target {
   readonly users: Users;
   /** The object to load, read only when it is needed. */
   readonly object: () => Uint8Array;
-  /** Bindings recovered from elsewhere when their map is lost; called only then. */
-  adopt: () => readonly Binding[];
   pins: Pins;
 }
 
@@ -59,32 +58,40 @@ export function planned(actions: readonly Action[]): Step[] {
   return actions.map((action) => ({ action: summarize(action), outcome: PLANNED }));
 }
 
+/** What applying takes beside the target. */
+export interface ApplyOptions {
+  /** Bindings that a load adds to those that are pinned. */
+  readonly recovered: readonly Binding[];
+  /** Called with how far the work is, where there are many actions; null: nothing shows it. */
+  readonly progress: ((line: string) => void) | null;
+}
+
+/** An action that was taken, or must not be, and what became of it. */
+interface Done {
+  readonly action: Action;
+  readonly outcome: Outcome;
+}
+
 /** Progress is reported where there are so many actions, and after every so many. */
 const MANY = 50;
 
-/**
- * Applies the actions in order; filters are attached and detached many in one netlink batch. `progress` is called
- * with how far they are, where there are many.
- */
+/** Applies the actions in order; filters are attached and detached many in one netlink batch. */
 export function applyActions(
   target: Target,
   actions: readonly Action[],
-  progress: ((line: string) => void) | null,
+  { recovered, progress }: ApplyOptions,
 ): Step[] {
   const steps: Step[] = [];
   /** Ports to which the program could not be attached: what is attached in the other way stays. */
   const bare = new Set<IfIndex>();
   /** Ports that still have an attachment that was to be removed. */
   const tied = new Set<IfIndex>();
+  const whyHeld = (action: Action): Outcome | null => whyNot(action, bare, tied);
   for (let i = 0; i < actions.length; ) {
-    const group = takeGroup(actions, i);
+    const group = takeGroup(actions, i, whyHeld);
     if (actions.length >= MANY && (i % MANY === 0 || group.length > 1))
       progress?.(describeProgress(i, actions.length, group));
-    const due = group.filter((action) => whyNot(action, bare, tied) === null);
-    const done = applyGroup(target, due);
-    const outcomes = new Map(due.map((action, j) => [action, done[j] ?? APPLIED]));
-    for (const action of group) {
-      const outcome = outcomes.get(action) ?? whyNot(action, bare, tied) ?? APPLIED;
+    for (const { action, outcome } of applyGroup(target, group, recovered, whyHeld)) {
       steps.push({ action: summarize(action), outcome });
       if (outcome.kind === 'applied' || outcome === PORT_GONE) continue;
       if (action.kind === 'attach') bare.add(action.port.ifIndex);
@@ -110,35 +117,43 @@ function whyNot(action: Action, bare: ReadonlySet<IfIndex>, tied: ReadonlySet<If
   return kind === 'unpin' && tied.size > 0 ? STILL_TIED : null;
 }
 
-function applyGroup(target: Target, group: readonly Action[]): Outcome[] {
-  return group.some(isFilterAction)
-    ? applyFilters(target, group)
-    : group.map((action) => apply(target, action));
-}
-
 type FilterAction = Extract<Action, { kind: 'attach' | 'detach' }>;
 
 function isFilterAction(action: Action): action is FilterAction {
   return (action.kind === 'attach' || action.kind === 'detach') && action.mode === 'clsact';
 }
 
-/** The run of filter actions of one kind that begins at `start`; else that action alone. */
-function takeGroup(actions: readonly Action[], start: number): Action[] {
+/** Says why an action must not be taken now; null: it may. */
+type WhyHeld = (action: Action) => Outcome | null;
+
+/** The filter actions of one kind from `start` on that may be taken; else the action there alone. */
+function takeGroup(actions: readonly Action[], start: number, whyHeld: WhyHeld): Action[] {
   const first = actions[start];
   if (first === undefined) return [];
-  let end = start + 1;
-  if (isFilterAction(first)) {
-    while (actions[end]?.kind === first.kind && isFilterAction(actions[end] ?? first)) end++;
-  }
-  return actions.slice(start, end);
+  const isBatched = (action: Action): boolean => isFilterAction(action) && whyHeld(action) === null;
+  if (!isBatched(first)) return [first];
+  const end = actions.findIndex(
+    (action, i) => i > start && (action.kind !== first.kind || !isBatched(action)),
+  );
+  return actions.slice(start, end < 0 ? actions.length : end);
 }
 
-function applyFilters(target: Target, group: readonly Action[]): Outcome[] {
-  const filters = group.filter(isFilterAction);
+function applyGroup(
+  target: Target,
+  group: readonly Action[],
+  recovered: readonly Binding[],
+  whyHeld: WhyHeld,
+): Done[] {
+  const mayAll = group.every((action) => whyHeld(action) === null);
+  if (mayAll && group.every(isFilterAction)) return applyFilters(target, group);
+  return group.map((action) => ({ action, outcome: whyHeld(action) ?? apply(target, action, recovered) }));
+}
+
+function applyFilters(target: Target, group: readonly FilterAction[]): Done[] {
   try {
-    return filters[0]?.kind === 'attach' ? attachFilters(target, filters) : detachFilters(target, filters);
+    return group[0]?.kind === 'attach' ? attachFilters(target, group) : detachFilters(target, group);
   } catch (thrown) {
-    return group.map(() => failed(thrown, 'tc'));
+    return group.map((action) => ({ action, outcome: failed(thrown, 'tc') }));
   }
 }
 
@@ -147,21 +162,22 @@ function failed(thrown: unknown, object: string): Outcome {
   return { kind: 'failed', code, message };
 }
 
-function apply(target: Target, action: Action): Outcome {
+function apply(target: Target, action: Action, recovered: readonly Binding[]): Outcome {
   try {
-    return applyOne(target, action);
+    return applyOne(target, action, recovered);
   } catch (thrown) {
     return failed(thrown, action.kind);
   }
 }
 
-function applyOne(target: Target, action: Action): Outcome {
+function applyOne(target: Target, action: Action, recovered: readonly Binding[]): Outcome {
   switch (action.kind) {
     case 'mount':
       // Done before the lock was taken, and only reported here.
       return APPLIED;
     case 'load':
-      reload(target, losesBindings(target.pins) ? target.adopt() : []);
+      load(target.object(), target.pins, target.expected, recovered);
+      reopen(target);
       return APPLIED;
     case 'set-prefix':
       tableOf(target, 'prefixes').set(action.rule, action.rule);
@@ -228,11 +244,6 @@ export function finishMigration(target: Target, { attachments }: Observed): Prob
   }
 }
 
-function reload(target: Target, adopted: readonly Binding[]): void {
-  load(target.object(), target.pins, target.expected, adopted);
-  reopen(target);
-}
-
 function reopen(target: Target): void {
   const { directory } = target.pins;
   target.pins.close();
@@ -259,70 +270,78 @@ function notLoaded(target: Target): SnoopyError {
   );
 }
 
+/** An item and the kernel's answer about it. */
+interface Answered<Item> {
+  readonly item: Item;
+  readonly result: Result;
+}
+
+/** Sends one request for each item, all in one batch. */
+function batchFor<Item>(
+  netlink: NetlinkSocket,
+  items: readonly Item[],
+  requestFor: (item: Item) => Request,
+): Answered<Item>[] {
+  return mapPairs(items, netlink.batch(items.map(requestFor)), (item, result) => ({ item, result }));
+}
+
 /** Makes clsact qdiscs where there are none, then puts the filters; EEXIST of a qdisc is as good as made. */
-function attachFilters({ netlink, pins }: Target, actions: readonly FilterAction[]): Outcome[] {
-  if (pins.program === null || pins.loadReason !== null) {
-    return actions.map(() => ({ kind: 'skipped', because: 'the program is not loaded' }));
+function attachFilters({ netlink, pins }: Target, actions: readonly FilterAction[]): Done[] {
+  const { program } = pins;
+  if (program === null || pins.loadReason !== null) {
+    const outcome: Outcome = { kind: 'skipped', because: 'the program is not loaded' };
+    return actions.map((action) => ({ action, outcome }));
   }
-  const { fd } = pins.program;
-  const qdiscs = netlink.batch(actions.map(({ port }) => createClsact(port.ifIndex)));
+  const qdiscs = batchFor(netlink, actions, ({ port }) => createClsact(port.ifIndex));
   // A qdisc that has just been made has no filters.
-  const older = actions.filter((_, i) => qdiscs[i]?.ok !== true);
-  const found = areOurs(netlink, older);
-  const ours = new Set(older.filter((_, i) => found[i] === true));
-  const filters = netlink.batch(
-    actions.map((action) => {
-      const name = filterName(action.kind === 'attach' && action.ownsClsact);
-      return putFilter(
-        filterPlace(action.port.ifIndex),
-        { fd, name },
-        ours.has(action) ? 'replace' : 'create',
-      );
-    }),
-  );
-  return actions.map(({ port }, i) => {
-    const qdisc = qdiscs[i];
-    if (qdisc !== undefined && !qdisc.ok && qdisc.name !== 'EEXIST')
-      return outcomeOf(qdisc, 'attach to', port);
-    return outcomeOf(filters[i], 'attach to', port);
+  const older = qdiscs.filter(({ result }) => !result.ok).map(({ item }) => item);
+  const ours = findOurs(netlink, older);
+  const filters = batchFor(netlink, qdiscs, ({ item: action }) => {
+    const name = filterName(action.kind === 'attach' && action.ownsClsact);
+    const mode = ours.has(action) ? 'replace' : 'create';
+    return putFilter(filterPlace(action.port.ifIndex), { fd: program.fd, name }, mode);
+  });
+  return filters.map(({ item: { item: action, result: qdisc }, result: filter }) => {
+    const isBlocked = !qdisc.ok && qdisc.name !== 'EEXIST';
+    return { action, outcome: outcomeOf(isBlocked ? qdisc : filter, 'attach to', action.port) };
   });
 }
 
-/** For each port, whether the filter at our place is ours; one of another owner is neither replaced nor deleted. */
-function areOurs(netlink: NetlinkSocket, actions: readonly FilterAction[]): boolean[] {
-  const found = netlink.batch(actions.map(({ port }) => getFilter(filterPlace(port.ifIndex))));
-  return found.map((result) => isOurFilter(filterOf(result)?.bpf?.name ?? ''));
+/** The actions on whose ports the filter at our place is ours; one of another owner is neither replaced nor deleted. */
+function findOurs(netlink: NetlinkSocket, actions: readonly FilterAction[]): Set<FilterAction> {
+  const found = batchFor(netlink, actions, ({ port }) => getFilter(filterPlace(port.ifIndex)));
+  const ours = found.filter(({ result }) => isOurFilter(filterOf(result)?.bpf?.name ?? ''));
+  return new Set(ours.map(({ item }) => item));
 }
 
 /** Deletes our filters, then our qdiscs that have no other filters. */
-function detachFilters({ netlink }: Target, actions: readonly FilterAction[]): Outcome[] {
-  const ours = areOurs(netlink, actions);
-  const results = netlink.batch(
-    actions.flatMap(({ port }, i) => (ours[i] === true ? [deleteFilter(filterPlace(port.ifIndex))] : [])),
-  );
-  return actions.map((action, i) => {
-    const result = ours[i] === true ? results.shift() : undefined;
-    const outcome = outcomeOf(result, 'detach from', action.port, ['ENOENT', 'EINVAL']);
-    if (outcome.kind !== 'applied' || action.kind !== 'detach' || !action.dropClsact) return outcome;
-    const { ifIndex } = action.port;
-    const used = (['ingress', 'egress'] as const).some(
-      (side) => dumpFilters(netlink, ifIndex, side).length > 0,
-    );
-    if (used) return outcome;
-    return outcomeOf(netlink.batch([deleteClsact(ifIndex)])[0], 'delete the clsact qdisc of', action.port, [
-      'ENOENT',
-      'EINVAL',
-    ]);
+function detachFilters({ netlink }: Target, actions: readonly FilterAction[]): Done[] {
+  const ours = findOurs(netlink, actions);
+  const deletions = [...ours].map(({ port }) => deleteFilter(filterPlace(port.ifIndex)));
+  const deleted = netlink.batch(deletions).values();
+  return actions.map((action) => {
+    const { port } = action;
+    const outcome = ours.has(action) ? outcomeOf(takeNext(deleted), 'detach from', port, GONE) : APPLIED;
+    const isDone = outcome.kind === 'applied' && action.kind === 'detach' && action.dropClsact;
+    return { action, outcome: isDone ? dropClsact(netlink, port) : outcome };
   });
 }
 
-function outcomeOf(
-  result: Result | undefined,
-  verb: string,
-  port: PortRef,
-  harmless: readonly string[] = [],
-): Outcome {
-  if (result === undefined || result.ok || harmless.includes(result.name)) return APPLIED;
+/** Errors that say that there is nothing left to delete. */
+const GONE: readonly string[] = ['ENOENT', 'EINVAL'];
+
+function dropClsact(netlink: NetlinkSocket, port: PortRef): Outcome {
+  const { ifIndex } = port;
+  const isUsed = (['ingress', 'egress'] as const).some(
+    (side) => dumpFilters(netlink, ifIndex, side).length > 0,
+  );
+  if (isUsed) return APPLIED;
+  const result = takeNext(netlink.batch([deleteClsact(ifIndex)]).values());
+  return outcomeOf(result, 'delete the clsact qdisc of', port, GONE);
+}
+
+function outcomeOf(result: Result, verb: string, port: PortRef, harmless: readonly string[] = []): Outcome {
+  if (result.ok || harmless.includes(result.name)) return APPLIED;
   if (result.name === 'ENODEV') return PORT_GONE;
   const { code, ...remedy } = diagnosisOf(verb, result.name);
   return failed(

@@ -1,9 +1,11 @@
-// Neighbor changes -> the kernel, in batches, with one outcome for each.
+// Neighbor changes -> the kernel, in batches -> a report of each.
 
 import { AF_INET6, familyOf, type Mac } from '../base/address.ts';
+import { mapPairs, takeNext } from '../base/pairs.ts';
 import type { NeighborState } from '../core/desired.ts';
 import type { NeighborChange } from '../core/neighbors/plan.ts';
-import { APPLIED, type Outcome } from '../core/report.ts';
+import { APPLIED, type NeighborChangeReport, type Outcome, PLANNED } from '../core/report.ts';
+import { describeChange } from '../core/summary.ts';
 import {
   changeNeighbors,
   type NeighborRequest,
@@ -21,27 +23,64 @@ const NUD: Readonly<Record<NeighborState, number>> = {
   reachable: NUD_REACHABLE,
 };
 
-/**
- * Writes the changes, in order and many in one datagram; outcomes come in the same order. NOARP entries are
- * sent with NTF_EXT_EXT_VALIDATED (Linux 6.17), and once more without it where the kernel answers EINVAL.
- */
+/** Changes of the neighbor table once they are sent. */
+export interface Written {
+  /** A report of each change, in their order. */
+  readonly reports: readonly NeighborChangeReport[];
+  /** The changes that failed. */
+  readonly failed: readonly NeighborChange[];
+}
+
+/** Reports of changes that `--check` does not write. `protocol` is NDA_PROTOCOL of our own entries, as below. */
+export function plannedNeighbors(
+  changes: readonly NeighborChange[],
+  protocol: number,
+): NeighborChangeReport[] {
+  return changes.map((change) => describeChange(change, PLANNED, protocol));
+}
+
+/** Writes the changes in order, many in one datagram. Throws SnoopyError `netlink_failed` without an answer. */
 export function writeNeighbors(
   netlink: NetlinkSocket,
   changes: readonly NeighborChange[],
   protocol: number,
-): Outcome[] {
-  const results = changeNeighbors(netlink, requestsOf(changes, protocol, NTF_EXT_EXT_VALIDATED));
-  const refused = changes.filter((change, i) => isRefusedForFlag(change, results[i]));
-  const again = changeNeighbors(netlink, requestsOf(refused, protocol, 0)).values();
-  return changes.map((change, i) => {
-    const result = results[i];
-    return outcomeOf(change, isRefusedForFlag(change, result) ? again.next().value : result);
+): Written {
+  const failed: NeighborChange[] = [];
+  const reports = mapPairs(changes, send(netlink, changes, protocol), (change, result) => {
+    const outcome = outcomeOf(change, result);
+    if (outcome.kind === 'failed') failed.push(change);
+    return describeChange(change, outcome, protocol);
   });
+  return { reports, failed };
+}
+
+/** Writes entries again unchanged. One that the kernel refuses is due again in the next run. */
+export function refreshNeighbors(
+  netlink: NetlinkSocket,
+  entries: readonly NeighborChange[],
+  protocol: number,
+): void {
+  send(netlink, entries, protocol);
+}
+
+/**
+ * One result for each change, in their order. NOARP entries are sent with NTF_EXT_EXT_VALIDATED (Linux 6.17), and
+ * once more without it where the kernel answers EINVAL.
+ */
+function send(netlink: NetlinkSocket, changes: readonly NeighborChange[], protocol: number): Result[] {
+  const results = changeNeighbors(netlink, requestsOf(changes, protocol, NTF_EXT_EXT_VALIDATED));
+  const refused: NeighborChange[] = [];
+  const firsts = results.values();
+  for (const change of changes) if (isRefusedForFlag(change, takeNext(firsts))) refused.push(change);
+  const seconds = changeNeighbors(netlink, requestsOf(refused, protocol, 0)).values();
+  return mapPairs(changes, results, (change, result) =>
+    isRefusedForFlag(change, result) ? takeNext(seconds) : result,
+  );
 }
 
 /** True when the kernel may not know NTF_EXT_EXT_VALIDATED. */
-function isRefusedForFlag(change: NeighborChange, result: Result | undefined): boolean {
-  return result?.ok === false && result.name === 'EINVAL' && takesFlag(change);
+function isRefusedForFlag(change: NeighborChange, result: Result): boolean {
+  return !result.ok && result.name === 'EINVAL' && takesFlag(change);
 }
 
 function* requestsOf(
@@ -74,8 +113,8 @@ function requestOf(change: NeighborChange, protocol: number, extFlags: number): 
   };
 }
 
-function outcomeOf(change: NeighborChange, result: Result | undefined): Outcome {
-  if (result === undefined || result.ok) return APPLIED;
+function outcomeOf(change: NeighborChange, result: Result): Outcome {
+  if (result.ok) return APPLIED;
   if (change.kind === 'add' && result.name === 'EEXIST') {
     return { kind: 'skipped', because: 'another owner wrote an entry meanwhile; the next run decides' };
   }

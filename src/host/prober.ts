@@ -9,7 +9,7 @@ import { encodeQuestion } from '../datapath/frames.ts';
 import type { Pins } from '../datapath/pins.ts';
 import { bindingId } from '../datapath/records/binding-key.ts';
 import type { Change } from '../datapath/records/change.ts';
-import type { Ring } from '../datapath/ring.ts';
+import type { Drained, Ring } from '../datapath/ring.ts';
 import { sendTo, sleep, socket } from '../ffi/libc.ts';
 
 const AF_PACKET = 17;
@@ -51,9 +51,7 @@ export interface Answers {
   /** The conflicts whose owners answered, and on which port. */
   readonly answered: ReadonlyMap<Conflict, IfIndex>;
   /** All that the ring had meanwhile. */
-  readonly changes: readonly Change[];
-  readonly records: number;
-  readonly damaged: boolean;
+  readonly drained: Drained;
 }
 
 /**
@@ -96,7 +94,7 @@ export function checkOwners(conflicts: readonly Conflict[], ring: Ring, now: () 
       answered.set(conflict, change.port);
     }
   }
-  return { probed, answered, changes, records, damaged };
+  return { probed, answered, drained: { changes, records, damaged } };
 }
 
 function openPacketSocket(): number {

@@ -79,7 +79,6 @@ export function openSession(
       expected,
       users,
       object: () => Buffer.from(OBJECT_BASE64, 'base64'),
-      adopt: () => [],
       pins: openPins(directory, expected),
       reopenPins: () => {
         session.pins.close();

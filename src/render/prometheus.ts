@@ -1,9 +1,6 @@
 // How a run went and what is there after it -> the text format of Prometheus.
 
-import type { NeighborCount, Outcome, ReconcileReport, StatusReport } from '../core/report.ts';
-
-/** A run as the textfile tells of it: of one that broke off only its error and its times are known. */
-export type RunReport = Pick<ReconcileReport, 'ok' | 'errors' | 'durations'> & Partial<ReconcileReport>;
+import type { NeighborCount, Outcome, RunReport, StatusReport } from '../core/report.ts';
 
 export interface Metrics {
   readonly version: string;

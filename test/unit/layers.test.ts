@@ -16,7 +16,7 @@ const LAYERS: readonly (readonly string[])[] = [
   ['config/', 'generated/'],
   ['host/'],
   ['render/'],
-  ['reconcile.ts', 'status.ts', 'explain.ts', 'doctor.ts', 'remove.ts', 'metrics.ts'],
+  ['commands/'],
   ['cli.ts'],
   ['main.ts'],
 ];

@@ -63,7 +63,7 @@ it('is written again without the flag that the kernel does not know, and nothing
   const first = [OK, EINVAL, EINVAL, EINVAL, failure('EEXIST', 17), EINVAL];
   const { batches, socket } = fakeSocket([first, [OK, EINVAL]]);
 
-  const outcomes = writeNeighbors(socket, changes, 115);
+  const { reports, failed } = writeNeighbors(socket, changes, 115);
 
   assert.deepEqual(batches, [
     [
@@ -77,7 +77,8 @@ it('is written again without the flag that the kernel does not know, and nothing
     ['put 10.0.0.2', 'put 10.0.0.6'],
   ]);
   assert.deepEqual(
-    outcomes.map(({ kind }) => kind),
+    reports.map(({ outcome }) => outcome.kind),
     ['applied', 'applied', 'failed', 'failed', 'skipped', 'failed'],
   );
+  assert.deepEqual(failed, [changes[2], changes[3], changes[5]]);
 });

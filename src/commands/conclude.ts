@@ -1,0 +1,63 @@
+// The end of a run: its report, its textfile, and the time of its success.
+
+import { problemOf } from '../base/errors.ts';
+import { APPLIED, type ReconcileReport, type RunReport, type Step } from '../core/report.ts';
+import { allWell, anyChange } from '../core/summary.ts';
+import { noteSuccess } from '../host/pin-directory.ts';
+import { writeMetrics } from './metrics.ts';
+import type { Pass, Run } from './run.ts';
+
+/** The report of a run with this result, published. */
+export function conclude(run: Run, result: Pass): ReconcileReport {
+  return publish(run, reportOf(run, result));
+}
+
+/** Publishes that an error ended the run. */
+export function concludeFailure(run: Run, thrown: unknown): void {
+  const errors = [problemOf(thrown, 'snoopy')];
+  publish(run, { ok: false, errors, durations: run.stopwatch.seconds() });
+}
+
+function reportOf({ session, options, stopwatch }: Run, result: Pass): ReconcileReport {
+  const { changes, total, records, probes, confirms, dropped, counters, bridges } = result;
+  const { remaining, warnings, errors } = result;
+  const mounts = session.mounted ? [mountStep(session.runtime.bpffs)] : [];
+  const steps = [...mounts, ...result.steps];
+  return {
+    version: 1,
+    ok: errors.length === 0 && remaining.length === 0 && allWell(steps) && allWell(changes),
+    changed: anyChange(steps),
+    check: options.check,
+    steps,
+    neighbors: { changed: anyChange(changes), total, changes },
+    ring: { records, dropped },
+    counters,
+    probes: { sent: probes },
+    confirms,
+    bridges,
+    durations: stopwatch.seconds(),
+    remaining,
+    warnings,
+    errors,
+  };
+}
+
+/** bpffs is mounted before the lock is taken, so it is in no plan. */
+function mountStep(path: string): Step {
+  return { action: { kind: 'mount', path }, outcome: APPLIED };
+}
+
+/**
+ * Writes the textfile and notes a success. Not for a check, nor for a run with `--bridge`, whose report is not that of
+ * the host.
+ */
+function publish<Report extends RunReport>(run: Run, report: Report): Report {
+  const { session, everything, options, environment, stopwatch } = run;
+  if (options.check || options.bridges.length > 0) return report;
+  const nowMs = environment.wallClock();
+  const { textfile } = everything;
+  const problems = textfile === null ? [] : writeMetrics(run, textfile, report, nowMs);
+  if (report.ok && problems.length === 0) problems.push(...noteSuccess(session.pins.directory, nowMs));
+  const ok = report.ok && problems.length === 0;
+  return { ...report, ok, errors: [...report.errors, ...problems], durations: stopwatch.seconds() };
+}

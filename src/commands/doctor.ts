@@ -1,0 +1,60 @@
+// What keeps routes from being advertised, and the fix, check by check. Changes nothing.
+
+import { SnoopyError } from '../base/errors.ts';
+import { loadConfig } from '../config/config.ts';
+import type { Desired } from '../core/desired.ts';
+import { type Check, failure, splitRemedy } from '../core/doctor/check.ts';
+import { type DoctorReport, diagnose, reportOf } from '../core/doctor/diagnose.ts';
+import { plan } from '../core/plan.ts';
+import { askFrr } from '../host/frr.ts';
+import { inspectDevices, inspectHost, inspectRivals } from '../host/inspect.ts';
+import { observeCounters } from '../host/observe.ts';
+import { pinDirectory } from '../host/pin-directory.ts';
+import { type CommandOptions, type Environment, type Purpose, READ, withSession } from './environment.ts';
+import { survey } from './retrieve.ts';
+
+/** Without CAP_NET_ADMIN the kernel does not list the TCX programs of a port. */
+const INSPECT: Purpose = { ...READ, capabilities: ['CAP_NET_ADMIN'] };
+
+const WHOLE = { whole: true } as const;
+
+/** Throws SnoopyError for a configuration that is not valid, and where nothing may be read. */
+export function runDoctor({ config }: CommandOptions, environment: Environment): DoctorReport {
+  const desired = loadConfig(config, environment.users);
+  try {
+    return reportOf(examine(desired, environment));
+  } catch (thrown) {
+    return reportOf([refusal(thrown, desired)]);
+  }
+}
+
+function examine(desired: Desired, environment: Environment): Check[] {
+  const { now, wallClock } = environment;
+  return withSession(desired, INSPECT, environment, (session) => {
+    const { netlink, runtime, pins } = session;
+    const found = survey(session, desired, now, WHOLE);
+    const { observed, topology } = found;
+    return diagnose({
+      desired,
+      ...found,
+      due: plan(desired, topology, observed, WHOLE),
+      counters: observeCounters(pins),
+      host: inspectHost(session, wallClock),
+      devices: inspectDevices(topology, observed),
+      rivals: inspectRivals(netlink, runtime, topology, observed),
+      frr: askFrr(),
+    });
+  });
+}
+
+/** Pins that no run could use, and a host that lacks something, are findings; other errors are the command's. */
+function refusal(thrown: unknown, { runtime }: Desired): Check {
+  if (!(thrown instanceof SnoopyError) || !['unsupported', 'pin_unusable'].includes(thrown.code))
+    throw thrown;
+  const directory = pinDirectory(runtime);
+  const complaint = splitRemedy(thrown.message);
+  const isAboutPins = thrown.object.startsWith(directory);
+  return isAboutPins
+    ? failure('pins', { subject: directory, ...complaint })
+    : failure('kernel', { subject: null, ...complaint });
+}

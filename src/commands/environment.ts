@@ -1,0 +1,61 @@
+// What the commands have in common: the world around the kernel, options, and a session that ends with its command.
+
+import type { Users } from '../base/trust.ts';
+import type { Desired } from '../core/desired.ts';
+import type { Step } from '../core/report.ts';
+import { openSession, type Session, type SessionOptions } from '../host/session.ts';
+
+/** What a command may use of the world beside the kernel. */
+export interface Environment {
+  /** CLOCK_MONOTONIC in milliseconds, the clock of the bindings. */
+  readonly now: () => number;
+  /** Milliseconds since the epoch, for reports and for Prometheus. */
+  readonly wallClock: () => number;
+  /** Users whose files are trusted. */
+  readonly users: Users;
+  /** Writes a line about progress, for `--verbose`. */
+  readonly log: (line: string) => void;
+  /** Shows the progress of long work in one line, which the next one replaces; null: no terminal shows it. */
+  readonly progress: ((line: string) => void) | null;
+}
+
+/** Options of every command that reads the host. */
+export interface CommandOptions {
+  /** Path of the configuration. */
+  readonly config: string;
+}
+
+/** Options of the commands that change the host. */
+export interface ChangeOptions extends CommandOptions {
+  /** Plan only: write nothing, consume nothing. */
+  readonly check: boolean;
+  readonly lockTimeoutMs: number;
+}
+
+/** What a command needs of a session. */
+export type Purpose = Pick<SessionOptions, 'mode' | 'lockTimeoutMs' | 'capabilities'>;
+
+/** A command that only reads waits for no lock. */
+export const READ: Purpose = { mode: 'read', lockTimeoutMs: 0, capabilities: [] };
+
+/** Opens a session, and closes it when `use` returns or throws. Throws SnoopyError as `openSession` does. */
+export function withSession<Result>(
+  desired: Pick<Desired, 'runtime' | 'bridges'>,
+  purpose: Purpose,
+  { now, users }: Pick<Environment, 'now' | 'users'>,
+  use: (session: Session) => Result,
+): Result {
+  const session = openSession(desired, { ...purpose, now, users });
+  try {
+    return use(session);
+  } finally {
+    session.close();
+  }
+}
+
+/** Logs each step and its outcome. */
+export function logSteps(steps: readonly Step[], { log }: Pick<Environment, 'log'>): void {
+  for (const { action, outcome } of steps) {
+    log(`${action.kind} ${action.port ?? action.prefix ?? action.path ?? ''}: ${outcome.kind}`);
+  }
+}

@@ -1,0 +1,48 @@
+// The whole story of one address: what was seen of it, what was decided, and what FRR has. Changes nothing.
+
+import type { IpAddress } from '../base/address.ts';
+import { loadConfig } from '../config/config.ts';
+import { explain } from '../core/explain/explain.ts';
+import { type Facts, findPlaces, type Place } from '../core/explain/places.ts';
+import type { ExplainReport } from '../core/explain/report.ts';
+import type { Closeup } from '../core/explain/scene.ts';
+import { chooseBridges } from '../core/topology.ts';
+import { askFrrHost, askFrrSetup } from '../host/frr.ts';
+import { observeRejections } from '../host/observe.ts';
+import { fdbAgeMs } from '../netlink/fdb.ts';
+import type { NetlinkSocket } from '../netlink/socket.ts';
+import { type CommandOptions, type Environment, READ, withSession } from './environment.ts';
+import { survey } from './retrieve.ts';
+
+export interface ExplainOptions extends CommandOptions {
+  readonly ip: IpAddress;
+  /** The one bridge to look at; null: all of them. */
+  readonly bridge: string | null;
+}
+
+/** Throws SnoopyError as `runStatus` does, and `usage` for a bridge that is not in the configuration. */
+export function runExplain(options: ExplainOptions, environment: Environment): ExplainReport {
+  const { ip, bridge } = options;
+  const { now, users, log } = environment;
+  const desired = chooseBridges(loadConfig(options.config, users), bridge === null ? [] : [bridge]);
+  return withSession(desired, READ, environment, (session) => {
+    const found = survey(session, desired, now, { whole: bridge === null });
+    const rejections = observeRejections(session.pins);
+    log('asking FRR');
+    const facts: Facts = { ip, desired, ...found, rejections, frr: askFrrSetup() };
+    const places = findPlaces(facts, bridge !== null);
+    return explain(
+      facts,
+      places,
+      places.map((place) => lookCloser(place, ip, session.netlink)),
+    );
+  });
+}
+
+function lookCloser({ bridge, vlan, mac, vni }: Place, ip: IpAddress, netlink: NetlinkSocket): Closeup {
+  const tag = bridge?.vlanAware ? vlan : 0;
+  return {
+    fdbAgeMs: bridge && mac !== null ? (fdbAgeMs(netlink, bridge.ifIndex, tag, mac) ?? null) : null,
+    frr: vni === null ? null : askFrrHost(vni, ip, mac),
+  };
+}

@@ -1,0 +1,53 @@
+// The textfile of a run: how it went, and what is there after it.
+
+import { type Problem, problemOf } from '../base/errors.ts';
+import type { RunReport } from '../core/report.ts';
+import { VERSION } from '../generated/version.ts';
+import { lastSuccess } from '../host/pin-directory.ts';
+import { replaceTextfile } from '../host/textfile.ts';
+import { type Metrics, renderMetrics, type Stock } from '../render/prometheus.ts';
+import type { Run } from './run.ts';
+import { takeStock } from './status.ts';
+
+/**
+ * Writes the textfile at `path` as completely as it can, and returns what went wrong. `nowMs` is in milliseconds since
+ * the epoch.
+ */
+export function writeMetrics(run: Run, path: string, report: RunReport, nowMs: number): Problem[] {
+  const { session, stopwatch } = run;
+  stopwatch.enter('metrics');
+  const problems: Problem[] = [];
+  let stock: Stock | null = null;
+  try {
+    stock = stockOf(run);
+  } catch (thrown) {
+    problems.push(problemOf(thrown, 'metrics'));
+  }
+  const outcome: RunReport = {
+    ...report,
+    ok: report.ok && problems.length === 0,
+    errors: [...report.errors, ...problems],
+    durations: stopwatch.seconds(),
+  };
+  try {
+    const succeededMs = outcome.ok ? nowMs : (lastSuccess(session.pins.directory) ?? 0);
+    const metrics: Metrics = {
+      version: VERSION,
+      writtenAt: nowMs / 1000,
+      // A time to come is none: the clock was wrong, or is.
+      succeededAt: succeededMs > nowMs ? 0 : Math.round(succeededMs) / 1000,
+      run: outcome,
+      stock,
+    };
+    replaceTextfile(path, renderMetrics(metrics), session.users);
+  } catch (thrown) {
+    problems.push(problemOf(thrown, path));
+  }
+  return problems;
+}
+
+function stockOf({ session, everything, environment }: Run): Stock {
+  const { report, neighbors } = takeStock(session, everything, { now: environment.now });
+  const { maxBindings, ringBytes } = everything.runtime;
+  return { status: report, neighbors, maxBindings, ringBytes };
+}

@@ -1,0 +1,104 @@
+// One run: retrieve, plan, apply, verify, reconcile the hosts, report. With --listen the same again: see listen.ts.
+
+import { Stopwatch } from '../base/stopwatch.ts';
+import { loadConfig } from '../config/config.ts';
+import { type Action, type ActionSummary, summarize } from '../core/actions.ts';
+import type { Desired } from '../core/desired.ts';
+import { plan } from '../core/plan.ts';
+import { PHASES, type ReconcileReport, type Step } from '../core/report.ts';
+import { warningsOfState } from '../core/summary.ts';
+import { chooseBridges } from '../core/topology.ts';
+import { losesBindings } from '../datapath/pins.ts';
+import { applyActions, finishMigration, planned } from '../host/apply.ts';
+import { observeCounters } from '../host/observe.ts';
+import { conclude, concludeFailure } from './conclude.ts';
+import { type Environment, logSteps, type Purpose, withSession } from './environment.ts';
+import { reconcileHosts, recoverHosts } from './hosts.ts';
+import { listen } from './listen.ts';
+import { type Machine, retrieve } from './retrieve.ts';
+import { type Pass, type ReconcileOptions, type Run, scopeOf } from './run.ts';
+
+/**
+ * Brings the host to what the configuration says. Throws SnoopyError for what keeps the run from starting: the
+ * configuration, the lock, privileges, a kernel that lacks a feature. Everything else is in the report.
+ */
+export function runReconcile(options: ReconcileOptions, environment: Environment): ReconcileReport {
+  const stopwatch = new Stopwatch(PHASES, environment.now);
+  const everything = loadConfig(options.config, environment.users);
+  const desired = chooseBridges(everything, options.bridges);
+  stopwatch.enter('lock');
+  return withSession(everything, purposeOf(options, desired), environment, (session) => {
+    const run: Run = { session, everything, desired, options, environment, stopwatch };
+    try {
+      const isListening = options.listenMs > 0 && !options.check;
+      return conclude(run, isListening ? listen(run, pass) : pass(run));
+    } catch (thrown) {
+      concludeFailure(run, thrown);
+      throw thrown;
+    }
+  });
+}
+
+function purposeOf({ check, lockTimeoutMs }: ReconcileOptions, { bridges }: Desired): Purpose {
+  // With `auto` a run that may not send probes does everything else.
+  const mustProbe = !check && bridges.some(({ probe }) => probe.enabled === 'always');
+  return { mode: check ? 'plan' : 'write', lockTimeoutMs, capabilities: mustProbe ? ['CAP_NET_RAW'] : [] };
+}
+
+/** One pass over the host. */
+function pass(run: Run): Pass {
+  const { session, desired, options, environment, stopwatch } = run;
+  stopwatch.enter('observe');
+  const found = retrieve(session, desired);
+  stopwatch.enter('plan');
+  const actions = plan(desired, found.topology, found.observed, scopeOf(run));
+
+  const { steps, machine, remaining, recovered } = apply(run, found, actions);
+  logSteps(steps, environment);
+  const unmigrated = options.check ? [] : finishMigration(session, machine.observed);
+
+  const hosts = reconcileHosts(run, machine);
+
+  const { ringDropped, ...counters } = observeCounters(session.pins);
+  const warnings = [...warningsOfState(desired, found.observed), ...warningsOfRecovery(recovered)];
+  return {
+    ...hosts,
+    steps,
+    remaining,
+    counters,
+    dropped: ringDropped,
+    warnings: [...warnings, ...hosts.warnings],
+    errors: [...unmigrated, ...hosts.errors],
+  };
+}
+
+interface Applied {
+  readonly steps: readonly Step[];
+  /** As it is after the steps. */
+  readonly machine: Machine;
+  readonly remaining: readonly ActionSummary[];
+  /** Number of bindings that were recovered for a load. */
+  readonly recovered: number;
+}
+
+/** Applies the plan, then verifies it: what the same plan says of the machine as it is now is still due. */
+function apply(run: Run, before: Machine, actions: readonly Action[]): Applied {
+  const { session, desired, options, environment, stopwatch } = run;
+  if (options.check || actions.length === 0) {
+    return { steps: planned(actions), machine: before, remaining: [], recovered: 0 };
+  }
+  stopwatch.enter('apply');
+  const isLossy = actions.some(({ kind }) => kind === 'load') && losesBindings(session.pins);
+  const recovered = isLossy ? recoverHosts(run, before) : [];
+  const steps = applyActions(session, actions, { recovered, progress: environment.progress });
+
+  stopwatch.enter('verify');
+  const machine = retrieve(session, desired);
+  const remaining = plan(desired, machine.topology, machine.observed, scopeOf(run)).map(summarize);
+  return { steps, machine, remaining, recovered: recovered.length };
+}
+
+function warningsOfRecovery(recovered: number): string[] {
+  if (recovered === 0) return [];
+  return [`Of ${recovered} neighbors of before no binding is pinned: their hosts count as heard just now`];
+}

@@ -1,0 +1,102 @@
+// Leaves the host as it was before: withdraws its neighbors, detaches, unpins.
+
+import { AF_INET, AF_INET6 } from '../base/address.ts';
+import { loadConfig } from '../config/config.ts';
+import { type Action, type ActionSummary, summarize } from '../core/actions.ts';
+import { planHosts } from '../core/neighbors/plan.ts';
+import type { Observed } from '../core/observed.ts';
+import { plan } from '../core/plan.ts';
+import type { NeighborChangeReport, RemoveReport, Step } from '../core/report.ts';
+import { allWell, anyChange } from '../core/summary.ts';
+import type { Topology } from '../core/topology.ts';
+import { applyActions, planned } from '../host/apply.ts';
+import { plannedNeighbors, writeNeighbors } from '../host/neighbor-table.ts';
+import { observe } from '../host/observe.ts';
+import { directoryExists, pinDirectory } from '../host/pin-directory.ts';
+import type { Session } from '../host/session.ts';
+import { hasTextfile } from '../host/textfile.ts';
+import { dumpNeighbors } from '../netlink/neighbor.ts';
+import { type ChangeOptions, type Environment, logSteps, type Purpose, withSession } from './environment.ts';
+
+export interface RemoveOptions extends ChangeOptions {
+  readonly keepNeighbors: boolean;
+}
+
+/** No bridge at all: what a host without snoopy looks like to a plan. */
+const NO_BRIDGES: Topology = { bridges: [], problems: [] };
+
+/** Throws SnoopyError as `runReconcile` does. A run on a host where there is nothing of ours changes nothing. */
+export function runRemove(options: RemoveOptions, environment: Environment): RemoveReport {
+  const { check, lockTimeoutMs, keepNeighbors } = options;
+  const desired = loadConfig(options.config, environment.users);
+  const { textfile } = desired;
+  const purpose: Purpose = { mode: check ? 'plan' : 'remove', lockTimeoutMs, capabilities: [] };
+  return withSession(desired, purpose, environment, (session) => {
+    const changes = keepNeighbors ? [] : withdraw(session, check);
+    const actions = planRemoval(session, textfile);
+    const steps = check
+      ? planned(actions)
+      : applyActions(session, actions, { recovered: [], progress: environment.progress });
+    const remaining = check ? [] : verify(session, textfile, steps);
+    logSteps(steps, environment);
+    return {
+      version: 1,
+      ok: allWell(steps) && allWell(changes) && remaining.length === 0,
+      changed: anyChange(steps),
+      check,
+      steps,
+      neighbors: { changed: anyChange(changes), total: 0, changes },
+      remaining,
+      errors: [],
+    };
+  });
+}
+
+/** Every detachment due when no bridge is configured, the textfile, then the pins, and the maps with them. */
+function planRemoval(session: Session, textfile: string | null): Action[] {
+  const { netlink, runtime, pins } = session;
+  const observed = observe(netlink, runtime, pins);
+  const nothing = { runtime, bridges: [], textfile: null };
+  const settled: Observed = {
+    ...observed,
+    bpffsMounted: true,
+    datapath: { ...observed.datapath, loadReason: null, prefixes: [], statics: [] },
+  };
+  const actions = plan(nothing, NO_BRIDGES, settled, { whole: true }).filter(({ kind }) => kind === 'detach');
+  if (textfile !== null && hasTextfile(textfile, session.users))
+    actions.push({ kind: 'drop-textfile', path: textfile });
+  const path = pinDirectory(runtime);
+  return directoryExists(path) && !session.isBlank ? [...actions, { kind: 'unpin', path }] : actions;
+}
+
+/** What is still to be removed. */
+function verify(session: Session, textfile: string | null, steps: readonly Step[]): ActionSummary[] {
+  // All is detached where all is unpinned; and with the directory the lock has gone: what is there by now may be the
+  // work of a run that waited for it.
+  if (steps.some(({ action, outcome }) => action.kind === 'unpin' && outcome.kind === 'applied')) return [];
+  session.reopenPins();
+  return planRemoval(session, textfile).map(summarize);
+}
+
+/** Removes every neighbor with our protocol number. */
+function withdraw({ netlink, runtime, pins }: Session, check: boolean): readonly NeighborChangeReport[] {
+  const { neighborProtocol: protocol } = runtime;
+  const neighbors = [...dumpNeighbors(netlink, AF_INET), ...dumpNeighbors(netlink, AF_INET6)];
+  const { links } = observe(netlink, runtime, pins);
+  const deviceNames = new Map([...links.values()].map((link) => [link.ifIndex, link.name]));
+  const { changes } = planHosts(
+    NO_BRIDGES,
+    {
+      nowMs: 0,
+      bindings: [],
+      probes: new Map(),
+      portStates: new Map(),
+      deviceNames,
+      forwarding: new Map(),
+      neighbors,
+    },
+    { protocol, whole: true },
+  );
+  const removals = changes.map((change) => ({ ...change, because: 'snoopy is removed' }));
+  return check ? plannedNeighbors(removals, protocol) : writeNeighbors(netlink, removals, protocol).reports;
+}

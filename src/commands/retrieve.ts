@@ -1,0 +1,45 @@
+// The host as it is, and what the configuration makes of it. Changes nothing.
+
+import type { Desired } from '../core/desired.ts';
+import { type HostPlan, planHosts } from '../core/neighbors/plan.ts';
+import type { Observed, ObservedHosts } from '../core/observed.ts';
+import type { Scope } from '../core/plan.ts';
+import { resolveTopology, type Topology } from '../core/topology.ts';
+import { observe, observeHosts } from '../host/observe.ts';
+import type { Session } from '../host/session.ts';
+
+/** Links, pins and attachments, and the configured bridges among them. */
+export interface Machine {
+  readonly observed: Observed;
+  readonly topology: Topology;
+}
+
+/** Throws SnoopyError `netlink_failed` or `map_failed`. */
+export function retrieve({ netlink, runtime, pins }: Session, desired: Desired): Machine {
+  const observed = observe(netlink, runtime, pins);
+  return { observed, topology: resolveTopology(desired, observed) };
+}
+
+/** Bindings, forwarding and neighbors of the machine. `now` reads CLOCK_MONOTONIC. Throws as `retrieve` does. */
+export function retrieveHosts(
+  { netlink, pins }: Session,
+  { observed, topology }: Machine,
+  now: () => number,
+): ObservedHosts {
+  return observeHosts(netlink, pins, topology, observed, now);
+}
+
+/** All that a command looks at which only reads. */
+export interface Survey extends Machine {
+  readonly hosts: ObservedHosts;
+  /** What a run would do about the hosts now. */
+  readonly plan: HostPlan;
+}
+
+/** Machine, hosts, and what a run of that scope would decide. Throws as `retrieve` does. */
+export function survey(session: Session, desired: Desired, now: () => number, { whole }: Scope): Survey {
+  const machine = retrieve(session, desired);
+  const hosts = retrieveHosts(session, machine, now);
+  const protocol = session.runtime.neighborProtocol;
+  return { ...machine, hosts, plan: planHosts(machine.topology, hosts, { protocol, whole }) };
+}

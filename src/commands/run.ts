@@ -1,0 +1,66 @@
+// What the passes of a reconcile run share, and what one pass returns.
+
+import type { IpAddress } from '../base/address.ts';
+import type { Problem } from '../base/errors.ts';
+import type { Stopwatch } from '../base/stopwatch.ts';
+import type { ActionSummary } from '../core/actions.ts';
+import type { Desired } from '../core/desired.ts';
+import type { Scope } from '../core/plan.ts';
+import type { BridgeReport, Confirms, Counters, NeighborChangeReport, Phase, Step } from '../core/report.ts';
+import type { Session } from '../host/session.ts';
+import type { Interest } from '../host/watch.ts';
+import type { ChangeOptions, Environment } from './environment.ts';
+
+export interface ReconcileOptions extends ChangeOptions {
+  /** How long to go on after the first pass; 0: not at all. */
+  readonly listenMs: number;
+  /** Only these bridges; empty: all that are configured. */
+  readonly bridges: readonly string[];
+  /** Addresses whose freeze as duplicates is to end (RFC 9161, section 3.7). */
+  readonly unfreeze: readonly IpAddress[];
+}
+
+export interface Run {
+  readonly session: Session;
+  /** The whole configuration. */
+  readonly everything: Desired;
+  /** The part of it that this run reconciles: all, or the bridges of `--bridge`. */
+  readonly desired: Desired;
+  readonly options: ReconcileOptions;
+  readonly environment: Environment;
+  readonly stopwatch: Stopwatch<Phase>;
+}
+
+/** A run with `--bridge` leaves what belongs to other bridges as it is. */
+export function scopeOf({ options }: Run): Scope {
+  return { whole: options.bridges.length === 0 };
+}
+
+/** What one pass over the host did and found. */
+export interface Pass {
+  readonly steps: readonly Step[];
+  readonly changes: readonly NeighborChangeReport[];
+  readonly total: number;
+  readonly records: number;
+  readonly probes: number;
+  readonly confirms: Confirms;
+  readonly dropped: number;
+  readonly counters: Counters;
+  readonly bridges: readonly BridgeReport[];
+  readonly remaining: readonly ActionSummary[];
+  readonly warnings: readonly string[];
+  readonly errors: readonly Problem[];
+  /** What to wait for after the pass. A function, because only a run that listens needs it. */
+  readonly next: () => Next;
+}
+
+/** What makes the next pass due. */
+export interface Next {
+  /** The notifications that matter. */
+  readonly interest: Interest;
+  /** When a pass is due without any: for a probe, the end of a hold time or of an age. CLOCK_MONOTONIC. */
+  readonly dueMs: number;
+}
+
+/** Time until the next pass after one that could not be finished. */
+export const RETRY_MS = 1000;

@@ -1,0 +1,116 @@
+// Bridges, ports, bindings and counters as they are. Changes nothing, consumes nothing, waits for no lock.
+
+import { loadConfig } from '../config/config.ts';
+import { countByPort } from '../core/binding-counts.ts';
+import { findBlockers } from '../core/blockers.ts';
+import type { Desired } from '../core/desired.ts';
+import { EVERYTHING, type HostFilter, matchesHost, select } from '../core/filter.ts';
+import type { FrrAnswer } from '../core/frr.ts';
+import { hasProgram } from '../core/observed.ts';
+import type { FrrReport, NeighborCount, PortReport, StatusReport } from '../core/report.ts';
+import { countNeighbors, describeBinding, describeBridges } from '../core/summary.ts';
+import { chooseBridges } from '../core/topology.ts';
+import { withRing } from '../datapath/ring.ts';
+import { sleep } from '../ffi/libc.ts';
+import { askZebra } from '../host/frr.ts';
+import { observeCounters } from '../host/observe.ts';
+import type { Session } from '../host/session.ts';
+import { type CommandOptions, type Environment, READ, withSession } from './environment.ts';
+import { type Survey, survey } from './retrieve.ts';
+
+export interface StatusOptions extends CommandOptions {
+  readonly filter: HostFilter;
+  /** False: FRR is not asked, which saves the time of two processes. */
+  readonly frr: boolean;
+}
+
+/** Throws SnoopyError as `runReconcile` does, but for the lock. */
+export function runStatus({ config, filter, frr }: StatusOptions, environment: Environment): StatusReport {
+  const { now, users } = environment;
+  const everything = loadConfig(config, users);
+  const desired = chooseBridges(everything, filter.bridges);
+  return withSession(everything, READ, environment, (session) => {
+    const stock = takeStock(session, desired, frr ? { now, filter, askFrr: askZebra } : { now, filter });
+    return stock.report;
+  });
+}
+
+/** Time between two reports of `--watch`. */
+const WATCH_MS = 1000;
+
+/** A report each second, until `show` returns false. Throws as `runStatus` does. */
+export function watchStatus(
+  options: StatusOptions,
+  environment: Environment,
+  show: (report: StatusReport) => boolean,
+): void {
+  const { now } = environment;
+  for (;;) {
+    const startedMs = now();
+    if (!show(runStatus(options, environment))) return;
+    sleep(Math.max(0, startedMs + WATCH_MS - now()));
+  }
+}
+
+interface StockOptions {
+  /** CLOCK_MONOTONIC in milliseconds. */
+  readonly now: () => number;
+  readonly filter?: HostFilter;
+  /** Asks FRR about the hosts that match; without it FRR is not asked. */
+  readonly askFrr?: () => FrrAnswer;
+}
+
+/** The report of what is there now, and the number of neighbors of ours by bridge and state. */
+export function takeStock(
+  session: Session,
+  desired: Desired,
+  { now, filter = EVERYTHING, askFrr }: StockOptions,
+): { readonly report: StatusReport; readonly neighbors: readonly NeighborCount[] } {
+  const { runtime, pins } = session;
+  const found = survey(session, desired, now, { whole: true });
+  const { topology, hosts, plan } = found;
+  const { ringDropped, ...counters } = observeCounters(pins);
+  const decisions = plan.decisions.filter((decision) => matchesHost(filter, decision));
+  const all = {
+    bridges: describeBridges(desired, topology, { decisions }),
+    ports: describePorts(found),
+  };
+  const answer = decisions.length > 0 ? askFrr?.() : undefined;
+  const blockerOf = answer?.kind === 'answered' ? findBlockers(answer.frr) : null;
+  const report: StatusReport = {
+    version: 1,
+    ok: topology.problems.length === 0,
+    loaded: pins.loadReason !== 'absent',
+    reason: pins.loadReason,
+    ...select(filter, all, decisions),
+    bindings: decisions.map((decision) => describeBinding(decision, hosts.nowMs, blockerOf)),
+    frr: describeFrr(answer),
+    ring: { pending: withRing(pins, (ring) => ring?.pending() ?? false), dropped: ringDropped },
+    counters,
+    errors: topology.problems,
+  };
+  return { report, neighbors: countNeighbors(topology, hosts.neighbors, runtime.neighborProtocol) };
+}
+
+function describeFrr(answer: FrrAnswer | undefined): FrrReport {
+  return {
+    state: answer?.kind ?? 'unasked',
+    message: answer?.kind === 'silent' ? answer.message : '',
+  };
+}
+
+function describePorts({ topology, observed, hosts }: Survey): PortReport[] {
+  const counts = countByPort(hosts.bindings);
+  return topology.bridges.flatMap((bridge) =>
+    bridge.ports.map(({ ifIndex, name }) => {
+      return {
+        name,
+        bridge: bridge.desired.name,
+        attached: hasProgram(observed, ifIndex),
+        bindings: counts.get(ifIndex) ?? 0,
+        limit: bridge.desired.limits.bindingsPerPort,
+        limited: hosts.portStates.get(ifIndex)?.limited ?? 0,
+      };
+    }),
+  );
+}
