@@ -1,92 +1,67 @@
 // The command line -> an Invocation. Pure: nothing is printed, nothing is run, nothing exits.
 
-import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import {
-  addressLength,
-  familyOf,
-  type IpAddress,
-  type Mac,
-  type Prefix,
-  parseIp,
-  parseMac,
-  parsePrefix,
-} from './base/address.ts';
+import { Argument, Command, CommanderError, Option } from 'commander';
+import type { IpAddress, Mac, Prefix } from './base/address.ts';
 import { SnoopyError } from './base/errors.ts';
-import { parseDuration } from './base/units.ts';
-import type { HostFilter } from './core/filter.ts';
+import {
+  asIs,
+  formatOption,
+  lockTimeoutOption,
+  parseDurationOption,
+  parseIpOption,
+  parseMacOption,
+  parsePrefixOption,
+  repeated,
+} from './cli-options.ts';
+import type { CommandOptions } from './commands/environment.ts';
+import type { ExplainOptions } from './commands/explain.ts';
+import type { RemoveOptions } from './commands/remove.ts';
+import type { ReconcileOptions } from './commands/run.ts';
+import type { StatusOptions } from './commands/status.ts';
 
-export const DEFAULT_CONFIG = '/etc/snoopy/snoopy.yaml';
+const DEFAULT_CONFIG = '/etc/snoopy/snoopy.yaml';
 
-export type Format = 'text' | 'json';
+type Format = 'text' | 'json';
 
-/** What every command knows. */
-export interface CommonOptions {
-  /** Path of the configuration. */
-  readonly config: string;
+/** Options of every command. */
+export interface CommonOptions extends CommandOptions {
   readonly format: Format;
   readonly verbose: boolean;
 }
 
-export interface ReconcileInvocation extends CommonOptions {
+interface ReconcileInvocation extends CommonOptions, ReconcileOptions {
   readonly command: 'reconcile';
-  /** Plan only: writes nothing, consumes nothing. */
-  readonly check: boolean;
   readonly diff: boolean;
   /** No report on stdout where there is nothing to say: for timers and cron. */
   readonly quiet: boolean;
   readonly detailedExitcode: boolean;
-  readonly lockTimeoutMs: number;
-  /** How long to act on what is heard before exiting. */
-  readonly listenMs: number;
-  /** Only these bridges; all of them when it is empty. */
-  readonly bridges: readonly string[];
-  /** Frozen addresses that are to be believed again. */
-  readonly unfreeze: readonly IpAddress[];
 }
 
-export interface RemoveInvocation extends CommonOptions {
+interface RemoveInvocation extends CommonOptions, RemoveOptions {
   readonly command: 'remove';
-  readonly check: boolean;
-  readonly keepNeighbors: boolean;
-  readonly lockTimeoutMs: number;
 }
 
-export interface StatusInvocation extends CommonOptions {
+export interface StatusInvocation extends CommonOptions, StatusOptions {
   readonly command: 'status';
-  readonly filter: HostFilter;
-  /** Ask FRR what it advertises. */
-  readonly frr: boolean;
   /** A report each second, until the reader has gone. */
   readonly watch: boolean;
 }
 
-export interface ExplainInvocation extends CommonOptions {
+interface ExplainInvocation extends CommonOptions, ExplainOptions {
   readonly command: 'explain';
-  readonly ip: IpAddress;
-  /** Only there; everywhere when it is null. */
-  readonly bridge: string | null;
 }
 
-export interface DoctorInvocation extends CommonOptions {
-  readonly command: 'doctor';
+interface PlainInvocation extends CommonOptions {
+  readonly command: 'doctor' | 'validate' | 'schema';
 }
 
-export interface ValidateInvocation extends CommonOptions {
-  readonly command: 'validate';
-}
-
-export interface SchemaInvocation extends CommonOptions {
-  readonly command: 'schema';
-}
-
+/** What a command line asks for. */
 export type Invocation =
   | ReconcileInvocation
   | RemoveInvocation
   | StatusInvocation
   | ExplainInvocation
-  | DoctorInvocation
-  | ValidateInvocation
-  | SchemaInvocation
+  | PlainInvocation
   /** A text to print: what `--help` or `--version` asks for. */
   | { readonly command: 'help' | 'version'; readonly text: string };
 
@@ -186,55 +161,6 @@ export function buildProgram(version: string, accept: (invocation: Invocation) =
   addRemove(program, accept);
   addSchema(program, accept);
   return program;
-}
-
-/** Fresh options for each program: commander keeps state in them. */
-function formatOption(): Option {
-  return new Option('--format <format>', 'form of the report').choices(['text', 'json']).default('text');
-}
-
-function lockTimeoutOption(): Option {
-  return new Option('--lock-timeout <duration>', 'how long to wait for another run')
-    .argParser(parseDurationOption)
-    .default(10_000, '10s');
-}
-
-function parseDurationOption(text: string): number {
-  // None at all needs no unit.
-  const ms = text === '0' ? 0 : parseDuration(text);
-  if (ms === undefined)
-    throw new InvalidArgumentError('Allowed is a duration such as 500ms, 90s, 20m or 2h, or 0.');
-  return ms;
-}
-
-function parseIpOption(text: string): IpAddress {
-  const ip = parseIp(text);
-  if (ip === undefined) throw new InvalidArgumentError('Allowed is an IPv4 or IPv6 address.');
-  return ip;
-}
-
-function parsePrefixOption(text: string): Prefix {
-  const ip = parseIp(text);
-  const prefix = ip === undefined ? parsePrefix(text) : { ip, length: addressLength(familyOf(ip)) * 8 };
-  if (prefix === undefined) throw new InvalidArgumentError('Allowed is an IP address or a prefix.');
-  return prefix;
-}
-
-function parseMacOption(text: string): Mac {
-  const mac = parseMac(text);
-  if (mac === undefined) throw new InvalidArgumentError('Allowed is a MAC such as 02:00:00:00:01:01.');
-  return mac;
-}
-
-function asIs(text: string): string {
-  return text;
-}
-
-/** An option that may stand there many times: a list, empty where it does not. */
-function repeated<T>(flags: string, what: string, none: string, parse: (text: string) => T): Option {
-  return new Option(flags, `${what}; may be repeated`)
-    .argParser((text: string, before: readonly T[]) => [...before, parse(text)])
-    .default([], none);
 }
 
 function addReconcile(program: Command, accept: (invocation: Invocation) => void): void {

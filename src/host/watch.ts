@@ -15,7 +15,7 @@ import {
   RTNLGRP_TC,
   type Subscription,
   subscribe,
-} from '../netlink/socket.ts';
+} from '../netlink/subscription.ts';
 import { RTM_DELQDISC, RTM_DELTFILTER } from '../netlink/tc.ts';
 
 /** What the last run knows, to tell notifications that matter from the many that do not. */

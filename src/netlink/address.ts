@@ -15,7 +15,7 @@ import type { NetlinkSocket } from './socket.ts';
 
 export const RTM_NEWADDR = 20;
 export const RTM_DELADDR = 21;
-export const RTM_GETADDR = 22;
+const RTM_GETADDR = 22;
 
 /** sizeof(struct ifaddrmsg): u8 family, u8 prefixlen, u8 flags, u8 scope, u32 index. */
 const IFADDRMSG_SIZE = 8;

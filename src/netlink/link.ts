@@ -7,7 +7,7 @@ import type { NetlinkSocket } from './socket.ts';
 
 export const RTM_NEWLINK = 16;
 export const RTM_DELLINK = 17;
-export const RTM_GETLINK = 18;
+const RTM_GETLINK = 18;
 
 /** sizeof(struct ifinfomsg): u8 family, u8 padding, u16 type, s32 index, u32 flags, u32 change. */
 export const IFINFOMSG_SIZE = 16;

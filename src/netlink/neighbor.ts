@@ -36,12 +36,12 @@ export const RTM_GETNEIGH = 30;
 /** sizeof(struct ndmsg): u8 family, u8 and u16 padding, s32 ifindex, u16 state, u8 flags, u8 type. */
 export const NDMSG_SIZE = 12;
 
-export const NDA_DST = 1;
+const NDA_DST = 1;
 export const NDA_LLADDR = 2;
 /** struct nda_cacheinfo: u32 confirmed, used, updated, refcnt; times are clock_t that have passed since. */
 export const NDA_CACHEINFO = 3;
 export const NDA_VLAN = 5;
-export const NDA_IFINDEX = 8;
+const NDA_IFINDEX = 8;
 export const NDA_MASTER = 9;
 export const NDA_PROTOCOL = 12;
 export const NDA_FLAGS_EXT = 15;
@@ -65,7 +65,7 @@ export const NUD_PERMANENT = 0x80;
 
 // ndmsg.ndm_flags
 export const NTF_SELF = 1 << 1;
-export const NTF_PROXY = 1 << 3;
+const NTF_PROXY = 1 << 3;
 export const NTF_EXT_LEARNED = 1 << 4;
 export const NTF_ROUTER = 1 << 7;
 

@@ -1,26 +1,14 @@
-// The NETLINK_ROUTE socket: dumps, batches of requests, notifications. The only edge of src/netlink.
+// Requests to NETLINK_ROUTE and their answers: dumps and batches. Notifications: see subscription.ts.
 
 import { closeSync } from 'node:fs';
-import { readI32, readU32, writeU16 } from '../base/bytes.ts';
+import { readI32, readU32 } from '../base/bytes.ts';
 import { type ErrorCode, SnoopyError } from '../base/errors.ts';
-import {
-  bind,
-  ENOBUFS,
-  errnoName,
-  getSocketOption,
-  getsockname,
-  poll,
-  receive,
-  send,
-  setSocketOption,
-  socket,
-  systemError,
-} from '../ffi/libc.ts';
+import { ENOBUFS, errnoName, send, systemError } from '../ffi/libc.ts';
+import { DATAGRAM_SIZE, openDescriptor, receiveBufferSize, receiveMessages } from './descriptor.ts';
 import {
   Attributes,
   addFlags,
   align,
-  decodeMessages,
   encodeMessage,
   type Message,
   NLM_F_ACK,
@@ -35,31 +23,9 @@ import {
   type Request,
 } from './message.ts';
 
-const AF_NETLINK = 16;
-const SOCK_RAW = 3;
-const NETLINK_ROUTE = 0;
-const SOL_SOCKET = 1;
-const SO_RCVBUF = 8;
-const SO_RCVBUFFORCE = 33;
-const SOL_NETLINK = 270;
-const NETLINK_ADD_MEMBERSHIP = 1;
-const NETLINK_CAP_ACK = 10;
-const NETLINK_EXT_ACK = 11;
-const NETLINK_GET_STRICT_CHK = 12;
 /** enum nlmsgerr_attrs */
 const NLMSGERR_ATTR_MSG = 1;
 
-// enum rtnetlink_groups
-export const RTNLGRP_LINK = 1;
-export const RTNLGRP_NEIGH = 3;
-export const RTNLGRP_TC = 4;
-export const RTNLGRP_IPV4_IFADDR = 5;
-export const RTNLGRP_IPV6_IFADDR = 9;
-
-/** Room in the kernel for what is on its way to us. */
-const RECEIVE_BUFFER = 4 * 1024 * 1024;
-/** The kernel builds dumps in datagrams of 32 KiB at most; a single object can be larger (a device with many VFs). */
-const DATAGRAM_SIZE = 256 * 1024;
 /** Most bytes in one sendto; the kernel refuses more than SO_SNDBUF, 208 KiB by default. */
 const SEND_SIZE = 64 * 1024;
 /** What an acknowledgement, and an answer, take of the receive buffer: skb->truesize, rounded up. */
@@ -155,60 +121,6 @@ export function decodeFailure(message: Message): Failure | undefined {
   return failureOf(-error, extendedText(message, 4 + align(requestLength)));
 }
 
-/** A bound socket; its port ID comes from the kernel. Options that an old kernel lacks are left out. */
-function openSocket(): { fd: number; portId: number } {
-  const fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
-  try {
-    setSocketOption(fd, SOL_NETLINK, NETLINK_EXT_ACK, 1);
-    setSocketOption(fd, SOL_NETLINK, NETLINK_CAP_ACK, 1);
-    setSocketOption(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1);
-    if (!setSocketOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)) {
-      setSocketOption(fd, SOL_SOCKET, SO_RCVBUF, RECEIVE_BUFFER);
-    }
-    // struct sockaddr_nl: u16 family, u16 padding, u32 port ID, u32 groups.
-    const address = new Uint8Array(12);
-    writeU16(address, 0, AF_NETLINK);
-    bind(fd, address);
-    getsockname(fd, address);
-    return { fd, portId: readU32(address, 4) };
-  } catch (thrown) {
-    closeSync(fd);
-    throw thrown;
-  }
-}
-
-/** One datagram's messages; `empty` after a wait without an answer. */
-type Answer =
-  | { readonly kind: 'messages'; readonly messages: readonly Message[] }
-  | { readonly kind: 'empty' }
-  | { readonly kind: 'overrun' };
-
-/** Receives one datagram into `buffer`, waiting no longer than `timeoutMs`. */
-function receiveMessages(fd: number, buffer: Uint8Array, timeoutMs: number): Answer {
-  for (;;) {
-    const receipt = receive(fd, buffer, false);
-    switch (receipt.kind) {
-      case 'datagram':
-        return { kind: 'messages', messages: decodeMessages(buffer.subarray(0, receipt.length)) };
-      case 'truncated':
-        throw new SnoopyError(
-          'netlink_failed',
-          'netlink',
-          `Cannot receive a netlink message of ${receipt.length} bytes: the buffer has ${buffer.length}; please report it`,
-        );
-      case 'overrun':
-        return { kind: 'overrun' };
-      case 'interrupted':
-        break;
-      case 'empty':
-        if (timeoutMs === 0 || poll([fd], timeoutMs).kind === 'timeout') return { kind: 'empty' };
-        break;
-      default:
-        receipt satisfies never;
-    }
-  }
-}
-
 const DONE: Success = { ok: true, replies: [] };
 
 /** What the answers to a request take of the receive buffer. */
@@ -227,11 +139,11 @@ class RouteSocket implements NetlinkSocket {
   #isOpen = true;
 
   constructor() {
-    const { fd, portId } = openSocket();
+    const { fd, portId } = openDescriptor();
     this.#fd = fd;
     this.portId = portId;
     // The kernel says what it really took, doubled; a quarter stays free.
-    this.#answerBudget = (getSocketOption(fd, SOL_SOCKET, SO_RCVBUF) * 3) / 4;
+    this.#answerBudget = (receiveBufferSize(fd) * 3) / 4;
   }
 
   dump<T>(request: Request, what: string, decode: (message: Message) => T | undefined): T[] {
@@ -390,48 +302,4 @@ function noAnswer(what: string): SnoopyError {
 /** A socket for dumps and requests, in the network namespace of the caller. */
 export function openNetlink(): NetlinkSocket {
   return new RouteSocket();
-}
-
-export type Received =
-  | { readonly kind: 'messages'; readonly messages: readonly Message[] }
-  | { readonly kind: 'empty' }
-  /** Notifications were lost: read everything again. */
-  | { readonly kind: 'overrun' };
-
-/** A socket that hears notifications of groups; poll `fd`, then receive until `empty`. */
-export interface Subscription {
-  readonly fd: number;
-  /** One datagram, without waiting. The payloads are copies. */
-  receive(): Received;
-  close(): void;
-}
-
-/** Joins groups, RTNLGRP_*. What happens from the return on is heard. */
-export function subscribe(groups: readonly number[]): Subscription {
-  const { fd } = openSocket();
-  for (const group of groups) {
-    if (!setSocketOption(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)) {
-      closeSync(fd);
-      throw new SnoopyError(
-        'netlink_failed',
-        'netlink',
-        `Cannot subscribe to rtnetlink group ${group}: the kernel refused it; run without --listen`,
-      );
-    }
-  }
-  const buffer = new Uint8Array(DATAGRAM_SIZE);
-  let isOpen = true;
-  return {
-    fd,
-    receive() {
-      const received = receiveMessages(fd, buffer, 0);
-      if (received.kind !== 'messages') return received;
-      const messages = received.messages.map((one) => ({ ...one, payload: new Uint8Array(one.payload) }));
-      return { kind: 'messages', messages };
-    },
-    close() {
-      if (isOpen) closeSync(fd);
-      isOpen = false;
-    },
-  };
 }

@@ -25,10 +25,10 @@ import { failureError, type NetlinkSocket, type Result } from './socket.ts';
 
 export const RTM_NEWQDISC = 36;
 export const RTM_DELQDISC = 37;
-export const RTM_GETQDISC = 38;
+const RTM_GETQDISC = 38;
 export const RTM_NEWTFILTER = 44;
 export const RTM_DELTFILTER = 45;
-export const RTM_GETTFILTER = 46;
+const RTM_GETTFILTER = 46;
 
 /** sizeof(struct tcmsg): u8 family, u8 and u16 padding, s32 ifindex, u32 handle, u32 parent, u32 info. */
 const TCMSG_SIZE = 20;
@@ -50,7 +50,7 @@ const CLSACT_INGRESS = 0xfffffff2;
 const CLSACT_EGRESS = 0xfffffff3;
 
 /** Ethertype "every frame", the protocol of the filters written here. */
-export const ETH_P_ALL = 0x0003;
+const ETH_P_ALL = 0x0003;
 
 export type Direction = 'ingress' | 'egress';
 

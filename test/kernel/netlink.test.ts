@@ -7,6 +7,7 @@ import { programInfo } from '../../src/ffi/info.ts';
 import { poll } from '../../src/ffi/libc.ts';
 import { loadObject } from '../../src/ffi/object.ts';
 import { dumpAddresses } from '../../src/netlink/address.ts';
+import type { Received } from '../../src/netlink/descriptor.ts';
 import { readForwarding } from '../../src/netlink/fdb.ts';
 import { decodeLink, dumpLinks, type Link } from '../../src/netlink/link.ts';
 import type { Message, Request } from '../../src/netlink/message.ts';
@@ -19,16 +20,8 @@ import {
   NUD_PERMANENT,
   NUD_STALE,
 } from '../../src/netlink/neighbor.ts';
-import {
-  failureError,
-  type NetlinkSocket,
-  openNetlink,
-  type Received,
-  RTNLGRP_LINK,
-  RTNLGRP_NEIGH,
-  type Subscription,
-  subscribe,
-} from '../../src/netlink/socket.ts';
+import { failureError, type NetlinkSocket, openNetlink } from '../../src/netlink/socket.ts';
+import { RTNLGRP_LINK, RTNLGRP_NEIGH, type Subscription, subscribe } from '../../src/netlink/subscription.ts';
 import {
   createClsact,
   deleteClsact,

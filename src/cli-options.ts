@@ -1,0 +1,66 @@
+// Options that several commands have, and how the values of options are read. Pure.
+
+import { InvalidArgumentError, Option } from 'commander';
+import {
+  addressLength,
+  familyOf,
+  type IpAddress,
+  type Mac,
+  type Prefix,
+  parseIp,
+  parseMac,
+  parsePrefix,
+} from './base/address.ts';
+import { parseDuration } from './base/units.ts';
+
+// Each program has options of its own: commander keeps state in them.
+
+export function formatOption(): Option {
+  return new Option('--format <format>', 'form of the report').choices(['text', 'json']).default('text');
+}
+
+export function lockTimeoutOption(): Option {
+  return new Option('--lock-timeout <duration>', 'how long to wait for another run')
+    .argParser(parseDurationOption)
+    .default(10_000, '10s');
+}
+
+/** Milliseconds. Like the other readers it throws InvalidArgumentError, which commander reports. */
+export function parseDurationOption(text: string): number {
+  // None at all needs no unit.
+  const ms = text === '0' ? 0 : parseDuration(text);
+  if (ms === undefined)
+    throw new InvalidArgumentError('Allowed is a duration such as 500ms, 90s, 20m or 2h, or 0.');
+  return ms;
+}
+
+export function parseIpOption(text: string): IpAddress {
+  const ip = parseIp(text);
+  if (ip === undefined) throw new InvalidArgumentError('Allowed is an IPv4 or IPv6 address.');
+  return ip;
+}
+
+/** A prefix, or an address as a prefix of its whole length. */
+export function parsePrefixOption(text: string): Prefix {
+  const ip = parseIp(text);
+  const prefix = ip === undefined ? parsePrefix(text) : { ip, length: addressLength(familyOf(ip)) * 8 };
+  if (prefix === undefined) throw new InvalidArgumentError('Allowed is an IP address or a prefix.');
+  return prefix;
+}
+
+export function parseMacOption(text: string): Mac {
+  const mac = parseMac(text);
+  if (mac === undefined) throw new InvalidArgumentError('Allowed is a MAC such as 02:00:00:00:01:01.');
+  return mac;
+}
+
+export function asIs(text: string): string {
+  return text;
+}
+
+/** An option that may stand there many times: a list, empty where it does not. */
+export function repeated<T>(flags: string, what: string, none: string, parse: (text: string) => T): Option {
+  return new Option(flags, `${what}; may be repeated`)
+    .argParser((text: string, before: readonly T[]) => [...before, parse(text)])
+    .default([], none);
+}

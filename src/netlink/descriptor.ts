@@ -1,0 +1,83 @@
+// A descriptor of a NETLINK_ROUTE socket: opened and bound, and read a datagram at a time.
+
+import { closeSync } from 'node:fs';
+import { readU32, writeU16 } from '../base/bytes.ts';
+import { SnoopyError } from '../base/errors.ts';
+import { bind, getSocketOption, getsockname, poll, receive, setSocketOption, socket } from '../ffi/libc.ts';
+import { decodeMessages, type Message } from './message.ts';
+
+const AF_NETLINK = 16;
+const SOCK_RAW = 3;
+const NETLINK_ROUTE = 0;
+const SOL_SOCKET = 1;
+const SO_RCVBUF = 8;
+const SO_RCVBUFFORCE = 33;
+export const SOL_NETLINK = 270;
+const NETLINK_CAP_ACK = 10;
+const NETLINK_EXT_ACK = 11;
+const NETLINK_GET_STRICT_CHK = 12;
+
+/** Room in the kernel for what is on its way to us. */
+const RECEIVE_BUFFER = 4 * 1024 * 1024;
+/** The kernel builds dumps in datagrams of 32 KiB at most; a single object can be larger (a device with many VFs). */
+export const DATAGRAM_SIZE = 256 * 1024;
+
+/** A bound socket; its port ID comes from the kernel. Options that an old kernel lacks are left out. */
+export function openDescriptor(): { fd: number; portId: number } {
+  const fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
+  try {
+    setSocketOption(fd, SOL_NETLINK, NETLINK_EXT_ACK, 1);
+    setSocketOption(fd, SOL_NETLINK, NETLINK_CAP_ACK, 1);
+    setSocketOption(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1);
+    if (!setSocketOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)) {
+      setSocketOption(fd, SOL_SOCKET, SO_RCVBUF, RECEIVE_BUFFER);
+    }
+    // struct sockaddr_nl: u16 family, u16 padding, u32 port ID, u32 groups.
+    const address = new Uint8Array(12);
+    writeU16(address, 0, AF_NETLINK);
+    bind(fd, address);
+    getsockname(fd, address);
+    return { fd, portId: readU32(address, 4) };
+  } catch (thrown) {
+    closeSync(fd);
+    throw thrown;
+  }
+}
+
+/** Bytes of the kernel's receive buffer: twice what was asked for, as the kernel counts its own overhead. */
+export function receiveBufferSize(fd: number): number {
+  return getSocketOption(fd, SOL_SOCKET, SO_RCVBUF);
+}
+
+/** One datagram's messages; `empty` after a wait without an answer. */
+export type Received =
+  | { readonly kind: 'messages'; readonly messages: readonly Message[] }
+  | { readonly kind: 'empty' }
+  /** Messages were lost; where they are notifications: read everything again. */
+  | { readonly kind: 'overrun' };
+
+/** Receives one datagram, waiting no longer than `timeoutMs`. The messages' payloads are in `buffer`. */
+export function receiveMessages(fd: number, buffer: Uint8Array, timeoutMs: number): Received {
+  for (;;) {
+    const receipt = receive(fd, buffer, false);
+    switch (receipt.kind) {
+      case 'datagram':
+        return { kind: 'messages', messages: decodeMessages(buffer.subarray(0, receipt.length)) };
+      case 'truncated':
+        throw new SnoopyError(
+          'netlink_failed',
+          'netlink',
+          `Cannot receive a netlink message of ${receipt.length} bytes: the buffer has ${buffer.length}; please report it`,
+        );
+      case 'overrun':
+        return { kind: 'overrun' };
+      case 'interrupted':
+        break;
+      case 'empty':
+        if (timeoutMs === 0 || poll([fd], timeoutMs).kind === 'timeout') return { kind: 'empty' };
+        break;
+      default:
+        receipt satisfies never;
+    }
+  }
+}

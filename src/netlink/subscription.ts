@@ -1,0 +1,53 @@
+// Notifications of NETLINK_ROUTE: what changes in the kernel, whoever changes it.
+
+import { closeSync } from 'node:fs';
+import { SnoopyError } from '../base/errors.ts';
+import { setSocketOption } from '../ffi/libc.ts';
+import { DATAGRAM_SIZE, openDescriptor, type Received, receiveMessages, SOL_NETLINK } from './descriptor.ts';
+
+const NETLINK_ADD_MEMBERSHIP = 1;
+
+// enum rtnetlink_groups
+export const RTNLGRP_LINK = 1;
+export const RTNLGRP_NEIGH = 3;
+export const RTNLGRP_TC = 4;
+export const RTNLGRP_IPV4_IFADDR = 5;
+export const RTNLGRP_IPV6_IFADDR = 9;
+
+/** A socket that receives the notifications of groups; poll `fd`, then receive until `empty`. */
+export interface Subscription {
+  readonly fd: number;
+  /** One datagram, without waiting. The payloads are copies. */
+  receive(): Received;
+  close(): void;
+}
+
+/** Joins groups, RTNLGRP_*. Receives what happens after the return. */
+export function subscribe(groups: readonly number[]): Subscription {
+  const { fd } = openDescriptor();
+  for (const group of groups) {
+    if (!setSocketOption(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)) {
+      closeSync(fd);
+      throw new SnoopyError(
+        'netlink_failed',
+        'netlink',
+        `Cannot subscribe to rtnetlink group ${group}: the kernel refused it; run without --listen`,
+      );
+    }
+  }
+  const buffer = new Uint8Array(DATAGRAM_SIZE);
+  let isOpen = true;
+  return {
+    fd,
+    receive() {
+      const received = receiveMessages(fd, buffer, 0);
+      if (received.kind !== 'messages') return received;
+      const messages = received.messages.map((one) => ({ ...one, payload: new Uint8Array(one.payload) }));
+      return { kind: 'messages', messages };
+    },
+    close() {
+      if (isOpen) closeSync(fd);
+      isOpen = false;
+    },
+  };
+}
