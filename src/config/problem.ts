@@ -67,7 +67,7 @@ export function problemsOf(findings: readonly Finding[], text: string, file: str
 }
 
 /** A path as people write it: `bridges[0].ports.include[1]`, long keys cut short; `document` for the root. */
-export function formatPath(path: Path): string {
+function formatPath(path: Path): string {
   let text = '';
   for (const part of path) {
     if (typeof part === 'number') text += `[${part}]`;

@@ -71,7 +71,7 @@ export interface Topology {
 }
 
 /** True for a port behind which other nodes are. */
-export function isTunnel(link: Link): boolean {
+function isTunnel(link: Link): boolean {
   return link.kind !== undefined && TUNNEL_KINDS.has(link.kind);
 }
 

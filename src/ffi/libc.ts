@@ -22,7 +22,7 @@ export interface CallContext {
 export const EPERM = constants.errno.EPERM;
 export const E2BIG = constants.errno.E2BIG;
 export const ENOENT = constants.errno.ENOENT;
-export const EINTR = constants.errno.EINTR;
+const EINTR = constants.errno.EINTR;
 export const EAGAIN = constants.errno.EAGAIN;
 export const EACCES = constants.errno.EACCES;
 export const EEXIST = constants.errno.EEXIST;
