@@ -13,7 +13,7 @@ import { resolveTopology, type Topology } from '../core/topology.ts';
 import { keepsBindings } from '../datapath/pins.ts';
 import type { Binding } from '../datapath/records/binding.ts';
 import { bindingId } from '../datapath/records/binding-key.ts';
-import { type Drained, type Ring, withRing } from '../datapath/ring.ts';
+import { type Drained, NOTHING_DRAINED, type Ring, withRing } from '../datapath/ring.ts';
 import { forgetBindings, rewriteBindings, writePolicies } from '../host/bindings.ts';
 import { plannedNeighbors, refreshNeighbors, writeNeighbors } from '../host/neighbor-table.ts';
 import { sendProbes } from '../host/prober.ts';
@@ -34,15 +34,15 @@ type HostPass = Pick<
  * SnoopyError `netlink_failed` or `map_failed`; a failure of one neighbor, or of probes, is in the result.
  */
 export function reconcileHosts(run: Run, machine: Machine): HostPass {
-  return withRing(run.session.pins, (ring) => reconcileFrom(ring, run, machine));
+  return withRing(run.session.pins, (ring) => reconcileWith(run, machine, ring));
 }
 
-function reconcileFrom(ring: Ring | undefined, run: Run, machine: Machine): HostPass {
+function reconcileWith(run: Run, machine: Machine, ring: Ring | undefined): HostPass {
   const { session, desired, options, stopwatch } = run;
   const { topology } = machine;
   const { neighborProtocol: protocol, maxBindings } = session.runtime;
   stopwatch.enter('drain');
-  const { drained, ...found } = drain(ring, run, machine);
+  const { drained, ...found } = drain(run, machine, ring);
   const { hosts, index, ...checked } = checkConflicts(run, machine, found.hosts, ring);
 
   stopwatch.enter('decide');
@@ -50,7 +50,7 @@ function reconcileFrom(ring: Ring | undefined, run: Run, machine: Machine): Host
 
   const written = options.check
     ? { ...NOTHING_WRITTEN, changes: plannedNeighbors(decided.changes, protocol) }
-    : write(ring, run, machine, hosts, decided);
+    : write(run, machine, hosts, decided, ring);
 
   const isUnfinished = written.hasReturned || [...checked.kept.values()].some(({ isProbed }) => !isProbed);
   const moves = [...drained.changes, ...checked.drained.changes];
@@ -85,14 +85,12 @@ interface Found {
   readonly warnings: readonly string[];
 }
 
-const NOTHING_DRAINED: Drained = { changes: [], records: 0, damaged: false };
-
 /** Reads the ring and then the map, which has the binding of each record by then; ends the freezes of `--unfreeze`. */
-function drain(ring: Ring | undefined, run: Run, machine: Machine): Found {
+function drain(run: Run, machine: Machine, ring: Ring | undefined): Found {
   const { session, options, environment } = run;
   const drained = ring?.read('moves') ?? NOTHING_DRAINED;
   const retrieved = retrieveHosts(session, machine, environment.now);
-  // No map of bindings is pinned in check mode, or when the load failed: then what a load would recover counts.
+  // Where no map of bindings is pinned, by a check or a load that failed, what a load would recover counts.
   const hosts = keepsBindings(session.pins)
     ? retrieved
     : { ...retrieved, bindings: recoverHosts(run, machine) };
@@ -120,12 +118,13 @@ interface HostsWritten extends Pick<HostPass, 'changes' | 'probes' | 'errors'> {
 
 const NOTHING_WRITTEN: HostsWritten = { changes: [], probes: 0, errors: [], hasReturned: false };
 
+/** Writes neighbors first, then ends bindings, then consumes the ring: a run that is killed in between repeats it. */
 function write(
-  ring: Ring | undefined,
   { session, stopwatch }: Run,
   { topology, observed }: Machine,
   hosts: ObservedHosts,
   decided: HostPlan,
+  ring: Ring | undefined,
 ): HostsWritten {
   const { netlink, pins, runtime } = session;
   stopwatch.enter('write');

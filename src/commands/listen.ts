@@ -2,6 +2,7 @@
 
 import { problemOf } from '../base/errors.ts';
 import { formatAge } from '../base/units.ts';
+import { NO_CONFIRMS } from '../core/report.ts';
 import { sleep } from '../ffi/libc.ts';
 import { openWatch, type Watch } from '../host/watch.ts';
 import { conclude } from './conclude.ts';
@@ -71,7 +72,7 @@ function failedPass(thrown: unknown, before: Pass, dueMs: number): Pass {
     changes: [],
     records: 0,
     probes: 0,
-    confirms: { sent: 0, answered: 0 },
+    confirms: NO_CONFIRMS,
     warnings: [],
     errors: [problemOf(thrown, 'listen')],
     next: () => ({ interest, dueMs }),

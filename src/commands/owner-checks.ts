@@ -13,8 +13,8 @@ import {
 import { HostIndex } from '../core/host-index.ts';
 import type { KeptByOwner } from '../core/neighbors/claim.ts';
 import type { ObservedHosts } from '../core/observed.ts';
-import type { Confirms } from '../core/report.ts';
-import type { Drained, Ring } from '../datapath/ring.ts';
+import { type Confirms, NO_CONFIRMS } from '../core/report.ts';
+import { type Drained, NOTHING_DRAINED, type Ring } from '../datapath/ring.ts';
 import { observeCounters } from '../host/observe.ts';
 import { checkOwners } from '../host/prober.ts';
 import { type Machine, retrieveHosts } from './retrieve.ts';
@@ -51,8 +51,8 @@ export function checkConflicts(
     hosts,
     index,
     kept: new Map(),
-    confirms: { sent: 0, answered: 0 },
-    drained: { changes: [], records: 0, damaged: false },
+    confirms: NO_CONFIRMS,
+    drained: NOTHING_DRAINED,
     warnings: [],
     errors: [],
   };

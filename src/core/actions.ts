@@ -1,4 +1,4 @@
-// The steps a run may take on the data path. The plan is a list of them; nothing else is ever applied.
+// The steps of a plan. Bindings that end and the ports' binding counts are written beside it: host/bindings.ts.
 
 import { AF_INET, familyOf, formatPrefix, type IfIndex, type Prefix } from '../base/address.ts';
 import type { LoadReason } from '../datapath/pins.ts';

@@ -76,6 +76,8 @@ export interface Confirms {
   readonly answered: number;
 }
 
+export const NO_CONFIRMS: Confirms = { sent: 0, answered: 0 };
+
 /** What a run spends its time on, in order. */
 export const PHASES = [
   /** Reading the configuration. */

@@ -23,6 +23,8 @@ export interface Drained {
   readonly damaged: boolean;
 }
 
+export const NOTHING_DRAINED: Drained = { changes: [], records: 0, damaged: false };
+
 export interface Ring {
   /** True when there is a record behind the last one that was read. */
   pending(): boolean;

@@ -82,3 +82,9 @@ it('is written again without the flag that the kernel does not know, and nothing
   );
   assert.deepEqual(failed, [changes[2], changes[3], changes[5]]);
 });
+
+it('a change without a result is an error, not a success', () => {
+  const { socket } = fakeSocket([[OK]]);
+  const changes = [change('add', 1, 'noarp'), change('add', 2, 'noarp')];
+  assert.throws(() => writeNeighbors(socket, changes, 115), RangeError);
+});
