@@ -164,7 +164,7 @@ static bool is_ours(const char *path)
 	return false;
 }
 
-/* What a descriptor is: a path, or such as anon_inode:bpf-map. */
+/* The object behind a descriptor: a path, or a text such as anon_inode:bpf-map. */
 static const char *path_of(int fd, char *path, size_t size)
 {
 	char link[64];
@@ -199,7 +199,7 @@ static bool meets_bpf(long command, const union bpf_attr *attr)
 		break;
 	case BPF_PROG_LOAD:
 		object = attr->prog_name;
-		/* libbpf asks what the kernel can do. */
+		/* libbpf probes the features of the kernel. */
 		kind = strcmp(object, "snoopy") ? LOOK : CHANGE;
 		break;
 	case BPF_BTF_LOAD:

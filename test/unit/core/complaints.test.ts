@@ -231,11 +231,11 @@ test('rejected messages are reported only where no host is learned: elsewhere th
     counters: { ...HEALTHY.counters, rejected: { subnet: 8, spoofed: 0, mac: 1 } },
   };
   assert.deepEqual(complaintsOf(refused), []);
-  const nobody = { ...refused, plan: { ...refused.plan, decisions: [] } };
-  const found = diagnose(nobody).find(({ id, status }) => id === 'hosts' && status === 'warning');
+  const unlearned = { ...refused, plan: { ...refused.plan, decisions: [] } };
+  const found = diagnose(unlearned).find(({ id, status }) => id === 'hosts' && status === 'warning');
   assert.equal(found?.found, 'none is learned, and messages were rejected: 8 subnet, 1 mac');
   assert.match(found?.remedy ?? '', /snoopy explain IP/);
-  assert.deepEqual(complaintsOf({ ...nobody, counters: HEALTHY.counters }), []);
+  assert.deepEqual(complaintsOf({ ...unlearned, counters: HEALTHY.counters }), []);
 });
 
 function sourcesIn(directory: string, pattern: RegExp): string {

@@ -296,13 +296,13 @@ test('each reason for a rejection has its text and its fix', () => {
     (name): name is RejectionReason =>
       !['sightings', 'ring_dropped', 'created', 'moved', 'duplicates'].includes(name),
   );
-  const said = reasons.map((reason) => {
+  const texts = reasons.map((reason) => {
     const rejected = { ...rejection, ...times, reason, source: B, claimed: A };
     const { because, remedy } = describeRejection(rejected, { bridge, bridgeName: 'br0', port: 'tap2' });
     assert.notEqual(remedy, '', reason);
     return because;
   });
-  assert.equal(new Set(said).size, reasons.length);
+  assert.equal(new Set(texts).size, reasons.length);
   const schema = JSON.parse(readFileSync(`${ROOT}schema/report.schema.json`, 'utf8')) as {
     readonly $defs: {
       readonly refused: { readonly properties: { readonly reason: { readonly enum: string[] } } };
