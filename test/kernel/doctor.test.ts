@@ -132,7 +132,7 @@ describe('the host', () => {
     const without = ['setpriv', '--bounding-set=-perfmon,-sys_admin'];
     const found = complaints(machine, without);
     assert.ok(found.includes('failure kernel'));
-    assert.ok(found.includes('warning capabilities'), 'and who is to blame for it');
+    assert.ok(found.includes('warning capabilities'), 'and the missing capability as its cause');
   });
 
   deepTest('a capability is missing that only part of the work needs', async (t) => {

@@ -434,10 +434,10 @@ describe('an upgrade', () => {
     for (const name of ['bindings', 'ports', 'layout']) {
       const path = `${machine.pins}/${name}`;
       rmSync(path);
-      const shape = ['type', 'hash', 'key', '8', 'value', '8', 'entries', '16', 'name', 'foreign'];
+      const shape = ['type', 'hash', 'key', '8', 'value', '8', 'entries', '16', 'name', 'other_owner'];
       run(['bpftool', 'map', 'create', path, ...shape]);
       machine.reconcile();
-      assert.notEqual(bpftool<{ name?: string }>('map', 'show', 'pinned', path).name, 'foreign', name);
+      assert.notEqual(bpftool<{ name?: string }>('map', 'show', 'pinned', path).name, 'other_owner', name);
       assert.deepEqual(machine.boundIps(), ['10.1.0.1', '10.1.0.2'], name);
       assert.equal(machine.ownNeighbors().length, 2, name);
       machine.assertIdle();

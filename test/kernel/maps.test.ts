@@ -82,8 +82,8 @@ describe('a table', () => {
       assert.ok(bindings !== undefined && state !== undefined);
       const all = Array.from({ length: ROOM - 1 }, (_, i) => binding(i));
       bindings.setAll(all.map((one) => [one, one]));
-      const foreign = new Uint8Array(BINDING_KEY.size).fill(255);
-      mapUpdate(bindings.map.fd, foreign, new Uint8Array(bindings.map.info.valueSize));
+      const malformed = new Uint8Array(BINDING_KEY.size).fill(255);
+      mapUpdate(bindings.map.fd, malformed, new Uint8Array(bindings.map.info.valueSize));
       const found = bindings.values().sort((a, b) => a.lastSeenMs - b.lastSeenMs);
       assert.deepEqual(found, all);
       const full = () => bindings.set(binding(5000), binding(5000));

@@ -28,7 +28,7 @@ kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
 kernel.send(struct.pack('=IHHII', 16 + len(port), 19, 5, 1, 0) + port)
 error, = struct.unpack_from('=i', kernel.recv(4096), 16)
 if error != 0: sys.exit(-error)
-# A kernel that does not know IFLA_BRPORT_MAB passes over it, and says nothing of it.
+# A kernel that does not know IFLA_BRPORT_MAB ignores it without an error.
 kernel.send(struct.pack('=IHHII', 32, 18, 1, 2, 0) + struct.pack('=BxHiII', 0, 0, index, 0, 0))
 sys.exit(0 if struct.pack('=HHB', 5, 40, 1) in kernel.recv(65536) else ${NO_MAB})
 `;

@@ -31,7 +31,7 @@ function bareDirectory(t: Pick<TestContext, 'after'>): string {
      process.dlopen = () => { throw new Error('a native module was loaded'); };
      const { _load } = require('node:module');
      require('node:module')._load = function (name, ...rest) {
-       if (name.includes('koffi')) throw new Error('koffi was asked for');
+       if (name.includes('koffi')) throw new Error('koffi was requested');
        return _load.call(this, name, ...rest);
      };`,
   );
@@ -80,7 +80,7 @@ describe('without root, without the kernel, without a native module', () => {
     for (const command of ['status', 'reconcile', 'remove']) {
       const result = elsewhere(dir, ['unshare', '--net', '--mount'], command, ...config);
       assertExit(result, 69);
-      assert.match(result.stderr, /Cannot load .*koffi was asked for/);
+      assert.match(result.stderr, /Cannot load .*koffi was requested/);
     }
     const hidden = ['unshare', '--mount', 'sh', '-c', 'mount -t tmpfs none /proc && exec "$@"', 'sh'];
     const result = elsewhere(dir, hidden, 'reconcile', ...config);

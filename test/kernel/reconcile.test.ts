@@ -242,7 +242,7 @@ describe('reconcile --check', () => {
     assert.deepEqual(listNeighbors(machine.netns, 'br0'), []);
 
     const real = machine.reconcile();
-    assert.equal(real.ring.records, 1, 'somebody has consumed the record');
+    assert.equal(real.ring.records, 1, 'the record is still in the ring');
     assert.deepEqual(neighborChanges(real), ['add 10.1.0.1 02:00:00:00:00:01']);
     assert.equal(machine.snoopy.bindings()[0]?.state, 'installed');
     assertExit(machine.snoopy.run('reconcile', '--check', '--detailed-exitcode'), 0);
@@ -442,7 +442,7 @@ describe('one run applies all changes since the last one', () => {
 describe('objects of other owners on a port', () => {
   const FOREIGN = ['u32', 'match', 'u32', '0', '0', 'classid', '1:1'];
 
-  function foreignFilters(machine: Machine, side: string): string {
+  function filtersOfOthers(machine: Machine, side: string): string {
     const text = machine.run('tc', 'filter', 'show', 'dev', 'tap1', side);
     return text
       .split('\n')
@@ -455,7 +455,7 @@ describe('objects of other owners on a port', () => {
     machine.run('tc', 'qdisc', 'add', 'dev', 'tap1', 'clsact');
     for (const side of ['ingress', 'egress'])
       machine.run('tc', 'filter', 'add', 'dev', 'tap1', side, 'pref', '20', ...FOREIGN);
-    const before = ['ingress', 'egress'].map((side) => foreignFilters(machine, side));
+    const before = ['ingress', 'egress'].map((side) => filtersOfOthers(machine, side));
     assert.ok(before.every((text) => text !== ''));
     machine.reconcile();
     await machine.host(1).announceAndWait();
@@ -466,7 +466,7 @@ describe('objects of other owners on a port', () => {
     assert.equal(machine.hasClsact('tap1'), true);
     assert.deepEqual(machine.filterPrograms('tap1'), []);
     assert.deepEqual(
-      ['ingress', 'egress'].map((side) => foreignFilters(machine, side)),
+      ['ingress', 'egress'].map((side) => filtersOfOthers(machine, side)),
       before,
     );
   });
@@ -486,10 +486,10 @@ describe('objects of other owners on a port', () => {
     const machine = new Machine(t);
     machine.reconcile();
     machine.run('tc', 'filter', 'add', 'dev', 'tap1', 'egress', 'pref', '20', ...FOREIGN);
-    const before = foreignFilters(machine, 'egress');
+    const before = filtersOfOthers(machine, 'egress');
     machine.remove();
     assert.equal(machine.hasClsact('tap1'), true);
-    assert.equal(foreignFilters(machine, 'egress'), before);
+    assert.equal(filtersOfOthers(machine, 'egress'), before);
     assert.deepEqual(machine.filterPrograms('tap1'), []);
   });
 
@@ -497,7 +497,7 @@ describe('objects of other owners on a port', () => {
     const machine = new Machine(t, { hosts: 2 });
     machine.run('tc', 'qdisc', 'add', 'dev', 'tap1', 'clsact');
     machine.run('tc', 'filter', 'add', 'dev', 'tap1', 'ingress', 'pref', '10', ...FOREIGN);
-    const before = foreignFilters(machine, 'ingress');
+    const before = filtersOfOthers(machine, 'ingress');
     const run = machine.snoopy.reconcile();
     assertExit(run, 1);
     const failed = run.report.steps.filter(({ outcome }) => outcome.kind === 'failed');
@@ -508,9 +508,9 @@ describe('objects of other owners on a port', () => {
     assert.match(failed[0]?.outcome.message ?? '', /tap1.*tc filter show/);
     assert.match(run.stderr, /^snoopy: .*tap1.*tc filter show.*\n$/, 'for those who discard stdout');
     assert.deepEqual(machine.filterPrograms('tap2'), [machine.programId()]);
-    assert.equal(foreignFilters(machine, 'ingress'), before);
+    assert.equal(filtersOfOthers(machine, 'ingress'), before);
     machine.remove();
-    assert.equal(foreignFilters(machine, 'ingress'), before);
+    assert.equal(filtersOfOthers(machine, 'ingress'), before);
   });
 
   test('an eBPF filter of another owner at our place is neither replaced nor deleted', (t) => {

@@ -128,20 +128,20 @@ describe('attach: tcx', () => {
     const match = ['u32', 'match', 'u32', '0', '0', 'classid', '1:1'];
     for (const side of ['ingress', 'egress'])
       machine.run('tc', 'filter', 'add', 'dev', 'tap1', side, 'pref', '20', ...match);
-    const foreign = (): string[] =>
+    const filtersOfOthers = (): string[] =>
       ['ingress', 'egress'].map((side) =>
         machine.run('tc', 'filter', 'show', 'dev', 'tap1', side, 'pref', '20'),
       );
-    const before = foreign();
+    const before = filtersOfOthers();
     for (const config of [CLSACT, TCX, CLSACT, TCX]) {
       machine.snoopy.configure(config);
       machine.reconcile();
       machine.assertIdle();
-      assert.deepEqual(foreign(), before);
+      assert.deepEqual(filtersOfOthers(), before);
       assert.deepEqual([machine.hasClsact('tap1'), machine.hasClsact('tap2')], [true, config === CLSACT]);
     }
     machine.remove();
-    assert.deepEqual(foreign(), before);
+    assert.deepEqual(filtersOfOthers(), before);
     assert.equal(machine.hasClsact('tap1'), true);
   });
 

@@ -98,7 +98,7 @@ export class Background {
       closeSync(out);
       closeSync(err);
     }
-    // A command that cannot be started says so by this event, which nobody may leave unheard.
+    // A command that cannot be started emits this event, which Node throws when it has no listener.
     this.#child.on('error', () => undefined);
     if (this.#child.pid === undefined) throw new Error(`Cannot start \`${argv.join(' ')}\``);
     this.pid = this.#child.pid;

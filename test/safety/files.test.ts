@@ -34,14 +34,14 @@ interface Place {
   /** Of root, where no other user may write. */
   readonly root: string;
   /** Of the other user. */
-  readonly foreign: string;
+  readonly theirs: string;
 }
 
 function place(t: { after(undo: () => void): void }): Place {
   const machine = new Machine(t);
-  const foreign = createTempDir(machine.scope, 'foreign');
-  chownSync(foreign, OTHER, OTHER);
-  return { machine, root: createTempDir(machine.scope, 'root'), foreign };
+  const theirs = createTempDir(machine.scope, 'theirs');
+  chownSync(theirs, OTHER, OTHER);
+  return { machine, root: createTempDir(machine.scope, 'root'), theirs };
 }
 
 describe('a configuration', () => {
@@ -86,10 +86,10 @@ describe('a configuration', () => {
       return { file, message: `"${file}" may be written by everybody; chmod go-w ${file}` };
     },
     'in a directory of another user': (there) => {
-      const file = copy(there, `${there.foreign}/a.yaml`);
+      const file = copy(there, `${there.theirs}/a.yaml`);
       return {
         file,
-        message: `"${there.foreign}" may be written by user ${OTHER}; chown root ${there.foreign}`,
+        message: `"${there.theirs}" may be written by user ${OTHER}; chown root ${there.theirs}`,
       };
     },
     'in a directory writable by everybody': (there) => {
@@ -98,19 +98,19 @@ describe('a configuration', () => {
       return { file, message: `"${there.root}" may be written by everybody; chmod go-w ${there.root}` };
     },
     'far below a directory of another user': (there) => {
-      mkdirSync(`${there.foreign}/a/b`, { recursive: true });
-      const file = copy(there, `${there.foreign}/a/b/a.yaml`);
-      return { file, message: `"${there.foreign}" may be written by user ${OTHER}` };
+      mkdirSync(`${there.theirs}/a/b`, { recursive: true });
+      const file = copy(there, `${there.theirs}/a/b/a.yaml`);
+      return { file, message: `"${there.theirs}" may be written by user ${OTHER}` };
     },
     'through a link in a directory of another user': (there) => {
       copy(there, `${there.root}/a.yaml`);
-      symlinkSync(`${there.root}/a.yaml`, `${there.foreign}/link.yaml`);
-      return { file: `${there.foreign}/link.yaml`, message: `"${there.foreign}" may be written by` };
+      symlinkSync(`${there.root}/a.yaml`, `${there.theirs}/link.yaml`);
+      return { file: `${there.theirs}/link.yaml`, message: `"${there.theirs}" may be written by` };
     },
     'through a link of root into a directory of another user': (there) => {
-      copy(there, `${there.foreign}/a.yaml`);
-      symlinkSync(there.foreign, `${there.root}/link`);
-      return { file: `${there.root}/link/a.yaml`, message: `"${there.foreign}" may be written by` };
+      copy(there, `${there.theirs}/a.yaml`);
+      symlinkSync(there.theirs, `${there.root}/link`);
+      return { file: `${there.root}/link/a.yaml`, message: `"${there.theirs}" may be written by` };
     },
     'through a relative link of root': (there) => {
       mkdirSync(`${there.root}/x`);
@@ -169,7 +169,7 @@ describe('a configuration', () => {
       return { file: copy(there, `${there.root}/a.yaml`) };
     },
     'of the user behind sudo': (there) => ({
-      file: copy(there, `${there.foreign}/a.yaml`, { uid: OTHER, gid: OTHER }),
+      file: copy(there, `${there.theirs}/a.yaml`, { uid: OTHER, gid: OTHER }),
       before: ['env', `SUDO_UID=${OTHER}`],
     }),
     'through links of root': (there) => {
@@ -242,7 +242,7 @@ describe('the textfile', () => {
       const there = place(t);
       const victim = `${there.root}/victim`;
       writeFileSync(victim, 'mine', { mode: 0o600 });
-      const textfile = `${there.foreign}/snoopy.prom`;
+      const textfile = `${there.theirs}/snoopy.prom`;
       configure(there, textfile);
       for (const path of [textfile, `${textfile}.tmp`]) {
         plant(victim, path);
@@ -259,33 +259,33 @@ describe('the textfile', () => {
 
   test('is written below real directories of the collector, which it normally has', (t) => {
     const there = place(t);
-    mkdirSync(`${there.foreign}/a/textfiles`, { recursive: true });
-    chownSync(`${there.foreign}/a`, OTHER, OTHER);
-    chmodSync(`${there.foreign}/a/textfiles`, 0o1777);
-    const textfile = `${there.foreign}/a/textfiles/snoopy.prom`;
+    mkdirSync(`${there.theirs}/a/textfiles`, { recursive: true });
+    chownSync(`${there.theirs}/a`, OTHER, OTHER);
+    chmodSync(`${there.theirs}/a/textfiles`, 0o1777);
+    const textfile = `${there.theirs}/a/textfiles/snoopy.prom`;
     configure(there, textfile);
     assertWritten(there, textfile);
     there.machine.remove();
-    assert.deepEqual(readdirSync(`${there.foreign}/a/textfiles`), []);
+    assert.deepEqual(readdirSync(`${there.theirs}/a/textfiles`), []);
   });
 
   test('is written through links that only root can make', (t) => {
     const there = place(t);
-    symlinkSync(there.foreign, `${there.root}/link`);
+    symlinkSync(there.theirs, `${there.root}/link`);
     configure(there, `${there.root}/link/snoopy.prom`);
-    assertWritten(there, `${there.foreign}/snoopy.prom`);
+    assertWritten(there, `${there.theirs}/snoopy.prom`);
   });
 
   test('is neither written nor deleted through links that other users can make', (t) => {
     const there = place(t);
-    const { machine, root, foreign } = there;
+    const { machine, root, theirs } = there;
     mkdirSync(`${root}/victim`);
     writeFileSync(`${root}/victim/old.prom`, 'mine');
-    symlinkSync(`${root}/victim`, `${foreign}/sub`);
-    lchownSync(`${foreign}/sub`, OTHER, OTHER);
-    mkdirSync(`${foreign}/real/sub`, { recursive: true });
-    symlinkSync('../..', `${foreign}/real/sub/up`);
-    for (const textfile of [`${foreign}/sub/snoopy.prom`, `${foreign}/real/sub/up/sub/snoopy.prom`]) {
+    symlinkSync(`${root}/victim`, `${theirs}/sub`);
+    lchownSync(`${theirs}/sub`, OTHER, OTHER);
+    mkdirSync(`${theirs}/real/sub`, { recursive: true });
+    symlinkSync('../..', `${theirs}/real/sub/up`);
+    for (const textfile of [`${theirs}/sub/snoopy.prom`, `${theirs}/real/sub/up/sub/snoopy.prom`]) {
       configure(there, textfile);
       const run = machine.snoopy.reconcile();
       assertExit(run, 1);
@@ -297,14 +297,14 @@ describe('the textfile', () => {
       assert.equal(machine.hasClsact('tap1'), true, 'everything else is done');
     }
     assert.deepEqual(readdirSync(`${root}/victim`), ['old.prom']);
-    configure(there, `${foreign}/sub/old.prom`);
+    configure(there, `${theirs}/sub/old.prom`);
     machine.remove();
     assert.deepEqual(readdirSync(`${root}/victim`), ['old.prom']);
   });
 
   test('is safe from an attacker that exchanges directories and files all the time', (t) => {
     const there = place(t);
-    const { machine, root, foreign } = there;
+    const { machine, root, theirs } = there;
     mkdirSync(`${root}/victim`);
     const victim = `${root}/victim/snoopy.prom`;
     writeFileSync(victim, 'mine', { mode: 0o600 });
@@ -312,7 +312,7 @@ describe('the textfile', () => {
     // As fast as possible: the directory on the way is real or a link, the draft and the file are links or missing.
     const attack = `
 import os, time
-v, d = ${JSON.stringify(`${root}/victim`)}, ${JSON.stringify(foreign)}
+v, d = ${JSON.stringify(`${root}/victim`)}, ${JSON.stringify(theirs)}
 os.mkdir(d + '/real'); os.symlink(v, d + '/link'); os.symlink(d + '/real', d + '/sub')
 os.remove(d + '/sub'); print('ready', flush=True)
 end = time.time() + 300
@@ -327,7 +327,7 @@ while time.time() < end:
         except OSError: pass
 `;
     const attacker = machine.netns.start(...AS_OTHER, '/usr/bin/python3', '-c', attack);
-    configure(there, `${foreign}/sub/snoopy.prom`);
+    configure(there, `${theirs}/sub/snoopy.prom`);
     const codes = new Set<number>();
     for (let turn = 0; turn < 12; turn++) {
       codes.add(machine.snoopy.run('reconcile').code);
@@ -350,7 +350,7 @@ while time.time() < end:
     const there = place(t);
     const victim = `${there.root}/victim`;
     writeFileSync(victim, 'mine');
-    const textfile = `${there.foreign}/snoopy.prom`;
+    const textfile = `${there.theirs}/snoopy.prom`;
     const draft = `${textfile}.tmp`;
     configure(there, textfile);
     there.machine.reconcile();
@@ -373,8 +373,8 @@ while time.time() < end:
   });
 
   test('in the directory of another user needs CAP_DAC_OVERRIDE, and a run without it says so', (t) => {
-    const { machine, foreign } = place(t);
-    const textfile = `${foreign}/snoopy.prom`;
+    const { machine, theirs } = place(t);
+    const textfile = `${theirs}/snoopy.prom`;
     machine.snoopy.configure({ bridges: [{ name: 'br0' }], metrics: { textfile } });
     const run = machine.snoopy.reconcile();
     assertExit(run, 1);
@@ -435,29 +435,29 @@ describe('the pins', () => {
       machine.netns.run(...AS_OTHER, 'ln', '-s', root, `${machine.snoopy.bpffs}/net`);
       return `"${machine.snoopy.bpffs}/net" may be written by user ${OTHER}`;
     },
-    'a link of another user to bpffs': ({ machine, foreign }) => {
-      const bpffs = `${foreign}/bpf`;
+    'a link of another user to bpffs': ({ machine, theirs }) => {
+      const bpffs = `${theirs}/bpf`;
       machine.netns.run(...AS_OTHER, 'ln', '-s', machine.snoopy.bpffs, bpffs);
       machine.snoopy.configure({ runtime: { bpffs }, bridges: [{ name: 'br0' }] });
-      return `"${foreign}" may be written by user ${OTHER}`;
+      return `"${theirs}" may be written by user ${OTHER}`;
     },
-    'a mount point in a directory of another user': ({ machine, foreign }) => {
-      const bpffs = `${foreign}/bpf`;
+    'a mount point in a directory of another user': ({ machine, theirs }) => {
+      const bpffs = `${theirs}/bpf`;
       mkdirSync(bpffs);
       machine.snoopy.privileged().configure({ runtime: { bpffs }, bridges: [{ name: 'br0' }] });
-      return `"${foreign}" may be written by user ${OTHER}`;
+      return `"${theirs}" may be written by user ${OTHER}`;
     },
   };
 
   for (const [what, plant] of Object.entries(planted)) {
     test(`are not looked for in or behind ${what}`, (t) => {
       const there = place(t);
-      const { machine, root, foreign } = there;
+      const { machine, root, theirs } = there;
       const message = plant(there);
       const stateOf = (): unknown => [
         listPins(machine.snoopy.bpffs),
         readdirSync(root),
-        readdirSync(foreign, { recursive: true }),
+        readdirSync(theirs, { recursive: true }),
         listAttached(machine.netns),
       ];
       const before = stateOf();

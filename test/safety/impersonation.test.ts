@@ -153,7 +153,7 @@ describe('impersonation', () => {
     return snoopy.bindings().find((binding) => binding.ip === ip && binding.vlan === 0);
   }
 
-  describe('what is rejected at once: one counter grows, and nothing else changes', () => {
+  describe('rejected at once: one counter grows, and nothing else changes', () => {
     let counters: Counters;
     let atNear: string;
     let atFar: string;

@@ -27,7 +27,7 @@ export interface NodeRules {
   /** Provisioned addresses and their hosts. */
   readonly statics: ReadonlyMap<string, string>;
   /** Addresses with an entry of another owner: never ours. */
-  readonly foreign: ReadonlySet<string>;
+  readonly ofOthers: ReadonlySet<string>;
 }
 
 /**
@@ -211,7 +211,7 @@ export class Model {
       if (this.vms.get(mac)?.place.node === node) must.set(ip, mac);
     }
     for (const [ip, claim] of claims) {
-      if (rules.foreign.has(ip)) continue;
+      if (rules.ofOthers.has(ip)) continue;
       if (claim.frozenUntilMs > 0 && !quiet) {
         if (nowMs > claim.frozenUntilMs - FREEZE_SLACK_MS) may.set(ip, new Set(claim.claimants));
         continue;
@@ -222,7 +222,7 @@ export class Model {
       else if (!quiet && this.vms.get(claim.mac)?.place.node === node) addTo(may, ip, claim.mac);
     }
     for (const [ip, macs] of unsure) {
-      if (rules.foreign.has(ip)) continue;
+      if (rules.ofOthers.has(ip)) continue;
       const known = must.get(ip);
       must.delete(ip);
       for (const mac of known === undefined ? macs : [known, ...macs]) addTo(may, ip, mac);

@@ -120,7 +120,7 @@ export class Soak {
   readonly #measureFile: string;
   readonly #scope: Scope;
   readonly #log: string[] = [];
-  readonly #foreign: readonly string[];
+  readonly #others: readonly string[];
   /** Peak of each plain run's memory, in KiB. */
   readonly #runKib: number[] = [];
   /** Memory of the run that listens, at each checkpoint. */
@@ -147,8 +147,8 @@ export class Soak {
     );
     // zebra overwrites any entry at an address that a host of another node has.
     const entries = fabric === null ? [...FOREIGN, ...FOREIGN_CLAIMED] : FOREIGN;
-    const foreign = new Set(entries.map(({ ip }) => ip));
-    this.#model = new Model(nodes.map((_, at) => ({ probes: at === 1, statics: STATICS, foreign })));
+    const ofOthers = new Set(entries.map(({ ip }) => ip));
+    this.#model = new Model(nodes.map((_, at) => ({ probes: at === 1, statics: STATICS, ofOthers })));
     const duplicates = { moves: MOVES, holdMs: HOLD_S * 1000 };
     const sharing = fabric === null ? 'per node' : 'per fabric';
     this.#steps = new Steps(this.#random, this.#world, this.#model, duplicates, sharing);
@@ -156,7 +156,7 @@ export class Soak {
       const options = `dev ${bridge} nud permanent protocol static`;
       netns.ipBatch(entries.map(({ ip, mac }) => `neigh add ${ip} lladdr ${mac} ${options}`));
     }
-    this.#foreign = nodes.map(foreignText);
+    this.#others = nodes.map(otherEntries);
   }
 
   /** Goes through all phases. A failure has the command that reproduces it. */
@@ -341,7 +341,7 @@ export class Soak {
   async #checkpoint(tick: number): Promise<void> {
     await this.#agreeInQuiet();
     for (const [at, node] of this.#nodes.entries()) {
-      assert.equal(foreignText(node), this.#foreign[at], 'an entry of another owner has changed');
+      assert.equal(otherEntries(node), this.#others[at], 'an entry of another owner has changed');
     }
     if (this.#fabric !== null) await this.#routesAgree(this.#fabric);
     this.#count(
@@ -440,7 +440,7 @@ export class Soak {
         const qdiscs = listQdiscs(netns, port).filter(({ kind }) => kind === 'clsact');
         assert.deepEqual(qdiscs, [], `qdiscs of ${port}`);
       }
-      assert.equal(foreignText(this.#node(at)), this.#foreign[at], 'an entry of another owner has changed');
+      assert.equal(otherEntries(this.#node(at)), this.#others[at], 'an entry of another owner has changed');
     }
   }
 
@@ -499,7 +499,7 @@ function ownText({ netns, bridge }: Node): string {
   return neighborText(netns, bridge, /proto 115\b/);
 }
 
-function foreignText({ netns, bridge }: Node): string {
+function otherEntries({ netns, bridge }: Node): string {
   return neighborText(netns, bridge, /proto static\b/);
 }
 

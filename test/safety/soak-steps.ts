@@ -9,7 +9,7 @@ export const POOL: readonly string[] = [
   ...Array.from({ length: 60 }, (_, n) => `2001:db8:1::${(n + 0x10).toString(16)}`),
 ];
 
-/** Two provisioned addresses and their hosts, which are never removed for good. */
+/** Two provisioned addresses and their hosts, which are never removed permanently. */
 export const STATICS: ReadonlyMap<string, string> = new Map([
   ['10.1.9.1', '02:00:00:00:99:01'],
   ['2001:db8:1::901', '02:00:00:00:99:02'],

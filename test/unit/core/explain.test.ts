@@ -373,10 +373,10 @@ describe("FRR 8.4.4's answer about one host", () => {
   });
 
   test('is read for a host of another node, as the best of two paths', () => {
-    const { local: _, ...foreign } = { ...path, nexthops: [{ ip: '192.0.2.2' }] };
+    const { local: _, ...best } = { ...path, nexthops: [{ ip: '192.0.2.2' }] };
     const worse = { valid: true, nexthops: [{ ip: '192.0.2.9' }] };
     const remote = { ...neighbor, type: 'remote', remoteVtep: '192.0.2.2' };
-    const route = { paths: [[worse], [foreign]], numPaths: 2 };
+    const route = { paths: [[worse], [best]], numPaths: 2 };
     assert.deepEqual(readFrrHost(ip, { neighbor: remote, route, own: {} }), REMOTE);
   });
 
