@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * Watches what the hosts behind a bridge port say about themselves by ARP and Neighbor Discovery, and keeps
- * who lives where in a map (snoopy.h says what is in it). For tc ingress of local ports, clsact or tcx.
+ * Watches the ARP and Neighbor Discovery messages of the hosts behind a bridge port, and keeps a map of the
+ * MAC and port of each address (see snoopy.h). For tc ingress of local ports, clsact or tcx.
  *
  * A frame goes through these steps; nearly all leave at the first, which calls no helper and reads no map:
  *
  *   is_data()                neither ARP nor IPv6 that may be Neighbor Discovery
  *   find_message()           VLAN tags; of IPv6, only solicitations and advertisements
- *   check_arp(), check_nd()  is the message valid, does it speak for its own sender
+ *   check_arp(), check_nd()  is the message valid, and is it about its own sender
  *   learn()                  its binding: refreshed, created, moved or frozen
- *   note()                   or why not, for whoever asks
+ *   note()                   or the reason why not, for explain
  *
  * No byte of a frame is ever written, and TC_ACT_UNSPEC leaves the decision on it to the next program.
  */
@@ -29,12 +29,12 @@
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
-/* The kernel's UAPI has these in headers of the C library only. */
+/* The kernel's UAPI leaves these to headers of the C library. */
 #define AF_INET  2
 #define AF_INET6 10
 #define EEXIST   17
 
-/* RFC 826, with the protocol and hardware that are learned from: IPv4 on Ethernet. */
+/* RFC 826, for the only protocol and hardware learned from: IPv4 on Ethernet. */
 #define ARP_HTYPE_ETHERNET 1
 #define ARP_OP_REQUEST     1
 #define ARP_OP_REPLY       2
@@ -48,29 +48,29 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 #define ND_HOP_LIMIT         255
 
 /*
- * A message of Neighbor Discovery is never fragmented (RFC 6980), so one that shall pass every link fits the
- * least MTU of IPv6. That has room for all that SEND adds (RFC 3971: five options, 700 octets with a 2048-bit
- * key), and bounds the work on one frame.
+ * A message of Neighbor Discovery is never fragmented (RFC 6980), so one that can pass every link fits the
+ * smallest MTU of IPv6. That leaves room for everything that SEND adds (RFC 3971: five options, 700 octets
+ * with a 2048-bit key), and bounds the work on one frame.
  */
 #define ND_MAX_LENGTH  (1280 - sizeof(struct ipv6hdr))
 #define ND_MAX_OPTIONS 8
 
 #define VLAN_VID_MASK 0x0fff
-#define MAX_TAGS      2 /* inside a frame; one more may be beside it */
+#define MAX_TAGS      2 /* inside a frame; the kernel may keep one more beside it */
 
-/* How far into a frame its headers reach at most, and the longest message that is learned from. */
+/* The end of the headers in a frame at most, and the end of the longest message that is learned from. */
 #define HEADERS_END (ETH_HLEN + MAX_TAGS * sizeof(struct vlan_tag) + sizeof(struct ipv6hdr) + 8 + 1)
 #define MESSAGE_END (ETH_HLEN + MAX_TAGS * sizeof(struct vlan_tag) + sizeof(struct ipv6hdr) + ND_MAX_LENGTH)
 
 /*
- * A host that speaks often does not get its time written each time: a cache line that many CPUs read stays
+ * A host that sends often does not get its time written each time, so a cache line that many CPUs read stays
  * clean. Ages are counted in minutes, so a tenth of a second is exact enough.
  */
 #define QUIET_NS (100 * 1000 * 1000)
 
 /*
- * Each change of a flag makes user space rewrite a neighbor, so a host that says this and that in turn is
- * believed once a second. In units of snoopy_binding.flags_changed.
+ * Each change of a flag makes user space rewrite a neighbor, so a host that alternates its flag is accepted
+ * once a second. In units of snoopy_binding.flags_changed.
  */
 #define FLAGS_SHIFT 20
 #define FLAGS_PAUSE 1000
@@ -101,7 +101,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 1 << 17); /* a bound alone: a trie takes memory for what is in it */
+	__uint(max_entries, 1 << 17); /* only a limit: a trie takes memory for its entries */
 	__type(key, struct snoopy_prefix_key);
 	__type(value, __u8);
 } snoopy_prefixes SEC(".maps");
@@ -127,12 +127,12 @@ struct {
 } snoopy_changes SEC(".maps");
 
 /*
- * A ring buffer names no type, and BTF has only the types that something names: bpf/layouts.mjs reads them there.
- * libbpf passes over a section of this name.
+ * A ring buffer has no type in BTF, which only includes types that something uses: bpf/layouts.mjs reads
+ * them here. libbpf ignores a section with this name.
  */
 const struct snoopy_change *snoopy_change_type SEC("types");
 
-/* Neither this nor the next is read here: they travel with the other pins, and are user space's own. */
+/* The program reads neither this map nor the next: they are pinned with the others for user space. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -142,8 +142,8 @@ struct {
 } snoopy_probes SEC(".maps");
 
 /*
- * Kept from growing by forgetting what was not touched for longest. The kernel hands out free entries to each
- * CPU by the hundred and forgets as many at a time: hence more than anybody reads.
+ * An LRU map forgets the entries that were unused for longest. The kernel hands out free entries to each CPU
+ * by the hundred and forgets as many at a time, hence more entries than anybody reads.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -152,7 +152,7 @@ struct {
 	__type(value, struct snoopy_rejection);
 } snoopy_rejected SEC(".maps");
 
-/* Tells a later run what the pins are. */
+/* Identifies the pins for a later run. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -160,7 +160,7 @@ struct {
 	__type(value, struct snoopy_layout);
 } snoopy_layout SEC(".maps");
 
-/* What is left of the linear part of a frame. */
+/* The rest of the linear part of a frame. */
 struct cursor {
 	void *next;
 	void *end;
@@ -172,14 +172,14 @@ struct frame {
 	__be16 protocol; /* EtherType of the network header */
 	__u16 vid;       /* of the only tag; 0: untagged, or a priority tag */
 	__u8 tags;
-	bool foreign_tag; /* one that is not 802.1Q's */
+	bool foreign_tag; /* one that is not 802.1Q */
 	bool fragment;
 	__u8 type; /* of ICMPv6 */
 };
 
 struct vlan_tag {
 	__be16 tci;
-	__be16 protocol; /* of what follows */
+	__be16 protocol; /* of the part behind the tag */
 };
 
 /* RFC 826, for IPv4 on Ethernet */
@@ -214,20 +214,20 @@ struct nd_option {
 	__u8 mac[ETH_ALEN];
 };
 
-/* What a message says: this address has this MAC. Valid is what passes every check. */
+/* The claim of a message: this address has this MAC. It is valid when it passes every check. */
 struct sighting {
-	struct snoopy_binding_key key; /* family 0: which address, is not known */
+	struct snoopy_binding_key key; /* family 0: the address is not known */
 	__u8 mac[ETH_ALEN];
-	bool unnamed; /* it names no link-layer address: good to refresh a binding, not to make one */
+	bool unnamed; /* it has no link-layer address: it can refresh a binding, but not create one */
 	bool advertisement;
-	bool router; /* says an advertisement */
+	bool router; /* the R flag of an advertisement */
 	bool link_local;
 };
 
 /* Where an address may be used. */
 enum scope { SCOPE_NO_HOST, SCOPE_LINK, SCOPE_WIDE };
 
-/* Whether an address is provisioned, as the MAC that claims it sees it. */
+/* Whether an address is provisioned, from the view of the MAC that claims it. */
 enum provision { NOT_PROVISIONED, PROVISIONED_FOR_IT, PROVISIONED_FOR_OTHERS };
 
 static __always_inline void count(__u32 counter)
@@ -239,9 +239,9 @@ static __always_inline void count(__u32 counter)
 }
 
 /*
- * Makes the first `size` bytes of a frame linear, or all it has. Nearly always they are; where a driver has
- * left a frame in pages, the kernel would do the same a moment later. Pointers into the frame are void
- * afterwards.
+ * Makes the first `size` bytes of a frame linear, or all of it. Nearly always they are already. Where a
+ * driver has left a frame in pages, the kernel would do the same a moment later. Pointers into the frame are
+ * invalid afterwards.
  */
 static __always_inline void gather(struct __sk_buff *skb, __u32 size)
 {
@@ -262,7 +262,7 @@ static __always_inline struct cursor cursor_at(struct __sk_buff *skb, __u32 offs
 }
 
 /*
- * Steps over the next `size` bytes, which can be read from then on; false: the frame ends before.
+ * Steps over the next `size` bytes, which may be read from then on; false: the frame ends before.
  */
 static __always_inline bool step(struct cursor *cursor, __u32 size)
 {
@@ -285,7 +285,7 @@ static __always_inline bool same_mac(const __u8 *a, const __u8 *b)
 	return !difference;
 }
 
-/* True for a MAC that one host can have: not zero, no group bit (IEEE 802, I/G). */
+/* True for a MAC that a single host can have: not zero, no group bit (IEEE 802, I/G). */
 static __always_inline bool is_host_mac(const __u8 *mac)
 {
 	__u8 any = 0;
@@ -300,7 +300,7 @@ static __always_inline bool is_vlan(__be16 protocol)
 	return protocol == bpf_htons(ETH_P_8021Q) || protocol == bpf_htons(ETH_P_8021AD);
 }
 
-/* The way out for nearly every frame. IPv6 is looked into only where its header is linear. */
+/* Nearly every frame leaves here. IPv6 is inspected only where its header is linear. */
 static __always_inline bool is_data(struct __sk_buff *skb)
 {
 	struct cursor cursor = cursor_at(skb, ETH_HLEN);
@@ -324,9 +324,9 @@ static __always_inline void add_tag(struct frame *frame, __be16 protocol, __u16 
 }
 
 /*
- * True for solicitations and advertisements that follow the IPv6 header at once, or behind a fragment header.
- * Hosts put no other extension header before Neighbor Discovery; what comes behind one is not learned from.
- * Of a fragmented message only the first piece shows what it is.
+ * True for solicitations and advertisements directly behind the IPv6 header, or behind a fragment header.
+ * Hosts use no other extension header before Neighbor Discovery, and a message behind one is not learned
+ * from. Only the first piece of a fragmented message shows its type.
  */
 static __always_inline bool find_nd(struct cursor cursor, struct frame *frame)
 {
@@ -354,7 +354,7 @@ static __always_inline bool find_nd(struct cursor cursor, struct frame *frame)
 
 /*
  * Steps over the VLAN tags. The kernel takes the outermost one out of a received frame and keeps it beside
- * it, so that a tag which is still inside is a second one; a frame of BPF_PROG_TEST_RUN has all inside.
+ * it, so a tag that is still inside is a second one. A frame of BPF_PROG_TEST_RUN has all tags inside.
  */
 static __always_inline bool find_message(struct __sk_buff *skb, struct frame *frame)
 {
@@ -405,7 +405,7 @@ static __always_inline enum scope scope_of_ipv6(const struct in6_addr *ip)
 	return (word[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000) ? SCOPE_LINK : SCOPE_WIDE;
 }
 
-/* What ARP and Neighbor Discovery have in common: whose message it is, and which address it is about. */
+/* Checks that ARP and Neighbor Discovery share: the sender of the message, and the address it is about. */
 static __always_inline __u32 check_sender(struct __sk_buff *skb, const struct snoopy_port *port,
 					  struct sighting *seen, enum scope scope)
 {
@@ -457,8 +457,8 @@ static __always_inline __u32 check_arp(struct __sk_buff *skb, const struct frame
 
 /*
  * RFC 4443, 2.3: over the pseudo header of RFC 8200, 8.1, and the `length` bytes behind the IPv6 header at
- * `offset`. A function of its own, neither static nor inlined: the verifier goes through such a one once by
- * itself, and not through every length of a message on every way that leads here.
+ * `offset`. A global function, neither static nor inlined: the verifier checks it once by itself, instead of
+ * once for every length of a message on every path that leads here.
  */
 __attribute__((noinline)) int is_checksum_valid(struct __sk_buff *skb, __u32 offset, __u32 length)
 {
@@ -484,7 +484,7 @@ __attribute__((noinline)) int is_checksum_valid(struct __sk_buff *skb, __u32 off
 		sum += (__u64)unit[0] + unit[1];
 	}
 
-	/* Words of 32 bits, folded to 16 at the end: the byte order drops out (RFC 1071, 2). */
+	/* Words of 32 bits, folded to 16 at the end, so the byte order has no effect (RFC 1071, 2). */
 	sum = (sum >> 32) + (sum & 0xffffffff);
 	sum = (sum >> 32) + (sum & 0xffffffff);
 	sum = (sum >> 16) + (sum & 0xffff);
@@ -492,7 +492,7 @@ __attribute__((noinline)) int is_checksum_valid(struct __sk_buff *skb, __u32 off
 	return sum == 0xffff;
 }
 
-/* Looks through `length` bytes of options for the link-layer address of the type `wanted` (RFC 4861, 4.6). */
+/* Searches `length` bytes of options for the link-layer address of type `wanted` (RFC 4861, 4.6). */
 static __always_inline __u32 check_options(struct cursor cursor, __u32 length, __u8 wanted,
 					   struct sighting *seen)
 {
@@ -510,7 +510,7 @@ static __always_inline __u32 check_options(struct cursor cursor, __u32 length, _
 		if (size == 0 || size > length)
 			return SNOOPY_COUNTER_ND_OPTION;
 		if (option->type == wanted) {
-			/* Two addresses, or one longer than Ethernet's, do not say which to learn. */
+			/* Of two addresses, or one longer than Ethernet's, none can be chosen. */
 			if (!seen->unnamed || size != sizeof(*option))
 				return SNOOPY_COUNTER_ND_OPTION;
 			seen->unnamed = false;
@@ -540,7 +540,7 @@ static __always_inline __u32 check_nd(struct __sk_buff *skb, const struct frame 
 	message = cursor.next;
 	whole = !frame->fragment && step(&cursor, sizeof(*message));
 	if (whole) {
-		/* An advertisement speaks for its target, a solicitation for its source. */
+		/* An advertisement is about its target, a solicitation about its source. */
 		speaker = advertisement ? &message->target : &ip->saddr;
 		seen->key.family = AF_INET6;
 		__builtin_memcpy(seen->key.ip, speaker, sizeof(*speaker));
@@ -558,12 +558,12 @@ static __always_inline __u32 check_nd(struct __sk_buff *skb, const struct frame 
 		return SNOOPY_COUNTER_TRUNCATED;
 	if (message->icmp.icmp6_code != 0)
 		return SNOOPY_COUNTER_ND_HEADER;
-	/* The message and its options all come in units of eight octets. */
+	/* The message and its options all have a multiple of eight octets. */
 	if (length % ND_UNIT)
 		return SNOOPY_COUNTER_ND_OPTION;
 	if (!is_checksum_valid(skb, frame->offset, length))
 		return SNOOPY_COUNTER_CHECKSUM;
-	/* An answer goes to the one who asked. */
+	/* A solicited advertisement goes to the host that solicited it. */
 	if (advertisement && message->icmp.icmp6_solicited && is_multicast(&ip->daddr))
 		return SNOOPY_COUNTER_ND_HEADER;
 	verdict = check_options(cursor, length - sizeof(*message),
@@ -571,8 +571,8 @@ static __always_inline __u32 check_nd(struct __sk_buff *skb, const struct frame 
 	if (verdict != SNOOPY_COUNTER_SIGHTINGS)
 		return verdict;
 	/*
-	 * O = 0 with an address: an anycast address or a proxy, which displaces nobody (RFC 9161, 3.2).
-	 * Without an address O is 0 as well (RFC 4861, 7.2.4): the answer to a probe, good for a refresh.
+	 * O = 0 with an address: an anycast address or a proxy, which displaces no host (RFC 9161, 3.2).
+	 * Without an address O is 0 as well (RFC 4861, 7.2.4): a probe's answer, which can refresh.
 	 */
 	if (advertisement && !seen->unnamed && !message->icmp.icmp6_override)
 		return SNOOPY_COUNTER_OVERRIDE;
@@ -584,8 +584,8 @@ static __always_inline __u32 check_nd(struct __sk_buff *skb, const struct frame 
 }
 
 /*
- * Link-local addresses are in no subnet, so there only an explicit denial counts: it is how the node keeps
- * its own addresses from being learned.
+ * Link-local addresses are in no subnet, so only an explicit denial applies to them. The node's own
+ * addresses have such a denial, which keeps them from being learned.
  */
 static __always_inline bool is_allowed(const struct sighting *seen)
 {
@@ -618,8 +618,8 @@ static __always_inline enum provision provision_of(const struct sighting *seen)
 }
 
 /*
- * Signed, for the two sides write their parts at different moments: a binding that user space deletes while
- * it moves may be subtracted first.
+ * Signed, because the two sides write their parts at different moments: a binding that user space deletes
+ * while it moves may be subtracted first.
  */
 static __always_inline bool has_room(const struct snoopy_port *port, const struct snoopy_port_state *state)
 {
@@ -627,9 +627,9 @@ static __always_inline bool has_room(const struct snoopy_port *port, const struc
 }
 
 /*
- * The generic cell rate algorithm (ITU-T I.371): next_ns is when the next binding would be due at the
- * average rate, and a burst may run ahead of it. Two CPUs at once may let one more through; that needs no
- * lock.
+ * The generic cell rate algorithm (ITU-T I.371): next_ns is when the next binding is due at the average
+ * rate, and a burst may run ahead of it. Two CPUs at once may let one more through, which is acceptable
+ * without a lock.
  */
 static __always_inline bool is_in_rate(const struct snoopy_port *port, struct snoopy_port_state *state,
 				       __u64 now)
@@ -670,8 +670,8 @@ static __always_inline void report(__u32 kind, const struct sighting *seen, __u3
 }
 
 /*
- * The owner speaks again. What is not its MAC is written in place: each field by itself is whole to a reader,
- * and an end of the freeze that has passed means the same as none.
+ * The owner has sent again. The fields other than the MAC are written in place: a reader sees each one
+ * whole, and a freeze that has ended means the same as none.
  */
 static __always_inline __u32 refresh(struct snoopy_binding *binding, const struct sighting *seen,
 				     __u32 ifindex, __u64 now)
@@ -686,7 +686,7 @@ static __always_inline __u32 refresh(struct snoopy_binding *binding, const struc
 	}
 	if (now > binding->last_seen_ns + QUIET_NS)
 		binding->last_seen_ns = now;
-	/* A change that comes too soon is not lost: the next advertisement brings it. */
+	/* A change that comes too soon is not lost: the next advertisement has it again. */
 	if (seen->advertisement && binding->flags != flags && tick - binding->flags_changed >= FLAGS_PAUSE) {
 		binding->flags = flags;
 		binding->flags_changed = tick;
@@ -723,7 +723,7 @@ static __always_inline __u32 create(const struct sighting *seen, const struct sn
 	return SNOOPY_COUNTER_SIGHTINGS;
 }
 
-/* The books of two ports when a binding goes from one to the other. */
+/* The binding counts of two ports when a binding moves from one to the other. */
 static __always_inline void hand_over(__u32 from, __u32 to)
 {
 	struct snoopy_port_state *state;
@@ -738,7 +738,7 @@ static __always_inline void hand_over(__u32 from, __u32 to)
 		__sync_fetch_and_add(&state->lost, 1);
 }
 
-/* Whether the port that a binding was moved away from is still one of its bridge. */
+/* Whether the owner's port still belongs to the bridge. */
 static __always_inline bool is_port_of(__u32 ifindex, __u32 bridge)
 {
 	const struct snoopy_port *port = bpf_map_lookup_elem(&snoopy_ports, &ifindex);
@@ -747,8 +747,8 @@ static __always_inline bool is_port_of(__u32 ifindex, __u32 bridge)
 }
 
 /*
- * Whether it is the owner who takes the address back from one that has not had it for a whole window. A claim
- * at the end of a window, which the owner answers in the next, would else make the claimant the owner.
+ * Whether the owner takes the address back from a MAC that has had it for less than a window. Otherwise a
+ * claim at the end of a window, answered in the next, would make the claimant the owner.
  */
 static __always_inline bool returns(const struct snoopy_binding *old, const struct sighting *seen,
 				    __u64 since)
@@ -757,15 +757,15 @@ static __always_inline bool returns(const struct snoopy_binding *old, const stru
 }
 
 /*
- * Another MAC or another port claims the address. The entry is replaced as a whole, so that no reader sees
- * half a MAC. RFC 9161, 3.7: a MAC that changes too often is two hosts with one address; then the binding is
- * frozen, and given back to the one who had it before the first claim: else a host with many MACs would keep
- * it when the hold time is over. A host that changes its port alone is no duplicate.
+ * Another MAC or another port claims the address. The entry is replaced as a whole, so no reader sees half a
+ * MAC. RFC 9161, 3.7: a MAC that changes too often means two hosts with one address. Then the binding is
+ * frozen and goes back to the owner before the first claim; otherwise a host with many MACs would keep it
+ * when the hold time is over. A change of the port alone is no duplicate.
  *
- * No rate limits moves, unlike new bindings. When fifty addresses fail over at once, each says so once or
- * thrice and then is silent; what is not believed sends its traffic to a host that is gone. A move takes no
- * memory, max_bindings holds for the port it goes to, and a MAC that changes again and again ends frozen.
- * What remains is a host on two ports of one bridge, each of whose moves costs a record.
+ * Unlike new bindings, moves have no rate limit. When fifty addresses fail over at once, each is announced
+ * one to three times and then no more; a rejected move would leave its traffic with a host that is gone. A
+ * move takes no memory, max_bindings applies to its new port, and a MAC that keeps changing is frozen. One
+ * cost remains: a host on two ports of one bridge makes a record with each move.
  */
 static __always_inline __u32 move(const struct snoopy_binding *known, const struct sighting *seen,
 				  const struct snoopy_port *port, __u32 ifindex,
@@ -816,7 +816,7 @@ static __always_inline __u32 move(const struct snoopy_binding *known, const stru
 		next.flags = seen->router ? SNOOPY_BINDING_ROUTER : 0;
 	next.port = ifindex;
 	next.last_seen_ns = now;
-	/* Fails when user space has just deleted the binding: the host's next message makes it anew. */
+	/* Fails when user space has just deleted the binding: the host's next message creates it again. */
 	if (bpf_map_update_elem(&snoopy_bindings, &seen->key, &next, BPF_EXIST))
 		return SNOOPY_COUNTER_SIGHTINGS;
 	hand_over(old.port, ifindex);
@@ -826,8 +826,8 @@ static __always_inline __u32 move(const struct snoopy_binding *known, const stru
 }
 
 /*
- * A valid message becomes a binding. The owner comes first and quickest: what it may have was decided when
- * the binding was made, and user space deletes bindings that no longer fit.
+ * A valid message updates a binding. The owner comes first and is fastest: its right to the address was
+ * checked when the binding was created, and user space deletes bindings that no longer fit.
  */
 static __always_inline __u32 learn(const struct sighting *seen, const struct snoopy_port *port, __u32 ifindex)
 {
@@ -856,8 +856,8 @@ static __always_inline __u32 learn(const struct sighting *seen, const struct sno
 }
 
 /*
- * A bridge with VLANs drops a frame of a VLAN that its port is not in, and an untagged one where there is no
- * PVID. It must not be believed either, or a host could speak for those of a VLAN that it cannot reach.
+ * A bridge with VLANs drops frames of a VLAN that the port is not in, and untagged ones without a PVID. They
+ * must not be learned from either, or a host could claim addresses in a VLAN that it cannot reach.
  */
 static __always_inline bool is_in_vlan(const struct snoopy_port *port, __u16 vlan)
 {
@@ -875,7 +875,7 @@ static __always_inline enum scope scope_of(const struct snoopy_binding_key *key)
 	return scope_of_ipv6((const struct in6_addr *)key->ip);
 }
 
-/* True when this very host has the address already, by another kind of message. */
+/* True when this very host has the address already, through another kind of message. */
 static __always_inline bool is_known(const struct sighting *seen, const __u8 *source, __u32 ifindex)
 {
 	const struct snoopy_binding *known = bpf_map_lookup_elem(&snoopy_bindings, &seen->key);
@@ -884,8 +884,8 @@ static __always_inline bool is_known(const struct sighting *seen, const __u8 *so
 }
 
 /*
- * Writes down why a message about an address was rejected, for people. As with a binding: what repeats itself
- * is written in place, each field whole by itself, and all else as a whole, so that nobody reads half a MAC.
+ * Records for explain why a message about an address was rejected. A repeated rejection is updated in place,
+ * each field whole by itself. Any other replaces the entry, so no reader sees half a MAC.
  */
 static __always_inline void note(struct __sk_buff *skb, const struct sighting *seen,
 				 const struct snoopy_port *port, __u32 ifindex, __u32 reason)
@@ -908,8 +908,8 @@ static __always_inline void note(struct __sk_buff *skb, const struct sighting *s
 	scope = scope_of(&seen->key);
 	if (scope == SCOPE_NO_HOST)
 		return;
-	/* All day long hosts say what is not learned from, those that are known otherwise, and link-local
-	 * ones. */
+	/* All day long hosts send ignored kinds of messages that need no record: from known hosts, and
+	 * about link-local addresses. */
 	if (reason == SNOOPY_COUNTER_IGNORED &&
 	    (is_known(seen, eth->h_source, ifindex) ||
 	     (scope == SCOPE_LINK && !(port->flags & SNOOPY_PORT_LINK_LOCAL))))
@@ -952,7 +952,7 @@ static __always_inline void snoop(struct __sk_buff *skb)
 		verdict = check_arp(skb, &frame, port, &seen);
 	else
 		verdict = check_nd(skb, &frame, port, &seen);
-	/* Afterwards, for it is then known which address it is about. */
+	/* Checked after the message, because only then its address is known for the rejection. */
 	if (frame.tags > 1 || frame.foreign_tag || !is_in_vlan(port, seen.key.vlan))
 		verdict = SNOOPY_COUNTER_VLAN;
 	if (verdict == SNOOPY_COUNTER_SIGHTINGS)

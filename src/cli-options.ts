@@ -13,21 +13,21 @@ import {
 } from './base/address.ts';
 import { parseDuration } from './base/units.ts';
 
-// Each program has options of its own: commander keeps state in them.
+// Fresh options for each program: commander keeps state in them.
 
 export function formatOption(): Option {
-  return new Option('--format <format>', 'form of the report').choices(['text', 'json']).default('text');
+  return new Option('--format <format>', 'format of the report').choices(['text', 'json']).default('text');
 }
 
 export function lockTimeoutOption(): Option {
-  return new Option('--lock-timeout <duration>', 'how long to wait for another run')
+  return new Option('--lock-timeout <duration>', 'how long to wait for another run to end')
     .argParser(parseDurationOption)
     .default(10_000, '10s');
 }
 
 /** Milliseconds. Like the other readers it throws InvalidArgumentError, which commander reports. */
 export function parseDurationOption(text: string): number {
-  // None at all needs no unit.
+  // 0 needs no unit.
   const ms = text === '0' ? 0 : parseDuration(text);
   if (ms === undefined)
     throw new InvalidArgumentError('Allowed is a duration such as 500ms, 90s, 20m or 2h, or 0.');
@@ -58,7 +58,7 @@ export function asIs(text: string): string {
   return text;
 }
 
-/** An option that may stand there many times: a list, empty where it does not. */
+/** A repeatable option: its value is a list, empty by default. */
 export function repeated<T>(flags: string, what: string, none: string, parse: (text: string) => T): Option {
   return new Option(flags, `${what}; may be repeated`)
     .argParser((text: string, before: readonly T[]) => [...before, parse(text)])

@@ -32,7 +32,7 @@ export interface CommonOptions extends CommandOptions {
 interface ReconcileInvocation extends CommonOptions, ReconcileOptions {
   readonly command: 'reconcile';
   readonly diff: boolean;
-  /** No report on stdout where there is nothing to say: for timers and cron. */
+  /** No text on stdout when nothing was due: for timers and cron. */
   readonly quiet: boolean;
   readonly detailedExitcode: boolean;
 }
@@ -43,7 +43,7 @@ interface RemoveInvocation extends CommonOptions, RemoveOptions {
 
 export interface StatusInvocation extends CommonOptions, StatusOptions {
   readonly command: 'status';
-  /** A report each second, until the reader has gone. */
+  /** A report each second, until the reader is gone. */
   readonly watch: boolean;
 }
 
@@ -62,15 +62,15 @@ export type Invocation =
   | StatusInvocation
   | ExplainInvocation
   | PlainInvocation
-  /** A text to print: what `--help` or `--version` asks for. */
+  /** The text that `--help` or `--version` prints. */
   | { readonly command: 'help' | 'version'; readonly text: string };
 
 const EXIT_CODES = `
 Exit codes:
   0   done, or nothing to do
   1   something failed; the rest was done; the report says what
-  2   only with --detailed-exitcode: it changed something, or with --check
-      changes are due
+  2   only with --detailed-exitcode: something changed, or with --check changes
+      are due
   64  wrong usage
   69  this kernel or host lacks something needed
   75  another run held the lock for the whole lock timeout
@@ -78,8 +78,8 @@ Exit codes:
   78  configuration invalid`;
 
 /**
- * What the arguments (without node and script) ask for. Throws a SnoopyError `usage` that says what is wrong
- * and, for a mistyped word, what may have been meant.
+ * Parses the arguments (without node and script). Throws a SnoopyError `usage` that names the mistake and, for a
+ * mistyped word, suggests the probable one.
  */
 export function parseInvocation(argv: readonly string[], version: string): Invocation {
   let text = '';
@@ -112,7 +112,7 @@ export function parseInvocation(argv: readonly string[], version: string): Invoc
   return invocation;
 }
 
-/** True when the arguments ask for JSON, however wrong the rest of them may be. */
+/** True when the arguments request JSON, even if the rest of them is wrong. */
 export function wantsJson(argv: readonly string[]): boolean {
   return argv.some(
     (word, at) => word === '--format=json' || (word === '--format' && argv[at + 1] === 'json'),
@@ -120,17 +120,17 @@ export function wantsJson(argv: readonly string[]): boolean {
 }
 
 function usageError(thrown: CommanderError, program: Command, argv: readonly string[]): SnoopyError {
-  // Where no command is found commander wants to print its help; one line says as much.
-  const asked = argv.indexOf('help') + 1;
-  const said = thrown.message
+  // Without a known command commander prints its whole help; one line is enough.
+  const topic = argv.indexOf('help') + 1;
+  const cause = thrown.message
     .replace(/^error: /, '')
     .replaceAll(/\s*\n\s*/g, ' ')
     .replace(/\.$/, '');
   const names = program.commands.map((each) => each.name());
   const command = argv.find((word) => names.includes(word));
-  let message = `${said}; see snoopy ${command === undefined ? '' : `${command} `}--help`;
+  let message = `${cause}; see snoopy ${command === undefined ? '' : `${command} `}--help`;
   if (thrown.code === 'commander.help') {
-    message = asked > 0 ? `unknown command '${argv[asked]}'; see snoopy --help` : noCommand(program);
+    message = topic > 0 ? `unknown command '${argv[topic]}'; see snoopy --help` : noCommand(program);
   }
   return new SnoopyError('usage', 'command line', message);
 }
@@ -140,13 +140,13 @@ function noCommand(program: Command): string {
   return `No command given, one of ${names}; see snoopy --help`;
 }
 
-/** The commands and their options; `accept` gets what a command line asks for. The man page is made of it too. */
+/** The commands and their options; `accept` gets the parsed invocation. The man page is generated from it too. */
 export function buildProgram(version: string, accept: (invocation: Invocation) => void): Command {
   const program = new Command('snoopy')
-    .description('Turns what VMs and containers say by ARP and Neighbor Discovery into bridge neighbors.')
-    .option('-c, --config <file>', 'configuration to read', DEFAULT_CONFIG)
+    .description('Turns ARP and Neighbor Discovery messages of VMs and containers into bridge neighbors.')
+    .option('-c, --config <file>', 'configuration file', DEFAULT_CONFIG)
     .addOption(formatOption())
-    .option('-v, --verbose', 'every step in the report, progress on stderr')
+    .option('-v, --verbose', 'report every step; print progress on stderr')
     .version(version, '--version', 'print the version')
     .helpOption('-h, --help', 'print this help')
     .helpCommand('help [command]', 'print the help of a command')
@@ -166,24 +166,24 @@ export function buildProgram(version: string, accept: (invocation: Invocation) =
 function addReconcile(program: Command, accept: (invocation: Invocation) => void): void {
   program
     .command('reconcile')
-    .summary('bring the host to what the configuration says (root)')
+    .summary('bring the host in line with the configuration (root)')
     .description(
-      'Attaches the program to the local ports of the configured bridges and turns what it saw into bridge ' +
-        'neighbors, then exits. Run it as often as you like: when nothing is due, it changes nothing. ' +
+      'Attaches the program to the local ports of the configured bridges, turns the messages it has seen into ' +
+        'bridge neighbors, and exits. You can run it at any time: when nothing is due, it changes nothing. ' +
         'Needs root.',
     )
     .option('--check', 'plan only: write nothing, consume nothing')
-    .option('--diff', 'show what changes as - and + lines')
-    .option('-q, --quiet', 'no text where nothing was due and nothing is wrong')
-    .option('--detailed-exitcode', 'exit with 2 when something changed, or with --check is due')
+    .option('--diff', 'show changes as - and + lines')
+    .option('-q, --quiet', 'print nothing when nothing was due and nothing is wrong')
+    .option('--detailed-exitcode', 'exit with 2 when something changed (with --check: is due)')
     .addOption(lockTimeoutOption())
     .addOption(
-      new Option('--listen <duration>', 'act on what is heard for so long before exiting')
+      new Option('--listen <duration>', 'keep acting on changes for this long, then exit')
         .argParser(parseDurationOption)
         .default(0, '0s'),
     )
     .addOption(repeated('--bridge <name>', 'only this bridge', 'all of them', asIs))
-    .addOption(repeated('--unfreeze <ip>', 'believe this duplicate address again', 'none', parseIpOption))
+    .addOption(repeated('--unfreeze <ip>', 'unfreeze this duplicate address', 'none', parseIpOption))
     .addHelpText('after', example('snoopy reconcile --check --diff'))
     .action((_, command: Command) => {
       const own = command.opts<{
@@ -214,10 +214,10 @@ function addReconcile(program: Command, accept: (invocation: Invocation) => void
 function addValidate(program: Command, accept: (invocation: Invocation) => void): void {
   program
     .command('validate')
-    .summary('check the configuration and print what it comes to')
+    .summary('check the configuration and print it with all defaults')
     .description(
-      'Checks the configuration and prints what each bridge resolves to with every default filled in, as a ' +
-        'configuration that says everything. Looks at nothing but the file; needs no root.',
+      'Checks the configuration and prints it with every default filled in, bridge by bridge. Reads only the ' +
+        'file. Needs no root.',
     )
     .addHelpText('after', example('snoopy validate -c snoopy.yaml'))
     .action(() => accept({ command: 'validate', ...common(program) }));
@@ -226,18 +226,20 @@ function addValidate(program: Command, accept: (invocation: Invocation) => void)
 function addStatus(program: Command, accept: (invocation: Invocation) => void): void {
   program
     .command('status')
-    .summary('print bridges, ports, hosts and counters as they stand (root)')
+    .summary('print the current bridges, ports, hosts and counters (root)')
     .description(
-      'Prints bridges, their ports, and their hosts by VLAN, as they stand: MAC, port, age, state, and where FRR ' +
-        'answers whether it advertises them. Of several filters each must match, of one filter that is repeated ' +
-        'any. Changes nothing, consumes nothing. Needs root.',
+      'Prints the bridges, their ports, and their hosts by VLAN, with MAC, port, age and state. Where FRR ' +
+        'answers, it also prints whether each host is advertised. Different filters must all match; of a repeated ' +
+        'filter, any may match. Changes nothing, consumes nothing. Needs root.',
     )
     .addOption(repeated('--bridge <name>', 'only this bridge', 'all of them', asIs))
-    .addOption(repeated('--port <glob>', 'only ports of that name and their hosts', 'all of them', asIs))
-    .addOption(repeated('--ip <ip>', 'only this address, or those of a prefix', 'all', parsePrefixOption))
+    .addOption(
+      repeated('--port <glob>', 'only ports with a matching name, and their hosts', 'all of them', asIs),
+    )
+    .addOption(repeated('--ip <ip>', 'only this address, or those of this prefix', 'all', parsePrefixOption))
     .addOption(repeated('--mac <mac>', 'only addresses of this MAC', 'all', parseMacOption))
-    .option('--no-frr', 'do not ask FRR what it advertises: some 0.1 s faster')
-    .option('-w, --watch', 'again each second until Ctrl-C; with JSON one report a line')
+    .option('--no-frr', 'do not query FRR for routes (saves about 0.1 s)')
+    .option('-w, --watch', 'repeat each second until Ctrl-C; with JSON one report a line')
     .addHelpText('after', example('snoopy status --bridge vmbr0 --ip 10.1.0.0/16 --watch'))
     .action((_, command: Command) => {
       const own = command.opts<{
@@ -261,14 +263,13 @@ function addStatus(program: Command, accept: (invocation: Invocation) => void): 
 function addExplain(program: Command, accept: (invocation: Invocation) => void): void {
   program
     .command('explain')
-    .summary('tell the whole story of one address (root)')
+    .summary('explain why an address is or is not advertised (root)')
     .description(
-      'Tells from the host to the route what became of one address: where it was heard, which rule decided, what ' +
-        'the bridge, the neighbor table and FRR have of it; or which check did not believe it, and how often. For ' +
-        'what is wrong it says what mends it. Asks FRR through vtysh where that is installed. Exits with 0 when the ' +
-        'address is where it should be, advertised by this node or by another, as far as FRR answers; with 1 when it is ' +
-        'not. Changes ' +
-        'nothing. Needs root.',
+      'Follows one address from its host to its route: the port where it was seen, the rule that decided, and ' +
+        'its state on the bridge, in the neighbor table and in FRR; or the check that rejected it, and how often. ' +
+        'For each problem it prints the fix. Queries FRR through vtysh where that is installed. Exits with 0 when ' +
+        'the address is where it should be, advertised by this node or by another as far as FRR answers; ' +
+        'otherwise with 1. Changes nothing. Needs root.',
     )
     .addArgument(new Argument('<ip>', 'the IPv4 or IPv6 address').argParser(parseIpOption))
     .option('--bridge <name>', 'only on this bridge')
@@ -281,11 +282,11 @@ function addExplain(program: Command, accept: (invocation: Invocation) => void):
 function addDoctor(program: Command, accept: (invocation: Invocation) => void): void {
   program
     .command('doctor')
-    .summary('say what keeps routes from being advertised (root)')
+    .summary('find what keeps routes from being advertised (root)')
     .description(
-      'Checks everything that stands between a host and its MAC/IP route: kernel, pins, ports, bridges, FRR, ' +
-        'and each neighbor. For what is wrong it says why that matters and what mends it. Asks FRR through ' +
-        'vtysh where that is installed. Changes nothing; exits with 1 when a check fails. Needs root.',
+      'Checks everything between a host and its MAC/IP route: kernel, pins, ports, bridges, FRR, and each ' +
+        'neighbor. For each problem it prints why it matters and the fix. Queries FRR through vtysh where that ' +
+        'is installed. Changes nothing; exits with 1 when a check fails. Needs root.',
     )
     .addHelpText('after', example('snoopy doctor'))
     .action(() => accept({ command: 'doctor', ...common(program) }));
@@ -294,13 +295,13 @@ function addDoctor(program: Command, accept: (invocation: Invocation) => void): 
 function addRemove(program: Command, accept: (invocation: Invocation) => void): void {
   program
     .command('remove')
-    .summary('take everything back that snoopy set up (root)')
+    .summary('undo everything that snoopy set up (root)')
     .description(
-      'Detaches the program, removes everything pinned and withdraws the neighbors that snoopy wrote: leaves ' +
-        'the host as it was before. Needs root.',
+      'Detaches the program, deletes its pins and withdraws the neighbors that snoopy wrote. The host is then ' +
+        'as it was before. Needs root.',
     )
     .option('--check', 'plan only: write nothing')
-    .option('--keep-neighbors', 'leave the neighbors that snoopy wrote')
+    .option('--keep-neighbors', 'keep the neighbors that snoopy wrote')
     .addOption(lockTimeoutOption())
     .addHelpText('after', example('snoopy remove --check'))
     .action((_, command: Command) => {

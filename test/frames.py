@@ -7,7 +7,7 @@ Reads one JSON object a line and prints each frame as a line of hex:
 
 layers: scapy's names and fields, outermost first; a value {"hex": "00ff"} stands for bytes.
 set: bytes to overwrite by offset, after scapy has filled in lengths and checksums.
-length: cut or padded with zeroes to so many bytes.
+length: the frame is cut, or padded with zeroes, to this many bytes.
 """
 
 import json

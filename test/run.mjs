@@ -13,11 +13,11 @@ import { spec } from 'node:test/reporters';
 import { fileURLToPath } from 'node:url';
 import { ALSO_IN_GUEST, GUEST_KERNEL, SUITES } from './suites.mjs';
 
-/** The kernel that this runs on, when it is that of a guest (test/guest/main.ts). */
+/** The kernel below this process, when it is that of a guest (test/guest/main.ts). */
 const guest = process.env.SNOOPY_GUEST;
 const inCi = process.env.CI !== undefined && process.env.CI !== '';
 
-/** Why a test may be skipped in CI: what the kernel lacks, and where the test runs instead. */
+/** Reasons for which a test may be skipped in CI: what the kernel lacks, and where the test runs instead. */
 const MAY_SKIP = new Map(
   guest === undefined
     ? [['the kernel has no CONFIG_BRIDGE_VLAN_FILTERING', 'runs in the guest']]
@@ -44,7 +44,7 @@ process.env.NODE_OPTIONS = `${process.env.NODE_OPTIONS ?? ''} --enable-source-ma
 if (isQuick) process.env.SNOOPY_TESTS = 'quick';
 else delete process.env.SNOOPY_TESTS;
 
-// A signal ends the tests, which remove what they have made; this process waits for that.
+// A signal ends the tests, which undo their changes; this process waits for them.
 const ending = new AbortController();
 let endingCode = 0;
 for (const [signal, code] of [
@@ -59,7 +59,7 @@ for (const [signal, code] of [
 }
 
 const count = { passed: 0, failed: 0, skipped: 0 };
-/** What makes the run fail beside failed tests. */
+/** Reasons besides failed tests for which the run fails. */
 const complaints = [];
 /** Path and seconds of each file. */
 const times = [];
@@ -87,7 +87,7 @@ function parseArguments(args) {
   return { isQuick: args.includes('--quick') || (filters.length === 0 && !args.includes('--all')), filters };
 }
 
-/** What there is to run: a function for each file, and one for the guest with all of its files. */
+/** What this run consists of: a function for each file, and one for the guest with all of its files. */
 function planJobs() {
   const chosen = SUITES.flatMap(listFiles);
   const isForGuest = (path) => guest === undefined && path.startsWith('guest/');
@@ -95,11 +95,11 @@ function planJobs() {
   const inGuest = chosen.filter(isForGuest);
   if (inGuest.length === 0) return files;
   const paths = filters.length === 0 && !isQuick ? [...inGuest, ...ALSO_IN_GUEST] : inGuest;
-  // First: it takes longest.
+  // The guest comes first: it takes longest.
   return [() => runInGuest(paths), ...files];
 }
 
-/** Paths of a suite's test files below `root`, as far as this run takes them. */
+/** Paths of a suite's test files below `root` that this run includes. */
 function listFiles({ name: suite, deep }) {
   const names = readdirSync(join(root, suite), { recursive: true, encoding: 'utf8' });
   const paths = names.filter((name) => name.endsWith('.test.js')).map((name) => join(suite, name));
@@ -120,7 +120,7 @@ async function runJobs(jobs) {
   await Promise.all(Array.from({ length: CONCURRENCY }, work));
 }
 
-/** Runs one file and prints what became of it. */
+/** Runs one file and prints its result. */
 async function runFile(path) {
   const file = join(root, path);
   const start = performance.now();
@@ -131,7 +131,7 @@ async function runFile(path) {
   process.stdout.write(`${path.replace(/\.js$/, '')} (${seconds.toFixed(1)} s)\n${report}`);
 }
 
-/** The events of a file for the reporter, counted; without the summary that every file has. */
+/** The events of a file for the reporter, counted, without the summary that every file has. */
 async function* countEvents(file, stream) {
   for await (const event of stream) {
     const { type, data } = event;
@@ -161,7 +161,7 @@ function noteSkip(name, reason) {
   complaints.push(`"${name}" was skipped (${reason}), which CI does not allow: see MAY_SKIP in test/run.mjs`);
 }
 
-/** Runs this program in a guest and adds what it has counted there. */
+/** Runs this program in a guest and adds its counts. */
 async function runInGuest(paths) {
   const options = isQuick ? ['--quick'] : [];
   const argv = [join(root, 'guest/main.js'), GUEST_KERNEL, ...options, ...paths];

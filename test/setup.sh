@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Makes a fresh Debian 12 (root, Node 20) ready for `npm test` and `npm run demo`: packages, modules, build.
+# Prepares a fresh Debian 12 (root, Node 20) for `npm test` and `npm run demo`: packages, modules, build.
 #
 #   setup.sh [demo]     demo: without the packages that only the tests need
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# Debian package and what it is for.
+# Debian package and its purpose.
 packages=(
   'libbpf1         loads the eBPF program'
   'iproute2        builds the namespaces, and shows what the kernel has'
@@ -42,13 +42,13 @@ test_packages=(
 root_packages=(
   'mmdebstrap      makes the Debian 13 that packages are installed in'
 )
-# Packages that bring a service, which nobody asked for.
+# Packages that bring a service, which must not run.
 services=(frr prometheus prometheus-node-exporter)
 
-# A Debian 13 for containers, made once: with systemd, what snoopy depends on, and what Ansible comes in by.
+# A Debian 13 for containers, made once: with systemd, snoopy's dependencies, and what Ansible needs to connect.
 debian_root=dist/roots/trixie
 debian_packages=systemd,systemd-sysv,dbus,nodejs,libbpf1,iproute2,python3,python3-apt,openssh-server
-# What has nothing to do in a container, or would listen.
+# Units that have no use in a container, or would listen.
 debian_masked=(systemd-modules-load.service console-getty.service ssh.service ssh.socket)
 
 fail() {
@@ -67,7 +67,7 @@ need_host() {
   [[ ${node%%.*} -ge 20 ]] || fail "Node.js $node is too old: install version 20 or later"
 }
 
-# Bridges, VXLAN and clsact, tried in a namespace that is gone again when the command ends.
+# Bridges, VXLAN and clsact, tried in a namespace that ends with the command.
 need_network() {
   local try
   for try in 'link add b0 type bridge' 'link add v0 type vxlan id 1 dstport 4789' 'link add e0 type veth'; do
@@ -76,7 +76,7 @@ need_network() {
   unshare --net tc qdisc add dev lo clsact 2>/dev/null || fail 'this kernel has no clsact qdisc: use one with CONFIG_NET_SCH_INGRESS'
 }
 
-# What brings a service is wanted for its programs alone: it must not run, now or after the next boot.
+# Packages with a service are installed only for their programs: the service must not run, now or after the next boot.
 policy=/usr/sbin/policy-rc.d
 is_forbidden=
 

@@ -1,9 +1,9 @@
-// What the runs of test/run.mjs consist of: suites, what each leaves to `npm run test:all`, and how long a file may take.
+// The suites of test/run.mjs: the files that each leaves to `npm run test:all`, and how long a file may take.
 
 /**
- * In the order in which they start. `deep`: files that only `npm run test:all` runs; tests that only it runs inside other
- * files are declared with `deepTest` of test/lib/depth.ts. `budgetS`: seconds that one file of the suite may take on two
- * idle cores, in `npm test` and in `npm run test:all`; the summary names a file over its budget.
+ * In the order in which they start. `deep`: files that only `npm run test:all` runs; single tests of other files that
+ * only it runs are declared with `deepTest` of test/lib/depth.ts. `budgetS`: seconds that one file of the suite may
+ * take on two idle cores, in `npm test` and in `npm run test:all`; the summary names a file over its budget.
  */
 export const SUITES = [
   { name: 'unit', budgetS: [8, 8], deep: [] },
@@ -20,6 +20,6 @@ export const SUITES = [
   { name: 'guest', budgetS: [120, 300], deep: ['fabric', 'features'] },
 ];
 
-/** The kernel whose guest is part of every run, and what runs in it beside the suite `guest`. */
+/** The kernel whose guest is part of every run, and the tests that run in it besides the suite `guest`. */
 export const GUEST_KERNEL = '6.1';
 export const ALSO_IN_GUEST = ['kernel/netlink.test.js'];

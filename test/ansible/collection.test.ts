@@ -1,4 +1,4 @@
-// The collection as a whole: what Ansible's own tools say of it, what it is built into, and what it documents.
+// The collection as a whole: the findings of Ansible's own tools, the build, and the documentation.
 import assert from 'node:assert/strict';
 import { readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -6,10 +6,10 @@ import { after, describe, test } from 'node:test';
 import { deepTest } from '../lib/depth.ts';
 import { type Result, run, tryRun } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
-import { PRODUCT, said } from '../lib/snoopy.ts';
+import { outputOf, PRODUCT } from '../lib/snoopy.ts';
 import { COLLECTION, Controller } from './controller.ts';
 
-/** Tests of `ansible-test sanity` that install what they need from PyPI, and what does their work here. */
+/** Tests of `ansible-test sanity` that install packages from PyPI, and what replaces them here. */
 const FROM_PYPI = new Map([
   ['ansible-doc', 'ansible-doc itself, below'],
   ['import', 'the module runs, in reconcile.test.ts'],
@@ -30,10 +30,10 @@ describe('the collection', () => {
     return controller.tryRun(argv, { cwd: controller.collection, timeoutMs: 300_000 });
   }
 
-  test('is built into what an operator needs, and nothing else', () => {
+  test('contains what an operator needs, and nothing else', () => {
     const output = controller.makeDir('built');
     const built = inCollection('ansible-galaxy', 'collection', 'build', '--output-path', output);
-    assert.equal(built.code, 0, said(built));
+    assert.equal(built.code, 0, outputOf(built));
     const [name = ''] = readdirSync(output);
     assert.equal(name, 'snoopy-evpn-1.0.0.tar.gz');
     const inside = run(['tar', '-tzf', join(output, name)])
@@ -55,7 +55,7 @@ describe('the collection', () => {
       join(output, name),
     ];
     const installed = controller.tryRun(argv);
-    assert.equal(installed.code, 0, said(installed));
+    assert.equal(installed.code, 0, outputOf(installed));
     const env = { ANSIBLE_COLLECTIONS_PATH: elsewhere };
     const listed = controller.tryRun(['ansible-doc', '--list', 'snoopy.evpn'], { env });
     assert.match(listed.stdout, /^snoopy\.evpn\.reconcile +Run snoopy once/m);
@@ -70,23 +70,23 @@ describe('the collection', () => {
       '--profile',
       'production',
     );
-    assert.equal(lint.code, 0, said(lint));
+    assert.equal(lint.code, 0, outputOf(lint));
     assert.match(lint.stderr, /Passed with production profile.*: 0 failure\(s\), 0 warning\(s\)/);
   });
 
   deepTest('passes every test of ansible-test sanity that needs nothing from PyPI', () => {
     const listed = inCollection('ansible-test', 'sanity', '--list-tests');
-    assert.equal(listed.code, 0, said(listed));
+    assert.equal(listed.code, 0, outputOf(listed));
     const tests = listed.stdout.split('\n').filter(Boolean);
     for (const name of FROM_PYPI.keys()) assert.ok(tests.includes(name), `ansible-test has no ${name}`);
     const chosen = tests.filter((name) => !FROM_PYPI.has(name));
     assert.ok(chosen.length >= 20, `only ${chosen.join(' ')}`);
     const sanity = inCollection('ansible-test', 'sanity', ...chosen.flatMap((name) => ['--test', name]));
-    assert.equal(sanity.code, 0, said(sanity));
+    assert.equal(sanity.code, 0, outputOf(sanity));
     for (const name of chosen) assert.match(sanity.stderr + sanity.stdout, new RegExp(`test "${name}"`));
   });
 
-  deepTest('validate-modules finds nothing but the license', () => {
+  deepTest('passes validate-modules, except for the license', () => {
     const path = 'plugins/modules/reconcile.py';
     const directory = 'ansible_collections/snoopy/evpn';
     const program = join(SANITY, 'validate-modules/validate.py');
@@ -104,23 +104,23 @@ describe('the collection', () => {
     assert.deepEqual(found[path]?.warnings, []);
   });
 
-  test('pycodestyle finds nothing, by the rules of ansible-test', () => {
+  test('passes pycodestyle by the rules of ansible-test', () => {
     const ignored = run(['cat', join(SANITY, 'pep8/current-ignore.txt')])
       .split('\n')
       .filter(Boolean)
       .join(',');
     const argv = ['pycodestyle', '--max-line-length=160', `--ignore=${ignored}`, 'plugins'];
-    assert.equal(said(inCollection(...argv)), said({ argv, code: 0, stdout: '', stderr: '' }));
+    assert.equal(outputOf(inCollection(...argv)), outputOf({ argv, code: 0, stdout: '', stderr: '' }));
   });
 
-  test('ansible-doc has the module and the role, with every parameter', () => {
+  test('documents the module and the role with every parameter in ansible-doc', () => {
     const module = controller.tryRun(['ansible-doc', '--type', 'module', 'snoopy.evpn.reconcile']);
-    assert.equal(module.code, 0, said(module));
+    assert.equal(module.code, 0, outputOf(module));
     for (const word of ['config', 'config_path', 'bridges', 'listen', 'lock_timeout', 'executable'])
       assert.match(module.stdout, new RegExp(`^- ${word}$`, 'm'));
     assert.match(module.stdout, /snoopy_neighbors/);
     const role = controller.tryRun(['ansible-doc', '--type', 'role', 'snoopy.evpn.snoopy']);
-    assert.equal(role.code, 0, said(role));
+    assert.equal(role.code, 0, outputOf(role));
     for (const word of [
       'state',
       'package',
@@ -133,21 +133,21 @@ describe('the collection', () => {
       assert.match(role.stdout, new RegExp(`^- snoopy_${word}$`, 'm'));
   });
 
-  test('the example inventory is one for the playbook, with configurations that are valid', () => {
+  test('has an example inventory that fits the playbook, with valid configurations', () => {
     const inventory = join(controller.collection, 'examples/inventory.yml');
     const argv = ['ansible-playbook', '--inventory', inventory, '--syntax-check', 'snoopy.evpn.rollout'];
     const checked = controller.tryRun(argv);
-    assert.equal(checked.code, 0, said(checked));
+    assert.equal(checked.code, 0, outputOf(checked));
     const debug = ['-m', 'ansible.builtin.debug', '-a', 'var=snoopy_config', '--one-line'];
     const shown = controller.tryRun(['ansible', '--inventory', inventory, 'evpn', ...debug]);
     const configs = shown.stdout.split('\n').filter(Boolean);
-    assert.equal(configs.length, 3, said(shown));
+    assert.equal(configs.length, 3, outputOf(shown));
     for (const line of configs) {
       const { snoopy_config } = JSON.parse(line.slice(line.indexOf('{'))) as { snoopy_config: object };
       const file = join(controller.dir, 'snoopy.yaml');
       writeFileSync(file, JSON.stringify(snoopy_config));
       const validated = tryRun([process.execPath, PRODUCT, 'validate', '--config', file]);
-      assert.equal(validated.code, 0, said(validated));
+      assert.equal(validated.code, 0, outputOf(validated));
     }
   });
 });

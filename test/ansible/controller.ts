@@ -1,4 +1,4 @@
-// The machine that Ansible runs on: the collection as an operator would have it, nodes by ssh, and what plays say.
+// The machine that Ansible runs on: the collection as an operator has it, nodes by ssh, and the results of plays.
 import assert from 'node:assert/strict';
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,7 +13,7 @@ const PROJECT = fileURLToPath(new URL('../../../', import.meta.url));
 export const COLLECTION = join(PROJECT, 'ansible');
 const CALLBACKS = join(PROJECT, 'test/ansible/callback');
 
-/** What a task came to on a host. */
+/** The result of a task on a host. */
 export interface TaskResult {
   readonly host: string;
   readonly task: string;
@@ -22,14 +22,14 @@ export interface TaskResult {
 }
 
 export interface PlayResult extends Result {
-  /** Every result, in the order in which they came. */
+  /** Every result, in the order of arrival. */
   readonly tasks: readonly TaskResult[];
 }
 
 export interface PlayOptions {
   readonly check?: boolean;
   readonly diff?: boolean;
-  /** Only these hosts; all of them when it is left out. */
+  /** Only these hosts; all of them by default. */
   readonly limit?: readonly string[];
   /** Variables of all hosts, which are the group `evpn`. */
   readonly vars?: Readonly<Record<string, unknown>>;
@@ -38,7 +38,7 @@ export interface PlayOptions {
 /** Ansible with the collection, a home of its own, and an inventory. */
 export class Controller {
   readonly dir: string;
-  /** Where the collection is, as ansible_collections/snoopy/evpn below a directory of collections. */
+  /** The path of the collection: ansible_collections/snoopy/evpn below a directory of collections. */
   readonly collection: string;
   readonly #hosts = new Map<string, Readonly<Record<string, unknown>>>();
   #plays = 0;
@@ -67,7 +67,7 @@ export class Controller {
   }
 
   /**
-   * Adds a container by the name `name`. Ansible comes in by its own ssh: an sshd that is started inside for each
+   * Adds a container with the name `name`. Ansible connects by its own ssh: an sshd that is started inside for each
    * connection answers, and nothing listens.
    */
   addNode(name: string, node: Container): void {
@@ -89,7 +89,7 @@ export class Controller {
     });
   }
 
-  /** Adds this machine itself, for what is about no node. */
+  /** Adds this machine itself, for plays that need no node. */
   addLocal(name: string, variables: Readonly<Record<string, unknown>> = {}): void {
     this.#hosts.set(name, {
       ansible_connection: 'local',
@@ -132,7 +132,7 @@ export class Controller {
       ...rest,
       env: {
         HOME: this.dir,
-        // The distribution's Python before any other.
+        // The distribution's Python comes before any other.
         PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
         LC_ALL: 'C.UTF-8',
         ANSIBLE_COLLECTIONS_PATH: join(this.dir, 'collections'),
@@ -158,12 +158,12 @@ export function hasChanged(play: PlayResult, host: string): boolean {
   );
 }
 
-/** What the failed task of a play said, which has changed nothing before. */
+/** The message of the failed task of a play, which must not have changed anything before. */
 export function refusalOf(result: PlayResult): string {
   assert.equal(result.code, 2, result.stdout + result.stderr);
   const failed = result.tasks.filter((task) => task.outcome === 'failed');
   assert.equal(failed.length, 1, result.stdout);
   const changed = result.tasks.filter((task) => task.result.changed === true).map(({ task }) => task);
-  assert.deepEqual(changed, [], 'it has changed something before it refused');
+  assert.deepEqual(changed, [], 'it has changed something before it failed');
   return String(failed[0]?.result.msg);
 }

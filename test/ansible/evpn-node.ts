@@ -1,4 +1,4 @@
-// A container with a bridge, a tunnel, and a host behind a port: what role and module are run against.
+// A container with a bridge, a tunnel, and a host behind a port, for the role and the module.
 import { cpSync, mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -54,12 +54,12 @@ export class EvpnNode {
     return new EvpnNode(container, far);
   }
 
-  /** The host says who it is, by a gratuitous ARP; returns when the bridge has seen it. */
+  /** The host announces its address by a gratuitous ARP; returns when the bridge has seen it. */
   async announce(): Promise<void> {
-    await this.#host.speak();
+    await this.#host.announceAndWait();
   }
 
-  /** The host says so ten times a second, until it is killed. */
+  /** The host announces it ten times a second, until the process is killed. */
   announceAgainAndAgain(): Background {
     const { ip, mac } = HOST;
     const frame = arpFrame({ operation: 'request', senderMac: mac, senderIp: ip, targetIp: ip });
@@ -73,12 +73,12 @@ export class EvpnNode {
     );
   }
 
-  /** Addresses of the bridge's neighbors that are snoopy's, by ip. */
+  /** Addresses of snoopy's neighbors on the bridge, by ip. */
   get neighbors(): string[] {
     return listOwnNeighbors(this.container.netns, BRIDGE).map((line) => `${line.dst} ${line.lladdr}`);
   }
 
-  /** Serves a directory by HTTP, to the node itself. */
+  /** Serves a directory by HTTP to the node itself. */
   serve(directory: string, port: number): void {
     this.container.netns.start(
       ...this.container.argv([
@@ -94,7 +94,7 @@ export class EvpnNode {
     );
   }
 
-  /** Puts the built product itself there, without a package, and returns its path inside. */
+  /** Copies the built product itself into the node, without a package, and returns its path inside. */
   putProduct(): string {
     const inside = '/opt/snoopy/dist/snoopy.cjs';
     const path = join(this.container.root, inside);

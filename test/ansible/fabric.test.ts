@@ -1,5 +1,5 @@
-// Twenty nodes: all in one play by the module, and some of them by the playbook rollout.yml, which goes no further than
-// the first that is not right.
+// Twenty nodes: all of them in one play by the module, some by the playbook rollout.yml, which stops at the first
+// node that fails.
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,7 +10,7 @@ import { Controller, hasChanged, type PlayOptions, type PlayResult, refusalOf } 
 import { BRIDGE, EvpnNode, HOST } from './evpn-node.ts';
 
 const NODES = Array.from({ length: 20 }, (_, i) => `hv${String(i + 1).padStart(2, '0')}`);
-/** Those of the rollout: every node takes its twenty seconds, of a processor that all share. */
+/** The nodes of the rollout: each takes twenty seconds of the processors that all of them share. */
 const SOME = NODES.slice(0, 8);
 const CONFIG = { version: 1, bridges: [{ name: BRIDGE }] };
 
@@ -42,7 +42,7 @@ describe('twenty nodes', () => {
   }
 
   function rollout(variables: object = {}, limit: readonly string[] = SOME): PlayResult {
-    // Their timers would take what there is of the machine; what one of them does, role.test.ts sees.
+    // Their timers would take all of the machine; role.test.ts has the test of a timer.
     const vars = { snoopy_package: deb, snoopy_config: CONFIG, snoopy_timer_enabled: false, ...variables };
     return controller.play(join(controller.collection, 'playbooks/rollout.yml'), { vars, limit });
   }
@@ -68,7 +68,7 @@ describe('twenty nodes', () => {
     assert.deepEqual(attached(SOME), []);
   });
 
-  test('a rollout whose first node fails: no other is touched', () => {
+  test('a rollout whose first node fails changes no other node', () => {
     const result = rollout({ snoopy_config: { ...CONFIG, bridges: [{ name: BRIDGE }, { name: 'vmbr9' }] } });
     assert.equal(result.code, 2, result.stdout);
     assert.deepEqual(new Set(result.tasks.map(({ host }) => host)), new Set([NODES[0]]));
@@ -77,7 +77,7 @@ describe('twenty nodes', () => {
     assert.deepEqual(attached(SOME), [NODES[0]]);
   });
 
-  test('all of the rollout, one and then a quarter at a time', async () => {
+  test('the whole rollout, one node first and then a quarter at a time', async () => {
     const result = rollout();
     assert.equal(result.code, 0, result.stdout);
     assert.deepEqual(attached(SOME), SOME);
@@ -91,7 +91,7 @@ describe('twenty nodes', () => {
     }
   });
 
-  test('again, beside a run that listens, which is waited for: nothing changes, no neighbor is lost', () => {
+  test('repeated beside a listening run, it waits for that run, changes nothing and loses no neighbor', () => {
     const [name = ''] = NODES;
     const node = nodes.get(name) as EvpnNode;
     const neighbors = [`${HOST.ip} ${HOST.mac}`];
@@ -109,7 +109,7 @@ describe('twenty nodes', () => {
     assert.equal(ansible_facts?.snoopy_neighbors.length, 1, 'the gate does not know the neighbor');
   });
 
-  test('a node that cannot say what it has: nothing is changed', () => {
+  test('a node that cannot report its state is not changed', () => {
     const [name = ''] = NODES;
     const path = join((nodes.get(name) as EvpnNode).container.root, 'etc/snoopy/snoopy.yaml');
     const text = readFileSync(path);
@@ -119,7 +119,7 @@ describe('twenty nodes', () => {
     writeFileSync(path, text);
   });
 
-  test('a configuration by which the first node loses a neighbor: the gate keeps the others', () => {
+  test('a configuration that makes the first node lose a neighbor stops at the gate before the others', () => {
     const result = rollout({
       snoopy_config: { ...CONFIG, bridges: [{ name: BRIDGE, ports: { include: ['veth*'] } }] },
     });
@@ -130,14 +130,14 @@ describe('twenty nodes', () => {
     assert.deepEqual(attached(SOME), SOME.slice(1));
   });
 
-  test('off a node again: nothing is left to judge', () => {
+  test('removing snoopy from a node leaves nothing for the gate to compare', () => {
     const result = rollout({ snoopy_state: 'absent' }, SOME.slice(-1));
     assert.equal(result.code, 0, result.stdout);
     assert.deepEqual(attached(SOME), SOME.slice(1, -1));
   });
 });
 
-/** How many nodes there were in each batch: those for which the playbook's first task ran at a time. */
+/** The size of each batch: the number of nodes for which the playbook's first task ran at a time. */
 function batches({ tasks }: PlayResult): number[] {
   const sizes: number[] = [];
   let before = '';

@@ -1,4 +1,4 @@
-// What the role refuses before it changes anything, and what it installs first, by the facts of other systems.
+// What the role refuses before it changes anything, and what it installs first, with the facts of other systems.
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -23,7 +23,7 @@ describe('what cannot work is refused before anything is changed', () => {
     readonly distribution: string;
     readonly version: string;
     readonly family?: string;
-    /** What commands print; one that is not here is not there. */
+    /** The output of commands; a command that is not listed is missing. */
     readonly commands?: Readonly<Record<string, string>>;
   }
 
@@ -31,7 +31,7 @@ describe('what cannot work is refused before anything is changed', () => {
   const UBUNTU: System = { ...DEBIAN_12, distribution: 'Ubuntu', version: '24.04' };
   const ROCKY: System = { distribution: 'Rocky', version: '9', family: 'RedHat' };
 
-  /** Only the part of the role that refuses, as on another system: its facts, and its commands. */
+  /** Only the part of the role that refuses, as on another system: with its facts and its commands. */
   function preflight(system: System, variables: object): PlayResult {
     const bin = controller.makeDir(`bin-${Math.random()}`);
     for (const [name, output] of Object.entries(system.commands ?? {})) {
@@ -105,8 +105,8 @@ describe('what cannot work is refused before anything is changed', () => {
     ['a package of another kind', DEBIAN_12, { snoopy_package: 'x.rpm' }, /x\.rpm.*has to be a \.deb, or/s],
   ] as const) {
     test(what, () => {
-      const said = refusalOf(preflight(system, variables));
-      assert.match(said, message);
+      const refusal = refusalOf(preflight(system, variables));
+      assert.match(refusal, message);
     });
   }
 
@@ -131,7 +131,7 @@ describe('what cannot work is refused before anything is changed', () => {
       ['libbpf'],
     ],
   ] as const) {
-    test(`but not ${what}: what is installed first`, () => {
+    test(`${what} is accepted: what is installed first`, () => {
       const result = preflight(system, { snoopy_package });
       assert.equal(result.code, 0, result.stdout);
       assert.deepEqual(result.tasks.find(({ task }) => task === 'chosen')?.result.msg, dependencies);

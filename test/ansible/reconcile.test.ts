@@ -1,4 +1,4 @@
-// The module snoopy.evpn.reconcile on a node that is reached by ssh: modes, results, and what goes wrong.
+// The module snoopy.evpn.reconcile on a node that is reached by ssh: modes, results, and failures.
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -38,7 +38,7 @@ describe('snoopy.evpn.reconcile', () => {
   });
   after(() => scope.close());
 
-  /** One task with the module: what it returned. */
+  /** The result of one task with the module. */
   function reconcile(parameters: object, options: PlayOptions = {}): ModuleResult {
     const tasks = [{ 'snoopy.evpn.reconcile': { executable, ...parameters } }];
     const play = controller.play([{ hosts: 'node', gather_facts: false, tasks }], options);
@@ -48,7 +48,7 @@ describe('snoopy.evpn.reconcile', () => {
     return { ...task.result, failed: task.outcome === 'failed' } as unknown as ModuleResult;
   }
 
-  test('check, apply, check, apply: changed, changed, and then no more', () => {
+  test('check, apply, check, apply: changed, changed, then unchanged', () => {
     const planned = reconcile({ config: CONFIG }, { check: true, diff: true });
     assert.equal(planned.changed, true, planned.msg);
     assert.match(planned.diff.after, new RegExp(`^attached ${BRIDGE} ${PORT}$`, 'm'));
@@ -66,7 +66,7 @@ describe('snoopy.evpn.reconcile', () => {
     }
   });
 
-  test('neighbors: in the diff, as facts, and no change of the desired state', async () => {
+  test('neighbors are in the diff and in the facts, and are no change of the desired state', async () => {
     await node.announce();
     const planned = reconcile({ config: CONFIG }, { check: true, diff: true });
     assert.deepEqual([planned.changed, planned.neighbors_changed], [false, true], planned.msg);
@@ -84,8 +84,8 @@ describe('snoopy.evpn.reconcile', () => {
     assert.deepEqual(later.ansible_facts.snoopy_neighbors, [NEIGHBOR]);
   });
 
-  deepTest('an inline configuration is in no file afterwards', () => {
-    // The name is nowhere but in the configuration; and, by Ansible itself, in the log of what it was asked to do.
+  deepTest('an inline configuration leaves no file behind', () => {
+    // The name occurs only in the configuration, and in the log where Ansible records the arguments of its modules.
     const secret = 'br-nowhere-else';
     const config = { ...CONFIG, bridges: [...CONFIG.bridges, { name: secret, required: false }] };
     assert.equal(reconcile({ config }).failed, false);
@@ -93,7 +93,7 @@ describe('snoopy.evpn.reconcile', () => {
     assert.equal(node.container.tryRun(search).stdout, '');
   });
 
-  deepTest('a MAC that is quoted stays a MAC, be it all digits', () => {
+  deepTest('a quoted MAC stays a MAC, even if it is all digits', () => {
     const mac = '52:54:00:12:34:56';
     const config = { version: 1, bridges: [{ name: BRIDGE, static: [{ ip: '10.1.0.9', mac }] }] };
     assert.equal(reconcile({ config }, { check: true }).failed, false);
@@ -107,7 +107,7 @@ describe('snoopy.evpn.reconcile', () => {
     assert.match(refused.msg ?? '', /^config: bridges\[0\]\.static\[0\]\.mac.*"52:54:00:12:34:56"/);
   });
 
-  deepTest('a file, and bridges of it', () => {
+  deepTest('a file, and some of its bridges', () => {
     const path = join(node.container.root, 'etc/snoopy.yaml');
     writeFileSync(path, JSON.stringify({ ...CONFIG, bridges: [{ name: 'vmbr7' }, { name: BRIDGE }] }));
     const one = reconcile({ config_path: '/etc/snoopy.yaml', bridges: [BRIDGE] });
@@ -123,7 +123,7 @@ describe('snoopy.evpn.reconcile', () => {
     assert.equal(all.report.errors[0]?.code, 'bridge_missing');
   });
 
-  deepTest('what is wrong is said, with the remedy', () => {
+  deepTest('a failure has its cause and the fix', () => {
     const gone = reconcile({ executable: '/opt/nothing' });
     assert.match(gone.msg ?? '', /Cannot find \/opt\/nothing.*role snoopy\.evpn\.snoopy/);
     const unreadable = reconcile({ config_path: '/etc/nothing.yaml' });
@@ -137,7 +137,7 @@ describe('snoopy.evpn.reconcile', () => {
     assert.equal(node.isAttached, true);
   });
 
-  deepTest('a step or a neighbor that failed: why, and what is known nevertheless', () => {
+  deepTest('a failed step or neighbor has its cause, and the report is kept', () => {
     const failed = (message: string) => ({ kind: 'failed', code: 'EPERM', message });
     const attach = { kind: 'attach', bridge: BRIDGE, port: PORT };
     const step = { action: attach, outcome: failed(`Cannot attach to port "${PORT}": EPERM`) };
@@ -165,7 +165,7 @@ describe('snoopy.evpn.reconcile', () => {
     assert.deepEqual(silent.ansible_facts.snoopy_neighbors, [NEIGHBOR]);
   });
 
-  deepTest('another run that holds the lock: a failure that says so, after lock_timeout', () => {
+  deepTest('another run that holds the lock is a failure that says so, after lock_timeout', () => {
     const { container } = node;
     const path = join(container.root, 'etc/snoopy.yaml');
     writeFileSync(path, JSON.stringify(CONFIG));
@@ -179,14 +179,14 @@ describe('snoopy.evpn.reconcile', () => {
     assert.match(locked.msg ?? '', /lock/);
   });
 
-  deepTest('listen: what is said after the program was attached is acted on by the same run', () => {
+  deepTest('listen: the same run acts on a message that arrives after the program is attached', () => {
     node.container.run(executable, 'remove', '--config', '/etc/snoopy.yaml');
     assert.deepEqual(node.neighbors, []);
     const host = node.announceAgainAndAgain();
-    const heard = reconcile({ config: CONFIG, listen: '2s' });
+    const result = reconcile({ config: CONFIG, listen: '2s' });
     host.kill();
-    assert.equal(heard.failed, false, heard.msg);
-    assert.deepEqual(heard.ansible_facts.snoopy_neighbors, [NEIGHBOR]);
+    assert.equal(result.failed, false, result.msg);
+    assert.deepEqual(result.ansible_facts.snoopy_neighbors, [NEIGHBOR]);
     assert.deepEqual(node.neighbors, [`${HOST.ip} ${HOST.mac}`]);
   });
 });

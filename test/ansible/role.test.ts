@@ -1,4 +1,4 @@
-// The role snoopy.evpn.snoopy on nodes with systemd, dpkg and npm: there, changed, refused, and gone again.
+// The role snoopy.evpn.snoopy on nodes with systemd, dpkg and npm: installed, changed, refused, and removed.
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import {
@@ -49,19 +49,19 @@ describe('role snoopy.evpn.snoopy', () => {
     return controller.play([{ hosts: host, gather_facts: false, roles }], options);
   }
 
-  /** A play that must succeed; whether it changed anything. */
+  /** A play that must succeed; returns whether it changed anything. */
   function apply(host: string, variables: object, options: PlayOptions = {}): boolean {
     const result = play(host, variables, options);
     assert.equal(result.code, 0, result.stdout + result.stderr);
     return hasChanged(result, host);
   }
 
-  /** A play that must fail; what its failed task said. */
+  /** A play that must fail; returns the message of its failed task. */
   function refusal(host: string, variables: object, options: PlayOptions = {}): string {
     return refusalOf(play(host, variables, options));
   }
 
-  test('from the .deb: check, apply, check, apply; another version and configuration; a broken one; gone', async () => {
+  test('from the .deb: check, apply, check, apply; another version and configuration; a broken one; removed', async () => {
     const node = await boot('deb');
     const { container } = node;
     const before = listFiles(node);
@@ -103,7 +103,7 @@ describe('role snoopy.evpn.snoopy', () => {
     }
   });
 
-  /** Another version and configuration are taken, the older version too, a broken configuration is refused. */
+  /** Another version and configuration are applied, the older version too; a broken configuration is refused. */
   function changeAndRefuse(node: EvpnNode): void {
     const { container } = node;
     const newer = buildPackages(scope, '0.2.0');
@@ -114,7 +114,7 @@ describe('role snoopy.evpn.snoopy', () => {
     assert.deepEqual(readConfig(node), other);
     assert.equal(version(), '0.2.0');
     assert.equal(node.isAttached, true);
-    // The package given is the one that is there afterwards, also where it is the older one.
+    // The given package is the installed one afterwards, even if it is older.
     assert.equal(apply('deb', { snoopy_config: other }), true);
     assert.equal(version(), VERSION);
     assert.equal(node.isAttached, true);
@@ -133,7 +133,7 @@ describe('role snoopy.evpn.snoopy', () => {
   }
 
   deepTest(
-    'from the tarball, by URL, with the profile prompt and a textfile elsewhere; and gone',
+    'from the tarball, by URL, with the profile prompt and another textfile path; removed',
     async () => {
       const node = await boot('tarball');
       const { container } = node;
@@ -194,9 +194,9 @@ describe('role snoopy.evpn.snoopy', () => {
       // While a run listens, which writes the textfile when it ends.
       const noTextfile = { ...variables, snoopy_config: CONFIG };
       assert.equal(apply('tarball', noTextfile), true);
-      assert.notEqual(since(), start, 'the timer goes on by the old unit');
+      assert.notEqual(since(), start, 'the timer still runs the old unit');
       assert.equal(existsSync(written), false, 'the old textfile is left');
-      writeFileSync(written, 'of somebody else now');
+      writeFileSync(written, 'now owned by another user');
       assert.equal(apply('tarball', noTextfile), false);
       assert.equal(existsSync(written), true);
 
@@ -214,7 +214,7 @@ describe('role snoopy.evpn.snoopy', () => {
       const gone = play('tarball', { snoopy_state: 'absent' });
       assert.equal(gone.code, 0, gone.stdout + gone.stderr);
       assert.equal(hasChanged(gone, 'tarball'), true);
-      // npm has put it where the .deb would have, and on other systems than these there is no apt.
+      // npm installs to the same place as the .deb, and systems other than these have no apt.
       assert.deepEqual(outcomesOf(gone, 'Remove the .deb'), ['skipped']);
       assert.equal(node.isAttached, false);
       assert.deepEqual(node.neighbors, []);
@@ -224,43 +224,49 @@ describe('role snoopy.evpn.snoopy', () => {
     },
   );
 
-  deepTest('what keeps it there is said; gone, with a configuration that is broken or missing', async () => {
-    const node = await boot('broken');
-    const { container } = node;
-    const path = join(container.root, 'etc/snoopy/snoopy.yaml');
-    const install = () => {
-      assert.equal(apply('broken', { snoopy_timer_enabled: false }), true);
+  deepTest(
+    'says what blocks the removal, and removes snoopy with a broken or missing configuration',
+    async () => {
+      const node = await boot('broken');
+      const { container } = node;
+      const path = join(container.root, 'etc/snoopy/snoopy.yaml');
+      const install = () => {
+        assert.equal(apply('broken', { snoopy_timer_enabled: false }), true);
+        assert.equal(node.isAttached, true);
+      };
+      install();
+      const listener = container.netns.start(...container.argv(['snoopy', 'reconcile', '--listen', '1m']));
+      const failed = play('broken', { snoopy_state: 'absent' });
+      assert.equal(failed.code, 2, failed.stdout);
+      listener.kill();
+      const [task] = failed.tasks.filter(({ outcome }) => outcome === 'failed');
+      assert.match(String(task?.result.msg), /^(Another run|Process \d+) held the lock/);
       assert.equal(node.isAttached, true);
-    };
-    install();
-    const listener = container.netns.start(...container.argv(['snoopy', 'reconcile', '--listen', '1m']));
-    const failed = play('broken', { snoopy_state: 'absent' });
-    assert.equal(failed.code, 2, failed.stdout);
-    listener.kill();
-    const [task] = failed.tasks.filter(({ outcome }) => outcome === 'failed');
-    assert.match(String(task?.result.msg), /^(Another run|Process \d+) held the lock/);
-    assert.equal(node.isAttached, true);
-    assert.ok(existsSync(path) && existsSync(join(container.root, 'usr/bin/snoopy')), 'it has removed files');
+      assert.ok(
+        existsSync(path) && existsSync(join(container.root, 'usr/bin/snoopy')),
+        'it has removed files',
+      );
 
-    const foresee = () => {
-      assert.equal(apply('broken', { snoopy_state: 'absent' }, { check: true }), true);
-      assert.equal(node.isAttached, true, 'check mode has removed snoopy');
-    };
-    const removal = () => {
-      assert.equal(apply('broken', { snoopy_state: 'absent' }), true);
-      assert.equal(node.isAttached, false);
-      assert.equal(existsSync(path), false);
-    };
-    writeFileSync(path, 'version: [\n');
-    foresee();
-    removal();
-    install();
-    rmSync(path);
-    foresee();
-    removal();
-  });
+      const foresee = () => {
+        assert.equal(apply('broken', { snoopy_state: 'absent' }, { check: true }), true);
+        assert.equal(node.isAttached, true, 'check mode has removed snoopy');
+      };
+      const removal = () => {
+        assert.equal(apply('broken', { snoopy_state: 'absent' }), true);
+        assert.equal(node.isAttached, false);
+        assert.equal(existsSync(path), false);
+      };
+      writeFileSync(path, 'version: [\n');
+      foresee();
+      removal();
+      install();
+      rmSync(path);
+      foresee();
+      removal();
+    },
+  );
 
-  deepTest('the doctor: what it found is shown, and ends the play if that is asked for', async () => {
+  deepTest('prints the findings of the doctor, and ends the play if requested', async () => {
     const { container } = await boot('doctor');
     container.netns.run('ip', 'link', 'del', TUNNEL);
     const failed = play('doctor', {});
@@ -272,39 +278,42 @@ describe('role snoopy.evpn.snoopy', () => {
     assert.match(warned.stdout, /"failure: no VXLAN port; ip link add/);
   });
 
-  deepTest('the file says what the configuration says, whatever YAML 1.1 would make of it', async () => {
-    const node = await boot('yaml');
-    const config = {
-      version: 1,
-      bridges: [
-        {
-          name: BRIDGE,
-          max_age: 'never',
-          static: [
-            { ip: '10.1.0.1', mac: '52:54:00:12:34:56' },
-            { ip: '10.1.0.2', mac: ['02:00:00:00:00:02', '12:30:45:10:20:30'] },
-            { ip: '2001:db8::1', mac: '52:54:00:12:34:56' },
-          ],
-        },
-        { name: 'on', required: false },
-        { name: '0x10', required: false },
-        { name: '1e3', required: false },
-        { name: '0o17', required: false },
-        { name: '.5', required: false },
-        { name: 'brücke', required: false },
-      ],
-      metrics: { textfile: null },
-    };
-    // A broken one that is there already is nobody's obstacle.
-    const directory = join(node.container.root, 'etc/snoopy');
-    mkdirSync(directory);
-    writeFileSync(join(directory, 'snoopy.yaml'), 'version: [\n');
-    assert.equal(apply('yaml', { snoopy_config: config }), true);
-    assert.deepEqual(readConfig(node), config);
-    assert.equal(apply('yaml', { snoopy_config: config }), false);
-  });
+  deepTest(
+    'writes a file that means the same as the configuration, whatever YAML 1.1 makes of it',
+    async () => {
+      const node = await boot('yaml');
+      const config = {
+        version: 1,
+        bridges: [
+          {
+            name: BRIDGE,
+            max_age: 'never',
+            static: [
+              { ip: '10.1.0.1', mac: '52:54:00:12:34:56' },
+              { ip: '10.1.0.2', mac: ['02:00:00:00:00:02', '12:30:45:10:20:30'] },
+              { ip: '2001:db8::1', mac: '52:54:00:12:34:56' },
+            ],
+          },
+          { name: 'on', required: false },
+          { name: '0x10', required: false },
+          { name: '1e3', required: false },
+          { name: '0o17', required: false },
+          { name: '.5', required: false },
+          { name: 'brücke', required: false },
+        ],
+        metrics: { textfile: null },
+      };
+      // A broken file that exists already is no obstacle.
+      const directory = join(node.container.root, 'etc/snoopy');
+      mkdirSync(directory);
+      writeFileSync(join(directory, 'snoopy.yaml'), 'version: [\n');
+      assert.equal(apply('yaml', { snoopy_config: config }), true);
+      assert.deepEqual(readConfig(node), config);
+      assert.equal(apply('yaml', { snoopy_config: config }), false);
+    },
+  );
 
-  deepTest('of a file that nobody can read, no textfile is known', async () => {
+  deepTest('an unreadable file names no textfile', async () => {
     await boot('spoilt');
     const texts = ['version: [\n', '', 'text\n', '- list\n', 'metrics: {textfile: [1]}\n'];
     const known = 'metrics: {textfile: /var/lib/old.prom}\n';
@@ -316,31 +325,31 @@ describe('role snoopy.evpn.snoopy', () => {
     ]);
     const result = controller.play([{ hosts: 'spoilt', gather_facts: false, tasks }]);
     assert.equal(result.code, 0, result.stdout + result.stderr);
-    const told = result.tasks
+    const shown = result.tasks
       .filter(({ task }) => task === 'ansible.builtin.debug')
       .map((one) => one.result.msg);
-    assert.deepEqual(told, [true, ...texts.map(() => false)]);
+    assert.deepEqual(shown, [true, ...texts.map(() => false)]);
   });
 });
 
-/** What became of a task, in each play or batch. */
+/** The result of a task, in each play or batch. */
 function outcomesOf({ tasks }: PlayResult, name: string): string[] {
   return tasks.filter(({ task }) => task === name).map(({ outcome }) => outcome);
 }
 
-/** npm as this machine has it, where the packages of Node.js that bring one have it. */
+/** npm of this machine, where the packages of Node.js include one. */
 function putNpm(root: string): void {
   const directory = dirname(dirname(realpathSync(run(['sh', '-c', 'command -v npm']).trim())));
   cpSync(directory, join(root, 'usr/lib/node_modules/npm'), { recursive: true });
   symlinkSync('../lib/node_modules/npm/bin/npm-cli.js', join(root, 'usr/bin/npm'));
 }
 
-/** What the role wrote, as another reader of YAML 1.2 understands it. */
+/** The file that the role wrote, as another reader of YAML 1.2 understands it. */
 function readConfig(node: EvpnNode): unknown {
   return load(readFileSync(join(node.container.root, 'etc/snoopy/snoopy.yaml'), 'utf8'));
 }
 
-/** Every file of a node but what dpkg, systemd, ssh and Ansible write for themselves. */
+/** Every file of a node, except those that dpkg, systemd, ssh and Ansible write for themselves. */
 function listFiles({ container }: EvpnNode): string[] {
   const own = [
     '/var/log',

@@ -1,4 +1,4 @@
-// The data path by BPF_PROG_TEST_RUN: what a frame costs, beside an empty program and one that reserves first.
+// The data path by BPF_PROG_TEST_RUN: the cost of a frame, beside an empty program and one that reserves first.
 import { writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { buildFrames, Datapath, type FrameSpec } from '../kernel/datapath.ts';
@@ -12,7 +12,7 @@ const GROUP = 'data path';
 const ROUNDS = 9;
 const REPEAT = 200_000;
 const CALLS = 3;
-/** A frame for each, as long as a new host is new. */
+/** One frame for each call, for hosts that are new. */
 const NEW_HOSTS = 2_000;
 
 const STATIC_IP = '192.168.1.20';
@@ -82,7 +82,7 @@ class Bench {
     this.#datapath.provision(STATIC_IP, [BOB]);
   }
 
-  /** Which program runs behind peer_tagged. */
+  /** The program that runs behind peer_tagged. */
   #behindTag(program: string): void {
     const map = `${this.#datapath.pins}/peer-maps/peer_next`;
     this.#datapath.batch([`map update pinned ${map} key 0 0 0 0 value pinned ${program}`]);
@@ -151,7 +151,7 @@ class Bench {
     ];
   }
 
-  /** Each frame is a system call here, with its time as the kernel takes it: to compare, not to add. */
+  /** Here each frame is a system call, with the time that the kernel takes for it: to compare, not to add. */
   newHosts(): Row[] {
     const [port] = this.#datapath.ports;
     const time = (program: string, first: number): number =>
@@ -186,7 +186,7 @@ class Bench {
     ];
   }
 
-  /** A cache line that every frame writes to makes two cores slower than one; so the peer's ring does. */
+  /** A cache line that every frame writes to makes two cores slower than one; the peer's ring is such a line. */
   cores(): Row[] {
     if (availableParallelism() < 2) return [];
     const { program } = this.#datapath;

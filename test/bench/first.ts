@@ -1,4 +1,5 @@
-// The first run on many ports: load, pin and attach, beside `tc -batch` attaching a program that is there already.
+// The first run on many ports: load, pin and attach, beside `tc -batch`, which attaches a program that is loaded
+// already.
 import { parseJson, run } from '../lib/run.ts';
 import { interleave, median, type Tools, type Usage, wallOf } from './measure.ts';
 import { type Row, row, type Side } from './rows.ts';
@@ -63,7 +64,7 @@ export function measureFirst(tools: Tools): Row[] {
   }
 }
 
-/** In a run apart: strace makes them slower. */
+/** In a separate run: strace makes them slower. */
 function countCalls(tools: Tools, site: Site, argv: readonly string[]): number {
   const file = tools.path('strace');
   site.netns.run('strace', '-f', '-c', '-o', file, ...argv);

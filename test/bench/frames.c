@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Times a pinned program on one frame by BPF_PROG_TEST_RUN, on as many CPUs at once as are named:
+ * Times a pinned program on one frame by BPF_PROG_TEST_RUN, on several CPUs at once:
  *
  *   frames PROGRAM FRAME IFINDEX REPEAT CALLS RING CPU...
  *
  * RING is a pinned ring buffer to be emptied between the calls, or "-". Prints nanoseconds per frame, on
- * average over the CPUs. Counted is the time of the threads, so that nobody who comes in between is counted
- * too.
+ * average over the CPUs. The CPU time of the threads is measured, so that other processes do not distort
+ * it.
  */
 #define _GNU_SOURCE
 #include <bpf/bpf.h>
@@ -112,7 +112,7 @@ int main(int argc, char **argv)
 		CPU_SET(atoi(argv[7 + i]), &set);
 		pthread_attr_init(&attributes);
 		pthread_attr_setaffinity_np(&attributes, sizeof(set), &set);
-		/* Before all else that the machine does, or two threads would not run at once. */
+		/* Ahead of every other process, or two threads would not run at the same time. */
 		pthread_attr_setinheritsched(&attributes, PTHREAD_EXPLICIT_SCHED);
 		pthread_attr_setschedpolicy(&attributes, SCHED_FIFO);
 		pthread_attr_setschedparam(&attributes, &first);

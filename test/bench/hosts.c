@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Has hosts speak: gratuitous ARP of each, once, through a pinned program by BPF_PROG_TEST_RUN.
+ * Sends a gratuitous ARP of each host, once, through a pinned program by BPF_PROG_TEST_RUN.
  *
  *   hosts PROGRAM FIRST COUNT IFINDEX...
  *

@@ -9,7 +9,7 @@ import { hostIp, hostMac, Site } from './site.ts';
 const ROUNDS = 5;
 const PORTS = 10;
 
-/** How often `ip -batch` shall take as long as a whole run. */
+/** The goal: `ip -batch` takes this many times as long as a whole run. */
 const SIZES = [
   { hosts: 10_000, wholeGain: 1 },
   { hosts: 50_000, wholeGain: 2.5 },
@@ -35,17 +35,17 @@ function measureSize(tools: Tools, hosts: number, wholeGain: number): Row[] {
       (_, i) => `neigh add ${hostIp(i)} lladdr ${hostMac(i)} dev br0 nud noarp protocol 115`,
     );
     const batch = site.batchArgv('ip', 'neighbors', lines);
-    /** The ports attached, the hosts heard, no neighbor yet. */
+    /** The ports are attached, the hosts seen, and no neighbor is written yet. */
     const prepare = (): void => {
       site.must('remove');
       site.must('reconcile');
-      site.speak(0, hosts);
+      site.announce(0, hosts);
     };
     const check = (): void => {
       const count = site.countNeighbors();
       if (count !== hosts) throw new Error(`there are ${count} neighbors, not ${hosts}`);
     };
-    /** iproute2 gives up after some rounds: again, until none is left. */
+    /** iproute2 gives up after some rounds: repeated until no entry is left. */
     const flush = (): void => {
       for (let tries = 0; tries < 5 && site.countNeighbors() > 0; tries++) {
         site.batch('ip', ['neigh flush dev br0 nud noarp']);
@@ -105,8 +105,8 @@ function measureSize(tools: Tools, hosts: number, wholeGain: number): Row[] {
 }
 
 /**
- * Room in the kernel's neighbor table, which all namespaces share: what iproute2 writes counts there. The thresholds
- * are those of the initial namespace.
+ * Room in the kernel's neighbor table, which all namespaces share: iproute2's entries count there. The thresholds are
+ * those of the initial namespace.
  */
 function raiseThresholds(): () => void {
   const files = ['gc_thresh3', 'gc_thresh2', 'gc_thresh1'].map(

@@ -1,4 +1,4 @@
-// A run with nothing to do: beside `node -e 0`, and how it grows with what there is.
+// A run with nothing to do: beside `node -e 0`, and how it grows with the size of the node.
 import { parseJson } from '../lib/run.ts';
 import type { Report } from '../lib/snoopy.ts';
 import { interleave, NOTHING, peakOf, type Tools, wallOf } from './measure.ts';
@@ -6,7 +6,7 @@ import { atMost, type Row, row, type Side } from './rows.ts';
 import { Site } from './site.ts';
 
 const ROUNDS = 15;
-/** Lists most of what a run reads of the kernel: all but its filters and maps. */
+/** Lists most of what a run reads from the kernel: all but its filters and maps. */
 const LISTS = 'ip -details link show; tc qdisc show; bridge fdb show br br0; ip neighbor show';
 const GROUP = 'nothing to do';
 const SIZES = [
@@ -18,7 +18,7 @@ export function measureIdle(tools: Tools): Row[] {
   return SIZES.flatMap(({ ports, hosts, wall, memory }) => {
     const site = new Site(tools, ports);
     try {
-      settle(site, hosts);
+      installAll(site, hosts);
       const samples = interleave(ROUNDS, {
         own: () => tools.measure(site.netns, site.argv('reconcile', '--quiet')),
         nothing: () => tools.measure(site.netns, NOTHING),
@@ -62,15 +62,15 @@ export function measureIdle(tools: Tools): Row[] {
 interface Growth {
   readonly name: string;
   readonly grow: (site: Site, size: number) => void;
-  /** Where it ends, when that is before ten thousand. */
+  /** Its largest step, where that is below ten thousand. */
   readonly most?: number;
 }
 
 const GROWTHS: readonly Growth[] = [
   // The program's map has room for 8,192.
   { name: 'ports', grow: (site, size) => site.addPorts(size), most: 8_000 },
-  { name: 'bindings', grow: (site, size) => settle(site, size) },
-  { name: 'neighbors of others', grow: (site, size) => site.addForeign(size) },
+  { name: 'bindings', grow: (site, size) => installAll(site, size) },
+  { name: 'neighbors of others', grow: (site, size) => site.addOthers(size) },
 ];
 
 /** The largest step of each is ten thousand; `SNOOPY_BENCH_MOST` ends them earlier. */
@@ -83,11 +83,11 @@ export function measureGrowth(tools: Tools): Row[] {
   return GROWTHS.flatMap((growth) => {
     const site = new Site(tools, 10);
     try {
-      settle(site, 10);
+      installAll(site, 10);
       const times = steps().map((step) => {
         const size = Math.min(step, growth.most ?? step);
         growth.grow(site, size);
-        settle(site, 10);
+        installAll(site, 10);
         const { own } = interleave(Math.ceil(ROUNDS / 2), {
           own: () => tools.measure(site.netns, site.argv('reconcile', '--quiet')),
         });
@@ -100,10 +100,10 @@ export function measureGrowth(tools: Tools): Row[] {
   });
 }
 
-/** How far two medians of the same may lie apart. */
+/** How far two medians of the same value may lie apart. */
 const NOISE_MS = 10;
 
-/** The last step costs what those before let expect: a thing more costs as much among many as among few. */
+/** The last step costs as much as the earlier ones predict: one more item costs as much among many as among few. */
 function growthRow(
   name: string,
   times: readonly { readonly size: number; readonly ms: number }[],
@@ -113,10 +113,10 @@ function growthRow(
   const more = last.size - before.size;
   const expected = ((Math.max(0, before.ms - first.ms) + NOISE_MS) / (before.size - first.size)) * more;
   const slope = Math.max(0, last.ms - before.ms) / more;
-  const told = times.map(({ size, ms }) => `${size}: ${ms.toFixed(0)} ms`).join(', ');
+  const steps = times.map(({ size, ms }) => `${size}: ${ms.toFixed(0)} ms`).join(', ');
   return row(
     'growth',
-    `${(slope * 1e3).toFixed(1)} us for each of the ${name} (${told})`,
+    `${(slope * 1e3).toFixed(1)} us for each of the ${name} (${steps})`,
     { what: 'the last step', value: slope * more, unit: 'ms' },
     { what: 'by the steps before', value: expected, unit: 'ms' },
     'ratio',
@@ -124,11 +124,11 @@ function growthRow(
   );
 }
 
-/** All there is to do is done, hosts up to `hosts` installed. */
-function settle(site: Site, hosts: number): void {
+/** Everything due is done, and hosts up to `hosts` are installed. */
+function installAll(site: Site, hosts: number): void {
   site.placeHosts(hosts);
   site.must('reconcile');
-  site.speak(0, hosts);
+  site.announce(0, hosts);
   site.must('reconcile');
   const report = parseJson<Report>(site.must('reconcile', '--format', 'json'), 'reconcile');
   if (report.changed || report.neighbors.changed || report.neighbors.total < hosts) {

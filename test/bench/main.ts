@@ -1,9 +1,9 @@
 // `npm run bench`: how fast snoopy is, each figure beside a peer or a limit measured in the same run.
 //
-//   npm run bench -- [ROW GROUP...]    all of them when none is named
+//   npm run bench -- [ROW GROUP...]    all groups by default
 //
-// Prints a table and writes dist/bench.json. Takes root and some minutes; on a machine that does other work too, the
-// ratios hold better than the figures.
+// Prints a table and writes dist/bench.json. Needs root and some minutes. On a busy machine the ratios are more
+// reliable than the figures.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { cpus, release } from 'node:os';
 import { Scope } from '../lib/scope.ts';
@@ -12,8 +12,8 @@ import { measureFirst } from './first.ts';
 import { measureHosts } from './hosts.ts';
 import { measureGrowth, measureIdle } from './idle.ts';
 import { Tools } from './measure.ts';
+import { measureRoutes } from './routes.ts';
 import { type Row, renderRows } from './rows.ts';
-import { measureSpeaking } from './speak.ts';
 
 const GROUPS: Readonly<Record<string, (tools: Tools) => Row[] | Promise<Row[]>>> = {
   data: measureDataPath,
@@ -21,7 +21,7 @@ const GROUPS: Readonly<Record<string, (tools: Tools) => Row[] | Promise<Row[]>>>
   idle: measureIdle,
   growth: measureGrowth,
   first: measureFirst,
-  speak: measureSpeaking,
+  routes: measureRoutes,
 };
 
 async function main(names: readonly string[]): Promise<void> {

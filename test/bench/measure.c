@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Runs a command with its output in a file, and prints what it took: measure OUTPUT COMMAND [ARGUMENT...]
+ * Runs a command with its output in a file, and prints its cost: measure OUTPUT COMMAND [ARGUMENT...]
  *
- * The command goes before all else that the machine does, so that it is not the others who are measured.
+ * The command runs ahead of every other process, so that the others are not measured.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>

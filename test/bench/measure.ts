@@ -1,4 +1,4 @@
-// Measuring: what a process took, and medians over repetitions that take turns.
+// Measuring: the cost of a process, and medians over repetitions that take turns.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -9,17 +9,17 @@ import { createTempDir } from '../lib/temp.ts';
 
 const SOURCES = fileURLToPath(new URL('../../../test/bench/', import.meta.url));
 
-/** What a process took, as test/bench/measure.c prints it. */
+/** The cost of a process, as test/bench/measure.c prints it. */
 export interface Usage {
   readonly wallMs: number;
   readonly userMs: number;
   readonly systemMs: number;
-  /** Most memory it had at a time. */
+  /** Peak memory. */
   readonly peakKb: number;
   readonly exit: number;
 }
 
-/** The C programs beside this file, and a place for what they write. */
+/** The C programs beside this file, and a place for their output. */
 export class Tools {
   readonly dir: string;
   /** The object of peer.bpf.c. */
@@ -48,7 +48,7 @@ export class Tools {
     return join(this.dir, name);
   }
 
-  /** Runs a command that must succeed and says what it took; its output goes to a file. */
+  /** Runs a command that must succeed and returns its cost; its output goes to a file. */
   measure(netns: Netns, argv: readonly string[]): Usage {
     const { stdout, stderr } = netns.tryRun([this.path('measure'), this.path('output'), ...argv]);
     const usage = parseJson<Usage>(stdout, 'measure');
@@ -56,7 +56,7 @@ export class Tools {
     return usage;
   }
 
-  /** What the command measured last has printed. */
+  /** The output of the command that was measured last. */
   output(): string {
     return readFileSync(this.path('output'), 'utf8');
   }
@@ -67,12 +67,12 @@ export class Tools {
   }
 }
 
-/** What does nothing: the time and the memory that Node itself takes. */
+/** A program that does nothing: the time and the memory that Node itself takes. */
 export const NOTHING: readonly string[] = [process.execPath, '-e', '0'];
 
 /**
- * Takes one sample of each in turn, again and again, so that what else the machine does falls on all alike. One
- * round more goes before, uncounted, for what is slower the first time.
+ * Takes one sample of each in turn, again and again, so that other load on the machine affects all alike. One
+ * uncounted round comes first, because the first time is slower.
  */
 export function interleave<Samplers extends Readonly<Record<string, () => unknown>>>(
   rounds: number,

@@ -4,7 +4,7 @@
  *
  *   neighbors IFINDEX FIRST COUNT
  *
- * Prints how long the writing took, and how many the kernel refused. The EXT_VALIDATED flag is left out where
+ * Prints the time for the writes, and how many the kernel refused. The EXT_VALIDATED flag is left out where
  * the kernel does not know it.
  */
 #include <linux/neighbour.h>
@@ -67,7 +67,7 @@ static int encode(void *buffer, int ifindex, unsigned int host, unsigned int fla
 	return message->nlmsg_len;
 }
 
-/* Sends a batch, whose last message asks for an acknowledgement, and reads until that is there. */
+/* Sends a batch whose last message requests an acknowledgement, and reads until it arrives. */
 static int exchange(void *buffer, int length, unsigned int last)
 {
 	static char answer[262144];
@@ -101,7 +101,7 @@ static int exchange(void *buffer, int length, unsigned int last)
 int main(int argc, char **argv)
 {
 	static char buffer[BATCH + 128];
-	struct sched_param priority = {.sched_priority = 1}; /* as measure.c gives it to the others */
+	struct sched_param priority = {.sched_priority = 1}; /* As measure.c does for the others. */
 	struct sockaddr_nl address = {.nl_family = AF_NETLINK};
 	unsigned int flags_ext = EXT_EXT_VALIDATED, first, count, host;
 	int ifindex, length = 0, size, room = 4 << 20;

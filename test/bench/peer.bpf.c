@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* What the data path is compared with. */
+/* Programs that the data path is compared with. */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/pkt_cls.h>
@@ -28,7 +28,7 @@ struct {
 	__type(value, __u32);
 } peer_next SEC(".maps");
 
-/* The limit: nothing is quicker than to do nothing. */
+/* The limit: nothing is faster than doing nothing. */
 SEC("tc")
 int peer_empty(struct __sk_buff *skb)
 {
@@ -36,7 +36,7 @@ int peer_empty(struct __sk_buff *skb)
 	return TC_ACT_UNSPEC;
 }
 
-/* neighsnoopd's way: a ring record is reserved for each frame before the frame is looked at. */
+/* neighsnoopd's way: it reserves a ring record for each frame before it looks at the frame. */
 SEC("tc")
 int peer_reserve(struct __sk_buff *skb)
 {
@@ -57,7 +57,7 @@ int peer_reserve(struct __sk_buff *skb)
 	return TC_ACT_UNSPEC;
 }
 
-/* A frame as a port gets it, its tag taken out by the kernel, for the program in the map. */
+/* A frame as a port receives it, with its tag taken out by the kernel, for the program in the map. */
 SEC("tc")
 int peer_tagged(struct __sk_buff *skb)
 {

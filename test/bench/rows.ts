@@ -1,4 +1,4 @@
-// A row of the benchmark: what snoopy takes beside what a peer takes, the goal, and whether it is met.
+// A row of the benchmark: snoopy's figure beside a peer's, the goal, and whether it is met.
 
 export type Unit = 'ns' | 'us' | 'ms' | 'MB' | 'calls';
 
@@ -8,7 +8,7 @@ export interface Side {
   readonly unit: Unit;
 }
 
-/** What the two sides come to: `ratio` is own / peer, `gain` is peer / own, `difference` is own - peer. */
+/** How the two figures are compared: `ratio` is own / peer, `gain` is peer / own, `difference` is own - peer. */
 export type Comparison = 'ratio' | 'gain' | 'difference';
 
 export interface Goal {
@@ -23,7 +23,7 @@ export interface Row {
   readonly peer: Side;
   readonly comparison: Comparison;
   readonly value: number;
-  /** Null: only told. */
+  /** Null: only printed. */
   readonly goal: Goal | null;
   readonly met: boolean | null;
 }
@@ -93,7 +93,7 @@ function result({ value, comparison, own }: Row): string {
   return comparison === 'ratio' ? `${value.toFixed(2)} x` : `${value.toFixed(2)} x as fast`;
 }
 
-/** Three digits that count. */
+/** Three significant digits. */
 function digits(value: number): string {
   const size = Math.abs(value);
   return value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : 2);

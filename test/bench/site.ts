@@ -1,4 +1,4 @@
-// A node with as many ports, hosts and neighbors as a row asks for, without anybody behind the ports.
+// A node with as many ports, hosts and neighbors as a row needs, without real hosts behind the ports.
 import { writeFileSync } from 'node:fs';
 import { Netns } from '../lib/netns.ts';
 import { type RunOptions, tryRun } from '../lib/run.ts';
@@ -6,12 +6,12 @@ import { Scope } from '../lib/scope.ts';
 import { type Config, Snoopy } from '../lib/snoopy.ts';
 import type { Tools } from './measure.ts';
 
-/** A bridge takes 1,023 ports. */
+/** A bridge accepts 1,023 ports. */
 const PORTS_PER_BRIDGE = 1000;
-/** For what may take long: ten thousand ports, fifty thousand neighbors. */
+/** For long work: ten thousand ports, fifty thousand neighbors. */
 const LONG: RunOptions = { timeoutMs: 600_000 };
 
-/** The address and the MAC of host `i`, as test/bench/hosts.c has it say. */
+/** The address and the MAC of host `i`, as in test/bench/hosts.c. */
 export function hostIp(i: number): string {
   return `10.${(i >> 16) & 255}.${(i >> 8) & 255}.${i & 255}`;
 }
@@ -21,7 +21,7 @@ export function hostMac(i: number): string {
   return bytes.map((byte) => byte.toString(16).padStart(2, '0')).join(':');
 }
 
-/** A hypervisor in a namespace: bridges br0, br1 ... with ports of the cheapest kind that there is. */
+/** A hypervisor in a namespace: bridges br0, br1 ... with ports of the cheapest kind. */
 export class Site {
   readonly scope = new Scope();
   readonly netns: Netns;
@@ -30,14 +30,14 @@ export class Site {
   readonly #runtime: Config;
   #ports = 0;
   #hosts = 0;
-  #foreign = 0;
+  #others = 0;
 
-  /** `runtime`: what its configuration says there, beside the place of its own. */
+  /** `runtime`: keys of its configuration, besides bpffs. */
   constructor(tools: Tools, ports: number, runtime: Config = {}) {
     this.#tools = tools;
     this.#runtime = runtime;
     this.netns = new Netns(this.scope, 'site');
-    // The kernel would speak from every port otherwise, and have addresses there.
+    // Otherwise the kernel would send from every port, and have addresses there.
     this.netns.sysctl({ 'net/ipv6/conf/all/disable_ipv6': 1, 'net/ipv6/conf/default/disable_ipv6': 1 });
     this.snoopy = new Snoopy(this.scope, this.netns);
     this.addPorts(ports);
@@ -78,7 +78,7 @@ export class Site {
     });
   }
 
-  /** The FDB has hosts up to `count` on their ports for good, as if each had just sent a frame. */
+  /** The FDB keeps hosts up to `count` on their ports, as if each had just sent a frame. */
   placeHosts(count: number): void {
     const lines: string[] = [];
     for (let i = this.#hosts; i < count; i++) {
@@ -88,23 +88,23 @@ export class Site {
     this.batch('bridge', lines);
   }
 
-  /** Hosts from `first` on say who they are. Nanoseconds in the program for each. */
-  speak(first: number, count: number): number {
+  /** The hosts from `first` on announce themselves. Returns nanoseconds in the program for each. */
+  announce(first: number, count: number): number {
     const indices = this.#portIndices();
     const program = `${this.snoopy.bpffs}/snoopy/program`;
     return this.#tools.json<{ ns: number }>(this.netns, 'hosts', program, first, count, ...indices).ns;
   }
 
-  /** Neighbors on another device that somebody else wrote, until there are `count`. */
-  addForeign(count: number): void {
+  /** Neighbors of another owner on another device, until there are `count`. */
+  addOthers(count: number): void {
     const lines: string[] = [];
-    if (this.#foreign === 0) lines.push('link add foreign0 type ifb', 'link set foreign0 up');
-    for (let i = this.#foreign; i < count; i++) {
+    if (this.#others === 0) lines.push('link add other0 type ifb', 'link set other0 up');
+    for (let i = this.#others; i < count; i++) {
       lines.push(
-        `neigh add ${hostIp(0x800000 + i)} lladdr ${hostMac(0x800000 + i)} dev foreign0 nud permanent`,
+        `neigh add ${hostIp(0x800000 + i)} lladdr ${hostMac(0x800000 + i)} dev other0 nud permanent`,
       );
     }
-    this.#foreign = count;
+    this.#others = count;
     this.batch('ip', lines);
   }
 
@@ -114,19 +114,19 @@ export class Site {
     if (result.code !== 0) throw new Error(`${tool} -batch ended with ${result.code}: ${result.stderr}`);
   }
 
-  /** The command line that runs these lines, out of a file called `name`. */
+  /** The command line that runs these lines, from a file with the name `name`. */
   batchArgv(tool: string, name: string, lines: readonly string[]): string[] {
     const file = this.#tools.path(`${name}.batch`);
     writeFileSync(file, lines.map((line) => `${line}\n`).join(''));
     return [tool, '-batch', file];
   }
 
-  /** Runs a command of snoopy that must end well; what it printed. */
+  /** Runs a command of snoopy that must succeed; returns its output. */
   must(command: string, ...args: string[]): string {
     const result = tryRun(this.netns.argv(this.argv(command, ...args)), LONG);
     if (result.code !== 0) {
-      const said = (result.stderr + result.stdout).slice(-2_000);
-      throw new Error(`snoopy ${command} ended with ${result.code}: ${said}`);
+      const output = (result.stderr + result.stdout).slice(-2_000);
+      throw new Error(`snoopy ${command} ended with ${result.code}: ${output}`);
     }
     return result.stdout;
   }
@@ -136,7 +136,7 @@ export class Site {
     return this.snoopy.argv(command, ...args);
   }
 
-  /** How many neighbors carry snoopy's number. */
+  /** How many neighbors have snoopy's protocol number. */
   countNeighbors(): number {
     return this.netns
       .run('ip', 'neigh', 'show', 'nud', 'all')

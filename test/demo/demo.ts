@@ -18,13 +18,13 @@ const TOPOLOGY = `
    │ vm 10.1.1.2   tap102i0 ┘ │    VXLAN    │ └ tap202i0   10.1.2.2 vm │
    └──────────────────────────┘             └──────────────────────────┘`;
 
-interface Tried {
+interface Resolution {
   readonly answered: boolean;
   readonly crossed: number;
 }
 
 async function main(): Promise<void> {
-  title('snoopy: from what VMs say to EVPN MAC/IP routes');
+  title('snoopy: from ARP and ND messages of VMs to EVPN MAC/IP routes');
 
   step('A fabric of two nodes: bridge, VXLAN with ARP suppression, two VMs, FRR (zebra, bgpd)');
   const fabric = await Fabric.start();
@@ -35,7 +35,7 @@ async function main(): Promise<void> {
     fabric.close();
   }
   verdict(
-    'a VM spoke, snoopy ran and ended, FRR advertised the MAC/IP route, and the other node answers ARP itself.',
+    'a VM sent a message, snoopy ran and ended, FRR advertised the MAC/IP route, and the other node answers ARP itself.',
   );
 }
 
@@ -44,10 +44,10 @@ async function play(fabric: Fabric): Promise<void> {
   const far = fabric.node(2);
   const vm = fabric.vm(1, 1);
   const other = fabric.vm(2, 1);
-  const snoopies = fabric.nodes.map(({ node }) => new Snoopy(fabric.scope, node.netns));
+  const snoopyOf = fabric.nodes.map(({ node }) => new Snoopy(fabric.scope, node.netns));
 
-  step(`Without snoopy, the far VM asks who has ${vm.ip}`);
-  const before = await ask(other, vm.ip);
+  step(`Without snoopy, the far VM resolves ${vm.ip}`);
+  const before = await resolve(other, vm.ip);
   block(
     `ARP requests through the tunnel   ${before.crossed}\nMAC/IP routes at n2               ${far.frr.macIpRoutes().length}`,
   );
@@ -55,22 +55,24 @@ async function play(fabric: Fabric): Promise<void> {
   check('n2 has no MAC/IP route', far.frr.macIpRoutes().length === 0);
 
   step('snoopy reconcile, on both nodes: it attaches to the local ports, and exits');
-  block(snoopies[0]?.configText ?? '');
-  reconcile(snoopies, 1);
-  reconcile(snoopies, 2);
+  block(snoopyOf[0]?.configText ?? '');
+  reconcile(snoopyOf, 1);
+  reconcile(snoopyOf, 2);
 
-  step('The VMs speak: gratuitous ARP and Neighbor Advertisements, as hosts do when they come up');
+  step(
+    'The VMs announce themselves: gratuitous ARP and Neighbor Advertisements, as hosts do when they come up',
+  );
   for (const { vms } of fabric.nodes) {
-    for (const speaker of vms) {
-      speaker.gratuitous();
-      speaker.sendNa();
+    for (const vm of vms) {
+      vm.gratuitous();
+      vm.sendNa();
     }
   }
-  note('No process of snoopy is running now: the program in the kernel has kept what was said.');
+  note('No process of snoopy is running now: the program in the kernel has kept what it saw.');
 
-  step('snoopy reconcile again: what was said becomes neighbors on the bridge');
-  reconcile(snoopies, 1);
-  reconcile(snoopies, 2);
+  step('snoopy reconcile again: what was seen becomes neighbors on the bridge');
+  reconcile(snoopyOf, 1);
+  reconcile(snoopyOf, 2);
 
   step('The neighbors at n1, as zebra reads them: ip neigh show dev br0 nud all proto 115');
   block(neighborText(near.node.netns, BRIDGE, /proto 115/));
@@ -97,8 +99,8 @@ async function play(fabric: Fabric): Promise<void> {
   );
   check('entry of zebra at n2', arrived?.lladdr === vm.mac && arrived.protocol === 'zebra');
 
-  step(`The far VM asks again who has ${vm.ip}`);
-  const after = await ask(other, vm.ip);
+  step(`The far VM resolves ${vm.ip} again`);
+  const after = await resolve(other, vm.ip);
   block(
     [
       '                                  before   after',
@@ -109,7 +111,7 @@ async function play(fabric: Fabric): Promise<void> {
   check('n2 answers by itself: nothing crosses the tunnel', after.answered && after.crossed === 0);
 
   step('And a third run has nothing to do');
-  const idle = snoopies[0]?.reconcile();
+  const idle = snoopyOf[0]?.reconcile();
   check(
     'changed: false, neighbors.changed: false',
     idle?.report.changed === false && !idle.report.neighbors.changed,
@@ -117,8 +119,8 @@ async function play(fabric: Fabric): Promise<void> {
 }
 
 /** Runs snoopy on a node and prints its report. */
-function reconcile(snoopies: readonly Snoopy[], node: number): void {
-  const result = snoopies[node - 1]?.run('reconcile');
+function reconcile(snoopyOf: readonly Snoopy[], node: number): void {
+  const result = snoopyOf[node - 1]?.run('reconcile');
   if (result === undefined) throw new RangeError(`there is no node ${node}`);
   note(`n${node}# snoopy reconcile`);
   block(result.stdout + result.stderr);
@@ -127,11 +129,11 @@ function reconcile(snoopies: readonly Snoopy[], node: number): void {
 }
 
 /** Lets a VM resolve an address, and counts its requests in the tunnel of its node. */
-async function ask(vm: Vm, ip: string): Promise<Tried> {
+async function resolve(vm: Vm, ip: string): Promise<Resolution> {
   const tunnel = vm.node.tunnel ?? '';
   const capture = await Capture.start(vm.node.netns, tunnel, 'arp or ether proto 0x88b5');
   const answered = vm.arping(ip);
-  // What crosses after the request tells that the request would have been seen.
+  // A frame that crosses after the request proves that the request would have been seen.
   vm.sendMarker();
   await capture.saw(/0x88b5/);
   await capture.stop();
@@ -143,7 +145,7 @@ function yesNo(value: boolean, width = 6): string {
 }
 
 await main().catch(async (error: unknown) => {
-  // Where Ctrl-C is behind it, the process ends while we wait, and there is no failure to tell of.
+  // After Ctrl-C the process ends during this wait, and there is no failure to report.
   await sleep(10);
   console.error(`\nThe demo could not go on: ${error instanceof Error ? error.message : String(error)}`);
   process.exitCode = 1;

@@ -1,9 +1,9 @@
-// The demo's voice: numbered steps, indented blocks, ticks; colour on a terminal only.
+// The demo's output: numbered steps, indented blocks, ticks; colour on a terminal only.
 
 const { NO_COLOR = '' } = process.env;
 const coloured = process.stdout.isTTY === true && NO_COLOR === '';
 
-// Whoever reads has read enough (`| head`): stop, and clean up. 141: as if by SIGPIPE.
+// The reader has closed the pipe (`| head`): stop, and clean up. 141: as if by SIGPIPE.
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error;
@@ -27,7 +27,7 @@ export function note(text: string): void {
   console.log(`   ${text}`);
 }
 
-/** Output of a command, set apart. */
+/** Output of a command, indented. */
 export function block(text: string): void {
   const lines = text.replace(/^\n/, '').trimEnd().split('\n');
   for (const line of lines) console.log(`   ${paint('2', line.trimEnd())}`);

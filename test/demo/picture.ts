@@ -1,4 +1,4 @@
-// What the demo printed on a terminal -> a picture of it: an SVG of text, colours and a window around it. Pure.
+// The demo's output on a terminal -> a picture of it: an SVG of text, colours and a window around it. Pure.
 
 /** A piece of a line in one colour. */
 interface Run {
@@ -12,13 +12,13 @@ type Line = readonly Run[];
 
 const ESCAPE = String.fromCharCode(27);
 const FONT_SIZE = 14;
-/** Width of a character: 0.6 em in nearly every monospaced font; textLength sets it where it is another. */
+/** Width of a character: 0.6 em in nearly every monospaced font; textLength corrects it for the others. */
 const ADVANCE = 8.4;
 const LEADING = 19;
 const MARGIN = 22;
 const TITLE_BAR = 38;
 
-/** Readable on the window's own dark ground, whatever is around it. */
+/** Readable on the window's own dark ground, on any page. */
 const COLOURS: Readonly<Record<string, string>> = {
   '': '#e6edf3',
   '1': '#ffffff',
@@ -30,7 +30,7 @@ const COLOURS: Readonly<Record<string, string>> = {
   '1;36': '#5fd7ff',
 };
 
-/** Steps of the demo that are shown by their heading alone: the other steps tell the same story. */
+/** Steps of the demo whose heading alone is shown: the other steps are enough for the story. */
 const SHORTENED: readonly number[] = [3, 6];
 
 /** The picture of the demo's output. */
@@ -49,7 +49,7 @@ export function shownLines(output: string): string[] {
     .filter((line) => line !== '');
 }
 
-/** Only what the demo says: not what npm and the build say before. */
+/** Only the demo's own output: not that of npm and the build before it. */
 function shorten(output: string): string[] {
   const lines = output.replaceAll('\r', '').trimEnd().split('\n');
   const start = lines.findIndex((line) => textOf(line).startsWith('snoopy: '));
@@ -95,8 +95,8 @@ function svg(lines: readonly Line[]): string {
   const height = TITLE_BAR + lines.length * LEADING + MARGIN;
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" xml:space="preserve" role="img" aria-labelledby="title">`,
-    '<!-- Made by `npm run demo:record` from what the demo printed: do not edit. -->',
-    '<title id="title">npm run demo: from what VMs say to EVPN MAC/IP routes</title>',
+    '<!-- Made by `npm run demo:record` from the output of the demo: do not edit. -->',
+    '<title id="title">npm run demo: from ARP and ND messages of VMs to EVPN MAC/IP routes</title>',
     '<style>',
     `text { font: ${FONT_SIZE}px ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", "Liberation Mono", monospace; white-space: pre; }`,
     '.strong { font-weight: bold; }',

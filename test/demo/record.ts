@@ -1,4 +1,4 @@
-// `npm run demo:record`: runs the demo on a terminal of its own and draws what it printed: docs/images/demo.svg.
+// `npm run demo:record`: runs the demo in a terminal of its own and draws its output: docs/images/demo.svg.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';

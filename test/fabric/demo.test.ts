@@ -1,11 +1,11 @@
-// The demo holds what it claims, and the picture of it in README.md shows what it prints today.
+// The demo proves its claims, and its picture in README.md shows its current output.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { shownLines } from '../demo/picture.ts';
 import { run, tryRun } from '../lib/run.ts';
-import { said } from '../lib/snoopy.ts';
+import { outputOf } from '../lib/snoopy.ts';
 
 const DEMO = fileURLToPath(new URL('../demo/demo.js', import.meta.url));
 const PICTURE = fileURLToPath(new URL('../../../docs/images/demo.svg', import.meta.url));
@@ -20,7 +20,7 @@ for y in sorted(rows):
     print(" ".join(data for _, data in sorted(rows[y])))
 `;
 
-/** Neighbors come in no order, and how often a request is repeated is the kernel's affair. */
+/** Neighbors have no order, and the kernel decides how often it repeats a request. */
 function comparable(lines: readonly string[]): string[] {
   return lines
     .map((line) => line.trim().replaceAll(/\s+/g, ' '))
@@ -28,12 +28,12 @@ function comparable(lines: readonly string[]): string[] {
     .sort();
 }
 
-test('the demo ends well, and its picture shows the lines that it prints', () => {
+test('the demo succeeds, and its picture shows the lines that it prints', () => {
   const result = tryRun([process.execPath, DEMO], { timeoutMs: 300_000 });
-  assert.equal(result.code, 0, said(result));
+  assert.equal(result.code, 0, outputOf(result));
   const [command, ...drawn] = run(['python3', '-c', LINES_OF_SVG, PICTURE]).trimEnd().split('\n');
   assert.equal(command, '$ npm run demo');
   const printed = shownLines(result.stdout);
-  assert.ok(printed.length > 30, 'the demo is read');
-  assert.deepEqual(comparable(drawn), comparable(printed), 'npm run demo:record draws it anew');
+  assert.ok(printed.length > 30, 'the demo has output');
+  assert.deepEqual(comparable(drawn), comparable(printed), 'npm run demo:record draws it again');
 });

@@ -1,4 +1,4 @@
-// doctor beside a real FRR: what keeps a route from being advertised, found where it is broken.
+// doctor beside a real FRR: each fault that keeps a route from being advertised is found.
 
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
@@ -6,7 +6,7 @@ import { deepTest } from '../lib/depth.ts';
 import { type Check, complaintsOf } from '../lib/doctor.ts';
 import { Fabric, type FabricNode } from '../lib/fabric.ts';
 import { findFdb } from '../lib/oracles.ts';
-import { Snoopy, said } from '../lib/snoopy.ts';
+import { outputOf, Snoopy } from '../lib/snoopy.ts';
 import { until } from '../lib/wait.ts';
 
 let fabric: Fabric;
@@ -42,11 +42,11 @@ function examine(): Check[] {
   const path = `${node.frr.binDirectory()}:${PATH}`;
   const argv = snoopy.argv('doctor', '--format', 'json');
   const result = node.node.netns.tryRun(['env', `PATH=${path}`, ...argv]);
-  assert.ok(result.stdout.startsWith('{'), said(result));
+  assert.ok(result.stdout.startsWith('{'), outputOf(result));
   return (JSON.parse(result.stdout) as { checks: Check[] }).checks;
 }
 
-/** What status says of the one host. */
+/** The only host in status. */
 function advertised(): { readonly advertised: boolean | null; readonly hindrance: string } | undefined {
   const path = `${node.frr.binDirectory()}:${process.env['PATH'] ?? ''}`;
   const argv = snoopy.argv('status', '--format', 'json', '--ip', fabric.vm(1, 1).ip);
@@ -60,25 +60,25 @@ function complaints(): string[] {
   return complaintsOf(examine());
 }
 
-/** Waits until doctor says so: FRR hears of things a moment later. */
+/** Waits until doctor reports exactly these complaints: FRR learns of a change a moment later. */
 async function complains(...expected: string[]): Promise<void> {
   const same = (found: readonly string[]): boolean => found.join() === expected.join();
-  await until(`doctor to say "${expected.join(', ') || 'nothing'}"`, complaints, same, { everyMs: 200 });
+  await until(`doctor to report "${expected.join(', ') || 'nothing'}"`, complaints, same, { everyMs: 200 });
 }
 
 function find(id: string): Check | undefined {
   return examine().find((check) => check.id === id && check.status !== 'ok');
 }
 
-test('a node that advertises: nothing to complain of, and each neighbor counted', async () => {
+test('a node that advertises its hosts has no complaint, and each neighbor is counted', async () => {
   await complains();
   const checks = examine();
-  const told = new Map(checks.map(({ id, subject, found }) => [id, `${subject ?? ''}: ${found}`]));
-  assert.equal(told.get('frr'), ': zebra and bgpd answer');
-  assert.equal(told.get('vni'), 'VNI 100: vxlan100, known to zebra');
-  assert.equal(told.get('neighbor-device'), 'VNI 100: br0');
-  assert.equal(told.get('peers'), ': 1 established');
-  assert.equal(told.get('advertised'), ': 1 of 1 neighbors');
+  const findings = new Map(checks.map(({ id, subject, found }) => [id, `${subject ?? ''}: ${found}`]));
+  assert.equal(findings.get('frr'), ': zebra and bgpd answer');
+  assert.equal(findings.get('vni'), 'VNI 100: vxlan100, known to zebra');
+  assert.equal(findings.get('neighbor-device'), 'VNI 100: br0');
+  assert.equal(findings.get('peers'), ': 1 established');
+  assert.equal(findings.get('advertised'), ': 1 of 1 neighbors');
   const { advertised: isAdvertised, hindrance } = advertised() ?? {};
   assert.deepEqual([isAdvertised, hindrance], [true, '']);
 });
@@ -86,7 +86,7 @@ test('a node that advertises: nothing to complain of, and each neighbor counted'
 deepTest('a neighbor whose MAC the bridge has forgotten is local inactive', async () => {
   const vm = fabric.vm(1, 1);
   const { netns } = node.node;
-  // A VM may say something of its own accord at any time.
+  // A VM may send a frame by itself at any time.
   netns.run('bridge', 'link', 'set', 'dev', vm.port, 'learning', 'off');
   try {
     netns.run('bridge', 'fdb', 'del', vm.mac, 'dev', vm.port, 'master');
@@ -94,9 +94,9 @@ deepTest('a neighbor whose MAC the bridge has forgotten is local inactive', asyn
     const found = find('advertised');
     assert.deepEqual(found?.items, [vm.ip]);
     assert.match(found?.found ?? '', /^10\.1\.1\.1: local inactive/);
-    const said = advertised();
-    assert.equal(said?.advertised, false);
-    assert.match(said?.hindrance ?? '', /^local inactive/);
+    const host = advertised();
+    assert.equal(host?.advertised, false);
+    assert.match(host?.hindrance ?? '', /^local inactive/);
     assert.deepEqual(fabric.node(2).frr.routesTo(vm.ip), []);
   } finally {
     netns.run('bridge', 'link', 'set', 'dev', vm.port, 'learning', 'on');
@@ -117,7 +117,7 @@ test('without advertise-all-vni nothing is advertised', async () => {
   await complains();
 });
 
-deepTest('a VXLAN port that is down: zebra lets go of the neighbors', async () => {
+deepTest('a VXLAN port that is down makes zebra drop the neighbors', async () => {
   const { netns } = node.node;
   netns.run('ip', 'link', 'set', 'vxlan100', 'down');
   try {
@@ -129,7 +129,7 @@ deepTest('a VXLAN port that is down: zebra lets go of the neighbors', async () =
   await complains();
 });
 
-deepTest('a bridge that is down is no device that zebra takes neighbors from', async () => {
+deepTest('zebra takes no neighbors from a bridge that is down', async () => {
   const { netns } = node.node;
   netns.run('ip', 'link', 'set', 'br0', 'down');
   try {
@@ -145,7 +145,7 @@ deepTest('a bridge that is down is no device that zebra takes neighbors from', a
   }
 });
 
-deepTest('a peer that is not there', async () => {
+deepTest('a peer that is down is reported', async () => {
   const peer = fabric.node(2).address;
   node.frr.configure('router bgp 65000', `neighbor ${peer} shutdown`);
   try {
@@ -157,7 +157,7 @@ deepTest('a peer that is not there', async () => {
   await complains();
 });
 
-deepTest('a bgpd that does not run', async () => {
+deepTest('a bgpd that does not run is reported', async () => {
   await node.frr.stop('bgpd');
   const found = examine().find(({ id }) => id === 'frr');
   assert.equal(found?.status, 'failure');

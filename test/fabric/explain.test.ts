@@ -5,7 +5,7 @@ import { after, before, test } from 'node:test';
 import { deepTest } from '../lib/depth.ts';
 import { Fabric, type FabricNode } from '../lib/fabric.ts';
 import { assertReport } from '../lib/report.ts';
-import { Snoopy, said } from '../lib/snoopy.ts';
+import { outputOf, Snoopy } from '../lib/snoopy.ts';
 import { until } from '../lib/wait.ts';
 
 interface Story {
@@ -43,23 +43,23 @@ function tell(ip: string): Story {
   const { PATH = '' } = process.env;
   const argv = snoopy.argv('explain', ip, '--format', 'json');
   const result = node.node.netns.tryRun(['env', `PATH=${node.frr.binDirectory()}:${PATH}`, ...argv]);
-  assert.ok(result.stdout.startsWith('{'), said(result));
+  assert.ok(result.stdout.startsWith('{'), outputOf(result));
   assertReport(result);
   const { stories, ok } = JSON.parse(result.stdout) as { ok: boolean; stories: Story[] };
   assert.equal(result.code, ok ? 0 : 1);
   const [story] = stories;
-  assert.ok(story, said(result));
+  assert.ok(story, outputOf(result));
   return story;
 }
 
-/** Waits until the story is such a one: FRR hears of things a moment later. */
-async function told(ip: string, what: string, isSo: (story: Story) => boolean): Promise<Story> {
+/** Waits until the story is accepted: FRR learns of a change a moment later. */
+async function storyWhen(ip: string, what: string, isSo: (story: Story) => boolean): Promise<Story> {
   return await until(`${ip} to be ${what}`, () => tell(ip), isSo, { everyMs: 200 });
 }
 
-test('advertised: the route is seen at bgpd, and whom it was sent to', async () => {
+test('advertised: the route is in bgpd, with the peers that it was sent to', async () => {
   const vm = fabric.vm(1, 1);
-  const story = await told(vm.ip, 'advertised', ({ ok }) => ok);
+  const story = await storyWhen(vm.ip, 'advertised', ({ ok }) => ok);
   assert.equal(
     story.verdict,
     `${vm.ip} on br0 is advertised by this node: VNI 100, ${vm.mac} on ${vm.port}, to 1 peer`,
@@ -73,7 +73,7 @@ test('advertised: the route is seen at bgpd, and whom it was sent to', async () 
     story.steps.map(({ id, status }) => `${id} ${status}`),
     ['heard ok', 'rule ok', 'bridge ok', 'neighbor ok', 'zebra ok', 'route ok'],
   );
-  // The other end has it.
+  // The other end has the route.
   await until(
     'the route at the other node',
     () => fabric.node(2).frr.routesTo(vm.ip),
@@ -81,9 +81,9 @@ test('advertised: the route is seen at bgpd, and whom it was sent to', async () 
   );
 });
 
-test('at the other node: told with its tunnel address, and all is well', async () => {
+test('at the other node: the story names its tunnel address and no fault', async () => {
   const vm = fabric.vm(2, 1);
-  const story = await told(vm.ip, 'remote', ({ ok }) => ok);
+  const story = await storyWhen(vm.ip, 'remote', ({ ok }) => ok);
   assert.equal(story.state, 'remote');
   assert.equal(story.frr?.tunnelEnd, fabric.node(2).address);
   assert.deepEqual([story.frr?.route?.isLocal, story.frr?.route?.nextHop], [false, fabric.node(2).address]);
@@ -91,7 +91,7 @@ test('at the other node: told with its tunnel address, and all is well', async (
 
 test('local inactive: the bridge has lost the MAC, and FRR withdraws the route', async () => {
   const vm = fabric.vm(1, 1);
-  // Before each look anew: a VM may say something of its own accord, and the bridge knows it again.
+  // Before every look: a VM may send a frame by itself, and the bridge would learn the MAC again.
   const forget = ['bridge', 'fdb', 'del', vm.mac, 'dev', vm.port, 'master'];
   const look = (): Story => {
     node.node.netns.tryRun(forget);
@@ -107,46 +107,50 @@ test('local inactive: the bridge has lost the MAC, and FRR withdraws the route',
   );
   assert.match(story.steps.find(({ id }) => id === 'zebra')?.found ?? '', /local inactive/);
   vm.gratuitous();
-  await told(vm.ip, 'advertised again', ({ ok }) => ok);
+  await storyWhen(vm.ip, 'advertised again', ({ ok }) => ok);
 });
 
 function causeOf({ steps }: Story): string | undefined {
   return steps.filter(({ status }) => status === 'wrong').map(({ id, found }) => `${id}: ${found}`)[0];
 }
 
-/** Breaks something, waits for the story to name it, and mends it again. */
-async function blames(cause: string, wreck: () => void, mend: () => void): Promise<void> {
+/** Breaks something, waits until the story names it, and repairs it. */
+async function assertCause(cause: string, breakIt: () => void, repair: () => void): Promise<void> {
   const { ip } = fabric.vm(1, 1);
-  wreck();
+  breakIt();
   try {
-    await told(ip, `without a route for "${cause}"`, (story) => causeOf(story)?.startsWith(cause) === true);
+    await storyWhen(
+      ip,
+      `without a route for "${cause}"`,
+      (story) => causeOf(story)?.startsWith(cause) === true,
+    );
   } finally {
-    mend();
+    repair();
   }
-  await told(ip, 'advertised again', ({ ok }) => ok);
+  await storyWhen(ip, 'advertised again', ({ ok }) => ok);
 }
 
-deepTest('a VXLAN port that is down is the cause, not that zebra lacks the neighbor', async () => {
+deepTest('a VXLAN port that is down is the cause, rather than the neighbor that zebra lacks', async () => {
   const { netns } = node.node;
-  await blames(
+  await assertCause(
     'zebra: VNI 100: vxlan100 is down',
     () => netns.run('ip', 'link', 'set', 'vxlan100', 'down'),
     () => netns.run('ip', 'link', 'set', 'vxlan100', 'up'),
   );
 });
 
-deepTest('without advertise-all-vni', async () => {
+deepTest('without advertise-all-vni the missing line is the cause', async () => {
   const lines = ['router bgp 65000', 'address-family l2vpn evpn'];
-  await blames(
+  await assertCause(
     'zebra: bgpd has no advertise-all-vni',
     () => node.frr.configure(...lines, 'no advertise-all-vni'),
     () => node.frr.configure(...lines, 'advertise-all-vni'),
   );
 });
 
-deepTest('a peer that is not there: the route is sent to nobody', async () => {
+deepTest('with its only peer down the route is sent to no peer', async () => {
   const peer = fabric.node(2).address;
-  await blames(
+  await assertCause(
     `route: best path, sent to no peer: not established: ${peer} (`,
     () => node.frr.configure('router bgp 65000', `neighbor ${peer} shutdown`),
     () => node.frr.configure('router bgp 65000', `no neighbor ${peer} shutdown`),

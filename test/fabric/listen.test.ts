@@ -1,9 +1,9 @@
-// --listen: a run that stays for a while and acts on what it hears meanwhile.
+// --listen: a run that stays for a while and acts on what it sees meanwhile.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { Fabric } from '../lib/fabric.ts';
 import { findNeighbor, listFilters } from '../lib/oracles.ts';
-import { Snoopy, said, withReport } from '../lib/snoopy.ts';
+import { outputOf, Snoopy, withReport } from '../lib/snoopy.ts';
 import { until } from '../lib/wait.ts';
 
 const BRIDGE = 'br0';
@@ -22,17 +22,17 @@ describe('reconcile --listen', () => {
     const snoopy = new Snoopy(fabric.scope, node.netns);
     const vm = fabric.vm(1, 1);
 
-    /** Milliseconds from the moment at which a VM speaks to its neighbor on the bridge. */
-    async function heardAfter(speak: () => void, ip: string): Promise<number> {
-      speak();
-      const spoken = performance.now();
+    /** Milliseconds from a VM's message to its neighbor on the bridge. */
+    async function neighborAfter(announce: () => void, ip: string): Promise<number> {
+      announce();
+      const announced = performance.now();
       await until(
         `the neighbor ${ip} while listening`,
         () => findNeighbor(node.netns, BRIDGE, ip),
         (line) => line?.protocol === '115',
         { timeoutMs: 3_000, everyMs: 5 },
       );
-      return performance.now() - spoken;
+      return performance.now() - announced;
     }
     async function attached(port: string): Promise<void> {
       await until(
@@ -46,20 +46,20 @@ describe('reconcile --listen', () => {
     const listening = snoopy.startReconcile('--listen', '5s');
     const started = performance.now();
     await attached(vm.port);
-    t.diagnostic(`IPv4: neighbor after ${(await heardAfter(() => vm.gratuitous(), vm.ip)).toFixed(0)} ms`);
-    t.diagnostic(`IPv6: neighbor after ${(await heardAfter(() => vm.sendNa(), vm.ip6)).toFixed(0)} ms`);
+    t.diagnostic(`IPv4: neighbor after ${(await neighborAfter(() => vm.gratuitous(), vm.ip)).toFixed(0)} ms`);
+    t.diagnostic(`IPv6: neighbor after ${(await neighborAfter(() => vm.sendNa(), vm.ip6)).toFixed(0)} ms`);
 
     const late = node.addVm({ id: 150 });
     await attached(late.port);
-    const heard = await heardAfter(() => late.gratuitous(), late.ip);
-    t.diagnostic(`port added while listening: neighbor after ${heard.toFixed(0)} ms`);
+    const waited = await neighborAfter(() => late.gratuitous(), late.ip);
+    t.diagnostic(`port added while listening: neighbor after ${waited.toFixed(0)} ms`);
 
-    assert.ok(listening.running, `it ended before its time: ${listening.stderr}`);
+    assert.ok(listening.running, `it ended too early: ${listening.stderr}`);
     const run = withReport(await listening.ended());
-    assert.ok(performance.now() - started >= 5_000, 'it did not listen for the whole 5 s');
-    assert.equal(run.code, 0, said(run));
+    assert.ok(performance.now() - started >= 5_000, 'it listened for less than 5 s');
+    assert.equal(run.code, 0, outputOf(run));
     const ips = run.report.neighbors.changes.map(({ ip }) => ip);
-    for (const ip of [vm.ip, vm.ip6, late.ip]) assert.ok(ips.includes(ip), said(run));
+    for (const ip of [vm.ip, vm.ip6, late.ip]) assert.ok(ips.includes(ip), outputOf(run));
     assert.deepEqual([...(run.report.bridges[0]?.ports ?? [])].sort(), [vm.port, late.port].sort());
     await until(
       'the routes at node 2',
@@ -69,7 +69,7 @@ describe('reconcile --listen', () => {
     assert.equal(frr.arpCache(fabric.vni).filter(({ type }) => type === 'local').length, 3);
 
     const again = snoopy.reconcile();
-    assert.equal(again.report.changed, false, said(again));
-    assert.equal(again.report.neighbors.changed, false, said(again));
+    assert.equal(again.report.changed, false, outputOf(again));
+    assert.equal(again.report.neighbors.changed, false, outputOf(again));
   });
 });

@@ -1,23 +1,23 @@
-// Live migrations, with both copies of a VM up all the time: after each the nodes agree.
+// Live migrations with both copies of a VM running all the time: the nodes agree after each one.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { sample } from '../lib/depth.ts';
 import { Fabric } from '../lib/fabric.ts';
 import type { Vm } from '../lib/node.ts';
 import { listNeighbors, type NeighborLine } from '../lib/oracles.ts';
-import { type ReconcileResult, Snoopy, said } from '../lib/snoopy.ts';
+import { outputOf, type ReconcileResult, Snoopy } from '../lib/snoopy.ts';
 import { until } from '../lib/wait.ts';
 
 const BRIDGE = 'br0';
 const MOVES = sample(16, 200);
-/** Hosts that move at the same time, every other one the other way. */
+/** Hosts that move at the same time, half of them in each direction. */
 const HOSTS = 4;
 const ROUNDS = MOVES / HOSTS;
 
-describe('hosts that are moved over and over', () => {
+describe('hosts that move again and again', () => {
   let fabric: Fabric;
   let snoopies: readonly Snoopy[];
-  /** The copies of each host: the one at each node. */
+  /** The copies of each host: one at each node. */
   let hosts: readonly (readonly Vm[])[];
 
   before(async () => {
@@ -34,7 +34,7 @@ describe('hosts that are moved over and over', () => {
         }),
       ),
     );
-    // They say what the test makes them say: the kernel's own IPv6 chatter would move the MAC at any time.
+    // They send only what the test sends: IPv6 messages of the kernel would move the MAC at any time.
     for (const { netns } of hosts.flat()) netns.sysctl({ 'net/ipv6/conf/all/disable_ipv6': 1 });
     snoopies = fabric.nodes.map(({ node }) => new Snoopy(fabric.scope, node.netns));
     for (const at of [0, 1]) reconcile(at);
@@ -45,7 +45,7 @@ describe('hosts that are moved over and over', () => {
   function reconcile(at: number): ReconcileResult {
     const run = snoopies[at]?.reconcile();
     assert.ok(run !== undefined);
-    assert.equal(run.code, 0, said(run));
+    assert.equal(run.code, 0, outputOf(run));
     return run;
   }
 
@@ -81,13 +81,13 @@ describe('hosts that are moved over and over', () => {
   const isAgreed = ({ at, here, there, routes }: View): boolean =>
     isOwn(here) && isZebras(there) && routes.every((hop) => hop === fabric.node(at + 1).address);
 
-  /** The hosts about which the nodes do not agree when the time given is over; `at`: of those moved to one node. */
-  async function disputed(round: number, timeoutMs: number, at?: number): Promise<View[]> {
+  /** The hosts that the nodes still disagree about at the deadline. `at`: only those moved to this node. */
+  async function disagreeing(round: number, timeoutMs: number, at?: number): Promise<View[]> {
     const read = () => look(round).filter((view) => at === undefined || view.at === at);
     try {
       await until('the nodes to agree', read, (views) => views.every(isAgreed), { timeoutMs });
     } catch {
-      // What is left of it is told below.
+      // The caller reports the hosts that are left.
     }
     return read().filter((view) => !isAgreed(view));
   }
@@ -95,29 +95,33 @@ describe('hosts that are moved over and over', () => {
   /** How often zebra deleted an entry that had just been written, and the next run put it back. */
   let lookedAgain = 0;
 
-  /** A run, after which the nodes must agree; of all hosts, or of those that have moved there. */
-  async function settle(round: number, at: number, who: 'all' | 'moved there'): Promise<void> {
-    const among = who === 'all' ? undefined : at;
+  /** A run, after which the nodes must agree: about all hosts, or about those that have moved there. */
+  async function runUntilAgreed(round: number, at: number, scope: 'all' | 'moved there'): Promise<void> {
+    const among = scope === 'all' ? undefined : at;
     const run = reconcile(at);
-    const late = await disputed(round, 2_000, among);
+    const late = await disagreeing(round, 2_000, among);
     if (late.length === 0) return;
-    // FRR issue 21472: the old node's withdrawal comes late, and zebra deletes the new entry here for it.
+    // FRR issue 21472: the old node withdraws late, and zebra deletes the new entry here for it.
     lookedAgain += late.length;
     reconcile(at);
-    assert.deepEqual(await disputed(round, 10_000, among), [], `round ${round}${said(run)}`);
+    assert.deepEqual(await disagreeing(round, 10_000, among), [], `round ${round}${outputOf(run)}`);
   }
 
-  /** Of half of the hosts the new node runs first, and alone suffices; of the others the old one. */
+  /** For half of the hosts the new node runs first, which alone suffices; for the others the old node. */
   async function move(round: number): Promise<void> {
     for (const [host, copies] of hosts.entries()) copies[target(host, round)]?.gratuitous();
     const first = round % 2;
-    await settle(round, first, 'moved there');
-    await settle(round, 1 - first, 'all');
+    await runUntilAgreed(round, first, 'moved there');
+    await runUntilAgreed(round, 1 - first, 'all');
     const run = reconcile(first);
-    assert.deepEqual(await disputed(round, 10_000), [], `one run more spoils round ${round}${said(run)}`);
+    assert.deepEqual(
+      await disagreeing(round, 10_000),
+      [],
+      `one more run breaks round ${round}${outputOf(run)}`,
+    );
   }
 
-  test(`${MOVES} moves there and back: one route, one owner, no ghost`, {
+  test(`${MOVES} moves there and back leave one route and one owner, and no stale entry`, {
     timeout: 900_000,
   }, async (context) => {
     const start = performance.now();
@@ -125,9 +129,9 @@ describe('hosts that are moved over and over', () => {
     context.diagnostic(
       `${((performance.now() - start) / ROUNDS).toFixed(0)} ms for ${HOSTS} moves, three runs included`,
     );
-    context.diagnostic(`zebra deleted a fresh entry ${lookedAgain} times`);
-    assert.ok(lookedAgain <= MOVES / 10, `${lookedAgain} of ${MOVES} moves needed another look`);
-    // The last word stays: nothing changes any more, in whatever order the nodes run.
+    context.diagnostic(`zebra deleted a new entry ${lookedAgain} times`);
+    assert.ok(lookedAgain <= MOVES / 10, `${lookedAgain} of ${MOVES} moves needed another run`);
+    // The last move stays: nothing changes any more, whichever node runs first.
     const before = look(ROUNDS - 1);
     for (const at of [1, 0, 1]) reconcile(at);
     assert.deepEqual(look(ROUNDS - 1), before);

@@ -1,15 +1,15 @@
-// VMs that move and VMs that go: no ghost stays behind.
+// VMs that move and VMs that are deleted leave no stale entry.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { Fabric } from '../lib/fabric.ts';
 import type { MacIpRoute } from '../lib/frr.ts';
 import { findNeighbor, listOwnNeighbors } from '../lib/oracles.ts';
-import { Snoopy, said } from '../lib/snoopy.ts';
+import { outputOf, Snoopy } from '../lib/snoopy.ts';
 import { until } from '../lib/wait.ts';
 
 const BRIDGE = 'br0';
 
-describe('a host that moves or goes', () => {
+describe('a host that moves or is deleted', () => {
   let fabric: Fabric;
   let snoopies: readonly Snoopy[];
 
@@ -25,11 +25,11 @@ describe('a host that moves or goes', () => {
   function reconcile(node: number): void {
     const run = snoopies[node - 1]?.reconcile();
     assert.ok(run !== undefined);
-    assert.equal(run.code, 0, said(run));
-    assert.deepEqual(run.report.remaining, [], said(run));
+    assert.equal(run.code, 0, outputOf(run));
+    assert.deepEqual(run.report.remaining, [], outputOf(run));
   }
 
-  /** Waits until both nodes have exactly one route to an address: by the node with this number, or none. */
+  /** Waits until both nodes have exactly one route to an address, by node `node`, or none. */
   async function routedBy(ip: string, node: number | undefined): Promise<void> {
     const expected = node === undefined ? [] : [fabric.node(node).address];
     for (const { frr, number } of fabric.nodes) {
@@ -58,7 +58,7 @@ describe('a host that moves or goes', () => {
       .map(({ lladdr = '' }) => lladdr);
   }
 
-  test('moves: the new node takes it over from zebra, the old node keeps no ghost', async () => {
+  test("moves: the new node replaces zebra's entry, the old node keeps no stale one", async () => {
     const vm = fabric.vm(1, 1);
     vm.gratuitous();
     vm.sendNa();
@@ -69,7 +69,7 @@ describe('a host that moves or goes', () => {
     }
 
     vm.moveTo(fabric.node(2).node);
-    reconcile(2); // attaches to the port, which is new there: nothing was heard on it before
+    reconcile(2); // Attaches to the port, which is new there: nothing was seen on it before.
     vm.gratuitous();
     vm.sendNa();
     reconcile(2);
@@ -91,7 +91,7 @@ describe('a host that moves or goes', () => {
     await zebraHas(1, vm.ip, vm.mac);
   });
 
-  test('moves back, and the old node runs before the new one', async () => {
+  test('moves back while the old node runs before the new one', async () => {
     const vm = fabric.vm(1, 1);
     assert.equal(vm.node.name, 'n2');
 
@@ -108,7 +108,7 @@ describe('a host that moves or goes', () => {
     assert.deepEqual(ownAt(2, vm.ip), []);
   });
 
-  test('goes: its port is deleted, and the next run withdraws it', async () => {
+  test('is deleted with its port: the next run withdraws it', async () => {
     const vm = fabric.vm(1, 2);
     vm.gratuitous();
     reconcile(1);
@@ -121,7 +121,7 @@ describe('a host that moves or goes', () => {
     assert.deepEqual(ownAt(1, vm.ip), []);
     await routedBy(vm.ip, undefined);
     await until(
-      'zebra to take its entry at node 2 away',
+      'zebra to remove its entry at node 2',
       () => findNeighbor(fabric.node(2).node.netns, BRIDGE, vm.ip),
       (line) => line === undefined,
     );

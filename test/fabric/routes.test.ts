@@ -1,4 +1,4 @@
-// A VM speaks, a run passes: its MAC/IP route is at the other node, and ARP stays there. And back again.
+// A VM sends, a run passes: its MAC/IP route is at the other node, and ARP stays local. remove undoes it.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { listPins } from '../lib/bpffs.ts';
@@ -7,7 +7,7 @@ import { Fabric } from '../lib/fabric.ts';
 import { sendScapy } from '../lib/frames.ts';
 import type { Vm } from '../lib/node.ts';
 import { findNeighbor, listFilters, listOwnNeighbors, listQdiscs } from '../lib/oracles.ts';
-import { Snoopy, said } from '../lib/snoopy.ts';
+import { outputOf, Snoopy } from '../lib/snoopy.ts';
 import { until } from '../lib/wait.ts';
 
 const BRIDGE = 'br0';
@@ -49,7 +49,7 @@ describe('a node that snoopy reconciles', () => {
     );
   }
 
-  test('without a neighbor, an ARP request crosses the tunnel', async () => {
+  test('without a neighbor an ARP request crosses the tunnel', async () => {
     const { answered, crossed } = await countTunnelArp(announcing.ip);
 
     assert.equal(answered, true);
@@ -60,7 +60,7 @@ describe('a node that snoopy reconciles', () => {
   test('the first run attaches to the local ports, and never to the tunnel', () => {
     const first = snoopy.reconcile();
 
-    assert.equal(first.code, 0, said(first));
+    assert.equal(first.code, 0, outputOf(first));
     assert.equal(first.report.changed, true);
     assert.deepEqual(first.report.remaining, []);
     const attached = first.report.steps.filter(({ action }) => action.kind === 'attach');
@@ -70,7 +70,7 @@ describe('a node that snoopy reconciles', () => {
     assert.deepEqual(listFilters(netns, `vxlan${fabric.vni}`), []);
   });
 
-  test('what VMs said becomes neighbors, routes at the other node, and entries of its kernel', async () => {
+  test('messages of VMs become neighbors, routes at the other node, and entries in its kernel', async () => {
     announcing.gratuitous();
     asking.ask('10.1.9.9');
     announcing.sendNa();
@@ -82,12 +82,12 @@ describe('a node that snoopy reconciles', () => {
     );
     const run = snoopy.reconcile();
 
-    assert.equal(run.code, 0, said(run));
+    assert.equal(run.code, 0, outputOf(run));
     const { node } = fabric.node(1);
     for (const vm of [announcing, asking]) {
       for (const ip of [vm.ip, vm.ip6]) {
         const own = findNeighbor(node.netns, BRIDGE, ip);
-        assert.equal(own?.lladdr, vm.mac, `${ip}${said(run)}`);
+        assert.equal(own?.lladdr, vm.mac, `${ip}${outputOf(run)}`);
         assert.equal(own.protocol, '115');
         assert.deepEqual(own.state, ['NOARP']);
         await routeArrives(ip, vm.mac);
@@ -121,7 +121,7 @@ describe('a node that snoopy reconciles', () => {
     assert.deepEqual(added.sort(), [announcing.ip, announcing.ip6, asking.ip, asking.ip6].sort());
   });
 
-  test('then no ARP request crosses the tunnel, and it is answered all the same', async () => {
+  test('then no ARP request crosses the tunnel, and the node answers it', async () => {
     assert.deepEqual(await countTunnelArp(announcing.ip), { answered: true, crossed: 0 });
     assert.equal(far.ndisc(announcing.ip6), true);
   });
@@ -130,7 +130,7 @@ describe('a node that snoopy reconciles', () => {
     const { netns } = fabric.node(1).node;
     const monitor = netns.start('ip', 'monitor', 'link', 'neigh');
     const tcMonitor = netns.start('tc', 'monitor');
-    // Changes of the test's own: first to know that the monitors listen, then that they have heard all.
+    // Changes made by the test: the first shows that the monitors listen, the last that they have seen everything.
     let marks = 0;
     const mark = () => {
       marks += 1;
@@ -143,7 +143,7 @@ describe('a node that snoopy reconciles', () => {
     });
 
     const again = snoopy.reconcile();
-    const heard = tcMonitor.stdout.length;
+    const printed = tcMonitor.stdout.length;
     mark();
     await until(
       'the last mark',
@@ -153,10 +153,10 @@ describe('a node that snoopy reconciles', () => {
     await until(
       'the last mark of tc',
       () => tcMonitor.stdout,
-      (text) => text.length > heard,
+      (text) => text.length > printed,
     );
 
-    assert.equal(again.code, 0, said(again));
+    assert.equal(again.code, 0, outputOf(again));
     assert.equal(again.report.changed, false);
     assert.deepEqual(again.report.steps, []);
     assert.deepEqual(again.report.neighbors.changes, []);
@@ -167,15 +167,15 @@ describe('a node that snoopy reconciles', () => {
     assert.deepEqual(ours(tcMonitor.stdout), []);
   });
 
-  test('system calls: a run with news sends RTM_NEWNEIGH, a run without sends nothing but reads', () => {
+  test('a run with new hosts sends RTM_NEWNEIGH, a run without sends only read requests', () => {
     const { netns } = fabric.node(1).node;
     netns.run('ip', 'neigh', 'del', announcing.ip, 'dev', BRIDGE);
     const repairing = snoopy.trace();
     const idle = snoopy.trace();
 
-    assert.equal(repairing.code, 0, said(repairing));
+    assert.equal(repairing.code, 0, outputOf(repairing));
     assert.ok(repairing.netlinkWrites.includes('RTM_NEWNEIGH'), repairing.netlinkWrites.join(' '));
-    assert.equal(idle.code, 0, said(idle));
+    assert.equal(idle.code, 0, outputOf(idle));
     assert.ok(idle.netlinkReads.length > 0, 'strace has seen no netlink message at all');
     assert.deepEqual(idle.netlinkWrites, []);
     const making = ['BPF_PROG_LOAD', 'BPF_OBJ_PIN', 'BPF_LINK_CREATE', 'BPF_LINK_UPDATE', 'BPF_PROG_ATTACH'];
@@ -189,7 +189,7 @@ describe('a node that snoopy reconciles', () => {
   test('remove withdraws the routes and leaves nothing behind', async () => {
     const removed = snoopy.run('remove');
 
-    assert.equal(removed.code, 0, said(removed));
+    assert.equal(removed.code, 0, outputOf(removed));
     await until(
       'the routes to be withdrawn',
       () => fabric.node(2).frr.macIpRoutes(),
@@ -207,9 +207,9 @@ describe('a node that snoopy reconciles', () => {
     assert.deepEqual(listOwnNeighbors(netns, BRIDGE), []);
   });
 
-  test('after remove, the far VM is answered through the tunnel again', async () => {
+  test('after remove the far VM is answered through the tunnel again', async () => {
     await until(
-      'zebra to take its entry away',
+      'zebra to remove its entry',
       () => findNeighbor(fabric.node(2).node.netns, BRIDGE, announcing.ip),
       (line) => line === undefined,
     );

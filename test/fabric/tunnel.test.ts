@@ -1,11 +1,11 @@
-// A host behind the tunnel belongs to the node that it is on: never claimed, whatever its frames look like.
+// A host behind the tunnel belongs to its own node. The local node never claims it, whatever its frames contain.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { Capture } from '../lib/capture.ts';
 import { Fabric } from '../lib/fabric.ts';
 import { arpFrame } from '../lib/frames.ts';
 import { findFdb, findNeighbor, listFilters, listOwnNeighbors, neighborText } from '../lib/oracles.ts';
-import { Snoopy, said } from '../lib/snoopy.ts';
+import { outputOf, Snoopy } from '../lib/snoopy.ts';
 import { until } from '../lib/wait.ts';
 
 const BRIDGE = 'br0';
@@ -16,7 +16,7 @@ describe('a host behind the tunnel', () => {
   let far: Snoopy;
 
   before(async () => {
-    // Without suppression, so that everything the far VM says does come through the tunnel.
+    // Without suppression, so that every message of the far VM comes through the tunnel.
     fabric = await Fabric.start({ vms: 1, neighSuppress: false });
     near = new Snoopy(fabric.scope, fabric.node(1).node.netns, {
       bridges: [
@@ -26,7 +26,7 @@ describe('a host behind the tunnel', () => {
     far = new Snoopy(fabric.scope, fabric.node(2).node.netns);
     for (const snoopy of [near, far]) {
       const first = snoopy.reconcile();
-      assert.equal(first.code, 0, said(first));
+      assert.equal(first.code, 0, outputOf(first));
     }
   });
 
@@ -40,24 +40,24 @@ describe('a host behind the tunnel', () => {
     vm.sendNa();
     vm.sendMarker();
     await capture.saw(/0x88b5/);
-    assert.ok(capture.count(new RegExp(`who-has ${vm.ip}`)) >= 1, 'the far ARP did not come through');
-    assert.ok(capture.count(/neighbor advertisement/) >= 1, 'the far NA did not come through');
+    assert.ok(capture.count(new RegExp(`who-has ${vm.ip}`)) >= 1, 'the far ARP did not arrive');
+    assert.ok(capture.count(/neighbor advertisement/) >= 1, 'the far NA did not arrive');
     await capture.stop();
 
     const run = near.reconcile();
 
-    assert.equal(run.code, 0, said(run));
+    assert.equal(run.code, 0, outputOf(run));
     assert.deepEqual(listOwnNeighbors(netns, BRIDGE), []);
     assert.deepEqual(run.report.neighbors.changes, []);
     assert.deepEqual(run.report.bridges[0]?.ports, [fabric.vm(1, 1).port]);
     assert.deepEqual(listFilters(netns, `vxlan${fabric.vni}`), []);
   });
 
-  test('keeps the entry that zebra made for it, byte for byte, over several runs', async () => {
+  test("keeps zebra's entry unchanged, byte for byte, over several runs", async () => {
     const vm = fabric.vm(2, 1);
     const { netns } = fabric.node(1).node;
     const run = far.reconcile();
-    assert.equal(run.code, 0, said(run));
+    assert.equal(run.code, 0, outputOf(run));
     for (const ip of [vm.ip, vm.ip6]) {
       await until(
         `zebra's entry for ${ip} at node 1`,
@@ -71,7 +71,7 @@ describe('a host behind the tunnel', () => {
       vm.gratuitous();
       vm.sendNa();
       const again = near.reconcile();
-      assert.equal(again.code, 0, said(again));
+      assert.equal(again.code, 0, outputOf(again));
       assert.deepEqual(again.report.neighbors.changes, []);
     }
 
@@ -87,12 +87,12 @@ describe('a host behind the tunnel', () => {
     );
   });
 
-  test('is not claimed by what it said here before it left, drained only now', async () => {
+  test('is not claimed by messages that it sent here before it left and that are read only now', async () => {
     const vm = fabric.vm(1, 1);
     const { netns } = fabric.node(1).node;
     vm.gratuitous();
-    // Now the same host speaks at node 2: BGP moves its MAC before node 1 has looked at what it said.
-    // The VM that is here still must not take it back by a frame of its own accord (a router solicitation).
+    // The same host now sends at node 2: BGP moves its MAC before node 1 has read its messages. The copy that is
+    // still here must not take the MAC back by sending a frame by itself (a router solicitation).
     netns.run('bridge', 'link', 'set', 'dev', vm.port, 'learning', 'off');
     const there = fabric.vm(2, 1);
     there.send(arpFrame({ operation: 'request', senderMac: vm.mac, senderIp: vm.ip, targetIp: vm.ip }));
@@ -104,8 +104,8 @@ describe('a host behind the tunnel', () => {
 
     const run = near.reconcile();
 
-    assert.equal(run.code, 0, said(run));
-    assert.ok(run.report.ring.records >= 1, said(run));
+    assert.equal(run.code, 0, outputOf(run));
+    assert.ok(run.report.ring.records >= 1, outputOf(run));
     assert.deepEqual(listOwnNeighbors(netns, BRIDGE), []);
     assert.deepEqual(run.report.neighbors.changes, []);
   });

@@ -1,8 +1,8 @@
-// Hostile frames: the compiled program on the real kernel, against a model that scapy dissects for.
+// Hostile frames: the compiled program on the real kernel, against a model that uses scapy for dissection.
 //
-//   FUZZ_FRAMES=1000000   random frames through BPF_PROG_TEST_RUN, and a tenth of it through each kind of port
-//   FUZZ_SEED=7           which ones
-//   FUZZ_JOB='random 17'  only these 500 of them: what a failure names
+//   FUZZ_FRAMES=1000000   random frames through BPF_PROG_TEST_RUN, and a tenth of them through each kind of port
+//   FUZZ_SEED=7           the seed that selects them
+//   FUZZ_JOB='random 17'  only these 500 frames: a failure names its job
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -16,18 +16,18 @@ import { createTempDir } from '../lib/temp.ts';
 
 type Way = 'run' | 'veth' | 'tap';
 
-const BLOCK = 500; // test/fuzz/frames/fuzz.py has it too
+const BLOCK = 500; // test/fuzz/frames/fuzz.py has the same value.
 const SEED = process.env['FUZZ_SEED'] ?? '1';
 const JOB = process.env['FUZZ_JOB'];
 const FRAMES = process.env['FUZZ_FRAMES'];
-/** Random frames by way. */
+/** Random frames for each way into the kernel. */
 const RANDOM: Readonly<Record<Way, number>> =
   FRAMES === undefined
     ? sample({ run: 5_000, veth: 1_000, tap: 1_000 }, { run: 30_000, veth: 8_000, tap: 8_000 })
     : { run: Number(FRAMES), veth: Number(FRAMES) / 10, tap: Number(FRAMES) / 10 };
 const TIMEOUT_MS = 30_000 + 2 * (RANDOM.run + RANDOM.veth + RANDOM.tap);
 
-/** More than fuzz.py has of either kind; a job beyond the last is empty. */
+/** More jobs of each kind than fuzz.py has; a job beyond the last is empty. */
 const CUT_JOBS = 10;
 const FLIP_JOBS = 60;
 
@@ -41,7 +41,7 @@ interface PortSpec {
   readonly linkLocal: boolean;
 }
 
-/** What the ports of a domain have in common. */
+/** The part that all ports of a domain share. */
 interface Domain {
   readonly ports: readonly PortSpec[];
   /** True: addresses that no prefix covers may be learned. */
@@ -54,7 +54,7 @@ interface Domain {
 
 const PROVISIONED = '02:00:00:00:00:53';
 
-/** Domains that between them have every kind of policy; the first port learns everything from everybody. */
+/** Domains that together have every kind of policy. The first port learns every kind of message. */
 const DOMAINS: readonly Domain[] = [
   {
     ports: [
@@ -95,7 +95,7 @@ const DOMAINS: readonly Domain[] = [
   },
 ];
 
-/** A port as fuzz.py and its model are told of it. */
+/** A port as fuzz.py and its model receive it. */
 interface PortOrder extends PortSpec, Omit<Domain, 'ports'> {
   readonly ifindex: number;
   readonly bridge: number;
@@ -114,7 +114,7 @@ interface Failure {
 
 interface Findings {
   readonly frames: number;
-  /** Frames that the kernel does not take, so that the program never sees them. */
+  /** Frames that the kernel rejects, so that the program never sees them. */
   readonly refused: number;
   readonly learned: number;
   /** Frames that were not linear when the program saw them. */
@@ -128,7 +128,7 @@ interface Findings {
 
 function policyOf({ learn, pvid, vlans, linkLocal }: PortSpec): Policy {
   const bits = learn.reduce((all, name) => all | (LEARN.get(LEARN_NAMES[name]) ?? 0), 0);
-  // The fuzzer takes bindings away itself and keeps no books of it, so that no limit may be reached.
+  // The fuzzer deletes bindings itself and does not count them as released, so no limit may be reached.
   return {
     learn: bits,
     pvid,
@@ -138,7 +138,7 @@ function policyOf({ learn, pvid, vlans, linkLocal }: PortSpec): Policy {
   };
 }
 
-/** A program of its own with ports that have their policies, ready for frames. */
+/** A program of its own whose ports have their policies, ready for frames. */
 class Arena {
   readonly #scope: Scope;
   readonly #datapath: Datapath;
@@ -149,7 +149,7 @@ class Arena {
   constructor(scope: Scope, way: Way) {
     this.#scope = scope;
     this.#way = way;
-    // Few buckets: all of them are looked through after each frame.
+    // Few buckets: the fuzzer reads all of them after each frame.
     this.#datapath = new Datapath(scope, { snoopy_bindings: 'type hash key 24 value 64 entries 16' });
     const probe = this.#datapath.loadProbe();
     this.#probe = probe.seen;
@@ -195,7 +195,7 @@ class Arena {
     return `in-${name}`;
   }
 
-  /** The probe, the program, and behind them the way out for whatever they have left alone. */
+  /** The probe, the program, and behind them the way out for the frames that they leave alone. */
   #attach(device: string, probe: string): void {
     this.#datapath.attach(device, probe, 1);
     this.#datapath.attach(device);
@@ -228,7 +228,7 @@ class Arena {
 const numbered = (kind: string, count: number): string[] =>
   Array.from({ length: Math.ceil(count) }, (_, number) => `${kind} ${number}`);
 
-/** Does the jobs on every processor and returns what all of them found. */
+/** Runs the jobs on every processor and returns their findings together. */
 async function fuzz(t: TestContext, way: Way, jobs: readonly string[]): Promise<Findings> {
   const scope = new Scope();
   t.after(() => scope.close());
@@ -253,15 +253,15 @@ async function fuzz(t: TestContext, way: Way, jobs: readonly string[]): Promise<
   return all;
 }
 
-/** How to see the first failure again. */
+/** How to reproduce the first failure. */
 function replay(way: Way, failures: readonly Failure[]): string {
   const [first] = failures;
-  const told = failures.map(
+  const shown = failures.map(
     ({ job, frame, made, port, hex, what }) =>
       `${way} ${job}, frame ${frame} (${made}), port ${port}: ${what}\n  ${hex}`,
   );
   const again = `FUZZ_SEED=${SEED} FUZZ_JOB='${first?.job}' node test/run.mjs fuzz/frames`;
-  return `${told.join('\n')}\nTo see it again: ${again}`;
+  return `${shown.join('\n')}\nTo see it again: ${again}`;
 }
 
 function addUp(parts: readonly Findings[]): Findings {
@@ -286,38 +286,38 @@ function addUp(parts: readonly Findings[]): Findings {
   };
 }
 
-/** Ways to break a message behind which nobody may be learned from: the message is not where it has to be. */
+/** Defects of a message that forbid learning from it: the message is not in its place. */
 const NEVER_LEARNED = ['extension_headers', 'noise'];
 
-/** Fewer random frames do not meet every rule for sure. */
+/** Fewer random frames may miss a rule. */
 const TELLING = 4_000;
 
 const isTelling = (way: Way): boolean => JOB === undefined && RANDOM[way] >= TELLING;
 
-/** A fuzzer that never meets a rule, or never passes one, shows nothing. */
+/** A fuzzer that never meets a rule, or never satisfies one, proves nothing. */
 function assertTelling({ made, learnedOf, counted }: Findings): void {
   for (const [maker, frames] of Object.entries(made)) {
     const learned = learnedOf[maker] ?? 0;
     if (NEVER_LEARNED.includes(maker)) continue;
     assert.ok(learned > 0 && learned < frames, `${maker}: ${learned} of ${frames} frames are learned from`);
   }
-  // Those that take several messages: test/kernel/bindings.test.ts.
+  // Rules that need several messages: test/kernel/bindings.test.ts.
   const elsewhere = ['DUPLICATES', 'FROZEN', 'PORT_LIMIT', 'RATE_LIMIT', 'TABLE_FULL', 'RING_DROPPED'];
   const reached = COUNTERS.filter((counter) => (counted[counter] ?? 0) > 0);
   assert.deepEqual(
     COUNTERS.filter((counter) => !reached.includes(counter) && !elsewhere.includes(counter)),
     [],
-    'no frame has come to these',
+    'no frame has provoked these',
   );
 }
 
-test('frames through BPF_PROG_TEST_RUN: what is learned is what the model says', async (t) => {
+test('frames through BPF_PROG_TEST_RUN are learned from exactly when the model says so', async (t) => {
   const fixed = [...numbered('cut', CUT_JOBS), ...numbered('flip', FLIP_JOBS)];
   const findings = await fuzz(t, 'run', [...fixed, ...numbered('random', RANDOM.run / BLOCK)]);
   if (isTelling('run')) assertTelling(findings);
 });
 
-test('frames through a veth pair come out as they went in', async (t) => {
+test('frames through a veth pair leave it unaltered', async (t) => {
   const findings = await fuzz(t, 'veth', [
     ...numbered('cut', CUT_JOBS),
     ...numbered('random', RANDOM.veth / BLOCK),
@@ -327,7 +327,7 @@ test('frames through a veth pair come out as they went in', async (t) => {
   assert.ok(findings.inPages > 20, `${findings.inPages} long frames were in pages`);
 });
 
-test('frames in pages, through a tap', async (t) => {
+test('frames in pages, through a tap, are learned from as the model says', async (t) => {
   const findings = await fuzz(t, 'tap', [
     ...numbered('cut', CUT_JOBS),
     ...numbered('random', RANDOM.tap / BLOCK),

@@ -1,4 +1,4 @@
-// Netlink datagrams that no kernel sends: cut short, overlong, nested, damaged. They are decoded or refused.
+// Netlink datagrams that no kernel sends: cut short, overlong, nested, damaged. They are decoded or rejected.
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import fc from 'fast-check';
@@ -28,7 +28,7 @@ import { anyBytes, anyDamage, check, damaged } from './property.ts';
 
 const CAPTURES: readonly Uint8Array[] = Object.values(captures);
 
-/** Everything that is ever decoded out of a message, beside its failure. */
+/** All decoders of a message besides the one for failures. */
 const DECODERS: readonly ((message: Message) => unknown)[] = [
   decodeLink,
   decodeAddress,
@@ -38,11 +38,11 @@ const DECODERS: readonly ((message: Message) => unknown)[] = [
   decodeFilter,
   decodePortVlans,
   (message) => matters(message, { macs: new Set(), ips: new Set(), devices: new Set() }, 1),
-  // As the socket does: no other message is asked for a failure.
+  // As in the socket: only these messages are decoded as failures.
   (message) => (message.type === NLMSG_ERROR ? decodeFailure(message) : undefined),
 ];
 
-/** The result; undefined when it is refused as malformed. Any other end is a failure. */
+/** The result; undefined when it is rejected as malformed. Any other exception fails the test. */
 function orRefused<T>(decode: () => T): T | undefined {
   try {
     return decode();
@@ -53,14 +53,14 @@ function orRefused<T>(decode: () => T): T | undefined {
   }
 }
 
-/** Decodes a datagram as far as it goes; how many messages there were, or undefined when it is refused. */
+/** Decodes a datagram as far as possible; returns the number of messages, or undefined when it is rejected. */
 function decodeAll(datagram: Uint8Array): number | undefined {
   const messages = orRefused(() => decodeMessages(datagram));
   for (const message of messages ?? []) for (const decode of DECODERS) orRefused(() => decode(message));
   return messages?.length;
 }
 
-it('a datagram cut short at any byte is refused, or is so many whole messages', () => {
+it('a datagram cut short at any byte is rejected, or is that many whole messages', () => {
   for (const capture of CAPTURES) {
     const whole = decodeMessages(capture);
     // Where a datagram may end: behind a message, with or without its padding.
@@ -76,23 +76,23 @@ it('a datagram cut short at any byte is refused, or is so many whole messages', 
   }
 });
 
-it('a message cut short at any byte is decoded as far as it goes, or refused', () => {
+it('a message cut short at any byte is decoded up to the cut, or rejected', () => {
   let refused = 0;
   for (const capture of CAPTURES) {
     for (const message of decodeMessages(capture)) {
       for (let length = 0; length < message.payload.length; length++) {
         const short = { ...message, payload: new Uint8Array(message.payload.subarray(0, length)) };
         for (const decode of DECODERS) {
-          // What is well formed up to here lacks attributes only.
+          // A message that is well formed up to here lacks only attributes.
           if (orRefused(() => ({ found: decode(short) })) === undefined) refused++;
         }
       }
     }
   }
-  assert.ok(refused > 1000, `${refused} were refused`);
+  assert.ok(refused > 1000, `${refused} were rejected`);
 });
 
-it('damaged datagrams are decoded or refused', () => {
+it('damaged datagrams are decoded or rejected', () => {
   let good = 0;
   check(fc.tuple(fc.constantFrom(...CAPTURES), anyDamage), 4_000, ([capture, damage]) => {
     if (decodeAll(damaged(capture, damage)) !== undefined) good++;
@@ -103,14 +103,14 @@ it('damaged datagrams are decoded or refused', () => {
 const TYPES = [RTM_NEWLINK, RTM_NEWADDR, RTM_NEWNEIGH, RTM_NEWQDISC, RTM_NEWTFILTER, NLMSG_ERROR];
 const anyFlags = fc.constantFrom(0, NLM_F_CAPPED, NLM_F_ACK_TLVS, NLM_F_CAPPED | NLM_F_ACK_TLVS, 0xffff);
 
-it('any bytes as a payload of a known type are decoded or refused', () => {
+it('any bytes as a payload of a known type are decoded or rejected', () => {
   check(fc.tuple(fc.constantFrom(...TYPES), anyFlags, anyBytes(120)), 10_000, ([type, flags, payload]) => {
     const message: Message = { type, flags, sequence: 1, portId: 1, payload };
     for (const decode of DECODERS) orRefused(() => decode(message));
   });
 });
 
-/** A tree of attributes: of any type, with any bytes, in nests as deep as somebody likes. */
+/** A tree of attributes: of any type, with any bytes, in nests of any depth. */
 interface Tree {
   readonly type: number;
   readonly content: Uint8Array | readonly Tree[];
@@ -148,14 +148,14 @@ function assertHolds(found: Attributes, expected: readonly Tree[]): void {
   }
 }
 
-it('attributes of any type come back as they were written, unknown and repeated ones too', () => {
+it('attributes of any type decode to what was encoded, including unknown and repeated ones', () => {
   check(fc.tuple(fc.nat(5), fc.array(anyTree, { maxLength: 6 })), 1_500, ([header, trees]) => {
     const writer = new PayloadWriter(8);
     writer.structure(header * 4);
     for (const one of trees) write(writer, one);
     const payload = new Uint8Array(writer.finish());
     assertHolds(new Attributes(payload, header * 4), trees);
-    // One more than a nest that ends with its message: overlong, and refused.
+    // One byte more than a nest that ends with its message: too long, so it is rejected.
     const last = trees.at(-1);
     if (last === undefined || !(last.content instanceof Uint8Array)) return;
     const start = payload.length - ((4 + last.content.length + 3) & ~3);
@@ -171,7 +171,7 @@ it('attributes of any type come back as they were written, unknown and repeated 
   });
 });
 
-it('nests that contain themselves to the last byte end', () => {
+it('nests that contain themselves to the last byte are decoded in finite time', () => {
   const depth = 8_000;
   const bytes = new Uint8Array(depth * 4);
   const view = new DataView(bytes.buffer);
@@ -187,7 +187,7 @@ it('nests that contain themselves to the last byte end', () => {
   assert.equal(levels, depth + 1);
 });
 
-it('messages in one datagram come back as they were written', () => {
+it('messages in one datagram decode to what was encoded', () => {
   const message = fc.record({
     type: fc.nat(0xffff),
     flags: fc.nat(0xffff),
@@ -212,20 +212,20 @@ const hex = fc.nat(255).map((byte) => byte.toString(16).padStart(2, '0'));
 const anyMac = fc.array(hex, { minLength: 6, maxLength: 6 }).map((parts) => parts.join(':') as Mac);
 const anyIp = fc.oneof(
   fc.ipV4().map((text) => text as IpAddress),
-  // Groups that are never zero have one spelling only.
+  // Groups that are never zero have only one spelling.
   fc
     .array(fc.integer({ min: 1, max: 0xffff }), { minLength: 8, maxLength: 8 })
     .map((groups) => groups.map((group) => group.toString(16)).join(':') as IpAddress),
 );
 
-it('a neighbor that is written is the neighbor that is read', () => {
+it('an encoded neighbor decodes to the same neighbor', () => {
   const entry = fc.record(
     {
       ifIndex: fc.nat({ max: 0x7fff_ffff }).map((value) => value as IfIndex),
       ip: anyIp,
       mac: anyMac,
       state: fc.nat(0xff),
-      // Without NTF_PROXY, which is no neighbor.
+      // Without NTF_PROXY, which marks an entry that is no neighbor.
       flags: fc.nat(0xff).map((flags) => flags & ~0x08),
       extFlags: fc.nat({ max: 0xffff_ffff }),
       protocol: fc.nat(0xff),
@@ -251,13 +251,13 @@ it('a neighbor that is written is the neighbor that is read', () => {
   });
 });
 
-it('a refusal with any number, request and text is an error that says so', () => {
+it('a refusal with any errno, request and text is an error that contains them', () => {
   const request = anyBytes(40);
   const text = fc.string({ unit: 'binary-ascii', maxLength: 60 });
   check(
     fc.tuple(fc.integer(), request, fc.boolean(), fc.option(text)),
     3_000,
-    ([error, sent, capped, said]) => {
+    ([error, sent, capped, text]) => {
       const writer = new PayloadWriter(64);
       const header = writer.structure(20);
       const view = new DataView(header.buffer, header.byteOffset);
@@ -266,14 +266,14 @@ it('a refusal with any number, request and text is an error that says so', () =>
       const payload = Buffer.concat([
         writer.finish(),
         ...(capped ? [] : [sent, new Uint8Array(-sent.length & 3)]),
-        ...(said === null ? [] : [textAttribute(said)]),
+        ...(text === null ? [] : [textAttribute(text)]),
       ]);
-      const flags = (capped ? NLM_F_CAPPED : 0) | (said === null ? 0 : NLM_F_ACK_TLVS);
+      const flags = (capped ? NLM_F_CAPPED : 0) | (text === null ? 0 : NLM_F_ACK_TLVS);
       const failure = decodeFailure({ type: NLMSG_ERROR, flags, sequence: 1, portId: 1, payload });
       assert.equal(failure === undefined, error === 0);
       if (failure === undefined) return;
       assert.equal(failure.errno, -error);
-      assert.equal(failure.message, said === null ? undefined : said.split('\0')[0]);
+      assert.equal(failure.message, text === null ? undefined : text.split('\0')[0]);
       const shown = failureError(failure, { operation: 'try', object: 'it' });
       assert.ok(shown.message.startsWith(`Cannot try: ${failure.name}`), shown.message);
     },

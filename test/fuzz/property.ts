@@ -1,26 +1,28 @@
-// Properties that hold for whatever is given: seeded, so that what failed once can be had again.
+// Properties that hold for any input. Inputs are seeded, so a failure can be reproduced.
 import fc from 'fast-check';
 import { sample } from '../lib/depth.ts';
 
-/** The same inputs with every run, unless FUZZ_SEED says otherwise. */
+/** Every run has the same inputs, unless FUZZ_SEED says otherwise. */
 const SEED = numberOf('FUZZ_SEED', 20_240_817);
-/** How many times as many inputs as a whole file tries. */
+/** Factor for the number of inputs of a whole file. */
 const SCALE = numberOf('FUZZ_SCALE', sample(0.3, 1));
 
 function numberOf(name: string, otherwise: number): number {
   const text = process.env[name];
   if (text === undefined || text === '') return otherwise;
   const value = Number(text);
-  if (!Number.isFinite(value)) throw new Error(`${name} is ${text}, no number`);
+  if (!Number.isFinite(value)) throw new Error(`${name} is ${text}, not a number`);
   return value;
 }
 
-/** How many inputs a property is tried with that has `count` in a whole file. */
+/** The number of inputs for a property that gets `count` in a whole file. */
 export function scaled(count: number): number {
   return Math.max(1, Math.round(count * SCALE));
 }
 
-/** Tries a property with `count` inputs; a failure says how to have it again, with the least input that fails. */
+/**
+ * Tries a property with `count` inputs. A failure has the smallest failing input and the command that reproduces it.
+ */
 export function check<T>(input: fc.Arbitrary<T>, count: number, holds: (value: T) => void): void {
   const runs = scaled(count);
   const found = fc.check(
@@ -43,16 +45,16 @@ export function anyBytes(most: number): fc.Arbitrary<Uint8Array> {
   return fc.uint8Array({ maxLength: most });
 }
 
-/** Changes to bytes: what a bad sender, or a bad memory, would make of them. */
+/** Changes to bytes, such as a bad sender or bad memory makes. */
 export interface Damage {
-  /** Where, as a part of the length, and what is written there. */
+  /** The position, as a fraction of the length, and the new value. */
   readonly writes: readonly (readonly [at: number, value: number])[];
-  /** How much of it is left, as a part of the length. */
+  /** The length that is left, as a fraction of the length. */
   readonly left: number;
 }
 
 const place = fc.double({ min: 0, max: 1, noNaN: true, maxExcluded: true });
-// Lengths and counts break at their ends.
+// Lengths and counts break at their extremes.
 const byte = fc.oneof(fc.constantFrom(0, 1, 2, 3, 4, 5, 0x7f, 0x80, 0xfe, 0xff), fc.nat(255));
 
 export const anyDamage: fc.Arbitrary<Damage> = fc.record({
@@ -60,7 +62,7 @@ export const anyDamage: fc.Arbitrary<Damage> = fc.record({
   left: fc.oneof(fc.constant(1), place),
 });
 
-/** A damaged copy, in memory of its own so that a step past its end is a step past the memory's. */
+/** A damaged copy in memory of its own, so that a read past its end is a read past the end of the memory. */
 export function damaged(bytes: Uint8Array, { writes, left }: Damage): Uint8Array {
   const copy = new Uint8Array(bytes.slice(0, Math.ceil(bytes.length * left)));
   for (const [at, value] of writes) {

@@ -1,4 +1,4 @@
-// Values of pinned maps as nobody should have written them: records are read or refused, and never past their end.
+// Values of pinned maps that no program writes: records are decoded or rejected, and never read past their end.
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import fc from 'fast-check';
@@ -45,12 +45,12 @@ const PROBES = [probeCodec, PROBE.size] as const;
 const LAYOUTS = [layoutCodec, LAYOUT.size] as const;
 const NONE = new Uint8Array(0);
 
-/** The documented way in which a record is refused. */
+/** The documented error for a malformed record. */
 function isRefusal(thrown: unknown): boolean {
   return thrown instanceof SnoopyError && thrown.code === 'malformed';
 }
 
-/** What `read` returns, or undefined when it refuses. Any other end is a failure. */
+/** The result of `read`, or undefined when it rejects. Any other exception fails the test. */
 function readOrRefuse<T>(read: () => T): T | undefined {
   try {
     return read();
@@ -74,7 +74,7 @@ const vlan = fc.nat(0xffff);
 /** Whole milliseconds, as user space writes them, up to 285 years. */
 const ms = fc.nat({ max: 9_000_000_000_000 });
 
-it('any bytes as a record of the ring are a change or are refused', () => {
+it('any bytes as a record of the ring are a change or are rejected', () => {
   const kinds = new Set<string>();
   check(anyBytes(2 * CHANGE.size), 20_000, (bytes) => {
     const change = readOrRefuse(() => decodeChange(bytes, 0));
@@ -82,7 +82,7 @@ it('any bytes as a record of the ring are a change or are refused', () => {
     assert.ok(bytes.length >= CHANGE.size);
     kinds.add(change.kind);
   });
-  // The ends of the few fields that a change is refused for.
+  // Extremes of the few fields for which a change is rejected.
   const field = fc.constantFrom(0, 1, 2, 3, 4, 10, 0x0200, 0xffff_ffff);
   check(fc.tuple(field, field, fc.nat(CHANGE.size + 8)), 5_000, ([kind, family, length]) => {
     const bytes = new Uint8Array(length);
@@ -97,7 +97,7 @@ it('any bytes as a record of the ring are a change or are refused', () => {
   assert.deepEqual([...kinds].sort(), ['duplicate', 'move', 'new']);
 });
 
-it('any bytes as entries of a map are read or refused', () => {
+it('any bytes as entries of a map are decoded or rejected', () => {
   const readers: readonly ((keys: Uint8Array, values: Uint8Array) => unknown)[] = [
     (keys, values) => decodeEntry(BINDINGS, keys, values),
     (keys, values) => decodeEntry(PROBES, keys, values),
@@ -114,10 +114,10 @@ it('any bytes as entries of a map are read or refused', () => {
   });
 });
 
-it('a record that lacks the last byte of its fields is refused', () => {
+it('a record that lacks the last byte of its fields is rejected', () => {
   const cut = (size: number): Uint8Array => {
     const bytes = new Uint8Array(size - 1);
-    // AF_INET6, whose addresses are the longest, wherever a family may stand.
+    // AF_INET6, whose addresses are the longest, in every place of a family.
     return bytes.map((_, at) => (at % 2 === 0 ? 10 : 0));
   };
   const whole = cut(1024);
@@ -135,7 +135,7 @@ it('a record that lacks the last byte of its fields is refused', () => {
   for (const [i, read] of reads.entries()) assert.throws(read, isRefusal, `reader ${i}`);
 });
 
-it('a binding comes back as it was written', () => {
+it('an encoded binding decodes to the same binding', () => {
   const binding: fc.Arbitrary<Binding> = fc.record({
     bridge: ifIndex,
     vlan,
@@ -152,7 +152,7 @@ it('a binding comes back as it was written', () => {
   });
   check(binding, 5_000, (one) => {
     const found = decodeEntry(BINDINGS, keyBytes(BINDING_ID, one), valueBytes(BINDINGS, one));
-    // Nanoseconds above 2^53 are the nearest that a number can say.
+    // Nanoseconds above 2^53 are rounded to the nearest number.
     for (const key of ['firstSeenMs', 'lastSeenMs', 'frozenUntilMs'] as const) {
       assert.ok(Math.abs(found[key] - one[key]) < 0.01, key);
     }
@@ -161,7 +161,7 @@ it('a binding comes back as it was written', () => {
   });
 });
 
-it('policies, rules, probes, indexes and layouts come back as they were written', () => {
+it('encoded policies, rules, probes, indexes and layouts decode to the same values', () => {
   const policy: fc.Arbitrary<PortPolicy> = fc.record({
     bridge: ifIndex,
     pvid: vlan,

@@ -1,4 +1,4 @@
-// The ring of changes over mapped memory that nobody vouches for: a file stands in for the kernel's pages.
+// The ring of changes over mapped memory with any content: a file stands in for the kernel's pages.
 import assert from 'node:assert/strict';
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
@@ -12,7 +12,7 @@ import { anyDamage, check, damaged } from './property.ts';
 
 const PAGE = pageSize();
 const SIZE = 4096;
-/** sizeof(struct snoopy_change), and what it takes of the ring with its header. */
+/** sizeof(struct snoopy_change), and its length in the ring with its header. */
 const RECORD = 56;
 const STRIDE = 64;
 const SLOTS = SIZE / STRIDE;
@@ -38,7 +38,7 @@ function consumerPosition(): bigint {
   return new DataView(bytes.buffer).getBigUint64(0, true);
 }
 
-/** A ring as the kernel would have left it, as far as it is given. */
+/** A ring in the state that these positions and bytes describe. */
 function withRing(
   ring: { readonly consumer: bigint; readonly producer: bigint; readonly data: Uint8Array },
   use: (ring: Ring) => void,
@@ -62,7 +62,7 @@ function writeRecord(data: Uint8Array, position: number, id: number, state: Stat
   const view = new DataView(data.buffer, data.byteOffset + (position % SIZE));
   view.setUint32(0, (RECORD | { whole: 0, discarded: DISCARD, busy: BUSY }[state]) >>> 0, true);
   view.setUint32(4, 3, true);
-  // What the program writes as its last step: a record that is busy has nothing yet.
+  // The program writes the header last: a busy record has no content yet.
   if (state === 'busy') return;
   view.setUint32(8, 1 + (id % 3), true);
   view.setUint32(12, id, true);
@@ -73,7 +73,7 @@ function writeRecord(data: Uint8Array, position: number, id: number, state: Stat
 
 const KINDS = ['new', 'move', 'duplicate'];
 
-it('is read to its end, wherever it begins: what is given up is left out, what is busy is waited for', () => {
+it('is read to its end from any position: discarded records are left out, and reading stops at a busy one', () => {
   const states = fc.array(
     fc.oneof(
       { weight: 8, arbitrary: fc.constant<State>('whole') },
@@ -108,7 +108,7 @@ it('is read to its end, wherever it begins: what is given up is left out, what i
         assert.equal(bridge, 7);
         assert.equal(ip, `${port >>> 24}.${(port >> 16) & 255}.${(port >> 8) & 255}.${port & 255}`);
       }
-      // Nothing is consumed before it is said so; then exactly what was read.
+      // Nothing is consumed before commit; then exactly what was read.
       assert.equal(consumerPosition(), BigInt(consumer));
       ring.commit();
       assert.equal(consumerPosition(), BigInt(consumer + finished.length * STRIDE));
@@ -118,7 +118,7 @@ it('is read to its end, wherever it begins: what is given up is left out, what i
   });
 });
 
-/** Any position: near the others, near the ends of its type, anywhere. */
+/** Any position: near the others, near the limits of its type, anywhere. */
 function anyPosition(near: fc.Arbitrary<bigint>): fc.Arbitrary<bigint> {
   return fc.oneof(
     near,
@@ -128,11 +128,11 @@ function anyPosition(near: fc.Arbitrary<bigint>): fc.Arbitrary<bigint> {
   );
 }
 
-it('with any positions, headers and records ends at once, and goes on behind what made no sense', () => {
+it('with any positions, headers and records is read in finite time, and continues behind what is malformed', () => {
   const near = fc.nat(4 * SLOTS).map((slot) => BigInt(slot * STRIDE));
   const hostile = fc.record({
     consumer: anyPosition(near),
-    // It is the kernel's alone, and counts what was ever reserved.
+    // Only the kernel writes it: the count of all bytes ever reserved.
     producer: fc.oneof(
       near,
       fc.nat(2 ** 30).map((slot) => BigInt(slot) * BigInt(STRIDE)),
@@ -170,7 +170,7 @@ it('with any positions, headers and records ends at once, and goes on behind wha
         passedOver++;
         assert.equal(reached, producer);
       }
-      // Where it stands still, the program has a whole record before it that it will finish.
+      // Reading stops where the program has a whole record to finish.
       if (reached !== producer) {
         assert.ok(consumer <= reached && reached <= producer - BigInt(STRIDE), `at ${reached}`);
         assert.equal(reached % BigInt(STRIDE), 0n);
@@ -184,7 +184,7 @@ it('with any positions, headers and records ends at once, and goes on behind wha
   assert.ok(passedOver > 100, `${passedOver} were damaged`);
 });
 
-it('what looks like a busy record in the midst of another is not waited for', () => {
+it('bytes inside a record that look like a busy record do not stop the reader', () => {
   const data = new Uint8Array(SIZE);
   // Little-endian, 56.0.0.128 reads as a header: busy, 56 bytes.
   for (let slot = 0; slot < 4; slot++) writeRecord(data, slot * STRIDE, 0x3800_0080, 'whole');

@@ -1,4 +1,4 @@
-// Configuration files that nobody wrote in good faith: read or refused, in time, in words, and with their place.
+// Hostile configuration files: read or rejected, in time, with a message, and with their place.
 import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -8,7 +8,7 @@ import { parseConfig } from '../../src/config/config.ts';
 import { deepTest } from '../lib/depth.ts';
 import { run, tryRun } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
-import { PRODUCT, said } from '../lib/snoopy.ts';
+import { outputOf, PRODUCT } from '../lib/snoopy.ts';
 import { createTempDir } from '../lib/temp.ts';
 import { ROOT } from '../unit/golden.ts';
 import { anyDamage, check, damaged } from './property.ts';
@@ -17,14 +17,14 @@ const scope = new Scope();
 const dir = createTempDir(scope, 'yaml');
 after(() => scope.close());
 
-/** Far more than it takes, on a machine that does much else; what goes wrong here takes minutes or for ever. */
+/** Far more than it takes on a busy machine. A fault here takes minutes, or never ends. */
 const LIMIT_MS = 30_000;
 
-/** `snoopy validate` of a path; it ends in time, with little memory, and with 0 or 78 and words. */
+/** `snoopy validate` of a path. It ends in time, with little memory, with 0 or 78, and with a message. */
 function validate(path: string): { readonly code: number; readonly stderr: string } {
   const argv = [process.execPath, '--max-old-space-size=512', PRODUCT, 'validate', '--config', path];
   const result = tryRun(argv, { timeoutMs: LIMIT_MS });
-  const context = said({ ...result, stdout: '', stderr: result.stderr.slice(0, 2000) });
+  const context = outputOf({ ...result, stdout: '', stderr: result.stderr.slice(0, 2000) });
   assert.ok(result.code === 0 || result.code === 78, context);
   assert.equal(result.code === 0, result.stderr === '', context);
   assert.doesNotMatch(result.stderr, /internal error|RangeError|call stack|heap|\n\s+at /i, context);
@@ -53,7 +53,7 @@ const LAUGHS = many(9, (i) =>
     : `a${i}: &a${i} [${Array.from({ length: 10 }, () => `*a${i - 1}`).join(', ')}]\n`,
 );
 
-/** Texts by what is wrong with them, and what the first line of the answer has to say; null: they are valid. */
+/** Texts by their defect, and what the first line of the answer must contain; null: they are valid. */
 const TEXTS: Readonly<Record<string, readonly [text: string | Uint8Array, answer: RegExp | null]>> = {
   'a billion laughs': [`version: 1\n${LAUGHS}`, /repeats too much by aliases|unknown key/],
   'an anchor within itself': ['version: 1\nbridges: &a [*a]\n', /names the anchor "a", which is not there/],
@@ -64,11 +64,11 @@ const TEXTS: Readonly<Record<string, readonly [text: string | Uint8Array, answer
   'keys of keys': [`${'? '.repeat(100_000)}a`, /:1:\d+: document: is nested too deeply/],
   'deep indentation': [many(1300, (i) => `${' '.repeat(i)}a:\n`), /:\d+:\d+: document: is nested too deeply/],
   'a key twice': ['version: 1\nversion: 1\n', /:2:1: version: is given twice, first in line 1/],
-  'a key very often, far below': [
+  'a key repeated very often, on separate lines': [
     `version: 1\n${'#\n'.repeat(250_000)}${'b:\n'.repeat(150_000)}`,
     /:250002:1: b: is an unknown key/,
   ],
-  'a key very often, in one line': [
+  'a key repeated very often, in one line': [
     `{version: 1, ${'bridges: [],'.repeat(80_000)}}`,
     /:1:26: bridges: is given twice/,
   ],
@@ -85,7 +85,7 @@ const TEXTS: Readonly<Record<string, readonly [text: string | Uint8Array, answer
     `{version: 1, bridges: [${'1,'.repeat(150_000)}]}`,
     /:1:24: bridges\[0\]: is the/,
   ],
-  'one bridge very often': [
+  'one bridge repeated very often': [
     `version: 1\nbridges:\n${'- {name: a}\n'.repeat(40_000)}`,
     /:4:10: bridges\[1\]\.name: is "a", like/,
   ],
@@ -94,14 +94,14 @@ const TEXTS: Readonly<Record<string, readonly [text: string | Uint8Array, answer
     /^.{1,200}: "k{40}\.\.\.": is an unknown key/,
   ],
   'a value of a megabyte': [`version: "${'1'.repeat(1_000_000)}"\n`, /version: is "1{40}\.\.\."/],
-  'an escape that names no character': ['version: "\\x4"\n', /is not valid YAML/],
+  'an escape for no character': ['version: "\\x4"\n', /is not valid YAML/],
   'a tag of JavaScript': [
     'version: 1\nbridges: !!js/function "process.exit(3)"\n',
     /:2:\d+: bridges: has the tag "!!js/,
   ],
   'a tag for bytes': ['version: 1\nbridges: !!binary "aGFsbG8="\n', /has the tag "!!binary"/],
   'a tag for times': ['version: 1\nbridges: !!timestamp 2024-01-01\n', /has the tag "!!timestamp"/],
-  'a tag very often': [`version: 1\nbridges: [${'!x a,'.repeat(100_000)}]`, /has the tag "!x"/],
+  'a tag repeated very often': [`version: 1\nbridges: [${'!x a,'.repeat(100_000)}]`, /has the tag "!x"/],
   'a merge key': ['version: 1\ndefaults: {<<: {required: false}}\n', /:2:12: defaults\."<<": is a merge key/],
   'a key named __proto__': ['version: 1\n__proto__: {version: 2}\n', /:2:1: __proto__: is an unknown key/],
   'a key named constructor': [
@@ -115,12 +115,12 @@ const TEXTS: Readonly<Record<string, readonly [text: string | Uint8Array, answer
   'only __proto__': ['__proto__: {version: 1}\n', /:1:1: (version: is missing|__proto__: is an unknown key)/],
   'a NUL': ['version: 1\nbridges: [{name: "a\0b"}]\n', /:2:\d+: document: is not valid YAML: .*null byte/],
   'a NUL by an escape': ['version: 1\nbridges: [{name: "a\\0b"}]\n', /bridges\[0\]\.name: is "a\\u0000b"/],
-  'bytes that are no UTF-8': [Uint8Array.of(0x76, 0x3a, 0x20, 0xff, 0xfe, 0x0a), /is not UTF-8 text/],
+  'bytes that are not UTF-8': [Uint8Array.of(0x76, 0x3a, 0x20, 0xff, 0xfe, 0x0a), /is not UTF-8 text/],
   'half a character': [Uint8Array.of(0x76, 0x3a, 0x20, 0xe2, 0x82), /is not UTF-8 text/],
-  'UTF-16 with its mark': [Buffer.from('\uFEFFversion: 1\n', 'utf16le'), /is not UTF-8 text/],
-  'UTF-16 without a mark': [Buffer.from('version: 1\n', 'utf16le'), /null byte/],
-  'a mark, and nothing': ['\uFEFF', /:1:1: document: is empty/],
-  'a mark in the middle': ['version: 1\n\uFEFFbridges: []\n', /:2:1: /],
+  'UTF-16 with a byte order mark': [Buffer.from('\uFEFFversion: 1\n', 'utf16le'), /is not UTF-8 text/],
+  'UTF-16 without a byte order mark': [Buffer.from('version: 1\n', 'utf16le'), /null byte/],
+  'a byte order mark alone': ['\uFEFF', /:1:1: document: is empty/],
+  'a byte order mark in the middle': ['version: 1\n\uFEFFbridges: []\n', /:2:1: /],
   'tabs for indentation': [
     'version: 1\ndefaults:\n\trequired: true\n',
     /:3:1: document: is not valid YAML: .*tab/i,
@@ -136,7 +136,7 @@ const TEXTS: Readonly<Record<string, readonly [text: string | Uint8Array, answer
   ],
   'comments of 10 MB': [`version: 1\n${'# a comment\n'.repeat(900_000)}`, /is longer than 1MiB/],
   'comments of nearly 1 MiB': [`version: 1\n${'#\n'.repeat(520_000)}`, null],
-  'as many statics as there is room for': [
+  'as many static entries as fit': [
     `version: 1\nbridges:\n- name: a\n  static:\n${many(
       8_000,
       (i) => `  - {ip: 10.0.${i >> 8}.${i & 255}, mac: "02:00:00:00:00:01"}\n`,
@@ -160,7 +160,7 @@ describe('validate', () => {
     });
   }
 
-  deepTest('what is no file ends at once', () => {
+  deepTest('a path that is no file ends at once', () => {
     const fifo = join(dir, 'fifo');
     run(['mkfifo', fifo]);
     const loop = join(dir, 'loop');
@@ -182,23 +182,23 @@ describe('validate', () => {
     }
   });
 
-  it('a pipe is read to its end, however slowly it comes, and no further than is allowed', () => {
+  it('a slow pipe is read to its end, and an endless one to the size limit', () => {
     const shell = (script: string): ReturnType<typeof tryRun> =>
       tryRun(['sh', '-c', script, process.execPath, PRODUCT], { timeoutMs: LIMIT_MS });
     const slow = shell(
       '(sleep 0.3; echo "version: 1"; sleep 0.3; echo "bridges: [{name: br7}]") | "$0" "$1" validate -c /dev/stdin',
     );
-    assert.equal(slow.code, 0, said(slow));
+    assert.equal(slow.code, 0, outputOf(slow));
     assert.match(slow.stdout, /name: br7/);
     const endless = shell('yes | "$0" "$1" validate -c /dev/stdin');
-    assert.equal(endless.code, 78, said(endless));
+    assert.equal(endless.code, 78, outputOf(endless));
     assert.match(endless.stderr, /is longer than 1MiB/);
     const redirected = shell(`"$0" "$1" validate -c /dev/stdin < ${file('redirected.yaml', 'version: 1\n')}`);
-    assert.equal(redirected.code, 0, said(redirected));
+    assert.equal(redirected.code, 0, outputOf(redirected));
   });
 });
 
-/** Parses a text as a run would; every problem has a place within the text, and one line. */
+/** Parses a text as a run does. Every problem has one line and a place within the text. */
 function parseAny(text: string): boolean {
   const result = parseConfig(text, 'f');
   if ('desired' in result) return true;
@@ -219,7 +219,7 @@ function parseAny(text: string): boolean {
 const FULL = readFileSync(join(ROOT, 'test/unit/config/cases/full.config'));
 
 describe('parsing', () => {
-  it('a damaged configuration is read or refused with its place', () => {
+  it('a damaged configuration is read or rejected with its place', () => {
     let refused = 0;
     check(anyDamage, 1_500, (damage) => {
       if (!parseAny(Buffer.from(damaged(FULL, damage)).toString())) refused++;
@@ -227,7 +227,7 @@ describe('parsing', () => {
     assert.ok(refused > 100, `${refused}`);
   });
 
-  it('any pieces of YAML in any order are read or refused with their place', () => {
+  it('any pieces of YAML in any order are read or rejected with their place', () => {
     const piece = fc.oneof(
       fc.constantFrom(
         ...[
@@ -302,7 +302,7 @@ describe('parsing', () => {
     );
   });
 
-  it('any value at any key is read or refused with its place', () => {
+  it('any value at any key is read or rejected with its place', () => {
     const keys = [
       'version',
       'runtime',

@@ -1,5 +1,5 @@
-// EVPN on a VLAN-aware bridge, with a VXLAN port for each VLAN or one for all: what a host says in a VLAN is known in
-// that VLAN elsewhere, and doctor knows the VNI of each.
+// EVPN on a VLAN-aware bridge, with a VXLAN port for each VLAN or one for all. A host in a VLAN is known in that VLAN
+// at the other node, and doctor knows the VNI of each VLAN.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Check, complaintsOf } from '../lib/doctor.ts';
@@ -41,7 +41,7 @@ async function startNode(node: VlanNode, underlay: Netns, number: number): Promi
   return frr;
 }
 
-/** What doctor finds where `vtysh` asks this FRR. */
+/** The findings of doctor with this FRR's `vtysh`. */
 function examine(node: VlanNode, frr: Frr): readonly Check[] {
   const { PATH = '' } = process.env;
   const path = `PATH=${frr.binDirectory()}:${PATH}`;
@@ -49,7 +49,7 @@ function examine(node: VlanNode, frr: Frr): readonly Check[] {
   return (JSON.parse(doctor.stdout) as { checks: Check[] }).checks;
 }
 
-test('a host is known in its VLAN at the far node, and gone there when it has gone here', async (t) => {
+test('a host in a VLAN is known in that VLAN at the far node, and removed there when it is removed here', async (t) => {
   const near = new VlanNode(t, { aware: true });
   const far = new VlanNode(t, { aware: true });
   const underlay = new Netns(near.scope, 'underlay');
@@ -68,8 +68,8 @@ test('a host is known in its VLAN at the far node, and gone there when it has go
   near.reconcile();
   access.announce();
   trunk.announce(20);
-  await access.heard(10);
-  await trunk.heard(20);
+  await access.forwarded(10);
+  await trunk.forwarded(20);
 
   near.reconcile();
 
@@ -79,7 +79,7 @@ test('a host is known in its VLAN at the far node, and gone there when it has go
     assert.deepEqual([line?.lladdr, line?.protocol], [host.mac, 'zebra']);
   }
 
-  // All that doctor knows of VLANs, SVIs and VNIs is as it should be here.
+  // doctor has no complaint about VLANs, SVIs and VNIs here.
   const checks = examine(near, frr);
   assert.deepEqual(complaintsOf(checks), []);
   assert.ok(checks.some(({ id, found }) => id === 'advertised' && found === '2 of 2 neighbors'));
@@ -112,7 +112,7 @@ test('a host is known in its VLAN at the far node, and gone there when it has go
   );
 });
 
-test('of a single VXLAN device, doctor says which VNI zebra knows, and what is missing', async (t) => {
+test('doctor names the VNIs of a single VXLAN device that zebra knows, and what the others lack', async (t) => {
   const node = new VlanNode(t, { aware: true });
   for (const vlan of VLANS) node.addSvi(vlan);
   const tunnel = node.addSingleVxlan(VLANS, '192.0.2.1');
@@ -120,11 +120,11 @@ test('of a single VXLAN device, doctor says which VNI zebra knows, and what is m
   const host = node.addHost({ id: 1, pvid: 10 });
   node.reconcile();
   host.announce();
-  await host.heard(10);
+  await host.forwarded(10);
   node.reconcile();
   assert.deepEqual(node.own('br0.10'), [host.line]);
 
-  // FRR takes such a device from 8.5 on.
+  // FRR supports such a device from 8.5 on.
   const known = Object.keys(frr.json<Record<string, unknown>>('show evpn vni json')).map(Number);
   const vnis = examine(node, frr).filter(({ id }) => id === 'vni');
   assert.deepEqual(

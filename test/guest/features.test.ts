@@ -1,14 +1,14 @@
-// What kernels before 6.17 and before 6.6 lack: neighbors that validate themselves, and TCX.
+// Features that kernels before 6.17 and before 6.6 lack: NTF_EXT_EXT_VALIDATED, and TCX.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { NEEDS_TCX } from '../kernel/probe.ts';
 import { listFilters, listNeighbors } from '../lib/oracles.ts';
 import { runJson } from '../lib/run.ts';
-import { said } from '../lib/snoopy.ts';
+import { outputOf } from '../lib/snoopy.ts';
 import { until } from '../lib/wait.ts';
 import { VlanNode } from './vlans.ts';
 
-/** `ip -s` says when an entry was written last. */
+/** `ip -s` prints when an entry was last written. */
 function confirmedS(node: VlanNode, ip: string): number {
   interface Line {
     readonly dst: string;
@@ -18,13 +18,13 @@ function confirmedS(node: VlanNode, ip: string): number {
   return lines.find(({ dst }) => dst === ip)?.confirmed ?? -1;
 }
 
-test('sends a neighbor again before garbage collection may take it, and not sooner', async (t) => {
+test('writes a neighbor again before garbage collection may take it, and not sooner', async (t) => {
   const node = new VlanNode(t, { aware: false });
   const host = node.addHost({ id: 1 });
   node.reconcile();
   host.announce();
   host.advertise(0);
-  await host.heard(0);
+  await host.forwarded(0);
 
   const first = node.reconcile();
   assert.equal(first.neighbors.changes.length, 2);
@@ -34,10 +34,10 @@ test('sends a neighbor again before garbage collection may take it, and not soon
   );
 
   const early = node.snoopy.trace();
-  assert.equal(early.code, 0, said(early));
+  assert.equal(early.code, 0, outputOf(early));
   assert.deepEqual(early.netlinkWrites, []);
 
-  // The file beside this one goes on meanwhile.
+  // The file beside this one runs meanwhile.
   const old = 'the entry to be 20 s old, written by nothing meanwhile';
   await until(
     old,
@@ -46,7 +46,7 @@ test('sends a neighbor again before garbage collection may take it, and not soon
     { everyMs: 1_000, timeoutMs: 30_000 },
   );
   const late = node.snoopy.trace();
-  assert.equal(late.code, 0, said(late));
+  assert.equal(late.code, 0, outputOf(late));
   assert.deepEqual(new Set(late.netlinkWrites), new Set(['RTM_NEWNEIGH']));
   assert.equal(late.report.changed, false);
   assert.deepEqual(late.report.neighbors, { changed: false, total: 2, changes: [] });
@@ -54,7 +54,7 @@ test('sends a neighbor again before garbage collection may take it, and not soon
   assert.ok(confirmedS(node, host.ip6) < 10, 'the IPv6 entry was not written again');
 });
 
-test('attaches by TCX where the kernel has it, and says what is missing where not', async (t) => {
+test('attaches by TCX where the kernel has it, and names what is missing where it does not', async (t) => {
   const config = { runtime: { attach: 'tcx' }, bridges: [{ name: 'br0' }] };
   const node = new VlanNode(t, { aware: false, config });
   const host = node.addHost({ id: 1 });
@@ -63,14 +63,14 @@ test('attaches by TCX where the kernel has it, and says what is missing where no
 
   assert.deepEqual(listFilters(node.netns, host.port), []);
   if (NEEDS_TCX.skip !== undefined) {
-    assert.equal(first.code, 69, said(first));
+    assert.equal(first.code, 69, outputOf(first));
     const outcome = first.report.steps.find(({ action }) => action.kind === 'attach')?.outcome;
-    assert.equal(outcome?.kind, 'failed', said(first));
+    assert.equal(outcome?.kind, 'failed', outputOf(first));
     assert.equal(outcome?.code, 'unsupported');
     assert.match(outcome?.message ?? '', /6\.6/);
     return;
   }
-  assert.equal(first.code, 0, said(first));
+  assert.equal(first.code, 0, outputOf(first));
   interface Link {
     readonly prog_id: number;
     readonly pinned?: readonly string[];
@@ -79,7 +79,7 @@ test('attaches by TCX where the kernel has it, and says what is missing where no
   const pinned = links.filter((link) => link.pinned?.some((path) => path.startsWith(node.snoopy.bpffs)));
   assert.equal(pinned.length, 1, JSON.stringify(links));
   host.announce();
-  await host.heard(0);
+  await host.forwarded(0);
   node.reconcile();
   assert.deepEqual(node.own('br0'), [host.line]);
   node.assertIdle();

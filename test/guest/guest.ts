@@ -1,4 +1,4 @@
-// A machine with another kernel: qemu without KVM, the host's files for reading, a script to run, and its end.
+// A machine with another kernel: qemu without KVM, the host's files read-only, one script, and its exit status.
 import { spawn } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -8,18 +8,18 @@ import { createTempDir } from '../lib/temp.ts';
 import type { Kernel } from './kernel.ts';
 
 export interface GuestOptions {
-  /** A shell script. It runs as root, in the project's files as they are on the host; nothing it writes stays. */
+  /** A shell script. It runs as root in the project's files on the host; nothing that it writes stays. */
   readonly script: string;
   readonly timeoutMs: number;
-  /** Gets what the script prints, on either stream, as it comes. */
+  /** Receives the output of the script, both streams, as it comes. */
   readonly onOutput: (text: string) => void;
 }
 
-/** Without what makes every access to memory dearer in software, and is no part of what is tested. */
+/** Without mitigations that make every access to memory slower in emulation, and that no test needs. */
 const CPU = 'max,la57=off,smap=off,smep=off,pku=off';
 const KERNEL_ARGUMENTS = ['console=ttyS0', 'quiet', 'panic=-1', 'mitigations=off', 'audit=0', 'tsc=reliable'];
 
-/** Boots the kernel, runs the script and returns its exit status. The guest is gone then, however it ended. */
+/** Boots the kernel, runs the script and returns its exit status. The guest is gone afterwards, however it ended. */
 export async function runInGuest(kernel: Kernel, options: GuestOptions): Promise<number> {
   const scope = new Scope();
   try {
@@ -29,9 +29,9 @@ export async function runInGuest(kernel: Kernel, options: GuestOptions): Promise
     writeFileSync(join(job, 'job.sh'), options.script);
     const consoleFile = join(dir, 'console');
     const statusFile = join(dir, 'status');
-    // Standard input stays open: at its end qemu would take the port of the output as closed.
+    // Standard input stays open: at its end qemu would treat the port of the output as closed.
     const argv = ['qemu-system-x86_64', ...qemuArguments(kernel, { job, consoleFile, statusFile })];
-    // setpriv: should this process be killed, qemu goes with it.
+    // setpriv: if this process is killed, qemu is killed as well.
     const qemu = spawn('setpriv', ['--pdeathsig', 'KILL', '--', ...argv], {
       stdio: 'pipe',
       timeout: options.timeoutMs,
@@ -71,7 +71,7 @@ function qemuArguments(kernel: Kernel, { job, consoleFile, statusFile }: Files):
     const options = 'security_model=none,readonly=on,multidevs=remap';
     return ['-virtfs', `local,path=${path},mount_tag=${tag},${options}`];
   };
-  // The script's output is qemu's own; its exit status comes by a port of its own, for a file.
+  // The script's output is qemu's own. Its exit status comes through a separate port, into a file.
   const port = (id: string, target: string): string[] => [
     ...['-chardev', `${target},id=${id}`],
     ...['-device', `virtserialport,chardev=${id},name=${id}`],

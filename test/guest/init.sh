@@ -1,5 +1,5 @@
 #!/bin/sh
-# First process of the guest: the host's files, read-only by 9p, below a tmpfs; in that the job; then off.
+# First process of the guest: mounts the host's files read-only by 9p below a tmpfs, runs the job in that, powers off.
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 /bin/busybox mkdir -p /usr/sbin /usr/bin /sbin
 /bin/busybox --install -s
@@ -21,15 +21,15 @@ mount -t 9p -o "$share" job /guest/run/job
 mount -t 9p -o "$share" modules /guest/lib/modules
 for dir in dev proc sys; do mount --move /$dir /guest/$dir; done
 
-# The kernel asks for modules outside of the chroot; they are inside. For tun nobody asks: it makes its own device.
-# Those of the network come first: of two tests that ask for one at once, the kernel lets the second down.
+# The kernel requests modules outside of the chroot, but they are inside. No program requests tun: it makes its own
+# device. Network modules come first: when two tests request one at the same time, the kernel fails the second.
 rm /sbin/modprobe
 printf '#!/bin/sh\nexec chroot /guest modprobe "$@"\n' >/sbin/modprobe
 chmod +x /sbin/modprobe
 for module in tun bridge veth vxlan 8021q vrf bonding dummy sch_ingress cls_bpf; do /sbin/modprobe $module; done
 ln -s /proc/self/fd /guest/dev/fd
 
-# A virtio-serial port by the name that test/guest/guest.ts gave it.
+# A virtio-serial port with the name that test/guest/guest.ts gave it.
 port() {
   for sys in /guest/sys/class/virtio-ports/*; do
     if [ "$(cat "$sys/name")" = "$1" ]; then echo "/guest/dev/${sys##*/}"; fi

@@ -16,7 +16,7 @@ import { run, tryRun } from '../lib/run.ts';
 const PROJECT = fileURLToPath(new URL('../../../', import.meta.url));
 const CACHE = join(PROJECT, 'dist/guest');
 
-/** Kernels by the name that a user gives, and Debian 12's package that depends on the newest build of each. */
+/** Kernels by name, and Debian 12's package that depends on the newest build of each. */
 const PACKAGES: ReadonlyMap<string, string> = new Map([
   ['6.1', 'linux-image-amd64'],
   ['6.12', 'linux-image-6.12-amd64'],
@@ -24,17 +24,17 @@ const PACKAGES: ReadonlyMap<string, string> = new Map([
 
 export const KERNELS: readonly string[] = [...PACKAGES.keys()];
 
-/** What the guest's first process needs before it can read the host's files; modprobe adds what these need. */
+/** Modules that the guest's first process needs to read the host's files; modprobe adds their dependencies. */
 const EARLY_MODULES = ['virtio_pci', 'virtio_console', '9p', '9pnet_virtio', 'overlay'];
 
 export interface Kernel {
   readonly image: string;
   readonly initramfs: string;
-  /** What is /lib/modules in the guest. */
+  /** The source of /lib/modules in the guest. */
   readonly modules: string;
 }
 
-/** The kernel of that name, out of the cache or else from Debian. */
+/** The kernel with that name, from the cache or from Debian. */
 export function fetchKernel(name: string): Kernel {
   const meta = PACKAGES.get(name);
   if (meta === undefined) throw new RangeError(`No kernel ${name}; there are ${KERNELS.join(' and ')}`);
@@ -90,7 +90,7 @@ function releaseIn(dir: string): string {
   return release;
 }
 
-/** Made anew for each run: it holds test/guest/init.sh as it is now. */
+/** Written for each run: it contains the current test/guest/init.sh. */
 function buildInitramfs(dir: string): string {
   const content = join(dir, 'initramfs');
   const archive = join(dir, 'initramfs.cpio');
@@ -111,7 +111,7 @@ function buildInitramfs(dir: string): string {
   return archive;
 }
 
-/** Files of the early modules and of those they need, each after what it needs. */
+/** Files of the early modules and their dependencies, each after those it depends on. */
 function modulesInOrder(dir: string): string[] {
   const options = ['--dirname', dir, '--set-version', releaseIn(dir), '--show-depends', '--all'];
   const shown = run(['modprobe', ...options, ...EARLY_MODULES]);

@@ -1,15 +1,15 @@
 // Runs tests in guests with other kernels: node dist/test/guest/main.js [--quick] [KERNEL...] [PART OF A PATH...]
-// Packages: those that test/setup.sh lists for the guest.
+// It needs the packages that test/setup.sh lists for the guest.
 import { fileURLToPath } from 'node:url';
 import { runInGuest } from './guest.ts';
 import { fetchKernel, KERNELS } from './kernel.ts';
 
 const PROJECT = fileURLToPath(new URL('../../../', import.meta.url));
 /**
- * What is run when nothing is chosen. Of kernel/: not lifecycle, liveness and metrics, which span or measure seconds
- * (locks, kills, --listen, ages), for a run alone takes one or more here; not doctor, which boots a container and
- * takes long (guest/ asks it as well), nor provisioning, which is about no kernel. Of fabric/: not what measures the
- * time to a route, nor tunnel, in which a host must be silent for longer than its kernel is here.
+ * The default tests. Of kernel/ it leaves out lifecycle, liveness and metrics, which measure seconds (locks, kills,
+ * --listen, ages) where a run alone takes one or more; doctor, which boots a container and is slow (guest/ runs it as
+ * well); and provisioning, which does not depend on the kernel. Of fabric/ it leaves out the tests that measure the time
+ * to a route, and tunnel, in which a host must be silent for longer than its kernel is here.
  */
 const DEFAULT_TESTS = [
   'guest/',

@@ -1,9 +1,9 @@
-// Bridges with VLANs, and devices of other kinds beside and below them: each neighbor on the device of its VLAN.
+// Bridges with VLANs, and devices of other kinds beside and below them: each neighbor is on the device of its VLAN.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { deepTest } from '../lib/depth.ts';
 import { findNeighbor, listFilters } from '../lib/oracles.ts';
-import { said } from '../lib/snoopy.ts';
+import { outputOf } from '../lib/snoopy.ts';
 import { VlanNode } from './vlans.ts';
 
 describe('a VLAN-aware bridge', () => {
@@ -18,9 +18,9 @@ describe('a VLAN-aware bridge', () => {
     access.announce();
     trunk.announce(10);
     other.announce();
-    await access.heard(10);
-    await trunk.heard(10);
-    await other.heard(20);
+    await access.forwarded(10);
+    await trunk.forwarded(10);
+    await other.forwarded(20);
 
     const report = node.reconcile();
 
@@ -47,8 +47,8 @@ describe('a VLAN-aware bridge', () => {
     node.reconcile();
     untagged.announce();
     tagging.announce(5);
-    await untagged.heard(5);
-    await tagging.heard(5);
+    await untagged.forwarded(5);
+    await tagging.forwarded(5);
 
     const report = node.reconcile();
 
@@ -60,19 +60,19 @@ describe('a VLAN-aware bridge', () => {
     node.assertIdle();
   });
 
-  test('keeps the bindings of a VLAN without a device until there is one, and says so', async (t) => {
+  test('keeps the bindings of a VLAN without a device until the device exists, and reports that', async (t) => {
     const node = new VlanNode(t, { aware: true });
     const host = node.addHost({ id: 1, pvid: 30 });
     node.reconcile();
     host.announce();
-    await host.heard(30);
+    await host.forwarded(30);
 
     const without = node.reconcile();
 
     assert.deepEqual(without.neighbors.changes, []);
     assert.deepEqual(node.states(), [`30 ${host.ip} homeless`]);
     const status = node.snoopy.run('status');
-    assert.equal(status.code, 0, said(status));
+    assert.equal(status.code, 0, outputOf(status));
     assert.match(status.stdout, /VLAN 30/);
     assert.match(status.stdout, /no device/);
 
@@ -83,13 +83,13 @@ describe('a VLAN-aware bridge', () => {
     assert.deepEqual(node.states(), [`30 ${host.ip} installed`]);
   });
 
-  deepTest('ends the bindings of a VLAN whose device has gone', async (t) => {
+  deepTest('ends the bindings of a VLAN whose device is gone', async (t) => {
     const node = new VlanNode(t, { aware: true });
     const device = node.addSvi(10);
     const host = node.addHost({ id: 1, pvid: 10 });
     node.reconcile();
     host.announce();
-    await host.heard(10);
+    await host.forwarded(10);
     node.reconcile();
     assert.deepEqual(node.own(device), [host.line]);
 
@@ -109,7 +109,7 @@ describe('a VLAN-aware bridge', () => {
     const host = node.addHost({ id: 1, pvid: 10 });
     node.reconcile();
     host.announce();
-    await host.heard(10);
+    await host.forwarded(10);
     node.reconcile();
     assert.deepEqual(node.own(ten), [host.line]);
 
@@ -124,7 +124,7 @@ describe('a VLAN-aware bridge', () => {
     assert.deepEqual(node.own(ten), [], 'the port is not in VLAN 10 any more');
 
     host.announce();
-    await host.heard(20);
+    await host.forwarded(20);
     node.reconcile();
     assert.deepEqual(node.own(twenty), [host.line]);
     assert.deepEqual(node.own(ten), []);
@@ -145,10 +145,10 @@ describe('a VLAN-aware bridge', () => {
     two.announce();
     both.announce(10);
     both.announce(20);
-    await one.heard(10);
-    await two.heard(20);
-    await both.heard(10);
-    await both.heard(20);
+    await one.forwarded(10);
+    await two.forwarded(20);
+    await both.forwarded(10);
+    await both.forwarded(20);
 
     node.reconcile();
 
@@ -157,16 +157,16 @@ describe('a VLAN-aware bridge', () => {
     node.assertIdle();
   });
 
-  deepTest('installs what a host says in a VLAN only if its MAC is forwarded in that VLAN', async (t) => {
+  deepTest("installs a host's claim in a VLAN only if its MAC is forwarded in that VLAN", async (t) => {
     const node = new VlanNode(t, { aware: true });
     const ten = node.addSvi(10);
     const twenty = node.addSvi(20);
     const host = node.addHost({ id: 1, tagged: [20] });
     node.reconcile();
-    // The bridge drops what comes with the tag of a VLAN that the port is not in; the program sees it before.
+    // The bridge drops a frame with the tag of a VLAN that the port is not in. The program sees it first.
     host.announce(10);
     host.mark(20);
-    await host.heard(20);
+    await host.forwarded(20);
 
     const report = node.reconcile();
 
@@ -180,7 +180,7 @@ describe('a VLAN-aware bridge', () => {
     assert.deepEqual(node.own(twenty), [host.line]);
   });
 
-  deepTest('has subnets of their own in its VLANs, which follow the addresses of their SVIs', async (t) => {
+  deepTest('has subnets for each VLAN, which follow the addresses of its SVI', async (t) => {
     const node = new VlanNode(t, { aware: true });
     const ten = node.addSvi(10, '10.1.0.254/24');
     const twenty = node.addSvi(20, '10.2.0.254/24');
@@ -191,8 +191,8 @@ describe('a VLAN-aware bridge', () => {
     one.announce(0, '10.2.0.1');
     two.announce();
     two.announce(0, '10.1.0.2');
-    await one.heard(10);
-    await two.heard(20);
+    await one.forwarded(10);
+    await two.forwarded(20);
 
     const report = node.reconcile();
 
@@ -216,7 +216,7 @@ describe('a VLAN-aware bridge', () => {
     node.assertIdle();
   });
 
-  deepTest('has static entries in their VLAN alone', async (t) => {
+  deepTest('has static entries only in their VLAN', async (t) => {
     const ip = '10.1.0.50';
     const mac = '02:00:00:00:00:01';
     const bridges = [{ name: 'br0', static: [{ ip, mac, vlan: 10 }] }];
@@ -230,8 +230,8 @@ describe('a VLAN-aware bridge', () => {
     provisioned.mark(0);
     claimant.announce(10);
     claimant.announce(20);
-    await provisioned.heard(10);
-    await claimant.heard(20);
+    await provisioned.forwarded(10);
+    await claimant.forwarded(20);
 
     const report = node.reconcile();
 
@@ -241,7 +241,7 @@ describe('a VLAN-aware bridge', () => {
     node.assertIdle();
   });
 
-  deepTest('knows IPv6 routers and IPv6 hosts in its VLANs', async (t) => {
+  deepTest('has the router flag and IPv6 hosts in each VLAN', async (t) => {
     const node = new VlanNode(t, { aware: true });
     const ten = node.addSvi(10);
     const twenty = node.addSvi(20);
@@ -250,8 +250,8 @@ describe('a VLAN-aware bridge', () => {
     node.reconcile();
     router.advertise(10, { router: true });
     host.advertise(0);
-    await router.heard(10);
-    await host.heard(20);
+    await router.forwarded(10);
+    await host.forwarded(20);
 
     node.reconcile();
 
@@ -272,7 +272,7 @@ describe('a VLAN-aware bridge', () => {
     host.announce();
     host.announce(0, '10.2.0.1');
     host.advertise(0);
-    await host.heard(10);
+    await host.forwarded(10);
 
     const report = node.reconcile();
 
@@ -283,7 +283,7 @@ describe('a VLAN-aware bridge', () => {
 });
 
 describe('a VLAN-aware bridge, with ports of other kinds', () => {
-  deepTest('a bond is a trunk, and its VLANs are those of the bond', async (t) => {
+  deepTest('treats a bond as a trunk with the VLANs of the bond', async (t) => {
     const node = new VlanNode(t, { aware: true });
     const ten = node.addSvi(10);
     const twenty = node.addSvi(20);
@@ -294,8 +294,8 @@ describe('a VLAN-aware bridge, with ports of other kinds', () => {
     node.reconcile();
     host.announce(10);
     host.announce(0, '10.2.0.1');
-    await host.heard(10, 'bond0');
-    await host.heard(20, 'bond0');
+    await host.forwarded(10, 'bond0');
+    await host.forwarded(20, 'bond0');
 
     const report = node.reconcile();
 
@@ -305,7 +305,7 @@ describe('a VLAN-aware bridge, with ports of other kinds', () => {
     node.assertIdle();
   });
 
-  deepTest('a single VXLAN device is never learned from, and who is behind it is remote', async (t) => {
+  deepTest('never learns from a single VXLAN device, and treats hosts behind it as remote', async (t) => {
     const node = new VlanNode(t, { aware: true });
     const ten = node.addSvi(10);
     const twenty = node.addSvi(20);
@@ -316,13 +316,13 @@ describe('a VLAN-aware bridge, with ports of other kinds', () => {
     assert.deepEqual(listFilters(node.netns, tunnel), []);
     host.announce(10);
     host.announce(20);
-    await host.heard(10);
-    await host.heard(20);
+    await host.forwarded(10);
+    await host.forwarded(20);
     node.reconcile();
     assert.deepEqual([...node.own(ten), ...node.own(twenty)], [host.line, host.line]);
 
-    // As zebra writes it when another node has announced the host in that VNI; what the host's kernel says meanwhile
-    // does not bring it back.
+    // As zebra writes it when another node has announced the host in that VNI. Frames that the host's kernel sends
+    // meanwhile do not bring it back.
     node.netns.run('bridge', 'link', 'set', 'dev', host.port, 'learning', 'off');
     const entry = [
       'fdb',
@@ -360,8 +360,8 @@ describe('a plain bridge', () => {
     host.announce(0, '10.5.0.1');
     host.announce(20, '10.6.0.1');
     guest.announce();
-    await host.heard(0);
-    await guest.heard(0);
+    await host.forwarded(0);
+    await guest.forwarded(0);
 
     node.reconcile();
 
@@ -380,34 +380,31 @@ describe('a plain bridge', () => {
     assert.deepEqual(node.own(twenty), [`10.6.0.1 ${host.mac}`]);
   });
 
-  deepTest(
-    'that begins to filter has its neighbors on the device of the VLAN that they are in then',
-    async (t) => {
-      const node = new VlanNode(t, { aware: false });
-      const ten = node.addSvi(10);
-      const host = node.addHost({ id: 1 });
-      node.reconcile();
-      host.announce();
-      await host.heard(0);
-      node.reconcile();
-      assert.deepEqual(node.own('br0'), [host.line]);
+  deepTest('that begins to filter moves its neighbors to the device of their new VLAN', async (t) => {
+    const node = new VlanNode(t, { aware: false });
+    const ten = node.addSvi(10);
+    const host = node.addHost({ id: 1 });
+    node.reconcile();
+    host.announce();
+    await host.forwarded(0);
+    node.reconcile();
+    assert.deepEqual(node.own('br0'), [host.line]);
 
-      node.filterByVlan();
-      node.vlan('add', 'br0', 10);
-      node.setPvid(host.port, 10);
-      host.announce();
-      await host.heard(10);
-      node.reconcile();
-      host.announce();
-      node.reconcile();
+    node.filterByVlan();
+    node.vlan('add', 'br0', 10);
+    node.setPvid(host.port, 10);
+    host.announce();
+    await host.forwarded(10);
+    node.reconcile();
+    host.announce();
+    node.reconcile();
 
-      assert.deepEqual(node.own('br0'), []);
-      assert.deepEqual(node.own(ten), [host.line]);
-      node.assertIdle();
-    },
-  );
+    assert.deepEqual(node.own('br0'), []);
+    assert.deepEqual(node.own(ten), [host.line]);
+    node.assertIdle();
+  });
 
-  deepTest('learns from a bond, and attaches to the bond alone', async (t) => {
+  deepTest('learns from a bond, and attaches only to the bond', async (t) => {
     const node = new VlanNode(t, { aware: false });
     const host = node.addHost({ id: 1 });
     node.addBond('bond0', host);
@@ -416,7 +413,7 @@ describe('a plain bridge', () => {
     assert.equal(listFilters(node.netns, 'bond0').length, 1);
     assert.deepEqual(listFilters(node.netns, host.port), []);
     host.announce();
-    await host.heard(0, 'bond0');
+    await host.forwarded(0, 'bond0');
 
     const report = node.reconcile();
 

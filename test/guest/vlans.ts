@@ -1,4 +1,4 @@
-// A hypervisor whose bridge has VLANs: what the kernels of the guests have, and that of a host may lack.
+// A hypervisor whose bridge has VLANs, which the kernels of the guests support and a host's may not.
 import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
 import { arpFrame, markerFrame, naFrame, sendFrames } from '../lib/frames.ts';
@@ -6,28 +6,28 @@ import type { Netns } from '../lib/netns.ts';
 import { Node, Vm } from '../lib/node.ts';
 import { findFdb, listOwnNeighbors } from '../lib/oracles.ts';
 import { Scope } from '../lib/scope.ts';
-import { type Config, type Report, Snoopy, said } from '../lib/snoopy.ts';
+import { type Config, outputOf, type Report, Snoopy } from '../lib/snoopy.ts';
 import { until } from '../lib/wait.ts';
 
 const BRIDGE = 'br0';
 
 export interface VlanNodeOptions {
-  /** True: the bridge filters by VLAN, and no port is in any VLAN before it is put there. */
+  /** True: the bridge filters by VLAN, and no port is in a VLAN until it is put there. */
   readonly aware: boolean;
   readonly config?: Config;
 }
 
 export interface HostOptions {
-  /** 1 to 99; names, addresses and MAC come from it. */
+  /** 1 to 99; names, addresses and the MAC are derived from it. */
   readonly id: number;
-  /** VLAN of what the host sends without a tag. */
+  /** VLAN of the frames that the host sends without a tag. */
   readonly pvid?: number;
-  /** VLANs that the port takes with a tag. */
+  /** VLANs that the port accepts with a tag. */
   readonly tagged?: readonly number[];
   readonly ip?: string;
 }
 
-/** A hypervisor in a namespace of its own, gone when the test is over. */
+/** A hypervisor in a namespace of its own, which ends with the test. */
 export class VlanNode {
   readonly scope = new Scope();
   readonly netns: Netns;
@@ -58,7 +58,7 @@ export class VlanNode {
     return host;
   }
 
-  /** Puts what comes untagged into a VLAN, on a port or on the bridge itself. */
+  /** Sets the VLAN of untagged frames, on a port or on the bridge itself. */
   setPvid(port: string, vlan: number): void {
     this.vlan('add', port, vlan, 'pvid', 'untagged');
   }
@@ -69,7 +69,9 @@ export class VlanNode {
     this.netns.run('bridge', 'vlan', command, 'dev', port, 'vid', String(vlan), ...flags, ...self);
   }
 
-  /** Adds the VLAN device above the bridge and returns its name; on a VLAN-aware bridge, puts that into the VLAN. */
+  /**
+   * Adds the VLAN device above the bridge and returns its name; on a VLAN-aware bridge, adds the bridge to the VLAN.
+   */
   addSvi(vlan: number, ...addresses: string[]): string {
     const name = `${BRIDGE}.${vlan}`;
     this.netns.ipBatch([
@@ -81,7 +83,7 @@ export class VlanNode {
     return name;
   }
 
-  /** Adds a VXLAN port of one VNI, which carries the VLAN of the same number. */
+  /** Adds a VXLAN port of one VNI, which carries the VLAN with the same number. */
   addVxlan(vlan: number, local: string): string {
     const name = `vxlan${vlan}`;
     this.#addTunnel(name, `id ${vlan} local ${local} nolearning`);
@@ -89,7 +91,7 @@ export class VlanNode {
     return name;
   }
 
-  /** Adds a single VXLAN device, with a VNI for each of the VLANs: the thousandfold of its number. */
+  /** Adds a single VXLAN device with one VNI for each VLAN: a thousand times the number of the VLAN. */
   addSingleVxlan(vlans: readonly number[], local: string): string {
     const name = 'vxlan0';
     this.#addTunnel(name, `external local ${local} nolearning`);
@@ -109,7 +111,7 @@ export class VlanNode {
     this.netns.run('bridge', 'link', 'set', 'dev', name, 'neigh_suppress', 'on', 'learning', 'off');
   }
 
-  /** Puts the port of a host below a bond, which becomes a port in its place. */
+  /** Puts the port of a host below a bond, which becomes a port of the bridge in its place. */
   addBond(name: string, host: Host): void {
     this.netns.ipBatch([
       `link add ${name} type bond mode active-backup`,
@@ -123,8 +125,8 @@ export class VlanNode {
   /** A run that must succeed. */
   reconcile(...args: string[]): Report {
     const run = this.snoopy.reconcile(...args);
-    assert.equal(run.code, 0, said(run));
-    assert.equal(run.report.ok, true, said(run));
+    assert.equal(run.code, 0, outputOf(run));
+    assert.equal(run.report.ok, true, outputOf(run));
     return run.report;
   }
 
@@ -150,7 +152,7 @@ export class VlanNode {
   }
 }
 
-/** A host that says what it is told to, on its interface or with a VLAN's tag. */
+/** A host that sends only on request, on its interface or with the tag of a VLAN. */
 export class Host {
   readonly port: string;
   readonly mac: string;
@@ -174,7 +176,7 @@ export class Host {
     return `${this.ip} ${this.mac}`;
   }
 
-  /** Sends frames, with the tag of a VLAN unless that is 0; the host's kernel puts it on. */
+  /** Sends frames, with the tag of a VLAN unless that is 0. The host's kernel adds the tag. */
   send(vlan: number, ...frames: Buffer[]): void {
     const device = vlan === 0 ? 'eth0' : `eth0.${vlan}`;
     if (vlan !== 0 && !this.#tagging.has(vlan)) {
@@ -197,7 +199,7 @@ export class Host {
     this.send(vlan, naFrame({ target: this.ip6, targetMac: this.mac, ...options }));
   }
 
-  /** A frame that is no claim to any address. */
+  /** A frame that claims no address. */
   mark(vlan: number): void {
     this.send(vlan, markerFrame(this.mac));
   }
@@ -210,8 +212,8 @@ export class Host {
       .sort((a, b) => a - b);
   }
 
-  /** Waits until the bridge has learned the MAC in a VLAN, which is after the program has seen the frame. */
-  async heard(vlan: number, port = this.port): Promise<void> {
+  /** Waits until the bridge has learned the MAC in a VLAN. By then the program has seen the frame. */
+  async forwarded(vlan: number, port = this.port): Promise<void> {
     await until(
       `${this.mac} in the FDB of VLAN ${vlan}`,
       () => this.forwardedIn(port),

@@ -1,4 +1,4 @@
-// What becomes of a binding over several messages: refresh, move, duplicates, limits, and the ring's records.
+// A binding over several messages: refresh, moves, duplicates, limits, and the records in the ring.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { Scope } from '../lib/scope.ts';
@@ -28,7 +28,7 @@ const specs = {
   bob6Asks: ns({ mac: BOB }),
 };
 const HOSTS = 80;
-/** One address, and a MAC of its own each time. */
+/** One address, with another MAC for each number. */
 const manySpecs = Object.fromEntries(
   Array.from({ length: 5 }, (_, n) => [`many${n}`, arp({ mac: `02:00:00:00:03:0${n}` })]),
 );
@@ -56,7 +56,7 @@ after(() => scope.close());
 
 const on = (port: number, hex: string): Arrival => ({ port, hex });
 
-/** Runs frames that nothing may happen to on their way, and returns what was counted. */
+/** Sends frames that must pass unaltered, and returns the counters that changed. */
 function count(...arrivals: readonly Arrival[]): Readonly<Record<string, number>> {
   const { counted, disturbed } = datapath.run(arrivals);
   assert.deepEqual(disturbed, []);
@@ -92,7 +92,7 @@ test('a new binding makes one record', () => {
   });
 });
 
-test('a steady host is refreshed in place and makes no record', () => {
+test('a steady host refreshes its binding in place and makes no record', () => {
   datapath.domain();
   count(frames.ann, frames.ann6);
   const before = datapath.ring().producer;
@@ -117,7 +117,7 @@ test('an NA without the address refreshes its own binding, whatever its override
   assert.deepEqual(count(frames.ann6Probe), { SIGHTINGS: 1 });
 });
 
-test('an NA without the address neither moves a binding to another MAC nor to another port', () => {
+test('an NA without the address moves no binding to another MAC or port', () => {
   datapath.domain();
   count(frames.ann6);
   const old = onlyBinding();
@@ -125,7 +125,7 @@ test('an NA without the address neither moves a binding to another MAC nor to an
   assert.deepEqual(onlyBinding(), old);
 });
 
-test('the router flag of an NA is kept, and a change of it makes a record', () => {
+test('an NA sets the router flag, and a changed flag makes a record', () => {
   datapath.domain();
   count(frames.ann6);
   datapath.ring('consume');
@@ -149,7 +149,7 @@ test('the router flag of an NA is kept, and a change of it makes a record', () =
   );
 });
 
-test('a router flag that alternates changes once a second, and the next NA brings what was ignored', () => {
+test('an alternating router flag changes once a second, and the next NA brings the value that was ignored', () => {
   datapath.domain();
   count(frames.ann6);
   assert.equal(onlyBinding().flags_changed, 0);
@@ -167,7 +167,7 @@ test('a router flag that alternates changes once a second, and the next NA bring
   assert.equal(flags, 0);
   assert.ok(flags_changed - changed.flags_changed >= 1000);
   assert.equal(datapath.ring('consume').records.length, 1);
-  // Another MAC brings a flag of its own at once.
+  // Another MAC sets its own flag at once.
   assert.deepEqual(count(frames.bob6Router), { SIGHTINGS: 1, MOVED: 1 });
   assert.equal(onlyBinding().flags, 1);
 });
@@ -191,7 +191,7 @@ test('another MAC takes the binding over', () => {
   assert.deepEqual(datapath.state(0).gained, 1);
 });
 
-test('another port takes the binding over, and no number of such moves makes a duplicate', () => {
+test('another port takes the binding over, and any number of such moves is no duplicate', () => {
   datapath.domain({ duplicateMoves: 2 });
   count(frames.ann6Router);
   const old = onlyBinding();
@@ -211,7 +211,7 @@ test('another port takes the binding over, and no number of such moves makes a d
   assert.deepEqual([datapath.state(1).gained, datapath.state(1).lost], [3, 2]);
 });
 
-test('a host takes nothing over in a VLAN that its port is not in', () => {
+test('a host cannot take over an address in a VLAN that its port is not in', () => {
   datapath.domain({ pvid: 20, vlans: [20] });
   datapath.policy(1, { pvid: 10, vlans: [10] });
   count(frames.annVlan);
@@ -221,12 +221,12 @@ test('a host takes nothing over in a VLAN that its port is not in', () => {
   assert.deepEqual(onlyBinding(), old);
   assert.deepEqual(datapath.ring().records, []);
   assert.deepEqual(count(on(1, frames.bob)), { SIGHTINGS: 1, CREATED: 1 });
-  // Where the bridge knows no VLANs, a tag is believed.
+  // On a bridge without VLAN filtering, any tag is accepted.
   datapath.policy(1, { pvid: 10 });
   assert.deepEqual(count(on(1, frames.bobVlan)), { SIGHTINGS: 1, MOVED: 1 });
 });
 
-test('moves of many addresses at once are all believed, whatever the rate of new bindings', () => {
+test('moves of many addresses at once are all accepted, whatever the rate of new bindings', () => {
   datapath.domain();
   const addresses = hosts.slice(0, 50);
   count(...addresses);
@@ -234,7 +234,7 @@ test('moves of many addresses at once are all believed, whatever the rate of new
   assert.deepEqual(count(...addresses.map((hex) => on(1, hex))), { SIGHTINGS: 50, MOVED: 50 });
 });
 
-test('two hosts with one address freeze it, for the one who had it first', () => {
+test('two hosts with one address freeze it, and it stays with the first', () => {
   datapath.domain({ duplicateMoves: 3 });
   count(frames.ann, frames.bob, frames.ann);
   const old = onlyBinding();
@@ -261,7 +261,7 @@ test('two hosts with one address freeze it, for the one who had it first', () =>
   assert.deepEqual(datapath.ring().records, []);
 });
 
-test('a host with many MACs that takes an address until it is frozen gives it back to its owner', () => {
+test('an address that one host claims with many MACs until it is frozen goes back to its owner', () => {
   datapath.domain({ duplicateMoves: 5 });
   count(frames.ann);
   const claims = many.map((hex) => on(1, hex));
@@ -270,11 +270,11 @@ test('a host with many MACs that takes an address until it is frozen gives it ba
   assert.deepEqual([frozen.mac, frozen.port], [ANN_BYTES, datapath.ports[0]]);
   assert.deepEqual([datapath.state(0).gained, datapath.state(0).lost], [2, 1]);
   assert.deepEqual([datapath.state(1).gained, datapath.state(1).lost], [1, 1]);
-  // The owner still has it: its messages are believed, the others' are not.
+  // The owner still has it: its messages are accepted, the others are rejected.
   assert.deepEqual(count(frames.ann, ...claims), { SIGHTINGS: 1, FROZEN: 5 });
 });
 
-test('an owner who takes his address back when a new window has begun is the owner still, unless he was long away', () => {
+test('an owner that takes its address back in a new window stays the owner, unless it was away for long', () => {
   const windowMs = 6_000;
   datapath.domain({ duplicateMoves: 5, duplicateWindowMs: windowMs });
   count(frames.ann, on(1, frames.bob), frames.ann);
@@ -291,7 +291,7 @@ test('an owner who takes his address back when a new window has begun is the own
   assert.deepEqual([binding.moves, binding.owner_mac, binding.owner_port], [1, BOB_BYTES, datapath.ports[1]]);
 });
 
-test('an owner whose port is one no more does not get a frozen binding back', () => {
+test('an owner whose port is no longer configured does not get a frozen binding back', () => {
   datapath.domain({ duplicateMoves: 2 });
   count(frames.ann, on(1, frames.bob));
   datapath.forget(0);
@@ -299,7 +299,7 @@ test('an owner whose port is one no more does not get a frozen binding back', ()
   assert.deepEqual([onlyBinding().mac, onlyBinding().port], [BOB_BYTES, datapath.ports[1]]);
 });
 
-test('after the hold time a binding starts afresh, by a claim as by its owner', () => {
+test('after the hold time a binding accepts a claim as it accepts its owner', () => {
   datapath.domain({ duplicateMoves: 2, duplicateHoldMs: 1 });
   count(frames.ann, frames.bob);
   assert.deepEqual(count(frames.ann), { SIGHTINGS: 1, DUPLICATES: 1 });
@@ -318,7 +318,7 @@ test('after the hold time a binding starts afresh, by a claim as by its owner', 
   );
 });
 
-test('moves further apart than the window make no duplicate', () => {
+test('moves further apart than the window are no duplicate', () => {
   datapath.domain({ duplicateMoves: 2, duplicateWindowMs: 1 });
   count(frames.ann);
   for (const claim of [frames.bob, frames.ann, frames.bob]) {
@@ -328,7 +328,7 @@ test('moves further apart than the window make no duplicate', () => {
   }
 });
 
-test('without a number of moves nothing is ever frozen, and the number stops at 255', () => {
+test('with moves set to 0 nothing is ever frozen, and the count stops at 255', () => {
   datapath.domain({ duplicateMoves: 0 });
   count(frames.ann);
   const claims = Array.from({ length: 260 }, (_, n) => (n % 2 === 0 ? frames.bob : frames.ann));
@@ -341,7 +341,7 @@ test('a port has no more bindings than its limit', () => {
   assert.deepEqual(count(...hosts.slice(0, 5)), { SIGHTINGS: 3, CREATED: 3, PORT_LIMIT: 2 });
   assert.equal(datapath.bindings().length, 3);
   assert.deepEqual([datapath.state(0).gained, datapath.state(0).limited], [3, 2]);
-  // Known hosts go on, and another port has a limit of its own, for moves as well.
+  // Known hosts are refreshed, and another port has a limit of its own, for moves as well.
   assert.deepEqual(count(hosts[0] ?? ''), { SIGHTINGS: 1 });
   assert.deepEqual(count(on(1, hosts[3] ?? ''), on(1, hosts[4] ?? '')), { SIGHTINGS: 2, CREATED: 2 });
   assert.deepEqual(count(...hosts.slice(0, 3).map((hex) => on(1, hex))), {
@@ -349,13 +349,13 @@ test('a port has no more bindings than its limit', () => {
     MOVED: 1,
     PORT_LIMIT: 2,
   });
-  // What has moved away makes room, and so does what user space has deleted.
+  // A binding that has moved away makes room, and so does one that user space has deleted.
   assert.deepEqual(count(hosts[5] ?? '', hosts[6] ?? ''), { SIGHTINGS: 1, CREATED: 1, PORT_LIMIT: 1 });
   datapath.policy(0, { maxBindings: 3, released: 2 });
   assert.deepEqual(count(...hosts.slice(6, 9)), { SIGHTINGS: 2, CREATED: 2, PORT_LIMIT: 1 });
 });
 
-test('a limit of 0 lets nothing be created', () => {
+test('a limit of 0 prevents every new binding', () => {
   datapath.domain({ maxBindings: 0 });
   assert.deepEqual(count(frames.ann, frames.ann6), { PORT_LIMIT: 2 });
 });
@@ -381,7 +381,7 @@ test('the rate recovers with time, up to the burst', () => {
   assert.ok(Math.abs(next_ns - last - 50e6) < 1000);
 });
 
-test('the longest prefix decides, and without one nothing is learned', () => {
+test('the longest prefix decides, and without a prefix nothing is learned', () => {
   datapath.domain({}, false);
   assert.deepEqual(count(frames.ann, frames.ann6), { SUBNET: 2 });
   datapath.prefix('192.168.0.0', 16, 1);
@@ -397,7 +397,7 @@ test('the longest prefix decides, and without one nothing is learned', () => {
   assert.equal(datapath.bindings().length, 4);
 });
 
-test('a prefix withdrawn keeps a binding from moving, not its owner from speaking', () => {
+test('a withdrawn prefix keeps a binding from moving, and lets its owner refresh it', () => {
   datapath.domain();
   count(frames.ann);
   datapath.prefix(IP4, 32, 0);
@@ -405,7 +405,7 @@ test('a prefix withdrawn keeps a binding from moving, not its owner from speakin
   assert.deepEqual(onlyBinding().mac, ANN_BYTES);
 });
 
-test('link-local needs no prefix, but an address of the node itself is denied', () => {
+test('a link-local address needs no prefix, but an address of the node itself is denied', () => {
   datapath.domain({ linkLocal: true }, false);
   assert.deepEqual(count(frames.annLinkLocal), { SIGHTINGS: 1, CREATED: 1 });
   datapath.domain({ linkLocal: true }, false);
@@ -433,7 +433,7 @@ test('several MACs provisioned for one address take turns and are no duplicate',
   assert.equal(onlyBinding().moves, 0);
 });
 
-test('a ring that is full costs the record, never the binding', () => {
+test('a full ring loses the record, never the binding', () => {
   datapath.domain();
   datapath.ring('fill');
   assert.deepEqual(count(frames.ann, frames.ann6), { SIGHTINGS: 2, CREATED: 2, RING_DROPPED: 2 });
@@ -444,7 +444,7 @@ test('a ring that is full costs the record, never the binding', () => {
   assert.equal(datapath.ring('consume').records.length, 1);
 });
 
-test('a table that is full is counted, and what is in it goes on', () => {
+test('a full table is counted, and its bindings are still refreshed', () => {
   const small = new Scope();
   try {
     const few = new Datapath(small, { snoopy_bindings: 'type hash key 24 value 64 entries 4' });
@@ -458,7 +458,7 @@ test('a table that is full is counted, and what is in it goes on', () => {
   }
 });
 
-/** The one note of the newest domain: reason, port, Ethernet source, MAC that is claimed, how often. */
+/** The only rejection in the newest domain: reason, port, Ethernet source, claimed MAC, count. */
 function onlyNote() {
   const [noted, ...more] = datapath.rejections();
   assert.deepEqual(more, []);
@@ -470,7 +470,7 @@ function described({ reason, port, source, claimed, count: times }: ReturnType<t
   return [COUNTERS[reason], datapath.ports.indexOf(port), source, claimed, times];
 }
 
-test('a claim that is refused is noted with its last reason, port and MAC, and counted', () => {
+test('a rejected claim is recorded with its last reason, port and MAC, and counted', () => {
   datapath.domain();
   datapath.provision(IP4, [ANN]);
   count(frames.ann);
@@ -488,18 +488,18 @@ test('a claim that is refused is noted with its last reason, port and MAC, and c
   const last = onlyNote();
   assert.deepEqual(described(last), ['SPOOFED', 1, BOB_BYTES, ANN_BYTES, 4]);
   assert.equal(last.first_ns, first.first_ns);
-  // The owner is believed all the while, and that leaves the note as it is.
+  // The owner's messages are accepted all the while, and leave the rejection as it is.
   assert.deepEqual(count(frames.ann), { SIGHTINGS: 1 });
   assert.deepEqual(onlyNote(), last);
 });
 
-test('each limit is noted: the port, the rate, the subnet, the freeze', () => {
+test('each limit is recorded as a reason: the port, the rate, the subnet, the freeze', () => {
   for (const [policy, reason] of [
     [{ maxBindings: 0 }, 'PORT_LIMIT'],
     [{ newIntervalNs: 3_600_000_000, newBurst: 1 }, 'RATE_LIMIT'],
   ] as const) {
     datapath.domain(policy);
-    // Another host first: it takes what the rate allows.
+    // Another host comes first and takes all that the rate allows.
     count(frames.annVlan, frames.ann);
     const noted = datapath.rejections().filter(({ key }) => key.vlan === 0);
     assert.deepEqual(
@@ -515,24 +515,24 @@ test('each limit is noted: the port, the rate, the subnet, the freeze', () => {
   assert.deepEqual(described(onlyNote()), ['FROZEN', 1, BOB_BYTES, BOB_BYTES, 1]);
 });
 
-test('what the policy does not learn is noted of a stranger, not of a host that is known', () => {
+test('an ignored kind of message is recorded for an unknown host, not for a known one', () => {
   datapath.domain({ learn: LEARN_ALL & ~(LEARN.get('NS') ?? 0) });
   const solicitation = frames.ann6Asks;
   assert.deepEqual(count(solicitation), { IGNORED: 1 });
   assert.deepEqual(described(onlyNote()), ['IGNORED', 0, ANN_BYTES, [0, 0, 0, 0, 0, 0], 1]);
   count(frames.ann6, solicitation, solicitation);
   assert.equal(onlyNote().count, 1);
-  // Somebody else, for the same address: that is another matter.
+  // Another host with the same address: that is recorded.
   count(on(1, frames.bob6Asks));
   assert.deepEqual(described(onlyNote()), ['IGNORED', 1, BOB_BYTES, [0, 0, 0, 0, 0, 0], 2]);
 });
 
-test('a flood of claims makes notes forget one another, and nothing else', () => {
+test('a flood of claims displaces older rejections, and nothing else', () => {
   datapath.domain({}, false);
   datapath.prefix(IP4, 32, 1);
   count(frames.ann);
   const flood = Array.from({ length: 9_000 }, (_, n) => {
-    // The sender's IP, behind 14 bytes of Ethernet and 14 of ARP.
+    // The sender's IP follows 14 bytes of Ethernet and 14 of ARP.
     const ip = `0a${(n + 1).toString(16).padStart(6, '0')}`;
     return `${frames.ann.slice(0, 56)}${ip}${frames.ann.slice(64)}`;
   });
@@ -541,7 +541,7 @@ test('a flood of claims makes notes forget one another, and nothing else', () =>
   assert.ok(noted.length > 100 && noted.length <= 4096, `${noted.length} notes`);
   assert.equal(datapath.bindings().length, 1);
   assert.deepEqual(count(frames.ann), { SIGHTINGS: 1 });
-  // The last one is known, for it is what somebody asks about.
+  // The last one is there: it is the one that an operator looks for.
   const last = flood.length.toString(16).padStart(6, '0');
   assert.ok(noted.some(({ key }) => Buffer.from(key.ip.slice(1, 4)).toString('hex') === last));
 });

@@ -1,4 +1,5 @@
-// Which messages the program believes, and under which counter it puts the others: real kernel, frames by scapy.
+// Which messages the program accepts, and the counter for each message that it rejects: a real kernel, frames by
+// scapy.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { Scope } from '../lib/scope.ts';
@@ -22,7 +23,7 @@ const valid: Readonly<Record<string, Valid>> = {
   'an ARP reply': { frame: arp({ ether: { dst: BOB }, arp: { op: 2, hwdst: BOB } }), ip: V4 },
   'a gratuitous ARP request': { frame: arp({ arp: { pdst: '192.168.1.10' } }), ip: V4 },
   'a gratuitous ARP reply': { frame: arp({ arp: { op: 2, pdst: '192.168.1.10', hwdst: ANN } }), ip: V4 },
-  'an ARP request padded to the least Ethernet frame': { frame: arp({ length: 60 }), ip: V4 },
+  'an ARP request padded to the shortest Ethernet frame': { frame: arp({ length: 60 }), ip: V4 },
   'an ARP request in a jumbo frame': { frame: arp({ length: 3000 }), ip: V4 },
   'an untagged frame on a port with a PVID': { frame: arp(), policy: { pvid: 10 }, ip: V4, vlan: 10 },
   'a tag inside the frame': { frame: arp({ tags: [['Dot1Q', { vlan: 20 }]] }), ip: V4, vlan: 20 },
@@ -67,7 +68,7 @@ const valid: Readonly<Record<string, Valid>> = {
     frame: na({ options: [...new Array(7).fill(filler(1)), tlla(ANN)] }),
     ...V6,
   },
-  'an NA as long as the least IPv6 MTU': {
+  'an NA as long as the smallest IPv6 MTU': {
     frame: na({ options: [tlla(ANN), filler(100), filler(51)] }),
     ...V6,
   },
@@ -93,10 +94,13 @@ const ad = (vlan: number) => ['Dot1AD', { vlan }] as const;
 const fragment = ['IPv6ExtHdrFragment', { offset: 0, m: 0, id: 7 }] as const;
 const hopByHop = ['IPv6ExtHdrHopByHop', {}] as const;
 
-/** No note: no host has such an address, or which one it is about cannot be read or not be trusted. */
+/** No rejection is recorded: no host has such an address, or the address cannot be read or trusted. */
 const NOT_NOTED: readonly (string | null)[] = [null, 'IP', 'ARP_HEADER', 'FRAGMENT'];
 
-/** What must not be learned: counter, or null for what is nobody's business, and the frame. */
+/**
+ * Frames that must not be learned from: the counter, or null where the program does not count the frame, and the
+ * frame.
+ */
 const invalid: Readonly<Record<string, readonly [string | null, FrameSpec, Policy?]>> = {
   'an ARP request where only replies are learned': ['IGNORED', arp(), only('ARP_REPLY')],
   'an ARP reply where only requests are learned': ['IGNORED', arp({ arp: { op: 2 } }), only('ARP_REQUEST')],
@@ -129,7 +133,7 @@ const invalid: Readonly<Record<string, readonly [string | null, FrameSpec, Polic
     { layers: [['Ether', { src: ANN, dst: BOB }], q(1), q(2), ['IP', {}], ['UDP', {}]] },
   ],
 
-  'ARP for another hardware': ['ARP_HEADER', arp({ arp: { hwtype: 6 } })],
+  'ARP for other hardware': ['ARP_HEADER', arp({ arp: { hwtype: 6 } })],
   'ARP for another protocol': ['ARP_HEADER', arp({ set: { 16: '86dd' } })],
   'ARP with longer hardware addresses': ['ARP_HEADER', arp({ set: { 18: '08' } })],
   'ARP with longer protocol addresses': ['ARP_HEADER', arp({ set: { 19: '10' } })],
@@ -137,10 +141,10 @@ const invalid: Readonly<Record<string, readonly [string | null, FrameSpec, Polic
   'a RARP request': ['ARP_HEADER', arp({ arp: { op: 3 } })],
   'ARP operation 256 (bytes swapped)': ['ARP_HEADER', arp({ arp: { op: 256 } })],
 
-  'ARP of another sender': ['SPOOFED', arp({ ether: { src: BOB } })],
+  'ARP with the MAC of another sender': ['SPOOFED', arp({ ether: { src: BOB } })],
   'ARP whose sender differs in the last bit': ['SPOOFED', arp({ arp: { hwsrc: '02:00:00:00:01:11' } })],
-  'an NA of another sender': ['SPOOFED', na({ ether: { src: BOB } })],
-  'an NS of another sender': ['SPOOFED', ns({ ether: { src: BOB } })],
+  'an NA with the MAC of another sender': ['SPOOFED', na({ ether: { src: BOB } })],
+  'an NS with the MAC of another sender': ['SPOOFED', ns({ ether: { src: BOB } })],
 
   'ARP with a zero MAC': ['MAC', arp({ mac: '00:00:00:00:00:00' })],
   'ARP with a multicast MAC': ['MAC', arp({ mac: '01:00:5e:00:00:01' })],
@@ -149,11 +153,11 @@ const invalid: Readonly<Record<string, readonly [string | null, FrameSpec, Polic
   'an NA with a zero MAC': ['MAC', na({ mac: '00:00:00:00:00:00' })],
 
   'an ARP probe': ['IP', arp({ ip: '0.0.0.0' })],
-  'ARP of "this network"': ['IP', arp({ ip: '0.1.2.3' })],
-  'ARP of loopback': ['IP', arp({ ip: '127.0.0.1' })],
-  'ARP of a multicast address': ['IP', arp({ ip: '224.0.0.1' })],
-  'ARP of a reserved address': ['IP', arp({ ip: '240.0.0.1' })],
-  'ARP of broadcast': ['IP', arp({ ip: '255.255.255.255' })],
+  'ARP for "this network"': ['IP', arp({ ip: '0.1.2.3' })],
+  'ARP for a loopback address': ['IP', arp({ ip: '127.0.0.1' })],
+  'ARP for a multicast address': ['IP', arp({ ip: '224.0.0.1' })],
+  'ARP for a reserved address': ['IP', arp({ ip: '240.0.0.1' })],
+  'ARP for the broadcast address': ['IP', arp({ ip: '255.255.255.255' })],
   'an NA for a multicast target': ['IP', na({ nd: { tgt: 'ff02::5' } })],
   'an NA for ::': ['IP', na({ nd: { tgt: '::' } })],
   'an NA for ::1': ['IP', na({ nd: { tgt: '::1' } })],
@@ -164,7 +168,7 @@ const invalid: Readonly<Record<string, readonly [string | null, FrameSpec, Polic
 
   'link-local IPv4': ['LINK_LOCAL', arp({ ip: '169.254.1.1' })],
   'link-local IPv6': ['LINK_LOCAL', na({ ip: 'fe80::1' })],
-  'the last of fe80::/10': ['LINK_LOCAL', na({ ip: 'febf:ffff::1' })],
+  'the last address of fe80::/10': ['LINK_LOCAL', na({ ip: 'febf:ffff::1' })],
 
   'the first fragment of an NA': ['FRAGMENT', na({ extensions: [['IPv6ExtHdrFragment', { m: 1, id: 7 }]] })],
   'an NA in one fragment': ['FRAGMENT', na({ extensions: [fragment] })],
@@ -173,8 +177,8 @@ const invalid: Readonly<Record<string, readonly [string | null, FrameSpec, Polic
   'an NA behind another extension header': [null, na({ extensions: [hopByHop] })],
   'a fragmented NA behind another extension header': [null, na({ extensions: [hopByHop, fragment] })],
 
-  'an NA from beyond a router': ['HOP_LIMIT', na({ ipv6: { hlim: 254 } })],
-  'an NS from beyond a router': ['HOP_LIMIT', ns({ ipv6: { hlim: 64 } })],
+  'an NA with a hop limit below 255': ['HOP_LIMIT', na({ ipv6: { hlim: 254 } })],
+  'an NS with a hop limit below 255': ['HOP_LIMIT', ns({ ipv6: { hlim: 64 } })],
   'an NA with a wrong checksum': ['CHECKSUM', na({ nd: { cksum: 0x1234 } })],
   'an NA altered in its target': ['CHECKSUM', na({ set: { 77: '11' } })],
   'an NA altered in its last octet': ['CHECKSUM', na({ set: { 85: '11' } })],
@@ -182,13 +186,13 @@ const invalid: Readonly<Record<string, readonly [string | null, FrameSpec, Polic
     'CHECKSUM',
     na({ options: [tlla(ANN), filler(150)], set: { 1285: '11' } }),
   ],
-  'an NA with another source than it was summed with': ['CHECKSUM', na({ set: { 37: '11' } })],
+  'an NA with a source other than its checksum covers': ['CHECKSUM', na({ set: { 37: '11' } })],
 
   'an NA with a code': ['ND_HEADER', na({ nd: { code: 1 } })],
-  'an NA to all that answers a solicitation': ['ND_HEADER', na({ nd: { S: 1 } })],
+  'a solicited NA to all nodes': ['ND_HEADER', na({ nd: { S: 1 } })],
   'an NA shorter than its header': ['ND_HEADER', na({ ipv6: { plen: 20 } })],
   'an NA without a payload': ['ND_HEADER', na({ ipv6: { plen: 0 } })],
-  'an NA longer than the least IPv6 MTU': ['ND_HEADER', na({ options: [tlla(ANN), filler(152)] })],
+  'an NA longer than the smallest IPv6 MTU': ['ND_HEADER', na({ options: [tlla(ANN), filler(152)] })],
 
   'an option of length 0': [
     'ND_OPTION',
@@ -206,12 +210,12 @@ const invalid: Readonly<Record<string, readonly [string | null, FrameSpec, Polic
     'ND_OPTION',
     na({ options: [['ICMPv6NDOptUnknown', { type: 2, len: 2, data: { hex: '02'.repeat(14) } }]] }),
   ],
-  'a repeated address': ['ND_OPTION', na({ options: [tlla(ANN), tlla(ANN)] })],
+  'a repeated address option': ['ND_OPTION', na({ options: [tlla(ANN), tlla(ANN)] })],
   'nine options': ['ND_OPTION', na({ options: [tlla(ANN), ...new Array(8).fill(filler(1))] })],
   'half an option': ['ND_OPTION', na({ options: [tlla(ANN), ['Raw', { load: { hex: 'c8010000' } }]] })],
-  'an NA without the address, and nothing to refresh': ['ND_OPTION', na({ options: [] })],
+  'an NA without the address, and no binding to refresh': ['ND_OPTION', na({ options: [] })],
   'an NA with the source option instead': ['ND_OPTION', na({ options: [slla(ANN)] })],
-  'an NS without the address, and nothing to refresh': ['ND_OPTION', ns({ options: [] })],
+  'an NS without the address, and no binding to refresh': ['ND_OPTION', ns({ options: [] })],
   'an NS with the target option instead': ['ND_OPTION', ns({ options: [tlla(ANN)] })],
   'an option behind the IPv6 payload': [
     'ND_OPTION',
@@ -337,7 +341,7 @@ for (const [name, [counter, , policy]] of Object.entries(invalid)) {
   });
 }
 
-test('learns in exactly the VLANs of the port, through every word of their bits', () => {
+test('learns in exactly the VLANs of the port, in every word of their bitmap', () => {
   const edges = Array.from({ length: 64 }, (_, word) => [word * 64, word * 64 + 63]).flat();
   const tagged = validFrames['a tag inside the frame'] ?? '';
   const withVid = (vid: number): string =>
@@ -369,7 +373,7 @@ test('a frame on a port without a policy is not counted', () => {
   assert.deepEqual(disturbed, []);
 });
 
-test('a message cut at any length is never learned and never altered', () => {
+test('a message cut at any length is never learned from and never altered', () => {
   const whole = [
     'an ARP request',
     'a tag inside the frame',
@@ -379,7 +383,7 @@ test('a message cut at any length is never learned and never altered', () => {
   ];
   const cut = whole.flatMap((name) => {
     const hex = validFrames[name] ?? '';
-    // What is shorter, BPF_PROG_TEST_RUN does not take; wire.test.ts has it.
+    // BPF_PROG_TEST_RUN rejects shorter frames; wire.test.ts has them.
     const least = hex.slice(24, 28) === '86dd' ? 54 : 14;
     return Array.from({ length: hex.length / 2 - least }, (_, at) => hex.slice(0, (least + at) * 2));
   });
@@ -390,7 +394,7 @@ test('a message cut at any length is never learned and never altered', () => {
   assert.deepEqual(datapath.bindings(), []);
 });
 
-test('the tables name every counter of a message by itself', () => {
+test('the tables provoke every counter that one message can provoke', () => {
   const named = new Set(Object.values(invalid).map(([counter]) => counter));
   // The others need more than one message: bindings.test.ts.
   const elsewhere = ['SIGHTINGS', 'CREATED', 'TRUNCATED', 'RING_DROPPED', 'MOVED', 'DUPLICATES'].concat([

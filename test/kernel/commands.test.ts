@@ -1,11 +1,11 @@
-// The command line as a user meets it: exit codes, privileges, single bridges, and what goes to which stream.
+// The command line as a user sees it: exit codes, privileges, single bridges, and what is printed to which stream.
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { listPins } from '../lib/bpffs.ts';
 import { deepTest } from '../lib/depth.ts';
 import { parseJson, type Result } from '../lib/run.ts';
-import { said, withReport } from '../lib/snoopy.ts';
+import { outputOf, withReport } from '../lib/snoopy.ts';
 import { createTempDir } from '../lib/temp.ts';
 import { assertExit, Machine, neighborChanges, portSteps } from './machine.ts';
 
@@ -36,18 +36,18 @@ describe('exit codes', () => {
     const unknown = machine.snoopy.run('reconcil');
     assertExit(unknown, 64);
     assert.match(unknown.stderr, /reconcile/);
-    assert.deepEqual(listPins(machine.snoopy.bpffs), [], 'something was made');
+    assert.deepEqual(listPins(machine.snoopy.bpffs), [], 'something was created');
   });
 
-  test('78 for a configuration that is wrong, with file, line and column of everything wrong in it', (t) => {
+  test('78 for an invalid configuration, with file, line and column of every problem', (t) => {
     const machine = new Machine(t);
     const { configFile } = machine.snoopy;
     writeFileSync(configFile, 'version: 1\nbridges:\n  - nmae: br0\n    max_age: 20 minutes\n');
     for (const command of ['reconcile', 'remove', 'status', 'validate']) {
       const result = machine.snoopy.run(command);
       assertExit(result, 78);
-      assert.ok(result.stderr.includes(`${configFile}:3:5`), said(result));
-      assert.ok(result.stderr.includes(`${configFile}:4:14`), said(result));
+      assert.ok(result.stderr.includes(`${configFile}:3:5`), outputOf(result));
+      assert.ok(result.stderr.includes(`${configFile}:4:14`), outputOf(result));
       assert.match(result.stderr, /nmae.*name/s);
       assert.equal(result.stdout, '');
     }
@@ -65,7 +65,7 @@ describe('exit codes', () => {
     assert.deepEqual(listPins(machine.snoopy.bpffs), []);
   });
 
-  test('1 where a bridge is missing that is required, after all else was done; 0 where it is not', async (t) => {
+  test('1 when a required bridge is missing, after everything else is done; 0 when the bridge is optional', async (t) => {
     const machine = new Machine(t, { config: { bridges: [{ name: 'br9' }, { name: 'br0' }] } });
     const run = machine.snoopy.reconcile();
     assertExit(run, 1);
@@ -83,7 +83,7 @@ describe('exit codes', () => {
       ],
     );
     assert.deepEqual(machine.filterPrograms('tap1'), [machine.programId()]);
-    await machine.host(1).speak();
+    await machine.host(1).announceAndWait();
     const again = machine.snoopy.reconcile('--detailed-exitcode');
     assertExit(again, 1);
     assert.deepEqual(machine.ownNeighbors(), ['10.1.0.1 02:00:00:00:00:01']);
@@ -98,7 +98,7 @@ describe('exit codes', () => {
     assert.equal(wrong.report.errors[0]?.code, 'not_a_bridge');
   });
 
-  test('2 with --detailed-exitcode where something changed, 0 where nothing did', async (t) => {
+  test('2 with --detailed-exitcode when something changed, 0 when nothing did', async (t) => {
     const machine = new Machine(t);
     const exit = (...args: string[]): number =>
       machine.snoopy.run('reconcile', '--detailed-exitcode', ...args).code;
@@ -106,7 +106,7 @@ describe('exit codes', () => {
     assert.equal(exit(), 2);
     assert.equal(exit(), 0);
     assert.equal(exit('--check'), 0);
-    await machine.host(1).speak();
+    await machine.host(1).announceAndWait();
     assert.equal(exit(), 2);
     assert.equal(exit(), 0);
   });
@@ -119,7 +119,7 @@ describe('privileges', () => {
     return machine.netns.tryRun([...wrapper, ...machine.snoopy.argv(command, ...args)]);
   }
 
-  test('validate and schema need none; the others end with 77 and make nothing', (t) => {
+  test('validate and schema need none; the others exit with 77 and create nothing', (t) => {
     const machine = new Machine(t);
     assertExit(runAs(machine, NOBODY, 'validate'), 0);
     assertExit(runAs(machine, NOBODY, 'schema'), 0);
@@ -127,20 +127,20 @@ describe('privileges', () => {
       const [command = '', ...rest] = args;
       const result = runAs(machine, NOBODY, command, ...rest);
       assertExit(result, 77);
-      assert.match(result.stderr, /root|CAP_/, said(result));
+      assert.match(result.stderr, /root|CAP_/, outputOf(result));
       assert.equal(result.stdout, '');
     }
     assert.deepEqual(listPins(machine.snoopy.bpffs), []);
   });
 
-  deepTest('the same on a machine where all is set up: nothing is seen and nothing changes', (t) => {
+  deepTest('on a machine that is set up, every command still exits with 77 and changes nothing', (t) => {
     const machine = new Machine(t);
     machine.reconcile();
     for (const args of [['reconcile'], ['reconcile', '--check'], ['status'], ['doctor'], ['remove']]) {
       const [command = '', ...rest] = args;
       const result = runAs(machine, NOBODY, command, ...rest);
       assertExit(result, 77);
-      assert.match(result.stderr, /root|CAP_/, said(result));
+      assert.match(result.stderr, /root|CAP_/, outputOf(result));
     }
     assert.deepEqual(machine.filterPrograms('tap1'), [machine.programId()]);
     machine.assertIdle();
@@ -154,7 +154,7 @@ describe('privileges', () => {
     ] as const) {
       const result = runAs(machine, ['setpriv', `--bounding-set=${dropped}`], 'reconcile');
       assertExit(result, 77);
-      assert.match(result.stderr, named, said(result));
+      assert.match(result.stderr, named, outputOf(result));
     }
     const bpffs = createTempDir(machine.scope, 'unmounted');
     machine.snoopy.configure({ runtime: { bpffs }, bridges: [{ name: 'br0' }] });
@@ -164,7 +164,7 @@ describe('privileges', () => {
     assert.deepEqual(readdirSync(bpffs), []);
   });
 
-  test('CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON do without the rest of root, where bpffs is mounted', (t) => {
+  test('CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are enough where bpffs is mounted', (t) => {
     const machine = new Machine(t);
     const enough = ['setpriv', '--bounding-set=-all,+bpf,+net_admin,+perfmon,+dac_override'];
     const result = runAs(machine, enough, 'reconcile');
@@ -174,7 +174,7 @@ describe('privileges', () => {
 });
 
 describe('--bridge', () => {
-  test('touches that bridge alone; without it all are done', async (t) => {
+  test('changes only that bridge; without the option every bridge is reconciled', async (t) => {
     const { machine, one, other } = twoBridges(t);
     assert.deepEqual(portSteps(machine.reconcile('--bridge', 'br0')), ['set-port tap1', 'attach tap1']);
     assert.equal(machine.hasClsact(other.port), false);
@@ -183,8 +183,8 @@ describe('--bridge', () => {
     assert.deepEqual(portSteps(report), ['set-port tap11', 'attach tap11']);
     machine.assertIdle();
 
-    await one.speak();
-    await other.speak();
+    await one.announceAndWait();
+    await other.announceAndWait();
     const first = machine.reconcile('--bridge', 'br1');
     assert.deepEqual(neighborChanges(first), [`add ${other.ip} ${other.mac}`]);
     assert.deepEqual(
@@ -194,13 +194,13 @@ describe('--bridge', () => {
     assert.deepEqual(neighborChanges(machine.reconcile()), [`add ${one.ip} ${one.mac}`]);
   });
 
-  deepTest('leaves the others as they are, damaged ones too', async (t) => {
+  deepTest('leaves the other bridges as they are, even damaged ones', async (t) => {
     const { machine, one, other } = twoBridges(t);
-    // Kernels before 6.17 flush the neighbors of a bridge without carrier: a port stays.
+    // Kernels before 6.17 flush the neighbors of a bridge that loses its carrier, so one port stays.
     machine.addHost(3);
     machine.reconcile();
-    await one.speak();
-    await other.speak();
+    await one.announceAndWait();
+    await other.announceAndWait();
     machine.reconcile();
     machine.run('tc', 'filter', 'del', 'dev', one.port, 'ingress');
     machine.run('ip', 'link', 'set', one.port, 'nomaster');
@@ -216,7 +216,7 @@ describe('--bridge', () => {
 });
 
 describe('status', () => {
-  test('before any run it says so; afterwards it lists ports and hosts', async (t) => {
+  test('reports that nothing is loaded before the first run, then lists ports and hosts', async (t) => {
     const machine = new Machine(t, { hosts: 2 });
     const before = machine.snoopy.run('status', '--format', 'json');
     assertExit(before, 0);
@@ -226,7 +226,7 @@ describe('status', () => {
 
     machine.reconcile();
     const host = machine.host(1);
-    await host.speak();
+    await host.announceAndWait();
     machine.reconcile();
     assert.deepEqual(
       machine.snoopy.bindings().map((binding) => ({ ...binding, age: 0 })),
@@ -268,7 +268,7 @@ describe('status', () => {
 });
 
 describe('output', () => {
-  test('the report alone goes to stdout, progress to stderr', (t) => {
+  test('only the report goes to stdout; progress goes to stderr', (t) => {
     const machine = new Machine(t);
     const verbose = machine.snoopy.run('reconcile', '--format', 'json', '--verbose');
     assertExit(verbose, 0);
@@ -280,7 +280,7 @@ describe('output', () => {
     assert.match(text.stdout, /tap1/);
   });
 
-  test('a reader of the report that goes away is no failure', (t) => {
+  test('a reader that closes stdout early is no failure', (t) => {
     const machine = new Machine(t);
     const argv = machine.snoopy
       .argv('reconcile', '--format', 'json')

@@ -1,5 +1,5 @@
-// The compiled program in a kernel, driven and read through bpftool, python3 and iproute2 alone: nothing of
-// snoopy's own user space takes part, so that its tests and these cannot be wrong in the same way.
+// The compiled program in a kernel, driven and read only through bpftool, python3 and iproute2. snoopy's user space
+// takes no part, so a mistake there cannot hide one here.
 
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -13,7 +13,7 @@ import type { Scope } from '../lib/scope.ts';
 import { createTempDir } from '../lib/temp.ts';
 
 export const PROJECT = projectDirectory(dirname(fileURLToPath(import.meta.url)));
-export const PYTHON = '/usr/bin/python3'; // the distribution's, which has scapy
+export const PYTHON = '/usr/bin/python3'; // The distribution's, which has scapy.
 
 /** TC_ACT_UNSPEC as bpftool prints it. */
 export const TC_ACT_UNSPEC = 0xffffffff;
@@ -35,7 +35,7 @@ function constants(prefix: string): ReadonlyMap<string, number> {
   return found;
 }
 
-/** Names of counters as they stand in snoopy.h, by number. */
+/** Names of counters as in snoopy.h, by number. */
 export const COUNTERS: readonly string[] = [...constants('SNOOPY_COUNTER').keys()];
 export const LEARN = constants('SNOOPY_LEARN');
 export const CHANGE = constants('SNOOPY_CHANGE');
@@ -48,7 +48,7 @@ export type FrameSpec = {
   readonly length?: number;
 };
 
-/** Has scapy build the frames; returns each as hex. */
+/** Builds the frames with scapy; returns each as hex. */
 export function buildFrames<Name extends string>(
   specs: Readonly<Record<Name, FrameSpec>>,
 ): Record<Name, string> {
@@ -60,12 +60,12 @@ export function buildFrames<Name extends string>(
   return Object.fromEntries(names.map((name, at) => [name, lines[at] ?? ''])) as Record<Name, string>;
 }
 
-/** Policy of a port as a test says it; what is left out permits. */
+/** A port's policy as a test states it. A missing field permits. */
 export interface Policy {
   readonly pvid?: number;
   readonly learn?: number;
   readonly linkLocal?: boolean;
-  /** The VLANs that the port is in, of a VLAN-aware bridge; without it the bridge is not. */
+  /** The VLANs that the port is in, on a VLAN-aware bridge. Without it the bridge is not VLAN-aware. */
   readonly vlans?: readonly number[];
   readonly maxBindings?: number;
   readonly newIntervalNs?: number;
@@ -139,15 +139,15 @@ export interface Ring {
   readonly records: readonly Change[];
 }
 
-/** What a run of frames did. */
+/** The effect of a run of frames. */
 export interface Outcome {
-  /** Counters that moved, by the names of snoopy.h. */
+  /** Counters that changed, by the names of snoopy.h. */
   readonly counted: Readonly<Record<string, number>>;
-  /** Frames that came out altered, or with another verdict than TC_ACT_UNSPEC: must be empty. */
+  /** Frames that came out altered, or with a verdict other than TC_ACT_UNSPEC: must be empty. */
   readonly disturbed: readonly string[];
 }
 
-/** A frame and the port that it comes in by: 0, or 1. */
+/** A frame, and the port that receives it: 0 or 1. */
 export type Arrival = string | { readonly hex: string; readonly port: number };
 
 const hexBytes = (bytes: Uint8Array): string =>
@@ -170,7 +170,7 @@ function pack(...fields: readonly (readonly [number | bigint, 1 | 2 | 4 | 8])[])
 const AF_INET = 2;
 const AF_INET6 = 10;
 
-/** An address for a key: its family and 16 bytes, from dotted IPv4 or from IPv6 with all eight groups. */
+/** An address as part of a key: its family and 16 bytes, from dotted IPv4 or from IPv6 with all eight groups. */
 function keyOf(ip: string): { family: number; bits: number; bytes: string } {
   if (ip.includes('.')) {
     const bytes = Uint8Array.from([...ip.split('.').map(Number), ...new Array<number>(12).fill(0)]);
@@ -211,12 +211,12 @@ export class Datapath {
   readonly #dir: string;
   readonly #ringSize: number;
 
-  /** `replaced` are maps of other sizes than the object's: name -> arguments of `bpftool map create`. */
+  /** `replaced`: maps of sizes other than the object's, as name -> arguments of `bpftool map create`. */
   constructor(scope: Scope, replaced: Readonly<Record<string, string>> = {}, ringSize = 1 << 20) {
     this.#dir = createTempDir(scope, 'frames');
     this.#ringSize = ringSize;
     this.netns = new Netns(scope, 'program');
-    // Or the kernel's own multicast reports would come between the frames.
+    // Keeps the kernel's own multicast reports from mixing with the frames.
     this.netns.sysctl({ 'net/ipv6/conf/all/disable_ipv6': 1, 'net/ipv6/conf/default/disable_ipv6': 1 });
     this.netns.ipBatch([
       'link add port0 type veth peer name host0',
@@ -246,7 +246,7 @@ export class Datapath {
     return join(this.pins, 'maps', `snoopy_${name}`);
   }
 
-  /** Runs lines of `bpftool batch` inside the namespace; returns what each printed. */
+  /** Runs lines of `bpftool batch` inside the namespace; returns the output of each. */
   batch(lines: readonly string[]): unknown[] {
     const file = join(this.#dir, 'batch');
     const outputs: unknown[] = [];
@@ -258,7 +258,7 @@ export class Datapath {
     return outputs;
   }
 
-  /** Makes a bridge of its own, allows all addresses in it and gives its number. Both ports start anew. */
+  /** Starts a new bridge in which all addresses are allowed, and returns its number. Both ports get empty states. */
   domain(policy: Policy = {}, allowAll = true): number {
     this.#bridge += 1;
     const lines = [0, 1].flatMap((port) => [this.#policyLine(port, policy), this.#clearLine(port)]);
@@ -266,12 +266,12 @@ export class Datapath {
     return this.#bridge;
   }
 
-  /** Gives one port of the domain another policy; its state stays. */
+  /** Gives one port of the domain another policy. Its state stays. */
   policy(port: number, policy: Policy): void {
     this.batch([this.#policyLine(port, policy)]);
   }
 
-  /** Takes the policy of one port of the domain away: it is learned from no more. */
+  /** Deletes the policy of one port of the domain, so that nothing more is learned from it. */
   forget(port: number): void {
     this.batch([`map delete pinned ${this.map('ports')} key hex ${pack([this.ports[port] ?? 0, 4])}`]);
   }
@@ -342,7 +342,7 @@ export class Datapath {
       typeof arrival === 'string' ? { hex: arrival, port: 0 } : arrival,
     );
     for (const [port, ifindex] of this.ports.entries()) {
-      // struct __sk_buff up to ifindex, which is the only field that the tests set
+      // struct __sk_buff up to ifindex, the only field that the tests set.
       const context = Buffer.alloc(44);
       context.writeUInt32LE(ifindex, 40);
       writeFileSync(join(this.#dir, `context${port}`), context);
@@ -365,13 +365,13 @@ export class Datapath {
     return this.batch([`map dump pinned ${this.map('counters')}`])[0];
   }
 
-  /** What the newest domain holds. */
+  /** The bindings of the newest domain. */
   bindings(bridge = this.#bridge): Binding[] {
     const [dump] = this.batch([`map dump pinned ${this.map('bindings')}`]) as [{ formatted: Binding }[]];
     return dump.map((entry) => entry.formatted).filter((binding) => binding.key.bridge === bridge);
   }
 
-  /** Ages the newest domain: its bindings become what they would be `ms` later. */
+  /** Ages the newest domain: its bindings become as they would be `ms` later. */
   age(ms: number): void {
     interface Entry {
       readonly key: readonly string[];
@@ -391,7 +391,7 @@ export class Datapath {
     this.batch(updates);
   }
 
-  /** What the newest domain has refused, by address. */
+  /** The rejections of the newest domain, by address. */
   rejections(): Rejection[] {
     const [dump] = this.batch([`map dump pinned ${this.map('rejected')}`]) as [{ formatted: Rejection }[]];
     return dump.map((entry) => entry.formatted).filter(({ key }) => key.bridge === this.#bridge);
@@ -417,7 +417,9 @@ export class Datapath {
     this.netns.run('tc', 'filter', 'add', ...where, 'bpf', 'da', 'object-pinned', program);
   }
 
-  /** Loads test/kernel/probe.bpf.c, which tells how a frame lies in memory; pins of its program and of its map. */
+  /**
+   * Loads test/kernel/probe.bpf.c, which records how a frame lies in memory; returns pins of its program and its map.
+   */
   loadProbe(): { readonly program: string; readonly seen: string } {
     const object = join(this.#dir, 'probe.o');
     const multiarch = run(['clang', '-print-multiarch']).trim();
@@ -435,7 +437,7 @@ export class Datapath {
   }
 }
 
-/** Which counters differ between two dumps, summed over the CPUs. */
+/** The counters that differ between two dumps, summed over the CPUs. */
 export function difference(before: unknown, after: unknown): Record<string, number> {
   const totals = (dump: unknown): number[] =>
     (dump as { formatted: { values: { value: number }[] } }[]).map((entry) =>

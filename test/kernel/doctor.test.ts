@@ -1,4 +1,4 @@
-// doctor: on a healthy node it has nothing to say; whatever is broken, exactly that is found.
+// doctor: a healthy node has no complaint, and each fault is found alone.
 
 import assert from 'node:assert/strict';
 import { closeSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -12,7 +12,7 @@ import { type Check, complaintsOf } from '../lib/doctor.ts';
 import { run } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
 import { enterNetns } from '../lib/setns.ts';
-import { type Config, PRODUCT, said, withReport } from '../lib/snoopy.ts';
+import { type Config, outputOf, PRODUCT, withReport } from '../lib/snoopy.ts';
 import { createTempDir } from '../lib/temp.ts';
 import { until } from '../lib/wait.ts';
 import { assertExit, bpftool, Machine, TUNNEL } from './machine.ts';
@@ -20,22 +20,22 @@ import { loadEnder, NEEDS_TCX } from './probe.ts';
 
 const MODULES = fileURLToPath(new URL('../../../node_modules', import.meta.url));
 
-/** A node as an operator wants it: a tunnel, a host that was heard, a neighbor. */
+/** A healthy node: a tunnel, a host that was seen, and its neighbor. */
 async function healthy(t: TestContext, config?: Config): Promise<Machine> {
   const machine = new Machine(t, { tunnel: true, ...(config === undefined ? {} : { config }) });
   machine.reconcile();
-  await machine.host(1).speak();
+  await machine.host(1).announceAndWait();
   machine.reconcile();
   return machine;
 }
 
-/** Runs doctor where no vtysh is; `prefix` is put before its command line. */
+/** Runs doctor without vtysh. `prefix` precedes its command line. */
 function examine(machine: Machine, prefix: readonly string[] = []): { code: number; checks: Check[] } {
   const path = join(createTempDir(machine.scope, 'bin'), 'empty');
   mkdirSync(path);
   const argv = machine.snoopy.argv('doctor', '--format', 'json');
   const result = machine.netns.tryRun([...prefix, '/usr/bin/env', `PATH=${path}`, ...argv]);
-  assert.ok(result.stdout.startsWith('{'), said(result));
+  assert.ok(result.stdout.startsWith('{'), outputOf(result));
   const report = JSON.parse(result.stdout) as { ok: boolean; checks: Check[] };
   assert.equal(report.ok, !report.checks.some(({ status }) => status === 'failure'));
   assertExit(result, report.ok ? 0 : 1);
@@ -43,7 +43,7 @@ function examine(machine: Machine, prefix: readonly string[] = []): { code: numb
   return { code: result.code, checks: report.checks };
 }
 
-/** `status id subject` of what is not as it should be, but for FRR, which is not here. */
+/** `status id subject` of each check that is not ok. FRR's checks are left out: FRR is missing here. */
 function complaints(machine: Machine, prefix: readonly string[] = []): string[] {
   return complaintsOf(examine(machine, prefix).checks.filter(({ id }) => id !== 'frr'));
 }
@@ -54,7 +54,7 @@ function find(machine: Machine, id: string): Check {
   return found;
 }
 
-test('a healthy node: every check is there, none complains but that there is no FRR', async (t) => {
+test('a healthy node has every check, and only the missing FRR as a complaint', async (t) => {
   const machine = await healthy(t);
   const { code, checks } = examine(machine);
   assert.equal(code, 0);
@@ -102,7 +102,7 @@ test('it changes nothing and consumes nothing', async (t) => {
 });
 
 describe('text', () => {
-  test('a line for each check, and below a complaint why it matters and what fixes it', async (t) => {
+  test('has a line for each check, and below a complaint its meaning and the fix', async (t) => {
     const machine = await healthy(t);
     machine.run('bridge', 'link', 'set', 'dev', TUNNEL, 'neigh_suppress', 'off');
     const result = machine.snoopy.run('doctor');
@@ -117,7 +117,7 @@ describe('text', () => {
 });
 
 describe('the host', () => {
-  test('nothing pinned, and a kernel that takes the program', (t) => {
+  test('nothing is pinned, and the kernel accepts the program', (t) => {
     const machine = new Machine(t, { tunnel: true });
     const { checks } = examine(machine);
     assert.equal(checks.find(({ id }) => id === 'kernel')?.status, 'ok');
@@ -126,21 +126,21 @@ describe('the host', () => {
     assert.equal(checks.find(({ id }) => id === 'pins')?.remedy, 'snoopy reconcile');
   });
 
-  test('a program that the kernel refuses', (t) => {
+  test('the kernel rejects the program', (t) => {
     const machine = new Machine(t, { tunnel: true });
-    // The verifier lets nobody read packets through kernel pointers without CAP_PERFMON.
+    // Without CAP_PERFMON the verifier allows no access to packets through kernel pointers.
     const without = ['setpriv', '--bounding-set=-perfmon,-sys_admin'];
     const found = complaints(machine, without);
     assert.ok(found.includes('failure kernel'));
-    assert.ok(found.includes('warning capabilities'), 'and who is to blame for it');
+    assert.ok(found.includes('warning capabilities'), 'and the missing capability as its cause');
   });
 
-  deepTest('a missing capability that only some of the work needs', async (t) => {
+  deepTest('a capability is missing that only part of the work needs', async (t) => {
     const machine = await healthy(t);
     assert.deepEqual(complaints(machine, ['setpriv', '--bounding-set=-net_raw']), ['warning capabilities']);
   });
 
-  test('without the right to look it ends with 77, as the others do', (t) => {
+  test('without the capabilities to look, doctor exits with 77 like every command', (t) => {
     const machine = new Machine(t);
     const argv = machine.snoopy.argv('doctor');
     const result = machine.netns.tryRun(['setpriv', '--bounding-set=-net_admin', ...argv]);
@@ -148,14 +148,14 @@ describe('the host', () => {
     assert.match(result.stderr, /CAP_NET_ADMIN/);
   });
 
-  deepTest('a bpffs that is not mounted', async (t) => {
+  deepTest('bpffs is not mounted', async (t) => {
     const machine = await healthy(t);
     const bpffs = createTempDir(machine.scope, 'unmounted');
     machine.snoopy.configure({ runtime: { bpffs }, bridges: [{ name: 'br0' }] });
     assert.ok(complaints(machine).includes(`warning bpffs ${bpffs}`));
   });
 
-  deepTest('a bpffs that only this process sees', async (t) => {
+  deepTest('only this process sees the bpffs', async (t) => {
     const scope = new Scope();
     t.after(() => scope.close());
     const container = await Container.boot(scope, 'node');
@@ -175,7 +175,7 @@ describe('the host', () => {
     assert.equal(status([...hidden, ...doctor]), 'failure');
   });
 
-  deepTest('pins that are lost though filters are attached, and pins of a newer snoopy', async (t) => {
+  deepTest('pins are lost while filters are attached, and pins belong to a newer snoopy', async (t) => {
     const machine = await healthy(t);
     const layout = `${machine.pins}/layout`;
     const [entry] = bpftool<{ readonly value: readonly string[] }[]>('map', 'dump', 'pinned', layout);
@@ -189,7 +189,7 @@ describe('the host', () => {
     assert.match(lost.found, /filters of snoopy are attached/);
   });
 
-  deepTest('a last run that is long ago, and one that never succeeded', async (t) => {
+  deepTest('the last run is long ago, or no run ever succeeded', async (t) => {
     const machine = await healthy(t);
     run(['touch', '--date=2 hours ago', `${machine.pins}/layout`]);
     assert.deepEqual(complaints(machine), ['warning last-run']);
@@ -202,7 +202,7 @@ describe('the host', () => {
     assert.deepEqual(complaints(machine), ['warning last-run', 'failure bridge br9']);
   });
 
-  deepTest('a run that cannot keep the time of its success says so, and has done its work', async (t) => {
+  deepTest('a run that cannot record the time of its success reports that, and does its work', async (t) => {
     const machine = await healthy(t);
     machine.host(1).announce('10.1.0.99');
     const inject = ['strace', '-f', '-o', '/dev/null', '-e', 'inject=utimensat:error=EPERM'];
@@ -221,7 +221,7 @@ describe('the host', () => {
     assert.ok(machine.ownNeighbors().includes('10.1.0.99 02:00:00:00:00:01'));
   });
 
-  deepTest('a table that is full', async (t) => {
+  deepTest('a table is full', async (t) => {
     const bridges = [{ name: 'br0', limits: { bindings_per_port: 2 } }];
     const machine = await healthy(t, { runtime: { max_bindings: 2 }, bridges });
     assert.deepEqual(complaints(machine), []);
@@ -230,7 +230,7 @@ describe('the host', () => {
     assert.deepEqual(complaints(machine), ['failure table', 'warning limits']);
   });
 
-  deepTest('limits of ports that add up to more than the table', async (t) => {
+  deepTest('the limits of the ports add up to more than the table', async (t) => {
     const bridges = [{ name: 'br0', limits: { bindings_per_port: 100 } }];
     const machine = await healthy(t, { runtime: { max_bindings: 199 }, bridges });
     assert.deepEqual(complaints(machine), []);
@@ -239,7 +239,7 @@ describe('the host', () => {
     assert.deepEqual(complaints(machine), ['warning table']);
   });
 
-  deepTest('records of changes that were dropped', async (t) => {
+  deepTest('records of changes were dropped', async (t) => {
     const limits = { bindings_per_port: 1000, new_bindings_per_second: 1000 };
     const machine = new Machine(t, {
       tunnel: true,
@@ -247,7 +247,7 @@ describe('the host', () => {
     });
     machine.reconcile();
     for (let i = 1; i <= 100; i++) machine.host(1).announce(`10.1.1.${i}`);
-    await machine.host(1).speak();
+    await machine.host(1).announceAndWait();
     machine.reconcile();
     assert.deepEqual(complaints(machine), ['warning ring']);
   });
@@ -260,7 +260,7 @@ describe('bridges', () => {
     machine.run('tc', 'filter', 'add', ...where, 'u32', 'match', 'u32', '0', '0', 'classid', '1:1');
   }
 
-  deepTest('a bridge that is missing, and one that may be', async (t) => {
+  deepTest('a required bridge is missing, and an optional one', async (t) => {
     const machine = await healthy(t);
     machine.snoopy.configure({
       bridges: [{ name: 'br0' }, { name: 'br8', required: false }, { name: 'br9' }],
@@ -268,7 +268,7 @@ describe('bridges', () => {
     assert.deepEqual(complaints(machine), ['failure bridge br9']);
   });
 
-  deepTest('a port that is not attached, and that a run would attach', async (t) => {
+  deepTest('a port is not attached, and the next run would attach it', async (t) => {
     const machine = await healthy(t);
     machine.addHost(2);
     assert.deepEqual(complaints(machine), ['warning due', 'failure ports br0']);
@@ -276,7 +276,7 @@ describe('bridges', () => {
     assert.deepEqual(find(machine, 'due').items, ['set-port tap2', 'attach tap2']);
   });
 
-  deepTest('a filter ahead of ours: a warning while hosts are heard, a failure when none is', async (t) => {
+  deepTest('a filter before ours is a warning while hosts are seen, a failure when none is', async (t) => {
     const machine = await healthy(t);
     addFilter(machine, 'tap1', 1);
     assert.deepEqual(complaints(machine), ['warning chain br0']);
@@ -286,19 +286,19 @@ describe('bridges', () => {
     machine.run('tc', 'qdisc', 'add', 'dev', 'tap2', 'clsact');
     addFilter(machine, 'tap2', 1);
     machine.reconcile();
-    await second.speak();
+    await second.announceAndWait();
     machine.reconcile();
     assert.deepEqual(complaints(machine), ['failure chain br0', 'warning chain br0']);
   });
 
-  deepTest("a filter behind ours is nobody's business", async (t) => {
+  deepTest('a filter behind ours is no complaint', async (t) => {
     const machine = await healthy(t);
     addFilter(machine, 'tap1', 100);
     assert.deepEqual(complaints(machine), []);
   });
 
   deepTest(
-    'a TCX program ahead of ours, which comes before all filters, and of links by its own wish',
+    'a TCX program comes before all filters, or before ours by its own request',
     NEEDS_TCX,
     async (t) => {
       const machine = await healthy(t);
@@ -307,7 +307,7 @@ describe('bridges', () => {
       const ender = loadEnder(machine.scope);
       const attach = (flags: number): number => tcxAttach(ender, port?.ifindex ?? 0, BPF_TCX_INGRESS, flags);
       const link = attach(0);
-      // The host was heard before that program came.
+      // The host was seen before that program was attached.
       assert.deepEqual(complaints(machine), ['warning chain br0']);
       assert.match(find(machine, 'chain').found, /TCX program \d+ runs before ours on tap1/);
       assert.match(find(machine, 'chain').remedy ?? '', /attach: tcx.*TCX_NEXT/);
@@ -315,14 +315,14 @@ describe('bridges', () => {
       const [other] = machine.netns.json<{ ifindex: number }[]>('ip', '-json', 'link', 'show', 'tap2');
       tcxAttach(ender, other?.ifindex ?? 0, BPF_TCX_INGRESS);
       machine.reconcile();
-      await second.speak();
+      await second.announceAndWait();
       machine.reconcile();
       assert.deepEqual(complaints(machine), ['failure chain br0', 'warning chain br0']);
       assert.match(find(machine, 'chain').found, /^hosts behind tap2 and none was seen: TCX program/);
 
       machine.snoopy.configure({ runtime: { attach: 'tcx' }, bridges: [{ name: 'br0' }] });
       machine.reconcile();
-      await second.speak();
+      await second.announceAndWait();
       machine.reconcile();
       assert.deepEqual(complaints(machine), []);
 
@@ -333,7 +333,7 @@ describe('bridges', () => {
     },
   );
 
-  deepTest('a bridge without a tunnel, and one whose tunnel is down', async (t) => {
+  deepTest('a bridge has no tunnel, or its tunnel is down', async (t) => {
     const machine = await healthy(t);
     machine.run('ip', 'link', 'set', TUNNEL, 'down');
     assert.deepEqual(complaints(machine), ['failure tunnel br0']);
@@ -341,7 +341,7 @@ describe('bridges', () => {
     assert.deepEqual(complaints(machine), ['failure tunnel br0']);
   });
 
-  test('a tunnel that learns, by the port and by the device, and that suppresses nothing', async (t) => {
+  test('a tunnel learns, by its port or by its device, and suppresses nothing', async (t) => {
     const machine = await healthy(t);
     machine.run('bridge', 'link', 'set', 'dev', TUNNEL, 'learning', 'on', 'neigh_suppress', 'off');
     assert.deepEqual(complaints(machine), [`warning learning ${TUNNEL}`, `warning neigh-suppress ${TUNNEL}`]);
@@ -351,7 +351,7 @@ describe('bridges', () => {
     assert.deepEqual(complaints(machine), [`warning learning ${TUNNEL}`]);
   });
 
-  deepTest('a bridge whose MAC is that of a port', async (t) => {
+  deepTest('a bridge has the MAC of a port', async (t) => {
     const machine = await healthy(t);
     const [tunnel] = machine.netns.json<{ address: string }[]>('ip', '-json', 'link', 'show', TUNNEL);
     machine.run('ip', 'link', 'set', 'br0', 'address', tunnel?.address ?? '');
@@ -359,7 +359,7 @@ describe('bridges', () => {
     assert.ok(complaints(machine).includes('warning bridge-mac br0'));
   });
 
-  deepTest('IPv6 that is off, unless nobody wants it', async (t) => {
+  deepTest('IPv6 is off, which is a failure only where it is needed', async (t) => {
     const machine = await healthy(t);
     machine.netns.sysctl({ 'net/ipv6/conf/br0/disable_ipv6': 1 });
     assert.deepEqual(complaints(machine), ['warning ipv6 br0']);
@@ -373,7 +373,7 @@ describe('bridges', () => {
     await until('an IPv6 host', found, (all) => all.includes('failure ipv6 br0'), { everyMs: 200 });
   });
 
-  deepTest('a bridge that forgets at once, and a max_age below its ageing time', async (t) => {
+  deepTest('a bridge ages out MACs at once, and max_age is below its ageing time', async (t) => {
     const machine = await healthy(t);
     machine.snoopy.configure({ bridges: [{ name: 'br0', max_age: '2m' }] });
     assert.deepEqual(complaints(machine), ['warning ageing br0']);
@@ -383,14 +383,14 @@ describe('bridges', () => {
 });
 
 describe('hosts', () => {
-  deepTest('a port at its limit', async (t) => {
+  deepTest('a port has reached its limit', async (t) => {
     const limits = { bindings_per_port: 1 };
     const machine = await healthy(t, { bridges: [{ name: 'br0', limits }] });
     assert.deepEqual(complaints(machine), ['warning limits']);
     assert.deepEqual(find(machine, 'limits').items, ['tap1 (1)']);
   });
 
-  deepTest('an address that is frozen as a duplicate', async (t) => {
+  deepTest('an address is frozen as a duplicate', async (t) => {
     const duplicates = { moves: 2, window: '1m', hold: '1h' };
     const machine = await healthy(t, { bridges: [{ name: 'br0', duplicates }] });
     const second = machine.addHost(2);
@@ -399,18 +399,18 @@ describe('hosts', () => {
       second.announce('10.1.0.1');
       machine.host(1).announce('10.1.0.1');
     }
-    await second.heard();
+    await second.forwarded();
     machine.reconcile();
     const frozen = find(machine, 'frozen');
     assert.equal(frozen.remedy, 'find the two hosts, then: snoopy reconcile --unfreeze 10.1.0.1');
     assert.deepEqual(frozen.items, ['10.1.0.1']);
   });
 
-  test('a host that the bridge does not forward, with the reason', async (t) => {
+  test('the bridge does not forward a host, with the reason', async (t) => {
     const machine = await healthy(t);
     const second = machine.addHost(2);
     machine.reconcile();
-    await second.speak();
+    await second.announceAndWait();
     second.forgetMac();
     machine.reconcile();
     const found = find(machine, 'hosts');
@@ -419,7 +419,7 @@ describe('hosts', () => {
   });
 });
 
-deepTest('an FRR whose daemons do not run is a failure with what vtysh says', async (t) => {
+deepTest('an FRR without running daemons is a failure with the output of vtysh', async (t) => {
   const machine = await healthy(t);
   const bin = join(createTempDir(machine.scope, 'bin'), 'bin');
   mkdirSync(bin);

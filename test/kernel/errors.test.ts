@@ -1,4 +1,4 @@
-// Every error code, provoked: what an operator reads, and the exit code. errors.txt shows them all.
+// Every error code, provoked: its message and its exit code. errors.txt lists them all.
 import assert from 'node:assert/strict';
 import { chmodSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -8,26 +8,26 @@ import { decodeMessages } from '../../src/netlink/message.ts';
 import { parseJson, type Result, run } from '../lib/run.ts';
 import { type Config, onlyWith, type Report } from '../lib/snoopy.ts';
 import { createTempDir } from '../lib/temp.ts';
-import { buildShim, Launcher, type Mishap } from '../safety/shim.ts';
+import { buildShim, type Injection, Launcher } from '../safety/shim.ts';
 import { assertGolden } from '../unit/golden.ts';
 import { bpftool, Machine } from './machine.ts';
 
 const ENOMEM = 12;
 const undos: (() => void)[] = [];
-/** `code exit message` of each that was provoked. */
-const told = new Map<string, string>();
+/** `code exit message` of each error that was provoked. */
+const provoked = new Map<string, string>();
 let library: string;
 let machine: Machine;
 
 before(() => {
-  // One machine for those that leave it as it was.
+  // One machine for the errors that change nothing on it.
   machine = newMachine();
   library = buildShim(machine.scope);
   machine.reconcile();
 });
 after(() => {
   for (const undo of undos.reverse()) undo();
-  const lines = [...told].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, line]) => `${line}\n`);
+  const lines = [...provoked].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, line]) => `${line}\n`);
   assertGolden('test/kernel/errors.txt', lines.join(''));
 });
 
@@ -36,7 +36,7 @@ function newMachine(config?: Config): Machine {
   return new Machine(t, config === undefined ? {} : { config });
 }
 
-/** Notes the problem of a run, and that it is said on stderr as well. */
+/** Records the problem of a run, and asserts that stderr has it as well. */
 function note(at: Machine, code: string, { code: exit, stdout, stderr }: Result): void {
   const { errors, steps = [], neighbors } = parseJson<Partial<Report>>(stdout, 'snoopy');
   const outcomes = [...steps, ...(neighbors?.changes ?? [])].map(({ outcome }) => outcome);
@@ -54,26 +54,26 @@ function tell(at: Machine, code: string, exit: number, message: string): void {
     .replaceAll(/\/tmp\/[^"/ ]+/g, '/tmp/DIRECTORY')
     .replaceAll(/Process \d+/g, 'Process PID')
     .replaceAll(/interface \d+/g, 'interface N');
-  // What the verifier says, or where a defect is, would change with every version.
-  told.set(code, `${code}  ${exit}  ${plain.split('\n')[0]}`);
+  // The verifier's text and the place of a bug change with every version.
+  provoked.set(code, `${code}  ${exit}  ${plain.split('\n')[0]}`);
 }
 
 function json(at: Machine, command: string, ...args: string[]): Result {
   return at.snoopy.run(command, '--format', 'json', ...args);
 }
 
-/** Runs a command whose call number 1 of a kind goes wrong. */
+/** Runs a command in which call number 1 of a kind fails. */
 async function meet(
   at: Machine,
   args: readonly string[],
   counted: 'change' | 'look',
-  mishap: Mishap,
+  injection: Injection,
 ): Promise<Result> {
   const { scope, netns, snoopy } = at;
   const launcher = new Launcher(scope, netns, library, [snoopy.bpffs, snoopy.configFile]);
-  const landed = await launcher.launch({ args, config: snoopy.configFile, counted, mishap });
-  assert.ok(landed.met, `no such call: ${landed.calls.join('\n')}`);
-  return landed;
+  const launched = await launcher.launch({ args, config: snoopy.configFile, counted, injection });
+  assert.ok(launched.met, `no such call: ${launched.calls.join('\n')}`);
+  return launched;
 }
 
 test('usage', () => note(machine, 'usage', json(machine, 'reconcile', '--dif')));
@@ -92,7 +92,7 @@ test('not_permitted', () => {
   note(machine, 'not_permitted', machine.netns.tryRun([...onlyWith(['bpf', 'perfmon']), ...argv]));
 });
 
-test('unsupported: what is pinned is of a newer snoopy', () => {
+test('unsupported: the pins belong to a newer snoopy', () => {
   const newer = newMachine();
   newer.reconcile();
   const layout = `${newer.pins}/layout`;
@@ -127,8 +127,8 @@ test('bpffs_unusable, pin_unusable', () => {
 
 test('load_failed', async () => {
   const fresh = newMachine();
-  const mishap = { at: 1, only: 'bpf:PROG_LOAD*', onwards: true, what: ENOMEM };
-  note(fresh, 'load_failed', await meet(fresh, ['reconcile'], 'change', mishap));
+  const injection = { at: 1, only: 'bpf:PROG_LOAD*', onwards: true, what: ENOMEM };
+  note(fresh, 'load_failed', await meet(fresh, ['reconcile'], 'change', injection));
 });
 
 test('attach_failed: another filter is at our place', () => {
@@ -142,21 +142,21 @@ test('attach_failed: another filter is at our place', () => {
 test('detach_failed', async () => {
   const tied = newMachine({ runtime: { attach: 'tcx' }, bridges: [{ name: 'br0' }] });
   tied.reconcile();
-  const mishap = { at: 1, only: 'bpf:LINK_DETACH*', onwards: true, what: ENOMEM };
-  note(tied, 'detach_failed', await meet(tied, ['remove'], 'change', mishap));
+  const injection = { at: 1, only: 'bpf:LINK_DETACH*', onwards: true, what: ENOMEM };
+  note(tied, 'detach_failed', await meet(tied, ['remove'], 'change', injection));
 });
 
 test('map_failed', async () => {
   const fresh = newMachine();
   fresh.reconcile();
   fresh.addHost(2);
-  const mishap = { at: 1, only: 'bpf:MAP_UPDATE_ELEM*', onwards: true, what: ENOMEM };
-  note(fresh, 'map_failed', await meet(fresh, ['reconcile'], 'change', mishap));
+  const injection = { at: 1, only: 'bpf:MAP_UPDATE_ELEM*', onwards: true, what: ENOMEM };
+  note(fresh, 'map_failed', await meet(fresh, ['reconcile'], 'change', injection));
 });
 
 test('netlink_failed: the kernel refuses a dump', async () => {
-  const mishap: Mishap = { at: 1, only: 'send netlink:*', what: 'refuse' };
-  note(machine, 'netlink_failed', await meet(machine, ['status', '--no-frr'], 'look', mishap));
+  const injection: Injection = { at: 1, only: 'send netlink:*', what: 'refuse' };
+  note(machine, 'netlink_failed', await meet(machine, ['status', '--no-frr'], 'look', injection));
 });
 
 test('neighbor_failed: IPv6 is off', async () => {
@@ -164,7 +164,7 @@ test('neighbor_failed: IPv6 is off', async () => {
   off.reconcile();
   off.netns.sysctl({ 'net/ipv6/conf/br0/disable_ipv6': 1 });
   off.host(1).advertise();
-  await off.host(1).heard();
+  await off.host(1).forwarded();
   note(off, 'neighbor_failed', json(off, 'reconcile'));
 });
 
@@ -174,11 +174,11 @@ test('textfile_failed', () => {
 });
 
 test('syscall_failed', async () => {
-  const mishap = { at: 1, only: 'utimensat*', what: ENOMEM };
-  note(machine, 'syscall_failed', await meet(machine, ['reconcile'], 'change', mishap));
+  const injection = { at: 1, only: 'utimensat*', what: ENOMEM };
+  note(machine, 'syscall_failed', await meet(machine, ['reconcile'], 'change', injection));
 });
 
-test('malformed and internal, which no kernel can be made to show', () => {
+test('malformed and internal, which no kernel can provoke', () => {
   const problems = [
     () => decodeMessages(new Uint8Array(20).fill(255)),
     () => {

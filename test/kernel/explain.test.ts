@@ -1,4 +1,4 @@
-// explain on a real kernel: each kind of story brought about, and told with its cause. FRR is not here.
+// explain on a real kernel: each kind of story is provoked, and has its cause. FRR is not installed here.
 
 import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
@@ -8,7 +8,7 @@ import { deepTest } from '../lib/depth.ts';
 import { arpFrame, naFrame } from '../lib/frames.ts';
 import { listNeighbors } from '../lib/oracles.ts';
 import { assertReport } from '../lib/report.ts';
-import { said } from '../lib/snoopy.ts';
+import { outputOf } from '../lib/snoopy.ts';
 import { createTempDir } from '../lib/temp.ts';
 import { assertExit, Machine, type MachineOptions, TUNNEL } from './machine.ts';
 
@@ -54,20 +54,20 @@ interface Report {
   readonly next: string | null;
 }
 
-/** A node with a tunnel, as an operator has it, after its first run. */
+/** A node with a tunnel after its first run. */
 function node(t: TestContext, options: MachineOptions = {}): Machine {
   const machine = new Machine(t, { tunnel: true, hosts: 2, ...options });
   machine.reconcile();
   return machine;
 }
 
-/** Runs explain where no vtysh is. */
+/** Runs explain without vtysh. */
 function explain(machine: Machine, ip: string, ...args: string[]): Report {
   const path = join(createTempDir(machine.scope, 'bin'), 'empty');
   mkdirSync(path);
   const argv = machine.snoopy.argv('explain', ip, '--format', 'json', ...args);
   const result = machine.netns.tryRun(['/usr/bin/env', `PATH=${path}`, ...argv]);
-  assert.ok(result.stdout.startsWith('{'), said(result));
+  assert.ok(result.stdout.startsWith('{'), outputOf(result));
   assertReport(result);
   const report = JSON.parse(result.stdout) as Report;
   assertExit(result, report.ok ? 0 : 1);
@@ -83,7 +83,7 @@ function storyOf(machine: Machine, ip: string, ...args: string[]): Story {
   return story;
 }
 
-/** The step that is the cause, and what it says. */
+/** The step with the cause, and its text. */
 function causeOf(story: Story): string {
   const causes = story.steps.filter(({ status }) => status === 'wrong');
   assert.equal(causes.length, story.ok ? 0 : 1, JSON.stringify(story.steps));
@@ -91,10 +91,10 @@ function causeOf(story: Story): string {
   return cause === undefined ? '' : `${cause.id}: ${cause.found}`;
 }
 
-test('installed: every step holds, and only FRR could not be looked at', async (t) => {
+test('installed: every step holds, except FRR, which cannot be read', async (t) => {
   const machine = node(t);
   const host = machine.host(1);
-  await host.speak();
+  await host.announceAndWait();
   assert.match(causeOf(storyOf(machine, host.ip)), /^neighbor: none on br0 yet; the next run writes it/);
   machine.reconcile();
   const story = storyOf(machine, host.ip);
@@ -109,10 +109,10 @@ test('installed: every step holds, and only FRR could not be looked at', async (
   assert.ok((story.heard?.lastAge ?? 99) < 60);
 });
 
-test('it changes nothing and consumes nothing: neither ring, nor neighbors, nor what was seen', async (t) => {
+test('it changes nothing and consumes nothing: ring, neighbors and rejections stay', async (t) => {
   const machine = node(t);
   const host = machine.host(1);
-  await host.speak();
+  await host.announceAndWait();
   const before = listNeighbors(machine.netns, 'br0');
   explain(machine, host.ip);
   explain(machine, '10.1.0.99');
@@ -125,7 +125,7 @@ test('it changes nothing and consumes nothing: neither ring, nor neighbors, nor 
 test('waiting: the bridge has lost the MAC', async (t) => {
   const machine = node(t);
   const host = machine.host(1);
-  await host.speak();
+  await host.announceAndWait();
   host.forgetMac();
   const story = storyOf(machine, host.ip);
   assert.equal(story.state, 'waiting');
@@ -134,11 +134,11 @@ test('waiting: the bridge has lost the MAC', async (t) => {
 });
 
 deepTest(
-  'remote: behind the tunnel, by an entry of zebra; without one it is told that nobody advertises it',
+  'remote: behind the tunnel, by an entry of zebra; without that entry no node advertises it',
   async (t) => {
     const machine = node(t);
     const host = machine.host(1);
-    await host.speak();
+    await host.announceAndWait();
     machine.reconcile();
     machine.run('bridge', 'fdb', 'replace', host.mac, 'dev', TUNNEL, 'master', 'extern_learn');
     machine.reconcile();
@@ -149,21 +149,21 @@ deepTest(
     machine.run('ip', 'neigh', 'replace', host.ip, 'lladdr', host.mac, 'dev', 'br0', ...entry);
     const story = storyOf(machine, host.ip);
     assert.deepEqual([story.state, story.ok, causeOf(story)], ['remote', true, '']);
-    // And of one that was never here.
+    // The same for an address that was never here.
     machine.run('ip', 'neigh', 'replace', '10.1.0.77', 'lladdr', host.mac, 'dev', 'br0', ...entry);
-    const stranger = storyOf(machine, '10.1.0.77');
-    assert.deepEqual([stranger.state, stranger.ok, stranger.heard], ['remote', true, null]);
+    const unseen = storyOf(machine, '10.1.0.77');
+    assert.deepEqual([unseen.state, unseen.ok, unseen.heard], ['remote', true, null]);
   },
 );
 
-deepTest('frozen: who has it, for how long, and who claimed it', async (t) => {
+deepTest('frozen: which host has the address, for how long, and which one claimed it', async (t) => {
   const duplicates = { moves: 2, window: '3m', hold: '9m' };
   const config = { bridges: [{ name: 'br0', duplicates, probe: { enabled: 'never' } }] };
   const machine = node(t, { config });
   const [ann, bob] = [machine.host(1), machine.host(2)];
-  await ann.speak();
+  await ann.announceAndWait();
   bob.announce(ann.ip);
-  await bob.heard();
+  await bob.forwarded();
   ann.announce();
   bob.announce(ann.ip);
   bob.announce('10.1.0.2');
@@ -177,22 +177,25 @@ deepTest('frozen: who has it, for how long, and who claimed it', async (t) => {
   );
 });
 
-deepTest('static: installed without a word; the claim of another MAC is noted beside it', async (t) => {
-  const ip = '10.1.0.53';
-  const config = { bridges: [{ name: 'br0', static: [{ ip, mac: '02:00:00:00:00:01' }] }] };
-  const machine = node(t, { config });
-  assert.match(causeOf(storyOf(machine, ip)), /^bridge: br0 does not know 02:00:00:00:00:01 now/);
-  await machine.host(1).speak();
-  machine.reconcile();
-  for (let n = 0; n < 3; n++) machine.host(2).announce(ip);
-  await machine.host(2).heard();
-  const story = storyOf(machine, ip);
-  assert.deepEqual([story.state, story.ok], ['installed', true]);
-  const { reason, count, port, source } = story.refused ?? {};
-  assert.deepEqual([reason, count, port, source], ['static', 3, 'tap2', machine.host(2).mac]);
-});
+deepTest(
+  'static: installed without any message; the claim of another MAC is reported beside it',
+  async (t) => {
+    const ip = '10.1.0.53';
+    const config = { bridges: [{ name: 'br0', static: [{ ip, mac: '02:00:00:00:00:01' }] }] };
+    const machine = node(t, { config });
+    assert.match(causeOf(storyOf(machine, ip)), /^bridge: br0 does not know 02:00:00:00:00:01 now/);
+    await machine.host(1).announceAndWait();
+    machine.reconcile();
+    for (let n = 0; n < 3; n++) machine.host(2).announce(ip);
+    await machine.host(2).forwarded();
+    const story = storyOf(machine, ip);
+    assert.deepEqual([story.state, story.ok], ['installed', true]);
+    const { reason, count, port, source } = story.refused ?? {};
+    assert.deepEqual([reason, count, port, source], ['static', 3, 'tap2', machine.host(2).mac]);
+  },
+);
 
-test('refused: each with the check, the port and how often', async (t) => {
+test('rejected: each with the check, the port and the count', async (t) => {
   const config = {
     bridges: [{ name: 'br0', subnets: ['10.1.0.0/24', '2001:db8:1::/64'], limits: { bindings_per_port: 1 } }],
   };
@@ -211,7 +214,7 @@ test('refused: each with the check, the port and how often', async (t) => {
   machine.host(1).announce('192.0.2.34');
   machine.host(1).announce();
   machine.host(1).announce('10.1.0.35');
-  await machine.host(1).heard();
+  await machine.host(1).forwarded();
   for (const [ip, reason, count, claimed] of [
     ['10.1.0.30', 'spoofed', 2, '02:00:00:00:00:99'],
     ['2001:db8:1::31', 'hop_limit', 1, null],
@@ -233,17 +236,17 @@ test('refused: each with the check, the port and how often', async (t) => {
   }
 });
 
-test('refused: a kind of message that is not learned', async (t) => {
+test('rejected: a kind of message that is not learned from', async (t) => {
   const machine = node(t, { config: { bridges: [{ name: 'br0', learn: ['arp-reply', 'na'] }] } });
   const host = machine.host(1);
-  await host.speak();
+  await host.announceAndWait();
   const story = storyOf(machine, host.ip);
   assert.deepEqual([story.state, story.refused?.reason], ['refused', 'ignored']);
-  // Once it is known by what is learned, the rest is no news.
+  // Once the address is learned by another kind, the rejection is no longer reported.
   host.answer('10.1.0.9');
   host.announce();
   host.announce();
-  await host.heard();
+  await host.forwarded();
   machine.reconcile();
   const known = storyOf(machine, host.ip);
   assert.deepEqual([known.state, known.ok, known.refused?.count], ['installed', true, 1]);
@@ -252,7 +255,7 @@ test('refused: a kind of message that is not learned', async (t) => {
 deepTest('ended: the port is gone, and the next run forgets the host', async (t) => {
   const machine = node(t);
   const host = machine.host(1);
-  await host.speak();
+  await host.announceAndWait();
   machine.reconcile();
   host.unplug();
   const story = storyOf(machine, host.ip);
@@ -260,14 +263,14 @@ deepTest('ended: the port is gone, and the next run forgets the host', async (t)
   assert.match(causeOf(story), /^rule: the next run forgets it: its port is gone/);
 });
 
-test('homeless: a VLAN with no device above the bridge, and the command that makes one', async (t) => {
+test('no device: a VLAN without a device above the bridge, and the command that creates one', async (t) => {
   const machine = node(t);
   const { ip, mac, port } = machine.host(1);
   const frame = arpFrame({ operation: 'request', senderMac: mac, senderIp: ip, targetIp: ip });
   machine
     .host(1)
     .send(Buffer.concat([frame.subarray(0, 12), Buffer.from('81000014', 'hex'), frame.subarray(12)]));
-  await machine.host(1).heard();
+  await machine.host(1).forwarded();
   const story = storyOf(machine, ip);
   assert.deepEqual([story.state, story.vlan, story.port], ['homeless', 20, port]);
   assert.equal(causeOf(story), 'neighbor: no device for VLAN 20 above br0: the neighbor cannot be written');
@@ -275,23 +278,23 @@ test('homeless: a VLAN with no device above the bridge, and the command that mak
   assert.match(remedy, /^ip link add br0\.20 link br0 up type vlan id 20; /);
 });
 
-test("the node's own address is no host's", async (t) => {
+test("the node's own address belongs to no host", async (t) => {
   const machine = node(t, { addresses: ['10.1.0.254/24'] });
   machine.host(1).announce('10.1.0.254');
-  await machine.host(1).heard();
+  await machine.host(1).forwarded();
   const story = storyOf(machine, '10.1.0.254');
   assert.equal(story.ok, false);
   assert.equal(story.refused?.reason, 'subnet');
 });
 
-test('never heard: which ports listen, which do not, and who is forwarded without a word', async (t) => {
+test('never seen: which ports are attached, which are not, and which MACs are forwarded without a message', async (t) => {
   const machine = node(t, { addresses: ['10.1.0.254/24'] });
   const host = machine.host(1);
-  // A frame that says nothing of an address.
+  // A frame that names no address.
   host.send(
     Buffer.concat([Buffer.from(`ffffffffffff${host.mac.replaceAll(':', '')}88b5`, 'hex'), Buffer.alloc(46)]),
   );
-  await host.heard();
+  await host.forwarded();
   const late = machine.addHost(3);
   const report = explain(machine, '10.1.0.1');
   assert.deepEqual(report.stories, []);
@@ -309,15 +312,15 @@ test('never heard: which ports listen, which do not, and who is forwarded withou
   assert.equal(explain(machine, '192.0.2.1').lookouts[0]?.because, 'not in its subnets');
 });
 
-deepTest('two bridges: a story each, or that of one alone', async (t) => {
+deepTest('two bridges: one story each, or only that of the bridge in --bridge', async (t) => {
   const machine = new Machine(t, { tunnel: true, config: { bridges: [{ name: 'br0' }, { name: 'br1' }] } });
   machine.addBridge('br1');
   const [here, there] = [machine.host(1), machine.addHost(2, 'br1')];
   machine.reconcile();
   here.announce('10.1.0.9');
   there.announce('10.1.0.9');
-  await here.heard();
-  await there.heard();
+  await here.forwarded();
+  await there.forwarded();
   machine.reconcile();
   const { stories } = explain(machine, '10.1.0.9');
   assert.deepEqual(

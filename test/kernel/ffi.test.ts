@@ -66,7 +66,7 @@ function fdOf(loaded: LoadedObject, name: string): number {
 const BPF_MAP_TYPE_HASH = 1;
 const BPF_MAP_TYPE_LPM_TRIE = 11;
 
-/** CPUs that a per-CPU map has a value for, as the kernel counts them. */
+/** CPUs for which a per-CPU map has a value, as the kernel counts them. */
 function possibleCpus(): number {
   return Number(readFileSync('/sys/devices/system/cpu/possible', 'utf8').trim().split('-').at(-1)) + 1;
 }
@@ -117,7 +117,7 @@ describe('libbpf', () => {
 });
 
 describe('an object', () => {
-  it('is loaded with maps of the sizes asked for', () => {
+  it('is loaded with maps of the requested sizes', () => {
     withObject({ maxEntries: new Map([['entries', 1000]]) }, (loaded) => {
       assert.deepEqual([...loaded.maps.keys()].sort(), ['counters', 'entries', 'prefixes', 'ring']);
       const info = mapInfo(fdOf(loaded, 'entries'));
@@ -175,7 +175,7 @@ describe('an object', () => {
     assert.equal(descriptors(), before);
   });
 
-  it('that the verifier refuses shows the end of its log', () => {
+  it('that the verifier refuses has the end of its log in the error', () => {
     const error = errorOf(() => loadObject(object, { ...NONE, program: 'bad' }));
     assert.equal(error.code, 'load_failed');
     assert.match(
@@ -185,15 +185,15 @@ describe('an object', () => {
     assert.match(error.message, /invalid mem access 'map_value_or_null'/);
   });
 
-  it('without the program or the map asked for is refused', () => {
+  it('without the requested program or map is an error', () => {
     const noProgram = errorOf(() => loadObject(object, { ...NONE, program: 'none' }));
     assert.match(noProgram.message, /there is no program "none" in it/);
     const noMap = errorOf(() => loadObject(object, { ...NONE, maxEntries: new Map([['none', 1]]) }));
     assert.match(noMap.message, /there is no map "none" in it/);
   });
 
-  // Cut short, it has lost the section headers at its end, and libbpf goes no further. Flipped bytes are not tried:
-  // libbpf 1.1 trusts an object and can crash over one. Nobody hands snoopy a foreign one: its own is built in.
+  // A truncated object lacks the section headers at its end, so libbpf stops there. Flipped bytes are not tried:
+  // libbpf 1.1 trusts an object and can crash on a bad one. snoopy loads only the object that is built into it.
   it('of garbage is an error and no crash', () => {
     const garbage = [
       new Uint8Array(0),
@@ -223,7 +223,7 @@ describe('pins', () => {
     });
   });
 
-  it('that are no eBPF objects are refused', () => {
+  it('of objects that are no eBPF objects are an error', () => {
     const dir = createTempDir(scope, 'nopin');
     const path = join(dir, 'file');
     writeFileSync(path, '');
@@ -316,7 +316,7 @@ describe('maps', () => {
     });
   });
 
-  it('are mapped into memory, again and again', () => {
+  it('are mapped into memory, any number of times', () => {
     withObject({}, (loaded) => {
       const fd = fdOf(loaded, 'ring');
       const context = { operation: 'map the ring', object: 'ring' };
@@ -379,7 +379,7 @@ describe('TCX', () => {
 });
 
 describe('libc', () => {
-  it('locks a file for one at a time', () => {
+  it('lets one descriptor lock a file at a time', () => {
     const path = join(createTempDir(scope, 'lock'), 'lock');
     const first = openSync(path, 'w');
     const second = openSync(path, 'w');
@@ -406,7 +406,7 @@ describe('libc', () => {
     assert.equal(error.errno, 'ENOENT');
   });
 
-  it('polls and sleeps for as long as it is told', () => {
+  it('polls and sleeps for the requested time', () => {
     const started = performance.now();
     assert.deepEqual(poll([], 30), { kind: 'timeout' });
     sleep(30);

@@ -1,4 +1,4 @@
-// What is pinned through its life: made, locked, upgraded, damaged, listened to, removed.
+// The life of the pins: created, locked, upgraded, damaged, used by listening runs, removed.
 import assert from 'node:assert/strict';
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { describe, test } from 'node:test';
@@ -7,7 +7,7 @@ import { arpFrame } from '../lib/frames.ts';
 import { Netns } from '../lib/netns.ts';
 import { findNeighbor, listFilters } from '../lib/oracles.ts';
 import { type Background, run } from '../lib/run.ts';
-import { said, withReport } from '../lib/snoopy.ts';
+import { outputOf, withReport } from '../lib/snoopy.ts';
 import { createTempDir } from '../lib/temp.ts';
 import { until } from '../lib/wait.ts';
 import {
@@ -17,27 +17,27 @@ import {
   Machine,
   neighborChanges,
   portSteps,
-  settled,
   stepKinds,
   TUNNEL,
   traces,
+  withNeighbors,
 } from './machine.ts';
 
-/** Where bpffs is mounted, as often as it is. */
+/** Every mount of bpffs, including repeated ones. */
 function mountsAt(path: string): string[] {
   const lines = readFileSync('/proc/self/mounts', 'utf8').split('\n');
   return lines.filter((line) => line.split(' ')[1] === path);
 }
 
 describe('remove', () => {
-  test('leaves nothing: no pin, no filter, no clsact, no neighbor; a second time there is nothing to do', async (t) => {
+  test('leaves nothing: no pin, no filter, no clsact, no neighbor; a second run has nothing to do', async (t) => {
     const machine = new Machine(t, { tunnel: true, hosts: 2 });
     const before = traces(machine);
     machine.reconcile();
     const [one, two] = [machine.host(1), machine.host(2)];
-    await one.speak();
+    await one.announceAndWait();
     two.advertise();
-    await two.heard();
+    await two.forwarded();
     machine.reconcile();
     machine.run('ip', ...`neigh add 10.1.0.99 lladdr 02:aa:00:00:00:99 dev br0 nud permanent`.split(' '));
 
@@ -51,7 +51,7 @@ describe('remove', () => {
     ]);
     assert.equal(traces(machine), before);
     assert.deepEqual(readdirSync(machine.snoopy.bpffs).includes('snoopy'), false);
-    assert.ok(findNeighbor(machine.netns, 'br0', '10.1.0.99'), "somebody else's neighbor is gone");
+    assert.ok(findNeighbor(machine.netns, 'br0', '10.1.0.99'), 'the neighbor of another owner is gone');
 
     const again = machine.remove();
     assert.equal(again.changed, false);
@@ -62,8 +62,8 @@ describe('remove', () => {
     assert.match(text.stdout, /nothing to do/);
   });
 
-  test('--check tells what it would take away, and takes nothing', async (t) => {
-    const machine = await settled(t);
+  test('--check reports what it would remove, and removes nothing', async (t) => {
+    const machine = await withNeighbors(t);
     const before = traces(machine);
     const report = machine.remove('--check');
     assert.equal(report.check, true);
@@ -75,8 +75,8 @@ describe('remove', () => {
     machine.assertIdle();
   });
 
-  deepTest('--keep-neighbors leaves them, and the next reconcile takes them up again', async (t) => {
-    const machine = await settled(t);
+  deepTest('--keep-neighbors leaves them, and the next reconcile recovers them', async (t) => {
+    const machine = await withNeighbors(t);
     const before = machine.ownNeighbors();
     assert.deepEqual(machine.remove('--keep-neighbors').neighbors.changes, []);
     assert.deepEqual(machine.ownNeighbors(), before);
@@ -87,8 +87,8 @@ describe('remove', () => {
     machine.assertIdle();
   });
 
-  test('finds what is attached where the pins are lost', async (t) => {
-    const machine = await settled(t);
+  test('finds the attachments when the pins are lost', async (t) => {
+    const machine = await withNeighbors(t);
     rmSync(machine.pins, { recursive: true });
     machine.remove();
     assert.deepEqual(machine.filterPrograms('tap1'), []);
@@ -97,7 +97,7 @@ describe('remove', () => {
 });
 
 describe('bpffs', () => {
-  test('is mounted where it is not, which is a step of the run, and stays private to root', (t) => {
+  test('is mounted where it is missing, as a step of the run, and is private to root', (t) => {
     const machine = new Machine(t);
     const bpffs = createTempDir(machine.scope, 'unmounted');
     machine.snoopy.privileged().configure({ runtime: { bpffs }, bridges: [{ name: 'br0' }] });
@@ -113,7 +113,7 @@ describe('bpffs', () => {
     assert.equal(readdirSync(bpffs).includes('snoopy'), false);
   });
 
-  test('is mounted once by two runs at once', async (t) => {
+  test('is mounted once when two runs start at the same time', async (t) => {
     const machine = new Machine(t);
     const bpffs = createTempDir(machine.scope, 'unmounted');
     machine.snoopy.privileged().configure({ runtime: { bpffs }, bridges: [{ name: 'br0' }] });
@@ -129,19 +129,19 @@ describe('bpffs', () => {
     machine.assertIdle();
   });
 
-  test('a mount point that is not there is named with the remedy', (t) => {
+  test('is an error with its fix when the mount point is missing', (t) => {
     const machine = new Machine(t);
     const bpffs = `${createTempDir(machine.scope, 'nowhere')}/bpf`;
     machine.snoopy.configure({ runtime: { bpffs }, bridges: [{ name: 'br0' }] });
     const result = machine.snoopy.run('reconcile');
     assertExit(result, 1);
-    assert.ok(result.stderr.includes(bpffs), said(result));
+    assert.ok(result.stderr.includes(bpffs), outputOf(result));
     assert.match(result.stderr, /create it|runtime\.bpffs/);
   });
 });
 
 describe('the lock', () => {
-  /** Somebody who holds the lock until he is stopped. */
+  /** A process that holds the lock until it is stopped. */
   async function holdLock(machine: Machine): Promise<Background> {
     const holder = machine.netns.start('flock', machine.pins, 'sh', '-c', 'echo held; exec sleep 60');
     await holder.printed(/held/);
@@ -149,7 +149,7 @@ describe('the lock', () => {
   }
 
   deepTest(
-    'a run that cannot have it in time ends with 75 and says why; a killed holder is no obstacle',
+    'a run that cannot get it in time exits with 75 and says why; a killed holder releases it',
     async (t) => {
       const machine = new Machine(t);
       machine.reconcile();
@@ -162,7 +162,7 @@ describe('the lock', () => {
         const result = machine.snoopy.run('reconcile', '--lock-timeout', timeout);
         assertExit(result, 75);
         assert.ok(performance.now() - start >= least);
-        assert.ok(result.stderr.includes(machine.pins), said(result));
+        assert.ok(result.stderr.includes(machine.pins), outputOf(result));
         assert.match(result.stderr, /lock/);
         assert.equal(result.stdout, '');
       }
@@ -173,13 +173,13 @@ describe('the lock', () => {
       assertExit(json, 75);
       assert.equal(withReport(json).report.errors[0]?.code, 'locked');
       await holder.stop('SIGKILL');
-      // flock(1) handed its descriptor on to the shell: that one goes as well.
+      // flock(1) passed its descriptor on to the shell, so that is killed as well.
       run(['sh', '-c', `for pid in $(ip netns pids ${machine.netns.name}); do kill -9 $pid; done`]);
       assert.equal(machine.snoopy.run('reconcile', '--lock-timeout', '5s').code, 0);
     },
   );
 
-  deepTest('a waiting run goes on as soon as the lock is free', async (t) => {
+  deepTest('a waiting run continues as soon as the lock is free', async (t) => {
     const machine = new Machine(t);
     machine.reconcile();
     const first = machine.snoopy.startReconcile('--listen', '1s');
@@ -205,14 +205,14 @@ describe('the lock', () => {
     assert.equal(reports.filter(({ changed }) => changed).length, 1);
     for (const { port } of machine.hosts)
       assert.deepEqual(machine.filterPrograms(port), [machine.programId()]);
-    for (const host of machine.hosts) await host.speak();
+    for (const host of machine.hosts) await host.announceAndWait();
     assert.equal(machine.reconcile().neighbors.total, 3);
     machine.assertIdle();
   });
 });
 
 describe('an upgrade', () => {
-  /** The layout record as bytes in hex, as bpftool takes them. */
+  /** The layout record as bytes in hex, as bpftool accepts them. */
   function layoutBytes(machine: Machine): string[] {
     const [line] = bpftool<{ value: string[] }[]>('map', 'dump', 'pinned', `${machine.pins}/layout`);
     assert.ok(line);
@@ -224,8 +224,8 @@ describe('an upgrade', () => {
     run(['bpftool', 'map', 'update', 'pinned', `${machine.pins}/layout`, ...key, 'value', 'hex', ...bytes]);
   }
 
-  test('another size of the bindings map carries them over, and no port is ever without a filter', async (t) => {
-    const machine = await settled(t);
+  test('another size of the bindings map migrates the bindings, and no port is ever without a filter', async (t) => {
+    const machine = await withNeighbors(t);
     const program = machine.programId();
     const before = listFilters(machine.netns, 'tap1');
     const monitor = machine.netns.start('tc', 'monitor');
@@ -248,14 +248,14 @@ describe('an upgrade', () => {
       lines.map(({ pref, kind, options }) => [pref, kind, options?.handle]);
     assert.deepEqual(place(listFilters(machine.netns, 'tap1')), place(before));
     await until(
-      'tc monitor to tell of the new filters',
+      'tc monitor to report the new filters',
       () => monitor.stdout,
       (text) => /filter dev tap2/.test(text),
     );
-    const told = (await monitor.stop()).stdout.split('\n').filter((line) => / tap\d /.test(line));
-    assert.ok(told.length > 0);
+    const changes = (await monitor.stop()).stdout.split('\n').filter((line) => / tap\d /.test(line));
+    assert.ok(changes.length > 0);
     assert.deepEqual(
-      told.filter((line) => line.includes('deleted')),
+      changes.filter((line) => line.includes('deleted')),
       [],
     );
     const { max_entries: size } = bpftool<{ max_entries: number }>(
@@ -272,7 +272,7 @@ describe('an upgrade', () => {
     machine.assertIdle();
   });
 
-  deepTest('hosts that speak for the first time while it goes on are not lost', async (t) => {
+  deepTest('hosts that send their first message during the upgrade are not lost', async (t) => {
     const limits = { bindings_per_port: 40_000, new_bindings_per_second: 100_000 };
     const bridges = [{ name: 'br0', limits }];
     const machine = new Machine(t, { config: { bridges } });
@@ -294,9 +294,9 @@ describe('an upgrade', () => {
   });
 
   deepTest(
-    'fewer bindings than there are keeps as many as have room, and every neighbor that is true',
+    'a bindings map smaller than its content keeps as many bindings as fit, and every valid neighbor',
     async (t) => {
-      const machine = await settled(t);
+      const machine = await withNeighbors(t);
       machine.snoopy.configure({ runtime: { max_bindings: 1 }, bridges: [{ name: 'br0' }] });
       machine.reconcile();
       assert.equal(machine.boundIps().length, 1);
@@ -307,7 +307,7 @@ describe('an upgrade', () => {
   );
 
   test('another size of the ring, or another program, keeps bindings and neighbors', async (t) => {
-    const machine = await settled(t);
+    const machine = await withNeighbors(t);
     const neighbors = machine.ownNeighbors();
     machine.snoopy.configure({ runtime: { ring_size: '8KiB' }, bridges: [{ name: 'br0' }] });
     assert.deepEqual(stepKinds(machine.reconcile()), ['load', 'attach']);
@@ -335,8 +335,8 @@ describe('an upgrade', () => {
     machine.assertIdle();
   });
 
-  test('a load that did not finish is done again', async (t) => {
-    const machine = await settled(t);
+  test('a load that did not finish is repeated', async (t) => {
+    const machine = await withNeighbors(t);
     const bytes = layoutBytes(machine);
     writeLayout(machine, [...bytes.slice(0, 16), ...bytes.slice(16).map(() => '00')]);
     const report = machine.reconcile();
@@ -346,8 +346,8 @@ describe('an upgrade', () => {
     machine.assertIdle();
   });
 
-  deepTest('any one pin that is lost is made again, and no neighbor goes', async (t) => {
-    const machine = await settled(t, 1);
+  deepTest('any single lost pin is created again, and no neighbor is removed', async (t) => {
+    const machine = await withNeighbors(t, 1);
     const neighbors = machine.ownNeighbors();
     for (const name of readdirSync(machine.pins)) {
       rmSync(`${machine.pins}/${name}`);
@@ -365,8 +365,8 @@ describe('an upgrade', () => {
     assert.deepEqual(machine.filterPrograms('tap1'), []);
   });
 
-  test('where all pins are lost the neighbors are taken up again, not withdrawn', async (t) => {
-    const machine = await settled(t);
+  test('when all pins are lost the bindings are recovered from the neighbors, and none is withdrawn', async (t) => {
+    const machine = await withNeighbors(t);
     const neighbors = machine.ownNeighbors();
     rmSync(machine.pins, { recursive: true });
     const report = machine.reconcile();
@@ -378,13 +378,13 @@ describe('an upgrade', () => {
     machine.assertIdle();
   });
 
-  deepTest('--bridge takes over for all bridges: the next whole run withdraws nothing', async (t) => {
-    const machine = await settled(t);
+  deepTest('--bridge migrates all bridges: the next whole run withdraws nothing', async (t) => {
+    const machine = await withNeighbors(t);
     machine.addBridge('br1');
     const other = machine.addHost(9, 'br1');
     machine.snoopy.configure({ bridges: [{ name: 'br0' }, { name: 'br1' }] });
     machine.reconcile();
-    await other.speak();
+    await other.announceAndWait();
     machine.reconcile();
     assert.equal(machine.ownNeighbors('br1').length, 1);
     rmSync(machine.pins, { recursive: true });
@@ -394,8 +394,8 @@ describe('an upgrade', () => {
     assert.equal(machine.ownNeighbors('br1').length, 1);
   });
 
-  deepTest('a kill at any moment of the run that takes over withdraws nothing', async (t) => {
-    const machine = await settled(t, 3);
+  deepTest('a kill at any moment of the migration withdraws nothing', async (t) => {
+    const machine = await withNeighbors(t, 3);
     const neighbors = machine.ownNeighbors();
     for (let delayMs = 60; delayMs <= 300; delayMs += 20) {
       rmSync(machine.pins, { recursive: true, force: true });
@@ -407,7 +407,7 @@ describe('an upgrade', () => {
   });
 
   deepTest('more neighbors than the table has room for are no failure', async (t) => {
-    const machine = await settled(t, 3);
+    const machine = await withNeighbors(t, 3);
     rmSync(machine.pins, { recursive: true });
     machine.snoopy.configure({ runtime: { max_bindings: 2 }, bridges: [{ name: 'br0' }] });
     machine.reconcile();
@@ -415,8 +415,8 @@ describe('an upgrade', () => {
     machine.reconcile();
   });
 
-  test('what clsact is ours outlives the pins: remove takes it away', async (t) => {
-    const machine = await settled(t);
+  test('our ownership of clsact outlives the pins: remove deletes it', async (t) => {
+    const machine = await withNeighbors(t);
     rmSync(`${machine.pins}/ports`);
     machine.reconcile();
     machine.remove();
@@ -429,65 +429,65 @@ describe('an upgrade', () => {
     assert.deepEqual([machine.hasClsact('tap1'), machine.hasClsact('tap2')], [false, false]);
   });
 
-  deepTest("a foreign map under a pin's name is replaced", async (t) => {
-    const machine = await settled(t);
+  deepTest('a map of another owner under the name of a pin is replaced', async (t) => {
+    const machine = await withNeighbors(t);
     for (const name of ['bindings', 'ports', 'layout']) {
       const path = `${machine.pins}/${name}`;
       rmSync(path);
-      const shape = ['type', 'hash', 'key', '8', 'value', '8', 'entries', '16', 'name', 'foreign'];
+      const shape = ['type', 'hash', 'key', '8', 'value', '8', 'entries', '16', 'name', 'other_owner'];
       run(['bpftool', 'map', 'create', path, ...shape]);
       machine.reconcile();
-      assert.notEqual(bpftool<{ name?: string }>('map', 'show', 'pinned', path).name, 'foreign', name);
+      assert.notEqual(bpftool<{ name?: string }>('map', 'show', 'pinned', path).name, 'other_owner', name);
       assert.deepEqual(machine.boundIps(), ['10.1.0.1', '10.1.0.2'], name);
       assert.equal(machine.ownNeighbors().length, 2, name);
       machine.assertIdle();
     }
   });
 
-  deepTest("a program under a map's name and a map under the program's are replaced, or named", async (t) => {
-    const machine = await settled(t);
-    for (const [from, to] of [
-      ['program', 'state'],
-      ['counters', 'program'],
-    ] as const) {
-      rmSync(`${machine.pins}/${to}`);
-      const kind = from === 'program' ? 'prog' : 'map';
-      run(['bpftool', kind, 'pin', 'pinned', `${machine.pins}/${from}`, `${machine.pins}/${to}`]);
-      const result = machine.snoopy.reconcile();
-      if (result.code !== 0) {
-        assertExit(result, 1);
-        assert.ok(result.stderr.includes(`${machine.pins}/${to}`), said(result));
-        rmSync(`${machine.pins}/${to}`);
-        machine.reconcile();
-      }
-      machine.assertIdle();
-      assert.equal(machine.ownNeighbors().length, 2);
-    }
-  });
-
   deepTest(
-    'a directory with something in it in place of a pin is named, and nothing is torn down',
+    'a program under the name of a map, and a map under the name of the program, are replaced or named',
     async (t) => {
-      const machine = await settled(t);
-      for (const name of ['bindings', 'program', 'layout']) {
-        const path = `${machine.pins}/${name}`;
-        rmSync(path);
-        mkdirSync(`${path}/theirs`, { recursive: true });
+      const machine = await withNeighbors(t);
+      for (const [from, to] of [
+        ['program', 'state'],
+        ['counters', 'program'],
+      ] as const) {
+        rmSync(`${machine.pins}/${to}`);
+        const kind = from === 'program' ? 'prog' : 'map';
+        run(['bpftool', kind, 'pin', 'pinned', `${machine.pins}/${from}`, `${machine.pins}/${to}`]);
         const result = machine.snoopy.reconcile();
-        assertExit(result, 1);
-        assert.ok((result.stdout + result.stderr).includes(path), said(result));
-        assert.doesNotMatch(result.stdout + result.stderr, /Internal error/);
-        assert.equal(machine.filterPrograms('tap1').length, 1, name);
-        assert.equal(machine.ownNeighbors().length, 2, name);
-        rmSync(path, { recursive: true });
-        machine.reconcile();
+        if (result.code !== 0) {
+          assertExit(result, 1);
+          assert.ok(result.stderr.includes(`${machine.pins}/${to}`), outputOf(result));
+          rmSync(`${machine.pins}/${to}`);
+          machine.reconcile();
+        }
         machine.assertIdle();
+        assert.equal(machine.ownNeighbors().length, 2);
       }
     },
   );
 
+  deepTest('a directory with content in place of a pin is named, and everything else stays', async (t) => {
+    const machine = await withNeighbors(t);
+    for (const name of ['bindings', 'program', 'layout']) {
+      const path = `${machine.pins}/${name}`;
+      rmSync(path);
+      mkdirSync(`${path}/theirs`, { recursive: true });
+      const result = machine.snoopy.reconcile();
+      assertExit(result, 1);
+      assert.ok((result.stdout + result.stderr).includes(path), outputOf(result));
+      assert.doesNotMatch(result.stdout + result.stderr, /Internal error/);
+      assert.equal(machine.filterPrograms('tap1').length, 1, name);
+      assert.equal(machine.ownNeighbors().length, 2, name);
+      rmSync(path, { recursive: true });
+      machine.reconcile();
+      machine.assertIdle();
+    }
+  });
+
   test('pins of a newer version are refused with 69, and left alone', async (t) => {
-    const machine = await settled(t);
+    const machine = await withNeighbors(t);
     const bytes = layoutBytes(machine);
     writeLayout(machine, ['63', ...bytes.slice(1)]);
     const before = traces(machine);
@@ -501,7 +501,7 @@ describe('an upgrade', () => {
   });
 
   deepTest('pins of another network namespace are refused, and left alone', async (t) => {
-    const machine = await settled(t);
+    const machine = await withNeighbors(t);
     const before = traces(machine);
     const other = new Netns(machine.scope, 'other');
     other.run('ip', 'link', 'add', 'br0', 'type', 'bridge');
@@ -543,7 +543,7 @@ describe('reconcile --listen', () => {
     return (ticks * 1000) / Number(run(['getconf', 'CLK_TCK']));
   }
 
-  test('takes up ports and hosts as they come, mends what is taken away, and sleeps in between', async (t) => {
+  test('handles ports and hosts as they come, restores what is deleted, and sleeps in between', async (t) => {
     const machine = new Machine(t, { tunnel: true });
     const host = machine.host(1);
     const bpffs = createTempDir(machine.scope, 'unmounted');
@@ -583,7 +583,7 @@ describe('reconcile --listen', () => {
       { timeoutMs: 5_000 },
     );
 
-    // Chatter that is none of its business: hosts that are known, and what is learned on other bridges.
+    // Events that do not concern it: known hosts, and MACs that other bridges learn.
     const [started, before] = [performance.now(), cpuMs(listening.pid)];
     await until(
       'a second to pass',
@@ -596,20 +596,20 @@ describe('reconcile --listen', () => {
     );
     const share = (cpuMs(listening.pid) - before) / (performance.now() - started);
     assert.ok(share < 0.3, `an idle listener used ${(share * 100).toFixed(0)} % of a core`);
-    assert.ok(listening.running, 'it ended before its time, and nothing was measured');
+    assert.ok(listening.running, 'it ended too early, and nothing was measured');
 
     const result = withReport(await listening.ended());
     assertExit(result, 0);
     assert.equal(result.report.changed, true);
     const kinds = result.report.steps.map(({ action }) => action.kind);
-    assert.equal(kinds.filter((kind) => kind === 'mount').length, 1, 'the mount is told once');
+    assert.equal(kinds.filter((kind) => kind === 'mount').length, 1, 'the mount is reported once');
     assert.equal(kinds.filter((kind) => kind === 'load').length, 1);
     assert.ok(portSteps(result.report).includes('attach tap5'));
     assert.ok(result.report.ring.records >= 2);
     machine.assertIdle();
   });
 
-  deepTest('that is killed at any time leaves all to the next run', async (t) => {
+  deepTest('leaves the work to the next run when it is killed at any time', async (t) => {
     const machine = new Machine(t, { hosts: 2 });
     for (const host of machine.hosts) {
       const listening = machine.snoopy.startReconcile('--listen', '30s');
@@ -622,14 +622,14 @@ describe('reconcile --listen', () => {
       if (host.port === 'tap1') await neighborOf(machine, host);
       listening.kill();
     }
-    for (const host of machine.hosts) await host.heard();
+    for (const host of machine.hosts) await host.forwarded();
     const report = machine.reconcile('--lock-timeout', '0s');
     assert.equal(report.neighbors.total, 2);
     assert.equal(machine.ownNeighbors().length, 2);
     machine.assertIdle();
   });
 
-  test('with --check it does not listen', (t) => {
+  test('does not listen with --check', (t) => {
     const machine = new Machine(t);
     const start = performance.now();
     machine.reconcile('--check', '--listen', '30s');

@@ -1,4 +1,4 @@
-// Bindings that end, or do not: silent hosts are asked, duplicates frozen, provisioned addresses defended.
+// When a binding ends and when it does not: silent hosts are probed, duplicates frozen, provisioned addresses kept.
 
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
@@ -8,7 +8,7 @@ import { arpFrame } from '../lib/frames.ts';
 import { Node, type Vm } from '../lib/node.ts';
 import { findFdb, findNeighbor, listOwnNeighbors } from '../lib/oracles.ts';
 import { Scope } from '../lib/scope.ts';
-import { Snoopy, said } from '../lib/snoopy.ts';
+import { outputOf, Snoopy } from '../lib/snoopy.ts';
 import { sleepSync, until } from '../lib/wait.ts';
 
 const BRIDGE = 'br0';
@@ -27,13 +27,13 @@ interface Machine {
   readonly snoopy: Snoopy;
 }
 
-/** A node with VMs 101 and 102, on whose bridge the program is attached. */
+/** A node with VMs 101 and 102, whose bridge the program is attached to. */
 function machine(bridge: object = {}, addresses: readonly string[] = []): Machine {
   const node = new Node(scope, { name: 'n1', addresses });
   const vms = [101, 102].map((id) => node.addVm({ id }));
   const snoopy = new Snoopy(scope, node.netns, { bridges: [{ name: BRIDGE, ...bridge }] });
   const first = snoopy.reconcile();
-  assert.equal(first.code, 0, said(first));
+  assert.equal(first.code, 0, outputOf(first));
   return { node, vms, snoopy };
 }
 
@@ -43,15 +43,15 @@ function vm({ vms }: Machine, at: number): Vm {
   return found;
 }
 
-/** What the bridge forwards and the program has seen needs no waiting: both happen while the frame is sent. */
-function claim(speaker: Vm, ip: string): void {
-  speaker.send(arpFrame({ operation: 'request', senderMac: speaker.mac, senderIp: ip, targetIp: ip }));
+/** No need to wait: the bridge learns, and the program runs, while the frame is sent. */
+function claim(claimant: Vm, ip: string): void {
+  claimant.send(arpFrame({ operation: 'request', senderMac: claimant.mac, senderIp: ip, targetIp: ip }));
 }
 
 describe('probes', () => {
   const probing = { max_age: '4s', probe: { after: '1s' } };
 
-  deepTest('a listening run asks in time, though nothing wakes it, and ends what has an end', async () => {
+  deepTest('a listening run probes in time without any event, and ends what is due', async () => {
     const host = machine({ ...probing, duplicates: { moves: 3, window: '1m', hold: '2s' } }, [`${OWN}/16`]);
     const [first, second] = [vm(host, 0), vm(host, 1)];
     first.netns.sysctl({ 'net/ipv6/conf/all/disable_ipv6': 1 });
@@ -59,47 +59,47 @@ describe('probes', () => {
     first.gratuitous();
     for (let turn = 0; turn < 6; turn++) claim(turn % 2 === 0 ? first : second, '10.1.9.9');
     const run = host.snoopy.reconcile('--listen', '9s');
-    assert.equal(run.code, 0, said(run));
-    assert.ok(run.report.probes.sent >= 3, said(run));
+    assert.equal(run.code, 0, outputOf(run));
+    assert.ok(run.report.probes.sent >= 3, outputOf(run));
     const kinds = run.report.neighbors.changes.filter(({ ip }) => ip === first.ip).map(({ kind }) => kind);
-    assert.deepEqual(kinds, ['add'], `a host that answers stays${said(run)}`);
+    assert.deepEqual(kinds, ['add'], `a host that answers stays${outputOf(run)}`);
     assert.equal(findNeighbor(host.node.netns, BRIDGE, first.ip)?.lladdr, first.mac);
     const freed = run.report.neighbors.changes.filter(({ ip }) => ip === '10.1.9.9').map(({ kind }) => kind);
-    assert.equal(freed[0], 'add', `the hold time was over while it listened${said(run)}`);
+    assert.equal(freed[0], 'add', `the hold time was over while it listened${outputOf(run)}`);
   });
 
-  it('a silent host is asked by unicast on its own port, and its answer keeps its binding', async () => {
+  it('a silent host is probed by unicast on its own port, and its answer keeps its binding', async () => {
     const host = machine({ max_age: '12s', probe: { after: '3s' } }, [`${OWN}/16`, `${OWN6}/64`]);
     const first = vm(host, 0);
     first.gratuitous();
     first.sendNa();
     host.snoopy.reconcile();
-    const asked = await Capture.start(first.netns, 'eth0', 'arp or icmp6');
+    const received = await Capture.start(first.netns, 'eth0', 'arp or icmp6');
     const others = await Capture.start(vm(host, 1).netns, 'eth0', 'arp or icmp6');
     sleepSync(3_200);
     const run = host.snoopy.reconcile();
-    assert.equal(run.code, 0, said(run));
-    assert.equal(run.report.probes.sent, 2, said(run));
-    await asked.saw(new RegExp(`> ${first.mac}, .*Request who-has ${first.ip} .*tell ${OWN},`));
-    await asked.saw(new RegExp(`> ${first.mac}, .*${OWN6} > ${first.ip6}: .*neighbor solicitation`));
-    await asked.saw(new RegExp(`Reply ${first.ip} is-at ${first.mac}`));
-    await asked.saw(/neighbor advertisement/);
+    assert.equal(run.code, 0, outputOf(run));
+    assert.equal(run.report.probes.sent, 2, outputOf(run));
+    await received.saw(new RegExp(`> ${first.mac}, .*Request who-has ${first.ip} .*tell ${OWN},`));
+    await received.saw(new RegExp(`> ${first.mac}, .*${OWN6} > ${first.ip6}: .*neighbor solicitation`));
+    await received.saw(new RegExp(`Reply ${first.ip} is-at ${first.mac}`));
+    await received.saw(/neighbor advertisement/);
     const bindings = host.snoopy.bindings();
     for (const ip of [first.ip, first.ip6]) {
       const age = bindings.find((binding) => binding.ip === ip)?.age;
-      assert.ok(age !== undefined && age !== null && age <= 2, `${ip}: its answer counts as a sign of life`);
+      assert.ok(age !== undefined && age !== null && age <= 2, `${ip}: its answer refreshes the binding`);
     }
     assert.equal(
       others.count(new RegExp(`who-has (${first.ip}|${first.ip6})`)),
       0,
-      'nobody else hears of it',
+      'no other host receives it',
     );
     const again = host.snoopy.reconcile();
-    assert.equal(again.report.probes.sent, 0, 'a host that has answered is left in peace');
-    assert.equal(again.report.neighbors.changed, false, said(again));
+    assert.equal(again.report.probes.sent, 0, 'a host that has answered is not probed again');
+    assert.equal(again.report.neighbors.changed, false, outputOf(again));
   });
 
-  deepTest('a host that lives on but has given up one of two addresses loses that one alone', async () => {
+  deepTest('a host that gives up one of two addresses loses only that one', async () => {
     const host = machine(probing, [`${OWN}/16`]);
     const first = vm(host, 0);
     const second = '10.1.5.5';
@@ -118,12 +118,12 @@ describe('probes', () => {
     assert.deepEqual(
       removed.report.neighbors.changes.map(({ kind, ip }) => `${kind} ${ip}`),
       [`remove ${second}`],
-      said(removed),
+      outputOf(removed),
     );
     assert.equal(findNeighbor(host.node.netns, BRIDGE, first.ip)?.lladdr, first.mac);
   });
 
-  deepTest('an address that a host has given up is forgotten also while another node has it', async () => {
+  deepTest('an address that a host has given up is forgotten even while another node has it', async () => {
     const host = machine(probing, [`${OWN}/16`]);
     const first = vm(host, 0);
     const second = '10.1.5.5';
@@ -142,24 +142,24 @@ describe('probes', () => {
       (ips) => !ips.includes(second),
       { everyMs: 300, timeoutMs: 15_000 },
     );
-    // Or it would be believed to have it again now.
+    // Otherwise its claim would be accepted as a new one.
     host.node.netns.run('ip', 'neigh', 'del', second, 'dev', BRIDGE);
     host.snoopy.reconcile();
     assert.equal(findNeighbor(host.node.netns, BRIDGE, second), undefined);
     assert.equal(findNeighbor(host.node.netns, BRIDGE, first.ip)?.lladdr, first.mac);
   });
 
-  it('a bridge that was down asks its hosts: they are back with the next run, without a word of their own', async () => {
+  it('a bridge that was down probes its hosts: the next run has them back, though none sent a message by itself', async () => {
     const host = machine({}, [`${OWN}/16`]);
     const first = vm(host, 0);
-    // Else its kernel may speak of IPv6 matters at any time, and the bridge know the MAC without being told.
+    // Otherwise its kernel may send IPv6 messages at any time, and the bridge learn the MAC from those.
     first.netns.sysctl({ 'net/ipv6/conf/all/disable_ipv6': 1 });
     first.gratuitous();
     host.snoopy.reconcile();
     host.node.netns.ipBatch([`link set ${BRIDGE} down`, `link set ${BRIDGE} up`]);
     assert.deepEqual(listOwnNeighbors(host.node.netns, BRIDGE), []);
     const asking = host.snoopy.reconcile();
-    assert.equal(asking.report.probes.sent, 1, said(asking));
+    assert.equal(asking.report.probes.sent, 1, outputOf(asking));
     await until(
       'the bridge to forward the MAC again',
       () => findFdb(host.node.netns, BRIDGE, first.mac),
@@ -169,7 +169,7 @@ describe('probes', () => {
     assert.equal(findNeighbor(host.node.netns, BRIDGE, first.ip)?.lladdr, first.mac);
   });
 
-  deepTest('without an address of the subnet nobody is asked, unless always', async () => {
+  deepTest('without an address of the subnet no host is probed, unless probe.enabled is always', async () => {
     const host = machine(probing);
     const first = vm(host, 0);
     first.gratuitous();
@@ -179,76 +179,76 @@ describe('probes', () => {
     host.snoopy.configure({
       bridges: [{ name: BRIDGE, ...probing, probe: { after: '1s', enabled: 'always' } }],
     });
-    const asked = await Capture.start(first.netns, 'eth0', 'arp');
+    const received = await Capture.start(first.netns, 'eth0', 'arp');
     const run = host.snoopy.reconcile();
-    assert.equal(run.report.probes.sent, 1, said(run));
-    // The ARP Probe of RFC 5227: it comes from 0.0.0.0, which tcpdump leaves out.
-    await asked.saw(new RegExp(`Request who-has ${first.ip} .*tell 0\\.0\\.0\\.0,`));
-    await asked.saw(new RegExp(`Reply ${first.ip} is-at ${first.mac}`));
-    assert.equal(host.snoopy.bindings()[0]?.age, 0, 'its answer counts as a sign of life');
+    assert.equal(run.report.probes.sent, 1, outputOf(run));
+    // The ARP Probe of RFC 5227. It comes from 0.0.0.0, which tcpdump leaves out.
+    await received.saw(new RegExp(`Request who-has ${first.ip} .*tell 0\\.0\\.0\\.0,`));
+    await received.saw(new RegExp(`Reply ${first.ip} is-at ${first.mac}`));
+    assert.equal(host.snoopy.bindings()[0]?.age, 0, 'its answer refreshes the binding');
   });
 });
 
 describe('duplicates', () => {
   const quick = { duplicates: { moves: 3, window: '1m', hold: '1h' } };
-  const disputed = '10.1.9.9';
+  const contested = '10.1.9.9';
 
   /** Both VMs claim the address in turn until the program freezes it. */
-  function quarrel(host: Machine): void {
-    for (let turn = 0; turn < 6; turn++) claim(vm(host, turn % 2), disputed);
+  function contest(host: Machine): void {
+    for (let turn = 0; turn < 6; turn++) claim(vm(host, turn % 2), contested);
   }
 
   it('an address that two hosts claim in turn is frozen: no neighbor, a warning, exit code 0', () => {
     const host = machine(quick);
-    claim(vm(host, 0), disputed);
+    claim(vm(host, 0), contested);
     host.snoopy.reconcile();
-    assert.equal(findNeighbor(host.node.netns, BRIDGE, disputed)?.lladdr, vm(host, 0).mac);
-    quarrel(host);
+    assert.equal(findNeighbor(host.node.netns, BRIDGE, contested)?.lladdr, vm(host, 0).mac);
+    contest(host);
     const run = host.snoopy.reconcile();
-    assert.equal(run.code, 0, said(run));
-    assert.equal(run.report.counters.duplicates, 1, said(run));
+    assert.equal(run.code, 0, outputOf(run));
+    assert.equal(run.report.counters.duplicates, 1, outputOf(run));
     assert.match(
       run.report.warnings.join('\n'),
-      new RegExp(`Duplicate address ${disputed.replaceAll('.', '\\.')}`),
+      new RegExp(`Duplicate address ${contested.replaceAll('.', '\\.')}`),
     );
-    assert.equal(findNeighbor(host.node.netns, BRIDGE, disputed), undefined);
-    assert.equal(host.snoopy.bindings().find(({ ip }) => ip === disputed)?.state, 'frozen');
-    claim(vm(host, 1), disputed);
+    assert.equal(findNeighbor(host.node.netns, BRIDGE, contested), undefined);
+    assert.equal(host.snoopy.bindings().find(({ ip }) => ip === contested)?.state, 'frozen');
+    claim(vm(host, 1), contested);
     const later = host.snoopy.reconcile();
     assert.equal(later.report.neighbors.changed, false, 'claims on a frozen address change nothing');
-    assert.ok((later.report.counters.rejected['frozen'] ?? 0) > 0, said(later));
+    assert.ok((later.report.counters.rejected['frozen'] ?? 0) > 0, outputOf(later));
   });
 
-  it('--unfreeze believes it again, and says so when there is nothing to unfreeze', () => {
+  it('--unfreeze accepts the address again, and reports when there is nothing to unfreeze', () => {
     const host = machine(quick);
-    quarrel(host);
+    contest(host);
     host.snoopy.reconcile();
-    const run = host.snoopy.reconcile('--unfreeze', disputed);
-    assert.equal(run.code, 0, said(run));
+    const run = host.snoopy.reconcile('--unfreeze', contested);
+    assert.equal(run.code, 0, outputOf(run));
     assert.deepEqual(
       run.report.neighbors.changes.map(({ kind, ip }) => `${kind} ${ip}`),
-      [`add ${disputed}`],
-      said(run),
+      [`add ${contested}`],
+      outputOf(run),
     );
-    assert.equal(host.snoopy.bindings().find(({ ip }) => ip === disputed)?.state, 'installed');
+    assert.equal(host.snoopy.bindings().find(({ ip }) => ip === contested)?.state, 'installed');
     const again = host.snoopy.reconcile('--unfreeze', '10.1.77.77');
     assert.match(again.report.warnings.join('\n'), /10\.1\.77\.77: it is not frozen/);
   });
 
-  deepTest('the hold time ends it as well', async () => {
+  deepTest('the end of the hold time unfreezes it as well', async () => {
     const host = machine({ duplicates: { moves: 3, window: '1m', hold: '1s' } });
-    quarrel(host);
-    assert.equal(findNeighbor(host.node.netns, BRIDGE, disputed), undefined);
+    contest(host);
+    assert.equal(findNeighbor(host.node.netns, BRIDGE, contested), undefined);
     await until(
       'the neighbor after the hold time',
       () => host.snoopy.reconcile(),
-      () => findNeighbor(host.node.netns, BRIDGE, disputed) !== undefined,
+      () => findNeighbor(host.node.netns, BRIDGE, contested) !== undefined,
     );
   });
 });
 
 describe('provisioned addresses', () => {
-  it('a learned claim on one is counted and changes nothing; listed MACs may both have it', () => {
+  it('a learned claim on one is counted and changes nothing; all listed MACs may have it', () => {
     const host = machine();
     const [first, second] = [vm(host, 0), vm(host, 1)];
     host.snoopy.configure({
@@ -271,24 +271,24 @@ describe('provisioned addresses', () => {
     claim(second, '10.1.0.53');
     claim(second, '10.1.0.54');
     const run = host.snoopy.reconcile();
-    assert.equal(run.report.counters.rejected['static'], 1, said(run));
+    assert.equal(run.report.counters.rejected['static'], 1, outputOf(run));
     assert.equal(findNeighbor(host.node.netns, BRIDGE, '10.1.0.53')?.lladdr, first.mac);
     assert.equal(
       findNeighbor(host.node.netns, BRIDGE, '10.1.0.54')?.lladdr,
       second.mac,
-      'the listed MAC that spoke',
+      'the listed MAC that sent',
     );
   });
 });
 
 describe('subnets', () => {
-  it('a changed prefix of the neighbor device removes what no longer fits, and lets in what fits now', () => {
+  it('a changed prefix of the neighbor device removes what no longer fits, and admits what fits now', () => {
     const host = machine({}, ['10.1.0.1/16']);
     const first = vm(host, 0);
     claim(first, first.ip);
     claim(first, '192.0.2.7');
     const run = host.snoopy.reconcile();
-    assert.equal(run.report.counters.rejected['subnet'], 1, said(run));
+    assert.equal(run.report.counters.rejected['subnet'], 1, outputOf(run));
     assert.deepEqual(
       listOwnNeighbors(host.node.netns, BRIDGE).map(({ dst }) => dst),
       [first.ip],

@@ -1,4 +1,4 @@
-// A bridge, hosts that say only what they are told to, and snoopy itself: what the tests of its commands share.
+// A bridge, hosts that send only on request, and snoopy itself: shared by the tests of its commands.
 import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
 import { listPins } from '../lib/bpffs.ts';
@@ -15,7 +15,7 @@ import {
 } from '../lib/oracles.ts';
 import { type Background, runJson } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
-import { type Config, type ReconcileResult, type Report, Snoopy, said } from '../lib/snoopy.ts';
+import { type Config, outputOf, type ReconcileResult, type Report, Snoopy } from '../lib/snoopy.ts';
 import { sleepSync, until } from '../lib/wait.ts';
 
 /** The tunnel port of a machine that has one. */
@@ -23,22 +23,22 @@ export const TUNNEL = 'vxlan100';
 
 export interface MachineOptions {
   readonly config?: Config;
-  /** Addresses of the bridge itself; none unless said otherwise. */
+  /** Addresses of the bridge itself; none by default. */
   readonly addresses?: NodeOptions['addresses'];
-  /** True: with a VXLAN port, to which nothing is sent. */
+  /** True: with a VXLAN port, which receives nothing. */
   readonly tunnel?: boolean;
-  /** How many hosts there are from the start; one unless said otherwise. */
+  /** Number of hosts at the start; one by default. */
   readonly hosts?: number;
 }
 
-/** A hypervisor in a namespace of its own, gone when the test is over. */
+/** A hypervisor in a namespace of its own, which ends with the test. */
 export class Machine {
   readonly scope = new Scope();
   readonly node: Node;
   readonly netns: Netns;
   readonly snoopy: Snoopy;
   readonly hosts: readonly Host[];
-  /** Where the hosts' devices are. */
+  /** The namespace of the hosts' devices. */
   readonly far: Netns;
 
   constructor(t: Pick<TestContext, 'after'>, options: MachineOptions = {}) {
@@ -47,33 +47,34 @@ export class Machine {
     const vxlan = tunnel ? { vxlan: { vni: 100, local: '192.0.2.1' } } : {};
     this.node = new Node(this.scope, { name: 'node', addresses, ...vxlan });
     this.netns = this.node.netns;
-    // Of its own, or it would be a port's, and change when that port goes: the kernel flushes all neighbors then.
+    // A MAC of its own: otherwise the bridge takes a port's, and changes it when that port goes. Then the kernel
+    // flushes all neighbors.
     this.run('ip', 'link', 'set', this.node.bridge, 'address', '02:ff:00:00:00:01');
-    // An address that came with the device speaks a second later, by Duplicate Address Detection.
+    // An address that is set before this sends Duplicate Address Detection a second later.
     this.run('ip', '-6', 'address', 'flush', 'scope', 'link');
     this.far = new Netns(this.scope, 'hosts');
     this.hosts = Array.from({ length: hosts }, (_, i) => this.addHost(i + 1));
     this.snoopy = new Snoopy(this.scope, this.netns, options.config);
   }
 
-  /** Directory of everything pinned. */
+  /** Directory of all pins. */
   get pins(): string {
     return `${this.snoopy.bpffs}/snoopy`;
   }
 
-  /** Adds a port with a host behind it. Neither says anything by itself. */
+  /** Adds a port with a host behind it. Neither sends anything by itself. */
   addHost(id: number, bridge = this.node.bridge): Host {
     return new Host(this.netns, this.far, id, bridge);
   }
 
-  /** Host `index` of those there from the start. */
+  /** Host `index` of those at the start. */
   host(index: number): Host {
     const host = this.hosts[index - 1];
-    assert.ok(host, `there is no host ${index}`);
+    assert.ok(host, `no host ${index}`);
     return host;
   }
 
-  /** Adds another bridge, of the kind that Node makes. */
+  /** Adds another bridge, like that of Node. */
   addBridge(name: string): void {
     this.netns.ipBatch([
       `link add ${name} address 02:ff:00:00:00:02 type bridge stp_state 0 forward_delay 0 mcast_snooping 0`,
@@ -85,8 +86,8 @@ export class Machine {
   /** A run that must succeed. */
   reconcile(...args: string[]): Report {
     const run = this.snoopy.reconcile(...args);
-    assert.equal(run.code, 0, said(run));
-    assert.equal(run.report.ok, true, said(run));
+    assert.equal(run.code, 0, outputOf(run));
+    assert.equal(run.report.ok, true, outputOf(run));
     return run.report;
   }
 
@@ -103,16 +104,16 @@ export class Machine {
   /** A removal that must succeed. */
   remove(...args: string[]): Report {
     const run = this.snoopy.run('remove', '--format', 'json', ...args);
-    assert.equal(run.code, 0, said(run));
+    assert.equal(run.code, 0, outputOf(run));
     return JSON.parse(run.stdout) as Report;
   }
 
-  /** IP and MAC of the neighbors on the bridge that are snoopy's. */
+  /** IP and MAC of snoopy's neighbors on the bridge. */
   ownNeighbors(device = this.node.bridge): string[] {
     return listOwnNeighbors(this.netns, device).map((line) => `${line.dst} ${line.lladdr}`);
   }
 
-  /** The MAC of a neighbor on the bridge, whoever made it. */
+  /** The MAC of a neighbor on the bridge, whichever program wrote it. */
   macOf(ip: string): string | undefined {
     return findNeighbor(this.netns, this.node.bridge, ip)?.lladdr;
   }
@@ -156,7 +157,7 @@ export class Machine {
   }
 }
 
-/** All of a machine that snoopy may leave something in, as text. */
+/** Everything on a machine that snoopy may leave behind, as text. */
 export function traces(machine: Machine): string {
   const ports = [...machine.hosts.map(({ port }) => port), 'br0'];
   return JSON.stringify([
@@ -168,16 +169,16 @@ export function traces(machine: Machine): string {
 }
 
 /** A machine whose hosts have neighbors. */
-export async function settled(t: Pick<TestContext, 'after'>, hosts = 2): Promise<Machine> {
+export async function withNeighbors(t: Pick<TestContext, 'after'>, hosts = 2): Promise<Machine> {
   const machine = new Machine(t, { tunnel: true, hosts });
   machine.reconcile();
-  for (const host of machine.hosts) await host.speak();
+  for (const host of machine.hosts) await host.announceAndWait();
   machine.reconcile();
   assert.equal(machine.ownNeighbors().length, hosts);
   return machine;
 }
 
-/** A host behind a port of its own. Its device has no address: the kernel there never says a word. */
+/** A host behind a port of its own. Its device has no address, so its kernel never sends anything. */
 export class Host {
   readonly port: string;
   readonly mac: string;
@@ -217,7 +218,7 @@ export class Host {
     this.send(arpFrame({ operation: 'request', senderMac: this.mac, senderIp: this.ip, targetIp }));
   }
 
-  /** ARP reply, to everybody. */
+  /** ARP reply to all hosts. */
   answer(targetIp: string): void {
     this.send(arpFrame({ operation: 'reply', senderMac: this.mac, senderIp: this.ip, targetIp }));
   }
@@ -227,7 +228,7 @@ export class Host {
     this.send(naFrame({ target: ip, targetMac: this.mac }));
   }
 
-  /** Sends frames as they are. */
+  /** Sends frames unchanged. */
   send(...frames: Buffer[]): void {
     sendFrames(this.#far, this.device, frames);
   }
@@ -237,8 +238,8 @@ export class Host {
     return this.#far.start(...argv, this.device);
   }
 
-  /** Waits until the bridge has learned the host's MAC, which is after the program has seen the frame. */
-  async heard(mac = this.mac): Promise<void> {
+  /** Waits until the bridge has learned the host's MAC. By then the program has seen the frame. */
+  async forwarded(mac = this.mac): Promise<void> {
     await until(
       `${mac} in the FDB on ${this.port}`,
       () => findFdb(this.#node, this.bridge, mac),
@@ -246,10 +247,10 @@ export class Host {
     );
   }
 
-  /** Says where it is, and waits until it was heard. */
-  async speak(): Promise<void> {
+  /** Announces its address, and waits until the program has seen it. */
+  async announceAndWait(): Promise<void> {
     this.announce();
-    await this.heard();
+    await this.forwarded();
   }
 
   /** Deletes the bridge's FDB entry for the host, as if it had aged out. */
@@ -262,7 +263,7 @@ export class Host {
   }
 }
 
-/** Blocks until a port that has just come up forwards: until then the bridge drops what a host says. */
+/** Blocks until a port that has just come up forwards: until then the bridge drops the host's frames. */
 function awaitForwarding(node: Netns, port: string): void {
   const deadline = performance.now() + 5_000;
   while (!node.run('bridge', 'link', 'show', 'dev', port).includes('state forwarding')) {
@@ -271,7 +272,7 @@ function awaitForwarding(node: Netns, port: string): void {
   }
 }
 
-/** What bpftool prints as JSON. */
+/** The JSON output of bpftool. */
 export function bpftool<T>(...args: string[]): T {
   return runJson<T>(['bpftool', '--json', ...args]);
 }
@@ -300,10 +301,10 @@ export function failureCodes(report: Report): string[] {
   return [...report.errors.map(({ code }) => code), ...failed];
 }
 
-/** Asserts how a run ended, with all that it said. */
+/** Asserts the exit code of a run; a failure shows all of its output. */
 export function assertExit(
   run: Pick<ReconcileResult, 'argv' | 'code' | 'stdout' | 'stderr'>,
   code: number,
 ): void {
-  assert.equal(run.code, code, said(run));
+  assert.equal(run.code, code, outputOf(run));
 }

@@ -62,7 +62,7 @@ describe('the maps that the kernel makes of the object', () => {
 });
 
 describe('a table', () => {
-  it('has what was written, until it is deleted', () => {
+  it('has a value from its write to its deletion', () => {
     withMaps((maps) => {
       const { bindings } = tablesOf(maps);
       assert.ok(bindings !== undefined);
@@ -76,14 +76,14 @@ describe('a table', () => {
     });
   });
 
-  it('is written and read in batches, without what is malformed', () => {
+  it('is written and read in batches, without malformed entries', () => {
     withMaps((maps) => {
       const { bindings, state } = tablesOf(maps);
       assert.ok(bindings !== undefined && state !== undefined);
       const all = Array.from({ length: ROOM - 1 }, (_, i) => binding(i));
       bindings.setAll(all.map((one) => [one, one]));
-      const foreign = new Uint8Array(BINDING_KEY.size).fill(255);
-      mapUpdate(bindings.map.fd, foreign, new Uint8Array(bindings.map.info.valueSize));
+      const malformed = new Uint8Array(BINDING_KEY.size).fill(255);
+      mapUpdate(bindings.map.fd, malformed, new Uint8Array(bindings.map.info.valueSize));
       const found = bindings.values().sort((a, b) => a.lastSeenMs - b.lastSeenMs);
       assert.deepEqual(found, all);
       const full = () => bindings.set(binding(5000), binding(5000));
@@ -93,9 +93,9 @@ describe('a table', () => {
     });
   });
 
-  it('of an older version has nothing in the fields that it lacks', () => {
+  it('of an older version has zero in the fields that it lacks', () => {
     withMaps((maps) => {
-      // A map with values of another size stands in for bindings of ABI 1, which had 48 bytes.
+      // A map with values of another size stands in for the bindings of ABI 1, which had 48 bytes.
       const rejected = maps.get('rejected');
       assert.equal(rejected?.info.valueSize, 48);
       assert.ok(rejected !== undefined);

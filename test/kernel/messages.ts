@@ -1,7 +1,7 @@
 // Frames of hosts, as specifications for test/frames.py.
 import type { FrameSpec } from './datapath.ts';
 
-/** MACs and addresses of the hosts in the tests; IPv6 with all groups, as the maps are written. */
+/** MACs and addresses of the hosts in the tests; IPv6 with all groups, as in keys of the maps. */
 export const ANN = '02:00:00:00:01:10';
 export const BOB = '02:00:00:00:02:20';
 export const IP4 = '192.168.1.10';
@@ -48,7 +48,7 @@ export interface NdChanges extends Changes {
 export const tlla = (mac: string): Layer => ['ICMPv6NDOptDstLLAddr', { lladdr: mac }];
 /** The source link-layer address option. */
 export const slla = (mac: string): Layer => ['ICMPv6NDOptSrcLLAddr', { lladdr: mac }];
-/** An option of no meaning here, `units` of eight octets long. */
+/** An option without a meaning here, `units` of eight octets long. */
 export const filler = (units: number): Layer => [
   'ICMPv6NDOptUnknown',
   { type: 200, len: units, data: { hex: '00'.repeat(units * 8 - 2) } },

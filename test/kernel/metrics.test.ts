@@ -1,4 +1,4 @@
-// The textfile of real runs, and what its readers make of it: promtool, the node exporter, Prometheus.
+// The textfile of real runs, and its readers: promtool, the node exporter, Prometheus.
 import assert from 'node:assert/strict';
 import {
   chmodSync,
@@ -21,7 +21,7 @@ import { dump, load } from 'js-yaml';
 import { deepTest } from '../lib/depth.ts';
 import type { Netns } from '../lib/netns.ts';
 import { parseJson, run, tryRun } from '../lib/run.ts';
-import { said, withReport } from '../lib/snoopy.ts';
+import { outputOf, withReport } from '../lib/snoopy.ts';
 import { createTempDir } from '../lib/temp.ts';
 import { readSeries, readTextfile, readTypes } from '../lib/textfile.ts';
 import { until } from '../lib/wait.ts';
@@ -31,7 +31,7 @@ const DOCS = join(import.meta.dirname, '../../../docs/monitoring');
 const LAST_SUCCESS = 'snoopy_last_success_timestamp_seconds';
 const LAST_RUN = 'snoopy_last_run_timestamp_seconds';
 
-/** A machine that writes a textfile, and where it does. */
+/** A machine that writes a textfile, and the path of it. */
 function withTextfile(t: Pick<TestContext, 'after'>, bridges: readonly object[] = [{ name: 'br0' }]) {
   const machine = new Machine(t);
   const directory = createTempDir(machine.scope, 'textfile');
@@ -48,14 +48,14 @@ function metricOf(file: string, series: string): number {
   return value;
 }
 
-/** What promtool has to say of a text: nothing, when it is as the conventions ask. */
+/** The complaints of promtool about a text: none when it follows the conventions. */
 function lint(text: string): string {
   const { code, stdout, stderr } = tryRun(['promtool', 'check', 'metrics'], { input: text });
   return code === 0 ? stdout + stderr : `exit ${code}: ${stdout}${stderr}`;
 }
 
 describe('the textfile', () => {
-  test('says what status says, and how the run went; promtool finds nothing', async (t) => {
+  test('agrees with status, has the outcome of the run, and promtool has no complaint', async (t) => {
     const { machine, directory, file, configure } = withTextfile(t);
     const odd = 'o"d\\d';
     machine.run('ip', 'link', 'add', odd, 'type', 'bridge', 'stp_state', '0', 'forward_delay', '0');
@@ -63,12 +63,12 @@ describe('the textfile', () => {
     configure({ name: 'br0' }, { name: odd }, { name: 'br9', required: false });
     machine.reconcile();
     const host = machine.host(1);
-    await host.speak();
+    await host.announceAndWait();
     const before = Date.now() / 1000;
     const report = machine.reconcile();
     const text = readFileSync(file, 'utf8');
     assert.equal(lint(text), '');
-    assert.match(lint('# TYPE x_total gauge\nx_total 1\n'), /x_total/, 'promtool finds what is wrong');
+    assert.match(lint('# TYPE x_total gauge\nx_total 1\n'), /x_total/, 'promtool finds mistakes');
 
     const expected: Readonly<Record<string, number>> = {
       snoopy_last_run_success: 1,
@@ -102,16 +102,16 @@ describe('the textfile', () => {
     assert.ok(written >= before && written <= Date.now() / 1000, `written at ${written}`);
     assert.equal(series.get(LAST_SUCCESS), written);
     for (const [phase, seconds] of Object.entries(report.durations)) {
-      const told = series.get(`snoopy_last_run_duration_seconds{phase="${phase}"}`);
-      if (phase === 'metrics') assert.ok(told !== undefined && told > 0 && told <= seconds);
-      else assert.equal(told, seconds, phase);
+      const shown = series.get(`snoopy_last_run_duration_seconds{phase="${phase}"}`);
+      if (phase === 'metrics') assert.ok(shown !== undefined && shown > 0 && shown <= seconds);
+      else assert.equal(shown, seconds, phase);
     }
     assert.ok(Object.values(report.durations).some((seconds) => seconds > 0));
     assert.equal(lstatSync(file).mode & 0o7777, 0o644);
     assert.deepEqual(readdirSync(directory), ['snoopy.prom']);
   });
 
-  deepTest('is not written unless it is asked for, nor by what does not speak for the host', async (t) => {
+  deepTest('is not written by default, nor by a run for some bridges only', async (t) => {
     const { machine, directory, file, configure } = withTextfile(t);
     machine.snoopy.configure({ bridges: [{ name: 'br0' }] });
     machine.reconcile();
@@ -125,7 +125,7 @@ describe('the textfile', () => {
 
     machine.reconcile();
     const text = readFileSync(file, 'utf8');
-    await machine.host(1).speak();
+    await machine.host(1).announceAndWait();
     machine.reconcile('--check');
     machine.reconcile('--bridge', 'br0');
     assert.equal(readFileSync(file, 'utf8'), text);
@@ -141,7 +141,7 @@ describe('the textfile', () => {
     assert.equal(readFileSync(file, 'utf8'), text);
   });
 
-  test('the last success outlives runs that fail; errors are counted by code', (t) => {
+  test('keeps the time of the last success over runs that fail, and counts errors by code', (t) => {
     const { machine, file, configure } = withTextfile(t);
     machine.reconcile();
     const succeeded = metricOf(file, LAST_SUCCESS);
@@ -162,7 +162,7 @@ describe('the textfile', () => {
   });
 
   deepTest(
-    'the last success is that of what is pinned: none of before, none to come, and none by hearsay',
+    'takes the last success only from the current pins: no earlier one, none in the future, none from another source',
     (t) => {
       const { machine, directory, file, configure } = withTextfile(t, [{ name: 'br9' }]);
       const fails = (): number => {
@@ -191,7 +191,7 @@ describe('the textfile', () => {
     },
   );
 
-  test('a run that breaks off writes it too, with its error', (t) => {
+  test('is written by a run that breaks off too, with its error', (t) => {
     const { machine, file } = withTextfile(t);
     machine.reconcile();
     const succeeded = metricOf(file, LAST_SUCCESS);
@@ -222,14 +222,14 @@ describe('the textfile', () => {
     assert.equal(always.has('snoopy_ports_attached{bridge="br0"}'), false, 'not known either');
   });
 
-  deepTest('a listening run writes it after its first pass, and at its end', async (t) => {
+  deepTest('is written by a listening run after its first pass and at its end', async (t) => {
     const { machine, file } = withTextfile(t);
     const listening = machine.snoopy.startReconcile('--listen', '3s');
     await until('the textfile', () => existsSync(file), Boolean);
     assert.equal(listening.running, true);
     assert.equal(metricOf(file, 'snoopy_bindings{bridge="br0",state="installed"}'), 0);
     const first = metricOf(file, LAST_RUN);
-    await machine.host(1).speak();
+    await machine.host(1).announceAndWait();
     const result = withReport(await listening.ended());
     assertExit(result, 0);
     assert.equal(metricOf(file, 'snoopy_bindings{bridge="br0",state="installed"}'), 1);
@@ -239,7 +239,7 @@ describe('the textfile', () => {
     assert.ok(listened > 1.5 && listened < 3.1, `listened for ${listened} s`);
   });
 
-  test('goes with remove, which has nothing to do afterwards', (t) => {
+  test('is deleted by remove, which has nothing to do afterwards', (t) => {
     const { machine, directory, file } = withTextfile(t);
     machine.reconcile();
     writeFileSync(`${file}.tmp`, 'left by a killed run');
@@ -249,11 +249,11 @@ describe('the textfile', () => {
     assert.deepEqual(readdirSync(directory), ['other.prom']);
     assert.deepEqual(machine.remove().steps, []);
     mkdirSync(file);
-    assert.deepEqual(machine.remove().steps, [], 'a directory is not ours');
+    assert.deepEqual(machine.remove().steps, [], 'a directory is of another owner');
   });
 
   deepTest(
-    'half of one goes with remove as well, and a directory that is none keeps nothing from going',
+    'is deleted by remove even when it is half written; a directory in its place does not stop remove',
     (t) => {
       const { machine, directory, file } = withTextfile(t);
       machine.reconcile();
@@ -273,8 +273,8 @@ describe('the textfile', () => {
   );
 });
 
-describe('writing it', () => {
-  deepTest('replaces it as a whole: who has it open reads the old one to its end', (t) => {
+describe('writing the textfile', () => {
+  deepTest('replaces it as a whole: an open reader reads the old one to its end', (t) => {
     const { machine, file } = withTextfile(t);
     machine.reconcile();
     const old = readFileSync(file, 'utf8');
@@ -288,7 +288,7 @@ describe('writing it', () => {
     assert.notEqual(readFileSync(file, 'utf8'), old);
   });
 
-  deepTest('takes the place of what a killed run has left, and of links, and follows none', (t) => {
+  deepTest('replaces the draft of a killed run, and links, and follows none of them', (t) => {
     const { machine, directory, file } = withTextfile(t);
     const victim = join(createTempDir(machine.scope, 'victim'), 'file');
     writeFileSync(victim, 'as it was', { mode: 0o600 });
@@ -304,32 +304,32 @@ describe('writing it', () => {
     assert.equal(lint(readFileSync(file, 'utf8')), '');
   });
 
-  test('whatever the umask is, others may read it', (t) => {
+  test('makes it readable for all, whatever the umask', (t) => {
     const { machine, file } = withTextfile(t);
     const argv = machine.snoopy.argv('reconcile');
     assertExit(machine.netns.tryRun(['sh', '-c', 'umask 077; exec "$@"', 'sh', ...argv]), 0);
     assert.equal(lstatSync(file).mode & 0o7777, 0o644);
   });
 
-  deepTest('a failure is an error of the run with its remedy, after all else is done', async (t) => {
+  deepTest('reports a failure as an error with its fix, after everything else is done', async (t) => {
     const { machine, directory, file } = withTextfile(t);
     const elsewhere = join(directory, 'missing', 'snoopy.prom');
     const failing = (path: string): string => {
       machine.snoopy.configure({ bridges: [{ name: 'br0' }], metrics: { textfile: path } });
       const result = machine.snoopy.reconcile();
       assertExit(result, 1);
-      assert.deepEqual(failureCodes(result.report), ['textfile_failed'], said(result));
+      assert.deepEqual(failureCodes(result.report), ['textfile_failed'], outputOf(result));
       assert.equal(result.report.errors[0]?.object, path);
       assert.match(result.stderr, /Cannot write the textfile .*; .*, or set metrics.textfile to null/);
       return result.stderr;
     };
     assert.match(failing(elsewhere), /ENOENT/);
     assert.deepEqual(machine.filterPrograms('tap1'), [machine.programId()]);
-    await machine.host(1).speak();
+    await machine.host(1).announceAndWait();
     mkdirSync(file);
     assert.match(failing(file), /EISDIR|EEXIST|ENOTDIR/);
     assert.deepEqual(machine.ownNeighbors(), [`${machine.host(1).ip} ${machine.host(1).mac}`]);
-    assert.deepEqual(readdirSync(directory), ['snoopy.prom'], 'nothing is left half-way');
+    assert.deepEqual(readdirSync(directory), ['snoopy.prom'], 'nothing is left half written');
 
     const small = createTempDir(machine.scope, 'small');
     run(['mount', '-t', 'tmpfs', '-o', 'size=8k,mode=755', 'tmpfs', small]);
@@ -343,7 +343,7 @@ describe('writing it', () => {
   });
 });
 
-/** The bodies that URLs give inside a namespace. */
+/** The bodies of URLs, fetched inside a namespace. */
 function get(netns: Netns, ...urls: readonly string[]): string[] {
   const script = `Promise.all(process.argv.slice(1).map((url) => fetch(url).then((answer) => answer.text())))
     .then((texts) => process.stdout.write(JSON.stringify(texts)), () => process.stdout.write('[]'))`;
@@ -371,8 +371,8 @@ function readAlerts(): Rules {
   return load(readFileSync(join(DOCS, 'alerts.yml'), 'utf8')) as Rules;
 }
 
-describe('what is documented of it', () => {
-  deepTest('the alerts fire when they should, and are silent when they should be', (t) => {
+describe('the documentation of the textfile', () => {
+  deepTest('the alerts fire when they should, and only then', (t) => {
     const machineless = createTempDir(new Machine(t).scope, 'rules');
     const tests = readFileSync(join(DOCS, 'alerts.test.yml'), 'utf8');
     writeFileSync(join(machineless, 'alerts.test.yml'), tests);
@@ -384,14 +384,14 @@ describe('what is documented of it', () => {
     run(['promtool', 'test', 'rules', join(DOCS, 'alerts.test.yml')]);
     const alerts = readAlerts();
     assert.equal(check(alerts), true);
-    // Each of them is needed for the tests to pass, and none may fire always.
+    // Each alert is needed for the tests to pass, and no alert may fire always.
     for (const { alert } of alerts.groups.flatMap(({ rules }) => rules)) {
       for (const expr of ['vector(1)', 'vector(1) > 1']) {
         const groups = alerts.groups.map((group) => ({
           ...group,
           rules: group.rules.map((rule) => (rule.alert === alert ? { ...rule, expr } : rule)),
         }));
-        assert.equal(check({ groups }), false, `no test sees that ${alert} is ${expr}`);
+        assert.equal(check({ groups }), false, `no test fails when ${alert} is ${expr}`);
       }
     }
   });
@@ -424,10 +424,10 @@ describe('what is documented of it', () => {
     async (t) => {
       const { machine, directory, file } = withTextfile(t, [{ name: 'br0' }, { name: 'br9' }]);
       machine.snoopy.reconcile();
-      await machine.host(1).speak();
+      await machine.host(1).announceAndWait();
       assertExit(machine.snoopy.reconcile(), 1);
 
-      // Debian runs it as a user that is not root.
+      // Debian runs it as a user other than root.
       machine.netns.start(
         ...['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', 'prometheus-node-exporter'],
         ...['--collector.disable-defaults', '--collector.textfile'],
@@ -457,7 +457,7 @@ describe('what is documented of it', () => {
         ...['prometheus', `--config.file=${join(home, 'prometheus.yml')}`, '--log.level=error'],
         ...[`--storage.tsdb.path=${join(home, 'data')}`, '--web.listen-address=127.0.0.1:9090'],
       );
-      // Before, it answers that it is not available.
+      // Until then it answers that it is not available.
       await until(
         'prometheus to be ready',
         () => get(machine.netns, 'http://127.0.0.1:9090/-/ready')[0] ?? '',
@@ -474,7 +474,7 @@ describe('what is documented of it', () => {
           assert.equal(error, undefined, text);
           return data?.result.length ?? 0;
         });
-      // An alert compares with something: its left side must have series, whether it fires or not.
+      // An alert is a comparison: its left side must have series, whether it fires or not.
       const exprs = [
         ...readDashboard().panels.flatMap(({ targets }) =>
           targets.map(({ expr }) =>
@@ -492,7 +492,7 @@ describe('what is documented of it', () => {
         ([count]) => count === 1,
         { timeoutMs: 30_000 },
       );
-      for (const [i, count] of results(exprs).entries()) assert.ok(count > 0, `nothing for ${exprs[i]}`);
+      for (const [i, count] of results(exprs).entries()) assert.ok(count > 0, `no series for ${exprs[i]}`);
       await until(
         'an alert that is due',
         () => results(['ALERTS{alertname="SnoopyFailing",alertstate="pending"}']),

@@ -1,14 +1,14 @@
-// Which neighbors a run writes, keeps, takes away and leaves to others, on a real bridge.
+// Which neighbors a run writes, keeps, removes and leaves to other owners, on a real bridge.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { deepTest } from '../lib/depth.ts';
 import { markerFrame } from '../lib/frames.ts';
 import { findFdb, findNeighbor, listNeighbors, neighborText } from '../lib/oracles.ts';
-import { said } from '../lib/snoopy.ts';
+import { outputOf } from '../lib/snoopy.ts';
 import { until } from '../lib/wait.ts';
 import { assertExit, failureCodes, Machine, neighborChanges, TUNNEL } from './machine.ts';
 
-/** Lines about hosts, and not about the multicast groups of the bridge itself. */
+/** Lines about hosts, without the multicast groups of the bridge itself. */
 const HOSTS = /^(10\.1\.|2001:db8:)/;
 
 function stateOf(machine: Machine, ip: string): string | undefined {
@@ -28,32 +28,32 @@ kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
 kernel.send(struct.pack('=IHHII', 16 + len(port), 19, 5, 1, 0) + port)
 error, = struct.unpack_from('=i', kernel.recv(4096), 16)
 if error != 0: sys.exit(-error)
-# A kernel that does not know IFLA_BRPORT_MAB passes over it, and says nothing of it.
+# A kernel that does not know IFLA_BRPORT_MAB ignores it without an error.
 kernel.send(struct.pack('=IHHII', 32, 18, 1, 2, 0) + struct.pack('=BxHiII', 0, 0, index, 0, 0))
 sys.exit(0 if struct.pack('=HHB', 5, 40, 1) in kernel.recv(65536) else ${NO_MAB})
 `;
 
-/** What zebra writes for a host of another node. */
+/** The entry that zebra writes for a host of another node. */
 function writeRemoteNeighbor(machine: Machine, ip: string, mac: string): void {
-  const words = `neigh replace ${ip} lladdr ${mac} dev br0 nud noarp extern_learn proto zebra`;
-  machine.run('ip', ...words.split(' '));
+  const request = `neigh replace ${ip} lladdr ${mac} dev br0 nud noarp extern_learn proto zebra`;
+  machine.run('ip', ...request.split(' '));
 }
 
-/** What zebra writes for a MAC of another node. */
+/** The entry that zebra writes for a MAC of another node. */
 function writeRemoteMac(machine: Machine, mac: string): void {
   machine.run('bridge', ...`fdb replace ${mac} dev ${TUNNEL} master dynamic extern_learn`.split(' '));
 }
 
 describe('entries of other owners', () => {
-  test('a valid entry with another MAC is not touched, nor one with the same', async (t) => {
+  test('a valid entry stays, with another MAC or with the same', async (t) => {
     const machine = new Machine(t, { hosts: 2 });
     const [one, two] = [machine.host(1), machine.host(2)];
     machine.run('ip', ...`neigh add ${one.ip} lladdr 02:aa:00:00:00:01 dev br0 nud permanent`.split(' '));
     machine.run('ip', ...`neigh add ${two.ip} lladdr ${two.mac} dev br0 nud permanent`.split(' '));
     const before = neighborText(machine.netns, 'br0', HOSTS);
     machine.reconcile();
-    await one.speak();
-    await two.speak();
+    await one.announceAndWait();
+    await two.announceAndWait();
     assert.deepEqual(neighborChanges(machine.reconcile()), []);
     assert.equal(neighborText(machine.netns, 'br0', HOSTS), before);
     assert.equal(stateOf(machine, one.ip), 'waiting');
@@ -63,12 +63,12 @@ describe('entries of other owners', () => {
     assert.equal(neighborText(machine.netns, 'br0', HOSTS), before);
   });
 
-  test('an entry that is FAILED or INCOMPLETE is replaced', async (t) => {
+  test('a FAILED or INCOMPLETE entry is replaced', async (t) => {
     const machine = new Machine(t, { hosts: 2 });
     const [one, two] = [machine.host(1), machine.host(2)];
     machine.reconcile();
-    await one.speak();
-    await two.speak();
+    await one.announceAndWait();
+    await two.announceAndWait();
     machine.run('ip', ...`neigh add ${one.ip} dev br0 nud failed`.split(' '));
     machine.run('ip', ...`neigh add ${two.ip} dev br0 nud incomplete`.split(' '));
     const invalid = listNeighbors(machine.netns, 'br0').map((line) => line.state.join());
@@ -85,11 +85,11 @@ describe('entries of other owners', () => {
     machine.assertIdle();
   });
 
-  test("zebra's entry for a host behind the tunnel stays as it is, byte for byte", async (t) => {
+  test("zebra's entry for a host behind the tunnel stays unchanged, byte for byte", async (t) => {
     const machine = new Machine(t, { tunnel: true });
     const host = machine.host(1);
     machine.reconcile();
-    await host.speak();
+    await host.announceAndWait();
     machine.reconcile();
     writeRemoteMac(machine, host.mac);
     writeRemoteNeighbor(machine, host.ip, host.mac);
@@ -103,13 +103,13 @@ describe('entries of other owners', () => {
     assert.equal(neighborText(machine.netns, 'br0', HOSTS), before);
   });
 
-  test("zebra's entry gives way when the host is behind a local port again", async (t) => {
+  test("zebra's entry is replaced when the host is behind a local port again", async (t) => {
     const machine = new Machine(t, { tunnel: true });
     const host = machine.host(1);
     machine.reconcile();
     writeRemoteMac(machine, host.mac);
     writeRemoteNeighbor(machine, host.ip, host.mac);
-    await host.speak();
+    await host.announceAndWait();
     assert.deepEqual(neighborChanges(machine.reconcile()), [`replace ${host.ip} ${host.mac}`]);
     const neighbor = findNeighbor(machine.netns, 'br0', host.ip);
     assert.equal(neighbor?.protocol, '115');
@@ -118,21 +118,21 @@ describe('entries of other owners', () => {
   });
 
   deepTest(
-    "zebra's entry with another MAC gives way only to a host that spoke after it was written",
+    "zebra's entry with another MAC is replaced only by a host that sent after it was written",
     async (t) => {
       const machine = new Machine(t, { tunnel: true });
       const host = machine.host(1);
       machine.reconcile();
-      await host.speak();
+      await host.announceAndWait();
       machine.reconcile();
       writeRemoteMac(machine, '02:bb:00:00:00:01');
       writeRemoteNeighbor(machine, host.ip, '02:bb:00:00:00:01');
       assert.deepEqual(neighborChanges(machine.reconcile()), []);
       assert.equal(machine.macOf(host.ip), '02:bb:00:00:00:01');
       assert.equal(stateOf(machine, host.ip), 'remote');
-      // The kernel tells the age of an entry in hundredths of a second, and the program notes a time each tenth.
+      // The kernel reports the age of an entry in hundredths of a second, and the program records times in tenths.
       const report = await until(
-        'the host to win its address back',
+        'the host to get its address back',
         () => {
           host.announce();
           return machine.reconcile();
@@ -146,12 +146,12 @@ describe('entries of other owners', () => {
   );
 });
 
-describe('entries that somebody took away', () => {
-  test('come back without a word of the host while the bridge forwards its MAC', async (t) => {
+describe('deleted entries', () => {
+  test('come back without a message from the host while the bridge forwards its MAC', async (t) => {
     const machine = new Machine(t, { hosts: 2 });
     const host = machine.host(1);
     machine.reconcile();
-    await host.speak();
+    await host.announceAndWait();
     host.advertise();
     const added = neighborChanges(machine.reconcile());
     assert.deepEqual(added, [`add ${host.ip} ${host.mac}`, `add ${host.ip6} ${host.mac}`]);
@@ -167,11 +167,11 @@ describe('entries that somebody took away', () => {
     machine.assertIdle();
   });
 
-  test('come back after the bridge was down as soon as the host has sent any frame', async (t) => {
+  test('come back after the bridge was down as soon as the host sends any frame', async (t) => {
     const machine = new Machine(t);
     const host = machine.host(1);
     machine.reconcile();
-    await host.speak();
+    await host.announceAndWait();
     machine.reconcile();
     machine.run('ip', 'link', 'set', 'br0', 'down');
     machine.run('ip', 'link', 'set', 'br0', 'up');
@@ -182,7 +182,7 @@ describe('entries that somebody took away', () => {
       (text) => text.includes('state forwarding'),
     );
     host.send(markerFrame(host.mac));
-    await host.heard();
+    await host.forwarded();
     const report = machine.reconcile();
     assert.equal(report.ring.records, 0);
     assert.deepEqual(neighborChanges(report), [`add ${host.ip} ${host.mac}`]);
@@ -190,13 +190,13 @@ describe('entries that somebody took away', () => {
   });
 });
 
-describe('where a MAC is', () => {
-  deepTest('a claim whose MAC the bridge forwards to another port is not believed', async (t) => {
+describe('where the bridge forwards a MAC', () => {
+  deepTest('a claim is rejected when the bridge forwards its MAC to another port', async (t) => {
     const machine = new Machine(t, { hosts: 2 });
     const [owner, thief] = [machine.host(1), machine.host(2)];
     machine.reconcile();
     machine.run('bridge', 'fdb', 'replace', owner.mac, 'dev', owner.port, 'master', 'static', 'sticky');
-    await owner.speak();
+    await owner.announceAndWait();
     machine.reconcile();
     thief.announce('10.1.0.66', owner.mac);
     await until(
@@ -210,32 +210,29 @@ describe('where a MAC is', () => {
     machine.assertIdle();
   });
 
-  deepTest(
-    'a MAC that the bridge knows and does not let in (MAB) is not believed until it is let in',
-    async (t) => {
-      const machine = new Machine(t);
-      const host = machine.host(1);
-      machine.reconcile();
-      const locked = machine.netns.tryRun(['/usr/bin/python3', '-c', LOCK, host.port]);
-      if (locked.code === NO_MAB) {
-        t.skip('the kernel has no MAB (6.2)');
-        return;
-      }
-      assert.equal(locked.code, 0, said(locked));
-      await host.speak();
-      assert.deepEqual(neighborChanges(machine.reconcile()), []);
-      assert.equal(stateOf(machine, host.ip), 'waiting');
-      machine.run('bridge', ...`fdb replace ${host.mac} dev ${host.port} master dynamic`.split(' '));
-      assert.deepEqual(neighborChanges(machine.reconcile()), [`add ${host.ip} ${host.mac}`]);
-      machine.assertIdle();
-    },
-  );
+  deepTest('a claim is rejected while the bridge knows its MAC but does not admit it (MAB)', async (t) => {
+    const machine = new Machine(t);
+    const host = machine.host(1);
+    machine.reconcile();
+    const locked = machine.netns.tryRun(['/usr/bin/python3', '-c', LOCK, host.port]);
+    if (locked.code === NO_MAB) {
+      t.skip('the kernel has no MAB (6.2)');
+      return;
+    }
+    assert.equal(locked.code, 0, outputOf(locked));
+    await host.announceAndWait();
+    assert.deepEqual(neighborChanges(machine.reconcile()), []);
+    assert.equal(stateOf(machine, host.ip), 'waiting');
+    machine.run('bridge', ...`fdb replace ${host.mac} dev ${host.port} master dynamic`.split(' '));
+    assert.deepEqual(neighborChanges(machine.reconcile()), [`add ${host.ip} ${host.mac}`]);
+    machine.assertIdle();
+  });
 
-  test('a MAC that moves behind the tunnel takes its neighbor away; back here it comes back', async (t) => {
+  test('a MAC that moves behind the tunnel loses its neighbor, and gets it back when it returns', async (t) => {
     const machine = new Machine(t, { tunnel: true });
     const host = machine.host(1);
     machine.reconcile();
-    await host.speak();
+    await host.announceAndWait();
     host.advertise();
     machine.reconcile();
     writeRemoteMac(machine, host.mac);
@@ -248,7 +245,7 @@ describe('where a MAC is', () => {
     assert.equal(stateOf(machine, host.ip), 'remote');
     machine.assertIdle();
     host.send(markerFrame(host.mac));
-    await host.heard();
+    await host.forwarded();
     assert.equal(machine.reconcile().neighbors.changes.length, 2);
     machine.assertIdle();
   });
@@ -257,10 +254,10 @@ describe('where a MAC is', () => {
     const machine = new Machine(t, { hosts: 2 });
     const [here, there] = [machine.host(1), machine.host(2)];
     machine.reconcile();
-    await here.speak();
+    await here.announceAndWait();
     machine.reconcile();
     there.announce(here.ip, here.mac);
-    await there.heard(here.mac);
+    await there.forwarded(here.mac);
     assert.deepEqual(machine.reconcile().neighbors.changes, []);
     assert.equal(machine.snoopy.bindings()[0]?.port, there.port);
     here.unplug();
@@ -268,12 +265,12 @@ describe('where a MAC is', () => {
     assert.deepEqual(machine.ownNeighbors(), [`${here.ip} ${here.mac}`]);
   });
 
-  test("a node's own address and one outside its subnet are never learned", async (t) => {
+  test('an address of the node, or outside its subnet, is never learned', async (t) => {
     const machine = new Machine(t, { addresses: ['10.1.255.254/16'] });
     const host = machine.host(1);
     machine.reconcile();
     for (const ip of ['10.1.255.254', '10.1.255.255', '192.168.77.7']) host.announce(ip);
-    await host.speak();
+    await host.announceAndWait();
     const report = machine.reconcile();
     assert.deepEqual(neighborChanges(report), [`add ${host.ip} ${host.mac}`]);
     assert.equal(report.counters.rejected['subnet'], 3);
@@ -289,13 +286,13 @@ describe('where a MAC is', () => {
   });
 });
 
-describe('how long a binding lives', () => {
-  test('it outlives max_age while the bridge forwards its MAC, then goes with neighbor and map entry', async (t) => {
+describe('the lifetime of a binding', () => {
+  test('it outlives max_age while the bridge forwards its MAC, then ends with its neighbor and map entry', async (t) => {
     const machine = new Machine(t, { hosts: 2 });
     const [silent, gone] = [machine.host(1), machine.host(2)];
     machine.reconcile();
-    await silent.speak();
-    await gone.speak();
+    await silent.announceAndWait();
+    await gone.announceAndWait();
     machine.reconcile();
     gone.forgetMac();
     assert.deepEqual(machine.reconcile().neighbors.changes, [], 'too early');
@@ -311,11 +308,11 @@ describe('how long a binding lives', () => {
     assert.deepEqual(machine.boundIps(), [silent.ip]);
     assert.deepEqual(machine.ownNeighbors(), [`${silent.ip} ${silent.mac}`]);
     machine.assertIdle();
-    await gone.speak();
+    await gone.announceAndWait();
     assert.deepEqual(neighborChanges(machine.reconcile()), [`add ${gone.ip} ${gone.mac}`]);
   });
 
-  deepTest('a port at its limit takes a new host once another has aged out', async (t) => {
+  deepTest('a port at its limit accepts a new host once another has aged out', async (t) => {
     const limits = { bindings_per_port: 2 };
     const machine = new Machine(t, { config: { bridges: [{ name: 'br0', max_age: '1s', limits }] } });
     const host = machine.host(1);
@@ -323,7 +320,7 @@ describe('how long a binding lives', () => {
     machine.reconcile();
     for (const [i, mac] of macs.entries()) {
       host.announce(`10.1.0.10${i}`, mac);
-      await host.heard(mac);
+      await host.forwarded(mac);
     }
     const full = machine.reconcile();
     assert.equal(full.counters.rejected['port_limit'], 1);
@@ -349,17 +346,17 @@ describe('how long a binding lives', () => {
   });
 
   deepTest(
-    'bindings that the configuration ends make room on their port, those that move take it with them',
+    'bindings that a new configuration ends make room on their port, and bindings that move free their old port',
     async (t) => {
       const bridge = { name: 'br0', limits: { bindings_per_port: 2 } };
       const machine = new Machine(t, { hosts: 2, config: { bridges: [bridge] } });
       const [one, two] = [machine.host(1), machine.host(2)];
       machine.reconcile();
       for (const ip of ['10.2.0.1', '10.2.0.2']) one.announce(ip);
-      await one.heard();
+      await one.forwarded();
       machine.reconcile();
       two.announce('10.2.0.2');
-      await two.heard();
+      await two.forwarded();
       one.announce('10.2.0.3');
       assert.equal(machine.reconcile().counters.rejected['port_limit'], 0);
       assert.deepEqual(machine.boundIps(), ['10.2.0.1', '10.2.0.2', '10.2.0.3']);
@@ -380,13 +377,13 @@ describe('how long a binding lives', () => {
     const machine = new Machine(t, { hosts: 2, config: { bridges: [{ name: 'br0', duplicates }] } });
     const [one, two] = [machine.host(1), machine.host(2)];
     machine.reconcile();
-    await one.speak();
+    await one.announceAndWait();
     machine.reconcile();
     for (let i = 0; i < 2; i++) {
       two.announce(one.ip);
       one.announce(one.ip);
     }
-    await two.heard();
+    await two.forwarded();
     const run = machine.snoopy.reconcile();
     assertExit(run, 0);
     assert.deepEqual(
@@ -400,31 +397,31 @@ describe('how long a binding lives', () => {
 });
 
 describe('static entries', () => {
-  deepTest('are installed when their MAC shows up, and beat what is learned', async (t) => {
+  deepTest('are installed when their MAC is seen, and override learned ones', async (t) => {
     const machine = new Machine(t, { hosts: 3 });
-    const [squatter, owner, other] = [machine.host(1), machine.host(2), machine.host(3)];
+    const [claimant, owner, other] = [machine.host(1), machine.host(2), machine.host(3)];
     const entry = { ip: '10.1.0.53', mac: owner.mac };
     machine.reconcile();
-    squatter.announce(entry.ip);
-    await squatter.heard();
+    claimant.announce(entry.ip);
+    await claimant.forwarded();
     machine.reconcile();
-    assert.equal(machine.macOf(entry.ip), squatter.mac);
+    assert.equal(machine.macOf(entry.ip), claimant.mac);
 
     machine.snoopy.configure({ bridges: [{ name: 'br0', static: [entry] }] });
-    assert.deepEqual(neighborChanges(machine.reconcile()), [`remove ${entry.ip} ${squatter.mac}`]);
+    assert.deepEqual(neighborChanges(machine.reconcile()), [`remove ${entry.ip} ${claimant.mac}`]);
     assert.deepEqual(machine.boundIps(), []);
     assert.equal(stateOf(machine, entry.ip), 'waiting');
     machine.assertIdle();
 
     owner.send(markerFrame(owner.mac));
-    await owner.heard();
+    await owner.forwarded();
     assert.deepEqual(neighborChanges(machine.reconcile()), [`add ${entry.ip} ${owner.mac}`]);
     const binding = machine.snoopy.bindings().find(({ ip }) => ip === entry.ip);
     assert.deepEqual([binding?.source, binding?.state], ['static', 'installed']);
     machine.assertIdle();
 
     other.announce(entry.ip);
-    await other.heard();
+    await other.forwarded();
     const report = machine.reconcile();
     assert.equal(report.counters.rejected['static'], 1);
     assert.deepEqual(report.neighbors.changes, []);
@@ -440,42 +437,45 @@ describe('static entries', () => {
     machine.assertIdle();
   });
 
-  test('are installed by the first run where the MAC is there already', async (t) => {
+  test('are installed by the first run when their MAC is forwarded already', async (t) => {
     const host = { mac: '02:00:00:00:00:01', ip: '10.1.0.1' };
     const machine = new Machine(t, { config: { bridges: [{ name: 'br0', static: [host] }] } });
     machine.host(1).send(markerFrame(host.mac));
-    await machine.host(1).heard();
+    await machine.host(1).forwarded();
     assert.deepEqual(neighborChanges(machine.reconcile()), [`add ${host.ip} ${host.mac}`]);
     machine.assertIdle();
   });
 });
 
-describe('what the kernel refuses', () => {
-  deepTest('IPv6 switched off on the bridge is reported with the remedy, and the rest is done', async (t) => {
-    const machine = new Machine(t, { hosts: 2 });
-    const [one, two] = [machine.host(1), machine.host(2)];
-    machine.reconcile();
-    machine.netns.sysctl({ 'net/ipv6/conf/br0/disable_ipv6': 1 });
-    one.advertise();
-    await one.heard();
-    await two.speak();
-    const run = machine.snoopy.reconcile();
-    assertExit(run, 1);
-    assert.equal(run.report.ok, false);
-    assert.deepEqual(failureCodes(run.report), ['neighbor_failed']);
-    const failed = run.report.neighbors.changes.find(({ outcome }) => outcome.kind === 'failed');
-    assert.equal(failed?.ip, one.ip6);
-    assert.match(failed?.outcome.message ?? '', /disable_ipv6/, said(run));
-    assert.deepEqual(machine.ownNeighbors(), [`${two.ip} ${two.mac}`]);
-    assert.equal(machine.snoopy.reconcile().report.neighbors.changes.length, 1, 'it is tried again');
+describe('errors of the kernel', () => {
+  deepTest(
+    'IPv6 switched off on the bridge is reported with the fix, and everything else is done',
+    async (t) => {
+      const machine = new Machine(t, { hosts: 2 });
+      const [one, two] = [machine.host(1), machine.host(2)];
+      machine.reconcile();
+      machine.netns.sysctl({ 'net/ipv6/conf/br0/disable_ipv6': 1 });
+      one.advertise();
+      await one.forwarded();
+      await two.announceAndWait();
+      const run = machine.snoopy.reconcile();
+      assertExit(run, 1);
+      assert.equal(run.report.ok, false);
+      assert.deepEqual(failureCodes(run.report), ['neighbor_failed']);
+      const failed = run.report.neighbors.changes.find(({ outcome }) => outcome.kind === 'failed');
+      assert.equal(failed?.ip, one.ip6);
+      assert.match(failed?.outcome.message ?? '', /disable_ipv6/, outputOf(run));
+      assert.deepEqual(machine.ownNeighbors(), [`${two.ip} ${two.mac}`]);
+      assert.equal(machine.snoopy.reconcile().report.neighbors.changes.length, 1, 'it is tried again');
 
-    const text = machine.snoopy.run('reconcile');
-    assertExit(text, 1);
-    assert.match(text.stdout + text.stderr, /disable_ipv6/);
+      const text = machine.snoopy.run('reconcile');
+      assertExit(text, 1);
+      assert.match(text.stdout + text.stderr, /disable_ipv6/);
 
-    machine.netns.sysctl({ 'net/ipv6/conf/br0/disable_ipv6': 0 });
-    assert.deepEqual(neighborChanges(machine.reconcile()), [`add ${one.ip6} ${one.mac}`]);
-    machine.assertIdle();
-    assert.equal(findFdb(machine.netns, 'br0', one.mac).length, 1);
-  });
+      machine.netns.sysctl({ 'net/ipv6/conf/br0/disable_ipv6': 0 });
+      assert.deepEqual(neighborChanges(machine.reconcile()), [`add ${one.ip6} ${one.mac}`]);
+      machine.assertIdle();
+      assert.equal(findFdb(machine.netns, 'br0', one.mac).length, 1);
+    },
+  );
 });

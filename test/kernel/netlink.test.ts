@@ -121,7 +121,7 @@ describe('links', () => {
     };
   }
 
-  it('are what ip -d says', () => {
+  it('agree with ip -d', () => {
     const theirs = netns.json<LinkLine[]>('ip', '-json', '-d', 'link', 'show');
     const ours = dumpLinks(socket);
     const nameOf = (index: IfIndex | undefined): string | undefined =>
@@ -164,14 +164,15 @@ describe('links', () => {
 
 describe('VLANs', () => {
   it('are at most the default PVID without VLAN filtering', () => {
-    // A kernel with CONFIG_BRIDGE_VLAN_FILTERING gives it to every port, whether the bridge filters or not.
+    // A kernel with CONFIG_BRIDGE_VLAN_FILTERING gives every port the default PVID, whether the bridge filters or
+    // not.
     const ranges = [{ start: 1, end: 1, untagged: true }];
     for (const vlans of dumpPortVlans(socket)) {
       assert.deepEqual(vlans, { ifIndex: vlans.ifIndex, pvid: 1, ranges, vnis: [] });
     }
   });
 
-  it('are what bridge vlan says', (t) => {
+  it('agree with bridge vlan', (t) => {
     const made = netns.tryRun(['ip', 'link', 'add', 'brv', 'type', 'bridge', 'vlan_filtering', '1']);
     if (made.code !== 0) {
       t.skip('the kernel has no CONFIG_BRIDGE_VLAN_FILTERING');
@@ -216,7 +217,7 @@ describe('VLANs', () => {
 });
 
 describe('addresses', () => {
-  it('are what ip addr says', () => {
+  it('agree with ip addr', () => {
     interface AddressLine {
       readonly ifindex: number;
       readonly addr_info: readonly {
@@ -241,7 +242,7 @@ describe('addresses', () => {
 });
 
 describe('forwarding entries', () => {
-  it('are what bridge fdb says of the bridge', () => {
+  it('agree with bridge fdb', () => {
     netns.run('bridge', 'fdb', 'add', '02:00:00:00:01:01', 'dev', 'tap1', 'master', 'static');
     netns.run('bridge', 'fdb', 'add', '02:00:00:00:01:02', 'dev', 'tap1', 'master', 'dynamic');
     netns.run('bridge', 'fdb', 'add', '02:00:00:00:02:02', 'dev', 'vx100', 'master', 'extern_learn');
@@ -251,7 +252,7 @@ describe('forwarding entries', () => {
       readonly ifname: string;
       readonly master?: string;
       readonly state: string;
-      /** Where the kernel has VLANs, static entries are in the default one as well. */
+      /** A kernel with VLANs has each static entry in the default VLAN as well. */
       readonly vlan?: number;
     }
     const theirs = netns
@@ -273,9 +274,9 @@ describe('forwarding entries', () => {
 });
 
 describe('neighbors', () => {
-  it('are written in batches, and are what ip neigh says', (t) => {
+  it('are written in batches, and agree with ip neigh', (t) => {
     const count = 5_000;
-    // Permanent ones: garbage collection would take others beyond gc_thresh3.
+    // Permanent entries: beyond gc_thresh3 garbage collection would take others.
     const entries = Array.from({ length: count }, (_, index) =>
       entryOf(index + 256, { state: NUD_PERMANENT }),
     );
@@ -305,7 +306,7 @@ describe('neighbors', () => {
     }
   });
 
-  it('carry every field, of both families', () => {
+  it('have every field, of both families', () => {
     const written = [
       entryOf(11, { state: NUD_STALE, protocol: 7 }),
       entryOf(12, { ip: '2001:db8::2' as IpAddress, flags: 0x80 }),
@@ -335,7 +336,7 @@ describe('neighbors', () => {
     socket.batch([11, 12].map((number) => deleteNeighbor(indexOf('br0'), entryOf(number).ip)));
   });
 
-  it('say why they are refused, in the kernel’s words', () => {
+  it('are refused with the kernel’s text', () => {
     const entry = entryOf(11, { extFlags: 1 << 31 });
     const [result] = socket.batch([putNeighbor(entry, 'create')]);
     assert.ok(result !== undefined && !result.ok);
@@ -351,7 +352,7 @@ describe('neighbors', () => {
     assert.equal(error.code, 'neighbor_failed');
   });
 
-  it('take NTF_EXT_EXT_VALIDATED from Linux 6.17 on', (t) => {
+  it('accept NTF_EXT_EXT_VALIDATED from Linux 6.17 on', (t) => {
     const entry = entryOf(5, { extFlags: NTF_EXT_EXT_VALIDATED });
     const [result] = socket.batch([putNeighbor(entry, 'create')]);
     if (result?.ok === false && result.name === 'EINVAL') {
@@ -364,7 +365,7 @@ describe('neighbors', () => {
     socket.batch([deleteNeighbor(entry.ifIndex, entry.ip)]);
   });
 
-  it('that are all refused overrun nothing', () => {
+  it('that are all refused do not overrun the buffer', () => {
     const missing = deleteNeighbor(indexOf('br0'), '10.1.9.9' as IpAddress);
     const results = socket.batch(Array.from({ length: 20_000 }, () => missing));
     assert.equal(results.length, 20_000);
@@ -373,7 +374,7 @@ describe('neighbors', () => {
 });
 
 describe('dumps', () => {
-  it('go on being usable after a decoder has thrown', () => {
+  it('still work after a decoder has thrown', () => {
     const fails = (): never => {
       throw new Error('on purpose');
     };
@@ -384,7 +385,7 @@ describe('dumps', () => {
     assert.ok(dumpLinks(socket).length > 3);
   });
 
-  it('of what is not there say so', () => {
+  it('of a missing device are an error that says so', () => {
     const request: Request = {
       type: 30,
       flags: 0,
@@ -503,7 +504,7 @@ describe('traffic control', () => {
     return result.ok ? 'ok' : result.name;
   }
 
-  /** A program that does nothing; it goes with the scope. */
+  /** A program that does nothing, until the scope ends. */
   function loadProbe(): { fd: number; id: number; tag: string } {
     const options = { program: 'probe', maxEntries: new Map(), reuse: new Map() };
     const loaded = loadObject(readFileSync(buildProbe(scope)), options);
@@ -520,20 +521,20 @@ describe('notifications', () => {
       const entry = entryOf(7);
       socket.batch([putNeighbor(entry, 'create')]);
       netns.run('ip', 'neigh', 'del', entry.ip, 'dev', 'br0');
-      const heard = drain(subscription).filter((message) => decodeNeighbor(message)?.ip === entry.ip);
+      const received = drain(subscription).filter((message) => decodeNeighbor(message)?.ip === entry.ip);
       assert.deepEqual(
-        heard.filter((message) => message.portId === socket.portId).map(({ type }) => type),
+        received.filter((message) => message.portId === socket.portId).map(({ type }) => type),
         [28],
       );
-      // The kernel first tells of the entry's end as a change, then of its deletion.
-      assert.equal(heard.at(-1)?.type, 29);
-      assert.notEqual(heard.at(-1)?.portId, socket.portId);
+      // The kernel announces the end of an entry first as a change, then as a deletion.
+      assert.equal(received.at(-1)?.type, 29);
+      assert.notEqual(received.at(-1)?.portId, socket.portId);
     } finally {
       subscription.close();
     }
   });
 
-  it('tell of links', () => {
+  it('report links', () => {
     const subscription = subscribe([RTNLGRP_LINK]);
     try {
       netns.run('ip', 'link', 'add', 'note0', 'type', 'bridge');

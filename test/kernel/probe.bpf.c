@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* What the tests compare with: a program that does nothing, and one that tells how a frame lies in memory. */
+/* Programs that the tests compare with: one does nothing, one records how a frame lies in memory. */
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>

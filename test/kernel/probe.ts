@@ -1,5 +1,5 @@
-// A tiny eBPF object for tests: a program that does nothing, one that ends the chain, and maps of the kinds that snoopy
-// uses.
+// A small eBPF object for tests: a program that does nothing, one that ends the chain, and maps of the types that
+// snoopy uses.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { SnoopyError } from '../../src/base/errors.ts';
@@ -54,7 +54,9 @@ SEC("tc") int bad(struct __sk_buff *skb)
 }
 `;
 
-/** Compiles the object; the path of the file, which goes with the scope. It has programs "probe", "ends" and "bad". */
+/**
+ * Compiles the object and returns its path; the file ends with the scope. Its programs are "probe", "ends" and "bad".
+ */
 export function buildProbe(scope: Scope): string {
   const dir = createTempDir(scope, 'probe');
   const source = join(dir, 'probe.bpf.c');
@@ -64,7 +66,7 @@ export function buildProbe(scope: Scope): string {
   return object;
 }
 
-/** Descriptor of a program that ends the chain for every frame; gone with the scope, where nothing else holds it. */
+/** Descriptor of a program that ends the chain for every frame; closed with the scope. */
 export function loadEnder(scope: Scope): number {
   const object = readFileSync(buildProbe(scope));
   const loaded = loadObject(object, { program: 'ends', maxEntries: new Map(), reuse: new Map() });
@@ -72,7 +74,7 @@ export function loadEnder(scope: Scope): number {
   return loaded.programFd;
 }
 
-/** Options of a test that takes TCX: a kernel that has it says of a device that is not there that it is not there. */
+/** Options of a test that needs TCX. A kernel with TCX answers a query for a missing device with ENODEV. */
 export const NEEDS_TCX: { readonly skip?: string } = hasTcx() ? {} : { skip: 'the kernel has no TCX (6.6)' };
 
 function hasTcx(): boolean {

@@ -1,4 +1,4 @@
-// How far long work is: one line on a terminal, gone at the end; and not a byte where nobody looks.
+// Progress of long work: one line on a terminal, cleared at the end, and no output where nobody reads it.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,7 +10,7 @@ import { assertExit, Machine } from './machine.ts';
 const PORTS = 60;
 const CLEARED = `\r${String.fromCharCode(27)}[K`;
 
-/** A machine with many ports that nothing is attached to yet. */
+/** A machine with many ports, none of them attached yet. */
 function large(t: { after(undo: () => void): void }): Machine {
   const machine = new Machine(t, { hosts: 0 });
   const names = Array.from({ length: PORTS }, (_, at) => `port${at}`);
@@ -18,7 +18,7 @@ function large(t: { after(undo: () => void): void }): Machine {
   return machine;
 }
 
-/** Runs a command whose stderr alone is a terminal. */
+/** Runs a command with only stderr on a terminal. */
 function inTerminal(
   machine: Machine,
   command: string,
@@ -31,7 +31,7 @@ function inTerminal(
   return { ...result, stdout: readFileSync(file, 'utf8') };
 }
 
-/** Every text that the line has had. */
+/** Every text that the line had. */
 function linesOf(output: string): string[] {
   assert.ok(output.endsWith(CLEARED), 'the line is cleared');
   assert.ok(!output.includes('\n'), 'it is one line');
@@ -42,7 +42,7 @@ function linesOf(output: string): string[] {
     .map((text) => text.replace(`${String.fromCharCode(27)}[K`, ''));
 }
 
-test('attaching and detaching many ports', (t) => {
+test('attaching and detaching many ports shows each step', (t) => {
   const machine = large(t);
   const up = inTerminal(machine, 'reconcile');
   const lines = linesOf(up.output);
@@ -58,7 +58,7 @@ test('attaching and detaching many ports', (t) => {
   );
 });
 
-test('listening, by the second, within the width of the terminal', (t) => {
+test('listening shows the seconds, within the width of the terminal', (t) => {
   const machine = new Machine(t);
   machine.reconcile();
   const { output, stdout } = inTerminal(machine, 'reconcile', '--listen', '3s');
@@ -69,7 +69,7 @@ test('listening, by the second, within the width of the terminal', (t) => {
   assert.equal(stdout, '1 bridge, 1 port, 0 neighbors: nothing to do\n');
 });
 
-test('is not told to who asked for quiet, for every step, or for JSON; nor of little work', (t) => {
+test('--quiet, --verbose, JSON and short work show no progress', (t) => {
   const machine = large(t);
   assert.equal(inTerminal(machine, 'reconcile', '--quiet').output, '');
   assert.equal(inTerminal(machine, 'remove', '--format', 'json').output, '');
@@ -79,7 +79,7 @@ test('is not told to who asked for quiet, for every step, or for JSON; nor of li
   assert.equal(inTerminal(machine, 'reconcile').output, '');
 });
 
-test('nor where stderr is no terminal', (t) => {
+test('without a terminal on stderr there is no progress', (t) => {
   const machine = large(t);
   for (const args of [[], ['--listen', '2s']]) {
     const result = machine.snoopy.run('reconcile', ...args);

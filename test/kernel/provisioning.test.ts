@@ -1,4 +1,4 @@
-// What a pipeline relies on: commands that need nothing, a gate that writes nothing, the examples as they stand.
+// What a pipeline relies on: commands without requirements, a gate that writes nothing, and the examples unchanged.
 import assert from 'node:assert/strict';
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -8,7 +8,7 @@ import { listPins } from '../lib/bpffs.ts';
 import { assertReport } from '../lib/report.ts';
 import { type Result, run, tryRun } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
-import { PRODUCT, said, withReport } from '../lib/snoopy.ts';
+import { outputOf, PRODUCT, withReport } from '../lib/snoopy.ts';
 import { createTempDir } from '../lib/temp.ts';
 import { assertExit, Machine } from './machine.ts';
 
@@ -16,7 +16,7 @@ const ROOT = join(import.meta.dirname, '../../..');
 const EXAMPLES = join(ROOT, 'docs/examples');
 const NOBODY = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', '--no-new-privs'];
 
-/** A directory with the one file of the package and nothing else, and configurations beside it. */
+/** A directory with only the one file of the package, and configurations beside it. */
 function bareDirectory(t: Pick<TestContext, 'after'>): string {
   const scope = new Scope();
   t.after(() => scope.close());
@@ -24,14 +24,14 @@ function bareDirectory(t: Pick<TestContext, 'after'>): string {
   copyFileSync(PRODUCT, join(dir, 'snoopy.cjs'));
   writeFileSync(join(dir, 'good.yaml'), 'version: 1\nbridges: [{name: vmbr0}]\n');
   writeFileSync(join(dir, 'bad.yaml'), 'version: 1\nbridges:\n  - name: vmbr0\n    max_age: 20 minutes\n');
-  // What macOS is to a program that asks; and whoever loads a native module is ended.
+  // A program that asks is on macOS, and loading a native module ends it.
   writeFileSync(
     join(dir, 'elsewhere.cjs'),
     `Object.defineProperty(process, 'platform', { value: 'darwin' });
      process.dlopen = () => { throw new Error('a native module was loaded'); };
      const { _load } = require('node:module');
      require('node:module')._load = function (name, ...rest) {
-       if (name.includes('koffi')) throw new Error('koffi was asked for');
+       if (name.includes('koffi')) throw new Error('koffi was requested');
        return _load.call(this, name, ...rest);
      };`,
   );
@@ -52,7 +52,7 @@ describe('without root, without the kernel, without a native module', () => {
     return result;
   }
 
-  test('validate, schema, help and version do all they do', (t) => {
+  test('validate, schema, help and version work in full', (t) => {
     const dir = bareDirectory(t);
     const good = elsewhere(dir, NOBODY, 'validate', '--config', join(dir, 'good.yaml'), '--format', 'json');
     assertExit(good, 0);
@@ -60,7 +60,7 @@ describe('without root, without the kernel, without a native module', () => {
     const bad = elsewhere(dir, NOBODY, 'validate', '--config', join(dir, 'bad.yaml'), '--format', 'json');
     assertExit(bad, 78);
     assert.equal(JSON.parse(bad.stdout).errors[0].key, 'bridges[0].max_age');
-    assert.ok(bad.stderr.startsWith(`${join(dir, 'bad.yaml')}:4:14: `), said(bad));
+    assert.ok(bad.stderr.startsWith(`${join(dir, 'bad.yaml')}:4:14: `), outputOf(bad));
     const schema = elsewhere(dir, NOBODY, 'schema');
     assert.equal(schema.stdout, readFileSync(join(ROOT, 'schema/snoopy.schema.json'), 'utf8'));
     assertExit(schema, 0);
@@ -73,14 +73,14 @@ describe('without root, without the kernel, without a native module', () => {
     assertExit(usage, 64);
   });
 
-  test('the others say what they miss', (t) => {
+  test('the other commands name what is missing', (t) => {
     const dir = bareDirectory(t);
     const config = ['--config', join(dir, 'good.yaml'), '--format', 'json'];
-    // As root, so that nothing else keeps them.
+    // As root, so that no other check stops them first.
     for (const command of ['status', 'reconcile', 'remove']) {
       const result = elsewhere(dir, ['unshare', '--net', '--mount'], command, ...config);
       assertExit(result, 69);
-      assert.match(result.stderr, /Cannot load .*koffi was asked for/);
+      assert.match(result.stderr, /Cannot load .*koffi was requested/);
     }
     const hidden = ['unshare', '--mount', 'sh', '-c', 'mount -t tmpfs none /proc && exec "$@"', 'sh'];
     const result = elsewhere(dir, hidden, 'reconcile', ...config);
@@ -90,7 +90,7 @@ describe('without root, without the kernel, without a native module', () => {
 });
 
 describe('the gate', () => {
-  test('ends with 2, 0 or 1 as its report says, and has written nothing', async (t) => {
+  test('exits with 2, 0 or 1 as its report says, and writes nothing', async (t) => {
     const machine = new Machine(t);
     const state = (): string[] => [
       ...listPins(machine.snoopy.bpffs),
@@ -115,7 +115,7 @@ describe('the gate', () => {
     assert.equal(gate(2).changed, true);
     machine.reconcile();
     assert.equal(gate(0).changed, false);
-    await machine.host(1).speak();
+    await machine.host(1).announceAndWait();
     const hosts = gate(2);
     assert.deepEqual([hosts.changed, hosts.neighbors.changed], [false, true]);
     assert.equal(hosts.ring.records, gate(2).ring.records, 'a plan consumes nothing');
@@ -128,7 +128,7 @@ describe('the gate', () => {
 
 type Job = Readonly<Record<string, unknown>>;
 
-/** The lines of a job of GitLab CI, or of the steps of one of GitHub Actions. */
+/** The lines of a job of GitLab CI, or of the steps of a job of GitHub Actions. */
 function scriptOf(file: string, job: string): string {
   const whole = load(readFileSync(join(EXAMPLES, file), 'utf8')) as Job;
   if (file === 'gitlab-ci.yml') return (whole[job] as { script: string[] }).script.join('\n');
@@ -138,7 +138,7 @@ function scriptOf(file: string, job: string): string {
 
 describe('the examples', () => {
   for (const file of ['gitlab-ci.yml', 'github-actions.yml']) {
-    test(`${file} does on a node what it says`, async (t) => {
+    test(`${file} does on a node what it promises`, async (t) => {
       const machine = new Machine(t);
       const repository = createTempDir(machine.scope, 'repository');
       const bin = createTempDir(machine.scope, 'bin');
@@ -151,7 +151,7 @@ describe('the examples', () => {
       const configuration = join(repository, 'nodes/hv1.yaml');
       writeFileSync(configuration, machine.snoopy.configText);
 
-      // A node that is reached as the example does, with an /etc of the test.
+      // A node that is reached as in the example, with an /etc of the test.
       const onNode = `exec unshare --mount sh -c 'mount --bind ${etc} /etc && exec "$@"' sh`;
       const programs: Readonly<Record<string, string>> = {
         ssh: `[ "$1" = root@hv1 ] && shift && ${onNode} nsenter --net=${machine.netns.path} sh -c "$*"`,
@@ -164,7 +164,7 @@ describe('the examples', () => {
       }
       const env = { NODE: 'hv1', PATH: `${bin}:${dirname(process.execPath)}:${process.env['PATH'] ?? ''}` };
       const runJob = (job: string): Result => {
-        // Both run a script like this.
+        // Both run a script in this way.
         const shell = ['bash', '-c', `cd "$0" && set -eo pipefail\n${scriptOf(file, job)}`, repository];
         return tryRun(shell, { env });
       };
@@ -198,7 +198,7 @@ describe('the examples', () => {
       assert.match(invalid.stderr, /hv1\.yaml:2:1: /);
       assertExit(runJob('plan'), 78);
       assertExit(runJob('apply'), 78);
-      assert.match(readFileSync(join(node, 'snoopy.yaml'), 'utf8'), /br0/, 'what was there stays');
+      assert.match(readFileSync(join(node, 'snoopy.yaml'), 'utf8'), /br0/, 'the old configuration stays');
     });
   }
 });

@@ -1,4 +1,5 @@
-// `snoopy reconcile` against a real kernel: what a first run makes, what a second leaves alone, what is mended.
+// `snoopy reconcile` against a real kernel: what the first run creates, what the second leaves alone, and what is
+// restored.
 import assert from 'node:assert/strict';
 import { readdirSync, statSync } from 'node:fs';
 import { describe, test } from 'node:test';
@@ -26,7 +27,7 @@ const BPF_WRITES = [
   'BPF_PROG_ATTACH',
 ];
 
-/** Asserts that a run asked the kernel for nothing but information. */
+/** Asserts that a run only read from the kernel. */
 function assertReadsOnly(run: { netlinkWrites: readonly string[]; bpfCommands: readonly string[] }): void {
   assert.deepEqual(run.netlinkWrites, []);
   assert.deepEqual(
@@ -35,13 +36,14 @@ function assertReadsOnly(run: { netlinkWrites: readonly string[]; bpfCommands: r
   );
 }
 
-/** What `monitor` prints while `action` runs; both ends are marked by an MTU that nothing else has. */
+/** The output of `monitor` while `action` runs. An MTU that no other device has marks both ends. */
 async function printedDuring(machine: Machine, monitor: Background, action: () => void): Promise<string> {
   const mark = async (mtu: string): Promise<void> => {
     await until(
       `the monitor to print mtu ${mtu}`,
       () => {
-        // Said again until it is heard: the monitor may just have started. What stays as it is, is not told.
+        // Repeated until it is seen: the monitor may have just started. Setting the same value again sends no
+        // notification.
         for (const value of ['60000', mtu]) machine.run('ip', 'link', 'set', 'lo', 'mtu', value);
         return monitor.stdout;
       },
@@ -57,7 +59,7 @@ async function printedDuring(machine: Machine, monitor: Background, action: () =
 }
 
 describe('reconcile', () => {
-  test('a first run loads, pins and attaches to every local port, never to the tunnel port', (t) => {
+  test('the first run loads, pins and attaches to every local port, never to the tunnel port', (t) => {
     const machine = new Machine(t, { tunnel: true, hosts: 2, addresses: ['10.1.255.254/16'] });
     const report = machine.reconcile();
     assert.equal(report.changed, true);
@@ -85,12 +87,12 @@ describe('reconcile', () => {
     assert.equal(statSync(machine.pins).mode & 0o777, 0o700);
   });
 
-  test('a second run at once takes no step and writes nothing to the kernel', async (t) => {
+  test('a second run takes no step and writes nothing to the kernel', async (t) => {
     const machine = new Machine(t, { tunnel: true, hosts: 3, addresses: ['10.1.255.254/16'] });
     for (const host of machine.hosts) host.announce('10.1.0.99');
     machine.reconcile();
     for (const host of machine.hosts) {
-      await host.speak();
+      await host.announceAndWait();
       host.advertise();
     }
     machine.reconcile();
@@ -121,7 +123,7 @@ describe('reconcile', () => {
     answers?.answer('10.1.0.200');
     announces?.announce();
     advertises?.advertise();
-    for (const host of machine.hosts) await host.heard();
+    for (const host of machine.hosts) await host.forwarded();
 
     const report = machine.reconcile();
     assert.equal(report.changed, false, 'hosts are no part of the desired state');
@@ -160,17 +162,17 @@ describe('reconcile', () => {
     asks?.announce();
     asks?.ask('10.1.0.201');
     const third = machine.reconcile();
-    assert.equal(third.ring.records, 0, 'a steady host costs no record');
+    assert.equal(third.ring.records, 0, 'a steady host makes no record');
     assert.ok(third.counters.sightings >= 6);
   });
 
-  test('an address that changes its MAC is rewritten by the next run', async (t) => {
+  test('an address whose MAC changed is rewritten by the next run', async (t) => {
     const machine = new Machine(t, { hosts: 2 });
     machine.reconcile();
-    await machine.host(1).speak();
+    await machine.host(1).announceAndWait();
     machine.reconcile();
     machine.host(2).announce(machine.host(1).ip);
-    await machine.host(2).heard();
+    await machine.host(2).forwarded();
     const report = machine.reconcile();
     assert.deepEqual(neighborChanges(report), ['replace 10.1.0.1 02:00:00:00:00:02']);
     assert.equal(report.neighbors.changes[0]?.port, 'tap2');
@@ -179,12 +181,12 @@ describe('reconcile', () => {
     machine.assertIdle();
   });
 
-  test('IPv6 routers are marked as such, and no longer when they stop being one', async (t) => {
+  test('an IPv6 router has its flag, and loses it when it is no router any more', async (t) => {
     const machine = new Machine(t);
     machine.reconcile();
     const host = machine.host(1);
     host.send(naFrame({ target: host.ip6, targetMac: host.mac, router: true }));
-    await host.heard();
+    await host.forwarded();
     machine.reconcile();
     assert.equal(findNeighbor(machine.netns, 'br0', host.ip6)?.router, null);
     machine.assertIdle();
@@ -197,7 +199,7 @@ describe('reconcile', () => {
 });
 
 describe('reconcile --check', () => {
-  test('before anything exists it mounts nothing, makes nothing, attaches nothing', (t) => {
+  test('before the first run it mounts, creates and attaches nothing', (t) => {
     const machine = new Machine(t);
     const bpffs = createTempDir(machine.scope, 'unmounted');
     machine.snoopy.configure({ runtime: { bpffs }, bridges: [{ name: 'br0' }] });
@@ -214,10 +216,10 @@ describe('reconcile --check', () => {
     assert.equal(machine.hasClsact('tap1'), false);
   });
 
-  test('it plans neighbors and leaves the ring and the table as they are; so does status', async (t) => {
+  test('it plans neighbors and leaves the ring and the table unchanged; so does status', async (t) => {
     const machine = new Machine(t);
     machine.reconcile();
-    await machine.host(1).speak();
+    await machine.host(1).announceAndWait();
     const traced = machine.snoopy.trace('--check');
     assertReadsOnly(traced);
     assert.deepEqual(neighborChanges(traced.report), ['add 10.1.0.1 02:00:00:00:00:01']);
@@ -240,20 +242,20 @@ describe('reconcile --check', () => {
     assert.deepEqual(listNeighbors(machine.netns, 'br0'), []);
 
     const real = machine.reconcile();
-    assert.equal(real.ring.records, 1, 'somebody has consumed the record');
+    assert.equal(real.ring.records, 1, 'the record is still in the ring');
     assert.deepEqual(neighborChanges(real), ['add 10.1.0.1 02:00:00:00:00:01']);
     assert.equal(machine.snoopy.bindings()[0]?.state, 'installed');
     assertExit(machine.snoopy.run('reconcile', '--check', '--detailed-exitcode'), 0);
   });
 
-  test('--diff shows - and + lines for what is replaced and removed', async (t) => {
+  test('--diff shows - and + lines for replaced and removed neighbors', async (t) => {
     const machine = new Machine(t, { hosts: 3 });
     machine.reconcile();
-    await machine.host(1).speak();
-    await machine.host(2).speak();
+    await machine.host(1).announceAndWait();
+    await machine.host(2).announceAndWait();
     machine.reconcile();
     machine.host(3).announce(machine.host(1).ip);
-    await machine.host(3).heard();
+    await machine.host(3).forwarded();
     machine.host(2).unplug();
     const text = machine.snoopy.run('reconcile', '--diff');
     assertExit(text, 0);
@@ -263,7 +265,7 @@ describe('reconcile --check', () => {
     assert.doesNotMatch(text.stdout, /^\+ .*10\.1\.0\.2/m);
   });
 
-  test('a run with nothing to do says one line', (t) => {
+  test('a run with nothing to do prints one line', (t) => {
     const machine = new Machine(t);
     machine.reconcile();
     const text = machine.snoopy.run('reconcile');
@@ -272,7 +274,7 @@ describe('reconcile --check', () => {
     assert.equal(text.stderr, '');
   });
 
-  test('with --quiet it says nothing, and still what it did', (t) => {
+  test('with --quiet it prints nothing, except when it did something', (t) => {
     const machine = new Machine(t);
     assert.match(machine.snoopy.run('reconcile', '--quiet').stdout, /^attach .*tap/m);
     const idle = machine.snoopy.run('reconcile', '--quiet');
@@ -285,8 +287,8 @@ describe('reconcile --check', () => {
   });
 });
 
-describe('what has changed since the last run is mended by one run', () => {
-  test('a port that was added is attached', async (t) => {
+describe('one run applies all changes since the last one', () => {
+  test('a new port is attached', async (t) => {
     const machine = new Machine(t);
     machine.reconcile();
     const late = machine.addHost(7);
@@ -295,14 +297,14 @@ describe('what has changed since the last run is mended by one run', () => {
     assert.deepEqual(portSteps(report), ['set-port tap7', 'attach tap7']);
     assert.deepEqual(machine.filterPrograms('tap7'), [machine.programId()]);
     machine.assertIdle();
-    await late.speak();
+    await late.announceAndWait();
     assert.deepEqual(neighborChanges(machine.reconcile()), [`add ${late.ip} ${late.mac}`]);
   });
 
-  test('a port that was deleted takes its neighbors and bindings with it', async (t) => {
+  test('a deleted port loses its neighbors and bindings', async (t) => {
     const machine = new Machine(t, { hosts: 2 });
     machine.reconcile();
-    for (const host of machine.hosts) await host.speak();
+    for (const host of machine.hosts) await host.announceAndWait();
     machine.reconcile();
     machine.host(1).unplug();
     const report = machine.reconcile();
@@ -318,7 +320,7 @@ describe('what has changed since the last run is mended by one run', () => {
   test('a port that left the bridge is detached, its clsact deleted, its neighbor withdrawn', async (t) => {
     const machine = new Machine(t, { hosts: 2 });
     machine.reconcile();
-    await machine.host(1).speak();
+    await machine.host(1).announceAndWait();
     machine.reconcile();
     machine.run('ip', 'link', 'set', 'tap1', 'nomaster');
     const report = machine.reconcile();
@@ -332,12 +334,12 @@ describe('what has changed since the last run is mended by one run', () => {
     machine.assertIdle();
   });
 
-  deepTest('a port that moved to another configured bridge speaks for that one', async (t) => {
+  deepTest('a port that moved to another configured bridge is learned for that one', async (t) => {
     // Two hosts: kernels before 6.17 flush the neighbors of a bridge whose last port goes.
     const machine = new Machine(t, { hosts: 2, config: { bridges: [{ name: 'br0' }, { name: 'br1' }] } });
     machine.addBridge('br1');
     machine.reconcile();
-    await machine.host(1).speak();
+    await machine.host(1).announceAndWait();
     machine.reconcile();
     machine.run('ip', 'link', 'set', 'tap1', 'master', 'br1');
     const report = machine.reconcile();
@@ -356,23 +358,26 @@ describe('what has changed since the last run is mended by one run', () => {
     machine.assertIdle();
   });
 
-  deepTest('a port that the configuration excludes is let go, and taken again when it is not', async (t) => {
-    const machine = new Machine(t, { hosts: 2 });
-    machine.reconcile();
-    for (const host of machine.hosts) await host.speak();
-    machine.reconcile();
-    machine.snoopy.configure({ bridges: [{ name: 'br0', ports: { exclude: ['tap1'] } }] });
-    const report = machine.reconcile();
-    assert.deepEqual(portSteps(report), ['detach tap1', 'drop-port tap1']);
-    assert.deepEqual(neighborChanges(report), ['remove 10.1.0.1 02:00:00:00:00:01']);
-    assert.equal(machine.hasClsact('tap1'), false);
-    machine.assertIdle();
-    machine.snoopy.configure({ bridges: [{ name: 'br0' }] });
-    assert.deepEqual(portSteps(machine.reconcile()), ['set-port tap1', 'attach tap1']);
-    machine.assertIdle();
-  });
+  deepTest(
+    'a port that the configuration excludes is released, and attached again when it is included',
+    async (t) => {
+      const machine = new Machine(t, { hosts: 2 });
+      machine.reconcile();
+      for (const host of machine.hosts) await host.announceAndWait();
+      machine.reconcile();
+      machine.snoopy.configure({ bridges: [{ name: 'br0', ports: { exclude: ['tap1'] } }] });
+      const report = machine.reconcile();
+      assert.deepEqual(portSteps(report), ['detach tap1', 'drop-port tap1']);
+      assert.deepEqual(neighborChanges(report), ['remove 10.1.0.1 02:00:00:00:00:01']);
+      assert.equal(machine.hasClsact('tap1'), false);
+      machine.assertIdle();
+      machine.snoopy.configure({ bridges: [{ name: 'br0' }] });
+      assert.deepEqual(portSteps(machine.reconcile()), ['set-port tap1', 'attach tap1']);
+      machine.assertIdle();
+    },
+  );
 
-  test('a filter that was deleted by hand is put back', (t) => {
+  test('a filter that was deleted by hand is restored', (t) => {
     const machine = new Machine(t, { hosts: 2 });
     machine.reconcile();
     machine.run('tc', 'filter', 'del', 'dev', 'tap1', 'ingress');
@@ -382,7 +387,7 @@ describe('what has changed since the last run is mended by one run', () => {
     machine.assertIdle();
   });
 
-  test('a qdisc that was deleted by hand is put back, and is still ours to delete', (t) => {
+  test('a qdisc that was deleted by hand is restored, and is still ours to delete', (t) => {
     const machine = new Machine(t, { hosts: 2 });
     machine.reconcile();
     machine.run('tc', 'qdisc', 'del', 'dev', 'tap1', 'clsact');
@@ -393,13 +398,13 @@ describe('what has changed since the last run is mended by one run', () => {
     assert.equal(machine.hasClsact('tap1'), false);
   });
 
-  test('a bridge that left the configuration is let go of with all its neighbors', async (t) => {
+  test('a bridge that left the configuration is released with all its neighbors', async (t) => {
     const machine = new Machine(t, { config: { bridges: [{ name: 'br0' }, { name: 'br1' }] } });
     machine.addBridge('br1');
     const other = machine.addHost(11, 'br1');
     machine.reconcile();
-    await machine.host(1).speak();
-    await other.speak();
+    await machine.host(1).announceAndWait();
+    await other.announceAndWait();
     machine.reconcile();
     assert.deepEqual(machine.ownNeighbors('br1'), [`${other.ip} ${other.mac}`]);
     machine.snoopy.configure({ bridges: [{ name: 'br0' }] });
@@ -413,10 +418,10 @@ describe('what has changed since the last run is mended by one run', () => {
     machine.assertIdle();
   });
 
-  deepTest('a bridge that is deleted and made again starts from nothing', async (t) => {
+  deepTest('a bridge that is deleted and created again starts empty', async (t) => {
     const machine = new Machine(t);
     machine.reconcile();
-    await machine.host(1).speak();
+    await machine.host(1).announceAndWait();
     machine.reconcile();
     machine.run('ip', 'link', 'del', 'br0');
     const without = machine.snoopy.reconcile();
@@ -428,16 +433,16 @@ describe('what has changed since the last run is mended by one run', () => {
     machine.run('ip', 'link', 'set', 'tap1', 'master', 'br0');
     machine.reconcile();
     machine.assertIdle();
-    await machine.host(1).speak();
+    await machine.host(1).announceAndWait();
     machine.reconcile();
     assert.deepEqual(machine.ownNeighbors(), ['10.1.0.1 02:00:00:00:00:01']);
   });
 });
 
-describe("what is somebody else's on a port", () => {
+describe('objects of other owners on a port', () => {
   const FOREIGN = ['u32', 'match', 'u32', '0', '0', 'classid', '1:1'];
 
-  function foreignFilters(machine: Machine, side: string): string {
+  function filtersOfOthers(machine: Machine, side: string): string {
     const text = machine.run('tc', 'filter', 'show', 'dev', 'tap1', side);
     return text
       .split('\n')
@@ -450,10 +455,10 @@ describe("what is somebody else's on a port", () => {
     machine.run('tc', 'qdisc', 'add', 'dev', 'tap1', 'clsact');
     for (const side of ['ingress', 'egress'])
       machine.run('tc', 'filter', 'add', 'dev', 'tap1', side, 'pref', '20', ...FOREIGN);
-    const before = ['ingress', 'egress'].map((side) => foreignFilters(machine, side));
+    const before = ['ingress', 'egress'].map((side) => filtersOfOthers(machine, side));
     assert.ok(before.every((text) => text !== ''));
     machine.reconcile();
-    await machine.host(1).speak();
+    await machine.host(1).announceAndWait();
     machine.reconcile();
     assert.deepEqual(machine.ownNeighbors(), ['10.1.0.1 02:00:00:00:00:01']);
     machine.assertIdle();
@@ -461,12 +466,12 @@ describe("what is somebody else's on a port", () => {
     assert.equal(machine.hasClsact('tap1'), true);
     assert.deepEqual(machine.filterPrograms('tap1'), []);
     assert.deepEqual(
-      ['ingress', 'egress'].map((side) => foreignFilters(machine, side)),
+      ['ingress', 'egress'].map((side) => filtersOfOthers(machine, side)),
       before,
     );
   });
 
-  deepTest('a clsact that was empty before survives remove; one of ours does not', (t) => {
+  deepTest('a clsact that was empty before survives remove, one of ours is deleted', (t) => {
     const machine = new Machine(t, { hosts: 2 });
     machine.run('tc', 'qdisc', 'add', 'dev', 'tap1', 'clsact');
     machine.reconcile();
@@ -477,14 +482,14 @@ describe("what is somebody else's on a port", () => {
     assert.deepEqual(listFilters(machine.netns, 'tap1'), []);
   });
 
-  test('a clsact of ours that somebody began to use survives remove', (t) => {
+  test('a clsact of ours that another program has begun to use survives remove', (t) => {
     const machine = new Machine(t);
     machine.reconcile();
     machine.run('tc', 'filter', 'add', 'dev', 'tap1', 'egress', 'pref', '20', ...FOREIGN);
-    const before = foreignFilters(machine, 'egress');
+    const before = filtersOfOthers(machine, 'egress');
     machine.remove();
     assert.equal(machine.hasClsact('tap1'), true);
-    assert.equal(foreignFilters(machine, 'egress'), before);
+    assert.equal(filtersOfOthers(machine, 'egress'), before);
     assert.deepEqual(machine.filterPrograms('tap1'), []);
   });
 
@@ -492,7 +497,7 @@ describe("what is somebody else's on a port", () => {
     const machine = new Machine(t, { hosts: 2 });
     machine.run('tc', 'qdisc', 'add', 'dev', 'tap1', 'clsact');
     machine.run('tc', 'filter', 'add', 'dev', 'tap1', 'ingress', 'pref', '10', ...FOREIGN);
-    const before = foreignFilters(machine, 'ingress');
+    const before = filtersOfOthers(machine, 'ingress');
     const run = machine.snoopy.reconcile();
     assertExit(run, 1);
     const failed = run.report.steps.filter(({ outcome }) => outcome.kind === 'failed');
@@ -501,14 +506,14 @@ describe("what is somebody else's on a port", () => {
       [['tap1', 'attach_failed']],
     );
     assert.match(failed[0]?.outcome.message ?? '', /tap1.*tc filter show/);
-    assert.match(run.stderr, /^snoopy: .*tap1.*tc filter show.*\n$/, 'for whoever throws stdout away');
+    assert.match(run.stderr, /^snoopy: .*tap1.*tc filter show.*\n$/, 'for those who discard stdout');
     assert.deepEqual(machine.filterPrograms('tap2'), [machine.programId()]);
-    assert.equal(foreignFilters(machine, 'ingress'), before);
+    assert.equal(filtersOfOthers(machine, 'ingress'), before);
     machine.remove();
-    assert.equal(foreignFilters(machine, 'ingress'), before);
+    assert.equal(filtersOfOthers(machine, 'ingress'), before);
   });
 
-  test("a stranger's eBPF filter at our place is neither replaced nor deleted", (t) => {
+  test('an eBPF filter of another owner at our place is neither replaced nor deleted', (t) => {
     const machine = new Machine(t, {
       hosts: 2,
       config: { bridges: [{ name: 'br0', ports: { include: ['tap2'] } }] },

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """Reads the pinned ring buffer of changes: ring.py PIN SIZE [consume | fill]
 
-Prints {"producer": ..., "consumer": ..., "records": [...]} and leaves the ring as it was. `consume` moves the
-consumer behind the last record; `fill` moves it so far back that the kernel finds no room for a record.
+Prints {"producer": ..., "consumer": ..., "records": [...]} and leaves the ring unchanged. `consume` moves the
+consumer behind the last record. `fill` moves it so far back that the kernel finds no room for a record.
 """
 
 import ctypes

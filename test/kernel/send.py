@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Sends frames, one a line of hex: send.py packet INTERFACE | send.py frags TAP
 
-packet: through an AF_PACKET socket. frags: as if received by the TAP, each word of the line in a page of its
+packet: through an AF_PACKET socket. frags: as if the TAP had received them, each word of the line in a page of its
 own, so that the kernel gets a frame that is not linear (IFF_NAPI_FRAGS).
 """
 

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { deepTest } from '../lib/depth.ts';
 import { parseJson } from '../lib/run.ts';
-import { type StatusBinding, said } from '../lib/snoopy.ts';
+import { outputOf, type StatusBinding } from '../lib/snoopy.ts';
 import { createTempDir } from '../lib/temp.ts';
 import { runInTerminal, type TerminalOptions, type TerminalResult } from '../lib/terminal.ts';
 import { assertExit, Machine } from './machine.ts';
@@ -32,7 +32,7 @@ before(async () => {
   machine.addBridge('br1');
   const far = machine.addHost(11, 'br1');
   machine.reconcile();
-  for (const host of [...machine.hosts, far]) await host.speak();
+  for (const host of [...machine.hosts, far]) await host.announceAndWait();
   machine.host(1).advertise();
   machine.reconcile();
 });
@@ -51,7 +51,7 @@ function inTerminal(args: readonly string[], options: TerminalOptions): Terminal
 }
 
 describe('filters', () => {
-  test('by bridge, port, address, prefix and MAC; of several each must match', () => {
+  test('by bridge, port, address, prefix and MAC are combined: every filter must match', () => {
     const [one, two] = machine.hosts;
     assert.ok(one && two);
     const ips = (...args: string[]): string[] =>
@@ -78,7 +78,7 @@ describe('filters', () => {
     );
   });
 
-  test('text shows what matches alone, and says so where nothing does', () => {
+  test('print only what matches, and say so when nothing does', () => {
     const { stdout } = machine.snoopy.run('status', '--no-frr', '--ip', '10.1.0.2');
     assert.match(
       stdout,
@@ -96,13 +96,13 @@ describe('filters', () => {
     assert.match(unknown.stderr, /--bridge br7: no such bridge in the configuration; it has br0, br1/);
   });
 
-  test('one bridge of two is no other configuration: what is pinned still fits', () => {
+  test('for one bridge of two do not make the pins outdated', () => {
     assert.doesNotMatch(machine.snoopy.run('status', '--no-frr', '--bridge', 'br0').stdout, /Due/);
   });
 });
 
 describe('a terminal', () => {
-  deepTest('of 80 columns is enough, a wide one has all of a host in one line', () => {
+  deepTest('of 80 columns is enough, a wide one has each host in one line', () => {
     const linesOf = (size: readonly [number, number]): string[] => {
       const { output, code } = inTerminal(['--ip', '2001:db8::/32'], { size });
       assert.equal(code, 0, output);
@@ -131,7 +131,7 @@ describe('--watch', () => {
       });
   }
 
-  deepTest('draws over what it drew, each second, and ends at Ctrl-C with nothing to restore', () => {
+  deepTest('redraws in place each second, and ends at Ctrl-C with nothing to restore', () => {
     const frame = `${ESCAPE}[J`;
     const { output, code, left } = inTerminal(['--watch'], {
       steps: [{ expect: frame }, { expect: frame }, { expect: frame, send: CTRL_C }],
@@ -144,11 +144,11 @@ describe('--watch', () => {
     );
     assert.ok(!times.includes(undefined) && new Set(times).size > 1, `${times}`);
     for (const screen of screens) assert.ok(screen.some((line) => line.startsWith('    10.1.0.2 ')));
-    // Neither another screen nor a hidden cursor, which a signal would leave behind.
+    // No alternate screen and no hidden cursor: a signal would leave them behind.
     assert.ok(!output.includes(`${ESCAPE}[?`), 'a mode was set');
   });
 
-  deepTest('fits a terminal that becomes smaller, and says how much it leaves out', () => {
+  deepTest('fits a terminal that becomes smaller, and prints how many lines it leaves out', () => {
     const { output, code } = inTerminal(['--watch'], {
       size: [40, 100],
       steps: [
@@ -176,7 +176,7 @@ describe('--watch', () => {
     assert.equal(result.stderr, '');
   });
 
-  test('is refused where there is nothing to draw on, and ends with what is wrong', () => {
+  test('is refused without a terminal, and ends with the error of a failing look', () => {
     const refused = machine.snoopy.run('status', '--watch');
     assertExit(refused, 64);
     assert.match(refused.stderr, /no terminal; for scripts there is --watch --format json/);
@@ -187,7 +187,7 @@ describe('--watch', () => {
     assert.match(output, /snoopy\.yaml:1:10/);
   });
 
-  deepTest('SIGTERM ends it too', () => {
+  deepTest('ends at SIGTERM', () => {
     const script = 'snoopy=$1; shift; "$snoopy" "$@" & sleep 2; kill -TERM $!; wait $!; exit $?';
     const argv = ['bash', '-c', script, 'bash', ...machine.snoopy.argv('status', '--no-frr', '--watch')];
     const { code, output } = runInTerminal(machine.netns, argv);
@@ -196,7 +196,7 @@ describe('--watch', () => {
 });
 
 describe('FRR', () => {
-  /** Runs status where `script` is vtysh; null: where there is none. */
+  /** Runs status with `script` as vtysh; null: without vtysh. */
   function statusBeside(script: string | null, ...args: string[]) {
     const bin = join(createTempDir(machine.scope, 'bin'), 'bin');
     mkdirSync(bin);
@@ -208,7 +208,7 @@ describe('FRR', () => {
     return { ...result, ms: performance.now() - startedAt };
   }
 
-  test('that is not there, does not answer or hangs is no failure, and nothing is claimed', () => {
+  test('that is missing, does not answer or hangs is no failure, and nothing is claimed about it', () => {
     for (const [script, state, message] of [
       [null, 'absent', /^$/],
       [
@@ -220,7 +220,7 @@ describe('FRR', () => {
     ] as const) {
       const result = statusBeside(script, '--format', 'json');
       const { frr, bindings } = parseJson<Status>(result.stdout, 'status');
-      assert.equal(frr.state, state, said(result));
+      assert.equal(frr.state, state, outputOf(result));
       assert.match(frr.message, message);
       assert.deepEqual([...new Set(bindings.map(({ advertised }) => advertised))], [null]);
       assert.ok(result.ms < 8_000, `${state} took ${result.ms} ms`);
@@ -230,14 +230,14 @@ describe('FRR', () => {
     }
   });
 
-  test('is not asked with --no-frr, nor where there is nobody to ask about', () => {
+  test('is not queried with --no-frr, nor without hosts to query for', () => {
     const dir = createTempDir(machine.scope, 'asked');
     const script = `echo asked >> ${dir}/asked; exit 1`;
-    const asked = (result: { readonly stdout: string }): string =>
+    const queries = (result: { readonly stdout: string }): string =>
       `${parseJson<Status>(result.stdout, 'status').frr.state} ${machine.netns.run('sh', '-c', `cat ${dir}/asked 2>/dev/null | wc -l`).trim()}`;
     const json = ['--format', 'json'];
-    assert.equal(asked(statusBeside(script, ...json, '--no-frr')), 'unasked 0');
-    assert.equal(asked(statusBeside(script, ...json, '--ip', '10.9.9.9')), 'unasked 0');
-    assert.equal(asked(statusBeside(script, ...json)), 'silent 1');
+    assert.equal(queries(statusBeside(script, ...json, '--no-frr')), 'unasked 0');
+    assert.equal(queries(statusBeside(script, ...json, '--ip', '10.9.9.9')), 'unasked 0');
+    assert.equal(queries(statusBeside(script, ...json)), 'silent 1');
   });
 });

@@ -1,4 +1,4 @@
-// attach: tcx. Pinned links, the first of the chain; from clsact to tcx and back; and who else is on the port.
+// attach: tcx. Pinned links, first in the chain; from clsact to tcx and back; and other programs on the port.
 import assert from 'node:assert/strict';
 import { closeSync, existsSync, readdirSync, rmSync } from 'node:fs';
 import { describe, test } from 'node:test';
@@ -8,7 +8,16 @@ import { objGet } from '../../src/ffi/pin.ts';
 import { run } from '../lib/run.ts';
 import { enterNetns } from '../lib/setns.ts';
 import { until } from '../lib/wait.ts';
-import { assertExit, bpftool, type Host, Machine, portSteps, settled, TUNNEL, traces } from './machine.ts';
+import {
+  assertExit,
+  bpftool,
+  type Host,
+  Machine,
+  portSteps,
+  TUNNEL,
+  traces,
+  withNeighbors,
+} from './machine.ts';
 import { loadEnder, NEEDS_TCX } from './probe.ts';
 
 describe('attach: tcx', () => {
@@ -24,7 +33,7 @@ describe('attach: tcx', () => {
     );
   }
 
-  /** Asserts that a host is seen by exactly one program: each attachment would count its message once. */
+  /** Asserts that exactly one program sees a host: each attachment would count its message once. */
   async function assertSeenOnce(machine: Machine, host: Host): Promise<void> {
     type PerCpu = { readonly values: readonly { readonly value: number }[] };
     const sightings = (): number =>
@@ -83,7 +92,7 @@ describe('attach: tcx', () => {
   );
 
   test(
-    'it is the first of the chain, hears what another program ends, and leaves that alone',
+    'our program is first in the chain, sees frames that another program ends, and leaves that program alone',
     NEEDS_TCX,
     async (t) => {
       const machine = new Machine(t, { config: TCX });
@@ -113,37 +122,37 @@ describe('attach: tcx', () => {
     },
   );
 
-  test('a clsact and filters of others stay as they are, from clsact to tcx and back', NEEDS_TCX, (t) => {
+  test('a clsact and filters of other owners stay unchanged from clsact to tcx and back', NEEDS_TCX, (t) => {
     const machine = new Machine(t, { hosts: 2, config: CLSACT });
     machine.run('tc', 'qdisc', 'add', 'dev', 'tap1', 'clsact');
     const match = ['u32', 'match', 'u32', '0', '0', 'classid', '1:1'];
     for (const side of ['ingress', 'egress'])
       machine.run('tc', 'filter', 'add', 'dev', 'tap1', side, 'pref', '20', ...match);
-    const foreign = (): string[] =>
+    const filtersOfOthers = (): string[] =>
       ['ingress', 'egress'].map((side) =>
         machine.run('tc', 'filter', 'show', 'dev', 'tap1', side, 'pref', '20'),
       );
-    const before = foreign();
+    const before = filtersOfOthers();
     for (const config of [CLSACT, TCX, CLSACT, TCX]) {
       machine.snoopy.configure(config);
       machine.reconcile();
       machine.assertIdle();
-      assert.deepEqual(foreign(), before);
+      assert.deepEqual(filtersOfOthers(), before);
       assert.deepEqual([machine.hasClsact('tap1'), machine.hasClsact('tap2')], [true, config === CLSACT]);
     }
     machine.remove();
-    assert.deepEqual(foreign(), before);
+    assert.deepEqual(filtersOfOthers(), before);
     assert.equal(machine.hasClsact('tap1'), true);
   });
 
-  test('a port that takes no TCX program keeps its filter', NEEDS_TCX, async (t) => {
+  test('a port that accepts no TCX program keeps its filter', NEEDS_TCX, async (t) => {
     const machine = new Machine(t, { config: CLSACT });
     machine.reconcile();
     enterNetns(machine.scope, machine.netns);
     const [port] = machine.netns.json<{ ifindex: number }[]>('ip', '-json', 'link', 'show', 'tap1');
     const program = objGet(`${machine.pins}/program`);
     assert.ok(port !== undefined && program !== undefined);
-    // The kernel takes a program once.
+    // The kernel attaches a program only once.
     const link = tcxAttach(program, port.ifindex, BPF_TCX_INGRESS);
     machine.snoopy.configure(TCX);
     const run = machine.snoopy.reconcile();
@@ -159,8 +168,8 @@ describe('attach: tcx', () => {
     machine.assertIdle();
   });
 
-  test('from clsact to tcx and back there is one attachment, and never none', NEEDS_TCX, async (t) => {
-    const machine = await settled(t, 1);
+  test('from clsact to tcx and back there is always exactly one attachment', NEEDS_TCX, async (t) => {
+    const machine = await withNeighbors(t, 1);
     const neighbors = machine.ownNeighbors();
     machine.snoopy.configure(TCX);
     assert.deepEqual(portSteps(machine.reconcile()), ['attach tap1', 'detach tap1', 'set-port tap1']);
@@ -180,7 +189,7 @@ describe('attach: tcx', () => {
     assert.equal(machine.hasClsact('tap1'), false);
   });
 
-  test('a clsact of ours goes, though its filter is gone already', NEEDS_TCX, (t) => {
+  test('a clsact of ours is deleted even if its filter is gone already', NEEDS_TCX, (t) => {
     const machine = new Machine(t, { config: CLSACT });
     machine.reconcile();
     machine.run('tc', 'filter', 'del', 'dev', 'tap1', 'ingress');
@@ -190,7 +199,7 @@ describe('attach: tcx', () => {
     machine.assertIdle();
   });
 
-  test('a link that was detached, or whose pin was deleted, is made again', NEEDS_TCX, async (t) => {
+  test('a link that was detached, or whose pin was deleted, is created again', NEEDS_TCX, async (t) => {
     const machine = new Machine(t, { config: TCX });
     machine.reconcile();
     const [link = ''] = readdirSync(`${machine.pins}/links`);

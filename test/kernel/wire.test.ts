@@ -1,4 +1,4 @@
-// Frames on their way through real ports: tags that the kernel has taken out, frames in pages, bytes unchanged.
+// Frames through real ports: tags that the kernel has taken out, frames in pages, bytes unchanged.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { Scope } from '../lib/scope.ts';
@@ -48,7 +48,7 @@ const scope = new Scope();
 let datapath: Datapath;
 let probe: ReturnType<Datapath['loadProbe']>;
 
-/** What test/kernel/probe.bpf.c saw of the last frame, on its way to the program. */
+/** What test/kernel/probe.bpf.c recorded of the last frame on its way to the program. */
 function seen(): Seen {
   const [dump] = datapath.batch([`map dump pinned ${probe.seen}`]) as [{ formatted: { value: Seen } }[]];
   const [entry] = dump;
@@ -67,7 +67,7 @@ before(() => {
 });
 after(() => scope.close());
 
-/** Sends frames into a port and returns what was counted when at least `least` messages were. */
+/** Sends frames into a port and returns the counters once `least` messages are counted. */
 async function arrive(least: number, mode: 'packet' | 'frags', device: string, hex: readonly string[]) {
   const before = datapath.counters();
   datapath.send(mode, device, hex);
@@ -107,7 +107,7 @@ for (const [name, frame, vlans] of [
   ['a second tag behind the one taken out', 'twoTags', undefined],
   ['an NA with a second tag behind an 802.1ad tag', 'twoTagsNa', undefined],
   ['a tag that the kernel has taken out, of a VLAN that the port is not in', 'tagged', [7, 21]],
-  ['an NA whose tag the kernel has taken out, of such a VLAN', 'taggedNa', [7, 21]],
+  ['an NA whose tag, of such a VLAN, the kernel has taken out', 'taggedNa', [7, 21]],
   ['a priority tag that the kernel has taken out, on a port without a PVID', 'priority', [20]],
 ] as const) {
   test(`does not learn from ${name}`, async () => {
@@ -149,7 +149,7 @@ for (const [name, frame, lengths] of [
   });
 }
 
-test('checks what lies in the pages of a frame', async () => {
+test('reads frames that lie in pages', async () => {
   datapath.domain();
   datapath.batch([policyOf('tap0')]);
   const counted = await arrive(1, 'frags', 'tap0', [pieces(frames.badNa, 14, 700)]);
@@ -163,7 +163,7 @@ function policyOf(device: string): string {
   return datapath.policyLike(ifindex);
 }
 
-test('a message cut at any length, linear or not, is never learned', async () => {
+test('a message cut at any length, linear or not, is never learned from', async () => {
   datapath.domain();
   datapath.batch([policyOf('tap0')]);
   const cut = [frames.arp, frames.na, frames.tagged, frames.taggedNa].flatMap((hex) =>
@@ -190,7 +190,7 @@ test('a message cut at any length, linear or not, is never learned', async () =>
   assert.equal(bindings.length, 1);
 });
 
-test('frames go on unaltered to the bridge behind the port', async () => {
+test('frames reach the bridge behind the port unaltered', async () => {
   const all = Object.values(frames);
   datapath.domain();
   datapath.netns.ipBatch([

@@ -1,4 +1,4 @@
-// Commands out of the terminal's reach: Ctrl-C there is for this process alone, which has to clean up with them.
+// Commands out of the terminal's reach: Ctrl-C ends only this process, which needs them to clean up.
 import {
   type SpawnOptions,
   type SpawnSyncOptionsWithStringEncoding,
@@ -20,7 +20,7 @@ export function spawnApart(
   };
   for (let tries = 1; ; tries++) {
     const child = spawnSync(file, rest, apart);
-    // A child that Ctrl-C found between fork and setsid: the command itself was not started.
+    // Ctrl-C ended the child between fork and setsid: the command itself was not started.
     if (child.signal !== 'SIGINT' || tries === 3) return child;
   }
 }

@@ -13,7 +13,7 @@ export function mountBpffs(scope: Scope): string {
   return dir;
 }
 
-/** Everything pinned below a bpffs, as sorted relative paths; directories count as well. */
+/** Everything pinned below a bpffs, as sorted relative paths, directories included. */
 export function listPins(bpffs: string): string[] {
   const all = readdirSync(bpffs, { recursive: true, encoding: 'utf8' });
   // The kernel puts these two into the root of every bpffs that is mounted with its iterators.

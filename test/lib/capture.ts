@@ -11,7 +11,7 @@ export class Capture {
     this.#tcpdump = tcpdump;
   }
 
-  /** Starts to capture what a device sends and receives; returns once the kernel does. */
+  /** Starts to capture the frames of a device in both directions; returns once the kernel does. */
   static async start(netns: Netns, device: string, filter: string): Promise<Capture> {
     const options = ['-n', '-e', '-t', '-l', '--immediate-mode', '-Z', 'root'];
     const tcpdump = netns.start('tcpdump', '-i', device, ...options, filter);

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Starts systemd as the first process of a container: container.sh ROOT, in new mount, PID, UTS, IPC and
-# cgroup namespaces, below the cgroup that is to be its root, and in the network namespace that is to be its own.
+# Starts systemd as the first process of a container: container.sh ROOT, in new mount, PID, UTS, IPC and cgroup
+# namespaces, below the cgroup that becomes its root, and in the network namespace that becomes its own.
 set -eu
 root=$1
 
@@ -10,7 +10,7 @@ cd "$root"
 mount -t proc proc proc
 mount -t sysfs sysfs sys
 mount -t cgroup2 cgroup2 sys/fs/cgroup
-# As a host's systemd does; in a container it leaves this to whoever made the container.
+# As systemd does on a host; in a container it leaves this to the container manager.
 mount -t bpf -o mode=700 bpf sys/fs/bpf
 mount -t tmpfs -o mode=755 tmpfs dev
 mkdir dev/pts dev/shm

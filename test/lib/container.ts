@@ -9,17 +9,17 @@ import { createTempDir, uniqueName } from './temp.ts';
 import { sleepSync, until } from './wait.ts';
 
 const PROJECT = fileURLToPath(new URL('../../../', import.meta.url));
-/** Debian 13 as test/setup.sh has made it. Nothing writes to it: every container has a layer of its own above. */
+/** Debian 13 as test/setup.sh has made it. Nothing writes to it: every container has an overlay of its own. */
 const DEBIAN = join(PROJECT, 'dist/roots/trixie');
 const INIT = join(PROJECT, 'test/lib/container.sh');
-/** What a login has, and not what this process has. */
+/** The environment of a login, without that of this process. */
 const ENVIRONMENT = ['HOME=/root', 'LANG=C.UTF-8', 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin'];
 
-/** A booted container. It is gone, with all that ran in it, when the scope is closed. */
+/** A booted container. It ends, with every process in it, when the scope is closed. */
 export class Container {
   readonly netns: Netns;
   readonly scope: Scope;
-  /** Its root directory, for reading and writing files from outside; without what is mounted inside. */
+  /** Its root directory, for access to files from outside, without the mounts inside. */
   readonly root: string;
   /** Its first process, as seen from outside. */
   readonly pid: number;
@@ -32,8 +32,8 @@ export class Container {
   }
 
   /**
-   * Boots a container named `role` and returns once systemd has started all that it starts by itself. `prepare`
-   * gets the root before that.
+   * Boots a container named `role` and returns once systemd has started everything that it starts by itself.
+   * `prepare` gets the root before that.
    */
   static async boot(scope: Scope, role: string, prepare?: (root: string) => void): Promise<Container> {
     const root = mountRoot(scope);
@@ -72,7 +72,7 @@ export class Container {
     return tryRun(this.argv(argv), options);
   }
 
-  /** Runs a command that must succeed, and returns what it printed. */
+  /** Runs a command that must succeed, and returns its output. */
   run(...argv: string[]): string {
     const result = this.tryRun(argv);
     if (result.code !== 0) throw new CommandError(result);
@@ -83,18 +83,18 @@ export class Container {
     return parseJson<T>(this.run(...argv), argv.join(' '));
   }
 
-  /** What the journal has of a unit. */
+  /** The journal of a unit. */
   journal(unit: string): string {
     return this.run('journalctl', '--no-pager', '--output=cat', '--unit', unit);
   }
 
-  /** The path from outside of a file as it is inside, in whatever is mounted there. */
+  /** The path from outside of a file inside, through the mounts there. */
   path(inside: string): string {
     return join(`/proc/${this.pid}/root`, inside);
   }
 }
 
-/** A writable root: a layer of its own over Debian's. */
+/** A writable root: an overlay over Debian's. */
 function mountRoot(scope: Scope): string {
   if (!existsSync(DEBIAN)) throw new Error(`${DEBIAN} is missing: run \`bash test/setup.sh\``);
   const dir = createTempDir(scope, 'root');
@@ -105,7 +105,7 @@ function mountRoot(scope: Scope): string {
   return root;
 }
 
-/** A cgroup right below the root of the unified hierarchy, wherever and however that is mounted. */
+/** A cgroup directly below the root of the unified hierarchy, wherever that is mounted. */
 function createCgroup(scope: Scope): string {
   const hierarchy = createTempDir(scope, 'cgroup');
   run(['mount', '-t', 'cgroup2', 'cgroup2', hierarchy]);
@@ -115,7 +115,7 @@ function createCgroup(scope: Scope): string {
   return cgroup;
 }
 
-/** Ends what is left in a cgroup, and removes it with all below. */
+/** Ends the processes that are left in a cgroup, and removes it with everything below. */
 function removeCgroup(cgroup: string): void {
   writeFileSync(join(cgroup, 'cgroup.kill'), '1');
   const hasEnded = () => !readFileSync(join(cgroup, 'cgroup.events'), 'utf8').includes('populated 1');

@@ -1,4 +1,4 @@
-// What `doctor --format json` prints, for the tests that break something and look whether it is found.
+// The output of `doctor --format json`, for tests that break something and check that it is found.
 
 /** A check: the contract of schema/report.schema.json. */
 export interface Check {
@@ -10,7 +10,7 @@ export interface Check {
   readonly items: readonly string[];
 }
 
-/** `status id subject` of what is not as it should be. */
+/** `status id subject` of each check that is not ok. */
 export function complaintsOf(checks: readonly Check[]): string[] {
   return checks
     .filter(({ status }) => status !== 'ok')

@@ -7,9 +7,9 @@ import { Scope } from './scope.ts';
 import { until } from './wait.ts';
 
 export interface FabricOptions {
-  /** 2 unless said otherwise. */
+  /** 2 by default. */
   readonly nodes?: number;
-  /** VMs on each node; 2 unless said otherwise. */
+  /** VMs on each node; 2 by default. */
   readonly vms?: number;
   readonly vni?: number;
   readonly neighSuppress?: boolean;

@@ -1,8 +1,8 @@
-// Ethernet frames as bytes, and a sender for them: what no well-behaved host would say included.
+// Ethernet frames as bytes, and a sender for them, including frames that no well-behaved host sends.
 import { inNetns, sendRaw } from './libc.ts';
 import type { Netns } from './netns.ts';
 
-/** Local experimental EtherType (IEEE 802): for frames that mean nothing but "this one got through". */
+/** Local experimental EtherType (IEEE 802), for frames that only show that they got through. */
 export const ETH_P_MARKER = 0x88b5;
 
 const BROADCAST = 'ff:ff:ff:ff:ff:ff';
@@ -15,7 +15,7 @@ export interface ArpFields {
   readonly senderIp: string;
   readonly targetIp: string;
   readonly targetMac?: string;
-  /** Ethernet source; the sender's MAC when left out. */
+  /** Ethernet source; the sender's MAC by default. */
   readonly source?: string;
   readonly destination?: string;
 }
@@ -46,7 +46,7 @@ export interface NaFields {
   readonly hopLimit?: number;
 }
 
-/** A Neighbor Advertisement (RFC 4861, section 4.4); unsolicited to all nodes when nothing else is said. */
+/** A Neighbor Advertisement (RFC 4861, section 4.4); unsolicited to all nodes by default. */
 export function naFrame(na: NaFields): Buffer {
   const flags =
     (na.router === true ? 0x80 : 0) | (na.solicited === true ? 0x40 : 0) | (na.override === false ? 0 : 0x20);
@@ -71,12 +71,12 @@ export function naFrame(na: NaFields): Buffer {
   ]);
 }
 
-/** A frame that says nothing but that whatever was sent before it has passed. */
+/** A frame that only shows that every frame before it has passed. */
 export function markerFrame(source: string, destination = BROADCAST): Buffer {
   return Buffer.concat([ethernet(destination, source, ETH_P_MARKER), Buffer.alloc(46)]);
 }
 
-/** Sends frames as they are, in this order, out of a device of a namespace. */
+/** Sends frames unchanged, in this order, out of a device of a namespace. */
 export function sendFrames(netns: Netns, device: string, frames: readonly Buffer[]): void {
   inNetns(netns.path, () => sendRaw(device, frames));
 }

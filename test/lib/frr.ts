@@ -1,4 +1,4 @@
-// FRR's zebra and bgpd inside a namespace, and what they say in JSON.
+// FRR's zebra and bgpd inside a namespace, and their JSON output.
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Netns } from './netns.ts';
@@ -12,7 +12,7 @@ const DAEMON_DIR = '/usr/lib/frr';
 export interface Peer {
   readonly address: string;
   readonly asn: number;
-  /** True: waits to be called. If both ends call at once, the session can take seconds longer. */
+  /** True: waits for the other end to connect. If both ends connect at once, the session can take seconds longer. */
   readonly passive: boolean;
 }
 
@@ -26,7 +26,7 @@ export interface FrrOptions {
 export interface MacIpRoute {
   readonly mac: string;
   readonly ip: string;
-  /** The node that advertises it: its tunnel address; 0.0.0.0 for a route of this node's own. */
+  /** The node that advertises it, by its tunnel address; 0.0.0.0 for a route of this node. */
   readonly nextHop: string;
 }
 
@@ -94,7 +94,7 @@ export class Frr {
     );
   }
 
-  /** What a command prints, as text. */
+  /** The output of a command, as text. */
   show(command: string): string {
     const result = this.#vtysh('-c', command);
     if (result.code !== 0) throw new Error(`vtysh \`${command}\`: ${result.stderr}${result.stdout}`);
@@ -136,7 +136,7 @@ export class Frr {
     await this.#daemons.find(({ argv }) => argv.includes(join(DAEMON_DIR, daemon)))?.stop('SIGTERM');
   }
 
-  /** A directory for the PATH, in which a `vtysh` asks these daemons and not the host's. */
+  /** A directory for the PATH, in which `vtysh` queries these daemons instead of the host's. */
   binDirectory(): string {
     const bin = join(this.#dir, 'bin');
     if (!existsSync(bin)) {
@@ -174,7 +174,7 @@ function configText(options: FrrOptions): string {
     ' address-family l2vpn evpn',
     ...options.peers.map(({ address }) => `  neighbor ${address} activate`),
     '  advertise-all-vni',
-    // Tests move a host more often in a minute than FRR lets pass for moves.
+    // Tests move a host more often in a minute than FRR accepts as moves.
     '  no dup-addr-detection',
     ' exit-address-family',
     '',

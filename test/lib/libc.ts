@@ -13,7 +13,7 @@ const CLONE_NEWNET = 0x4000_0000;
 const AF_PACKET = 17;
 const SOCK_RAW = 3;
 const SOCK_CLOEXEC = 0o2_000_000;
-/** sizeof(struct sockaddr_ll): u16 family, u16 protocol, i32 ifindex, and what is zero for a sender. */
+/** sizeof(struct sockaddr_ll): u16 family, u16 protocol, i32 ifindex, and fields that are zero for a sender. */
 const SOCKADDR_LL_SIZE = 20;
 
 function check(result: number, what: string): number {
@@ -30,7 +30,7 @@ function enter(path: string): void {
   }
 }
 
-/** Moves this process to a network namespace; what it returns moves it back. */
+/** Moves this process to a network namespace; the returned function moves it back. */
 export function moveTo(netnsPath: string): () => void {
   const home = openSync('/proc/thread-self/ns/net', 'r');
   try {
@@ -48,7 +48,7 @@ export function moveTo(netnsPath: string): () => void {
   };
 }
 
-/** Runs `body`, which must not wait for events, in a network namespace: the processes that it starts are in it too. */
+/** Runs `body`, which must not wait for events, in a network namespace. Processes that it starts are in it too. */
 export function inNetns<T>(netnsPath: string, body: () => T): T {
   const leave = moveTo(netnsPath);
   try {
@@ -58,7 +58,7 @@ export function inNetns<T>(netnsPath: string, body: () => T): T {
   }
 }
 
-/** Sends frames as they are, in this order, out of a device of the current network namespace (packet(7)). */
+/** Sends frames unchanged, in this order, out of a device of the current network namespace (packet(7)). */
 export function sendRaw(device: string, frames: readonly Uint8Array[]): void {
   const address = Buffer.alloc(SOCKADDR_LL_SIZE);
   const index = indexCall(device) as number;

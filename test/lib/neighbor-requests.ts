@@ -3,7 +3,7 @@ import type { IfIndex, IpAddress } from '../../src/base/address.ts';
 import type { Request } from '../../src/netlink/message.ts';
 import { changeNeighbors, type NeighborRequest, type NeighborWrite } from '../../src/netlink/neighbor.ts';
 
-/** What a socket is given for these requests. */
+/** The bytes that a socket gets for these requests. */
 export function encodeNeighborRequests(requests: readonly NeighborRequest[]): Request[] {
   const encoded: Request[] = [];
   const batch = (given: Iterable<Request>) => {

@@ -7,7 +7,7 @@ import { isStale, uniqueName } from './temp.ts';
 
 const NETNS_DIR = '/run/netns';
 
-/** A network namespace. Everything that runs in it is killed before it is deleted. */
+/** A network namespace. Every process in it is killed before it is deleted. */
 export class Netns {
   readonly name: string;
   readonly scope: Scope;
@@ -27,8 +27,8 @@ export class Netns {
   }
 
   /**
-   * The command line that runs `argv` inside, for another program to start. nsenter, because `ip netns exec`
-   * mounts another /sys, in which no bpffs is.
+   * The command line that runs `argv` inside, for another program to start. It uses nsenter, because `ip netns exec`
+   * mounts another /sys, which has no bpffs.
    */
   argv(argv: readonly string[]): string[] {
     return ['nsenter', `--net=${this.path}`, '--', ...argv];
@@ -71,7 +71,7 @@ function deleteNamespace(name: string): void {
 
 let swept = false;
 
-/** Takes away what test processes that were killed have left behind. */
+/** Deletes what killed test processes have left behind. */
 function sweepNamespaces(): void {
   if (swept) return;
   swept = true;
@@ -81,7 +81,7 @@ function sweepNamespaces(): void {
     try {
       deleteNamespace(name);
     } catch {
-      // Another test process sweeps at the same time: what matters is that it goes.
+      // Another test process may delete it at the same time; only its end matters.
     }
   }
 }

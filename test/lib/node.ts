@@ -1,4 +1,4 @@
-// A hypervisor in a namespace: a bridge, perhaps a VXLAN port, and VMs in namespaces of their own.
+// A hypervisor in a namespace: a bridge, optionally a VXLAN port, and VMs in namespaces of their own.
 import { randomBytes } from 'node:crypto';
 import { arpFrame, markerFrame, naFrame, sendFrames } from './frames.ts';
 import { Netns } from './netns.ts';
@@ -9,7 +9,7 @@ export interface VxlanOptions {
   readonly vni: number;
   /** Address of the tunnel's near end. */
   readonly local: string;
-  /** True unless said otherwise: ARP and ND are answered from the bridge's neighbors. */
+  /** True by default: ARP and ND are answered from the bridge's neighbors. */
   readonly neighSuppress?: boolean;
 }
 
@@ -22,7 +22,10 @@ export interface NodeOptions {
 }
 
 export interface VmOptions {
-  /** 1 to 9999; names and addresses come from it: 101 is tap101i0, 02:00:00:00:01:01, 10.1.1.1, 2001:db8:1::101. */
+  /**
+   * 1 to 9999; names and addresses are derived from it: 101 is tap101i0, 02:00:00:00:01:01, 10.1.1.1,
+   * 2001:db8:1::101.
+   */
   readonly id: number;
   readonly port?: string;
   readonly mac?: string;
@@ -44,14 +47,15 @@ export class Node {
     this.name = options.name;
     this.bridge = options.bridge ?? 'br0';
     this.netns = new Netns(scope, options.name);
-    // A MAC of its own: else it would be a port's, and change when that port goes, and every neighbor with it.
+    // A MAC of its own: otherwise the bridge takes a port's, and changes it when that port goes, which flushes every
+    // neighbor.
     const mac = `02:fe:${randomBytes(4)
       .toString('hex')
       .replace(/(..)(?!$)/g, '$1:')}`;
-    // No IPv6 link-local address on the bridge and no multicast snooping: nothing but the VMs speaks.
+    // No IPv6 link-local address on the bridge and no multicast snooping: only the VMs send.
     const lines = [
       `link add ${this.bridge} address ${mac} type bridge stp_state 0 forward_delay 0 mcast_snooping 0`,
-      // Mode and state in one request bring the link up first, and it has its address then.
+      // Mode and state in one request bring the link up first, and then it has an address.
       `link set ${this.bridge} addrgenmode none`,
       `link set ${this.bridge} up`,
       ...(options.addresses ?? []).map((address) => addressLine(address, this.bridge)),
@@ -78,7 +82,7 @@ export class Node {
   }
 }
 
-/** A virtual machine: a namespace, whose eth0 is a port of its node's bridge by another name. */
+/** A virtual machine: a namespace, whose eth0 is the peer of a port of its node's bridge. */
 export class Vm {
   readonly netns: Netns;
   readonly port: string;
@@ -100,17 +104,17 @@ export class Vm {
     this.#plug();
   }
 
-  /** Where the VM runs now. */
+  /** The node on which the VM runs now. */
   get node(): Node {
     return this.#node;
   }
 
-  /** Takes the VM's port away, as a hypervisor does when a VM is stopped. */
+  /** Deletes the VM's port, as a hypervisor does when a VM is stopped. */
   unplug(): void {
     this.#node.netns.run('ip', 'link', 'del', this.port);
   }
 
-  /** Live migration: the port goes here and comes there, with the same MAC and addresses. */
+  /** Live migration: the port is deleted here and created there, with the same MAC and addresses. */
   moveTo(node: Node): void {
     this.unplug();
     this.#node = node;
@@ -118,8 +122,7 @@ export class Vm {
   }
 
   /**
-   * Asks who has an address, by ARP. True when somebody answered. The sender is this VM, so this is a
-   * sighting of it as well.
+   * Resolves an address by ARP. True when it is answered. The sender is this VM, so this is a sighting of it as well.
    */
   arping(ip: string, timeoutS = 1): boolean {
     const argv = ['arping', '-q', '-i', 'eth0', '-S', this.ip, '-C', '1', '-c', '3', '-W', '0.2'];
@@ -127,7 +130,7 @@ export class Vm {
     return result.code === 0;
   }
 
-  /** One ARP request for `ip`, sent and not waited for. */
+  /** Sends one ARP request for `ip`, without waiting for the answer. */
   ask(ip: string): void {
     this.send(arpFrame({ operation: 'request', senderMac: this.mac, senderIp: this.ip, targetIp: ip }));
   }
@@ -142,18 +145,18 @@ export class Vm {
     this.send(naFrame({ target: ip, targetMac: this.mac }));
   }
 
-  /** Resolves an IPv6 address by a Neighbor Solicitation (ndisc6). True when somebody answered. */
+  /** Resolves an IPv6 address by a Neighbor Solicitation (ndisc6). True when it is answered. */
   ndisc(ip: string, timeoutMs = 500): boolean {
     const argv = ['ndisc6', '-q', '-1', '-r', '2', '-w', String(timeoutMs), '-s', this.ip6, ip, 'eth0'];
     return this.netns.tryRun(argv).code === 0;
   }
 
-  /** A frame that every port of the segment gets to see: what was sent before it has arrived then. */
+  /** Sends a frame that reaches every port of the segment. Earlier frames have arrived when it does. */
   sendMarker(): void {
     this.send(markerFrame(this.mac));
   }
 
-  /** Sends frames as they are. */
+  /** Sends frames unchanged. */
   send(...frames: Buffer[]): void {
     sendFrames(this.netns, 'eth0', frames);
   }

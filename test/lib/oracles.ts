@@ -1,4 +1,4 @@
-// What the kernel says through iproute2 and bpftool: never through snoopy's own code.
+// The state of the kernel by iproute2 and bpftool: never by snoopy's own code.
 import type { Netns } from './netns.ts';
 
 /** One line of `ip -json neigh show`. */
@@ -53,7 +53,7 @@ export function findNeighbor(netns: Netns, device: string, ip: string): Neighbor
   return listNeighbors(netns, device).find((line) => line.dst === ip);
 }
 
-/** The neighbors that carry a protocol number: snoopy's own are those with 115. */
+/** The neighbors with a protocol number: snoopy's own have 115. */
 export function listOwnNeighbors(netns: Netns, device: string, protocol = 115): NeighborLine[] {
   return listNeighbors(netns, device).filter((line) => line.protocol === String(protocol));
 }
@@ -65,7 +65,7 @@ export function neighborText(netns: Netns, device: string, pattern: RegExp): str
   return lines.sort().join('\n');
 }
 
-/** Where a MAC is in a bridge's FDB, its ports' own (permanent) addresses left out. */
+/** Where a MAC is in a bridge's FDB, without the ports' own (permanent) addresses. */
 export function findFdb(netns: Netns, bridge: string, mac: string): FdbLine[] {
   const lines = netns.json<FdbLine[]>('bridge', '-json', 'fdb', 'show', 'br', bridge);
   return lines.filter((line) => line.mac === mac && line.master === bridge && line.state !== 'permanent');
@@ -81,18 +81,18 @@ export function listQdiscs(netns: Netns, device: string): QdiscLine[] {
   return netns.json<QdiscLine[]>('tc', '-json', 'qdisc', 'show', 'dev', device);
 }
 
-/** The filters on a device's ingress; no clsact qdisc, no filters. */
+/** The filters on a device's ingress; none without a clsact qdisc. */
 export function listFilters(netns: Netns, device: string): FilterLine[] {
   const lines = netns.json<FilterLine[]>('tc', '-json', 'filter', 'show', 'dev', device, 'ingress');
   return lines.filter((line) => line.options !== undefined);
 }
 
-/** bpftool's list of what is attached to the network devices of a namespace. */
+/** bpftool's list of the programs attached to the network devices of a namespace. */
 export function listAttached(netns: Netns): unknown {
   return netns.json<unknown>('bpftool', '--json', 'net', 'show');
 }
 
-/** The kernel's own NOARP entries for multicast and loopback addresses, which it shows with `nud all`. */
+/** The kernel's own NOARP entries for multicast and loopback addresses, which `nud all` includes. */
 function isMulticastNeighbor(line: NeighborLine): boolean {
   return /^(ff|22[4-9]\.|23\d\.|255\.)/.test(line.dst) || line.lladdr === '00:00:00:00:00:00';
 }

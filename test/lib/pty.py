@@ -1,4 +1,4 @@
-"""Runs a command in a terminal of its own and prints as JSON what came of it.
+"""Runs a command in a terminal of its own and prints the result as JSON.
 
 The argument is JSON: argv; size, [rows, columns]; steps, each done once `expect` has appeared since the step before:
 `send` types a text, `resize` is another size. With `stdout`, a path, only stderr is the terminal.

@@ -1,4 +1,4 @@
-// Chance that can be repeated: the same seed gives the same numbers.
+// Repeatable random choices: the same seed gives the same numbers.
 
 /** A sequence of pseudo-random numbers (mulberry32). */
 export class Random {
@@ -28,12 +28,12 @@ export class Random {
     return least + this.below(most - least + 1);
   }
 
-  /** True so often. */
+  /** True with this probability. */
   chance(probability: number): boolean {
     return this.next() < probability;
   }
 
-  /** One of a list; undefined of an empty one. */
+  /** One element of a list; undefined for an empty one. */
   pick<T>(list: readonly T[]): T | undefined {
     return list[this.below(list.length)];
   }
@@ -47,7 +47,7 @@ export class Random {
   }
 }
 
-/** Things that are drawn in any order, but each before it is its turn again: a short time shows all of them. */
+/** Items that are drawn in random order, each once before any is drawn again: a short time shows all of them. */
 export class Bag<T> {
   readonly #random: Random;
   readonly #things: readonly T[];

@@ -16,7 +16,7 @@ export function valueBytes<Value>([codec, size]: Sized<ValueCodec<Value>>, value
   return bytes;
 }
 
-/** The entry that `keys` and `values` begin with. */
+/** The entry at the start of `keys` and `values`. */
 export function decodeEntry<Value>(
   [decoder]: Sized<ValueDecoder<Value>>,
   keys: Uint8Array,

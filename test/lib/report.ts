@@ -1,4 +1,4 @@
-// Every report that a test sees is held against the schema that is published.
+// Validates every report that a test sees by the published schema.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { Ajv2020 } from 'ajv/dist/2020.js';
@@ -19,7 +19,7 @@ function load(): NonNullable<typeof known> {
   return { schema, ajv };
 }
 
-/** Asserts that a command that was asked for JSON printed what the schema says of it, or nothing. */
+/** Asserts that a command with JSON output printed nothing, or a report that the schema accepts. */
 export function assertReport({ argv, stdout }: Pick<Result, 'argv' | 'stdout'>): void {
   const words = argv.flatMap((word) => word.split('='));
   if (words[words.indexOf('--format') + 1] !== 'json' || stdout === '') return;
@@ -29,6 +29,6 @@ export function assertReport({ argv, stdout }: Pick<Result, 'argv' | 'stdout'>):
   const isFailure = Object.keys(report).sort().join() === 'errors,ok,version';
   const definition = isFailure ? 'failure' : words.find((word) => word in schema.$defs);
   const validate = ajv.getSchema(`report#/$defs/${definition}`);
-  assert.ok(validate, `report.schema.json says nothing of what \`${argv.join(' ')}\` prints`);
+  assert.ok(validate, `report.schema.json does not describe the output of \`${argv.join(' ')}\``);
   assert.ok(validate(report), `\`${argv.join(' ')}\` printed: ${ajv.errorsText(validate.errors)}`);
 }

@@ -1,5 +1,5 @@
-// Commands: run to the end with their output, or start in the background with their output in a file. Each has a
-// session of its own, so that Ctrl-C does not end what a test or its cleaning up needs.
+// Commands: run to the end with their output, or started in the background with their output in a file. Each has a
+// session of its own, so that Ctrl-C does not end what a test needs to clean up.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,7 +10,7 @@ import { PATIENCE, sleepSync, until } from './wait.ts';
 
 export interface Result {
   readonly argv: readonly string[];
-  /** Exit status; 128 + the signal's number is not used: a signal gives -1. */
+  /** Exit status; -1 for a signal, instead of 128 plus its number. */
   readonly code: number;
   readonly stdout: string;
   readonly stderr: string;
@@ -26,14 +26,14 @@ export class CommandError extends Error {
   readonly result: Result;
 
   constructor(result: Result) {
-    const said = result.stderr.trim() || result.stdout.trim() || 'it printed nothing';
-    super(`\`${result.argv.join(' ')}\` ended with ${result.code}: ${said}`);
+    const output = result.stderr.trim() || result.stdout.trim() || 'it printed nothing';
+    super(`\`${result.argv.join(' ')}\` ended with ${result.code}: ${output}`);
     this.name = 'CommandError';
     this.result = result;
   }
 }
 
-/** Runs a command and returns how it ended, whatever that was. Throws only when it cannot be started. */
+/** Runs a command and returns its result, however it ends. Throws only when it cannot be started. */
 export function tryRun(argv: readonly string[], options: RunOptions = {}): Result {
   const timeoutMs = (options.timeoutMs ?? 60_000) * PATIENCE;
   const child = spawnApart(argv, {
@@ -49,14 +49,14 @@ export function tryRun(argv: readonly string[], options: RunOptions = {}): Resul
   return { argv, code: child.status ?? -1, stdout: child.stdout, stderr: child.stderr };
 }
 
-/** Runs a command that must succeed, and returns what it printed. */
+/** Runs a command that must succeed, and returns its output. */
 export function run(argv: readonly string[], options: RunOptions = {}): string {
   const result = tryRun(argv, options);
   if (result.code !== 0) throw new CommandError(result);
   return result.stdout;
 }
 
-/** The JSON that a command prints. `T` is what the caller knows of it: nothing is checked. */
+/** The JSON output of a command. `T` is the caller's claim about it: nothing is checked. */
 export function runJson<T>(argv: readonly string[], options: RunOptions = {}): T {
   return parseJson<T>(run(argv, options), argv.join(' '));
 }
@@ -70,7 +70,10 @@ export function parseJson<T>(text: string, from: string): T {
   }
 }
 
-/** Where /proc/PID/stat has `num_threads` (proc_pid_stat(5): field 20), counted from the one after the state, 4. */
+/**
+ * Position of `num_threads` in /proc/PID/stat (proc_pid_stat(5): field 20), counted from the field after the state,
+ * 4.
+ */
 const NUM_THREADS = 20 - 4;
 
 /** A command in the background. Its output goes to files, so that it can be read at any time. */
@@ -95,7 +98,7 @@ export class Background {
       closeSync(out);
       closeSync(err);
     }
-    // A command that cannot be started says so by this event, which nobody may leave unheard.
+    // A command that cannot be started emits this event, which Node throws when it has no listener.
     this.#child.on('error', () => undefined);
     if (this.#child.pid === undefined) throw new Error(`Cannot start \`${argv.join(' ')}\``);
     this.pid = this.#child.pid;
@@ -125,7 +128,7 @@ export class Background {
     if (!pattern.test(this.stdout + this.stderr)) throw new CommandError(this.#result(-1));
   }
 
-  /** Asks the command to end with `signal` and waits for it. */
+  /** Sends `signal` to the command and waits for its end. */
   async stop(signal: NodeJS.Signals = 'SIGINT'): Promise<Result> {
     if (this.running) this.#child.kill(signal);
     return this.ended();
@@ -142,7 +145,7 @@ export class Background {
     return this.#result(this.#child.exitCode ?? -1);
   }
 
-  /** Ends the command at once, and what it has started in its session. */
+  /** Kills the command at once, and every process that it has started in its session. */
   kill(): void {
     // Once it is reaped, its number may be that of another process.
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
@@ -156,8 +159,8 @@ export class Background {
 }
 
 /**
- * False once a process is gone, or a zombie that only its parent still has to reap. A zombie with threads is alive: its
- * first thread has ended, and the others still hold its files.
+ * False once a process is gone, or is a zombie that only its parent still has to reap. A zombie with threads is
+ * alive: its first thread has ended, and the others still hold its files.
  */
 export function isAlive(pid: number): boolean {
   try {

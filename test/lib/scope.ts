@@ -1,10 +1,10 @@
-// What a test has made and must undo: also when the test fails, is interrupted or crashes.
+// What a test has made and must undo, even when the test fails, is interrupted or crashes.
 
 type Undo = () => void;
 
 const open: Set<Scope> = new Set();
 
-/** A stack of things to undo. Whatever is still open when the process exits is closed then. */
+/** A stack of undo functions. Any that are left when the process exits run then. */
 export class Scope {
   readonly #undos: Undo[] = [];
 
@@ -18,7 +18,7 @@ export class Scope {
     this.#undos.push(undo);
   }
 
-  /** Undoes everything, the last first. One failure does not keep the rest from being undone. */
+  /** Undoes everything, the last first. A failure does not stop the others. */
   close(): void {
     open.delete(this);
     const failures: unknown[] = [];
@@ -53,7 +53,7 @@ function watchProcess(): void {
     ['SIGTERM', 143],
     ['SIGHUP', 129],
   ] as const) {
-    // What comes after the first one finds this process on its way out, and changes nothing.
+    // Later signals find this process exiting already, and change nothing.
     process.on(signal, () => {
       console.error('interrupted, cleaning up');
       process.exit(code);

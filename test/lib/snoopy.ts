@@ -1,4 +1,4 @@
-// The product itself, run on a node as a user would run it.
+// The product itself, run on a node as a user runs it.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -10,11 +10,11 @@ import { type Background, parseJson, type Result } from './run.ts';
 import type { Scope } from './scope.ts';
 import { createTempDir } from './temp.ts';
 
-/** The bundle that is shipped; tests that need it in one file run it without START. */
+/** The shipped bundle. Tests that need the product in one file run it without START. */
 export const PRODUCT = fileURLToPath(new URL('../../../dist/snoopy.cjs', import.meta.url));
-/** What is called `snoopy` where it is installed: the bundle, with the code that V8 has made of it before. */
+/** The installed `snoopy`: the bundle, with V8's compiled code of it. */
 export const START = fileURLToPath(new URL('../../../dist/start.cjs', import.meta.url));
-/** This Node.js with the options that the first line of START has: with others V8 refuses that code. */
+/** This Node.js with the options in the first line of START: with others V8 rejects that code. */
 export const NODE: readonly string[] = [process.execPath, ...optionsOf(START)];
 
 function optionsOf(script: string): string[] {
@@ -40,7 +40,7 @@ export interface NeighborChange {
   readonly outcome: Outcome;
 }
 
-/** What `reconcile --format json` prints: the contract of schema/report.schema.json. */
+/** The output of `reconcile --format json`: the contract of schema/report.schema.json. */
 export interface Report {
   readonly version: 1;
   readonly ok: boolean;
@@ -89,7 +89,7 @@ export interface StatusBinding {
   readonly port: string;
   readonly source: 'learned' | 'static';
   readonly state: 'installed' | 'waiting' | 'remote' | 'frozen' | 'homeless';
-  /** Seconds since it was seen; null for a static entry that was not. */
+  /** Seconds since it was seen; null for a static entry that was not seen. */
   readonly age: number | null;
 }
 
@@ -97,7 +97,7 @@ export interface ReconcileResult extends Result {
   readonly report: Report;
 }
 
-/** What a traced run has asked of the kernel. */
+/** The requests of a traced run to the kernel. */
 export interface TracedResult extends ReconcileResult {
   /** Netlink messages that change something, by type: RTM_NEWNEIGH, RTM_DELTFILTER, ... */
   readonly netlinkWrites: readonly string[];
@@ -110,7 +110,7 @@ export interface TracedResult extends ReconcileResult {
 export type Config = Readonly<Record<string, unknown>>;
 
 /**
- * Runs what follows as root with no more than the shipped unit leaves it: what a test needs beyond that, it says by
+ * Runs the following as root with only the capabilities of the shipped unit. A test that needs more says so by
  * `privileged`.
  */
 export const LEAST_CAPABILITIES = ['net_admin', 'bpf', 'perfmon', 'net_raw'] as const;
@@ -120,7 +120,7 @@ export function onlyWith(capabilities: readonly string[]): string[] {
   return ['setpriv', `--bounding-set=${['-all', ...capabilities.map((name) => `+${name}`)].join(',')}`];
 }
 
-/** snoopy on one node: with a configuration, and a bpffs that no other node has. */
+/** snoopy on one node, with a configuration and a bpffs of its own. */
 export class Snoopy {
   readonly bpffs: string;
   readonly configFile: string;
@@ -128,7 +128,7 @@ export class Snoopy {
   readonly #netns: Netns;
   #wrapper: readonly string[] = onlyWith(LEAST_CAPABILITIES);
 
-  /** `config` is what the file says; `version` and `runtime.bpffs` are filled in. */
+  /** `config` is the content of the file; `version` and `runtime.bpffs` are filled in. */
   constructor(scope: Scope, netns: Netns, config: Config = { bridges: [{ name: 'br0' }] }) {
     if (!existsSync(START)) throw new Error(`${START} is missing: run \`npm run build\``);
     this.#netns = netns;
@@ -154,13 +154,13 @@ export class Snoopy {
     return [...NODE, START, command, '--config', this.configFile, ...args];
   }
 
-  /** Runs what follows with all that root may: to mount bpffs, or to write to the directories of others. */
+  /** Runs the following with all capabilities of root: to mount bpffs, or to write to the directories of others. */
   privileged(): this {
     this.#wrapper = [];
     return this;
   }
 
-  /** Runs any command, however it ends; a report as JSON must be what its schema says. */
+  /** Runs any command, however it ends. A JSON report must be valid by its schema. */
   run(command: string, ...args: string[]): Result {
     const result = this.#netns.tryRun([...this.#wrapper, ...this.argv(command, ...args)]);
     assertReport(result);
@@ -172,7 +172,7 @@ export class Snoopy {
     return withReport(this.run('reconcile', '--format', 'json', ...args));
   }
 
-  /** Starts `reconcile` in the background, for --listen; its report is read by `reportOf`. */
+  /** Starts `reconcile` in the background, for --listen; `withReport` reads its report. */
   startReconcile(...args: string[]): Background {
     return this.#netns.start(...this.#wrapper, ...this.argv('reconcile', '--format', 'json', ...args));
   }
@@ -183,7 +183,7 @@ export class Snoopy {
     return parseJson<{ bindings: readonly StatusBinding[] }>(result.stdout, 'snoopy status').bindings;
   }
 
-  /** Runs `reconcile` under strace, which decodes what is sent to the kernel. */
+  /** Runs `reconcile` under strace, which decodes its requests to the kernel. */
   trace(...args: string[]): TracedResult {
     const file = join(this.#dir, 'strace');
     const strace = ['strace', '-f', '-v', '-o', file, '-e', 'trace=sendto,sendmsg,sendmmsg,write,writev,bpf'];
@@ -210,7 +210,7 @@ export function withReport(result: Result): ReconcileResult {
   return { ...result, report: parseJson<Report>(result.stdout, result.argv.join(' ')) };
 }
 
-/** The rest of the message of an assertion about a run: what it said. */
-export function said(result: Result): string {
+/** The end of an assertion's message about a run: its output. */
+export function outputOf(result: Result): string {
   return `\nexit code ${result.code}\nstdout: ${result.stdout}\nstderr: ${result.stderr}`;
 }

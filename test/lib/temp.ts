@@ -1,4 +1,4 @@
-// Names and directories that say whose they are, so that what a killed run left behind can be swept.
+// Names and directories that contain the process that made them, so that those of a killed run can be deleted.
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,13 +15,13 @@ export function uniqueName(role: string): string {
   return `${PREFIX}-${process.pid}-${count}-${role}`;
 }
 
-/** True for a name whose process has ended without taking it away. */
+/** True for a name whose process has ended without deleting it. */
 export function isStale(name: string): boolean {
   const pid = /^snp-(\d+)-\d+-/.exec(name)?.[1];
   return pid !== undefined && !existsSync(`/proc/${pid}`);
 }
 
-/** A directory that is gone when the scope is closed. */
+/** A directory that is deleted when the scope is closed. */
 export function createTempDir(scope: Scope, role: string): string {
   sweepTempDirs();
   const dir = join(tmpdir(), uniqueName(role));
@@ -40,12 +40,12 @@ function sweepTempDirs(): void {
     try {
       removeTempDir(join(tmpdir(), name));
     } catch {
-      // Another test process sweeps at the same time: what matters is that it goes.
+      // Another test process may delete it at the same time; only its end matters.
     }
   }
 }
 
-/** Unmounts what is mounted below, then deletes: a bpffs would go on living without its directory. */
+/** Unmounts everything below, then deletes: a bpffs would live on without its directory. */
 function removeTempDir(dir: string): void {
   const mounts = readFileSync('/proc/self/mounts', 'utf8')
     .split('\n')

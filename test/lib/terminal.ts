@@ -10,22 +10,22 @@ export type Size = readonly [number, number];
 
 export interface TerminalOptions {
   readonly size?: Size;
-  /** Each is done once `expect` has appeared since the one before. */
+  /** Each step is done once `expect` has appeared since the one before. */
   readonly steps?: readonly { readonly expect: string; readonly send?: string; readonly resize?: Size }[];
-  /** A file that stdout goes to: then the terminal has stderr alone. */
+  /** A file for stdout, so that only stderr is the terminal. */
   readonly stdout?: string;
 }
 
 export interface TerminalResult {
-  /** All that the terminal got, escape codes included. */
+  /** Everything written to the terminal, escape codes included. */
   readonly output: string;
   /** The exit code; the negative number of the signal that ended it. */
   readonly code: number;
-  /** Steps that were not come to. */
+  /** Steps that were not reached. */
   readonly left: number;
 }
 
-/** Runs a command in a network namespace and in a terminal of its own, to its end. */
+/** Runs a command to its end, in a network namespace and in a terminal of its own. */
 export function runInTerminal(
   netns: Netns,
   argv: readonly string[],

@@ -1,4 +1,4 @@
-// A textfile as its readers take it: series and values.
+// A textfile as its readers see it: series and values.
 import { readFileSync } from 'node:fs';
 
 /** Values by series, such as `snoopy_ports{bridge="br0"}`. */

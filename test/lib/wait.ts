@@ -1,4 +1,4 @@
-// Waiting that ends: every wait has a deadline and says what it saw last.
+// Waiting with an end: every wait has a deadline and reports the last value.
 import { setTimeout as sleep } from 'node:timers/promises';
 
 export interface WaitOptions {
@@ -6,7 +6,7 @@ export interface WaitOptions {
   readonly everyMs?: number;
 }
 
-/** How much longer everything may take where no processor runs the code as it is (test/guest). */
+/** How much longer everything may take where the processor is emulated (test/guest). */
 export const PATIENCE = process.env['SNOOPY_GUEST'] === undefined ? 1 : 10;
 
 /** Reads a value until it is accepted, and returns it. Throws with the last value after the deadline. */

@@ -1,4 +1,4 @@
-// What the packages consist of, and that the same sources make the same bytes.
+// The content of the packages; the same sources make the same bytes.
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: shells have them too.
 
 import assert from 'node:assert/strict';
@@ -37,7 +37,7 @@ deepTest('the same sources make the same bytes, whatever umask and time zone', (
 });
 
 describe('the .deb', () => {
-  test('says what it needs', () => {
+  test('declares what it depends on', () => {
     for (const architecture of ['amd64', 'arm64'] as const) {
       const field = (name: string): string =>
         run(['dpkg-deb', '--field', packages[architecture], name]).trim();
@@ -48,7 +48,7 @@ describe('the .deb', () => {
     }
   });
 
-  test('has everything in its place, of root, and the configuration as conffiles', () => {
+  test('has every file in its place, owned by root, and the configuration as conffiles', () => {
     const listing = run(['dpkg-deb', '--contents', packages.deb]).trimEnd().split('\n');
     const files = new Map(listing.map((line) => [line.split(/ +/)[5]?.slice(1), line]));
     for (const path of [
@@ -75,7 +75,7 @@ describe('the .deb', () => {
     );
   });
 
-  deepTest('gives lintian nothing to say that is not explained', () => {
+  deepTest('has no lintian tag without an explanation', () => {
     for (const deb of [packages.amd64, packages.arm64]) {
       const argv = ['lintian', '--pedantic', '--display-info', '--display-experimental', '--allow-root', deb];
       const { code, stdout } = tryRun(argv, { timeoutMs: 120_000 });
@@ -95,13 +95,13 @@ function isOverride(line: string): boolean {
   return line.startsWith('snoopy-evpn');
 }
 
-/** A comment speaks for all lines up to the next one. */
+/** A comment applies to all lines up to the next one. */
 function isFirstWithoutComment(lines: readonly string[], at: number): boolean {
   return at === 0 || (!isOverride(lines[at - 1] ?? '') && !lines[at - 1]?.startsWith('#'));
 }
 
 describe('the npm tarball', () => {
-  test('has koffi for both architectures, and nothing that npm would have to fetch or build', () => {
+  test('has koffi for both architectures, and nothing for npm to fetch or build', () => {
     // e_machine of elf(5): EM_X86_64, EM_AARCH64.
     for (const [name, machine] of [
       ['linux_x64', 62],
@@ -118,7 +118,7 @@ describe('the npm tarball', () => {
     assert.deepEqual(readdirSync(join(npm, 'node_modules')), ['koffi']);
   });
 
-  test('has what a host wants beside the program, as the .deb has it', () => {
+  test('has the same files beside the program as the .deb', () => {
     for (const [ours, theirs] of [
       ['systemd/system/snoopy-reconcile.timer', 'usr/lib/systemd/system/snoopy-reconcile.timer'],
       ['bash-completion/completions/snoopy', 'usr/share/bash-completion/completions/snoopy'],
@@ -130,7 +130,7 @@ describe('the npm tarball', () => {
     ] as const) {
       assert.deepEqual(readFileSync(join(npm, 'share', ours)), readFileSync(join(root, theirs)), ours);
     }
-    // The .deb's units run the .deb's program, whatever else there is of that name.
+    // The .deb's units run the .deb's program, whichever other program has that name.
     for (const [ours, theirs] of [
       ['systemd/system/snoopy-reconcile.service', 'usr/lib/systemd/system/snoopy-reconcile.service'],
       [
@@ -159,14 +159,14 @@ describe('the manual pages', () => {
     return text.replaceAll(new RegExp(`.${String.fromCharCode(8)}`, 'g'), '').replaceAll(/\s+/g, ' ');
   };
 
-  test('give mandoc and groff nothing to warn of', () => {
+  test('cause no warning in mandoc and groff', () => {
     for (const name of ['man8/snoopy.8', 'man5/snoopy.yaml.5']) {
       assert.equal(tryRun(['mandoc', '-T', 'lint', '-W', 'warning', page(name)]).stdout, '', name);
       assert.equal(tryRun(['groff', '-ww', '-mandoc', '-T', 'utf8', '-z', page(name)]).stderr, '', name);
     }
   });
 
-  test('snoopy(8) has every command, option and exit code', () => {
+  test('have every command, option and exit code in snoopy(8)', () => {
     const text = shown('man8/snoopy.8');
     const program = buildProgram(VERSION, () => {});
     const starts = program.commands.map((command) => {
@@ -191,7 +191,7 @@ describe('the manual pages', () => {
       assert.match(text, new RegExp(`EXIT STATUS.* ${code} [a-z]`));
   });
 
-  test('snoopy.yaml(5) has every key, with its default', () => {
+  test('have every key with its default in snoopy.yaml(5)', () => {
     const text = shown('man5/snoopy.yaml.5');
     const keys = keysOf(JSON.parse(SCHEMA_TEXT) as Node, '');
     assert.ok(keys.length > 35, `the schema is read: ${keys.length} keys`);
@@ -237,7 +237,7 @@ describe('the completions', () => {
     return lines.map((each) => each.split('\t')[0] ?? '').sort();
   };
 
-  test('bash and fish complete every command and each one’s options', () => {
+  test('complete every command and its options in bash and fish', () => {
     const program = buildProgram(VERSION, () => {});
     const names = program.commands.map((command) => command.name());
     const common = program.options.map((option) => option.long ?? '');
@@ -252,7 +252,7 @@ describe('the completions', () => {
     }
   });
 
-  test('bash and fish complete values: choices and files', () => {
+  test('complete values in bash and fish: choices and files', () => {
     const dir = createTempDir(scope, 'files');
     writeFileSync(join(dir, 'node.yaml'), '');
     for (const complete of [bash, fish]) {
@@ -262,8 +262,8 @@ describe('the completions', () => {
     }
   });
 
-  deepTest('zsh completes in a terminal', () => {
-    // zpty: a terminal for an interactive zsh, which is asked to list what it would complete.
+  deepTest('work in a terminal in zsh', () => {
+    // zpty: a terminal for an interactive zsh, which lists its completions.
     const script = [
       'zmodload zsh/zpty; zpty z zsh -f -i',
       `zpty -w z "PS1=; fpath=(${join(npm, 'share/zsh/site-functions')} \\$fpath); autoload -U compinit; compinit -u -D"`,

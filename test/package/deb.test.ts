@@ -1,4 +1,4 @@
-// The life of the .deb on a machine: installed, upgraded, removed, purged; what it does not leave behind.
+// The life of the .deb on a machine: installed, upgraded, removed, purged; and what it must not leave behind.
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: shells have them too.
 
 import assert from 'node:assert/strict';
@@ -25,14 +25,14 @@ before(() => {
 });
 after(() => scope.close());
 
-/** What there is on a machine: files with type, mode and size, units, network, pins. */
+/** The state of a machine: files with type, mode and size, units, network, pins. */
 function inventory(machine: PackageMachine): readonly string[] {
-  // dpkg keeps its own books; the rest is written by systemd as time goes by.
+  // dpkg has records of its own; systemd writes the rest as time goes by.
   const ignored = '^/(root|var/lib/dpkg|var/log|var/cache|var/lib/systemd/(timesync|random-seed|credential))';
   const files = machine
     .run('find', '/', '-xdev', '-printf', '%p %y %m %s %l\\n')
     .split('\n')
-    // The size of a directory is that of what it once had.
+    // A directory keeps the size of its largest content.
     .map((line) => line.replace(/ d (\d+) \d+ $/, ' d $1'))
     .filter((line) => !new RegExp(ignored).test(line));
   const network = [
@@ -63,8 +63,8 @@ async function installed(machine: PackageMachine, packages: Packages): Promise<H
 describe('installation', () => {
   test('starts nothing and changes nothing on the network; the shipped configuration is valid', async (t) => {
     const machine = await PackageMachine.boot(t);
-    const said = machine.dpkg('--install', machine.copyIn(newer.deb));
-    assert.doesNotMatch(said, /warning|error|fail/i);
+    const printed = machine.dpkg('--install', machine.copyIn(newer.deb));
+    assert.doesNotMatch(printed, /warning|error|fail/i);
     assert.equal(machine.run('snoopy', '--version'), `${VERSION}\n`);
     assert.equal(machine.property(TIMER, 'ActiveState'), 'inactive');
     assert.equal(machine.property(TIMER, 'UnitFileState'), 'disabled');
@@ -95,7 +95,7 @@ describe('installation', () => {
 });
 
 describe('an upgrade', () => {
-  test('keeps program, hosts and what the operator has said, without a gap', async (t) => {
+  test("keeps program, hosts and the operator's choices, without a gap", async (t) => {
     const machine = await PackageMachine.boot(t);
     const host = await installed(machine, older);
     const program = machine.programOn(host);
@@ -135,7 +135,7 @@ describe('removal', () => {
   test('and purge leave the host as it was', async (t) => {
     const machine = await PackageMachine.boot(t);
     const host = machine.addHost(1);
-    await host.speak();
+    await host.announceAndWait();
     const before = inventory(machine);
     machine.dpkg('--install', machine.copyIn(newer.deb));
     machine.configure();
@@ -160,26 +160,26 @@ describe('removal', () => {
     assert.deepEqual(inventory(machine), before);
   });
 
-  deepTest('is not held up by a broken configuration, and takes back even so', async (t) => {
+  deepTest('succeeds with a broken configuration, and undoes everything', async (t) => {
     const machine = await PackageMachine.boot(t);
     const host = await installed(machine, newer);
     machine.write(CONFIG, 'version: [\n');
-    const said = machine.dpkg('--remove', 'snoopy-evpn');
-    assert.match(said, /snoopy\.yaml/);
-    assert.match(said, /trying again with the defaults/);
+    const printed = machine.dpkg('--remove', 'snoopy-evpn');
+    assert.match(printed, /snoopy\.yaml/);
+    assert.match(printed, /trying again with the defaults/);
     assert.deepEqual(machine.neighbors(), []);
     assert.equal(machine.programOn(host), undefined);
   });
 
-  deepTest('says what stays when nothing can be taken back, and goes on', async (t) => {
+  deepTest('reports what stays when nothing can be undone, and continues', async (t) => {
     const machine = await PackageMachine.boot(t);
     const host = await installed(machine, newer);
     machine.run('systemctl', 'stop', TIMER, SERVICE);
     const lock = machine.netns.start(...holdLock(machine));
     await lock.printed(/held/);
-    const said = machine.dpkg('--remove', 'snoopy-evpn');
-    assert.match(said, /held the lock/);
-    assert.match(said, /could not take everything back/);
+    const printed = machine.dpkg('--remove', 'snoopy-evpn');
+    assert.match(printed, /held the lock/);
+    assert.match(printed, /could not take everything back/);
     assert.notEqual(machine.programOn(host), undefined);
     assert.match(machine.run('dpkg', '--status', 'snoopy-evpn'), /^Status: .* config-files$/m);
   });
@@ -200,7 +200,7 @@ describe('removal', () => {
     assert.equal(machine.property(TIMER, 'ActiveState'), 'active');
   });
 
-  deepTest('and installation again bring back what was enabled; purge does not', async (t) => {
+  deepTest('and a new installation restore what was enabled; purge does not', async (t) => {
     const machine = await PackageMachine.boot(t);
     await installed(machine, newer);
     machine.dpkg('--remove', 'snoopy-evpn');

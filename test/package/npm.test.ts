@@ -12,7 +12,7 @@ import { buildPackages, CONFIG, PackageMachine, SERVICE, TIMER } from './package
 const PREFIX = '/usr/local';
 const MODULES = `${PREFIX}/lib/node_modules`;
 
-/** npm itself, of this host: programs in JavaScript alone. */
+/** The host's own npm, which is all JavaScript. */
 function copyNpm(machine: PackageMachine): string {
   const source = join(run(['npm', 'root', '--global']).trim(), 'npm');
   assert.ok(existsSync(source), `${source} is missing: this test needs the npm that comes with Node.js`);

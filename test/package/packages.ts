@@ -1,4 +1,4 @@
-// Packages made of this tree, and a container to install them in: with a bridge, and hosts that say what they are told.
+// Packages built from this tree, and a container to install them in, with a bridge and hosts that send on request.
 import { copyFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import type { TestContext } from 'node:test';
@@ -22,7 +22,7 @@ export interface Packages {
   readonly deb: string;
 }
 
-/** Builds the packages of a version, in a directory that is gone when the scope is closed. */
+/** Builds the packages of a version in a directory that is deleted with the scope. */
 export function buildPackages(
   scope: Scope,
   version: string,
@@ -47,7 +47,7 @@ export class PackageMachine {
   readonly scope: Scope;
   readonly container: Container;
   readonly netns: Netns;
-  /** Where the hosts' ends of the ports are. */
+  /** The namespace of the hosts' ends of the ports. */
   readonly far: Netns;
 
   private constructor(scope: Scope, container: Container) {
@@ -62,7 +62,7 @@ export class PackageMachine {
     ]);
   }
 
-  /** Gone when the test is over. `prepare` gets the root before the boot. */
+  /** Ends with the test. `prepare` gets the root before the boot. */
   static async boot(
     t: Pick<TestContext, 'after'>,
     prepare?: (root: string) => void,
@@ -76,7 +76,7 @@ export class PackageMachine {
     return this.container.run(...argv);
   }
 
-  /** Copies a file in, below /root, and returns its path there. */
+  /** Copies a file to /root inside, and returns its path there. */
   copyIn(file: string): string {
     const inside = `/root/${basename(file)}`;
     copyFileSync(file, this.container.path(inside));
@@ -91,14 +91,14 @@ export class PackageMachine {
     this.write(CONFIG, `version: 1\n${text}\n`);
   }
 
-  /** Runs dpkg, and returns all it has said. */
+  /** Runs dpkg, and returns all of its output. */
   dpkg(...argv: string[]): string {
     const { code, stdout, stderr } = this.container.tryRun(['dpkg', ...argv]);
     if (code !== 0) throw new Error(`dpkg ${argv.join(' ')} ended with ${code}: ${stdout}${stderr}`);
     return stdout + stderr;
   }
 
-  /** A port with a host behind it, which has said nothing yet. */
+  /** A port with a host behind it, which has sent nothing yet. */
   addHost(id: number, bridge = 'br0'): Host {
     return new Host(this.netns, this.far, id, bridge);
   }
@@ -117,10 +117,10 @@ export class PackageMachine {
     );
   }
 
-  /** A run that attaches to a host's port, and one that has heard the host. */
+  /** One run that attaches to a host's port, and one that has seen the host. */
   async runsFor(host: Host): Promise<void> {
     this.run('systemctl', 'start', SERVICE);
-    await host.speak();
+    await host.announceAndWait();
     this.run('systemctl', 'start', SERVICE);
     await this.advertised(host);
   }

@@ -21,7 +21,7 @@ after(() => scope.close());
 type Profile = 'periodic' | 'prompt';
 const PROFILES: readonly Profile[] = ['periodic', 'prompt'];
 
-/** A machine with the package installed and the profile chosen, as README.Debian says; nothing runs yet. */
+/** A machine with the package installed and the profile chosen as README.Debian says; nothing runs yet. */
 async function machineWith(t: { after(fn: () => void): void }, profile: Profile): Promise<PackageMachine> {
   const machine = await PackageMachine.boot(t);
   machine.dpkg('--install', machine.copyIn(packages.deb));
@@ -39,7 +39,7 @@ function startsOf(machine: PackageMachine): number {
   return Number(machine.property(SERVICE, 'ExecMainStartTimestampMonotonic'));
 }
 
-/** Waits for a run that has started after `before`, in microseconds, and returns when it did. */
+/** Waits for a run that has started after `before`, in microseconds, and returns its start. */
 function runAfter(machine: PackageMachine, before: number): Promise<number> {
   const what = `a run after ${before}`;
   return until(
@@ -50,7 +50,7 @@ function runAfter(machine: PackageMachine, before: number): Promise<number> {
   );
 }
 
-test('systemd-analyze has nothing against the units, and scores them 2.0 or better', async (t) => {
+test('systemd-analyze accepts the units, and scores them 2.0 or better', async (t) => {
   for (const profile of PROFILES) {
     const machine = await machineWith(t, profile);
     const verified = machine.container.tryRun(['systemd-analyze', 'verify', '--man=no', SERVICE, TIMER]);
@@ -65,9 +65,9 @@ test('systemd-analyze has nothing against the units, and scores them 2.0 or bett
 });
 
 describe('the profile periodic', () => {
-  test('enabled: attaches, turns what it hears into neighbors, finds ports added later, and stays quiet', async (t) => {
+  test('enabled, it attaches, makes neighbors of the hosts it sees, finds ports added later, and stays quiet', async (t) => {
     const machine = await machineWith(t, 'periodic');
-    // As an operator who is in a hurry.
+    // As an impatient operator.
     mkdirSync(machine.container.path(`/etc/systemd/system/${TIMER}.d`));
     const pace = '[Timer]\nOnUnitActiveSec=\nOnActiveSec=0\nOnUnitActiveSec=2s\nRandomizedDelaySec=0\n';
     machine.write(`/etc/systemd/system/${TIMER}.d/pace.conf`, pace);
@@ -75,11 +75,11 @@ describe('the profile periodic', () => {
     const first = machine.addHost(1);
     machine.run('systemctl', 'enable', '--quiet', '--now', TIMER);
     await machine.attached(first);
-    await first.speak();
+    await first.announceAndWait();
     const second = machine.addHost(2);
     await machine.advertised(first);
     await machine.attached(second);
-    await second.speak();
+    await second.announceAndWait();
     await machine.advertised(second);
 
     const before = startsOf(machine);
@@ -90,7 +90,7 @@ describe('the profile periodic', () => {
     assert.doesNotMatch(journal, /nothing to do|Starting|Finished|Deactivated/);
   });
 
-  deepTest('an image with the package in it boots, and the bridge may come later', async (t) => {
+  deepTest('an image with the package boots, and the bridge may be created later', async (t) => {
     const machine = await PackageMachine.boot(t, (root) => {
       copyFileSync(packages.deb, join(root, 'root/snoopy.deb'));
       run(['chroot', root, 'dpkg', '--install', '/root/snoopy.deb']);
@@ -100,7 +100,7 @@ describe('the profile periodic', () => {
     assert.equal(machine.property(TIMER, 'ActiveState'), 'active');
     await runAfter(machine, 0);
     await until(
-      'the journal to have why',
+      'the journal to have the cause',
       () => machine.container.journal(SERVICE),
       (text) => text.includes('br1'),
     );
@@ -112,7 +112,7 @@ describe('the profile periodic', () => {
   });
 
   deepTest(
-    'stopped: program and neighbors stay, and the next start finds what was heard meanwhile',
+    'stopped, program and neighbors stay, and the next start finds the hosts seen meanwhile',
     async (t) => {
       const machine = await machineWith(t, 'periodic');
       const [first, second] = [machine.addHost(1), machine.addHost(2)];
@@ -121,7 +121,7 @@ describe('the profile periodic', () => {
       const program = machine.programOn(first);
       machine.run('systemctl', 'stop', TIMER, SERVICE);
       const stopped = startsOf(machine);
-      await second.speak();
+      await second.announceAndWait();
       assert.equal(machine.programOn(first), program);
       assert.deepEqual(
         machine.neighbors().map(({ dst }) => dst),
@@ -134,7 +134,7 @@ describe('the profile periodic', () => {
   );
 
   deepTest(
-    'a configuration that is wrong fails once per interval, says why, and is taken when it is right',
+    'an invalid configuration fails once per interval with the cause, and is used once it is valid',
     async (t) => {
       const machine = await machineWith(t, 'periodic');
       const host = machine.addHost(1);
@@ -144,7 +144,7 @@ describe('the profile periodic', () => {
       machine.configure();
       await machine.attached(host);
       await until(
-        'the unit to be well',
+        'the unit to succeed',
         () => machine.property(SERVICE, 'ActiveState'),
         (state) => state === 'inactive',
       );
@@ -170,7 +170,7 @@ describe('the profile periodic', () => {
 const PERIODIC_US = 10e6;
 const PROMPT_US = 8e6;
 
-/** Starts the timer of a service that fails at once, and sees that it does not come back before its time. */
+/** Starts the timer of a service that fails at once, and asserts that the next start waits for its time. */
 async function assertPaced(machine: PackageMachine, timer: string, intervalUs: number): Promise<void> {
   machine.run('systemctl', 'start', timer);
   const first = await runAfter(machine, 0);
@@ -188,7 +188,7 @@ async function assertPaced(machine: PackageMachine, timer: string, intervalUs: n
 
 describe('the sandbox', () => {
   deepTest(
-    'without bpffs a run fails with the remedy, mounts nothing, and works once it is there',
+    'makes a run without bpffs fail with the fix, mounts nothing, and works once bpffs is mounted',
     async (t) => {
       const machine = await machineWith(t, 'periodic');
       const host = machine.addHost(1);
@@ -205,12 +205,12 @@ describe('the sandbox', () => {
     },
   );
 
-  deepTest('lets probes out: a silent host is asked', async (t) => {
+  deepTest('lets probes out: a silent host is probed', async (t) => {
     const machine = await machineWith(t, 'periodic');
     machine.run('ip', 'address', 'add', '10.1.0.254/24', 'dev', 'br0');
     machine.configure('bridges: [{name: br0, probe: {after: 1s}}]');
     const host = machine.addHost(1);
-    // From the beginning: a host is asked three times, and then no more.
+    // From the beginning: a host is probed at most three times.
     const capture = await Capture.start(machine.far, 'e1', 'arp');
     await machine.runsFor(host);
     await until(
@@ -234,7 +234,7 @@ describe('the sandbox', () => {
     }
   });
 
-  deepTest('lets the textfile be written where node_exporter of Debian reads it', async (t) => {
+  deepTest("lets the textfile be written where Debian's node_exporter reads it", async (t) => {
     const machine = await machineWith(t, 'periodic');
     const textfile = '/var/lib/prometheus/node-exporter/snoopy.prom';
     mkdirSync(dirname(machine.container.path(textfile)), { recursive: true });
@@ -246,13 +246,13 @@ describe('the sandbox', () => {
     assert.match(machine.run('stat', '--format=%A', textfile), /^-rw-r--r--$/m);
   });
 
-  deepTest('can be written through only to bpffs and the usual places of textfiles', async (t) => {
+  deepTest('is writable only at bpffs and the usual places of textfiles', async (t) => {
     const machine = await machineWith(t, 'periodic');
     const usual = '/var/lib/prometheus/node-exporter';
     mkdirSync(machine.container.path(usual), { recursive: true });
     mkdirSync(machine.container.path('/srv/metrics'));
     const touch = (path: string): number => {
-      // The unit as it is, but for what it runs.
+      // The shipped unit, with another command.
       const dropin = '/run/systemd/system/snoopy-reconcile.service.d';
       mkdirSync(machine.container.path(dropin), { recursive: true });
       machine.write(`${dropin}/touch.conf`, `[Service]\nExecStart=\nExecStart=touch ${path}\n`);
@@ -284,40 +284,37 @@ describe('the profile prompt', () => {
     await machine.attached(first);
     // Early in a run, which listens for the next ten seconds.
     const start = await runAfter(machine, startsOf(machine));
-    await first.speak();
+    await first.announceAndWait();
     await machine.advertised(first, 4_000);
     const second = machine.addHost(2);
     await machine.attached(second, 4_000);
-    assert.equal(startsOf(machine), start, 'it was all one run');
+    assert.equal(startsOf(machine), start, 'it was one single run');
   });
 
-  deepTest(
-    'the next run starts where the last one ends, and a killed one costs an interval at most',
-    async (t) => {
-      const machine = await machineWith(t, 'prompt');
-      machine.run('systemctl', 'start', TIMER);
-      const first = await runAfter(machine, 0);
-      const second = await runAfter(machine, first);
-      const ended = Number(machine.property(SERVICE, 'InactiveEnterTimestampMonotonic'));
-      const gap = second - Math.max(first + PROMPT_US, ended);
-      assert.ok(gap < 2e6, `the gap was ${gap / 1e6} s`);
+  deepTest('the next run starts when one ends, and a killed run costs at most one interval', async (t) => {
+    const machine = await machineWith(t, 'prompt');
+    machine.run('systemctl', 'start', TIMER);
+    const first = await runAfter(machine, 0);
+    const second = await runAfter(machine, first);
+    const ended = Number(machine.property(SERVICE, 'InactiveEnterTimestampMonotonic'));
+    const gap = second - Math.max(first + PROMPT_US, ended);
+    assert.ok(gap < 2e6, `the gap was ${gap / 1e6} s`);
 
-      const pid = machine.property(SERVICE, 'MainPID');
-      machine.run('kill', '-KILL', pid);
-      await until(
-        'the run to end',
-        () => machine.property(SERVICE, 'ActiveState'),
-        (state) => state === 'failed',
-      );
-      const third = await runAfter(machine, second);
-      assert.ok(
-        third - second > PROMPT_US - 1e5 && third - second < PROMPT_US + 3e6,
-        `${(third - second) / 1e6} s after the killed run`,
-      );
-    },
-  );
+    const pid = machine.property(SERVICE, 'MainPID');
+    machine.run('kill', '-KILL', pid);
+    await until(
+      'the run to end',
+      () => machine.property(SERVICE, 'ActiveState'),
+      (state) => state === 'failed',
+    );
+    const third = await runAfter(machine, second);
+    assert.ok(
+      third - second > PROMPT_US - 1e5 && third - second < PROMPT_US + 3e6,
+      `${(third - second) / 1e6} s after the killed run`,
+    );
+  });
 
-  deepTest('stopping ends a listening run at once, and that is no failure', async (t) => {
+  deepTest('stopping ends a listening run at once, and is no failure', async (t) => {
     const machine = await machineWith(t, 'prompt');
     const host = machine.addHost(1);
     machine.run('systemctl', 'start', TIMER);
@@ -329,7 +326,7 @@ describe('the profile prompt', () => {
     assert.notEqual(machine.programOn(host), undefined);
   });
 
-  deepTest('a configuration that is wrong does not spin', async (t) => {
+  deepTest('an invalid configuration does not make the unit spin', async (t) => {
     const machine = await machineWith(t, 'prompt');
     machine.configure('bridgse: []');
     await assertPaced(machine, TIMER, PROMPT_US);

@@ -9,7 +9,7 @@ import { deepTest } from '../lib/depth.ts';
 import { listAttached, listFilters } from '../lib/oracles.ts';
 import { type Background, parseJson } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
-import { type Report, said, withReport } from '../lib/snoopy.ts';
+import { outputOf, type Report, withReport } from '../lib/snoopy.ts';
 import { until } from '../lib/wait.ts';
 import { makeTools, Site } from './site.ts';
 
@@ -25,11 +25,11 @@ async function together(machine: Machine, count: number, ...args: string[]) {
   return Promise.all(started.map((run) => run.ended(PATIENCE_MS)));
 }
 
-/** What the kernel said of neighbors since it was started. */
+/** The kernel's notifications about neighbors since the start. */
 async function watchNeighbors(machine: Machine): Promise<Background> {
   const monitor = machine.netns.start('ip', 'monitor', 'neigh');
   await until(
-    'ip monitor to hear of a neighbor',
+    'ip monitor to report a neighbor',
     () => {
       machine.run('ip', 'neigh', 'replace', '10.9.9.9', 'lladdr', '02:00:00:00:99:99', 'dev', 'br0');
       return monitor.stdout;
@@ -54,43 +54,46 @@ describe(`${RUNS} runs at once`, () => {
         ...machine.hosts.flatMap(({ port }) => [`attach ${port} applied`, `set-port ${port} applied`]),
       ].sort(),
     );
-    assert.equal(first.filter(({ report }) => report.changed).length, 1, 'one run did it all');
+    assert.equal(first.filter(({ report }) => report.changed).length, 1, 'one run did everything');
     for (const { port } of machine.hosts) assert.equal(listFilters(machine.netns, port).length, 1);
 
-    for (const host of machine.hosts) await host.speak();
+    for (const host of machine.hosts) await host.announceAndWait();
     const monitor = await watchNeighbors(machine);
     const second = (await together(machine, RUNS, '--lock-timeout', '1m')).map(withReport);
     for (const run of second) assertExit(run, 0);
     assert.equal(
       second.reduce((sum, { report }) => sum + report.ring.records, 0),
       HOSTS,
-      'each record was drained once',
+      'each record was read once',
     );
     const lines = machine.hosts.map((host) => `${host.ip} ${host.mac}`).sort();
     const written = second.flatMap(({ report }) => report.neighbors.changes);
     assert.deepEqual(written.map(({ ip, mac }) => `${ip} ${mac}`).sort(), lines);
     assert.deepEqual(machine.ownNeighbors(), lines);
-    const told = monitor.stdout
+    const writes = monitor.stdout
       .split('\n')
       .flatMap((line) => /^(?:Deleted )?10\.1\.0\.\d+ .*/.exec(line) ?? []);
-    assert.equal(told.length, HOSTS, `the kernel says that each was written once:\n${monitor.stdout}`);
+    assert.equal(writes.length, HOSTS, `the kernel reports one write of each:\n${monitor.stdout}`);
     machine.assertIdle();
   });
 
-  test('that do not wait end with 75 unless they have the lock, and the next run has nothing to mend', async (t) => {
+  test('that do not wait exit with 75 unless they have the lock, and the next run has nothing to fix', async (t) => {
     const machine = new Machine(t, { hosts: 2 });
     machine.reconcile();
-    for (const host of machine.hosts) await host.speak();
-    // A part of the time of each lies before the lock: one that listens makes sure that they meet.
+    for (const host of machine.hosts) await host.announceAndWait();
+    // Part of each run comes before the lock. One run listens, which makes sure that they meet.
     const holder = await holdLock(machine);
     const runs = await together(machine, RUNS, '--lock-timeout', '0');
     for (const run of runs) {
       assertExit(run, 75);
-      assert.ok(run.stderr.includes(`Process ${holder.pid} held the lock on "${machine.pins}"`), said(run));
+      assert.ok(
+        run.stderr.includes(`Process ${holder.pid} held the lock on "${machine.pins}"`),
+        outputOf(run),
+      );
     }
     await holder.stop('SIGTERM');
     const free = await together(machine, RUNS, '--lock-timeout', '0s');
-    for (const run of free) assert.ok([0, 75].includes(run.code), said(run));
+    for (const run of free) assert.ok([0, 75].includes(run.code), outputOf(run));
     assert.ok(
       free.some(({ code }) => code === 0),
       'none had the lock',
@@ -100,7 +103,7 @@ describe(`${RUNS} runs at once`, () => {
   });
 });
 
-/** A run that has the lock for as long as it listens. */
+/** A run that holds the lock for as long as it listens. */
 async function holdLock(machine: Machine): Promise<Background> {
   const holder = machine.snoopy.startReconcile('--listen', '50s');
   await until(
@@ -111,7 +114,7 @@ async function holdLock(machine: Machine): Promise<Background> {
   return holder;
 }
 
-describe('a run that has the lock', () => {
+describe('a run that holds the lock', () => {
   test('is named when it hangs, and does no harm when it is killed', async (t) => {
     const machine = new Machine(t);
     machine.reconcile();
@@ -122,7 +125,7 @@ describe('a run that has the lock', () => {
       busy.stderr.includes(
         `Process ${holder.pid} held the lock on "${machine.pins}" for 0.1 s; try again, or wait longer`,
       ),
-      said(busy),
+      outputOf(busy),
     );
     process.kill(holder.pid, 'SIGSTOP');
     for (const args of [['reconcile'], ['reconcile', '--check'], ['remove']] as const) {
@@ -134,34 +137,37 @@ describe('a run that has the lock', () => {
         new RegExp(`Process ${holder.pid} held .* it is stopped: .*-CONT ${holder.pid}`),
       );
     }
-    // Who only reads waits for nobody.
+    // A command that only reads does not wait for it.
     assertExit(machine.snoopy.run('status'), 0);
-    await machine.host(1).speak();
+    await machine.host(1).announceAndWait();
     holder.kill();
     assert.equal(machine.reconcile('--lock-timeout', '0s').neighbors.changes.length, 1);
     machine.assertIdle();
   });
 
-  deepTest('is not named where it cannot be told, or has ended and left the lock to another', async (t) => {
-    const machine = new Machine(t);
-    machine.reconcile();
-    // flock(1) hands its descriptor on and ends: nobody has the number that took the lock.
-    const heir = machine.netns.start(
-      ...['sh', '-c', `exec 9<${machine.pins}; flock 9; echo held; exec sleep 50`],
-    );
-    await heir.printed(/held/);
-    const result = machine.snoopy.run('reconcile', '--lock-timeout', '0s');
-    assertExit(result, 75);
-    assert.ok(result.stderr.includes(`Another run held the lock on "${machine.pins}"`), said(result));
-  });
+  deepTest(
+    'is not named when its process is unknown, or has ended and left the lock to another',
+    async (t) => {
+      const machine = new Machine(t);
+      machine.reconcile();
+      // flock(1) passes its descriptor on and ends: no process has the number that took the lock.
+      const heir = machine.netns.start(
+        ...['sh', '-c', `exec 9<${machine.pins}; flock 9; echo held; exec sleep 50`],
+      );
+      await heir.printed(/held/);
+      const result = machine.snoopy.run('reconcile', '--lock-timeout', '0s');
+      assertExit(result, 75);
+      assert.ok(result.stderr.includes(`Another run held the lock on "${machine.pins}"`), outputOf(result));
+    },
+  );
 });
 
-describe('a host that speaks while a run withdraws its neighbor', () => {
+describe('a host that sends while a run withdraws its neighbor', () => {
   for (const [why, leave, port] of [
-    ['for its age', ({ machine }: Site) => machine.host(1).forgetMac(), 1],
-    ['for its port is gone', ({ machine }: Site) => machine.host(1).unplug(), 2],
+    ['because of its age', ({ machine }: Site) => machine.host(1).forgetMac(), 1],
+    ['because its port is gone', ({ machine }: Site) => machine.host(1).unplug(), 2],
   ] as const) {
-    test(`${why} has one again after the next run, without another word`, async (t) => {
+    test(`${why} has it again after the next run, without another message`, async (t) => {
       const scope = new Scope();
       t.after(() => scope.close());
       const site = new Site(t, 0, makeTools(scope));
@@ -169,80 +175,76 @@ describe('a host that speaks while a run withdraws its neighbor', () => {
       const { ip, mac } = machine.host(1);
       site.set({ ...site.setting, bridge: { max_age: '1s' } });
       assertExit(await site.run('reconcile'), 0);
-      await machine.host(1).speak();
+      await machine.host(1).announceAndWait();
       assertExit(await site.run('reconcile'), 0);
       assert.deepEqual(machine.ownNeighbors(), [`${ip} ${mac}`]);
       await sleep(1_100);
       leave(site);
-      // Decided by then, and the binding is yet to be forgotten.
-      const mishap = { at: 1, only: 'send netlink*', what: 'stop' } as const;
+      // By then the run has decided, and has yet to delete the binding.
+      const injection = { at: 1, only: 'send netlink*', what: 'stop' } as const;
       const meanwhile = (): void => machine.host(port).announce(ip, mac);
-      const landed = await site.run('reconcile', { counted: 'change', mishap, meanwhile });
-      assertExit(landed, 0);
+      const launched = await site.run('reconcile', { counted: 'change', injection, meanwhile });
+      assertExit(launched, 0);
       assert.deepEqual(
-        withReport(landed).report.neighbors.changes.map(({ kind }) => kind),
+        withReport(launched).report.neighbors.changes.map(({ kind }) => kind),
         ['remove'],
       );
       const after = await site.run('reconcile');
       assertExit(after, 0);
-      assert.deepEqual(machine.ownNeighbors(), [`${ip} ${mac}`], said(after));
+      assert.deepEqual(machine.ownNeighbors(), [`${ip} ${mac}`], outputOf(after));
     });
   }
 });
 
 describe('a run and a removal at the same time', () => {
-  deepTest(
-    'leave all or nothing, in whichever order, and the next run mends what is to be mended',
-    async (t) => {
-      const machine = new Machine(t, { hosts: 2 });
-      const ends = new Set<string>();
-      for (let turn = 0; turn < 12; turn++) {
-        // Both ways round, from both states, and each time a little later.
-        if (turn % 4 < 2) machine.reconcile();
-        const offsetMs = (turn * 17) % 120;
-        const run = (): Background => machine.snoopy.startReconcile('--lock-timeout', '20s');
-        const remove = (): Background =>
-          machine.netns.start(...machine.snoopy.argv('remove', '--format', 'json', '--lock-timeout', '20s'));
-        const starts = turn % 2 === 0 ? [run, remove] : [remove, run];
-        const started: Background[] = [];
-        for (const start of starts) {
-          started.push(start());
-          await sleep(offsetMs);
-        }
-        for (const each of await Promise.all(started.map((one) => one.ended(PATIENCE_MS))))
-          assertExit(each, 0);
-        const isThere = existsSync(`${machine.pins}/program`);
-        ends.add(isThere ? 'all' : 'nothing');
-        for (const { port } of machine.hosts) {
-          const expected = isThere ? [machine.programId()] : [];
-          assert.deepEqual(machine.filterPrograms(port), expected, `turn ${turn}`);
-          assert.equal(machine.hasClsact(port), isThere, `turn ${turn}`);
-        }
-        if (!isThere) assert.deepEqual(listPins(machine.snoopy.bpffs), [], `turn ${turn}`);
+  deepTest('leave all or nothing, in any order, and the next run fixes what is left', async (t) => {
+    const machine = new Machine(t, { hosts: 2 });
+    const ends = new Set<string>();
+    for (let turn = 0; turn < 12; turn++) {
+      // Both orders, from both states, each time a little later.
+      if (turn % 4 < 2) machine.reconcile();
+      const offsetMs = (turn * 17) % 120;
+      const run = (): Background => machine.snoopy.startReconcile('--lock-timeout', '20s');
+      const remove = (): Background =>
+        machine.netns.start(...machine.snoopy.argv('remove', '--format', 'json', '--lock-timeout', '20s'));
+      const starts = turn % 2 === 0 ? [run, remove] : [remove, run];
+      const started: Background[] = [];
+      for (const start of starts) {
+        started.push(start());
+        await sleep(offsetMs);
       }
-      assert.deepEqual([...ends].sort(), ['all', 'nothing'], 'only one of the two ends was seen');
-      machine.reconcile();
-      for (const host of machine.hosts) await host.speak();
-      machine.reconcile();
-      assert.equal(machine.ownNeighbors().length, 2);
-      machine.assertIdle();
-    },
-  );
+      for (const each of await Promise.all(started.map((one) => one.ended(PATIENCE_MS)))) assertExit(each, 0);
+      const isThere = existsSync(`${machine.pins}/program`);
+      ends.add(isThere ? 'all' : 'nothing');
+      for (const { port } of machine.hosts) {
+        const expected = isThere ? [machine.programId()] : [];
+        assert.deepEqual(machine.filterPrograms(port), expected, `turn ${turn}`);
+        assert.equal(machine.hasClsact(port), isThere, `turn ${turn}`);
+      }
+      if (!isThere) assert.deepEqual(listPins(machine.snoopy.bpffs), [], `turn ${turn}`);
+    }
+    assert.deepEqual([...ends].sort(), ['all', 'nothing'], 'only one of the two outcomes occurred');
+    machine.reconcile();
+    for (const host of machine.hosts) await host.announceAndWait();
+    machine.reconcile();
+    assert.equal(machine.ownNeighbors().length, 2);
+    machine.assertIdle();
+  });
 });
 
-describe('a run that begins when a removal has just unpinned all', () => {
-  deepTest('is none of its business: both succeed', async (t) => {
+describe('a run that begins when a removal has just deleted all pins', () => {
+  deepTest('is independent of it: both succeed', async (t) => {
     const scope = new Scope();
     t.after(() => scope.close());
     const site = new Site(t, 0, makeTools(scope));
     const { machine } = site;
     machine.reconcile();
-    const mishap = { at: 1, only: `rmdir ${machine.pins}`, what: 'stop-after' } as const;
+    const injection = { at: 1, only: `rmdir ${machine.pins}`, what: 'stop-after' } as const;
     let report: Report | undefined;
     const meanwhile = (): void => {
       report = machine.reconcile('--lock-timeout', '0');
     };
-    const removal = await site.run('remove', { counted: 'change', mishap, meanwhile });
+    const removal = await site.run('remove', { counted: 'change', injection, meanwhile });
     assertExit(removal, 0);
     assert.deepEqual(withReport(removal).report.remaining, []);
     assert.equal(report?.changed, true);
@@ -252,13 +254,13 @@ describe('a run that begins when a removal has just unpinned all', () => {
 });
 
 describe('a removal where nothing is pinned', () => {
-  deepTest('has the lock all the same, and leaves nothing of that behind', async (t) => {
+  deepTest('takes the lock all the same, and leaves nothing of it behind', async (t) => {
     const machine = new Machine(t);
     machine.snoopy.configure({ runtime: { pin_dir: 'net/snoopy' }, bridges: [{ name: 'br0' }] });
     const nothing = machine.remove();
     assert.deepEqual([nothing.changed, nothing.steps], [false, []]);
     assert.deepEqual(listPins(machine.snoopy.bpffs), []);
-    // Stopped in the middle of its work, which is when it has opened a socket to the kernel.
+    // Stopped in the middle of its work: when it has opened a socket to the kernel.
     const argv = machine.snoopy.argv('remove', '--format', 'json');
     const trace = ['strace', '-f', '-o', '/dev/null', '-e', 'inject=sendto:delay_enter=3000000:when=1'];
     const slow = machine.netns.start(...trace, ...argv);
@@ -287,8 +289,8 @@ interface Status {
   readonly errors: readonly unknown[];
 }
 
-describe('readers while others write', () => {
-  /** Everything at once: hosts come and age out, runs write and withdraw, now and then all is removed. */
+describe('readers beside writers', () => {
+  /** Everything at once: hosts come and age out, runs write and withdraw, now and then everything is removed. */
   function disturb(machine: Machine): Background[] {
     const speak = `
 import random, socket, struct, time
@@ -340,18 +342,18 @@ while time.time() < end:
       assertExit(checked, 0);
       if (turn % 3 !== 0) continue;
       const doctor = machine.snoopy.run('doctor', '--format', 'json');
-      assert.ok([0, 1].includes(doctor.code), said(doctor));
+      assert.ok([0, 1].includes(doctor.code), outputOf(doctor));
       assert.equal(doctor.stderr, '');
       assert.doesNotMatch(doctor.stdout, /Internal error|Cannot /);
     }
     for (const other of others) assert.ok(other.running, `${other.argv.join(' ')}: ${other.stderr}`);
     for (const other of others) other.kill();
-    assert.ok(most > HOSTS, `readers saw ${most} bindings at most: nothing went on beside them`);
+    assert.ok(most > HOSTS, `readers saw ${most} bindings at most: nothing happened beside them`);
   });
 });
 
 describe('two pin directories for the same bridge', () => {
-  deepTest('take the ports from each other in turn, and each run says so', async (t) => {
+  deepTest('take the ports from each other in turn, and each run reports it', async (t) => {
     const machine = new Machine(t);
     const bridges = [{ name: 'br0' }];
     const run = (directory: string): Report => {

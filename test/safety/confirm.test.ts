@@ -1,4 +1,4 @@
-// RFC 9161, section 3.7b: before an address goes to another MAC, its owner is asked whether he is still there.
+// RFC 9161, section 3.7b: before an address goes to another MAC, its owner is probed.
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { Capture } from '../lib/capture.ts';
@@ -7,7 +7,7 @@ import { arpFrame, naFrame } from '../lib/frames.ts';
 import { Node, type Vm } from '../lib/node.ts';
 import { findFdb, findNeighbor } from '../lib/oracles.ts';
 import { Scope } from '../lib/scope.ts';
-import { type Report, Snoopy, said, withReport } from '../lib/snoopy.ts';
+import { outputOf, type Report, Snoopy, withReport } from '../lib/snoopy.ts';
 import { sleepSync } from '../lib/wait.ts';
 
 const BRIDGE = 'br0';
@@ -30,7 +30,7 @@ interface Machine {
   readonly snoopy: Snoopy;
 }
 
-/** A node that knows the owner, VM 101, and a VM 102 that will claim what is not its own. */
+/** A node that knows the owner, VM 101, and a VM 102 that will claim the owner's address. */
 function machine(bridge: object = {}, { addresses = OWN, runtime = {} } = {}): Machine {
   const node = new Node(scope, { name: 'n1', addresses });
   const [owner, other] = [101, 102].map((id) => node.addVm({ id }));
@@ -47,7 +47,7 @@ function machine(bridge: object = {}, { addresses = OWN, runtime = {} } = {}): M
 
 function run({ snoopy }: Machine, ...args: string[]): Report {
   const result = snoopy.reconcile(...args);
-  assert.equal(result.code, 0, said(result));
+  assert.equal(result.code, 0, outputOf(result));
   return result.report;
 }
 
@@ -55,31 +55,31 @@ function macOf({ node }: Machine, ip: string): string | undefined {
   return findNeighbor(node.netns, BRIDGE, ip)?.lladdr;
 }
 
-/** A claim that would be believed by every host that hears it. */
-function claim(speaker: Vm, ip: string, mac = speaker.mac): void {
+/** A claim that any host accepts. */
+function claim(claimant: Vm, ip: string, mac = claimant.mac): void {
   const frame = ip.includes(':')
     ? naFrame({ target: ip, targetMac: mac })
     : arpFrame({ operation: 'request', senderMac: mac, senderIp: ip, targetIp: ip });
-  speaker.send(frame);
+  claimant.send(frame);
 }
 
-/** The bindings that the map has for an address, by `status`. */
+/** The bindings of an address in the map, by `status`. */
 function boundMac({ snoopy }: Machine, ip: string): string | undefined {
   return snoopy.bindings().find((binding) => binding.ip === ip)?.mac;
 }
 
-/** The owner has given the address up, as with a failover: he lives, and does not answer for it any more. */
+/** The owner has given the address up, as in a failover: it is alive, and no longer answers for the address. */
 function giveUp({ owner }: Machine, ip = owner.ip): void {
   const length = ip.includes(':') ? 64 : 16;
   owner.netns.run('ip', 'address', 'del', `${ip}/${length}`, 'dev', 'eth0');
 }
 
 describe('an address that another MAC claims', () => {
-  it('stays with its owner when he answers: of both families, and nobody waits', async () => {
+  it('stays with its owner when the owner answers, for both families and without a timeout', async () => {
     const host = machine();
     const { owner, other } = host;
     const asked = await Capture.start(owner.netns, 'eth0', 'arp or icmp6');
-    const overheard = await Capture.start(other.netns, 'eth0', 'arp or icmp6');
+    const elsewhere = await Capture.start(other.netns, 'eth0', 'arp or icmp6');
     claim(other, owner.ip);
     claim(other, owner.ip6);
 
@@ -101,12 +101,12 @@ describe('an address that another MAC claims', () => {
     );
     await asked.saw(new RegExp(`> ${owner.mac}, .*Request who-has ${owner.ip} .*tell 10\\.1\\.255\\.254,`));
     await asked.saw(new RegExp(`> ${owner.mac}, .*2001:db8:1::ffff > ff02::1:ff00:101: .*neighbor solicit`));
-    assert.equal(overheard.count(/> ff:ff.* tell 10\.1\.255\.254/), 0, 'it is asked by its MAC alone');
-    assert.equal(overheard.count(/ > ff02::1:ff00:101.*> 33:33/), 0);
-    assert.equal(run(host).confirms.sent, 0, 'once is enough');
+    assert.equal(elsewhere.count(/> ff:ff.* tell 10\.1\.255\.254/), 0, 'only its MAC is probed');
+    assert.equal(elsewhere.count(/ > ff02::1:ff00:101.*> 33:33/), 0);
+    assert.equal(run(host).confirms.sent, 0, 'one probe is enough');
   });
 
-  it('goes to the other one when the owner has given it up', () => {
+  it('goes to the claimant when the owner has given it up', () => {
     const host = machine();
     const { owner, other } = host;
     for (const ip of [owner.ip, owner.ip6]) {
@@ -119,10 +119,10 @@ describe('an address that another MAC claims', () => {
     assert.deepEqual(report.warnings, []);
     const waitedS = report.durations['confirm'] ?? 0;
     assert.ok(waitedS >= 0.1 && waitedS < 1, `${waitedS} s`);
-    assert.equal(run(host).confirms.sent, 0, 'it is settled');
+    assert.equal(run(host).confirms.sent, 0, 'nothing is left to decide');
   });
 
-  deepTest('goes to the other one when the owner’s port is gone', () => {
+  deepTest('goes to the claimant when the owner’s port is gone', () => {
     const host = machine();
     host.owner.unplug();
     claim(host.other, host.owner.ip);
@@ -130,7 +130,7 @@ describe('an address that another MAC claims', () => {
     assert.equal(macOf(host, host.owner.ip), host.other.mac);
   });
 
-  it('stays though the other one claims it again and again, faster than the owner answers', () => {
+  it('stays though the claimant repeats its claim faster than the owner answers', () => {
     const host = machine({ duplicates: NO_FREEZE });
     const { owner, other } = host;
     const frame = arpFrame({
@@ -162,7 +162,7 @@ while time.monotonic() < end:
   });
 
   deepTest(
-    'stays with an owner of whom the bridge has lost sight, whoever claims it by a MAC that the bridge never saw',
+    "stays with an owner that the bridge has aged out, even if the bridge has never seen the claimant's MAC",
     () => {
       const host = machine();
       const { owner, other, node } = host;
@@ -180,14 +180,14 @@ while time.monotonic() < end:
     },
   );
 
-  deepTest('stays with an owner whose MAC was stolen before: he is asked on every port', () => {
+  deepTest('stays with an owner whose MAC was stolen before: every port is probed', () => {
     const host = machine();
     const { owner, other, node } = host;
     const isStolen = () => findFdb(node.netns, BRIDGE, owner.mac)[0]?.ifname === other.port;
-    // More than once: the owner's own chatter may have brought his MAC back in between.
+    // More than once: a frame of the owner's kernel may have moved its MAC back in between.
     for (let turn = 0; turn < 5 && !isStolen(); turn++) {
       other.send(
-        // The bridge takes the MAC to this port, the program the address as well.
+        // The bridge moves the MAC to this port, and the program the address as well.
         arpFrame({ operation: 'request', senderMac: owner.mac, senderIp: owner.ip, targetIp: owner.ip }),
         arpFrame({ operation: 'request', senderMac: other.mac, senderIp: owner.ip, targetIp: owner.ip }),
       );
@@ -197,10 +197,10 @@ while time.monotonic() < end:
     assert.deepEqual(report.confirms, { sent: 1, answered: 1 });
     assert.match(report.warnings.join(), new RegExp(`its owner ${owner.mac} on port "${owner.port}" still`));
     assert.equal(macOf(host, owner.ip), owner.mac);
-    assert.equal(findFdb(node.netns, BRIDGE, owner.mac)[0]?.ifname, owner.port, 'and has his MAC back');
+    assert.equal(findFdb(node.netns, BRIDGE, owner.mac)[0]?.ifname, owner.port, 'and has its MAC back');
   });
 
-  deepTest('is asked for before there is a neighbor as well, and the first to claim it is the owner', () => {
+  deepTest('is probed even before there is a neighbor, and the first to claim it is the owner', () => {
     const host = machine();
     const { owner, other } = host;
     const ip = '10.1.9.9';
@@ -211,7 +211,7 @@ while time.monotonic() < end:
     assert.equal(macOf(host, ip), owner.mac);
   });
 
-  deepTest('is asked for though the ring had no room for the record of its move', () => {
+  deepTest('is probed even if the ring had no room for the record of its move', () => {
     const host = machine(
       { limits: { bindings_per_port: 200, new_bindings_per_second: 100_000 } },
       { runtime: { ring_size: '4KiB' } },
@@ -232,7 +232,7 @@ while time.monotonic() < end:
   });
 
   deepTest(
-    'goes to the other one though the ring has no room for answers: who did not move the binding back was silent',
+    'goes to the claimant even if the ring has no room for answers: the binding did not move back',
     () => {
       const host = machine(
         { limits: { bindings_per_port: 200, new_bindings_per_second: 100_000 } },
@@ -243,16 +243,16 @@ while time.monotonic() < end:
       giveUp(host);
       claim(other, owner.ip);
       other.send(...ips.map((ip) => arpFrame({ ...GARP, senderMac: other.mac, senderIp: ip, targetIp: ip })));
-      // A host of which the answer is a record that finds no room.
+      // The record of this host's answer finds no room.
       claim(other, owner.ip6);
       const report = run(host);
       assert.ok(report.ring.dropped > 0, 'the ring was full');
       assert.equal(macOf(host, owner.ip), other.mac);
-      assert.equal(macOf(host, owner.ip6), owner.mac, 'whose answer found no room');
+      assert.equal(macOf(host, owner.ip6), owner.mac, 'the record of its answer found no room');
     },
   );
 
-  it('stays with an owner who answers, also when the MAC that claims it is behind the tunnel', () => {
+  it('stays with an owner that answers, even if the MAC that claims it is behind the tunnel', () => {
     const host = machine({ duplicates: NO_FREEZE });
     const { owner, other, node } = host;
     const mac = '02:00:00:00:09:09';
@@ -279,7 +279,7 @@ while time.monotonic() < end:
     }
   });
 
-  deepTest('stays where it is while the owner cannot be asked, and the run says so', () => {
+  deepTest('stays where it is while the owner cannot be probed, and the run reports that', () => {
     const host = machine();
     const { owner, other, snoopy } = host;
     claim(other, owner.ip);
@@ -290,7 +290,7 @@ while time.monotonic() < end:
       ...snoopy.argv('reconcile', '--format', 'json'),
     ];
     const failed = withReport(host.node.netns.tryRun(withoutRaw));
-    assert.equal(failed.code, 1, said(failed));
+    assert.equal(failed.code, 1, outputOf(failed));
     assert.match(failed.report.errors[0]?.message ?? '', /CAP_NET_RAW/);
     assert.match(failed.report.warnings.join(), /1 address is claimed by another MAC/);
     assert.equal(macOf(host, owner.ip), owner.mac);
@@ -298,12 +298,12 @@ while time.monotonic() < end:
     assert.equal(macOf(host, owner.ip), owner.mac);
   });
 
-  deepTest('stays with an owner behind a full queue, and goes when there is nobody behind it', () => {
+  deepTest('stays with an owner behind a full queue, and goes when nothing is behind the port', () => {
     const host = machine();
     const { owner, other, node } = host;
     giveUp(host);
     claim(other, owner.ip);
-    // Everything that is sent to the owner is refused.
+    // Every frame sent to the owner fails.
     node.netns.run('tc', 'qdisc', 'add', 'dev', owner.port, 'root', 'handle', '1:', 'pfifo', 'limit', '0');
     assert.equal(run(host).confirms.sent, 0);
     assert.equal(macOf(host, owner.ip), owner.mac);
@@ -312,7 +312,7 @@ while time.monotonic() < end:
     assert.equal(macOf(host, owner.ip), other.mac);
   });
 
-  it('is frozen when the other one does not give in: each answer counts as a move', () => {
+  it('is frozen when the claimant does not give up: each answer counts as a move', () => {
     const host = machine();
     const { owner, other } = host;
     for (const answered of [1, 1]) {
@@ -321,25 +321,25 @@ while time.monotonic() < end:
     }
     claim(other, owner.ip);
     const report = run(host);
-    assert.equal(report.confirms.sent, 0, 'a frozen address is not asked for');
+    assert.equal(report.confirms.sent, 0, 'the owner of a frozen address is not probed');
     assert.match(report.warnings.join('\n'), new RegExp(`Duplicate address ${owner.ip}`));
     assert.equal(macOf(host, owner.ip), undefined);
     assert.equal(boundMac(host, owner.ip), owner.mac, 'the owner has it again when the hold time is over');
   });
 
   deepTest(
-    'costs at most one wait for all of them together, and at most so many questions as a port has bindings',
+    'costs at most one wait for all such addresses together, and at most as many probes as a port has bindings',
     () => {
       const host = machine({ limits: { bindings_per_port: 64, new_bindings_per_second: 100_000 } });
       const { owner, other } = host;
       const ips = Array.from({ length: 100 }, (_, i) => `10.1.50.${i + 1}`);
-      const claimAll = (speaker: Vm) =>
-        speaker.send(
+      const claimAll = (claimant: Vm) =>
+        claimant.send(
           ...ips.map((ip) =>
-            arpFrame({ operation: 'request', senderMac: speaker.mac, senderIp: ip, targetIp: ip }),
+            arpFrame({ operation: 'request', senderMac: claimant.mac, senderIp: ip, targetIp: ip }),
           ),
         );
-      // No host has these: nobody answers.
+      // No host has these addresses, so none answers.
       claimAll(owner);
       run(host);
       claimAll(other);
@@ -350,7 +350,7 @@ while time.monotonic() < end:
     },
   );
 
-  it('is not asked for by a plan, which says what it would write if nobody answered', async () => {
+  it('is not probed by --check, which reports what it would write without an answer', async () => {
     const host = machine();
     const { owner, other } = host;
     claim(other, owner.ip);
@@ -373,7 +373,7 @@ while time.monotonic() < end:
     ['the node has no address of the subnet', {}, []],
     ['answers are not learned from', { learn: ['arp-request', 'ns'] }, OWN],
   ] as const) {
-    it(`goes to whoever claims it last where ${name}`, () => {
+    it(`goes to the last claim where ${name}`, () => {
       const node = new Node(scope, { name: 'n1', addresses: [...addresses] });
       const [owner, other] = [101, 102].map((id) => node.addVm({ id }));
       assert.ok(owner !== undefined && other !== undefined);
@@ -388,17 +388,20 @@ while time.monotonic() < end:
     });
   }
 
-  deepTest('is asked for by an ARP probe where the node has no address, if it shall always be', async () => {
-    const host = machine({ probe: { enabled: 'always', source: '2001:db8:1::fffe' } }, { addresses: [] });
-    const { owner, other } = host;
-    const asked = await Capture.start(owner.netns, 'eth0', 'arp');
-    claim(other, owner.ip);
-    assert.deepEqual(run(host).confirms, { sent: 1, answered: 1 });
-    await asked.saw(new RegExp(`Request who-has ${owner.ip} .*tell 0\\.0\\.0\\.0,`));
-    assert.equal(macOf(host, owner.ip), owner.mac);
-  });
+  deepTest(
+    'is probed by an ARP probe where the node has no address and probe.enabled is always',
+    async () => {
+      const host = machine({ probe: { enabled: 'always', source: '2001:db8:1::fffe' } }, { addresses: [] });
+      const { owner, other } = host;
+      const asked = await Capture.start(owner.netns, 'eth0', 'arp');
+      claim(other, owner.ip);
+      assert.deepEqual(run(host).confirms, { sent: 1, answered: 1 });
+      await asked.saw(new RegExp(`Request who-has ${owner.ip} .*tell 0\\.0\\.0\\.0,`));
+      assert.equal(macOf(host, owner.ip), owner.mac);
+    },
+  );
 
-  deepTest('stays with its owner while a run listens, and goes when he gives it up', async () => {
+  deepTest('stays with its owner while a run listens, and goes when the owner gives it up', async () => {
     const host = machine();
     const { owner, other } = host;
     const listening = host.snoopy.startReconcile('--listen', '3s');

@@ -1,26 +1,28 @@
-// SIGKILL at any instant of any run: the next one mends it, nothing is lost or left behind, and no host was unheard.
+// SIGKILL at any instant of any run: the next run repairs it, nothing is lost or left behind, and no message is
+// missed.
 //
-//   SAFETY_SEED=1 SAFETY_KILLS=500 node test/run.mjs safety/crash     npm run test:crash: more, and a seed each time
+//   SAFETY_SEED=1 SAFETY_KILLS=500 node test/run.mjs safety/crash
+//   npm run test:crash: more kills, and another seed each time
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { sample } from '../lib/depth.ts';
 import { Bag, Random } from '../lib/random.ts';
 import { Scope } from '../lib/scope.ts';
-import { said } from '../lib/snoopy.ts';
-import { Chatter } from './chatter.ts';
-import type { Landed } from './shim.ts';
+import { outputOf } from '../lib/snoopy.ts';
+import { Sender } from './sender.ts';
+import type { Launched } from './shim.ts';
 import { makeTools, type Setting, Site, type Tools } from './site.ts';
 
 const SEED = Number(process.env['SAFETY_SEED'] ?? 1);
 const KILLS = Number(process.env['SAFETY_KILLS'] ?? sample(15, 120));
-/** Machines that are worked on at the same time. */
+/** Machines that work at the same time. */
 const LANES = 3;
-/** All that is spoken of while there is a program stays; from so many addresses on a `remove` takes it away. */
+/** Every address announced while a program is attached stays; a `remove` deletes those before the current `from`. */
 const MANY_ADDRESSES = 1500;
-/** Kills by the clock are spread over so long, in which a run is over. */
+/** Kills by the clock are spread over this time, in which a run is over. */
 const RUN_MS = 180;
 
-/** All that a policy is made of. What tap1 and tap2 say about 10.0.0.0/9 is always learned. */
+/** Everything that a policy consists of. The addresses of 10.0.0.0/9 on tap1 and tap2 are always learned. */
 const POLICIES: readonly Setting['bridge'][] = [
   {},
   { learn: ['arp-request'] },
@@ -32,7 +34,7 @@ const POLICIES: readonly Setting['bridge'][] = [
   { duplicates: { moves: 9, window: '1m', hold: '2m' } },
 ];
 
-/** What is killed, but for the first attachment, which comes where nothing is there. */
+/** The runs to kill, except for the first attachment, which comes when nothing is there. */
 const KINDS = ['upgrade', 'resize', 'policy', 'switch', 'drain', 'everything', 'remove'] as const;
 type Kind = (typeof KINDS)[number] | 'attach';
 
@@ -49,20 +51,20 @@ test(`${KILLS} kills, seed ${SEED}`, { timeout: 3_600_000 }, async (t) => {
   t.diagnostic([...kinds].map(([kind, count]) => `${kind} ${count}`).join(', '));
 });
 
-/** A machine whose hosts speak while runs are killed on it. */
+/** A machine whose hosts send while runs are killed on it. */
 class Lane {
   readonly kills = new Map<Kind, number>();
   readonly #site: Site;
-  readonly #chatter: Chatter;
+  readonly #sender: Sender;
   readonly #random: Random;
   readonly #kinds: Bag<Kind>;
-  /** How many calls that change something the last whole run of a kind made. */
+  /** The number of changing calls in the last whole run of each kind. */
   readonly #lengths = new Map<Kind, number>();
   #isInstalled = false;
-  /** From this address on, all that were spoken of must be known. */
+  /** Every address announced from this one on must be known. */
   #first = 0;
   #known = 0;
-  /** What was done last, for whoever reads a failure. */
+  /** The latest steps, for the reader of a failure. */
   readonly #story: string[] = [];
 
   constructor(t: { after(undo: () => void): void }, number: number, tools: Tools) {
@@ -70,14 +72,14 @@ class Lane {
     const { scope, far, hosts } = this.#site.machine;
     this.#random = new Random(SEED * 1000 + number);
     this.#kinds = new Bag<Kind>(this.#random, KINDS);
-    this.#chatter = new Chatter(scope, far, '10.7', hosts.slice(0, 2));
+    this.#sender = new Sender(scope, far, '10.7', hosts.slice(0, 2));
   }
 
-  /** Kills so many runs. */
+  /** Kills this many runs. */
   async work(kills: number): Promise<void> {
-    // Some of the runs end before their time has come.
+    // Some of the runs end before they are killed.
     for (let done = 0, rounds = 0; done < kills; rounds++) {
-      assert.ok(rounds < 2 * kills + 20, `of ${rounds} runs only ${done} were killed`);
+      assert.ok(rounds < 2 * kills + 20, `only ${done} of ${rounds} runs were killed`);
       try {
         if (await this.#round()) done++;
       } catch (thrown) {
@@ -89,33 +91,33 @@ class Lane {
     }
   }
 
-  /** One run that is killed, the one that mends it, and a look at everything. False when it was not killed. */
+  /** One run that is killed, one that repairs, and a check of everything. False when it was not killed. */
   async #round(): Promise<boolean> {
     const site = this.#site;
     const kind = this.#nextKind();
     const wasInstalled = this.#isInstalled;
     site.set(this.#changed(kind));
-    const heardBefore = wasInstalled ? site.heard() : 0;
-    const before = await this.#chatter.pause();
-    this.#chatter.go();
+    const sightingsBefore = wasInstalled ? site.sightings() : 0;
+    const before = await this.#sender.pause();
+    this.#sender.go();
 
     const killed = await this.#kill(kind);
     const command = kind === 'remove' && this.#random.chance(0.5) ? 'remove' : 'reconcile';
     this.#tell(`${kind}: ${describe(killed)}; then ${command}`);
-    const mend = await site.run(command);
-    assert.equal(mend.code, 0, said(mend));
-    const after = await this.#chatter.pause();
+    const repair = await site.run(command);
+    assert.equal(repair.code, 0, outputOf(repair));
+    const after = await this.#sender.pause();
     if (!wasInstalled || kind === 'remove') this.#first = after.addresses;
     this.#isInstalled = command === 'reconcile';
 
     await site.assertIdle(command);
-    const hosts = this.#isInstalled ? this.#chatter.hosts(this.#first, after.addresses) : [];
+    const hosts = this.#isInstalled ? this.#sender.hosts(this.#first, after.addresses) : [];
     this.#known = hosts.length;
     await (this.#isInstalled ? site.assertWhole(hosts) : site.assertGone());
     if (wasInstalled && kind !== 'remove') {
       const frames = after.frames - before.frames;
-      const missed = frames - (site.heard() - heardBefore);
-      assert.ok(missed <= 0, `${missed} of ${frames} frames were not heard`);
+      const missed = frames - (site.sightings() - sightingsBefore);
+      assert.ok(missed <= 0, `${missed} of ${frames} frames were not seen`);
     }
     if (killed.signal === null) return false;
     this.kills.set(kind, (this.kills.get(kind) ?? 0) + 1);
@@ -157,17 +159,17 @@ class Lane {
     }
   }
 
-  /** Most kills are at a call that changes something, just before it or just after; the others by the clock. */
-  async #kill(kind: Kind): Promise<Landed> {
+  /** Most kills are just before or just after a changing call; the others go by the clock. */
+  async #kill(kind: Kind): Promise<Launched> {
     const random = this.#random;
     const command = kind === 'remove' ? 'remove' : 'reconcile';
     if (random.chance(0.2)) return this.#site.run(command, { killAfterMs: random.below(RUN_MS) });
-    // A few more than there were the last time, lest the end is never reached.
+    // A few more than last time, so that the end is reached as well.
     const at = 1 + random.below(Math.ceil((this.#lengths.get(kind) ?? 20) * 1.1));
     const what = random.chance(0.5) ? 'kill' : 'kill-after';
-    const landed = await this.#site.run(command, { counted: 'change', mishap: { at, what } });
-    if (landed.signal === null) this.#lengths.set(kind, landed.calls.length);
-    return landed;
+    const launched = await this.#site.run(command, { counted: 'change', injection: { at, what } });
+    if (launched.signal === null) this.#lengths.set(kind, launched.calls.length);
+    return launched;
   }
 
   #tell(line: string): void {
@@ -177,7 +179,7 @@ class Lane {
 }
 
 /** Where a run was ended. */
-function describe({ signal, calls }: Landed): string {
+function describe({ signal, calls }: Launched): string {
   if (signal === null) return 'not killed';
   return calls.length === 0 ? 'killed by the clock' : `killed at call ${calls.length}, ${calls.at(-1)}`;
 }

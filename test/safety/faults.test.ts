@@ -1,20 +1,20 @@
-// A failure at every call: the run says so and ends with 1, takes nothing down, and the next one mends it.
+// A failure at every call: the run reports it and exits with 1, breaks nothing, and the next run completes the work.
 //
 //   SAFETY_FAULTS=all node test/run.mjs safety/faults     every call, with every errno: npm run test:crash
 import assert from 'node:assert/strict';
 import { constants } from 'node:os';
 import { describe, test } from 'node:test';
 import { Scope } from '../lib/scope.ts';
-import { type Report, said, withReport } from '../lib/snoopy.ts';
-import { Chatter } from './chatter.ts';
-import type { Counted, Landed, Mishap } from './shim.ts';
+import { outputOf, type Report, withReport } from '../lib/snoopy.ts';
+import { Sender } from './sender.ts';
+import type { Counted, Injection, Launched } from './shim.ts';
 import { makeTools, type Setting, Site, type Tools } from './site.ts';
 
 const ALL = process.env['SAFETY_FAULTS'] === 'all';
 
 type Errno = keyof typeof constants.errno;
 
-/** What may keep a call from being done. */
+/** Errors with which each call may fail. */
 const ERRNOS: Readonly<Record<string, readonly Errno[]>> = {
   'bpf:MAP_CREATE': ['ENOMEM', 'EPERM'],
   'bpf:MAP_UPDATE_ELEM': ['ENOMEM', 'EPERM', 'EBUSY'],
@@ -48,32 +48,32 @@ const ERRNOS: Readonly<Record<string, readonly Errno[]>> = {
   access: ['EIO', 'EACCES'],
 };
 
-/** Failures after which a run may end with 0: what was to be done is done. */
+/** Failures after which a run may exit with 0, because it has done everything. */
 const HARMLESS: readonly { readonly call: RegExp; readonly errno?: Errno; readonly because: string }[] = [
-  { call: /^mkdir /, because: 'the directory is there' },
+  { call: /^mkdir /, because: 'the directory exists' },
   {
     call: /^statx .*\/bpf(\/snoopy)?$/,
-    because: 'whose it is only decides which capabilities are asked for',
+    because: 'its owner only decides which capabilities are requested',
   },
   {
     call: /^statx .*(_next|\.tmp|links\/\d+)$/,
-    because: 'it is deleted unseen, or in the way of what says so',
+    because: 'it is deleted later, or a later error reports it',
   },
-  { call: /./, errno: 'EINTR', because: 'what was interrupted is done again' },
-  { call: /^recv /, errno: 'ENOBUFS', because: 'what was lost is asked for again' },
+  { call: /./, errno: 'EINTR', because: 'an interrupted call is repeated' },
+  { call: /^recv /, errno: 'ENOBUFS', because: 'lost notifications lead to another read' },
 ];
 
-/** The questions of libbpf to the kernel: whatever it makes of the answers, the load itself succeeds or fails. */
+/** libbpf's feature probes of the kernel: whatever their results, the load itself succeeds or fails. */
 const ASKED_BY_LIBBPF = /^bpf:(BTF_LOAD|PROG_LOAD) /;
 
-/** What is done again and again, each time with another call that fails. */
+/** Work that is repeated, each time with another call that fails. */
 interface Scenario {
   readonly name: string;
   readonly counted: Counted;
   readonly command: 'reconcile' | 'remove';
   /** True where nothing is there when the run begins. */
   readonly fresh?: boolean;
-  /** Two settings that take turns, when what is done is a change from one to the other. */
+  /** Two settings that take turns, when the work is a change from one to the other. */
   readonly turns?: readonly [Partial<Setting>, Partial<Setting>];
 }
 
@@ -99,10 +99,10 @@ const LANES: readonly (readonly Scenario[])[] = [
   ],
   [
     { name: 'from clsact to tcx and back', counted: 'change', command: 'reconcile', turns: WAYS },
-    { name: 'what a run looks at', counted: 'look', command: 'reconcile' },
-    { name: 'what such a change looks at', counted: 'look', command: 'reconcile', turns: WAYS },
-    { name: 'what another program looks at', counted: 'look', command: 'reconcile', turns: PROGRAMS },
-    { name: 'what a removal looks at', counted: 'look', command: 'remove' },
+    { name: 'the reads of a run', counted: 'look', command: 'reconcile' },
+    { name: 'the reads of such a change', counted: 'look', command: 'reconcile', turns: WAYS },
+    { name: 'the reads of another program', counted: 'look', command: 'reconcile', turns: PROGRAMS },
+    { name: 'the reads of a removal', counted: 'look', command: 'remove' },
   ],
 ];
 
@@ -129,8 +129,8 @@ interface Fault {
 /** A machine on which calls fail. */
 class Lane {
   readonly #site: Site;
-  readonly #chatter: Chatter;
-  /** What did not go as it must. */
+  readonly #sender: Sender;
+  /** Results that are wrong. */
   readonly complaints: string[] = [];
   #isInstalled = false;
   #first = 0;
@@ -140,10 +140,10 @@ class Lane {
   constructor(t: { after(undo: () => void): void }, number: number, tools: Tools) {
     this.#site = new Site(t, number, tools);
     const { scope, far, hosts } = this.#site.machine;
-    this.#chatter = new Chatter(scope, far, '10.7', hosts.slice(0, 2));
+    this.#sender = new Sender(scope, far, '10.7', hosts.slice(0, 2));
   }
 
-  /** Plays a scenario once for each of the calls in it; how many failed. */
+  /** Plays a scenario once for each of the calls in it; returns how many failed. */
   async play(scenario: Scenario): Promise<number> {
     let [met, missed] = [0, 0];
     const directions = scenario.turns === undefined ? 1 : 2;
@@ -152,7 +152,7 @@ class Lane {
     for (let turn = 0; turn < directions; turn++) {
       const { calls } = await this.#turn(scenario, turn, undefined);
       const plan = this.#plan(scenario, calls);
-      // What was made to fail on the way there does not fail on the way back as well.
+      // A call that failed in one direction does not fail in the other as well.
       const isKnown = (fault: Fault): boolean => plans.flat().some((other) => isAlike(fault, other));
       plans.push(ALL ? plan : plan.filter((fault) => !isKnown(fault)));
     }
@@ -160,16 +160,16 @@ class Lane {
     const last = Math.max(...plans.map(({ length }) => length)) * directions;
     for (let turn = 0; turn < last; turn++) {
       const fault = plans[turn % directions]?.[Math.floor(turn / directions)];
-      const landed = await this.#turn(scenario, turn, fault);
-      if (landed.met) met++;
+      const launched = await this.#turn(scenario, turn, fault);
+      if (launched.met) met++;
       else if (fault !== undefined) missed++;
     }
-    // A call more or less is made when the kernel answers in other pieces.
+    // The number of calls differs by one or two when the kernel splits its answers differently.
     assert.ok(met > 4 && missed <= met / 10, `${missed} calls of "${scenario.name}" were not made again`);
     return met;
   }
 
-  /** Every call that changes something; of those that look alike and only look, one, and once on this machine. */
+  /** Every call that changes something; of equal calls that only read, one, and once on this machine. */
   #plan({ counted, command }: Scenario, calls: readonly string[]): Fault[] {
     const counts = new Map<string, number>();
     // Maps have other IDs each time.
@@ -189,7 +189,7 @@ class Lane {
     });
   }
 
-  /** One of those that a call may have, another each time; or all. */
+  /** One of the errors that a call may have, another each time; or all. */
   #errnosOf(call: string): (Errno | 'refuse')[] {
     const [name = ''] = call.split(' ');
     const known = ERRNOS[name];
@@ -199,49 +199,49 @@ class Lane {
     return call.startsWith('send netlink') ? [...some, 'refuse'] : [...some];
   }
 
-  /** From one settled state to another, with a failure on the way or without. */
+  /** From one finished state to another, with a failure on the way or without. */
   async #turn(
     { command, fresh = false, turns, counted }: Scenario,
     turn: number,
     fault: Fault | undefined,
-  ): Promise<Landed> {
+  ): Promise<Launched> {
     const site = this.#site;
-    if (fresh && this.#isInstalled) await this.#settle('remove');
-    if (!fresh && !this.#isInstalled) await this.#settle('reconcile');
+    if (fresh && this.#isInstalled) await this.#reconcileOrRemove('remove');
+    if (!fresh && !this.#isInstalled) await this.#reconcileOrRemove('reconcile');
     if (turns !== undefined) site.set({ ...site.setting, ...turns[turn % 2] });
-    const { addresses } = await this.#chatter.fresh();
+    const { addresses } = await this.#sender.fresh();
     const before = this.#standing();
-    const mishap: Mishap | undefined = fault && {
+    const injection: Injection | undefined = fault && {
       only: fault.call,
       at: fault.occurrence,
-      // libbpf makes them once more, with less in them.
+      // libbpf repeats them with smaller arguments.
       onwards: /^bpf:(MAP_CREATE|PROG_LOAD)/.test(fault.call),
       what: fault.errno === 'refuse' ? 'refuse' : constants.errno[fault.errno],
     };
-    const landed = await site.run(command, { counted, ...(mishap === undefined ? {} : { mishap }) });
+    const launched = await site.run(command, { counted, ...(injection === undefined ? {} : { injection }) });
     try {
-      if (fault === undefined) assert.equal(landed.code, 0, said(landed));
-      else if (landed.met) judge(landed, fault);
-      else assert.equal(landed.code, 0, said(landed));
+      if (fault === undefined) assert.equal(launched.code, 0, outputOf(launched));
+      else if (launched.met) judge(launched, fault);
+      else assert.equal(launched.code, 0, outputOf(launched));
       // If it was harmless indeed, the next run finds nothing to do.
-      if (fault !== undefined && landed.code === 0) await site.assertIdle(command);
+      if (fault !== undefined && launched.code === 0) await site.assertIdle(command);
       if (command === 'reconcile' && !fresh) {
         const now = this.#standing();
         const gone = before.filter((what) => !now.includes(what) && !this.#mayGo(what));
-        assert.deepEqual(gone, [], 'what was taken down');
+        assert.deepEqual(gone, [], 'nothing was broken');
       }
-      await this.#settle(command, addresses);
+      await this.#reconcileOrRemove(command, addresses);
     } catch (thrown) {
       const what =
         fault === undefined ? 'no failure' : `${fault.errno} at number ${fault.occurrence} of ${fault.call}`;
-      const told = thrown instanceof Error ? thrown.message : String(thrown);
-      this.complaints.push(`${what}: ${told}\nafter ${command}, which said: ${summary(landed)}`);
+      const detail = thrown instanceof Error ? thrown.message : String(thrown);
+      this.complaints.push(`${what}: ${detail}\nafter ${command}, which printed: ${summary(launched)}`);
       await this.#recover();
     }
-    return landed;
+    return launched;
   }
 
-  /** From whatever is there to nothing at all, so that one complaint is not followed by others. */
+  /** Removes everything, so that one failure does not cause others. */
   async #recover(): Promise<void> {
     await this.#site.run('remove');
     for (const port of ['tap1', 'tap2']) {
@@ -250,66 +250,66 @@ class Lane {
     this.#isInstalled = false;
   }
 
-  /** A run that succeeds, after which there is nothing to do and all is as it must be. */
-  async #settle(command: 'reconcile' | 'remove', addresses?: number): Promise<void> {
+  /** A run that succeeds, after which nothing is due and everything is as it must be. */
+  async #reconcileOrRemove(command: 'reconcile' | 'remove', addresses?: number): Promise<void> {
     const site = this.#site;
     const mend = await site.run(command);
-    assert.equal(mend.code, 0, said(mend));
+    assert.equal(mend.code, 0, outputOf(mend));
     const isInstalled = command === 'reconcile';
-    if (isInstalled && !this.#isInstalled) this.#first = (await this.#chatter.pause()).addresses;
+    if (isInstalled && !this.#isInstalled) this.#first = (await this.#sender.pause()).addresses;
     this.#isInstalled = isInstalled;
     await site.assertIdle(command);
     if (!isInstalled) await site.assertGone();
-    else await site.assertWhole(this.#chatter.hosts(this.#first, Math.max(this.#first, addresses ?? 0)));
+    else await site.assertWhole(this.#sender.hosts(this.#first, Math.max(this.#first, addresses ?? 0)));
   }
 
-  /** Where the program is attached, and the neighbors that are there. */
+  /** Where the program is attached, and the neighbors that exist. */
   #standing(): string[] {
     return [...this.#site.attached(), ...this.#site.machine.ownNeighbors()];
   }
 
-  /** What another policy is meant to take down. */
+  /** What another policy is meant to remove. */
   #mayGo(what: string): boolean {
     return this.#site.setting.bridge !== undefined && (what === 'tap3' || what.startsWith('10.200.'));
   }
 }
 
-/** The same call that fails, in whichever of its ways; a message to the kernel may fail to be sent, or be refused. */
+/** The same failing call, in any of its forms: a message to the kernel may fail to be sent, or be refused. */
 function isAlike(one: Fault, other: Fault): boolean {
   const isSame = one.call === other.call && one.occurrence === other.occurrence;
   return isSame && (one.errno === 'refuse') === (other.errno === 'refuse');
 }
 
-/** The run must say that something failed, or have done everything in spite of it. */
-function judge(landed: Landed, { call, errno }: Fault): void {
-  assert.equal(landed.signal, null);
-  assert.doesNotMatch(landed.stdout + landed.stderr, /Internal error|\n {4}at /);
-  if (landed.code === 0) {
+/** The run must report that something failed, or have done everything in spite of it. */
+function judge(launched: Launched, { call, errno }: Fault): void {
+  assert.equal(launched.signal, null);
+  assert.doesNotMatch(launched.stdout + launched.stderr, /Internal error|\n {4}at /);
+  if (launched.code === 0) {
     assert.ok(
       HARMLESS.some((one) => (one.errno ?? errno) === errno && one.call.test(call)),
-      'it ended with 0',
+      'it exited with 0',
     );
     return;
   }
-  assert.ok([1, 69, 77, 78].includes(landed.code), `it ended with ${landed.code}`);
+  assert.ok([1, 69, 77, 78].includes(launched.code), `it exited with ${launched.code}`);
   if (call === 'write stdout') {
-    assert.match(landed.stderr, /Cannot write to stdout/);
+    assert.match(launched.stderr, /Cannot write to stdout/);
     return;
   }
-  const report: Partial<Report> = withReport(landed).report;
+  const report: Partial<Report> = withReport(launched).report;
   assert.equal(report.ok, false);
   const done = [...(report.steps ?? []), ...(report.neighbors?.changes ?? [])];
   const failed = done.map(({ outcome }) => outcome).filter(({ kind }) => kind === 'failed');
   const messages = [...(report.errors ?? []), ...failed].map(({ message }) => message ?? '');
-  assert.ok(messages.length > 0, 'nothing says what failed');
+  assert.ok(messages.length > 0, 'no message says what failed');
   assert.ok(
     messages.every((message) => message.startsWith('Cannot ') || /; /.test(message)),
     messages.join('\n'),
   );
 }
 
-/** What a run said, without what went well. */
-function summary({ code, stdout, stderr }: Landed): string {
+/** The output of a run, without what succeeded. */
+function summary({ code, stdout, stderr }: Launched): string {
   const text = stderr.trim() === '' ? stdout.slice(0, 1000) : stderr.trim();
   return `${code}: ${text}`;
 }

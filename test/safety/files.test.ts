@@ -1,4 +1,5 @@
-// Files that others may write to: a configuration is refused, pins are refused, links in a textfile's way not followed.
+// Files that other users may write: a configuration is refused, pins are refused, links in the way of a textfile are
+// not followed.
 import assert from 'node:assert/strict';
 import {
   chmodSync,
@@ -20,27 +21,27 @@ import { assertExit, failureCodes, Machine } from '../kernel/machine.ts';
 import { listPins } from '../lib/bpffs.ts';
 import { listAttached } from '../lib/oracles.ts';
 import type { Result } from '../lib/run.ts';
-import { PRODUCT, said, withReport } from '../lib/snoopy.ts';
+import { outputOf, PRODUCT, withReport } from '../lib/snoopy.ts';
 import { createTempDir } from '../lib/temp.ts';
 import { until } from '../lib/wait.ts';
 
-/** A user without a name, who wishes root no good. */
+/** An unnamed user: the attacker. */
 const OTHER = 65534;
 const AS_OTHER = ['setpriv', `--reuid=${OTHER}`, `--regid=${OTHER}`, '--clear-groups'];
 
 interface Place {
   readonly machine: Machine;
-  /** Of root, where nobody else may write. */
+  /** Of root, where no other user may write. */
   readonly root: string;
   /** Of the other user. */
-  readonly foreign: string;
+  readonly theirs: string;
 }
 
 function place(t: { after(undo: () => void): void }): Place {
   const machine = new Machine(t);
-  const foreign = createTempDir(machine.scope, 'foreign');
-  chownSync(foreign, OTHER, OTHER);
-  return { machine, root: createTempDir(machine.scope, 'root'), foreign };
+  const theirs = createTempDir(machine.scope, 'theirs');
+  chownSync(theirs, OTHER, OTHER);
+  return { machine, root: createTempDir(machine.scope, 'root'), theirs };
 }
 
 describe('a configuration', () => {
@@ -57,87 +58,96 @@ describe('a configuration', () => {
     return file;
   }
 
-  const refused: Readonly<Record<string, (place: Place) => { file: string; told: string }>> = {
+  const refused: Readonly<Record<string, (place: Place) => { file: string; message: string }>> = {
     'of another user': (there) => {
       const file = copy(there, `${there.root}/a.yaml`, { uid: OTHER });
-      return { file, told: `"${file}" may be written by user ${OTHER}; chown root ${file}` };
+      return { file, message: `"${file}" may be written by user ${OTHER}; chown root ${file}` };
     },
-    'of another user who is no longer allowed to write': (there) => {
+    'of another user that is no longer allowed to write': (there) => {
       const file = copy(there, `${there.root}/a.yaml`, { uid: OTHER, mode: 0o444 });
-      return { file, told: `user ${OTHER}; chown root ${file}` };
+      return { file, message: `user ${OTHER}; chown root ${file}` };
     },
-    'for a group to write': (there) => {
+    'writable by a group': (there) => {
       const file = copy(there, `${there.root}/a.yaml`, { gid: OTHER, mode: 0o664 });
       return {
         file,
-        told: `"${file}" may be written by group ${OTHER}, or whom its ACL names; chmod g-w ${file}`,
+        message: `"${file}" may be written by group ${OTHER}, or whom its ACL names; chmod g-w ${file}`,
       };
     },
-    'for the group of root to write, or for a user whom an ACL names': (there) => {
+    "writable by root's group, or by a user that an ACL names": (there) => {
       const file = copy(there, `${there.root}/a.yaml`, { mode: 0o664 });
-      return { file, told: `"${file}" may be written by group 0, or whom its ACL names; chmod g-w ${file}` };
-    },
-    'for everybody to write': (there) => {
-      const file = copy(there, `${there.root}/a.yaml`, { mode: 0o666 });
-      return { file, told: `"${file}" may be written by everybody; chmod go-w ${file}` };
-    },
-    'in a directory of another user': (there) => {
-      const file = copy(there, `${there.foreign}/a.yaml`);
       return {
         file,
-        told: `"${there.foreign}" may be written by user ${OTHER}; chown root ${there.foreign}`,
+        message: `"${file}" may be written by group 0, or whom its ACL names; chmod g-w ${file}`,
       };
     },
-    'in a directory for everybody to write': (there) => {
+    'writable by everybody': (there) => {
+      const file = copy(there, `${there.root}/a.yaml`, { mode: 0o666 });
+      return { file, message: `"${file}" may be written by everybody; chmod go-w ${file}` };
+    },
+    'in a directory of another user': (there) => {
+      const file = copy(there, `${there.theirs}/a.yaml`);
+      return {
+        file,
+        message: `"${there.theirs}" may be written by user ${OTHER}; chown root ${there.theirs}`,
+      };
+    },
+    'in a directory writable by everybody': (there) => {
       chmodSync(there.root, 0o777);
       const file = copy(there, `${there.root}/a.yaml`);
-      return { file, told: `"${there.root}" may be written by everybody; chmod go-w ${there.root}` };
+      return { file, message: `"${there.root}" may be written by everybody; chmod go-w ${there.root}` };
     },
     'far below a directory of another user': (there) => {
-      mkdirSync(`${there.foreign}/a/b`, { recursive: true });
-      const file = copy(there, `${there.foreign}/a/b/a.yaml`);
-      return { file, told: `"${there.foreign}" may be written by user ${OTHER}` };
+      mkdirSync(`${there.theirs}/a/b`, { recursive: true });
+      const file = copy(there, `${there.theirs}/a/b/a.yaml`);
+      return { file, message: `"${there.theirs}" may be written by user ${OTHER}` };
     },
-    'by way of a link in a directory of another user': (there) => {
+    'through a link in a directory of another user': (there) => {
       copy(there, `${there.root}/a.yaml`);
-      symlinkSync(`${there.root}/a.yaml`, `${there.foreign}/link.yaml`);
-      return { file: `${there.foreign}/link.yaml`, told: `"${there.foreign}" may be written by` };
+      symlinkSync(`${there.root}/a.yaml`, `${there.theirs}/link.yaml`);
+      return { file: `${there.theirs}/link.yaml`, message: `"${there.theirs}" may be written by` };
     },
-    'by way of a link of root into a directory of another user': (there) => {
-      copy(there, `${there.foreign}/a.yaml`);
-      symlinkSync(there.foreign, `${there.root}/link`);
-      return { file: `${there.root}/link/a.yaml`, told: `"${there.foreign}" may be written by` };
+    'through a link of root into a directory of another user': (there) => {
+      copy(there, `${there.theirs}/a.yaml`);
+      symlinkSync(there.theirs, `${there.root}/link`);
+      return { file: `${there.root}/link/a.yaml`, message: `"${there.theirs}" may be written by` };
     },
-    'by way of a relative link of root': (there) => {
+    'through a relative link of root': (there) => {
       mkdirSync(`${there.root}/x`);
       mkdirSync(`${there.root}/y`, { mode: 0o777 });
       chmodSync(`${there.root}/y`, 0o777);
       copy(there, `${there.root}/y/a.yaml`);
       symlinkSync('../y/./a.yaml', `${there.root}/x/a.yaml`);
-      return { file: `${there.root}/x/../x/a.yaml`, told: `"${there.root}/y" may be written by everybody` };
+      return {
+        file: `${there.root}/x/../x/a.yaml`,
+        message: `"${there.root}/y" may be written by everybody`,
+      };
     },
   };
 
   for (const [what, prepare] of Object.entries(refused)) {
     test(`${what} is refused, and nothing is done`, (t) => {
       const there = place(t);
-      const { file, told } = prepare(there);
+      const { file, message } = prepare(there);
       for (const command of ['reconcile', 'remove', 'status', 'doctor']) {
         const result = snoopy(there, file, command);
         assertExit(result, 78);
-        assert.ok(result.stderr.startsWith(`snoopy: Refused the configuration "${file}": `), said(result));
-        assert.ok(result.stderr.includes(told), said(result));
+        assert.ok(
+          result.stderr.startsWith(`snoopy: Refused the configuration "${file}": `),
+          outputOf(result),
+        );
+        assert.ok(result.stderr.includes(message), outputOf(result));
         assert.equal(result.stdout, '');
       }
       assert.deepEqual(listPins(there.machine.snoopy.bpffs), []);
       const validated = snoopy(there, file, 'validate');
       assertExit(validated, 0);
-      assert.ok(validated.stderr.startsWith('snoopy: warning: A run will refuse'), said(validated));
-      assert.ok(validated.stderr.includes(told), said(validated));
+      assert.ok(validated.stderr.startsWith('snoopy: warning: A run will refuse'), outputOf(validated));
+      assert.ok(validated.stderr.includes(message), outputOf(validated));
     });
   }
 
-  test('is not parsed when it is refused, and the report as JSON has the reason', (t) => {
+  test('is not parsed when it is refused, and the JSON report has the reason', (t) => {
     const there = place(t);
     const file = `${there.root}/a.yaml`;
     writeFileSync(file, '{{{{ not: [a configuration');
@@ -154,22 +164,22 @@ describe('a configuration', () => {
   });
 
   const accepted: Readonly<Record<string, (place: Place) => { file: string; before?: readonly string[] }>> = {
-    'in a directory for everybody where only owners delete': (there) => {
+    'in a sticky directory that is writable by everybody': (there) => {
       chmodSync(there.root, 0o1777);
       return { file: copy(there, `${there.root}/a.yaml`) };
     },
     'of the user behind sudo': (there) => ({
-      file: copy(there, `${there.foreign}/a.yaml`, { uid: OTHER, gid: OTHER }),
+      file: copy(there, `${there.theirs}/a.yaml`, { uid: OTHER, gid: OTHER }),
       before: ['env', `SUDO_UID=${OTHER}`],
     }),
-    'by way of links of root': (there) => {
+    'through links of root': (there) => {
       mkdirSync(`${there.root}/x`);
       copy(there, `${there.root}/x/a.yaml`);
       symlinkSync('x/a.yaml', `${there.root}/a.yaml`);
       symlinkSync(there.root, `${there.root}/x/back`);
       return { file: `${there.root}/x/back/a.yaml` };
     },
-    'that is named from where one is': (there) => {
+    'with a relative path': (there) => {
       copy(there, `${there.root}/a.yaml`);
       return { file: './a.yaml', before: ['env', '-C', there.root] };
     },
@@ -184,7 +194,7 @@ describe('a configuration', () => {
   };
 
   for (const [what, prepare] of Object.entries(accepted)) {
-    test(`${what} is taken`, (t) => {
+    test(`${what} is accepted`, (t) => {
       const there = place(t);
       const { file, before = [] } = prepare(there);
       for (const command of ['reconcile', 'status', 'validate', 'remove']) {
@@ -195,16 +205,16 @@ describe('a configuration', () => {
     });
   }
 
-  test('that somebody else passes on is refused, whatever SUDO_UID says to who is not root', (t) => {
+  test('that another user passes on is refused, whatever SUDO_UID says to a process that is not root', (t) => {
     const there = place(t);
     const file = copy(there, `${there.root}/a.yaml`, { uid: 1 });
     const result = snoopy(there, file, 'status', [...AS_OTHER, 'env', 'SUDO_UID=1']);
     assertExit(result, 78);
-    assert.ok(result.stderr.includes('may be written by user 1;'), said(result));
+    assert.ok(result.stderr.includes('may be written by user 1;'), outputOf(result));
     const passed = snoopy(there, '/dev/stdin', 'status', ['sh', '-c', 'exec "$@" < "$0"', file]);
     assertExit(passed, 78);
     chownSync(file, OTHER, OTHER);
-    // Its own is refused for nothing but what it may not do.
+    // Its own file fails only for lack of capabilities.
     assertExit(snoopy(there, file, 'status', AS_OTHER), 77);
   });
 });
@@ -226,13 +236,13 @@ describe('the textfile', () => {
 
   for (const [what, plant] of [
     ['links', symlinkSync],
-    ['names of a file of root', linkSync],
+    ['hard links to a file of root', linkSync],
   ] as const) {
-    test(`replaces ${what} in its place and in that of its draft, and leaves what they lead to`, (t) => {
+    test(`replaces ${what} in its place and in that of its draft, and leaves their targets`, (t) => {
       const there = place(t);
       const victim = `${there.root}/victim`;
       writeFileSync(victim, 'mine', { mode: 0o600 });
-      const textfile = `${there.foreign}/snoopy.prom`;
+      const textfile = `${there.theirs}/snoopy.prom`;
       configure(there, textfile);
       for (const path of [textfile, `${textfile}.tmp`]) {
         plant(victim, path);
@@ -247,35 +257,35 @@ describe('the textfile', () => {
     });
   }
 
-  test('is written below real directories of the collector, which is what it has', (t) => {
+  test('is written below real directories of the collector, which it normally has', (t) => {
     const there = place(t);
-    mkdirSync(`${there.foreign}/a/textfiles`, { recursive: true });
-    chownSync(`${there.foreign}/a`, OTHER, OTHER);
-    chmodSync(`${there.foreign}/a/textfiles`, 0o1777);
-    const textfile = `${there.foreign}/a/textfiles/snoopy.prom`;
+    mkdirSync(`${there.theirs}/a/textfiles`, { recursive: true });
+    chownSync(`${there.theirs}/a`, OTHER, OTHER);
+    chmodSync(`${there.theirs}/a/textfiles`, 0o1777);
+    const textfile = `${there.theirs}/a/textfiles/snoopy.prom`;
     configure(there, textfile);
     assertWritten(there, textfile);
     there.machine.remove();
-    assert.deepEqual(readdirSync(`${there.foreign}/a/textfiles`), []);
+    assert.deepEqual(readdirSync(`${there.theirs}/a/textfiles`), []);
   });
 
-  test('is written by way of links that only root could make', (t) => {
+  test('is written through links that only root can make', (t) => {
     const there = place(t);
-    symlinkSync(there.foreign, `${there.root}/link`);
+    symlinkSync(there.theirs, `${there.root}/link`);
     configure(there, `${there.root}/link/snoopy.prom`);
-    assertWritten(there, `${there.foreign}/snoopy.prom`);
+    assertWritten(there, `${there.theirs}/snoopy.prom`);
   });
 
-  test('is not written, and none deleted, by way of links that others could have made', (t) => {
+  test('is neither written nor deleted through links that other users can make', (t) => {
     const there = place(t);
-    const { machine, root, foreign } = there;
+    const { machine, root, theirs } = there;
     mkdirSync(`${root}/victim`);
     writeFileSync(`${root}/victim/old.prom`, 'mine');
-    symlinkSync(`${root}/victim`, `${foreign}/sub`);
-    lchownSync(`${foreign}/sub`, OTHER, OTHER);
-    mkdirSync(`${foreign}/real/sub`, { recursive: true });
-    symlinkSync('../..', `${foreign}/real/sub/up`);
-    for (const textfile of [`${foreign}/sub/snoopy.prom`, `${foreign}/real/sub/up/sub/snoopy.prom`]) {
+    symlinkSync(`${root}/victim`, `${theirs}/sub`);
+    lchownSync(`${theirs}/sub`, OTHER, OTHER);
+    mkdirSync(`${theirs}/real/sub`, { recursive: true });
+    symlinkSync('../..', `${theirs}/real/sub/up`);
+    for (const textfile of [`${theirs}/sub/snoopy.prom`, `${theirs}/real/sub/up/sub/snoopy.prom`]) {
       configure(there, textfile);
       const run = machine.snoopy.reconcile();
       assertExit(run, 1);
@@ -284,25 +294,25 @@ describe('the textfile', () => {
         run.stderr,
         /"(sub|up)" leads elsewhere, and ".*" may be written by user 65534; chown root/,
       );
-      assert.equal(machine.hasClsact('tap1'), true, 'all else is done');
+      assert.equal(machine.hasClsact('tap1'), true, 'everything else is done');
     }
     assert.deepEqual(readdirSync(`${root}/victim`), ['old.prom']);
-    configure(there, `${foreign}/sub/old.prom`);
+    configure(there, `${theirs}/sub/old.prom`);
     machine.remove();
     assert.deepEqual(readdirSync(`${root}/victim`), ['old.prom']);
   });
 
-  test('is safe from one who exchanges directories and files all the time', (t) => {
+  test('is safe from an attacker that exchanges directories and files all the time', (t) => {
     const there = place(t);
-    const { machine, root, foreign } = there;
+    const { machine, root, theirs } = there;
     mkdirSync(`${root}/victim`);
     const victim = `${root}/victim/snoopy.prom`;
     writeFileSync(victim, 'mine', { mode: 0o600 });
     writeFileSync(`${root}/victim/snoopy.prom.tmp`, 'mine');
-    // As fast as it can: the directory on the way is real or a link, the draft and the file are links or not there.
+    // As fast as possible: the directory on the way is real or a link, the draft and the file are links or missing.
     const attack = `
 import os, time
-v, d = ${JSON.stringify(`${root}/victim`)}, ${JSON.stringify(foreign)}
+v, d = ${JSON.stringify(`${root}/victim`)}, ${JSON.stringify(theirs)}
 os.mkdir(d + '/real'); os.symlink(v, d + '/link'); os.symlink(d + '/real', d + '/sub')
 os.remove(d + '/sub'); print('ready', flush=True)
 end = time.time() + 300
@@ -317,7 +327,7 @@ while time.time() < end:
         except OSError: pass
 `;
     const attacker = machine.netns.start(...AS_OTHER, '/usr/bin/python3', '-c', attack);
-    configure(there, `${foreign}/sub/snoopy.prom`);
+    configure(there, `${theirs}/sub/snoopy.prom`);
     const codes = new Set<number>();
     for (let turn = 0; turn < 12; turn++) {
       codes.add(machine.snoopy.run('reconcile').code);
@@ -336,16 +346,16 @@ while time.time() < end:
     assert.deepEqual(readdirSync(`${root}/victim`).sort(), ['snoopy.prom', 'snoopy.prom.tmp']);
   });
 
-  test('is not written through a link that comes to its draft at the worst moment', async (t) => {
+  test('is not written through a link that appears at its draft at the worst moment', async (t) => {
     const there = place(t);
     const victim = `${there.root}/victim`;
     writeFileSync(victim, 'mine');
-    const textfile = `${there.foreign}/snoopy.prom`;
+    const textfile = `${there.theirs}/snoopy.prom`;
     const draft = `${textfile}.tmp`;
     configure(there, textfile);
     there.machine.reconcile();
     writeFileSync(draft, 'left by a run that was killed');
-    // The run stands still between taking away the old draft and making the new one.
+    // The run stops between deleting the old draft and creating the new one.
     const trace = ['strace', '-f', '-o', '/dev/null', '-e', 'inject=unlink:delay_exit=3000000:when=1'];
     const run = there.machine.netns.start(...trace, ...there.machine.snoopy.argv('reconcile'));
     await until(
@@ -362,9 +372,9 @@ while time.time() < end:
     assertWritten(there, textfile);
   });
 
-  test('in the directory of another user takes CAP_DAC_OVERRIDE, and a run without says so', (t) => {
-    const { machine, foreign } = place(t);
-    const textfile = `${foreign}/snoopy.prom`;
+  test('in the directory of another user needs CAP_DAC_OVERRIDE, and a run without it says so', (t) => {
+    const { machine, theirs } = place(t);
+    const textfile = `${theirs}/snoopy.prom`;
     machine.snoopy.configure({ bridges: [{ name: 'br0' }], metrics: { textfile } });
     const run = machine.snoopy.reconcile();
     assertExit(run, 1);
@@ -373,8 +383,8 @@ while time.time() < end:
   });
 });
 
-describe('what is pinned', () => {
-  test('belongs to who runs it alone, whatever the umask', (t) => {
+describe('the pins', () => {
+  test('belong only to the user that runs it, whatever the umask', (t) => {
     for (const [umask, attach] of [
       ['000', 'clsact'],
       ['077', 'clsact'],
@@ -392,7 +402,7 @@ describe('what is pinned', () => {
         assert.equal(uid, 0);
       }
       assert.equal(lstatSync(textfile).mode & 0o777, 0o644);
-      // Who may not open the directory cannot hold the lock against a run either.
+      // A user that may not open the directory cannot hold the lock against a run either.
       const pins = `${machine.snoopy.bpffs}/net/snoopy`;
       const locked = machine.netns.tryRun([...AS_OTHER, 'flock', '--nonblock', pins, 'true']);
       assert.notEqual(locked.code, 0);
@@ -410,7 +420,7 @@ describe('what is pinned', () => {
       machine.netns.run(...AS_OTHER, 'ln', '-s', root, machine.pins);
       return `"${machine.pins}" may be written by user ${OTHER}; chown -h root ${machine.pins}`;
     },
-    'a directory for everybody to write': ({ machine }) => {
+    'a directory writable by everybody': ({ machine }) => {
       mkdirSync(machine.pins);
       chmodSync(machine.pins, 0o777);
       return `"${machine.pins}" may be written by everybody; chmod go-w ${machine.pins}`;
@@ -425,45 +435,45 @@ describe('what is pinned', () => {
       machine.netns.run(...AS_OTHER, 'ln', '-s', root, `${machine.snoopy.bpffs}/net`);
       return `"${machine.snoopy.bpffs}/net" may be written by user ${OTHER}`;
     },
-    'a link of another user to bpffs': ({ machine, foreign }) => {
-      const bpffs = `${foreign}/bpf`;
+    'a link of another user to bpffs': ({ machine, theirs }) => {
+      const bpffs = `${theirs}/bpf`;
       machine.netns.run(...AS_OTHER, 'ln', '-s', machine.snoopy.bpffs, bpffs);
       machine.snoopy.configure({ runtime: { bpffs }, bridges: [{ name: 'br0' }] });
-      return `"${foreign}" may be written by user ${OTHER}`;
+      return `"${theirs}" may be written by user ${OTHER}`;
     },
-    'a mount point in a directory of another user': ({ machine, foreign }) => {
-      const bpffs = `${foreign}/bpf`;
+    'a mount point in a directory of another user': ({ machine, theirs }) => {
+      const bpffs = `${theirs}/bpf`;
       mkdirSync(bpffs);
       machine.snoopy.privileged().configure({ runtime: { bpffs }, bridges: [{ name: 'br0' }] });
-      return `"${foreign}" may be written by user ${OTHER}`;
+      return `"${theirs}" may be written by user ${OTHER}`;
     },
   };
 
   for (const [what, plant] of Object.entries(planted)) {
-    test(`is not looked for in or behind ${what}`, (t) => {
+    test(`are not looked for in or behind ${what}`, (t) => {
       const there = place(t);
-      const { machine, root, foreign } = there;
-      const told = plant(there);
+      const { machine, root, theirs } = there;
+      const message = plant(there);
       const stateOf = (): unknown => [
         listPins(machine.snoopy.bpffs),
         readdirSync(root),
-        readdirSync(foreign, { recursive: true }),
+        readdirSync(theirs, { recursive: true }),
         listAttached(machine.netns),
       ];
       const before = stateOf();
-      // As root that may do everything: no mode in the way is what protects it.
+      // As an all-powerful root: not file modes, but the checks protect it.
       machine.snoopy.privileged();
       for (const command of ['reconcile', 'remove', 'status', 'doctor']) {
         const result = machine.snoopy.run(command);
         assertExit(result, 1);
-        assert.ok((result.stderr + result.stdout).includes('Refused what is pinned in'), said(result));
-        assert.ok((result.stderr + result.stdout).includes(told.split(';')[0] ?? ''), said(result));
+        assert.ok((result.stderr + result.stdout).includes('Refused what is pinned in'), outputOf(result));
+        assert.ok((result.stderr + result.stdout).includes(message.split(';')[0] ?? ''), outputOf(result));
       }
       assert.deepEqual(stateOf(), before);
     });
   }
 
-  test('may lie behind a link of root, and below a bpffs where everybody may write', (t) => {
+  test('may lie behind a link of root, and below a bpffs that everybody may write', (t) => {
     const { machine, root } = place(t);
     assert.equal(lstatSync(machine.snoopy.bpffs).mode & 0o7777, 0o1777);
     symlinkSync(machine.snoopy.bpffs, `${root}/bpf`);
@@ -474,7 +484,7 @@ describe('what is pinned', () => {
     assert.deepEqual(listPins(machine.snoopy.bpffs), []);
   });
 
-  test('lies where the configuration says, which cannot say ".."', (t) => {
+  test('lie where the configuration says, which cannot contain ".."', (t) => {
     const { machine } = place(t);
     for (const runtime of [{ pin_dir: '../snoopy' }, { pin_dir: 'a/../../b' }, { bpffs: '/sys/fs/../bpf' }]) {
       machine.snoopy.configure({ runtime, bridges: [{ name: 'br0' }] });

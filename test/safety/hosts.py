@@ -1,7 +1,7 @@
 #!/usr/bin/python3
-"""Answers for hosts that are asked by unicast, whose frames go in and out of the devices of this namespace.
+"""Answers for hosts that are probed by unicast through the devices of this namespace.
 
-hosts.py TABLE: a JSON file {DEVICE: {MAC: [IP, ...]}}, read again when it was replaced.
+hosts.py TABLE: a JSON file {DEVICE: {MAC: [IP, ...]}}, read again when it is replaced.
 """
 
 import json
@@ -56,7 +56,7 @@ def main():
     print("listening", flush=True)
     while True:
         frame, (device, _, kind, *_) = link.recvfrom(2048)
-        # A group's address is nobody's question to one host.
+        # A frame to a group address is no probe of one host.
         if kind == socket.PACKET_OUTGOING or frame[0] & 1:
             continue
         asked = Ether(frame)
@@ -66,7 +66,7 @@ def main():
             try:
                 link.sendto(raw(reply), (device, 0))
             except OSError:
-                pass  # the device went meanwhile, and the host with it
+                pass  # The device was deleted meanwhile, and the host with it.
 
 
 if __name__ == "__main__":

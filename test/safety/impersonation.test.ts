@@ -1,4 +1,4 @@
-// What a host gains by speaking for another: every row of docs/impersonation.md, on nodes with FRR.
+// What a host can achieve by impersonating another: every row of docs/impersonation.md, on nodes with FRR.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,13 +9,13 @@ import { Node, type Vm } from '../lib/node.ts';
 import { findFdb, findNeighbor, listOwnNeighbors, neighborText } from '../lib/oracles.ts';
 import { runJson } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
-import { type Report, Snoopy, said } from '../lib/snoopy.ts';
+import { outputOf, type Report, Snoopy } from '../lib/snoopy.ts';
 import { sleepSync, until } from '../lib/wait.ts';
 
 const BRIDGE = 'br0';
 const ALL_ONES = 'ff:ff:ff:ff:ff:ff';
 
-/** A provisioned address of the victim, and one of a gateway that is somewhere else. */
+/** A provisioned address of the victim, and one of a gateway at another place. */
 const STATIC = '10.1.0.53';
 const GATEWAY = '10.1.0.254';
 const GATEWAY_MAC = '02:00:00:00:fe:01';
@@ -37,7 +37,7 @@ function tagged(frame: Buffer, vlan: number, type = 0x8100): Buffer {
   ]);
 }
 
-/** The frame with a byte changed. */
+/** The frame with one byte changed. */
 function patched(frame: Buffer, offset: number, value: number): Buffer {
   const copy = Buffer.from(frame);
   copy[offset] = value;
@@ -46,7 +46,7 @@ function patched(frame: Buffer, offset: number, value: number): Buffer {
 
 type Counters = Readonly<Record<string, number>>;
 
-/** Index -> name of each counter, by what the program says itself. */
+/** Index -> name of each counter, from the program's own header. */
 const COUNTER_NAMES = new Map(
   [
     ...readFileSync(join(import.meta.dirname, '../../../bpf/snoopy.h'), 'utf8').matchAll(
@@ -67,7 +67,7 @@ function countersOf({ bpffs }: Snoopy): Counters {
   );
 }
 
-/** Which counters have grown, and by how much. */
+/** The counters that have grown, and by how much. */
 function grown(before: Counters, now: Counters): Record<string, number> {
   const differences = Object.entries(now).map(([name, value]) => [name, value - (before[name] ?? 0)]);
   return Object.fromEntries(differences.filter(([, difference]) => difference !== 0));
@@ -75,7 +75,7 @@ function grown(before: Counters, now: Counters): Record<string, number> {
 
 function run(snoopy: Snoopy, ...args: string[]): Report {
   const result = snoopy.reconcile(...args);
-  assert.equal(result.code, 0, said(result));
+  assert.equal(result.code, 0, outputOf(result));
   return result.report;
 }
 
@@ -104,7 +104,7 @@ describe('impersonation', () => {
             { ip: STATIC, mac: victim.mac },
             { ip: GATEWAY, mac: GATEWAY_MAC },
           ],
-          // What one test leaves must not freeze an address in the next.
+          // The effects of one test must not freeze an address in the next.
           duplicates: { moves: 0, window: '1m', hold: '2s' },
           ...extra,
         },
@@ -137,7 +137,7 @@ describe('impersonation', () => {
     return findNeighbor(fabric.node(node).node.netns, BRIDGE, ip)?.lladdr;
   }
 
-  /** Waits until a node's kernel has this MAC for an address; undefined: none. */
+  /** Waits until a node's kernel has this MAC for an address; undefined: no entry. */
   async function nodeHas(node: number, ip: string, mac: string | undefined): Promise<void> {
     await until(
       `${ip} to be ${mac} at node ${node}`,
@@ -153,7 +153,7 @@ describe('impersonation', () => {
     return snoopy.bindings().find((binding) => binding.ip === ip && binding.vlan === 0);
   }
 
-  describe('what is refused at once: a counter grows, and nothing else changes', () => {
+  describe('rejected at once: one counter grows, and nothing else changes', () => {
     let counters: Counters;
     let atNear: string;
     let atFar: string;
@@ -180,14 +180,14 @@ describe('impersonation', () => {
     }
 
     const cases: readonly [name: string, counter: string, frame: () => Buffer][] = [
-      // Who speaks is not whom the message names.
+      // The sender is not the host that the message names.
       [
         'ARP whose sender is not the Ethernet source',
         'spoofed',
         () => garp(victim.mac, victim.ip, { source: attacker.mac }),
       ],
       [
-        'ARP in a frame with the Ethernet source of another',
+        "ARP in a frame with another host's Ethernet source",
         'spoofed',
         () => garp(attacker.mac, victim.ip, { source: victim.mac }),
       ],
@@ -197,7 +197,7 @@ describe('impersonation', () => {
         () => advert(victim.mac, victim.ip6, { source: attacker.mac }),
       ],
       [
-        'an advertisement without a target address for what another has',
+        "an advertisement without a target option for another host's address",
         'nd_option',
         () => advert(null, victim.ip6, { source: attacker.mac }),
       ],
@@ -207,12 +207,12 @@ describe('impersonation', () => {
         () => advert(attacker.mac, victim.ip6, { override: false }),
       ],
       [
-        'an advertisement that is solicited and goes to all',
+        'a solicited advertisement to all nodes',
         'nd_header',
         () => advert(attacker.mac, victim.ip6, { solicited: true }),
       ],
       [
-        'an advertisement from beyond a router',
+        'an advertisement with a hop limit below 255',
         'hop_limit',
         () => advert(attacker.mac, victim.ip6, { hopLimit: 254 }),
       ],
@@ -245,8 +245,12 @@ describe('impersonation', () => {
       ['an IPv6 multicast address', 'ip', () => advert(attacker.mac, 'ff02::2', { sourceIp: attacker.ip6 })],
       ['an IPv4 link-local address', 'link_local', () => garp(attacker.mac, '169.254.1.1')],
       ['an IPv6 link-local address', 'link_local', () => advert(attacker.mac, 'fe80::1')],
-      // Whose address it is is known.
-      ["the bridge's own IPv4 address, a gateway's", 'subnet', () => garp(attacker.mac, '10.1.255.1')],
+      // An address with a known owner.
+      [
+        "the bridge's own IPv4 address, which is a gateway's",
+        'subnet',
+        () => garp(attacker.mac, '10.1.255.1'),
+      ],
       ["the bridge's own IPv6 address", 'subnet', () => advert(attacker.mac, '2001:db8:1::ff01')],
       [
         "the gateways' anycast address of an IPv6 subnet",
@@ -254,8 +258,8 @@ describe('impersonation', () => {
         () => advert(attacker.mac, '2001:db8:1::', { sourceIp: attacker.ip6 }),
       ],
       ["the subnet's broadcast address", 'subnet', () => garp(attacker.mac, '10.1.255.255')],
-      ['an address of a foreign IPv4 subnet', 'subnet', () => garp(attacker.mac, '10.2.0.1')],
-      ['an address of a foreign IPv6 subnet', 'subnet', () => advert(attacker.mac, '2001:db8:2::1')],
+      ['an address of another IPv4 subnet', 'subnet', () => garp(attacker.mac, '10.2.0.1')],
+      ['an address of another IPv6 subnet', 'subnet', () => advert(attacker.mac, '2001:db8:2::1')],
       ["the node's own tunnel address", 'subnet', () => garp(attacker.mac, '192.0.2.1')],
       ["another node's tunnel address", 'subnet', () => garp(attacker.mac, '192.0.2.2')],
       ['a provisioned address of another host', 'static', () => garp(attacker.mac, STATIC)],
@@ -267,14 +271,14 @@ describe('impersonation', () => {
         'vlan',
         () => tagged(tagged(garp(attacker.mac, victim.ip), 10), 0),
       ],
-      ['a tag of 802.1ad', 'vlan', () => tagged(garp(attacker.mac, victim.ip), 10, 0x88a8)],
+      ['an 802.1ad tag', 'vlan', () => tagged(garp(attacker.mac, victim.ip), 10, 0x88a8)],
       // No message to learn from.
       [
         'an ARP operation other than request and reply',
         'arp_header',
         () => patched(garp(attacker.mac, victim.ip), 21, 3),
       ],
-      ['ARP that is cut short', 'truncated', () => garp(attacker.mac, victim.ip).subarray(0, 40)],
+      ['a truncated ARP message', 'truncated', () => garp(attacker.mac, victim.ip).subarray(0, 40)],
       ['a Neighbor Solicitation', 'ignored', () => patched(advert(attacker.mac, victim.ip6), 54, 135)],
     ];
 
@@ -289,7 +293,7 @@ describe('impersonation', () => {
     }
   });
 
-  test('an address whose owner answers stays his at every node, however often it is claimed', async () => {
+  test('an address whose owner answers stays with its owner at every node, however often it is claimed', async () => {
     const { netns } = fabric.node(2).node;
     const monitor = netns.start('ip', 'monitor', 'neigh', 'dev', BRIDGE);
     const listening = near.startReconcile('--listen', '4s');
@@ -298,13 +302,13 @@ describe('impersonation', () => {
       sleepSync(200);
     }
     const ended = await listening.ended();
-    assert.equal(ended.code, 0, said(ended));
+    assert.equal(ended.code, 0, outputOf(ended));
     assert.match(
       ended.stdout,
       new RegExp(`${victim.ip} on .* was claimed by ${attacker.mac}.*still answers: kept`),
     );
-    const told = (await monitor.stop()).stdout;
-    assert.ok(!told.includes(attacker.mac), told + said(ended));
+    const printed = (await monitor.stop()).stdout;
+    assert.ok(!printed.includes(attacker.mac), printed + outputOf(ended));
     for (const ip of [victim.ip, victim.ip6]) {
       assert.equal(macAt(1, ip), victim.mac);
       assert.equal(macAt(2, ip), victim.mac);
@@ -329,16 +333,16 @@ describe('impersonation', () => {
     victim.netns.run('ip', 'address', 'del', `${shared}/16`, 'dev', 'eth0');
     attacker.netns.run('ip', 'address', 'add', `${shared}/16`, 'dev', 'eth0');
     attacker.gratuitous(shared);
-    const spoken = performance.now();
+    const announced = performance.now();
     await farHas(shared, attacker.mac);
-    t.diagnostic(`failover: at the other node after ${(performance.now() - spoken).toFixed(0)} ms`);
-    assert.ok(performance.now() - spoken < 3_000);
+    t.diagnostic(`failover: at the other node after ${(performance.now() - announced).toFixed(0)} ms`);
+    assert.ok(performance.now() - announced < 3_000);
     await listening.ended();
     assert.equal(macAt(1, shared), attacker.mac);
     attacker.netns.run('ip', 'address', 'del', `${shared}/16`, 'dev', 'eth0');
   });
 
-  test('a stolen MAC changes the port alone: no neighbor, no route, and the owner takes it back by speaking', () => {
+  test("a stolen MAC changes only the port: no neighbor, no route, and the owner's next message takes it back", () => {
     const counters = countersOf(near);
     attacker.send(garp(victim.mac, victim.ip));
     assert.deepEqual(grown(counters, countersOf(near)), { sightings: 1, moved: 1 });
@@ -354,7 +358,7 @@ describe('impersonation', () => {
     assert.deepEqual(run(near).neighbors.changes, []);
   });
 
-  test("the bridge's own MAC is believed nowhere: no neighbor with it, and the owner has his address again", () => {
+  test("the bridge's own MAC is accepted nowhere: no neighbor has it, and the owner gets its address back", () => {
     const { netns } = fabric.node(1).node;
     const own = netns.json<{ address: string }[]>('ip', '-json', 'link', 'show', BRIDGE)[0]?.address ?? '';
     attacker.send(garp(own, victim.ip), garp(own, '10.1.0.77'));
@@ -366,7 +370,7 @@ describe('impersonation', () => {
     assert.equal(bindingOf(near, '10.1.0.77')?.state, 'waiting');
   });
 
-  test('a MAC of another port of the bridge is not believed either, for a frame with it does not come from there', () => {
+  test('a MAC of another port of the bridge is rejected as well: no frame with it comes from this port', () => {
     const { netns } = fabric.node(1).node;
     const own =
       netns.json<{ address: string }[]>('ip', '-json', 'link', 'show', victim.port)[0]?.address ?? '';
@@ -375,13 +379,13 @@ describe('impersonation', () => {
     assert.equal(bindingOf(near, '10.1.0.78')?.state, 'waiting');
   });
 
-  test('a priority tag counts as none: such a claim is asked for like any other', () => {
+  test('a priority tag counts as no tag: the owner is probed as for any other claim', () => {
     attacker.send(tagged(garp(attacker.mac, victim.ip), 0));
     assert.deepEqual(run(near).confirms, { sent: 1, answered: 1 });
     assert.equal(macAt(1, victim.ip), victim.mac);
   });
 
-  test('a tag on a bridge without VLANs speaks for an address in that VLAN alone, which has no device', () => {
+  test('a tag on a bridge without VLANs claims an address only in that VLAN, which has no device', () => {
     attacker.send(tagged(garp(attacker.mac, victim.ip), 10));
     const report = run(near);
     assert.equal(report.confirms.sent, 0);
@@ -393,7 +397,7 @@ describe('impersonation', () => {
     ]);
   });
 
-  test('MACs that rotate freeze the address: withdrawn everywhere for the hold time, then the owner’s again', async () => {
+  test('a rotation of MACs freezes the address: withdrawn everywhere for the hold time, then the owner’s again', async () => {
     const ip = '10.1.0.66';
     victim.run('ip', 'address', 'add', `${ip}/16`, 'dev', 'eth0');
     configure({ duplicates: { moves: 5, window: '1m', hold: '4s' } });
@@ -420,7 +424,7 @@ describe('impersonation', () => {
     configure();
   });
 
-  test('a provisioned address is never frozen, whoever rotates', () => {
+  test('a provisioned address is never frozen, however many MACs rotate', () => {
     configure({ duplicates: { moves: 2, window: '1m', hold: '1m' } });
     const counters = countersOf(near);
     attacker.send(...Array.from({ length: 8 }, (_, i) => garp(`02:00:00:00:66:0${i}`, STATIC)));
@@ -430,7 +434,7 @@ describe('impersonation', () => {
     configure();
   });
 
-  test('two interfaces of one host that both answer for both addresses freeze them, as RFC 9161 wants', () => {
+  test('two interfaces of one host that both answer for both addresses freeze them, as RFC 9161 requires', () => {
     configure({ duplicates: { moves: 5, window: '1m', hold: '1m' } });
     const twice = '10.1.0.88';
     for (const vm of [victim, attacker]) vm.run('ip', 'address', 'add', `${twice}/16`, 'dev', 'eth0');
@@ -447,7 +451,7 @@ describe('impersonation', () => {
     configure();
   });
 
-  test('the tunnel address of a node in a tenant network without subnets reaches no underlay', async () => {
+  test('the tunnel address of a node in a tenant network without subnets never reaches the underlay', async () => {
     configure({ subnets: 'any' });
     attacker.gratuitous('192.0.2.2');
     run(near);
@@ -469,7 +473,7 @@ describe('impersonation', () => {
     await farHas('192.0.2.2', undefined);
   });
 
-  test("an attacker's announcement at the other node is not learned from the tunnel, where it would come from", async () => {
+  test("an attacker's announcement at the other node is not learned from the tunnel that it would come through", async () => {
     const counters = countersOf(near);
     fabric.vm(2, 2).send(garp(fabric.vm(2, 2).mac, victim.ip));
     remote.arping(victim.ip);
@@ -479,10 +483,10 @@ describe('impersonation', () => {
     assert.equal(macAt(1, victim.ip), victim.mac);
   });
 
-  test('the address of a host at another node goes to a local MAC that claims it, until its own node has asked it', async () => {
+  test('the address of a host at another node goes to a local MAC that claims it, until its own node has probed it', async () => {
     attacker.send(garp(attacker.mac, remote.ip));
     const report = run(near);
-    assert.equal(report.confirms.sent, 0, 'nobody is asked through the tunnel');
+    assert.equal(report.confirms.sent, 0, 'no probe leaves through the tunnel');
     assert.deepEqual(
       report.neighbors.changes.map(({ kind, ip, mac }) => `${kind} ${ip} ${mac}`),
       [`replace ${remote.ip} ${attacker.mac}`],
@@ -494,10 +498,10 @@ describe('impersonation', () => {
       [`replace ${remote.ip} ${remote.mac}`],
     );
     await nodeHas(1, remote.ip, remote.mac);
-    assert.deepEqual(run(near).neighbors.changes, [], 'an old claim is none');
+    assert.deepEqual(run(near).neighbors.changes, [], 'an old claim no longer counts');
   });
 
-  test('a whole host of another node, MAC and address, is taken for one that was moved; it is back when it speaks', async () => {
+  test('a claim to MAC and address of a host at another node is treated as a move, until the host sends again', async () => {
     attacker.send(garp(remote.mac, remote.ip));
     const changes = run(near).neighbors.changes.filter(({ ip }) => ip === remote.ip);
     assert.deepEqual(
@@ -520,7 +524,7 @@ describe('impersonation', () => {
     );
   });
 
-  test('a static entry defends the address of a host at another node as well', async () => {
+  test('a static entry protects the address of a host at another node as well', async () => {
     configure({ static: [{ ip: remote.ip, mac: remote.mac }] });
     const counters = countersOf(near);
     attacker.send(garp(attacker.mac, remote.ip));
@@ -532,7 +536,7 @@ describe('impersonation', () => {
 });
 
 describe("the node's own addresses", () => {
-  test('on a device above the bridge are no host’s, nor one that the bridge was given after the last run', () => {
+  test('on a device above the bridge are no host’s, nor is one that the bridge got after the last run', () => {
     const scope = new Scope();
     try {
       const node = new Node(scope, { name: 'n1' });

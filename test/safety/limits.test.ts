@@ -6,11 +6,11 @@ import { type TestContext, test } from 'node:test';
 import { PROJECT, PYTHON } from '../kernel/datapath.ts';
 import { type Host, Machine, type MachineOptions } from '../kernel/machine.ts';
 import { type Background, parseJson } from '../lib/run.ts';
-import { type Report, said } from '../lib/snoopy.ts';
+import { outputOf, type Report } from '../lib/snoopy.ts';
 
 const FLOOD = 200_000;
 const FLOOD_PY = join(PROJECT, 'test/safety/limits/flood.py');
-/** A host that speaks is in the table so soon, whatever the others do. The machine may be busy with other tests. */
+/** A new host is in the table within this time, whatever the others do. The machine may be busy with other tests. */
 const SOON_MS = 500;
 
 interface BindingEntry {
@@ -25,7 +25,7 @@ interface Learned {
   readonly firstSeenNs: number;
 }
 
-/** All bindings, as bpftool tells of them. */
+/** All bindings, as bpftool reads them. */
 function bindings(machine: Machine): Learned[] {
   return machine.dump<BindingEntry>('bindings').map(({ key, value }) => ({
     ip: key.family === 2 ? key.ip.slice(0, 4).join('.') : Buffer.from(key.ip).toString('hex'),
@@ -45,7 +45,7 @@ const onPort = (machine: Machine, host: Host): Learned[] => {
   return bindings(machine).filter(({ port }) => port === ifindex);
 };
 
-/** A machine on which the program is attached, and with limits as said. */
+/** A machine on which the program is attached, with these limits. */
 function machineWith(
   t: TestContext,
   options: Pick<MachineOptions, 'hosts'> & {
@@ -62,65 +62,65 @@ function machineWith(
   return machine;
 }
 
-/** Makes the claims, and sends them half a second later. */
+/** Builds the claims, and sends them half a second later. */
 async function startFlood(host: Host, count: number, seed: number): Promise<Background> {
   const flood = host.start(PYTHON, FLOOD_PY, 'forge', String(count), String(seed));
   await flood.printed(/ready/, 60_000);
   return flood;
 }
 
-/** When it began and ended, in nanoseconds of CLOCK_MONOTONIC. */
+/** Begin and end, in nanoseconds of CLOCK_MONOTONIC. */
 async function endFlood(flood: Background): Promise<{ readonly began: number; readonly ended: number }> {
   const { code, stdout, stderr } = await flood.ended(60_000);
   assert.equal(code, 0, stderr);
   return parseJson(stdout.slice(stdout.indexOf('{')), 'flood.py');
 }
 
-interface Spoken {
+interface Announced {
   readonly ip: string;
   readonly sent: number;
 }
 
-async function endSpeaking(speaker: Background): Promise<Spoken[]> {
-  const { code, stdout, stderr } = await speaker.ended(60_000);
+async function endAnnouncing(newcomer: Background): Promise<Announced[]> {
+  const { code, stdout, stderr } = await newcomer.ended(60_000);
   assert.equal(code, 0, stderr);
   return stdout
     .trim()
     .split('\n')
-    .map((line) => parseJson<Spoken>(line, 'flood.py'));
+    .map((line) => parseJson<Announced>(line, 'flood.py'));
 }
 
-/** Milliseconds from the first word of each host to its binding; a host that was not learned is missing. */
-function delays(learned: readonly Learned[], spoken: readonly Spoken[]): number[] {
+/** Milliseconds from the first message of each host to its binding; a host that was not learned is missing. */
+function delays(learned: readonly Learned[], announced: readonly Announced[]): number[] {
   const seen = new Map(learned.map(({ ip, firstSeenNs }) => [ip, firstSeenNs]));
-  return spoken.flatMap(({ ip, sent }) => {
+  return announced.flatMap(({ ip, sent }) => {
     const at = seen.get(ip);
     return at === undefined ? [] : [(at - sent) / 1e6];
   });
 }
 
-test('a flood of forged claims leaves its port at its limit and nobody else worse off', async (t) => {
+test('a flood of forged claims fills its own port up to its limit and affects no other port', async (t) => {
   const machine = machineWith(t, { hosts: 3, perPort: 64, perSecond: 20 });
-  const [attacker, speaker, owner] = [machine.host(1), machine.host(2), machine.host(3)];
-  await owner.speak();
+  const [attacker, newcomer, owner] = [machine.host(1), machine.host(2), machine.host(3)];
+  await owner.announceAndWait();
   owner.advertise();
   machine.reconcile();
   const before = onPort(machine, owner);
   assert.equal(before.length, 2);
 
   const flood = await startFlood(attacker, FLOOD, 1);
-  const speaking = speaker.start(PYTHON, FLOOD_PY, 'speak', '60', '60');
+  const announcing = newcomer.start(PYTHON, FLOOD_PY, 'announce', '60', '60');
   await flood.printed(/sending/);
   const during = machine.reconcile();
   const { began, ended } = await endFlood(flood);
-  const spoken = await endSpeaking(speaking);
+  const announced = await endAnnouncing(announcing);
 
   const theirs = onPort(machine, attacker);
   const took = (ended - began) / 1e9;
   assert.ok(theirs.length <= 64 && theirs.length > 20, `${theirs.length} bindings on the attacker's port`);
-  // Hosts that spoke first while it went on, and those after it: all of them, at their first word.
-  assert.ok(spoken.some(({ sent }) => sent > began && sent < ended));
-  const waits = delays(onPort(machine, speaker), spoken);
+  // Hosts that sent first during the flood, and hosts after it: all are learned from their first message.
+  assert.ok(announced.some(({ sent }) => sent > began && sent < ended));
+  const waits = delays(onPort(machine, newcomer), announced);
   assert.equal(waits.length, 60, 'a host was not learned');
   const worst = Math.max(...waits);
   assert.ok(worst < SOON_MS, `a host waited ${worst} ms`);
@@ -129,7 +129,7 @@ test('a flood of forged claims leaves its port at its limit and nobody else wors
   const after = machine.reconcile();
   assert.deepEqual(onPort(machine, owner), before);
   const own = machine.ownNeighbors();
-  for (const { ip } of [...spoken, { ip: owner.ip }]) {
+  for (const { ip } of [...announced, { ip: owner.ip }]) {
     assert.ok(
       own.some((line) => line.startsWith(`${ip} `)),
       `${ip} has no neighbor`,
@@ -145,7 +145,7 @@ test('a flood of forged claims leaves its port at its limit and nobody else wors
   );
 });
 
-/** Claims of a flood that met an address of its own by chance. */
+/** Claims of the flood that chose the same address by chance. */
 const claimedAgain = ({ counters }: Report): number =>
   counters.moved + counters.duplicates + (counters.rejected['frozen'] ?? 0);
 
@@ -154,7 +154,7 @@ const total = ({ durations }: { readonly durations: Readonly<Record<string, numb
     .reduce((sum, seconds) => sum + seconds, 0)
     .toFixed(2);
 
-test('new bindings come no faster than their rate, and the burst that it allows', async (t) => {
+test('new bindings come no faster than their rate, plus the burst that it allows', async (t) => {
   const machine = machineWith(t, { hosts: 1, perPort: 100_000, perSecond: 20 });
   const { began, ended } = await endFlood(await startFlood(machine.host(1), FLOOD, 2));
   const times = bindings(machine)
@@ -168,24 +168,24 @@ test('new bindings come no faster than their rate, and the burst that it allows'
   t.diagnostic(`${times.length} bindings in ${((ended - began) / 1e9).toFixed(2)} s`);
 });
 
-test('two processors at once let no more through than one more each', async (t) => {
+test('two processors at once let at most one more through each', async (t) => {
   const machine = machineWith(t, { hosts: 1, perPort: 64, perSecond: 1_000_000 });
   const floods = await Promise.all([1, 2].map((seed) => startFlood(machine.host(1), 20_000, seed)));
   for (const flood of floods) await endFlood(flood);
-  // The program counts when the binding is there: an atomic that tells the old value needs Linux 5.12.
+  // The program counts after the binding exists: an atomic that returns the old value needs Linux 5.12.
   const { length } = bindings(machine);
   assert.ok(length >= 64 && length < 64 + availableParallelism(), `${length} bindings`);
 });
 
-test('a port at its limit: the report says which, and its other hosts and ports go on', async (t) => {
+test('a port at its limit is named in the report, and its other hosts and other ports are not affected', async (t) => {
   const machine = machineWith(t, { hosts: 2, perPort: 8, perSecond: 100_000 });
   const [attacker, other] = [machine.host(1), machine.host(2)];
-  await attacker.speak();
+  await attacker.announceAndWait();
   await endFlood(await startFlood(attacker, 1000, 3));
   assert.equal(onPort(machine, attacker).length, 8);
 
   const run = machine.snoopy.reconcile();
-  assert.equal(run.code, 0, said(run));
+  assert.equal(run.code, 0, outputOf(run));
   assert.deepEqual(run.report.warnings, [
     'Port "tap1" has its 8 bindings: no further address is learned on it; see limits.bindings_per_port',
   ]);
@@ -203,7 +203,7 @@ test('a port at its limit: the report says which, and its other hosts and ports 
   );
   assert.match(machine.snoopy.run('status').stdout, /8 of 8 hosts.*993 rejected for its limits/);
 
-  // The host that was there first goes on as before, and so does the other port.
+  // The host that was there first is refreshed as before, and so is the other port.
   const first = (): number =>
     machine
       .dump<{ key: { ip: number[] }; value: { last_seen_ns: number } }>('bindings')
@@ -212,14 +212,14 @@ test('a port at its limit: the report says which, and its other hosts and ports 
   assert.ok(seen > 0);
   attacker.announce();
   assert.ok(first() > seen);
-  await other.speak();
+  await other.announceAndWait();
   assert.equal(onPort(machine, other).length, 1);
 });
 
-test('ports that fill the table together: what is there stays, and the report says why no more comes', async (t) => {
+test('ports that fill the table together keep their bindings, and the report says why no more are learned', async (t) => {
   const machine = machineWith(t, { hosts: 4, perPort: 64, perSecond: 100_000, table: 128 });
   const honest = machine.host(4);
-  await honest.speak();
+  await honest.announceAndWait();
   for (const id of [1, 2, 3]) await endFlood(await startFlood(machine.host(id), 1000, id));
   const counts = machine.hosts.map((host) => onPort(machine, host).length);
   assert.deepEqual(counts, [64, 63, 0, 1]);
@@ -234,7 +234,7 @@ test('ports that fill the table together: what is there stays, and the report sa
   honest.announce('10.1.0.99');
   assert.equal(onPort(machine, honest).length, 1);
 
-  // With room for the limits of all ports together, nobody can take another's.
+  // With room for the limits of all ports together, no port can take another's.
   const limits = { bindings_per_port: 64, new_bindings_per_second: 100_000 };
   machine.snoopy.configure({ runtime: { max_bindings: 256 }, bridges: [{ name: 'br0', limits }] });
   machine.reconcile();

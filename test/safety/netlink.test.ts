@@ -1,4 +1,5 @@
-// The netlink socket and what comes to it: strangers' datagrams, interrupted dumps, failures, signals, lost notifications.
+// The netlink socket and its input: datagrams of other processes, interrupted dumps, failures, signals, lost
+// notifications.
 import assert from 'node:assert/strict';
 import { closeSync, readFileSync } from 'node:fs';
 import { after, before, describe, it, type TestContext } from 'node:test';
@@ -19,11 +20,11 @@ import { assertExit, Machine } from '../kernel/machine.ts';
 import { Netns } from '../lib/netns.ts';
 import { Scope } from '../lib/scope.ts';
 import { enterNetns } from '../lib/setns.ts';
-import { type ReconcileResult, said, withReport } from '../lib/snoopy.ts';
+import { outputOf, type ReconcileResult, withReport } from '../lib/snoopy.ts';
 import { createTempDir } from '../lib/temp.ts';
 import { until } from '../lib/wait.ts';
 
-/** A message as it lies in a datagram, whatever it says. */
+/** A message as it lies in a datagram, with any content. */
 function message(fields: {
   readonly type: number;
   readonly flags?: number;
@@ -58,26 +59,26 @@ function text(words: string): Buffer {
 
 describe('a dump', () => {
   const scope = new Scope();
-  let stranger: number;
+  let otherProcess: number;
   before(() => {
     const netns = new Netns(scope, 'injected');
     netns.run('ip', 'link', 'add', 'br0', 'type', 'bridge');
     enterNetns(scope, netns);
-    stranger = openSocket(16, 3, 0);
-    scope.defer(() => closeSync(stranger));
+    otherProcess = openSocket(16, 3, 0);
+    scope.defer(() => closeSync(otherProcess));
   });
   after(() => scope.close());
 
-  /** Sends a datagram to a socket of ours, as only root can, and the kernel. */
+  /** Sends a datagram to a socket of ours, as only root and the kernel can. */
   function inject(opened: NetlinkSocket, datagram: Buffer): void {
     // struct sockaddr_nl
     const address = Buffer.alloc(12);
     address.writeUInt16LE(16, 0);
     address.writeUInt32LE(opened.portId, 4);
-    assert.equal(sendTo(stranger, datagram, address), 'sent');
+    assert.equal(sendTo(otherProcess, datagram, address), 'sent');
   }
 
-  /** A socket to which these datagrams have come already, before it asks anything. Its first request is number 1. */
+  /** A socket that has received these datagrams already, before its first request, which is number 1. */
   function socketWith(...datagrams: readonly Buffer[]): NetlinkSocket {
     const opened = openNetlink();
     for (const datagram of datagrams) inject(opened, datagram);
@@ -90,7 +91,7 @@ describe('a dump', () => {
       .sort();
   }
 
-  it('takes no answer to another question for its own', () => {
+  it('ignores an answer to another request', () => {
     const others = [0, 2, 77, 0xffff_ffff].flatMap((sequence) => [
       message({ type: NLMSG_DONE, sequence, payload: int32(-1) }),
       message({ type: NLMSG_ERROR, sequence, payload: Buffer.concat([int32(-13), Buffer.alloc(16)]) }),
@@ -106,7 +107,7 @@ describe('a dump', () => {
     }
   });
 
-  it('is begun again when the kernel says that the table changed, and not for ever', () => {
+  it('is started again when the kernel reports that the table changed, but not forever', () => {
     const interrupted = (sequence: number): Buffer =>
       message({ type: 16, flags: NLM_F_DUMP_INTR, sequence, payload: Buffer.alloc(16) });
     const once = socketWith(interrupted(1));
@@ -134,7 +135,7 @@ describe('a dump', () => {
     }
   });
 
-  it('ends with the error that its end, or a refusal, tells; the socket stays usable', () => {
+  it('ends with the error in its last message or in a refusal; the socket stays usable', () => {
     const cases: readonly (readonly [Buffer, RegExp])[] = [
       [
         message({ type: NLMSG_DONE, sequence: 1, payload: int32(-22) }),
@@ -184,7 +185,7 @@ describe('a dump', () => {
 });
 
 describe('a run', () => {
-  /** `reconcile` under strace, which makes system calls of it fail. */
+  /** `reconcile` under strace, which makes some of its system calls fail. */
   function runWith(machine: Machine, call: string, fault: string): ReconcileResult {
     const file = `${createTempDir(machine.scope, 'fault')}/strace`;
     const strace = ['strace', '-o', file, '-e', `trace=${call}`, '-e', `inject=${call}:${fault}`];
@@ -193,10 +194,10 @@ describe('a run', () => {
     return withReport(result);
   }
 
-  it('goes on where a call is interrupted, has nothing yet, or has lost something', async (t) => {
+  it('continues when a call is interrupted, has no data yet, or has lost some', async (t) => {
     const machine = new Machine(t, { tunnel: true });
     machine.reconcile();
-    await machine.host(1).speak();
+    await machine.host(1).announceAndWait();
     const faults: readonly (readonly [string, string])[] = [
       ['recvfrom', 'error=EINTR:when=1+2'],
       ['recvfrom', 'error=EAGAIN:when=2+3'],
@@ -207,21 +208,21 @@ describe('a run', () => {
     for (const [call, fault] of faults) {
       const result = runWith(machine, call, fault);
       assertExit(result, 0);
-      assert.equal(result.report.ok, true, said(result));
+      assert.equal(result.report.ok, true, outputOf(result));
     }
     assert.deepEqual(machine.ownNeighbors(), [`10.1.0.1 ${machine.host(1).mac}`]);
     machine.assertIdle();
   });
 
-  it('says what the kernel refused, and the next one does it', async (t) => {
+  it('reports what the kernel refused, and the next run does it', async (t) => {
     const machine = new Machine(t, { tunnel: true });
     machine.reconcile();
-    await machine.host(1).speak();
+    await machine.host(1).announceAndWait();
     for (const fault of ['error=ENOMEM:when=1', 'error=ENOBUFS:when=2', 'error=EPERM:when=3']) {
       const name = /error=(\w+)/.exec(fault)?.[1] ?? '';
       const result = runWith(machine, 'sendto', fault);
       assertExit(result, name === 'EPERM' ? 77 : 1);
-      assert.ok(result.stderr.includes(name), said(result));
+      assert.ok(result.stderr.includes(name), outputOf(result));
       assert.doesNotMatch(result.stderr, /Internal error/);
     }
     machine.reconcile();
@@ -230,8 +231,8 @@ describe('a run', () => {
   });
 });
 
-describe('notifications that are lost', () => {
-  /** Datagrams that the kernel has dropped for want of room, of all netlink sockets of a process. */
+describe('lost notifications', () => {
+  /** Datagrams that the kernel has dropped for lack of room, over all netlink sockets of a process. */
   function dropped(machine: Machine): number {
     // sk Eth Pid Groups Rmem Wmem Dump Locks Drops Inode
     const lines = machine.run('cat', '/proc/thread-self/net/netlink').trim().split('\n').slice(1);
@@ -241,7 +242,7 @@ describe('notifications that are lost', () => {
   it('make a listening run read everything again', async (t: TestContext) => {
     const machine = new Machine(t, { tunnel: true });
     machine.reconcile();
-    await machine.host(1).speak();
+    await machine.host(1).announceAndWait();
     machine.reconcile();
     const own = machine.ownNeighbors();
     assert.equal(own.length, 1);
@@ -253,7 +254,7 @@ describe('notifications that are lost', () => {
     );
     assert.equal(dropped(machine), 0);
     process.kill(listening.pid, 'SIGSTOP');
-    // 4 MiB, of which a notification takes about 1 KiB: none of them is about a host of ours, but for the last.
+    // 4 MiB, of which a notification takes about 1 KiB. Only the last one is about a host of ours.
     const burst: string[] = [];
     for (let i = 0; i < 12_000; i++) {
       burst.push(`neigh replace 10.9.${i >> 8}.${i & 255} lladdr 02:09:00:00:00:01 dev br0 nud permanent`);

@@ -1,4 +1,4 @@
-// A part that fails: all else is done, the report names what failed, and the next run does that too.
+// One part fails: everything else is done, the report names what failed, and the next run does that too.
 import assert from 'node:assert/strict';
 import { closeSync } from 'node:fs';
 import { constants } from 'node:os';
@@ -10,25 +10,25 @@ import { assertExit, bpftool, failureCodes, Machine } from '../kernel/machine.ts
 import { findNeighbor } from '../lib/oracles.ts';
 import { run } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
-import { type Report, said, withReport } from '../lib/snoopy.ts';
-import { Chatter } from './chatter.ts';
+import { outputOf, type Report, withReport } from '../lib/snoopy.ts';
+import { Sender } from './sender.ts';
 import { makeTools, Site } from './site.ts';
 
-/** Messages of everything in a report that failed. */
+/** Messages of all failures in a report. */
 function failures(report: Report): string[] {
   const outcomes = [...report.steps, ...report.neighbors.changes].map(({ outcome }) => outcome);
   const failed = outcomes.filter(({ kind }) => kind === 'failed');
   return [...report.errors, ...failed].map(({ message }) => message ?? '');
 }
 
-describe('a run goes on where', () => {
+describe('a run continues when', () => {
   test('a bridge is missing', async (t) => {
     const machine = new Machine(t, { config: { bridges: [{ name: 'br0' }, { name: 'br9' }] } });
     const first = machine.snoopy.reconcile();
     assertExit(first, 1);
     assert.deepEqual(failureCodes(first.report), ['bridge_missing']);
     assert.deepEqual(machine.filterPrograms('tap1'), [machine.programId()]);
-    await machine.host(1).speak();
+    await machine.host(1).announceAndWait();
     const second = machine.snoopy.reconcile();
     assertExit(second, 1);
     assert.deepEqual(machine.ownNeighbors(), ['10.1.0.1 02:00:00:00:00:01']);
@@ -43,7 +43,7 @@ describe('a run goes on where', () => {
     machine.host(3).unplug();
     machine.reconcile();
     const late = [machine.addHost(4), machine.addHost(5)];
-    // Ports that nobody knows, but for one free place.
+    // Unknown ports, which leave one free place.
     const fd = objGet(`${machine.pins}/ports`);
     assert.ok(fd !== undefined);
     const count = mapInfo(fd).maxEntries - 2 - 1;
@@ -84,15 +84,15 @@ describe('a run goes on where', () => {
     assert.match(first.stderr, /EROFS/);
     remount('rw');
     machine.reconcile();
-    await machine.host(1).speak();
+    await machine.host(1).announceAndWait();
 
     machine.reconcile();
     const before = machine.ownNeighbors();
     assert.equal(before.length, 1);
 
-    // The kernel hands out nothing that is pinned there: nothing can be done, and nothing is taken down.
+    // The kernel opens no object that is pinned there: nothing can be done, and nothing is removed.
     remount('ro');
-    await machine.host(2).speak();
+    await machine.host(2).announceAndWait();
     for (const command of ['reconcile', 'remove', 'status']) {
       const result = machine.snoopy.run(command, '--format', 'json');
       assertExit(result, 1);
@@ -110,9 +110,9 @@ describe('a run goes on where', () => {
   test('a pin is busy', async (t) => {
     const machine = new Machine(t);
     machine.reconcile();
-    await machine.host(1).speak();
+    await machine.host(1).announceAndWait();
     machine.reconcile();
-    // Something is mounted over it: EBUSY, until it is not.
+    // Something is mounted over it: EBUSY until that is unmounted.
     run(['mount', '--bind', `${machine.pins}/layout`, `${machine.pins}/counters`]);
     const removal = machine.snoopy.run('remove', '--format', 'json');
     run(['umount', `${machine.pins}/counters`]);
@@ -125,7 +125,7 @@ describe('a run goes on where', () => {
   });
 });
 
-test('static entries of any number have room, and for those that take their place', (t) => {
+test('any number of static entries fits, and so do those that replace them', (t) => {
   const machine = new Machine(t);
   machine.reconcile();
   const before = machine.programId();
@@ -140,7 +140,8 @@ test('static entries of any number have room, and for those that take their plac
     machine.reconcile();
     machine.assertIdle();
   };
-  // 9,000 addresses are 18,000 keys, one for the address and one for its MAC; for a moment old and new are there.
+  // 9,000 addresses are 18,000 keys, one for the address and one for its MAC; for a moment old and new keys exist
+  // together.
   provision(100, 9000);
   const larger = machine.programId();
   assert.notEqual(larger, before);
@@ -151,33 +152,33 @@ test('static entries of any number have room, and for those that take their plac
   assert.equal(room(), 16_384);
 });
 
-test('no memory for anything new in the kernel: what there is goes on, and hosts get their neighbors', async (t) => {
+test('without memory for new kernel objects, existing ones still work, and hosts get their neighbors', async (t) => {
   const scope = new Scope();
   t.after(() => scope.close());
   const site = new Site(t, 0, makeTools(scope));
   const { far, hosts } = site.machine;
-  const chatter = new Chatter(scope, far, '10.7', hosts.slice(0, 2));
+  const sender = new Sender(scope, far, '10.7', hosts.slice(0, 2));
   assertExit(await site.run('reconcile'), 0);
   const program = site.machine.programId();
   site.set({ ...site.setting, size: 1, product: 1, bridge: { learn: ['arp-request'] } });
-  const { addresses } = await chatter.fresh();
-  const mishap = { at: 1, only: 'bpf:*', onwards: true, what: constants.errno.ENOMEM } as const;
-  const starved = await site.run('reconcile', { counted: 'change', mishap });
+  const { addresses } = await sender.fresh();
+  const injection = { at: 1, only: 'bpf:*', onwards: true, what: constants.errno.ENOMEM } as const;
+  const starved = await site.run('reconcile', { counted: 'change', injection });
   assertExit(starved, 1);
   const { report } = withReport(starved);
   assert.ok(
     failures(report).every((message) => /ENOMEM|not loaded/.test(message)),
-    said(starved),
+    outputOf(starved),
   );
   for (const port of ['tap1', 'tap2', 'tap3']) assert.deepEqual(site.machine.filterPrograms(port), [program]);
-  const known = chatter.hosts(0, addresses);
+  const known = sender.hosts(0, addresses);
   assert.deepEqual(site.machine.ownNeighbors().sort(), known.sort());
   assertExit(await site.run('reconcile'), 0);
   await site.assertIdle('reconcile');
   await site.assertWhole(known);
 });
 
-test('a port that vanishes at any moment of a run', { timeout: 600_000 }, async (t) => {
+test('a port may vanish at any moment of a run', { timeout: 600_000 }, async (t) => {
   const scope = new Scope();
   t.after(() => scope.close());
   const site = new Site(t, 0, makeTools(scope));
@@ -197,18 +198,18 @@ test('a port that vanishes at any moment of a run', { timeout: 600_000 }, async 
     }
     assert.ok(counts.size > 0);
     for (const [only, count] of counts) {
-      // The first and the last of those that look alike.
+      // The first and the last of the calls that look alike.
       for (const at of new Set([1, count])) {
         const host = machine.addHost(9);
         host.announce();
-        const mishap = { at, only, what: 'stop' } as const;
+        const injection = { at, only, what: 'stop' } as const;
         const meanwhile = (): void => host.unplug();
-        const landed = await site.run('reconcile', { counted, mishap, meanwhile });
-        const what = `gone before number ${at} of ${only}${said(landed)}`;
-        assert.ok(landed.code === 0 || landed.code === 1, what);
+        const launched = await site.run('reconcile', { counted, injection, meanwhile });
+        const what = `gone before number ${at} of ${only}${outputOf(launched)}`;
+        assert.ok(launched.code === 0 || launched.code === 1, what);
         assert.equal(machine.netns.tryRun(['ip', 'link', 'show', 'tap9']).code, 1, what);
-        assert.doesNotMatch(landed.stdout + landed.stderr, /Internal error/, what);
-        assert.equal(withReport(landed).report.ok, landed.code === 0, what);
+        assert.doesNotMatch(launched.stdout + launched.stderr, /Internal error/, what);
+        assert.equal(withReport(launched).report.ok, launched.code === 0, what);
         assert.deepEqual(site.attached(), ['tap1', 'tap2', 'tap3'], what);
         assertExit(await site.run('reconcile'), 0);
         await site.assertIdle('reconcile');

@@ -1,11 +1,11 @@
-// What somebody else has put in place of the pins: it is repaired or refused in words, and never written to.
+// Objects of another owner in place of the pins are repaired or refused with a message, and never written to.
 import assert from 'node:assert/strict';
 import { mkdirSync, readdirSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { assertExit, bpftool, Machine } from '../kernel/machine.ts';
 import { listPins } from '../lib/bpffs.ts';
 import { run } from '../lib/run.ts';
-import { type ReconcileResult, said } from '../lib/snoopy.ts';
+import { outputOf, type ReconcileResult } from '../lib/snoopy.ts';
 import { until } from '../lib/wait.ts';
 
 const MAPS = [
@@ -25,11 +25,14 @@ const NAMES = [...MAPS, 'program'];
 type Attach = 'clsact' | 'tcx';
 
 /** A machine with one host that has a neighbor. */
-async function settled(t: { after(undo: () => void): void }, attach: Attach = 'clsact'): Promise<Machine> {
+async function withNeighbor(
+  t: { after(undo: () => void): void },
+  attach: Attach = 'clsact',
+): Promise<Machine> {
   const machine = new Machine(t, { tunnel: true });
   configure(machine, { attach });
   machine.reconcile();
-  await machine.host(1).speak();
+  await machine.host(1).announceAndWait();
   machine.reconcile();
   assert.equal(machine.ownNeighbors().length, 1);
   return machine;
@@ -42,13 +45,13 @@ function configure(machine: Machine, runtime: Readonly<Record<string, unknown>>)
   });
 }
 
-/** No native crash, no exit code and no text that is not documented. The JSON is held against its schema by run(). */
+/** No native crash, no undocumented exit code and no undocumented text. run() validates JSON by its schema. */
 function assertSane(result: Pick<ReconcileResult, 'argv' | 'code' | 'stdout' | 'stderr'>): void {
-  assert.ok([0, 1, 69, 77, 78].includes(result.code), said(result));
-  assert.doesNotMatch(result.stdout + result.stderr, /Internal error|"internal"|\n\s+at /, said(result));
+  assert.ok([0, 1, 69, 77, 78].includes(result.code), outputOf(result));
+  assert.doesNotMatch(result.stdout + result.stderr, /Internal error|"internal"|\n\s+at /, outputOf(result));
 }
 
-/** Runs what only reads, which has to cope with whatever is there. */
+/** Runs the commands that only read, which must cope with anything. */
 function lookAround(machine: Machine): void {
   const before = JSON.stringify(listPins(machine.snoopy.bpffs));
   for (const [command, ...args] of [
@@ -62,14 +65,14 @@ function lookAround(machine: Machine): void {
   assert.equal(JSON.stringify(listPins(machine.snoopy.bpffs)), before);
 }
 
-/** A run that mends what is there; after it there is nothing to do, and the host has its neighbor. */
+/** A run that repairs the pins. After it nothing is due, and the host has its neighbor. */
 function assertRepaired(machine: Machine): void {
   machine.reconcile();
   machine.assertIdle();
   assert.deepEqual(machine.ownNeighbors(), [`10.1.0.1 ${machine.host(1).mac}`]);
 }
 
-/** A run that says what is in its way; `remedied` is what an operator does then. */
+/** A run that reports what blocks it. `remedied` is the fix of an operator. */
 function assertRefused(machine: Machine, code: number, words: RegExp, remedied: () => void): void {
   lookAround(machine);
   const result = machine.snoopy.reconcile();
@@ -82,8 +85,8 @@ function assertRefused(machine: Machine, code: number, words: RegExp, remedied: 
   machine.assertIdle();
 }
 
-/** Pins a fresh map somewhere outside of our directory, and again at a name of ours. */
-function strange(machine: Machine, at: string, name: string, ...shape: string[]): string {
+/** Pins a new map outside of our directory, and a second time under a name of ours. */
+function pinOther(machine: Machine, at: string, name: string, ...shape: string[]): string {
   const theirs = `${machine.snoopy.bpffs}/theirs_${at}`;
   rmSync(theirs, { force: true });
   run(['bpftool', 'map', 'create', theirs, ...shape, 'name', name]);
@@ -112,7 +115,7 @@ function mapAt(path: string): MapLine {
   return { id, type, bytes_key, bytes_value, max_entries, flags, name };
 }
 
-/** Type, sizes and name of one of our maps, as bpftool takes them. */
+/** Type, sizes and name of one of our maps, as bpftool accepts them. */
 function shapeOf(machine: Machine, name: string, change: Partial<MapLine> = {}): string[] {
   const found = { ...mapAt(`${machine.pins}/${name}`), ...change };
   return [
@@ -121,13 +124,13 @@ function shapeOf(machine: Machine, name: string, change: Partial<MapLine> = {}):
   ];
 }
 
-const STRANGER = ['type', 'hash', 'key', '4', 'value', '8', 'entries', '16'];
+const OTHER_SHAPE = ['type', 'hash', 'key', '4', 'value', '8', 'entries', '16'];
 
-describe('a stranger’s object under a name of ours', () => {
-  test('gives way under each name, and stays as it is', async (t) => {
-    const machine = await settled(t);
+describe('an object of another owner under a name of ours', () => {
+  test('is replaced under each name, and stays unchanged itself', async (t) => {
+    const machine = await withNeighbor(t);
     for (const name of NAMES) {
-      const theirs = strange(machine, name, 'stranger', ...STRANGER);
+      const theirs = pinOther(machine, name, 'other_owner', ...OTHER_SHAPE);
       const key = ['key', 'hex', '01', '00', '00', '00'];
       run(['bpftool', 'map', 'update', 'pinned', theirs, ...key, 'value', 'hex', ...Array(8).fill('aa')]);
       const before = bpftool<unknown>('map', 'dump', 'pinned', theirs);
@@ -136,11 +139,11 @@ describe('a stranger’s object under a name of ours', () => {
     }
   });
 
-  test('under all names at once, and of other kinds, is no riddle to any command', async (t) => {
-    const machine = await settled(t);
+  test('under all names at once, and of other kinds, makes no command fail', async (t) => {
+    const machine = await withNeighbor(t);
     const program = `${machine.snoopy.bpffs}/program`;
     run(['bpftool', 'prog', 'pin', 'pinned', `${machine.pins}/program`, program]);
-    for (const name of NAMES) strange(machine, name, 'stranger', ...STRANGER);
+    for (const name of NAMES) pinOther(machine, name, 'other_owner', ...OTHER_SHAPE);
     lookAround(machine);
     assertRepaired(machine);
     for (const name of MAPS) replaceBy(machine, name, program, 'prog');
@@ -148,10 +151,10 @@ describe('a stranger’s object under a name of ours', () => {
     assertRepaired(machine);
   });
 
-  test('a map of the same shape and another name is not taken over', async (t) => {
-    const machine = await settled(t);
+  test('is not reused when it is a map of the same shape and another name', async (t) => {
+    const machine = await withNeighbor(t);
     const names = ['bindings', 'ports', 'statics', 'probes'];
-    const theirs = names.map((name) => strange(machine, name, 'stranger', ...shapeOf(machine, name)));
+    const theirs = names.map((name) => pinOther(machine, name, 'other_owner', ...shapeOf(machine, name)));
     const dumps = (): unknown => theirs.map((pin) => bpftool<unknown>('map', 'dump', 'pinned', pin));
     const before = dumps();
     assertRepaired(machine);
@@ -160,9 +163,9 @@ describe('a stranger’s object under a name of ours', () => {
       assert.notEqual(mapAt(`${machine.pins}/${name}`).id, mapAt(theirs[i] ?? '').id);
   });
 
-  test('a map of our name with another size, or other flags, is replaced', async (t) => {
-    const machine = await settled(t);
-    // BPF_F_RDONLY_PROG: the verifier would refuse the program.
+  test('is replaced when it is a map of our name with another size, or other flags', async (t) => {
+    const machine = await withNeighbor(t);
+    // BPF_F_RDONLY_PROG: the verifier would reject the program.
     const rounds: readonly (readonly (readonly [string, Partial<MapLine>])[])[] = [
       [
         ['ports', { max_entries: 1 }],
@@ -199,11 +202,11 @@ describe('a stranger’s object under a name of ours', () => {
   });
 });
 
-describe('what is no object', () => {
+describe('something that is no object', () => {
   test('an empty directory, or a symlink, in place of any pin is replaced; nothing is followed', async (t) => {
-    const machine = await settled(t);
+    const machine = await withNeighbor(t);
     const theirs = `${machine.snoopy.bpffs}/theirs`;
-    run(['bpftool', 'map', 'create', theirs, ...STRANGER, 'name', 'stranger']);
+    run(['bpftool', 'map', 'create', theirs, ...OTHER_SHAPE, 'name', 'other_owner']);
     for (const make of [
       (path: string) => mkdirSync(path),
       (path: string) => symlinkSync('/nowhere', path),
@@ -220,8 +223,8 @@ describe('what is no object', () => {
     }
   });
 
-  test('a directory with something in it is left to its owner, and `remove` takes the whole of ours', async (t) => {
-    const machine = await settled(t);
+  test('a directory with content is left to its owner, and `remove` deletes all that is ours', async (t) => {
+    const machine = await withNeighbor(t);
     const path = `${machine.pins}/ports`;
     rmSync(path);
     mkdirSync(`${path}/theirs`, { recursive: true });
@@ -241,8 +244,8 @@ describe('what is no object', () => {
     assert.equal(machine.hasClsact('tap1'), false);
   });
 
-  test('a directory that lacks any of the pins is filled', async (t) => {
-    const machine = await settled(t);
+  test('a directory that lacks any of the pins is completed', async (t) => {
+    const machine = await withNeighbor(t);
     for (const gone of [NAMES.slice(0, 5), NAMES.slice(5), ['layout'], NAMES]) {
       for (const name of gone) rmSync(`${machine.pins}/${name}`);
       assertRepaired(machine);
@@ -250,7 +253,7 @@ describe('what is no object', () => {
   });
 
   test('a symlink, or an object, in place of the directory is refused', async (t) => {
-    const machine = await settled(t);
+    const machine = await withNeighbor(t);
     const aside = `${machine.snoopy.bpffs}/aside`;
     renameSync(machine.pins, aside);
     const theirs = listPins(aside);
@@ -278,7 +281,7 @@ describe('what is no object', () => {
   });
 });
 
-/** Asserts that the program sees what the host says: that it is attached to this port, and to no other in its place. */
+/** Asserts that the program sees the host: it is attached to this port, and the link of no other port replaces it. */
 async function assertSeen(machine: Machine): Promise<void> {
   type PerCpu = { readonly values: readonly { readonly value: number }[] };
   const sightings = (): number =>
@@ -289,12 +292,12 @@ async function assertSeen(machine: Machine): Promise<void> {
 }
 
 describe('the links of attach: tcx', () => {
-  test('what is no link of that port is unpinned and not written to', async (t) => {
-    const machine = await settled(t, 'tcx');
+  test('anything but the link of that port is unpinned and not written to', async (t) => {
+    const machine = await withNeighbor(t, 'tcx');
     const [name = ''] = readdirSync(`${machine.pins}/links`);
     const path = `${machine.pins}/links/${name}`;
     const theirs = `${machine.snoopy.bpffs}/theirs`;
-    run(['bpftool', 'map', 'create', theirs, ...STRANGER, 'name', 'stranger']);
+    run(['bpftool', 'map', 'create', theirs, ...OTHER_SHAPE, 'name', 'other_owner']);
     machine.addHost(2);
     machine.reconcile();
     const another = readdirSync(`${machine.pins}/links`).find((entry) => entry !== name) ?? '';
@@ -321,7 +324,7 @@ describe('the links of attach: tcx', () => {
       }
       await assertSeen(machine);
     }
-    // The same, when the port is not attached that way any more.
+    // The same when the port is no longer attached that way.
     for (const put of puts.slice(0, 2)) {
       rmSync(path);
       put();
@@ -333,8 +336,8 @@ describe('the links of attach: tcx', () => {
     }
   });
 
-  test('what stands in place of their directory gives way', async (t) => {
-    const machine = await settled(t, 'tcx');
+  test('anything in place of their directory is replaced', async (t) => {
+    const machine = await withNeighbor(t, 'tcx');
     const links = `${machine.pins}/links`;
     const theirs = `${machine.snoopy.bpffs}/theirs`;
     mkdirSync(theirs);
@@ -350,7 +353,7 @@ describe('the links of attach: tcx', () => {
   });
 });
 
-describe('what the maps hold', () => {
+describe('the content of the maps', () => {
   const layoutBytes = (machine: Machine): number[] => {
     const [line] = bpftool<{ value: string[] }[]>('map', 'dump', 'pinned', `${machine.pins}/layout`);
     return (line?.value ?? []).map(Number);
@@ -379,12 +382,12 @@ describe('what the maps hold', () => {
   };
 
   test('a layout record of garbage is a reason to load, or to refuse, and never to crash', async (t) => {
-    const machine = await settled(t);
+    const machine = await withNeighbor(t);
     const good = layoutBytes(machine);
     const write = (bytes: readonly number[]): void => writeMap(machine, 'layout', [0, 0, 0, 0], bytes);
     const garbage = (from: number, to: number, byte: number): number[] =>
       good.map((was, at) => (at >= from && at < to ? byte : was));
-    // Nothing, an older layout, another digest.
+    // Empty, an older layout, another digest.
     for (const bytes of [garbage(0, 48, 0), garbage(0, 4, 0), garbage(16, 48, 0xff), garbage(16, 48, 0)]) {
       write(bytes);
       assertRepaired(machine);
@@ -396,8 +399,8 @@ describe('what the maps hold', () => {
     assertRefused(machine, 1, /belongs to another network namespace/, restore);
   });
 
-  test('entries that nobody could have written are passed over', async (t) => {
-    const machine = await settled(t);
+  test('entries that no program writes are left out', async (t) => {
+    const machine = await withNeighbor(t);
     const ff = (length: number): number[] => Array(length).fill(0xff);
     // No address has the family 0xffff.
     writeMap(machine, 'bindings', ff(24), ff(mapAt(`${machine.pins}/bindings`).bytes_value));
@@ -415,8 +418,8 @@ describe('what the maps hold', () => {
     machine.remove();
   });
 
-  test('bindings of garbage, with an address, do no harm', async (t) => {
-    const machine = await settled(t);
+  test('bindings of garbage with an address do no harm', async (t) => {
+    const machine = await withNeighbor(t);
     const size = mapAt(`${machine.pins}/bindings`).bytes_value;
     const bytes = (length: number, byte: number): number[] => Array(length).fill(byte);
     const bridge =
@@ -446,8 +449,8 @@ describe('what the maps hold', () => {
 describe('the ring', () => {
   const RING = new URL('../../../test/safety/position.py', import.meta.url).pathname;
 
-  test('with a wrong position is passed over once, and goes on', async (t) => {
-    const machine = await settled(t);
+  test('with a wrong position is skipped once, and works again', async (t) => {
+    const machine = await withNeighbor(t);
     const host = machine.host(1);
     const pin = `${machine.pins}/changes`;
     const producer = (): bigint => BigInt(run(['/usr/bin/python3', RING, pin]).trim());
@@ -461,12 +464,12 @@ describe('the ring', () => {
       const wrong = position();
       run(['/usr/bin/python3', RING, pin, String(BigInt.asUintN(64, wrong))]);
       if (i === 0) lookAround(machine);
-      const told = machine.snoopy.reconcile();
-      assertSane(told);
-      assertExit(told, 0);
-      assert.match(told.report.warnings.join('\n'), /The ring of changes was damaged/, `at ${wrong}`);
-      assert.equal(told.report.changed, false);
-      // It is mended: a new host's record is there, and read.
+      const skipped = machine.snoopy.reconcile();
+      assertSane(skipped);
+      assertExit(skipped, 0);
+      assert.match(skipped.report.warnings.join('\n'), /The ring of changes was damaged/, `at ${wrong}`);
+      assert.equal(skipped.report.changed, false);
+      // It is repaired: the record of a new host is written, and read.
       host.announce(`10.1.1.${i}`);
       const after = machine.reconcile();
       assert.deepEqual(after.warnings, [], `at ${wrong}`);

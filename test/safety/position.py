@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """The positions of a pinned ring buffer: position.py PIN [CONSUMER]
 
-Writes the consumer's where one is given, as any process that may open the pin can. Prints the producer's.
+Writes the consumer's position if one is given, as any process that may open the pin can. Prints the producer's.
 """
 
 import ctypes

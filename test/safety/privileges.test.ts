@@ -1,4 +1,4 @@
-// Least privilege: each command under exactly the capabilities that it takes, and under each of them less.
+// Least privilege: each command with exactly the capabilities that it needs, and with one less.
 import assert from 'node:assert/strict';
 import { chownSync, existsSync, readdirSync, readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
@@ -7,14 +7,14 @@ import { listPins } from '../lib/bpffs.ts';
 import { deepTest } from '../lib/depth.ts';
 import { listAttached, listQdiscs, neighborText } from '../lib/oracles.ts';
 import type { Result } from '../lib/run.ts';
-import { LEAST_CAPABILITIES, onlyWith, said } from '../lib/snoopy.ts';
+import { LEAST_CAPABILITIES, onlyWith, outputOf } from '../lib/snoopy.ts';
 import { createTempDir } from '../lib/temp.ts';
 
-/** A user without a name, who has nothing but what a test gives it. */
+/** An unnamed user with only the capabilities that a test gives it. */
 const OTHER = 65534;
 const LOADING = ['net_admin', 'bpf', 'perfmon'] as const;
 
-/** Who runs snoopy: root or another user, with some capabilities. */
+/** The user that runs snoopy: root or another one, with some capabilities. */
 function wrapperOf(user: number, capabilities: readonly string[]): string[] {
   if (user === 0) return onlyWith(capabilities);
   const become = ['setpriv', `--reuid=${user}`, `--regid=${user}`, '--clear-groups'];
@@ -32,7 +32,7 @@ function runAs(
   return machine.netns.tryRun([...wrapperOf(user, capabilities), ...machine.snoopy.argv(command, ...args)]);
 }
 
-/** All that a run could have changed. */
+/** Everything that a run could have changed. */
 function stateOf(machine: Machine): unknown {
   return {
     pins: listPins(machine.snoopy.bpffs),
@@ -42,7 +42,7 @@ function stateOf(machine: Machine): unknown {
   };
 }
 
-/** Asserts that a command ends with 77, names these and no other capabilities, and changes nothing. */
+/** Asserts that a command exits with 77, names exactly these capabilities, and changes nothing. */
 function assertRefused(
   machine: Machine,
   user: number,
@@ -57,7 +57,7 @@ function assertRefused(
   assert.deepEqual(
     [...named].sort(),
     missing.map((name) => `CAP_${name.toUpperCase()}`).sort(),
-    said(result),
+    outputOf(result),
   );
   assert.equal(result.stdout, '');
   assert.deepEqual(stateOf(machine), before, `${command.join(' ')} has changed something`);
@@ -80,18 +80,18 @@ function without(capabilities: readonly string[], name: string): string[] {
 
 for (const [who, user] of [
   ['root without the rest of its capabilities', 0],
-  ['another user, to whom bpffs belongs,', OTHER],
+  ['another user, which owns bpffs,', OTHER],
 ] as const) {
   describe(who, () => {
     for (const attach of ['clsact', 'tcx'] as const) {
       const declare = user === 0 ? test : deepTest;
-      declare(`goes from the first run to the removal with just enough, by ${attach}`, async (t) => {
+      declare(`needs only these capabilities from the first run to the removal, by ${attach}`, async (t) => {
         const config = { runtime: { attach }, bridges: [{ name: 'br0', probe: { enabled: 'never' } }] };
         const machine = new Machine(t, { config });
         chownSync(machine.snoopy.bpffs, user, user);
         const host = machine.host(1);
 
-        // Whoever may read what is pinned may look, and plan.
+        // Reading the pins is enough to look and to plan.
         assertAllowed(machine, user, [], 'status');
         assertAllowed(machine, user, [], 'reconcile', '--check');
         for (const name of LOADING) {
@@ -100,14 +100,14 @@ for (const [who, user] of [
         assertRefused(machine, user, [], LOADING, 'reconcile');
         assertAllowed(machine, user, LOADING, 'reconcile');
 
-        // From then on the program and its maps are there.
-        await host.speak();
+        // From here on the program and its maps exist.
+        await host.announceAndWait();
         assertRefused(machine, user, without(LOADING, 'net_admin'), ['net_admin'], 'reconcile');
         assertAllowed(machine, user, ['net_admin'], 'reconcile');
         assert.deepEqual(machine.ownNeighbors(), [`${host.ip} ${host.mac}`]);
         const second = machine.addHost(2);
         assertAllowed(machine, user, ['net_admin'], 'reconcile', '--listen', '100ms');
-        await second.speak();
+        await second.announceAndWait();
         assertAllowed(machine, user, ['net_admin'], 'reconcile');
         assert.equal(machine.ownNeighbors().length, 2);
 
@@ -115,7 +115,7 @@ for (const [who, user] of [
         assertAllowed(machine, user, [], 'reconcile', '--check');
         assertRefused(machine, user, [], ['net_admin'], 'doctor');
         const doctor = runAs(machine, user, ['net_admin'], 'doctor');
-        assert.match(doctor.stdout, /^ok +ports br0 .* all 2 attached$/m, said(doctor));
+        assert.match(doctor.stdout, /^ok +ports br0 .* all 2 attached$/m, outputOf(doctor));
 
         assertAllowed(machine, user, [], 'remove', '--check');
         assertRefused(machine, user, without(LOADING, 'net_admin'), ['net_admin'], 'remove');
@@ -126,21 +126,21 @@ for (const [who, user] of [
       });
     }
 
-    deepTest('needs CAP_NET_RAW where hosts are asked for a sign of life', async (t) => {
+    deepTest('needs CAP_NET_RAW where hosts are probed', async (t) => {
       const probe = { enabled: 'always', after: '1s' };
       const machine = new Machine(t, { config: { bridges: [{ name: 'br0', probe }] } });
       chownSync(machine.snoopy.bpffs, user, user);
       const all = [...LOADING, 'net_raw'];
       assertRefused(machine, user, LOADING, ['net_raw'], 'reconcile');
       assertAllowed(machine, user, all, 'reconcile');
-      await machine.host(1).speak();
+      await machine.host(1).announceAndWait();
       assertRefused(machine, user, ['net_admin'], ['net_raw'], 'reconcile');
       const listen = ['reconcile', '--listen', '3s', '--format', 'json'] as const;
       const asked = assertAllowed(machine, user, ['net_admin', 'net_raw'], ...listen);
-      assert.ok((JSON.parse(asked.stdout) as { probes: { sent: number } }).probes.sent > 0, said(asked));
+      assert.ok((JSON.parse(asked.stdout) as { probes: { sent: number } }).probes.sent > 0, outputOf(asked));
     });
 
-    deepTest('needs the right to load again where what is pinned is to be replaced', (t) => {
+    deepTest('needs the capability to load again where the pins are to be replaced', (t) => {
       const machine = new Machine(t);
       chownSync(machine.snoopy.bpffs, user, user);
       assertAllowed(machine, user, LOADING, 'reconcile');
@@ -153,7 +153,7 @@ for (const [who, user] of [
 }
 
 deepTest(
-  'where only some of the hosts can be asked, a run without CAP_NET_RAW does all else and says so',
+  'where only some of the hosts can be probed, a run without CAP_NET_RAW does everything else and reports that',
   async (t) => {
     const probe = { enabled: 'auto', after: '1s' };
     const machine = new Machine(t, {
@@ -161,7 +161,7 @@ deepTest(
       config: { bridges: [{ name: 'br0', probe }] },
     });
     assertAllowed(machine, 0, LOADING, 'reconcile');
-    await machine.host(1).speak();
+    await machine.host(1).announceAndWait();
     const result = runAs(machine, 0, LOADING, 'reconcile', '--listen', '2s');
     assertExit(result, 1);
     assert.match(result.stdout + result.stderr, /packet socket for probes.*CAP_NET_RAW/);
@@ -169,31 +169,31 @@ deepTest(
   },
 );
 
-deepTest('only who mounts bpffs needs CAP_SYS_ADMIN, which includes those for eBPF', (t) => {
+deepTest('CAP_SYS_ADMIN, which includes those for eBPF, is needed only to mount bpffs', (t) => {
   const machine = new Machine(t);
   const bpffs = createTempDir(machine.scope, 'unmounted');
   machine.snoopy.configure({ runtime: { bpffs }, bridges: [{ name: 'br0' }] });
   assertRefused(machine, 0, LOADING, ['sys_admin'], 'reconcile');
   assertRefused(machine, 0, [], [...LOADING, 'sys_admin'], 'reconcile');
   assert.deepEqual(readdirSync(bpffs), []);
-  const told = runAs(machine, 0, LOADING, 'reconcile').stderr;
-  assert.ok(told.endsWith(`or mount bpffs by hand: mount -t bpf bpf ${bpffs}\n`), told);
+  const message = runAs(machine, 0, LOADING, 'reconcile').stderr;
+  assert.ok(message.endsWith(`or mount bpffs by hand: mount -t bpf bpf ${bpffs}\n`), message);
   assertAllowed(machine, 0, ['net_admin', 'sys_admin'], 'reconcile');
   assert.ok(existsSync(`${bpffs}/snoopy/program`));
 });
 
-deepTest('pins of another user take CAP_DAC_OVERRIDE, also only to look at them', (t) => {
+deepTest('pins of another user need CAP_DAC_OVERRIDE, even to read them', (t) => {
   const machine = new Machine(t);
   for (const command of ['status', 'doctor', 'reconcile', 'remove']) {
     assertRefused(machine, OTHER, [...LOADING, 'net_raw'], ['dac_override'], command);
   }
   assertAllowed(machine, OTHER, [...LOADING, 'dac_override'], 'reconcile');
-  // They are that user's now: root without the right to read everything is a stranger to them.
+  // They belong to that user now: root without the capability to read everything cannot open them.
   assertRefused(machine, 0, LOADING, ['dac_override'], 'reconcile');
   assertRefused(machine, 0, [], ['dac_override'], 'status');
 });
 
-test('root that has lost a capability is not told to become root', (t) => {
+test('root that has lost a capability is not advised to become root', (t) => {
   const machine = new Machine(t);
   const asRoot = runAs(machine, 0, ['net_admin'], 'reconcile');
   assert.match(asRoot.stderr, /^snoopy: Not permitted: CAP_BPF and CAP_PERFMON missing; root has here only /);
@@ -201,7 +201,7 @@ test('root that has lost a capability is not told to become root', (t) => {
   assert.match(asOther.stderr, /CAP_NET_ADMIN and CAP_DAC_OVERRIDE missing; run as root or with /);
 });
 
-test('the unit that is shipped leaves a run these capabilities and no more', () => {
+test('the shipped unit leaves a run these capabilities and no more', () => {
   const unit = new URL('../../../packaging/systemd/snoopy-reconcile.service', import.meta.url);
   const set = /^CapabilityBoundingSet=(.*)$/m.exec(readFileSync(unit, 'utf8'))?.[1] ?? '';
   assert.deepEqual(

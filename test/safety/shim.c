@@ -1,17 +1,16 @@
 /*
  * Stands between snoopy and libc (LD_PRELOAD): counts the calls that change something, or those that only
- * look, and at the one it was told to either kills the process or lets the call fail. A call that is not
- * snoopy's own (Node, its threads, the dynamic linker) does not count, so the same run has the same numbers
- * each time.
+ * read, and at one of them kills the process or makes the call fail. Only snoopy's own calls count, not those
+ * of Node, its threads or the dynamic linker, so the same run has the same numbers each time.
  *
- *   SHIM_LOG    file to which every call that counts is added, a line each, and "!" where something was done
+ *   SHIM_LOG    file that gets a line for every call that counts, and "!" where a fault was injected
  *   SHIM_ROOTS  directories, separated by colons: calls about other files do not count
  *   SHIM_COUNT  change | look | all
  *   SHIM_ONLY   a line of the log, as a pattern: only such calls count
  *   SHIM_AT     number of the call, from 1 on
- *   SHIM_ON     1: all that come after it too
- *   SHIM_DO     stop | stop-after | kill | kill-after | number of an errno | refuse: the kernel gets the first request of
- * a netlink datagram with a type that it does not know
+ *   SHIM_ON     1: at all later calls too
+ *   SHIM_DO     stop | stop-after | kill | kill-after | number of an errno | refuse: the kernel gets the first request
+ *               of a netlink datagram with a type that it does not know
  *   SHIM_HIDE   a kind of qdisc or filter: the kernel gets it under a name that it does not know
  */
 #define _GNU_SOURCE
@@ -164,7 +163,7 @@ static bool is_ours(const char *path)
 	return false;
 }
 
-/* What a descriptor is: a path, or such as anon_inode:bpf-map. */
+/* The object behind a descriptor: a path, or a text such as anon_inode:bpf-map. */
 static const char *path_of(int fd, char *path, size_t size)
 {
 	char link[64];
@@ -199,7 +198,7 @@ static bool meets_bpf(long command, const union bpf_attr *attr)
 		break;
 	case BPF_PROG_LOAD:
 		object = attr->prog_name;
-		/* libbpf asks what the kernel can do. */
+		/* libbpf probes the features of the kernel. */
 		kind = strcmp(object, "snoopy") ? LOOK : CHANGE;
 		break;
 	case BPF_BTF_LOAD:

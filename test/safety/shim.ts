@@ -1,4 +1,4 @@
-// The wrapper around libc, compiled; and snoopy run under it: killed, or failed, at one call of those it makes.
+// The wrapper around libc, compiled; and snoopy run under it, killed or failed at one of its calls.
 import { spawn } from 'node:child_process';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,34 +11,34 @@ import { createTempDir } from '../lib/temp.ts';
 
 const SOURCE = fileURLToPath(new URL('../../../test/safety/shim.c', import.meta.url));
 
-/** Calls that change something, those that only look, or both. */
+/** Calls that change something, those that only read, or both. */
 export type Counted = 'change' | 'look' | 'all';
 
-/** What happens at call number `at` (from 1 on) of all, or of those that look like `only`. */
-export interface Mishap {
+/** The fault at call number `at` (from 1 on) of all calls, or of those that match `only`. */
+export interface Injection {
   readonly at: number;
   readonly only?: string;
-  /** True: at all that come after it too. */
+  /** True: at all later ones too. */
   readonly onwards?: boolean;
   /**
-   * An end or, for `meanwhile`, a stop, before the call or after it; or an errno instead of it. `refuse`: the kernel gets
-   * the first request of a netlink datagram in a form that it refuses.
+   * A kill or, for `meanwhile`, a stop, before the call or after it; or an errno instead of the call. `refuse`: the
+   * kernel gets the first request of a netlink datagram in a form that it refuses.
    */
   readonly what: 'stop' | 'stop-after' | 'kill' | 'kill-after' | 'refuse' | number;
 }
 
-/** What a run meets on its way. */
+/** The conditions of a run. */
 export interface Way {
   /** Under the wrapper when given. */
   readonly counted?: Counted;
-  readonly mishap?: Mishap;
-  /** Under the wrapper: a kind of qdisc or filter that the kernel is to know nothing of. */
+  readonly injection?: Injection;
+  /** Under the wrapper: a kind of qdisc or filter that the kernel must not know. */
   readonly hide?: string;
-  /** Killed after so many milliseconds. */
+  /** Killed after this many milliseconds. */
   readonly killAfterMs?: number;
-  /** Called while the process is stopped, which goes on after it. */
+  /** Called while the process is stopped; then it continues. */
   readonly meanwhile?: () => void;
-  /** What comes before the command line of Node, such as prlimit. */
+  /** A command such as prlimit before the command line of Node. */
   readonly prefix?: readonly string[];
 }
 
@@ -46,19 +46,19 @@ export interface Launch extends Way {
   /** `reconcile`, `remove` and so on, with their options. */
   readonly args: readonly string[];
   readonly config: string;
-  /** Another than the one that is shipped. */
+  /** A product other than the shipped one. */
   readonly product?: string;
 }
 
-export interface Landed extends Result {
+export interface Launched extends Result {
   /** The calls that counted, in order; the last is the one at which it was killed. */
   readonly calls: readonly string[];
   readonly signal: NodeJS.Signals | null;
-  /** True when the call was made at which something was to happen. */
+  /** True when the call with the fault was reached. */
   readonly met: boolean;
 }
 
-/** Runs commands side by side, unlike those of test/lib, which block. */
+/** Runs commands side by side, unlike the blocking ones of test/lib. */
 export class Launcher {
   readonly #scope: Scope;
   readonly #netns: Netns;
@@ -66,7 +66,7 @@ export class Launcher {
   readonly #log: string;
   readonly #roots: string;
 
-  /** `roots`: the files that the run is about; calls about others do not count. */
+  /** `roots`: the files of the run; calls about others do not count. */
   constructor(scope: Scope, netns: Netns, library: string, roots: readonly string[]) {
     this.#scope = scope;
     this.#netns = netns;
@@ -75,14 +75,14 @@ export class Launcher {
     this.#roots = roots.join(':');
   }
 
-  /** Runs snoopy to its end, whatever that is. */
-  launch(launch: Launch): Promise<Landed> {
+  /** Runs snoopy to its end, however it ends. */
+  launch(launch: Launch): Promise<Launched> {
     const {
       args,
       config,
       product = START,
       counted,
-      mishap,
+      injection,
       hide,
       killAfterMs,
       meanwhile,
@@ -99,11 +99,11 @@ export class Launcher {
             `SHIM_LOG=${this.#log}`,
             `SHIM_ROOTS=${this.#roots}`,
             `SHIM_COUNT=${counted}`,
-            ...(mishap?.only === undefined ? [] : [`SHIM_ONLY=${mishap.only}`]),
-            ...(mishap?.onwards === true ? ['SHIM_ON=1'] : []),
+            ...(injection?.only === undefined ? [] : [`SHIM_ONLY=${injection.only}`]),
+            ...(injection?.onwards === true ? ['SHIM_ON=1'] : []),
             ...(hide === undefined ? [] : [`SHIM_HIDE=${hide}`]),
-            `SHIM_AT=${mishap?.at ?? 0}`,
-            `SHIM_DO=${mishap?.what ?? 0}`,
+            `SHIM_AT=${injection?.at ?? 0}`,
+            `SHIM_DO=${injection?.what ?? 0}`,
           ];
     const snoopy = [...NODE, product, command, '--config', config, '--format', 'json', ...options];
     const argv = this.#netns.argv([...prefix, ...shim, ...snoopy]);
@@ -151,7 +151,7 @@ function isStopped(pid: number): boolean {
   }
 }
 
-/** Compiles the wrapper; the path of the library, which goes with the scope. */
+/** Compiles the wrapper and returns the path of the library, which ends with the scope. */
 export function buildShim(scope: Scope): string {
   const library = join(createTempDir(scope, 'shim'), 'shim.so');
   run(['clang', '-shared', '-fPIC', '-O2', '-Wall', '-Wextra', '-Werror', '-o', library, SOURCE, '-ldl']);

@@ -1,4 +1,4 @@
-// A machine on which runs go wrong, and what it must look like after the next one.
+// A machine on which runs go wrong, and its required state after the next run.
 import assert from 'node:assert/strict';
 import { copyFileSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -7,27 +7,27 @@ import { listPins } from '../lib/bpffs.ts';
 import { listFilters, listOwnNeighbors } from '../lib/oracles.ts';
 import { run } from '../lib/run.ts';
 import type { Scope } from '../lib/scope.ts';
-import { PRODUCT, type Report, START, said, withReport } from '../lib/snoopy.ts';
+import { outputOf, PRODUCT, type Report, START, withReport } from '../lib/snoopy.ts';
 import { createTempDir } from '../lib/temp.ts';
 import { until } from '../lib/wait.ts';
-import { buildShim, type Landed, Launcher, type Way } from './shim.ts';
+import { buildShim, type Launched, Launcher, type Way } from './shim.ts';
 
-/** What the configuration says, and by which program. */
+/** A configuration, and the program that applies it. */
 export interface Setting {
   readonly attach: 'clsact' | 'tcx';
   readonly ringSize: string;
   /** Which of the site's sizes of the bindings map. */
   readonly size: number;
-  /** Of the bridge, beside its name and limits. */
+  /** Keys of the bridge besides its name and limits. */
   readonly bridge: Readonly<Record<string, unknown>>;
   /** Which of the products. */
   readonly product: number;
 }
 
-/** What all sites use. */
+/** Shared by all sites. */
 export interface Tools {
   readonly library: string;
-  /** What is shipped, and one with another object, as its digest says. */
+  /** The shipped product, and one with another object, by its digest. */
   readonly products: readonly string[];
 }
 
@@ -64,7 +64,7 @@ const MAPS = [
   'statics',
 ];
 
-/** Three hosts, one of them behind a port whose clsact qdisc is somebody else's. */
+/** Three hosts, one of them behind a port whose clsact qdisc is of another owner. */
 export class Site {
   readonly machine: Machine;
   readonly textfile: string;
@@ -79,7 +79,7 @@ export class Site {
     this.machine = new Machine(t, { hosts: 3 });
     const { scope, netns, snoopy } = this.machine;
     this.#products = tools.products;
-    // By their sizes the maps in the kernel are known as this site's.
+    // The sizes of its maps identify this site's maps in the kernel.
     this.#sizes = [0, 1].map((which) => 10_000 + (process.pid % 5000) * 8 + number * 2 + which);
     this.textfile = join(createTempDir(scope, 'textfile'), 'snoopy.prom');
     this.#launcher = new Launcher(scope, netns, tools.library, [
@@ -102,7 +102,7 @@ export class Site {
     return this.#setting;
   }
 
-  /** Writes the configuration; what is run from now on is as the setting says. */
+  /** Writes the configuration; later runs use this setting. */
   set(setting: Setting): void {
     this.#setting = setting;
     const { attach, ringSize, size, bridge } = setting;
@@ -114,7 +114,7 @@ export class Site {
     });
   }
 
-  run(command: 'reconcile' | 'remove', way: Way = {}): Promise<Landed> {
+  run(command: 'reconcile' | 'remove', way: Way = {}): Promise<Launched> {
     const product = this.#products[this.#setting.product] ?? START;
     return this.#launcher.launch({
       args: [command],
@@ -124,19 +124,19 @@ export class Site {
     });
   }
 
-  /** Runs it, which must succeed and have nothing to do but for neighbors. */
+  /** Runs it. It must succeed and have nothing to do except for neighbors. */
   async assertIdle(command: 'reconcile' | 'remove'): Promise<Report> {
     const result = await this.run(command);
-    assert.equal(result.code, 0, said(result));
+    assert.equal(result.code, 0, outputOf(result));
     const { report } = withReport(result);
-    assert.equal(report.changed, false, said(result));
-    assert.deepEqual(report.steps, [], said(result));
-    assert.deepEqual(report.remaining, [], said(result));
+    assert.equal(report.changed, false, outputOf(result));
+    assert.deepEqual(report.steps, [], outputOf(result));
+    assert.deepEqual(report.remaining, [], outputOf(result));
     return report;
   }
 
   /** Sightings that the program has counted. */
-  heard(): number {
+  sightings(): number {
     type PerCpu = { readonly values: readonly { readonly value: number }[] };
     const [sightings] = this.machine.dump<PerCpu>('counters');
     return (sightings?.values ?? []).reduce((sum, { value }) => sum + value, 0);
@@ -150,7 +150,7 @@ export class Site {
     });
   }
 
-  /** The program is where it must be and nowhere else, and the hosts (`ip mac`) have bindings and neighbors. */
+  /** The program is attached exactly where it must be, and the hosts (`ip mac`) have bindings and neighbors. */
   async assertWhole(hosts: readonly string[]): Promise<void> {
     const { machine } = this;
     const { attach, bridge } = this.#setting;
@@ -178,7 +178,7 @@ export class Site {
     assert.deepEqual(unreachable, [], 'hosts without a neighbor');
   }
 
-  /** Nothing of snoopy is there. */
+  /** Nothing of snoopy is left. */
   async assertGone(): Promise<void> {
     const { machine } = this;
     assert.deepEqual(listPins(machine.snoopy.bpffs), []);
@@ -195,7 +195,7 @@ export class Site {
     assert.deepEqual(found.sort(), ports, 'ports with a clsact qdisc');
   }
 
-  /** The kernel frees what nobody holds a little later. */
+  /** The kernel frees unreferenced objects a little later. */
   async #assertObjects(wanted: { readonly programs: number; readonly maps: number }): Promise<void> {
     type MapLine = { readonly id: number; readonly max_entries: number };
     type ProgramLine = { readonly map_ids?: readonly number[] };

@@ -1,7 +1,7 @@
-// What the neighbor tables must be, from nothing but what was done to the hosts: the rules of the README, pure.
+// The required neighbor tables, derived only from the events at the hosts by the rules of the README. Pure.
 
-/** A host talks all the time, answers when it is asked, or neither. */
-export type Voice = 'talks' | 'answers' | 'dead';
+/** A host sends all the time, answers when it is probed, or neither. */
+export type Behavior = 'sends' | 'answers' | 'dead';
 
 export interface Place {
   /** 0 or 1. */
@@ -13,38 +13,41 @@ export interface Vm {
   readonly mac: string;
   readonly addresses: Set<string>;
   place: Place;
-  voice: Voice;
-  /** Tick of the last thing that was done to it. */
+  behavior: Behavior;
+  /** Tick of the latest event at this host. */
   touched: number;
-  /** True once a port that was attached for sure has heard all it says from where it is. */
-  heard: boolean;
+  /** True once a port that was attached for sure has seen everything that it sends from where it is. */
+  seen: boolean;
 }
 
-/** What was decided for a node, once and for all of a soak. */
+/** The choices for a node, which hold for a whole soak. */
 export interface NodeRules {
-  /** True where silent hosts are asked. */
+  /** True where silent hosts are probed. */
   readonly probes: boolean;
-  /** Provisioned addresses, and whose they are. */
+  /** Provisioned addresses and their hosts. */
   readonly statics: ReadonlyMap<string, string>;
-  /** Addresses with an entry of somebody else: never ours. */
-  readonly foreign: ReadonlySet<string>;
+  /** Addresses with an entry of another owner: never ours. */
+  readonly ofOthers: ReadonlySet<string>;
 }
 
-/** Neighbors that must be there, and those that may be there until things have settled. All others must not. */
+/**
+ * Neighbors that must exist, and those that may exist until everything has been quiet for long enough. No others may
+ * exist.
+ */
 export interface Expectation {
   readonly must: ReadonlyMap<string, string>;
   readonly may: ReadonlyMap<string, ReadonlySet<string>>;
 }
 
-/** The last claim of an address that a node has believed. */
+/** The last claim of an address that a node has accepted. */
 interface Claim {
   mac: string;
   port: string;
   /** Until then it is frozen as a duplicate. */
   frozenUntilMs: number;
-  /** Since it was frozen: those who have claimed it, for the end of that is not known to the millisecond. */
+  /** Since it was frozen: its claimants, for the end of the freeze is not known to the millisecond. */
   readonly claimants: Set<string>;
-  /** True when nobody can say whether it has outlived a time in which the host was not heard. */
+  /** True when the test cannot know whether it has outlived a time in which the host was not seen. */
   doubtful: boolean;
 }
 
@@ -57,14 +60,14 @@ class NodeModel {
   /** Ports on which a run has surely been. */
   readonly attached = new Set<string>();
   readonly claims = new Map<string, Claim>();
-  /** Said on a port that may not have been attached yet, in this tick. */
+  /** Announced in this tick on a port that may not have been attached yet. */
   readonly unsure = new Map<string, Set<string>>();
 
   constructor(rules: NodeRules) {
     this.rules = rules;
   }
 
-  hear(mac: string, port: string, ip: string): void {
+  see(mac: string, port: string, ip: string): void {
     const owner = this.rules.statics.get(ip);
     if (owner !== undefined) return;
     if (!this.attached.has(port)) {
@@ -110,29 +113,29 @@ export class Model {
     return this.#node(node).attached.has(port);
   }
 
-  /** True where a node still believes that the host has an address which it has given up. */
+  /** True where a node still has the host for an address that it has given up. */
   hasGhosts(vm: Vm): boolean {
     return this.#nodes.some(({ claims }) =>
       [...claims].some(([ip, { mac }]) => mac === vm.mac && !vm.addresses.has(ip)),
     );
   }
 
-  /** True when some node has a claim of the address, of whomever. */
+  /** True when some node has a claim of the address, of any host. */
   isClaimed(ip: string): boolean {
     return this.#nodes.some(({ claims }) => claims.has(ip));
   }
 
-  /** True when somebody has fought for the address since things were settled. */
-  isDisputed(ip: string): boolean {
+  /** True when the address was contested since the last quiet time. */
+  isContested(ip: string): boolean {
     return this.#nodes.some(({ claims }) => (claims.get(ip)?.frozenUntilMs ?? 0) > 0);
   }
 
-  /** The MAC that a node believes to have an address. */
+  /** The MAC that a node has for an address. */
   holder(node: number, ip: string): string | undefined {
     return this.#node(node).claims.get(ip)?.mac;
   }
 
-  // What was done.
+  // Events.
 
   portCreated({ node, port }: Place): void {
     this.#node(node).ports.add(port);
@@ -154,20 +157,20 @@ export class Model {
     for (const { unsure } of this.#nodes) unsure.clear();
   }
 
-  /** A host says that it has an address. */
-  said(vm: Vm, ip: string): void {
-    this.#node(vm.place.node).hear(vm.mac, vm.place.port, ip);
+  /** A host announces an address. */
+  announced(vm: Vm, ip: string): void {
+    this.#node(vm.place.node).see(vm.mac, vm.place.port, ip);
   }
 
   /** Two hosts have claimed an address in turn so often that it counts as a duplicate; it is its holder's again. */
-  fought(node: number, ip: string, frozenUntilMs: number): void {
+  contested(node: number, ip: string, frozenUntilMs: number): void {
     const claim = this.#node(node).claims.get(ip);
-    if (claim === undefined) throw new Error(`nobody had ${ip} before the fight`);
+    if (claim === undefined) throw new Error(`no host had ${ip} before the contest`);
     claim.frozenUntilMs = frozenUntilMs;
     claim.claimants.add(claim.mac);
   }
 
-  /** Hosts were not heard for so long that what nobody says any more may have been forgotten. */
+  /** Hosts were unseen for so long that addresses that are no longer announced may have been forgotten. */
   wasLate(): void {
     for (const { claims } of this.#nodes) {
       for (const [ip, claim] of claims) {
@@ -176,9 +179,9 @@ export class Model {
     }
   }
 
-  /** So much time has passed in peace that all ages, hold times and questions are over. */
-  settled(): void {
-    for (const [mac, vm] of this.vms) if (vm.voice === 'dead') this.vms.delete(mac);
+  /** It was quiet for so long that all ages, hold times and owner checks are over. */
+  quieted(): void {
+    for (const [mac, vm] of this.vms) if (vm.behavior === 'dead') this.vms.delete(mac);
     for (const [at, { claims }] of this.#nodes.entries()) {
       for (const [ip, claim] of claims) {
         if (this.#lives(at, ip, claim) === 'no') claims.delete(ip);
@@ -188,9 +191,9 @@ export class Model {
     }
   }
 
-  // What follows from it.
+  // Consequences.
 
-  /** Addresses of the bindings that a node must have once things have settled, and of those that it may have. */
+  /** Addresses of the bindings that a node must have after a quiet time, and of those that it may have. */
   boundIps(node: number): { readonly must: ReadonlySet<string>; readonly may: ReadonlySet<string> } {
     const alive = [...this.#node(node).claims].filter(([ip, claim]) => this.#lives(node, ip, claim) !== 'no');
     const ipsOf = (doubtful: boolean): string[] =>
@@ -198,28 +201,28 @@ export class Model {
     return { must: new Set(ipsOf(false)), may: new Set(ipsOf(true)) };
   }
 
-  /** The neighbors of a node after a run; `settled`: after a time of peace. */
-  expect(node: number, nowMs: number, settled: boolean): Expectation {
+  /** The neighbors of a node after a run; `quiet`: after a quiet time. */
+  expect(node: number, nowMs: number, quiet: boolean): Expectation {
     const { claims, unsure, rules } = this.#node(node);
     const must = new Map<string, string>();
     const may = new Map<string, Set<string>>();
     for (const [ip, mac] of rules.statics) {
-      // Once it was there it stays, even while the host is silent.
+      // Once installed it stays, even while the host is silent.
       if (this.vms.get(mac)?.place.node === node) must.set(ip, mac);
     }
     for (const [ip, claim] of claims) {
-      if (rules.foreign.has(ip)) continue;
-      if (claim.frozenUntilMs > 0 && !settled) {
+      if (rules.ofOthers.has(ip)) continue;
+      if (claim.frozenUntilMs > 0 && !quiet) {
         if (nowMs > claim.frozenUntilMs - FREEZE_SLACK_MS) may.set(ip, new Set(claim.claimants));
         continue;
       }
       const lives = this.#lives(node, ip, claim);
       if (claim.doubtful && lives !== 'no') addTo(may, ip, claim.mac);
-      else if (lives === 'yes' || (lives === 'if asked' && settled)) must.set(ip, claim.mac);
-      else if (!settled && this.vms.get(claim.mac)?.place.node === node) addTo(may, ip, claim.mac);
+      else if (lives === 'yes' || (lives === 'if probed' && quiet)) must.set(ip, claim.mac);
+      else if (!quiet && this.vms.get(claim.mac)?.place.node === node) addTo(may, ip, claim.mac);
     }
     for (const [ip, macs] of unsure) {
-      if (rules.foreign.has(ip)) continue;
+      if (rules.ofOthers.has(ip)) continue;
       const known = must.get(ip);
       must.delete(ip);
       for (const mac of known === undefined ? macs : [known, ...macs]) addTo(may, ip, mac);
@@ -228,35 +231,35 @@ export class Model {
   }
 
   /**
-   * Whether a claim is good for a neighbor: the host is on that node, behind that port, and gives signs of life
-   * for that very address, of itself or when it is asked. A host that has given an address up keeps it where
-   * nobody asks, as long as it is heard of at all.
+   * Whether a claim is good for a neighbor: the host is on that node, behind that port, and is seen with that very
+   * address, by itself or when it is probed. A host that has given an address up keeps it where probes are off, as
+   * long as the host is seen at all.
    */
-  #lives(node: number, ip: string, claim: Claim): 'yes' | 'if asked' | 'no' {
+  #lives(node: number, ip: string, claim: Claim): 'yes' | 'if probed' | 'no' {
     const vm = this.vms.get(claim.mac);
     if (vm === undefined || vm.place.node !== node || vm.place.port !== claim.port) return 'no';
     const { probes } = this.#node(node).rules;
     const owns = vm.addresses.has(ip);
-    switch (vm.voice) {
-      case 'talks':
+    switch (vm.behavior) {
+      case 'sends':
         return owns || !probes ? 'yes' : 'no';
       case 'answers':
-        return owns && probes ? 'if asked' : 'no';
+        return owns && probes ? 'if probed' : 'no';
       case 'dead':
         return 'no';
       default:
-        return vm.voice satisfies never;
+        return vm.behavior satisfies never;
     }
   }
 }
 
-/** In what a neighbor table differs from what is expected of it; empty when it does not. */
+/** The differences between a neighbor table and the required one; empty when there are none. */
 export function differences(found: ReadonlyMap<string, string>, { must, may }: Expectation): string[] {
   const missing = [...must].flatMap(([ip, mac]) =>
-    found.get(ip) === mac ? [] : [`${ip} must be ${mac}, and is ${found.get(ip) ?? 'not there'}`],
+    found.get(ip) === mac ? [] : [`${ip} must be ${mac}, and is ${found.get(ip) ?? 'missing'}`],
   );
   const extra = [...found].flatMap(([ip, mac]) =>
-    must.has(ip) || may.get(ip)?.has(mac) === true ? [] : [`${ip} is ${mac}, and must not be there`],
+    must.has(ip) || may.get(ip)?.has(mac) === true ? [] : [`${ip} is ${mac}, and must be missing`],
   );
   return [...missing, ...extra];
 }

@@ -1,4 +1,4 @@
-// The course of a soak: steps, speech, runs of every kind, and what is looked at after each and in times of peace.
+// The course of a soak: steps, frames of hosts, runs of every kind, and the checks after each and in quiet times.
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,7 +11,7 @@ import { listFilters, listOwnNeighbors, listQdiscs, neighborText } from '../lib/
 import { Bag, Random } from '../lib/random.ts';
 import { Background, type Result, runJson } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
-import { Snoopy, said, withReport } from '../lib/snoopy.ts';
+import { outputOf, Snoopy, withReport } from '../lib/snoopy.ts';
 import { createTempDir } from '../lib/temp.ts';
 import { until } from '../lib/wait.ts';
 import { differences, type Expectation, Model } from './soak-model.ts';
@@ -19,7 +19,7 @@ import { POOL, STATICS, Steps } from './soak-steps.ts';
 import { World } from './soak-world.ts';
 
 export interface Plan {
-  /** A phase: hosts do something, then there is peace until all has settled. */
+  /** A phase: events at hosts, then quiet until no timer is left. */
   readonly phases: number;
   readonly activeTicks: number;
 }
@@ -37,16 +37,18 @@ const TICK_MS = 2_000;
 const MOST_STEPS = 4;
 const AGEING_S = 5;
 const HOLD_S = 8;
-/** Ticks of peace after which every age, hold time and question is over, and a run has acted on it. */
+/** Quiet ticks after which every age, hold time and owner check is over, and a run has acted on it. */
 const QUIET_TICKS = 7;
-/** So many claims in turn make a duplicate, within a window that is shorter than the steps let an address rest. */
+/**
+ * This many claims in turn make a duplicate, within a window shorter than the pause of an address between two steps.
+ */
 const MOVES = 4;
 
 const BRIDGE = {
   max_age: '6s',
   probe: { after: '3s' },
   duplicates: { moves: MOVES, window: '3s', hold: `${HOLD_S}s` },
-  // Whatever a host says counts here: limits have tests of their own.
+  // Every message of a host counts here: limits have tests of their own.
   limits: { bindings_per_port: 200, new_bindings_per_second: 1000 },
   static: [...STATICS].map(([ip, mac]) => ({ ip, mac })),
 };
@@ -62,7 +64,7 @@ const FOREIGN: readonly Entry[] = [
   { ip: '2001:db8:1::801', mac: '02:00:00:00:98:04' },
 ];
 
-/** More of them, at addresses that hosts claim: with nobody's MAC, and with that of a host. */
+/** More of them, at addresses that hosts claim: with a MAC that no host has, and with that of a host. */
 const FOREIGN_CLAIMED: readonly Entry[] = [
   { ip: POOL[0] ?? '', mac: '02:00:00:00:98:01' },
   { ip: POOL[60] ?? '', mac: '02:00:00:00:99:01' },
@@ -80,10 +82,10 @@ const RUNS: readonly RunKind[] = [
   'listening',
   'check',
 ];
-/** A run is over after so long, Node's start included: instants to kill it are chosen from that. */
+/** A run takes this long, Node's start included: the instants to kill it are chosen from this. */
 const RUN_MS = 350;
 
-/** What memory may have grown by, from the first third of a soak to the last. */
+/** How much memory may grow from the first third of a soak to the last. */
 const RUN_GROWTH_KIB = 4 * 1024;
 const LISTENER_GROWTH_KIB = 24 * 1024;
 
@@ -97,9 +99,9 @@ with open(sys.argv[1], "w") as file:
 sys.exit(os.waitstatus_to_exitcode(status) & 255)
 `;
 
-/** So long after hosts have spoken, a busy machine's bridges may have begun to forget them. */
+/** This long after hosts have sent, the bridges of a busy machine may have begun to age them out. */
 const LATE_MS = (AGEING_S - 1) * 1000;
-/** FRR issue 21472: zebra may delete a fresh entry, until a run looks again. And machines may be busy. */
+/** FRR issue 21472: zebra may delete a new entry, until the next run. The machine may also be busy. */
 const MOST_LOOKS = 8;
 
 const LOG_LINES = 300;
@@ -118,7 +120,7 @@ export class Soak {
   readonly #measureFile: string;
   readonly #scope: Scope;
   readonly #log: string[] = [];
-  readonly #foreign: readonly string[];
+  readonly #others: readonly string[];
   /** Peak of each plain run's memory, in KiB. */
   readonly #runKib: number[] = [];
   /** Memory of the run that listens, at each checkpoint. */
@@ -127,8 +129,8 @@ export class Soak {
   #listener: Background | undefined;
   #listenerFds: readonly string[] | undefined;
   #kernel: unknown;
-  /** When the hosts have spoken last. */
-  #spoken = performance.now();
+  /** When the hosts have sent last. */
+  #announcedMs = performance.now();
 
   constructor(t: TestContext, { scope, seed, nodes, fabric }: SoakOptions) {
     this.#t = t;
@@ -143,10 +145,10 @@ export class Soak {
     this.#snoopies = nodes.map(
       ({ netns, bridge }) => new Snoopy(scope, netns, { bridges: [{ name: bridge, ...BRIDGE }] }),
     );
-    // zebra overwrites whatever stands where a host of another node has its address.
+    // zebra overwrites any entry at an address that a host of another node has.
     const entries = fabric === null ? [...FOREIGN, ...FOREIGN_CLAIMED] : FOREIGN;
-    const foreign = new Set(entries.map(({ ip }) => ip));
-    this.#model = new Model(nodes.map((_, at) => ({ probes: at === 1, statics: STATICS, foreign })));
+    const ofOthers = new Set(entries.map(({ ip }) => ip));
+    this.#model = new Model(nodes.map((_, at) => ({ probes: at === 1, statics: STATICS, ofOthers })));
     const duplicates = { moves: MOVES, holdMs: HOLD_S * 1000 };
     const sharing = fabric === null ? 'per node' : 'per fabric';
     this.#steps = new Steps(this.#random, this.#world, this.#model, duplicates, sharing);
@@ -154,10 +156,10 @@ export class Soak {
       const options = `dev ${bridge} nud permanent protocol static`;
       netns.ipBatch(entries.map(({ ip, mac }) => `neigh add ${ip} lladdr ${mac} ${options}`));
     }
-    this.#foreign = nodes.map(foreignText);
+    this.#others = nodes.map(otherEntries);
   }
 
-  /** Goes through all phases. What fails says how to see it again. */
+  /** Goes through all phases. A failure has the command that reproduces it. */
   async run(plan: Plan): Promise<void> {
     try {
       await this.#begin();
@@ -186,7 +188,7 @@ export class Soak {
   async #begin(): Promise<void> {
     await this.#world.ready();
     this.#steps.begin();
-    // Longer than any soak: it ends when the soak ends it.
+    // Longer than any soak: the soak itself ends it.
     this.#listener = this.#start(this.#scope, 1, '--listen', '7d');
     this.#plainRun(0);
     this.#model.attached(0);
@@ -204,12 +206,12 @@ export class Soak {
       this.#note(tick, ...done, `run: ${kind}`);
       this.#count('steps', done.length);
       this.#count(`runs, ${kind}`, 1);
-      const spoken = this.#speak();
+      const announcedMs = this.#announce();
       const finished = await this.#run(scope, kind, listening);
       if (finished) this.#model.attached(0);
-      const late = performance.now() - spoken > LATE_MS;
+      const late = performance.now() - announcedMs > LATE_MS;
       if (late) this.#count('ticks that were late', 1);
-      // In a fabric, zebra has its say as well: there it counts what things come to.
+      // In a fabric zebra changes entries as well: only the final state counts.
       else if (this.#fabric === null) await this.#agree(finished ? [0, 1] : [1]);
     } finally {
       scope.close();
@@ -218,12 +220,12 @@ export class Soak {
     await sleep(Math.max(0, TICK_MS - (performance.now() - started)));
   }
 
-  /** Lets the hosts speak; returns when they have. */
-  #speak(): number {
-    if (performance.now() - this.#spoken > LATE_MS) this.#model.wasLate();
-    this.#steps.speak();
-    this.#spoken = performance.now();
-    return this.#spoken;
+  /** Lets the hosts send; returns when they have. */
+  #announce(): number {
+    if (performance.now() - this.#announcedMs > LATE_MS) this.#model.wasLate();
+    this.#steps.announce();
+    this.#announcedMs = performance.now();
+    return this.#announcedMs;
   }
 
   // Runs
@@ -233,7 +235,7 @@ export class Soak {
     return new Background(scope, this.#node(at).netns.argv(argv));
   }
 
-  /** The first node's run of a tick. True when it has surely seen all that was said before. */
+  /** The first node's run of a tick. True when it has surely seen every earlier message. */
   async #run(scope: Scope, kind: RunKind, listening: Background | undefined): Promise<boolean> {
     switch (kind) {
       case 'plain':
@@ -250,7 +252,7 @@ export class Soak {
         return true;
       }
       case 'listening':
-        // Ports that go while it looks at them may make it complain.
+        // Ports that are deleted while it reads them may cause errors.
         if (listening !== undefined) withReport(await listening.ended(30_000));
         break;
       case 'check': {
@@ -274,13 +276,13 @@ export class Soak {
     this.#runKib.push(Number(readFileSync(this.#measureFile, 'utf8')));
   }
 
-  // What is looked at
+  // Checks
 
-  #expect(at: number, settled: boolean): Expectation {
-    return this.#model.expect(at, performance.now(), settled);
+  #expect(at: number, quiet: boolean): Expectation {
+    return this.#model.expect(at, performance.now(), quiet);
   }
 
-  /** The first node is looked at once, right after a run; the second until it is as it must be. */
+  /** The first node is checked once, right after a run; the second until it is as it must be. */
   async #agree(nodes: readonly number[]): Promise<void> {
     const differencesOf = (at: number): string[] =>
       differences(ownNeighbors(this.#node(at)), this.#expect(at, false));
@@ -293,17 +295,17 @@ export class Soak {
     );
   }
 
-  /** Looks at both nodes, neighbors and bindings, while the hosts go on talking. */
-  async #agreeInPeace(): Promise<void> {
+  /** Checks both nodes, neighbors and bindings, while the hosts go on sending. */
+  async #agreeInQuiet(): Promise<void> {
     for (let look = 1; ; look++) {
-      const spoken = this.#speak();
+      const announcedMs = this.#announce();
       this.#plainRun(0);
       const wrong = this.#nodes.map((node, at) => [
         ...differences(ownNeighbors(node), this.#expect(at, true)).map((line) => `n${at + 1}: ${line}`),
         ...this.#wrongBindings(at),
       ]);
-      if (wrong.flat().length === 0) return this.#count('looks at neighbors', look);
-      const late = performance.now() - spoken > LATE_MS;
+      if (wrong.flat().length === 0) return this.#count('checks of neighbors', look);
+      const late = performance.now() - announcedMs > LATE_MS;
       const mayLookAgain = late || this.#fabric !== null || wrong[0]?.length === 0;
       assert.ok(mayLookAgain && look < MOST_LOOKS, wrong.flat().join('\n'));
       await sleep(TICK_MS / 4);
@@ -335,11 +337,11 @@ export class Soak {
     this.#model.attached(1);
   }
 
-  /** In peace: everything is as it must be, and nothing is there that was not there before. */
+  /** In a quiet time: everything is as it must be, and nothing is left over. */
   async #checkpoint(tick: number): Promise<void> {
-    await this.#agreeInPeace();
+    await this.#agreeInQuiet();
     for (const [at, node] of this.#nodes.entries()) {
-      assert.equal(foreignText(node), this.#foreign[at], 'an entry of another owner has changed');
+      assert.equal(otherEntries(node), this.#others[at], 'an entry of another owner has changed');
     }
     if (this.#fabric !== null) await this.#routesAgree(this.#fabric);
     this.#count(
@@ -360,10 +362,10 @@ export class Soak {
       tick,
       `checkpoint: ${this.#listenerKib.at(-1)} KiB listening, ${this.#runKib.at(-1)} KiB a run`,
     );
-    this.#steps.settled(tick);
+    this.#steps.quieted(tick);
   }
 
-  /** What of snoopy a node's kernel holds; asserts what depends on the ports that there are. */
+  /** snoopy's objects in a node's kernel; asserts those that depend on the existing ports. */
   #kernelState(at: number): unknown {
     const { netns } = this.#node(at);
     const { bpffs } = this.#snoopy(at);
@@ -387,16 +389,16 @@ export class Soak {
     );
     assert.deepEqual(strays, [], `probes without a binding on node ${at + 1}`);
     assert.deepEqual(
-      booksOf(bpffs),
+      countsOf(bpffs),
       countPorts(bindings, ports.length),
-      `books of the ports of node ${at + 1}`,
+      `binding counts of the ports of node ${at + 1}`,
     );
     return { pins, ids };
   }
 
   /**
-   * Waits until each node has the routes to the hosts of the other, by the other, while they go on talking: a silent
-   * host has one only as long as the bridge knows its MAC.
+   * Waits until each node has the routes to the hosts of the other, by the other, while the hosts go on sending: a
+   * silent host has one only as long as the bridge knows its MAC.
    */
   async #routesAgree(fabric: Fabric): Promise<void> {
     for (let look = 1; ; look++) {
@@ -404,23 +406,23 @@ export class Soak {
         const { address } = fabric.node(2 - at);
         const routes = frr.macIpRoutes().filter(({ nextHop }) => nextHop === address);
         const { must } = this.#expect(1 - at, true);
-        const talks = (mac: string): boolean => this.#model.vms.get(mac)?.voice === 'talks';
-        const sure = new Map([...must].filter(([, mac]) => talks(mac)));
+        const sends = (mac: string): boolean => this.#model.vms.get(mac)?.behavior === 'sends';
+        const sure = new Map([...must].filter(([, mac]) => sends(mac)));
         const may = new Map([...must].map(([ip, mac]) => [ip, new Set([mac])]));
         const found = new Map(routes.map(({ ip, mac }) => [ip, mac]));
         return differences(found, { must: sure, may }).map(
           (line) => `at node ${at + 1}, the route to ${line}`,
         );
       });
-      if (wrong.length === 0) return this.#count('looks at routes', look);
+      if (wrong.length === 0) return this.#count('checks of routes', look);
       assert.ok(look < MOST_LOOKS, wrong.join('\n'));
       await sleep(TICK_MS / 2);
-      this.#speak();
+      this.#announce();
       this.#plainRun(0);
     }
   }
 
-  /** Nothing has grown; and snoopy leaves nothing behind. */
+  /** Nothing has grown, and snoopy leaves nothing behind. */
   async #end(): Promise<void> {
     assertFlat('memory of a run', this.#runKib, RUN_GROWTH_KIB);
     assertFlat('memory of the run that listens', this.#listenerKib, LISTENER_GROWTH_KIB);
@@ -429,20 +431,20 @@ export class Soak {
       const run = this.#snoopy(at).reconcile();
       assertWell(run);
       if (at === 1)
-        assert.equal(run.report.changed, false, `the run that listened left something${said(run)}`);
+        assert.equal(run.report.changed, false, `the run that listened left something${outputOf(run)}`);
       const removal = this.#snoopy(at).run('remove');
-      assert.equal(removal.code, 0, said(removal));
+      assert.equal(removal.code, 0, outputOf(removal));
       assert.deepEqual(listPins(this.#snoopy(at).bpffs), []);
       assert.deepEqual(listOwnNeighbors(netns, bridge), []);
       for (const port of this.#model.ports(at)) {
         const qdiscs = listQdiscs(netns, port).filter(({ kind }) => kind === 'clsact');
         assert.deepEqual(qdiscs, [], `qdiscs of ${port}`);
       }
-      assert.equal(foreignText(this.#node(at)), this.#foreign[at], 'an entry of another owner has changed');
+      assert.equal(otherEntries(this.#node(at)), this.#others[at], 'an entry of another owner has changed');
     }
   }
 
-  // Telling
+  // Output
 
   #note(tick: number, ...lines: readonly string[]): void {
     const time = (performance.now() / 1000).toFixed(1);
@@ -483,10 +485,10 @@ export class Soak {
 
 function assertWell(result: Result): void {
   const { report } = withReport(result);
-  assert.equal(result.code, 0, said(result));
-  assert.deepEqual(report.errors, [], said(result));
-  assert.deepEqual(report.remaining, [], said(result));
-  assert.equal(report.ring.dropped, 0, said(result));
+  assert.equal(result.code, 0, outputOf(result));
+  assert.deepEqual(report.errors, [], outputOf(result));
+  assert.deepEqual(report.remaining, [], outputOf(result));
+  assert.equal(report.ring.dropped, 0, outputOf(result));
 }
 
 function ownNeighbors({ netns, bridge }: Node): Map<string, string> {
@@ -497,7 +499,7 @@ function ownText({ netns, bridge }: Node): string {
   return neighborText(netns, bridge, /proto 115\b/);
 }
 
-function foreignText({ netns, bridge }: Node): string {
+function otherEntries({ netns, bridge }: Node): string {
   return neighborText(netns, bridge, /proto static\b/);
 }
 
@@ -506,7 +508,7 @@ interface MapEntry<K, V> {
   readonly value: V;
 }
 
-/** What is used of a binding's key. */
+/** The fields of a binding's key that are used here. */
 interface Key {
   readonly family: number;
   readonly ip: readonly number[];
@@ -517,8 +519,8 @@ function dumpMap<K, V>(bpffs: string, map: string): MapEntry<K, V>[] {
   return runJson<{ readonly formatted: MapEntry<K, V> }[]>(argv).map(({ formatted }) => formatted);
 }
 
-/** How many bindings each port has by its own books (bpf/snoopy.h), sorted. */
-function booksOf(bpffs: string): number[] {
+/** The number of bindings of each port by its own counts (bpf/snoopy.h), sorted. */
+function countsOf(bpffs: string): number[] {
   const states = dumpMap<number, { readonly gained: number; readonly lost: number }>(bpffs, 'state');
   const state = new Map(states.map(({ key, value }) => [key, value]));
   return dumpMap<number, { readonly released: number }>(bpffs, 'ports')
@@ -531,7 +533,7 @@ function booksOf(bpffs: string): number[] {
     .sort((a, b) => a - b);
 }
 
-/** How many bindings each port of a node has, sorted; most have some, the others none. */
+/** The number of bindings of each port of a node, sorted. Most have some, the others none. */
 function countPorts(bindings: readonly MapEntry<Key, { readonly port: number }>[], ports: number): number[] {
   const counts = new Map<number, number>();
   for (const { value } of bindings) counts.set(value.port, (counts.get(value.port) ?? 0) + 1);
@@ -546,7 +548,7 @@ function boundIps({ bpffs }: Snoopy): string[] {
   );
 }
 
-/** In RFC 5952's form, which the URL standard asks for as well. */
+/** In the form of RFC 5952, which the URL standard requires as well. */
 function ipv6Text(bytes: readonly number[]): string {
   const groups = Array.from({ length: 8 }, (_, n) => ((bytes[2 * n] ?? 0) << 8) | (bytes[2 * n + 1] ?? 0));
   return new URL(`http://[${groups.map((group) => group.toString(16)).join(':')}]/`).hostname.slice(1, -1);
@@ -558,7 +560,7 @@ function idOf(bpffs: string, pin: string): number {
   return runJson<{ readonly id: number }>(['bpftool', '--json', kind, 'show', 'pinned', join(bpffs, pin)]).id;
 }
 
-/** What a process has open, by kind, sorted. */
+/** The open descriptors of a process, by kind, sorted. */
 function openFiles(pid: number): string[] {
   const directory = `/proc/${pid}/fd`;
   return readdirSync(directory)

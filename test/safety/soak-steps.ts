@@ -1,15 +1,15 @@
-// What happens to the hosts of a soak, at random: each step is done to the world and told to the model.
+// The random events of a soak: each step is done to the world and reported to the model.
 import { Bag, type Random } from '../lib/random.ts';
 import type { Model, Place, Vm } from './soak-model.ts';
-import type { Speech, World } from './soak-world.ts';
+import type { Announcement, World } from './soak-world.ts';
 
-/** Addresses that hosts share among them, few enough to be used again and again. */
+/** Addresses that hosts share, few enough to be used again and again. */
 export const POOL: readonly string[] = [
   ...Array.from({ length: 60 }, (_, n) => `10.1.0.${n + 1}`),
   ...Array.from({ length: 60 }, (_, n) => `2001:db8:1::${(n + 0x10).toString(16)}`),
 ];
 
-/** Two provisioned addresses and their hosts, which never go for good. */
+/** Two provisioned addresses and their hosts, which are never removed permanently. */
 export const STATICS: ReadonlyMap<string, string> = new Map([
   ['10.1.9.1', '02:00:00:00:99:01'],
   ['2001:db8:1::901', '02:00:00:00:99:02'],
@@ -17,7 +17,7 @@ export const STATICS: ReadonlyMap<string, string> = new Map([
 
 const MOST_VMS = 24;
 const SLOTS = 8;
-/** Ticks between two changes of the holder of an address: they are no duplicate's moves then. */
+/** Ticks between two changes of the holder of an address, so that they are no moves of a duplicate. */
 const REST_TICKS = 3;
 /** Ticks after which a run has surely seen where a host is. */
 const STEADY_TICKS = 4;
@@ -27,10 +27,10 @@ export interface Duplicates {
   readonly holdMs: number;
 }
 
-/** What a fabric with FRR allows: there the last claim of an address counts, on whichever node. */
+/** The rule of a fabric with FRR: the last claim of an address counts, on any node. */
 export type Sharing = 'per node' | 'per fabric';
 
-/** Says what it has done; null: nothing, for there was nobody to do it to. */
+/** Returns what it has done; null: nothing, for lack of a suitable host. */
 type Step = () => string | null;
 
 export class Steps {
@@ -40,13 +40,13 @@ export class Steps {
   readonly #duplicates: Duplicates;
   readonly #sharing: Sharing;
   readonly #steps: Bag<Step>;
-  /** In how many claims a fight consists. */
-  readonly #fights: Bag<number>;
-  /** Tick in which an address changed hands last. */
+  /** The number of claims in a contest. */
+  readonly #contests: Bag<number>;
+  /** Tick in which an address last changed hands. */
   readonly #changedHands = new Map<string, number>();
-  #speeches: { readonly vm: Vm; readonly ip: string; readonly fight: boolean }[] = [];
+  #announcements: { readonly vm: Vm; readonly ip: string; readonly contest: boolean }[] = [];
   #tick = 0;
-  #settledTick = 0;
+  #quietTick = 0;
   #macs = 0;
 
   constructor(random: Random, world: World, model: Model, duplicates: Duplicates, sharing: Sharing) {
@@ -59,7 +59,7 @@ export class Steps {
     const shared = [
       ...often(3, () => this.#takeOver()),
       ...often(1, () => this.#newMac()),
-      ...often(2, () => this.#fight()),
+      ...often(2, () => this.#contest()),
     ];
     this.#steps = new Bag(random, [
       ...often(4, () => this.#come()),
@@ -73,18 +73,18 @@ export class Steps {
       ...often(1, () => this.#flap()),
       ...(sharing === 'per node' ? shared : []),
     ]);
-    // Most fights are such that somebody is frozen.
-    this.#fights = new Bag(random, [duplicates.moves, duplicates.moves + 2, 2]);
+    // Most contests end in a freeze.
+    this.#contests = new Bag(random, [duplicates.moves, duplicates.moves + 2, 2]);
   }
 
-  /** The hosts that are there from the start. */
+  /** The hosts at the start. */
   begin(): void {
     for (const node of [0, 1]) for (const slot of [1, 2, 3]) this.#plug({ node, port: `tap${slot}` });
     for (const [ip, mac] of STATICS) this.#add(mac, { node: 0, port: 'tap1' }, [ip]);
     for (let count = 0; count < 8; count++) this.#come();
   }
 
-  /** Up to so many steps; returns what was done. */
+  /** At most this many steps; returns what was done. */
   take(tick: number, most: number): string[] {
     this.#tick = tick;
     const done: string[] = [];
@@ -96,36 +96,36 @@ export class Steps {
     return done;
   }
 
-  /** Says what the steps of this tick have left to be said, and lets all hosts that talk say all they are. */
-  speak(): void {
-    const talking = [...this.#model.vms.values()].filter(({ voice }) => voice === 'talks');
-    const answering = [...this.#model.vms.values()].filter(({ voice }) => voice !== 'dead');
-    // Before anybody speaks: who has given an address up does not answer for it any more.
-    this.#world.setAnswers(answering.flatMap(speechesOf));
-    const alive = this.#speeches.filter(({ vm }) => this.#model.vms.has(vm.mac));
-    this.#speeches = [];
-    this.#world.speak([
+  /** Sends the announcements that the steps of this tick have left, and those of all hosts that send. */
+  announce(): void {
+    const sending = [...this.#model.vms.values()].filter(({ behavior }) => behavior === 'sends');
+    const answering = [...this.#model.vms.values()].filter(({ behavior }) => behavior !== 'dead');
+    // Before any host sends: a host that has given an address up no longer answers for it.
+    this.#world.setAnswers(answering.flatMap(announcementsOf));
+    const alive = this.#announcements.filter(({ vm }) => this.#model.vms.has(vm.mac));
+    this.#announcements = [];
+    this.#world.announce([
       ...alive.map(({ vm, ip }) => ({ place: vm.place, mac: vm.mac, ip })),
-      ...talking.flatMap(speechesOf),
+      ...sending.flatMap(announcementsOf),
     ]);
-    for (const { vm, ip, fight } of alive) if (!fight) this.#model.said(vm, ip);
-    for (const vm of talking) {
-      for (const ip of vm.addresses) this.#model.said(vm, ip);
-      vm.heard = this.#model.isAttached(vm.place);
+    for (const { vm, ip, contest } of alive) if (!contest) this.#model.announced(vm, ip);
+    for (const vm of sending) {
+      for (const ip of vm.addresses) this.#model.announced(vm, ip);
+      vm.seen = this.#model.isAttached(vm.place);
     }
   }
 
-  settled(tick: number): void {
-    this.#settledTick = tick;
-    this.#model.settled();
+  quieted(tick: number): void {
+    this.#quietTick = tick;
+    this.#model.quieted();
   }
 
-  // Choosing
+  // Choice
 
-  /** A host that talks, was heard where it is, and to which nothing was done just now. */
+  /** A host that sends, was seen where it is, and had no recent event. */
   #anyone(fits: (vm: Vm) => boolean = () => true): Vm | undefined {
     const steady = [...this.#model.vms.values()].filter(
-      (vm) => vm.voice === 'talks' && vm.heard && vm.touched + 1 < this.#tick && fits(vm),
+      (vm) => vm.behavior === 'sends' && vm.seen && vm.touched + 1 < this.#tick && fits(vm),
     );
     return this.#random.pick(steady);
   }
@@ -135,7 +135,7 @@ export class Steps {
     return slots.filter((port) => !this.#model.ports(node).includes(port));
   }
 
-  /** A port of any node, often a new one; not that of `but`. */
+  /** A port of any node, often a new one; not `but`. */
   #anyPlace(but?: Place): Place {
     const node = this.#random.below(2);
     const fresh = this.#random.pick(this.#freePorts(node));
@@ -152,7 +152,7 @@ export class Steps {
     return place;
   }
 
-  /** Addresses that nobody has; in a fabric none that any node still holds somebody to. */
+  /** Addresses that no host has; in a fabric none that any node still has a host for. */
   #freeAddresses(count: number): string[] {
     const owned = new Set([...this.#model.vms.values()].flatMap(({ addresses }) => [...addresses]));
     const isFree = (ip: string): boolean =>
@@ -162,16 +162,23 @@ export class Steps {
     return chosen;
   }
 
-  /** Who claims an address that was frozen just now is believed or not as the clock will have it. */
+  /** Whether a claim to an address that was just frozen is accepted depends on the clock. */
   #isRested(ip: string): boolean {
-    if (this.#model.isDisputed(ip)) return false;
+    if (this.#model.isContested(ip)) return false;
     return (this.#changedHands.get(ip) ?? Number.NEGATIVE_INFINITY) + REST_TICKS <= this.#tick;
   }
 
-  // Doing
+  // Events
 
   #add(mac: string, place: Place, ips: readonly string[]): Vm {
-    const vm: Vm = { mac, place, addresses: new Set(ips), voice: 'talks', touched: this.#tick, heard: false };
+    const vm: Vm = {
+      mac,
+      place,
+      addresses: new Set(ips),
+      behavior: 'sends',
+      touched: this.#tick,
+      seen: false,
+    };
     this.#model.vms.set(mac, vm);
     return vm;
   }
@@ -192,22 +199,22 @@ export class Steps {
     return `${nameOf(vm)} comes with ${[...vm.addresses].join(' ')}`;
   }
 
-  /** Its port stays, and it is not heard of any more. */
+  /** Its port stays, and nothing more is seen of it. */
   #vanish(): string | null {
     const vm = this.#anyone((each) => !isProvisioned(each));
     if (vm === undefined) return null;
     this.#touch(vm);
-    vm.voice = 'dead';
+    vm.behavior = 'dead';
     vm.addresses.clear();
     return `${nameOf(vm)} vanishes`;
   }
 
-  /** A port goes with all who are behind it: but not before a fight is fought, which would end in another way. */
+  /** A port is deleted with all hosts behind it, but not during a contest, which would end in another way. */
   #unplug(): string | null {
-    const fighters = new Set(this.#speeches.flatMap(({ vm, fight }) => (fight ? [vm] : [])));
+    const contestants = new Set(this.#announcements.flatMap(({ vm, contest }) => (contest ? [vm] : [])));
     const places = [0, 1].flatMap((node) => this.#model.ports(node).map((port) => ({ node, port })));
     const place = this.#random.pick(
-      places.filter((each) => !this.#model.at(each).some((vm) => isProvisioned(vm) || fighters.has(vm))),
+      places.filter((each) => !this.#model.at(each).some((vm) => isProvisioned(vm) || contestants.has(vm))),
     );
     if (place === undefined) return null;
     this.#world.deletePort(place);
@@ -216,13 +223,14 @@ export class Steps {
   }
 
   #move(): string | null {
-    // Where nobody asks, an address that was given up on the way would be believed or not as runs happen to come.
+    // Where probes are off, whether an address that was given up on the way is still accepted would depend on the
+    // timing of runs.
     const vm = this.#anyone((each) => !this.#model.hasGhosts(each));
     if (vm === undefined) return null;
     this.#touch(vm);
     const from = vm.place;
     vm.place = this.#anyPlace(from);
-    vm.heard = false;
+    vm.seen = false;
     const gone = this.#model.at(from).length === 0 && this.#random.chance(0.5);
     if (gone) {
       this.#world.deletePort(from);
@@ -244,9 +252,9 @@ export class Steps {
     return `${nameOf(vm)} gives ${old} up for ${fresh.join(' ') || 'nothing'}`;
   }
 
-  /** As keepalived does: one says that it has the address now, and the other does not any more. */
+  /** As keepalived does: one host announces the address, and the other no longer does. */
   #takeOver(): string | null {
-    // Nobody gives his last one away: he would have nothing left to say.
+    // No host gives its last address away: it would have nothing left to announce.
     const rested = (vm: Vm): string[] =>
       vm.addresses.size > 1 ? [...vm.addresses].filter((ip) => this.#isRested(ip)) : [];
     const giver = this.#anyone((each) => !isProvisioned(each) && rested(each).length > 0);
@@ -268,7 +276,7 @@ export class Steps {
     const next = this.#add(this.#freshMac(), vm.place, [...vm.addresses]);
     for (const ip of vm.addresses) this.#changedHands.set(ip, this.#tick);
     this.#touch(vm);
-    vm.voice = 'dead';
+    vm.behavior = 'dead';
     vm.addresses.clear();
     return `${nameOf(vm)} has another MAC: ${next.mac}`;
   }
@@ -277,25 +285,25 @@ export class Steps {
     const vm = this.#anyone((each) => each.touched + STEADY_TICKS <= this.#tick);
     if (vm === undefined) return null;
     this.#touch(vm);
-    vm.voice = 'answers';
+    vm.behavior = 'answers';
     return `${nameOf(vm)} falls silent`;
   }
 
-  /** Not before it is sure what silence has come to. */
+  /** Not before the effect of the silence is certain. */
   #resume(): string | null {
     const silent = [...this.#model.vms.values()].filter(
-      ({ voice, touched }) => voice === 'answers' && touched < this.#settledTick,
+      ({ behavior, touched }) => behavior === 'answers' && touched < this.#quietTick,
     );
     const vm = this.#random.pick(silent);
     if (vm === undefined) return null;
     this.#touch(vm);
-    vm.voice = 'talks';
-    vm.heard = false;
-    return `${nameOf(vm)} speaks again`;
+    vm.behavior = 'sends';
+    vm.seen = false;
+    return `${nameOf(vm)} sends again`;
   }
 
-  /** Two hosts claim one address in turn: as often as makes it a duplicate, or less often, which does nothing. */
-  #fight(): string | null {
+  /** Two hosts claim one address in turn: often enough for a duplicate, or less often, which does nothing. */
+  #contest(): string | null {
     const holds = (vm: Vm): string[] =>
       [...vm.addresses].filter(
         (ip) => this.#isRested(ip) && this.#model.holder(vm.place.node, ip) === vm.mac,
@@ -307,22 +315,22 @@ export class Steps {
     this.#touch(owner);
     this.#touch(other);
     const { moves, holdMs } = this.#duplicates;
-    const claims = this.#fights.draw();
+    const claims = this.#contests.draw();
     for (let turn = 0; turn < claims; turn++) {
-      this.#speeches.push({ vm: turn % 2 === 0 ? other : owner, ip, fight: true });
+      this.#announcements.push({ vm: turn % 2 === 0 ? other : owner, ip, contest: true });
     }
     this.#changedHands.set(ip, this.#tick);
-    if (claims >= moves) this.#model.fought(owner.place.node, ip, performance.now() + holdMs);
-    return `${nameOf(other)} and ${nameOf(owner)} fight for ${ip}: ${claims} claims`;
+    if (claims >= moves) this.#model.contested(owner.place.node, ip, performance.now() + holdMs);
+    return `${nameOf(other)} and ${nameOf(owner)} contest ${ip}: ${claims} claims`;
   }
 
-  /** Somebody says that a provisioned address is its own. */
+  /** A host claims a provisioned address. */
   #impersonate(): string | null {
     const vm = this.#anyone((each) => !isProvisioned(each));
     const ip = this.#random.pick([...STATICS.keys()]);
     if (vm === undefined || ip === undefined) return null;
-    this.#speeches.push({ vm, ip, fight: false });
-    return `${nameOf(vm)} says that it has ${ip}`;
+    this.#announcements.push({ vm, ip, contest: false });
+    return `${nameOf(vm)} claims ${ip}`;
   }
 
   #flap(): string | null {
@@ -334,7 +342,7 @@ export class Steps {
   }
 }
 
-function speechesOf({ place, mac, addresses }: Vm): Speech[] {
+function announcementsOf({ place, mac, addresses }: Vm): Announcement[] {
   return [...addresses].map((ip) => ({ place, mac, ip }));
 }
 

@@ -1,4 +1,4 @@
-// Two nodes, a tunnel between them, and ports behind which hosts speak that exist as frames alone.
+// Two nodes, a tunnel between them, and ports with hosts that exist only as frames.
 import { renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -23,14 +23,14 @@ for line in sys.stdin:
     s.sendto(bytes.fromhex(frame), (device, 0))
 `;
 
-/** Something to be said by a host behind a port. */
-export interface Speech {
+/** A message of a host behind a port. */
+export interface Announcement {
   readonly place: Place;
   readonly mac: string;
   readonly ip: string;
 }
 
-/** Two nodes whose bridges learn through the tunnel, without FRR: what is said on one is heard on the other. */
+/** Two nodes whose bridges learn through the tunnel, without FRR: frames sent on one are seen on the other. */
 export function joinNodes(scope: Scope, addresses: readonly (readonly string[])[]): Node[] {
   const nodes = addresses.map((own, at) => {
     const vxlan = { vni: VNI, local: tunnelAddress(at), neighSuppress: false };
@@ -65,7 +65,7 @@ export class World {
       netns.run('ip', 'link', 'set', bridge, 'type', 'bridge', 'ageing_time', String(ageingS * 100));
     }
     this.#far = new Netns(scope, 'hosts');
-    // Not a word of the kernel's own.
+    // The kernel itself sends nothing.
     this.#far.sysctl({ 'net/ipv6/conf/all/disable_ipv6': 1, 'net/ipv6/conf/default/disable_ipv6': 1 });
     this.#table = join(createTempDir(scope, 'hosts'), 'table.json');
     this.setAnswers([]);
@@ -98,16 +98,16 @@ export class World {
     this.node(node).netns.run('ip', 'link', 'del', port);
   }
 
-  /** Takes the link of a port away for a moment; the bridge forgets who is behind it. */
+  /** Sets the link of a port down and up again; the bridge forgets the hosts behind it. */
   flapPort({ node, port }: Place): void {
     this.node(node).netns.ipBatch([`link set ${port} down`, `link set ${port} up`]);
     this.#awaitForwarding({ node, port });
   }
 
-  /** Hosts speak, in this order: gratuitous ARP, or an unsolicited Neighbor Advertisement. */
-  speak(speeches: readonly Speech[]): void {
-    if (speeches.length === 0) return;
-    const lines = speeches.map(({ place, mac, ip }) => {
+  /** Hosts announce themselves, in this order: gratuitous ARP, or an unsolicited Neighbor Advertisement. */
+  announce(announcements: readonly Announcement[]): void {
+    if (announcements.length === 0) return;
+    const lines = announcements.map(({ place, mac, ip }) => {
       const frame = ip.includes(':')
         ? naFrame({ target: ip, targetMac: mac })
         : arpFrame({ operation: 'request', senderMac: mac, senderIp: ip, targetIp: ip });
@@ -117,8 +117,8 @@ export class World {
     if (sent.code !== 0) throw new Error(`Cannot send: ${sent.stderr}`);
   }
 
-  /** Who answers, and for which addresses, from now on. */
-  setAnswers(hosts: readonly Speech[]): void {
+  /** The hosts that answer from now on, and their addresses. */
+  setAnswers(hosts: readonly Announcement[]): void {
     const table: Record<string, Record<string, string[]>> = {};
     for (const { place, mac, ip } of hosts) {
       const device = deviceOf(place);
@@ -130,7 +130,7 @@ export class World {
     renameSync(`${this.#table}.new`, this.#table);
   }
 
-  /** Blocks until a port that has just come up forwards: until then the bridge drops what a host says. */
+  /** Blocks until a port that has just come up forwards: until then the bridge drops a host's frames. */
   #awaitForwarding({ node, port }: Place): void {
     const deadline = performance.now() + 5_000;
     while (!this.node(node).netns.run('bridge', 'link', 'show', 'dev', port).includes('state forwarding')) {

@@ -1,4 +1,4 @@
-// From clsact to tcx and back: stopped before each call that changes something, the host is heard all the same.
+// From clsact to tcx and back: the run is stopped before each changing call, and a host's message is still seen.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { assertExit } from '../kernel/machine.ts';
@@ -6,18 +6,18 @@ import { Scope } from '../lib/scope.ts';
 import { sleepSync } from '../lib/wait.ts';
 import { makeTools, Site } from './site.ts';
 
-test('at every instant of the change a program is attached, and what is said is heard', async (t) => {
+test('at every instant of the change a program is attached, and messages are seen', async (t) => {
   const scope = new Scope();
   t.after(() => scope.close());
   const site = new Site(t, 0, makeTools(scope));
   const [host] = site.machine.hosts;
   assert.ok(host);
-  let spoken = 0;
+  let announced = 0;
   const deaf: string[] = [];
-  /** The host speaks for an address that is new; a frame is in the other end of a veth within moments. */
-  const hears = (when: string): void => {
-    const ip = `10.9.${spoken >> 8}.${spoken & 255}`;
-    spoken++;
+  /** The host announces a new address; a frame reaches the other end of a veth within moments. */
+  const assertSeen = (when: string): void => {
+    const ip = `10.9.${announced >> 8}.${announced & 255}`;
+    announced++;
     host.announce(ip);
     const deadline = performance.now() + 2_000;
     while (!site.bindings().includes(`${ip} ${host.mac}`)) {
@@ -27,7 +27,7 @@ test('at every instant of the change a program is attached, and what is said is 
   };
   assertExit(await site.run('reconcile'), 0);
 
-  // Between two calls that change something nothing changes: to look before each is to look at every instant.
+  // Nothing changes between two changing calls, so a check before each of them covers every instant.
   let isOver = [false, false];
   let stops = 0;
   for (let at = 1; isOver.includes(false); at++) {
@@ -35,13 +35,17 @@ test('at every instant of the change a program is attached, and what is said is 
     const round: boolean[] = [];
     for (const attach of ['tcx', 'clsact'] as const) {
       site.set({ ...site.setting, attach });
-      const mishap = { at, what: 'stop' } as const;
+      const injection = { at, what: 'stop' } as const;
       const when = `before call ${at} on the way to ${attach}`;
-      const landed = await site.run('reconcile', { counted: 'change', mishap, meanwhile: () => hears(when) });
-      assertExit(landed, 0);
-      if (landed.met) stops++;
-      round.push(!landed.met);
-      hears(`after ${when}`);
+      const launched = await site.run('reconcile', {
+        counted: 'change',
+        injection,
+        meanwhile: () => assertSeen(when),
+      });
+      assertExit(launched, 0);
+      if (launched.met) stops++;
+      round.push(!launched.met);
+      assertSeen(`after ${when}`);
     }
     isOver = round;
   }
@@ -49,6 +53,6 @@ test('at every instant of the change a program is attached, and what is said is 
   assert.deepEqual(deaf, []);
   assert.ok(stops > 10, `the runs were stopped ${stops} times`);
   await site.assertIdle('reconcile');
-  const known = Array.from({ length: spoken }, (_, i) => `10.9.${i >> 8}.${i & 255} ${host.mac}`);
+  const known = Array.from({ length: announced }, (_, i) => `10.9.${i >> 8}.${i & 255} ${host.mac}`);
   await site.assertWhole(known);
 });

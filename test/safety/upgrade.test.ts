@@ -1,4 +1,4 @@
-// One version after another on the same pins: what was known stays known, and no host is unheard for a moment.
+// One version after another on the same pins: nothing known is lost, and no message is missed.
 import assert from 'node:assert/strict';
 import {
   existsSync,
@@ -32,7 +32,7 @@ import {
   type Version,
 } from './versions.ts';
 
-const SPEAKER = fileURLToPath(new URL('../../../test/safety/speaker.py', import.meta.url));
+const ANNOUNCER = fileURLToPath(new URL('../../../test/safety/announcer.py', import.meta.url));
 
 const scope = new Scope();
 let first: Version;
@@ -47,15 +47,18 @@ before(() => {
 });
 after(() => scope.close());
 
-/** Kills at every call that changes something, which takes minutes; else where the next run finds something new. */
+/**
+ * Kills at every call that changes something, which takes minutes; otherwise only where the next run finds a new
+ * state.
+ */
 const KILL_EVERYWHERE = process.env['SNOOPY_UPGRADE_KILLS'] === 'all';
 
-/** A MAC that is no host's own. */
+/** A MAC that no host has. */
 const OTHER_MAC = '02:00:00:00:00:99';
 
 type Mode = 'clsact' | 'tcx';
 
-/** No limit that a test would run into, and freezes that come quickly. */
+/** No limit that a test would reach, and freezes that come quickly. */
 const BRIDGE = {
   name: 'br0',
   limits: { bindings_per_port: 50_000, new_bindings_per_second: 100_000 },
@@ -68,7 +71,7 @@ function config(mode: Mode, runtime: Config = {}): Config {
 
 function argvOf(machine: Machine, version: Version, command: string, ...args: string[]): string[] {
   const argv = machine.snoopy.argv(command, ...args);
-  // Of this version what starts it is known as well.
+  // For this version the starting process is known as well.
   return version === THIS ? argv : argv.map((word) => (word === START ? version.bundle : word));
 }
 
@@ -80,7 +83,7 @@ function runAs(machine: Machine, version: Version, command: string, ...args: str
 function reconcileAs(machine: Machine, version: Version, ...args: string[]): Report {
   const result = runAs(machine, version, 'reconcile', '--format', 'json', ...args);
   assertExit(result, 0);
-  // What an older one prints is what its own schema said.
+  // The output of an older version follows its own schema.
   return version.abi < ABI ? (JSON.parse(result.stdout) as Report) : withReport(result).report;
 }
 
@@ -111,7 +114,7 @@ const FIRST_FIELDS = [
   'frozen_until_ns',
 ] as const;
 
-/** What the fields of the first version say, by address; the newer ones aside. */
+/** The fields of the first version, by address, without the newer ones. */
 function knownToAll(machine: Machine): ReadonlyMap<string, unknown> {
   return new Map(
     machine
@@ -140,7 +143,7 @@ function traces(machine: Machine): string {
   ]);
 }
 
-/** IDs of snoopy's programs on a port, in whichever way. */
+/** IDs of snoopy's programs on a port, attached in any way. */
 function programsOn(machine: Machine, port: string): number[] {
   const links = `${machine.pins}/links/${ifIndexOf(machine, port)}`;
   const linked = existsSync(links)
@@ -149,36 +152,36 @@ function programsOn(machine: Machine, port: string): number[] {
   return [...machine.filterPrograms(port), ...linked];
 }
 
-/** Nothing of a version before is left: neither its map nor its program. */
-function assertSettled(machine: Machine): void {
+/** Nothing of an earlier version is left: neither its map nor its program. */
+function assertNothingDue(machine: Machine): void {
   assert.equal(existsSync(`${machine.pins}/replaced`), false, 'a replaced map is left');
   for (const { port } of machine.hosts)
     assert.deepEqual(programsOn(machine, port), [machine.programId()], port);
 }
 
 /**
- * A machine on which a version has run, with bindings of every kind: with a neighbor, waiting for the FDB, frozen,
- * of a router, and one of which no run has heard.
+ * A machine on which a version has run, with bindings of every kind: with a neighbor, waiting for the FDB, frozen, of
+ * a router, and one that no run has seen.
  */
-async function settled(t: TestContext, version: Version, mode: Mode): Promise<Machine> {
+async function withBindings(t: TestContext, version: Version, mode: Mode): Promise<Machine> {
   const machine = new Machine(t, { config: config(mode), hosts: 2 });
   const [one, two] = [machine.host(1), machine.host(2)];
   reconcileAs(machine, version);
-  for (const host of machine.hosts) await host.speak();
+  for (const host of machine.hosts) await host.announceAndWait();
   one.send(naFrame({ target: one.ip6, targetMac: one.mac, router: true }));
   // Claimed by two MACs in turn, with `moves: 2`.
   for (const host of [one, two, one]) host.announce('10.1.0.50');
   reconcileAs(machine, version);
   const lost = '02:00:00:00:00:77';
   two.announce('10.1.0.77', lost);
-  await two.heard(lost);
+  await two.forwarded(lost);
   machine.run('bridge', 'fdb', 'del', lost, 'dev', two.port, 'master');
   two.announce('10.1.0.88');
-  await two.heard();
+  await two.forwarded();
   return machine;
 }
 
-/** State by address, as a version tells it. */
+/** State by address, as a version reports it. */
 function statesOf(bindings: readonly StatusBinding[]): Record<string, string> {
   return Object.fromEntries(bindings.map(({ ip, state }) => [ip, state]).sort());
 }
@@ -192,7 +195,7 @@ const STATES = {
   '2001:db8:1::1': 'installed',
 };
 
-/** Looks at a port again and again until it is stopped, and writes `1` or `0` each time: is something attached? */
+/** Checks a port again and again until it is stopped, and writes `1` or `0` each time: is a program attached? */
 async function watchPort(machine: Machine, port: string, mode: Mode): Promise<{ stop(): Promise<string> }> {
   const look =
     mode === 'clsact'
@@ -209,13 +212,13 @@ async function watchPort(machine: Machine, port: string, mode: Mode): Promise<{ 
   };
 }
 
-/** Somebody behind a port who speaks with ever new addresses; `stop` says how many those were. */
-async function startSpeaking(machine: Machine, host: Host): Promise<{ stop(): Promise<string[]> }> {
-  const speaker = machine.far.start('/usr/bin/python3', SPEAKER, host.device, host.mac, '10.9');
-  await speaker.printed(/speaks/);
+/** A host behind a port that announces ever new addresses; `stop` returns how many. */
+async function startAnnouncing(machine: Machine, host: Host): Promise<{ stop(): Promise<string[]> }> {
+  const announcer = machine.far.start('/usr/bin/python3', ANNOUNCER, host.device, host.mac, '10.9');
+  await announcer.printed(/speaks/);
   return {
     stop: async () => {
-      const { stdout } = await speaker.stop();
+      const { stdout } = await announcer.stop();
       const count = Number(stdout.trim().split('\n').at(-1));
       return Array.from({ length: count }, (_, i) => `10.9.${(i + 1) >> 8}.${(i + 1) & 255}`);
     },
@@ -223,7 +226,7 @@ async function startSpeaking(machine: Machine, host: Host): Promise<{ stop(): Pr
 }
 
 describe('another version on the same pins', () => {
-  /** How it is attached, from, to; and the size of the table of bindings afterwards. */
+  /** How it is attached before and after; and the size of the table of bindings afterwards. */
   const steps: readonly [string, Mode, () => Version, () => Version, number][] = [
     ['of ABI 1, which this one replaces', 'clsact', () => first, () => THIS, 65_536],
     ['of ABI 1, which this one replaces with a smaller table', 'tcx', () => first, () => THIS, 50_000],
@@ -239,32 +242,32 @@ describe('another version on the same pins', () => {
     ],
   ];
   for (const [name, mode, from, to, size] of steps) {
-    test(`${name}: all is migrated, and no host is unheard for a moment (${mode})`, async (t) => {
-      const machine = await settled(t, from(), mode);
+    test(`${name}: everything is migrated, and no message is missed (${mode})`, async (t) => {
+      const machine = await withBindings(t, from(), mode);
       const before = knownToAll(machine);
       const neighbors = machine.ownNeighbors();
       const watch = await watchPort(machine, 'tap1', mode);
-      const speaker = await startSpeaking(machine, machine.host(1));
+      const announcer = await startAnnouncing(machine, machine.host(1));
       machine.snoopy.configure(config(mode, { max_bindings: size }));
       const report = reconcileAs(machine, to());
-      const spoken = await speaker.stop();
+      const announced = await announcer.stop();
       const looks = await watch.stop();
 
       assert.ok(stepKinds(report).includes('load'));
-      assert.ok(spoken.length > 100, `only ${spoken.length} addresses were spoken of`);
-      assert.ok(looks.length > 20, `only ${looks.length / 2} looks`);
+      assert.ok(announced.length > 100, `only ${announced.length} addresses were announced`);
+      assert.ok(looks.length > 20, `only ${looks.length / 2} checks`);
       assert.doesNotMatch(looks, /0/, 'a port was without a program');
       const bound = new Set(machine.boundIps());
       assert.deepEqual(
-        spoken.filter((ip) => !bound.has(ip)),
+        announced.filter((ip) => !bound.has(ip)),
         [],
-        'addresses that were spoken of are not known',
+        'announced addresses are not known',
       );
       const after = knownToAll(machine);
-      // The speaker is host 1 itself, whose own address it does not repeat.
+      // The announcer has the MAC of host 1, and does not repeat the host's own address.
       for (const [key, fields] of before) assert.deepEqual(after.get(key), fields, key);
       const changes = neighborChanges(report);
-      assert.ok(changes.includes(`add 10.1.0.88 ${machine.host(2).mac}`), 'what no run had heard of');
+      assert.ok(changes.includes(`add 10.1.0.88 ${machine.host(2).mac}`), 'the address that no run had seen');
       assert.deepEqual(
         changes.filter((line) => !line.startsWith('add ')),
         [],
@@ -274,7 +277,7 @@ describe('another version on the same pins', () => {
         neighbors.filter((line) => !left.includes(line)),
         [],
       );
-      assertSettled(machine);
+      assertNothingDue(machine);
       reconcileAs(machine, to());
       const again = reconcileAs(machine, to());
       assert.deepEqual([again.steps, again.neighbors.changes], [[], []]);
@@ -282,15 +285,15 @@ describe('another version on the same pins', () => {
   }
 
   test('a new field of a binding that is migrated says "not known"', async (t) => {
-    const machine = await settled(t, first, 'clsact');
+    const machine = await withBindings(t, first, 'clsact');
     reconcileAs(machine, THIS);
     for (const { value } of machine.dump<Dumped>('bindings')) {
       assert.deepEqual([value['owner_mac'], value['owner_port']], [[0, 0, 0, 0, 0, 0], 0]);
     }
   });
 
-  test('before the run that replaces them, everything is told as it is, and nothing is changed', async (t) => {
-    const machine = await settled(t, first, 'clsact');
+  test('before the run that replaces them, every command reports them unchanged, and changes nothing', async (t) => {
+    const machine = await withBindings(t, first, 'clsact');
     const before = traces(machine);
     assert.deepEqual(statesOf(listedBy(machine, first)), STATES);
     const status = runAs(machine, THIS, 'status', '--format', 'json');
@@ -332,11 +335,11 @@ describe('another version on the same pins', () => {
   });
 
   for (const mode of ['clsact', 'tcx'] as const) {
-    test(`remove takes away what an older version has left (${mode})`, async (t) => {
+    test(`remove removes everything that an older version has left (${mode})`, async (t) => {
       const machine = new Machine(t, { config: config(mode), hosts: 2 });
       const before = traces(machine);
       reconcileAs(machine, first);
-      for (const host of machine.hosts) await host.speak();
+      for (const host of machine.hosts) await host.announceAndWait();
       reconcileAs(machine, first);
       assert.equal(machine.ownNeighbors().length, 2);
       assertExit(runAs(machine, THIS, 'remove'), 0);
@@ -345,8 +348,8 @@ describe('another version on the same pins', () => {
     });
   }
 
-  test('a listening run of the older one ends in its time, and the newer one takes over', async (t) => {
-    const machine = await settled(t, first, 'clsact');
+  test('a listening run of the older one ends on time, and the newer one takes its place', async (t) => {
+    const machine = await withBindings(t, first, 'clsact');
     const listening = machine.netns.start(
       ...argvOf(machine, first, 'reconcile', '--listen', '2s', '--format', 'json'),
     );
@@ -365,11 +368,11 @@ describe('another version on the same pins', () => {
     assert.deepEqual(withReport(newer).report.steps[0]?.action, { kind: 'load', reason: 'layout' });
     assert.ok(machine.boundIps().includes('10.1.0.89'));
     assert.ok(machine.ownNeighbors().includes(`10.1.0.89 ${machine.host(2).mac}`));
-    assertSettled(machine);
+    assertNothingDue(machine);
     machine.assertIdle();
   });
 
-  test('--bridge leaves the other bridges to their program, and loses nothing of what that one hears', async (t) => {
+  test('--bridge leaves the other bridges to their program, and loses nothing that it sees', async (t) => {
     const machine = new Machine(t);
     machine.addBridge('br1');
     const far = machine.addHost(9, 'br1');
@@ -378,17 +381,17 @@ describe('another version on the same pins', () => {
     const near = machine.host(1);
     const frozen = Array.from({ length: 8 }, (_, i) => `10.1.0.${50 + i}`);
     for (const mac of [near.mac, OTHER_MAC, near.mac]) for (const ip of frozen) near.announce(ip, mac);
-    for (const host of [far, near]) await host.speak();
+    for (const host of [far, near]) await host.announceAndWait();
     reconcileAs(machine, first);
     const [program] = machine.filterPrograms(far.port);
     reconcileAs(machine, THIS, '--bridge', 'br0');
     assert.deepEqual(machine.filterPrograms(far.port), [program]);
     far.announce('10.1.0.91');
-    await far.heard();
+    await far.forwarded();
     const states = statesOf(listedBy(machine, THIS));
     assert.deepEqual(Object.keys(states), ['10.1.0.1', ...frozen, '10.1.0.9', '10.1.0.91']);
     assert.ok(frozen.every((ip) => states[ip] === 'frozen'));
-    // What ends meanwhile does not come back with what is migrated: neither a freeze nor a binding.
+    // A freeze or a binding that ends during the migration does not come back with it.
     reconcileAs(machine, THIS, '--bridge', 'br0', ...frozen.flatMap((ip) => ['--unfreeze', ip]));
     reconcileAs(machine, THIS, '--bridge', 'br0');
     assert.ok(!Object.values(statesOf(listedBy(machine, THIS))).includes('frozen'));
@@ -398,7 +401,7 @@ describe('another version on the same pins', () => {
     assert.equal(machine.dump(`replaced/${map}`).length, 2);
     assert.deepEqual(Object.keys(statesOf(listedBy(machine, THIS))), ['10.1.0.9', '10.1.0.91']);
     far.announce('10.1.0.92');
-    await far.heard();
+    await far.forwarded();
     const report = reconcileAs(machine, THIS);
     assert.deepEqual(neighborChanges(report), [`add 10.1.0.91 ${far.mac}`, `add 10.1.0.92 ${far.mac}`]);
     assert.deepEqual(machine.filterPrograms(far.port), [machine.programId()]);
@@ -416,7 +419,7 @@ interface Instant {
 
 const CALLS = ['mkdir', 'rename', 'unlink', 'rmdir', 'sendto', 'bpf'];
 
-/** The calls of a traced run that change something, in their order. */
+/** The changing calls of a traced run, in their order. */
 function instantsOf(trace: string): Instant[] {
   const counts = new Map<string, number>();
   return trace.split('\n').flatMap((line): Instant[] => {
@@ -430,7 +433,7 @@ function instantsOf(trace: string): Instant[] {
   });
 }
 
-/** Where the next run finds something else than before: see the table in src/datapath/migrate.ts. */
+/** Where the next run finds a new state: see the table in src/datapath/migrate.ts. */
 const TELLING: Readonly<Record<Mode, RegExp>> = {
   clsact: /^rename .*\/(ports|layout)"|RTM_NEWTFILTER|^unlink .*replaced/,
   tcx: /^rename .*\/layout"|LINK_UPDATE/,
@@ -438,7 +441,7 @@ const TELLING: Readonly<Record<Mode, RegExp>> = {
 
 describe('a run that replaces ABI 1', () => {
   for (const mode of ['clsact', 'tcx'] as const) {
-    test(`and is killed loses nothing, nor what is heard before the next one (${mode})`, async (t) => {
+    test(`and is killed loses nothing, including messages before the next run (${mode})`, async (t) => {
       const machine = new Machine(t, { config: config(mode), hosts: 2 });
       const [one, two] = [machine.host(1), machine.host(2)];
       const trace = join(createTempDir(machine.scope, 'trace'), 'strace');
@@ -448,14 +451,14 @@ describe('a run that replaces ABI 1', () => {
         return machine.netns.tryRun(['strace', ...options, ...argvOf(machine, THIS, 'reconcile')]);
       };
 
-      /** Pins of ABI 1, with a host that no run has heard, and an address that is the first host's. */
+      /** Pins of ABI 1, with a host that no run has seen, and an address that belongs to the first host. */
       const begin = async (): Promise<void> => {
         assertExit(runAs(machine, THIS, 'remove'), 0);
         reconcileAs(machine, first);
         one.announce('10.1.0.99');
-        await one.heard();
+        await one.forwarded();
         reconcileAs(machine, first);
-        await one.speak();
+        await one.announceAndWait();
       };
 
       await begin();
@@ -471,9 +474,9 @@ describe('a run that replaces ABI 1', () => {
         const at = `killed before ${call}(${what}`;
         assert.notEqual(killed.code, 0, `not ${at}`);
 
-        // Whichever program is attached hears of a new host, and of an address that has gone over to it.
+        // Any attached program sees a new host, and an address that moves to it.
         two.announce('10.1.0.99');
-        await two.speak();
+        await two.announceAndWait();
         for (const { port } of machine.hosts) assert.equal(programsOn(machine, port).length, 1, at);
         const truth = [`10.1.0.1 ${one.mac}`, `10.1.0.2 ${two.mac}`, `10.1.0.99 ${two.mac}`];
         const listed = listedBy(machine, THIS).map(({ ip, mac }) => `${ip} ${mac}`);
@@ -487,7 +490,7 @@ describe('a run that replaces ABI 1', () => {
           [],
           at,
         );
-        assertSettled(machine);
+        assertNothingDue(machine);
       }
     });
   }
@@ -536,18 +539,18 @@ describe('pins that no product has made', () => {
     binding.writeBigUInt64LE(nowNs - 60_000_000_000n, 16);
     binding.writeBigUInt64LE(nowNs - 1_000_000_000n, 24);
     update('bindings', key, binding);
-    await host.speak();
+    await host.announceAndWait();
 
     const report = machine.reconcile();
     assert.deepEqual(report.steps[0]?.action, { kind: 'load', reason: 'layout' });
     assert.deepEqual(neighborChanges(report), [`add ${host.ip} ${host.mac}`]);
     const [carried] = machine.dump<Dumped>('bindings');
     assert.equal(BigInt(Number(carried?.value['first_seen_ns'])), BigInt(Number(nowNs - 60_000_000_000n)));
-    assertSettled(machine);
+    assertNothingDue(machine);
     machine.assertIdle();
   });
 
-  test('that a killed load has left under another name go with the next load', (t) => {
+  test('that a killed load has left under another name are deleted by the next load', (t) => {
     const machine = new Machine(t);
     machine.reconcile();
     for (const name of ['counters', 'bindings'])
@@ -561,8 +564,8 @@ describe('pins that no product has made', () => {
     machine.assertIdle();
   });
 
-  test("that are a stranger's where replaced maps are kept are neither followed nor an obstacle", async (t) => {
-    const machine = await settled(t, first, 'clsact');
+  test('of another owner where replaced maps are kept are neither followed nor an obstacle', async (t) => {
+    const machine = await withBindings(t, first, 'clsact');
     const target = createTempDir(machine.scope, 'target');
     writeFileSync(join(target, '5'), 'precious');
     const replaced = `${machine.pins}/replaced`;
@@ -572,16 +575,16 @@ describe('pins that no product has made', () => {
     assert.equal(readFileSync(join(target, '5'), 'utf8'), 'precious');
     const bound = machine.boundIps();
     assert.equal(bound.length, 5);
-    assertSettled(machine);
+    assertNothingDue(machine);
 
     mkdirSync(`${replaced}/5`, { recursive: true });
     run(['bpftool', 'prog', 'pin', 'pinned', `${machine.pins}/program`, `${replaced}/6`]);
     machine.assertIdle();
     assert.deepEqual(machine.boundIps(), bound);
-    assertSettled(machine);
+    assertNothingDue(machine);
   });
 
-  /** What every command says to pins of a version to come; it changes nothing. */
+  /** The answer of every command to pins of a later version; it changes nothing. */
   function assertRefused(machine: Machine, abi: number): void {
     const before = traces(machine);
     for (const command of [
@@ -606,15 +609,15 @@ describe('pins that no product has made', () => {
     assert.equal(traces(machine), before);
   }
 
-  test('of a later version are refused with both numbers and the remedy, and left alone', async (t) => {
-    const machine = await settled(t, next, 'clsact');
+  test('of a later version are refused with both numbers and the fix, and left alone', async (t) => {
+    const machine = await withBindings(t, next, 'clsact');
     assertRefused(machine, ABI + 1);
     const states = statesOf(listedBy(machine, next));
     assert.deepEqual(states, STATES);
   });
 
   test('of a later version whose record is longer are refused as well', async (t) => {
-    const machine = await settled(t, THIS, 'clsact');
+    const machine = await withBindings(t, THIS, 'clsact');
     run(['rm', `${machine.pins}/layout`]);
     const shape = ['type', 'array', 'key', '4', 'value', '64', 'entries', '1', 'name', 'snoopy_layout'];
     run(['bpftool', 'map', 'create', `${machine.pins}/layout`, ...shape]);

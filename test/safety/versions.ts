@@ -1,4 +1,4 @@
-// Other versions of the product: one that was in use, and the one that is built with another program and layout.
+// Other versions of the product: one that was in use, and those that are built with another program and layout.
 import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -22,7 +22,7 @@ export interface Version {
   readonly bundle: string;
 }
 
-/** The product that is built. */
+/** The product of this tree. */
 export const THIS: Version = { abi: ABI, bundle: PRODUCT };
 
 /** The last version of ABI 1. */
@@ -30,7 +30,7 @@ export function firstVersion(scope: Scope): Version {
   return { abi: 1, bundle: writeBundle(scope, 1, gunzipSync(readFileSync(FIRST_BUNDLE)).toString()) };
 }
 
-/** This version with another digest: what a change of the program alone makes. */
+/** This version with another digest: the effect of a change to the program alone. */
 export function otherBuild(scope: Scope): Version {
   return makeVersion(scope, {
     abi: ABI,
@@ -39,12 +39,12 @@ export function otherBuild(scope: Scope): Version {
   });
 }
 
-/** A version to come, whose bindings have one field more. */
+/** A later version, whose bindings have one field more. */
 export function nextVersion(scope: Scope): Version {
   return makeVersion(scope, { abi: ABI + 1, binding: BINDING.size + 8, object: compileNext(scope) });
 }
 
-/** A version to come that has changed something else than its bindings. */
+/** A later version that has changed something other than its bindings. */
 export function alikeVersion(scope: Scope): Version {
   return makeVersion(scope, {
     abi: ABI + 1,
@@ -64,7 +64,7 @@ export function objectOf({ bundle }: Version): Buffer {
   return Buffer.from(base64, 'base64');
 }
 
-/** Writes a bundle where it finds what it needs; its path. */
+/** Writes a bundle where it finds what it needs; returns its path. */
 function writeBundle(scope: Scope, abi: number, text: string): string {
   const dir = createTempDir(scope, `abi${abi}`);
   symlinkSync(join(ROOT, 'node_modules'), join(dir, 'node_modules'));

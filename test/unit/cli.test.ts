@@ -1,4 +1,4 @@
-// The command line: what it comes to, what is refused and how.
+// The command line: the invocation that arguments become, and the errors for wrong ones.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -31,7 +31,7 @@ const RECONCILE = {
 const NO_FILTER = { bridges: [], ports: [], ips: [], macs: [] } as const;
 const STATUS = { command: 'status', ...COMMON, filter: NO_FILTER, frr: true, watch: false } as const;
 
-test('commands and options', () => {
+test('commands and options become an invocation', () => {
   const remove = {
     command: 'remove',
     ...COMMON,
@@ -86,7 +86,7 @@ test('commands and options', () => {
   for (const [line, expected] of table) assert.deepEqual(parse(line), expected, line);
 });
 
-test('common options stand before or after the command', () => {
+test('common options are accepted before and after the command', () => {
   const expected = { ...RECONCILE, config: 'x.yaml', format: 'json', verbose: true };
   for (const line of [
     '-c x.yaml --format json -v reconcile',
@@ -98,12 +98,12 @@ test('common options stand before or after the command', () => {
   }
 });
 
-test('one run does not remember the one before', () => {
+test('one parse keeps no state from the parse before it', () => {
   parse('reconcile --bridge a --check -c x');
   assert.deepEqual(parse('reconcile'), RECONCILE);
 });
 
-test('wrong usage is an error that says what may have been meant', () => {
+test('wrong usage is an error that suggests what was probably meant', () => {
   const table: readonly (readonly [string, RegExp])[] = [
     [
       '',
@@ -141,7 +141,7 @@ test('wrong usage is an error that says what may have been meant', () => {
   }
 });
 
-test('version and help are texts, nothing is printed', () => {
+test('--version and --help return a text and print nothing', () => {
   assert.deepEqual(parse('--version'), { command: 'version', text: '1.2.3\n' });
   const commands = ['reconcile', 'validate', 'status', 'explain', 'doctor', 'remove', 'schema'];
   const top = parse('--help');
@@ -164,7 +164,7 @@ test('version and help are texts, nothing is printed', () => {
   }
 });
 
-test('whether JSON is wanted is known from wrong arguments too', () => {
+test('wantsJson recognizes --format json in invalid arguments too', () => {
   assert.ok(wantsJson(['reconcil', '--format', 'json']));
   assert.ok(wantsJson(['--format=json', '--nope']));
   assert.ok(!wantsJson(['--format', 'text', 'json']));

@@ -1,4 +1,4 @@
-// What the documents say of tests and options is there.
+// Tests, options and configurations that the documents mention exist.
 
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
@@ -27,11 +27,11 @@ it('every test that docs/rfc9161.md names exists', () => {
   const rows = read('docs/rfc9161.md')
     .split('\n')
     .filter((line) => /^\| (RFC )?\d/.test(line));
-  assert.ok(rows.length > 20, 'the table is read');
+  assert.ok(rows.length > 20, 'the table is found');
   for (const row of rows) {
     const [requirement, , , test = ''] = row.split('|').slice(2);
     const name = /`(.+)`/.exec(test)?.[1];
-    if (name === undefined) assert.match(row, /not done/, `a line without a test must say so: ${row}`);
+    if (name === undefined) assert.match(row, /not done/, `a row without a test must say so: ${row}`);
     else
       assert.ok(
         sources.some((source) => source.includes(name)),
@@ -45,7 +45,7 @@ it('every test that docs/impersonation.md names exists, and every row names one'
   const rows = read('docs/impersonation.md')
     .split('\n')
     .filter((line) => /^\| (?!message \||---)/.test(line));
-  assert.ok(rows.length > 50, 'the tables are read');
+  assert.ok(rows.length > 50, 'the tables are found');
   for (const row of rows) {
     const name = /`([^`]+)` \|$/.exec(row)?.[1];
     assert.ok(name !== undefined, `a row without a test: ${row}`);
@@ -56,17 +56,17 @@ it('every test that docs/impersonation.md names exists, and every row names one'
   }
 });
 
-it('docs/configuration.md has every key of the schema, as the schema has it now', () => {
+it('docs/configuration.md has every key of the schema, with its current description', () => {
   const schema = JSON.parse(read('schema/snoopy.schema.json')) as Schema;
   const document = read('docs/configuration.md');
   const { bridges, runtime, metrics } = schema.properties ?? {};
   const keys = [bridges?.items, runtime, metrics].flatMap((node) => Object.keys(node?.properties ?? {}));
   assert.ok(keys.length > 15, 'the schema is read');
   for (const key of keys) assert.ok(document.includes(`| \`${key}\` |`), `no row for ${key}`);
-  assert.equal(document, withReference(document, schema), '`npm run docs` makes it anew');
+  assert.equal(document, withReference(document, schema), '`npm run docs` writes it again');
 });
 
-/** Every Markdown file of the project, from its root. */
+/** Every Markdown file of the project, relative to its root. */
 function documents(): string[] {
   const below = (directory: string): string[] =>
     readdirSync(join(ROOT, directory), { recursive: true, encoding: 'utf8' }).map((name) =>
@@ -84,7 +84,7 @@ it('every configuration in the documents is valid', () => {
   for (const path of ['README.md', 'docs/configuration.md'])
     assert.ok(
       whole.some((block) => block.path === path),
-      `no configuration is found in ${path}`,
+      `no configuration found in ${path}`,
     );
   for (const { path, text } of whole) {
     const result = parseConfig(text, path);
@@ -92,13 +92,13 @@ it('every configuration in the documents is valid', () => {
   }
 });
 
-/** What GitHub makes of a heading for links to it. */
+/** The anchor that GitHub gives a heading. */
 function anchorOf(heading: string): string {
   const text = heading.replaceAll(/[`*]|\]\([^)]*\)|\[/g, '').toLowerCase();
   return text.replaceAll(/[^\p{L}\p{N}\s_-]/gu, '').replaceAll(' ', '-');
 }
 
-it('every link from one document to another leads somewhere', () => {
+it('every link from one document to another has a target', () => {
   let links = 0;
   for (const path of documents()) {
     const prose = read(path).replaceAll(/^```[\s\S]*?^```$/gm, '');
@@ -113,7 +113,7 @@ it('every link from one document to another leads somewhere', () => {
       assert.ok(headings.includes(anchor), `${path}: no heading for ${target}`);
     }
   }
-  assert.ok(links > 20, 'the links are read');
+  assert.ok(links > 20, 'the links are found');
 });
 
 it('every chapter is in the index', () => {
@@ -121,16 +121,16 @@ it('every chapter is in the index', () => {
   for (const path of documents().filter(
     (path) => /^docs\/[^/]+\.md$/.test(path) && path !== 'docs/README.md',
   ))
-    assert.ok(index.includes(`](${path.slice('docs/'.length)})`), `docs/README.md says nothing of ${path}`);
+    assert.ok(index.includes(`](${path.slice('docs/'.length)})`), `docs/README.md does not list ${path}`);
 });
 
-/** Every text in a value. */
+/** Every string in a value. */
 function textsIn(value: unknown): string[] {
   if (typeof value === 'string') return [value];
   return typeof value === 'object' && value !== null ? Object.values(value).flatMap(textsIn) : [];
 }
 
-/** What of a document is code: an example is nothing else, any other text marks it as such. */
+/** The code in a document: an example file is all code, other documents mark theirs. */
 function codeOf(path: string): string[] {
   if (path.endsWith('.cron')) return [read(path)];
   const texts = path.endsWith('.yml') ? textsIn(load(read(path))) : [read(path)];
@@ -148,7 +148,7 @@ function callsIn(code: string): string[][] {
   return words.filter(({ length }) => length > 0);
 }
 
-it('every call of snoopy in the documents is one that it takes', () => {
+it('every call of snoopy in the documents has valid arguments', () => {
   const paths = readdirSync(join(ROOT, 'docs'), { recursive: true, encoding: 'utf8' })
     .filter((path) => /\.(md|yml|cron)$/.test(path))
     .map((path) => join('docs', path));
@@ -163,7 +163,7 @@ it('every call of snoopy in the documents is one that it takes', () => {
   ])
     assert.ok(
       calls.some((call) => call.path === path),
-      `no call is found in ${path}`,
+      `no call found in ${path}`,
     );
   for (const job of ['gitlab-ci', 'github-actions'])
     assert.ok(calls.filter(({ path }) => path === `docs/examples/${job}.yml`).length >= 4, job);

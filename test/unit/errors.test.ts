@@ -1,4 +1,4 @@
-// Error codes: each has been provoked for real (test/kernel/errors.test.ts), and reads like the others.
+// Error codes: test/kernel/errors.test.ts provokes each one, and all of them have the same form.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -15,14 +15,14 @@ const lines = readFileSync(`${ROOT}test/kernel/errors.txt`, 'utf8')
   });
 
 describe('test/kernel/errors.txt', () => {
-  test('shows every code once, and no other', () => {
+  test('has every code once, and no other', () => {
     assert.deepEqual(
       lines.map(({ code }) => code),
       [...ERROR_CODES].sort(),
     );
   });
 
-  test('has the exit code of each', () => {
+  test('has the exit code of each error', () => {
     for (const { code, exit } of lines) {
       const known = ERROR_CODES.find((each) => each === code);
       assert.ok(known);
@@ -30,10 +30,10 @@ describe('test/kernel/errors.txt', () => {
     }
   });
 
-  test('every message says what could not be done, with what, and ends with a remedy', () => {
+  test('has messages that name operation and object, and end with a fix', () => {
     for (const { code, message } of lines) {
       if (code === 'internal') assert.match(message, /^Internal error, please report it: /);
-      // Of a command line commander says what is wrong; of a configuration its own place comes first.
+      // commander words the errors of a command line. Errors of a configuration begin with their place.
       else if (code === 'usage')
         assert.match(message, /^unknown option '--dif' .*; see snoopy reconcile --help$/);
       else if (code === 'config_invalid') assert.match(message, /^\S+:\d+:\d+: \S.*; allowed: /);
@@ -48,7 +48,7 @@ describe('test/kernel/errors.txt', () => {
   });
 });
 
-test('a failed system call has a remedy, whatever it failed with', () => {
+test('a failed system call has a fix, whatever its errno', () => {
   for (const errno of ['EPERM', 'ENOSPC', 'EROFS', 'EMFILE', 'EIO', 'EINVAL', 'ENOMEM', 'EWHATEVER']) {
     const thrown = Object.assign(new Error('x'), { code: errno, syscall: 'mkdir', path: '/x' });
     const { code, object, message } = problemOf(thrown, 'snoopy');
@@ -57,7 +57,7 @@ test('a failed system call has a remedy, whatever it failed with', () => {
   }
 });
 
-test('what is malformed is to be reported, other errors are told as they are', () => {
+test('an error about malformed bytes asks for a bug report, other errors keep their text', () => {
   assert.match(
     problemOf(new SnoopyError('malformed', 'x', 'Cannot decode x'), 'y').message,
     /^Cannot decode x; please report it/,

@@ -1,4 +1,4 @@
-// The house style as far as a machine can see it: layers, cycles, and what may stand where.
+// The house style, as far as a program can check it: layers, cycles, and where things may be used.
 
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -6,7 +6,7 @@ import { dirname, join, normalize } from 'node:path';
 import { test } from 'node:test';
 import { ROOT } from './golden.ts';
 
-/** From the bottom to the top: imports point down, or sideways within a line. */
+/** From the bottom to the top. Imports point down, or sideways within a line. */
 const LAYERS: readonly (readonly string[])[] = [
   ['base/'],
   ['ffi/', 'generated/layouts.ts'],
@@ -33,13 +33,13 @@ const files = readdirSync(`${ROOT}src`, { recursive: true, encoding: 'utf8' })
 
 const sources = new Map(files.map((path) => [path, readFileSync(`${ROOT}src/${path}`, 'utf8')]));
 
-/** The text without comments and the content of strings. */
+/** The text without comments and without the content of strings. */
 function codeOf(source: string): string {
   const skipped = /\/\*[\s\S]*?\*\/|\/\/[^\n]*|'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|`(?:\\.|[^`\\])*`/g;
   return source.replace(skipped, (text) => (text.startsWith('/') ? ' ' : "''"));
 }
 
-/** What a file imports: specifiers of import and export declarations, types as well. */
+/** The imports of a file: specifiers of import and export declarations, including types. */
 function importsOf(source: string): string[] {
   const found = source.matchAll(/^(?:import|export)\s(?:[^;'"]*?\sfrom\s)?\s*['"]([^'"]+)['"]/gm);
   return [...found].map(([, specifier]) => specifier ?? '');
@@ -89,7 +89,7 @@ test('koffi is loaded in ffi only', () => {
   }
 });
 
-test('of the bindings to C the host takes system calls alone: maps and programs come from the data path', () => {
+test('the host uses only system calls of ffi: maps and programs come from the data path', () => {
   for (const path of files.filter((file) => file.startsWith('host/'))) {
     const bindings = localImports(path).filter((target) => target.startsWith('ffi/'));
     assert.deepEqual(
@@ -100,13 +100,13 @@ test('of the bindings to C the host takes system calls alone: maps and programs 
   }
 });
 
-test('messages of a dump, whose bytes are used again, are seen in netlink only', () => {
+test('only netlink sees the messages of a dump, whose bytes are reused', () => {
   for (const [path, source] of sources) {
     if (!path.startsWith('netlink/')) assert.doesNotMatch(codeOf(source), /\.dump(?:Into)?\(/, path);
   }
 });
 
-test('the process and its streams are used in main only', () => {
+test('only main uses the process and its streams', () => {
   for (const [path, source] of sources) {
     if (path === 'main.ts') continue;
     assert.doesNotMatch(codeOf(source), /\b(?:console|process)\b(?!\s*[:?])/, path);
@@ -120,7 +120,7 @@ test('the clock comes in as an argument', () => {
   }
 });
 
-test('what a kernel can do is tried: its version is shown by doctor, and asked for nowhere else', () => {
+test('features of a kernel are tried: only doctor reads its version, to show it', () => {
   const matching = (pattern: RegExp): string[] =>
     [...sources].filter(([, source]) => pattern.test(source)).map(([path]) => path);
   const asks = /import \{[^}]*\b(?:release|version)\b[^}]*\} from 'node:os'|osrelease|\/proc\/version/;
@@ -164,7 +164,7 @@ test('a switch on kind ends in satisfies never', () => {
   }
 });
 
-test('the checks of this file see what they forbid', () => {
+test('the checks of this file find what they forbid', () => {
   assert.match(codeOf('let a = b!.c;'), /[\w)\]]!(?![=\w])/);
   assert.doesNotMatch(codeOf("if (a !== b) say('no!'); // yes!"), /[\w)\]]!(?![=\w])/);
   assert.deepEqual(

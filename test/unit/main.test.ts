@@ -18,7 +18,7 @@ function snoopy(...args: string[]): { status: number | null; stdout: string; std
   return result;
 }
 
-test('validate: the report on stdout, nothing on stderr', () => {
+test('validate prints the report on stdout and nothing on stderr', () => {
   const { status, stdout, stderr } = snoopy('validate', '-c', `${CASES}/minimal.config`);
   assert.equal(status, 0);
   assert.equal(stderr, '');
@@ -28,7 +28,7 @@ test('validate: the report on stdout, nothing on stderr', () => {
   assert.equal(JSON.parse(json.stdout).ok, true);
 });
 
-test('an invalid configuration: exit 78, every problem on stderr, stdout empty', () => {
+test('an invalid configuration exits with 78, with every problem on stderr and an empty stdout', () => {
   const { status, stdout, stderr } = snoopy('validate', '-c', `${CASES}/ranges.config`);
   assert.equal(status, 78);
   assert.equal(stdout, '');
@@ -36,7 +36,7 @@ test('an invalid configuration: exit 78, every problem on stderr, stdout empty',
   for (const line of stderr.trimEnd().split('\n')) assert.match(line, /ranges\.config:\d+:\d+: /);
 });
 
-test('an error as JSON too, if JSON was asked for', () => {
+test('an error is JSON as well when JSON is requested', () => {
   const invalid = snoopy('--format', 'json', 'validate', '-c', `${CASES}/ranges.config`);
   assert.equal(invalid.status, 78);
   const report = JSON.parse(invalid.stdout);
@@ -49,7 +49,7 @@ test('an error as JSON too, if JSON was asked for', () => {
   assert.match(usage.stderr, /^snoopy: .*Did you mean validate/);
 });
 
-test('exit codes of what ends before it begins', () => {
+test('exit codes of runs that end before they begin', () => {
   const table: readonly (readonly [number, readonly string[]])[] = [
     [0, ['--help']],
     [0, ['--version']],
@@ -71,7 +71,7 @@ test('exit codes of what ends before it begins', () => {
   }
 });
 
-test('a reader that goes away is no crash, a slow one gets everything', () => {
+test('a reader that closes its pipe causes no crash, a slow one gets everything', () => {
   const run = (pipeline: string): string =>
     spawnSync('bash', ['-c', `set -o pipefail; ${pipeline}`, 'bash', process.execPath, MAIN], {
       encoding: 'utf8',
@@ -83,7 +83,7 @@ test('a reader that goes away is no crash, a slow one gets everything', () => {
   assert.equal(run('"$1" "$2" schema | (sleep 0.3; cat)'), SCHEMA_TEXT);
 });
 
-test('koffi stays unloaded where the kernel is not asked', () => {
+test('koffi is not loaded by commands that do not use the kernel', () => {
   const probe = `process.on('exit', () => process.stderr.write(process.report.getReport().sharedObjects.filter((f) => f.includes('koffi')).join()));`;
   for (const args of [['schema'], ['validate', '-c', `${CASES}/full.config`], ['--help']]) {
     const hook = `data:text/javascript,${encodeURIComponent(probe)}`;

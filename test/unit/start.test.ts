@@ -1,4 +1,4 @@
-// What starts the program: with the code that V8 has made of it before, where that is of this program and this V8.
+// start.cjs: it runs the program from V8's compiled code where that belongs to this program and this V8.
 
 import assert from 'node:assert/strict';
 import { copyFileSync, existsSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
@@ -11,7 +11,7 @@ import { createTempDir } from '../lib/temp.ts';
 
 const TIME = 1_700_000_000;
 
-/** A package whose program says a word, which is one string among its constants, and what it was called with. */
+/** A package whose program prints `word`, a string among its constants, and its arguments. */
 class Package {
   readonly #dir: string;
 
@@ -52,13 +52,13 @@ class Package {
   }
 }
 
-test('starts the program where nothing has been compiled', (t) => {
+test('runs the program when nothing is compiled', (t) => {
   const made = new Package(t, 'first');
   assert.equal(made.start(), 'first snoopy.cjs one --two\n');
   assert.equal(existsSync(made.cache), false);
 });
 
-test('starts what has been compiled, and not the text of the same length and time', (t) => {
+test('runs the compiled code, even if the text has changed with the same length and time', (t) => {
   const made = new Package(t, 'first');
   made.precompile();
   assert.equal(statSync(made.cache).mode & 0o777, 0o644);
@@ -67,14 +67,14 @@ test('starts what has been compiled, and not the text of the same length and tim
   assert.equal(made.start(), 'first snoopy.cjs one --two\n');
 });
 
-test('its first line is what the code is compiled for', (t) => {
+test('its first line names the options that the code is compiled for', (t) => {
   const made = new Package(t, 'first');
   made.precompile();
   made.write('other');
   assert.equal(run([made.path('start.cjs'), 'one', '--two']), 'first snoopy.cjs one --two\n');
 });
 
-test('starts the program that is there, not what was compiled of another', (t) => {
+test('runs the current program when the compiled code belongs to another one', (t) => {
   const made = new Package(t, 'first');
   made.precompile();
   made.write('other', TIME + 1);
@@ -85,7 +85,7 @@ test('starts the program that is there, not what was compiled of another', (t) =
   assert.equal(made.start(), 'longer snoopy.cjs one --two\n');
 });
 
-test('starts the program where what was compiled is damaged, cut short, or of a V8 with other flags', (t) => {
+test('runs the program when its compiled code is damaged, cut short, or from a V8 with other flags', (t) => {
   const made = new Package(t, 'first');
   made.precompile();
   const whole = readFileSync(made.cache);

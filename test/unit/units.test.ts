@@ -76,10 +76,10 @@ test('globs match whole names', () => {
     for (const name of no) assert.ok(!matchesGlob(name, glob), `${glob} should not match ${name}`);
   }
   for (const glob of ['', '[', '[a', '[]', '[!]', '[z-a]', 'x\\']) assert.ok(globProblem(glob), glob);
-  assert.ok(!matchesGlob('[', '['), 'a glob that is none matches nothing');
+  assert.ok(!matchesGlob('[', '['), 'an invalid glob matches nothing');
 });
 
-test('a port is chosen by what is included and not excluded', () => {
+test('a port is chosen when it is included and not excluded', () => {
   const ports = { include: ['tap*', 'veth*'], exclude: ['tap9*'] };
   assert.deepEqual(
     ['tap1', 'tap99', 'veth0', 'eth0'].filter((name) => matchesPort(name, ports)),
@@ -88,13 +88,13 @@ test('a port is chosen by what is included and not excluded', () => {
   assert.ok(!matchesPort('tap1', { include: [], exclude: [] }));
 });
 
-test('a glob of many stars takes no exponential time', () => {
+test('a glob with many stars takes no exponential time', () => {
   const started = process.hrtime.bigint();
   assert.ok(!matchesGlob('a'.repeat(2_000), `${'*a'.repeat(30)}*b`));
   assert.ok(Number(process.hrtime.bigint() - started) < 1e9);
 });
 
-test('near words', () => {
+test('near words are suggested', () => {
   const keys = ['ports', 'max_age', 'neighbor_state', 'na', 'ns'];
   assert.equal(closest('prots', keys), 'ports');
   assert.equal(closest('port', keys), 'ports');

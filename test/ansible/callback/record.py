@@ -1,4 +1,4 @@
-# Writes what every task came to on every host as lines of JSON: what a play said, for a test to read.
+# Writes the result of every task on every host as lines of JSON, for a test to read.
 import json
 import os
 

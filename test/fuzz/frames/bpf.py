@@ -67,7 +67,7 @@ class Map:
         self.must(call(MAP_DELETE_ELEM, self.element, 16))
 
     def take(self):
-        """All entries, which are gone then."""
+        """Returns all entries and deletes them."""
         entries = {}
         while True:
             error = call(MAP_GET_NEXT_KEY, self.first, 32)
@@ -87,7 +87,7 @@ class Map:
 class TestRun:
     """A pinned program, run by BPF_PROG_TEST_RUN."""
 
-    MOST = 3500  # a frame and what the kernel puts around it fit a page
+    MOST = 3500  # A frame and the kernel's data around it fit a page.
     ATTRIBUTE = struct.Struct("=IIIIQQIIIIQQIII4x")
 
     def __init__(self, path):
@@ -104,7 +104,7 @@ class TestRun:
         return address(self.contexts[ifindex])
 
     def run(self, frame, ifindex):
-        """What came out: (errno or 0, return value, frame)."""
+        """The result: (errno or 0, return value, frame)."""
         size = len(frame)
         ctypes.memmove(self.data_in, frame, size)
         self.ATTRIBUTE.pack_into(

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
-"""Sends frames through the program and holds what comes out, and what was learned, against the model.
+"""Sends frames through the program and compares the frames that come out, and the bindings, with the model.
 
-fuzz.py ORDERS: a file of JSON, which test/fuzz/frames.test.ts writes; prints what it found as JSON. A job is a kind of
-frames and a number, "random 17": the seed, the way into the kernel and the job say which frames it has.
+fuzz.py ORDERS: a file of JSON, which test/fuzz/frames.test.ts writes; prints the findings as JSON. A job is a kind of
+frames and a number, "random 17": the seed, the way into the kernel and the job select the frames.
 """
 
 import errno
@@ -21,24 +21,24 @@ import bpf
 import model
 import mutate
 
-BLOCK = 500  # frames in a job
+BLOCK = 500  # Frames in a job.
 TC_ACT_UNSPEC = 0xFFFFFFFF
 KEY = struct.Struct("=IHH16s")  # struct snoopy_binding_key
 BINDING = struct.Struct("=6sBBIIQQQQ6s2xI4x")  # struct snoopy_binding
 AF_INET, AF_INET6 = 2, 10
-ENOUGH = 5  # failures that are told
+ENOUGH = 5  # Failures that are printed.
 
 
 class Refused(Exception):
-    """The way into the kernel does not take the frame, which never reaches the program."""
+    """The way into the kernel rejects the frame, so that it never reaches the program."""
 
 
 class Disturbed(Exception):
-    """The frame came out in another way than it went in, or not at all."""
+    """The frame came out altered, or not at all."""
 
 
 class ByTestRun:
-    """BPF_PROG_TEST_RUN: every frame as it is, all of it linear, all of its tags inside."""
+    """BPF_PROG_TEST_RUN: every frame unchanged, all of it linear, all of its tags inside."""
 
     most = bpf.TestRun.MOST
 
@@ -61,7 +61,7 @@ class ByTestRun:
 
 
 class ByWire:
-    """Through a port of the kernel. What passes the program goes on to a device where it is captured."""
+    """Through a port of the kernel. The frames that the program lets pass go on to a device where they are captured."""
 
     def __init__(self, orders):
         self.probe = bpf.Map(orders["probe"], 4, 16)
@@ -74,7 +74,7 @@ class ByWire:
         if len(frame) < 14:
             raise Refused
         self.emit(frame, port, chance)
-        # Where a tag is announced and cut off, the kernel drops the frame when it takes the tag out (skb_vlan_untag).
+        # The kernel drops a frame whose tag is cut short when it takes the tag out (skb_vlan_untag).
         if frame[12:14] in (b"\x81\x00", b"\x88\xa8") and len(frame) < 20:
             raise Refused
         try:
@@ -89,13 +89,13 @@ class ByWire:
     def capture(self):
         frame, control, _, _ = self.captured.recvmsg(1 << 17, 256)
         status, _, _, _, _, tci, tpid = struct.unpack("=IIIHHHH", control[0][2][:20])
-        if status & 16:  # TP_STATUS_VLAN_VALID: the kernel took the outermost tag out
+        if status & 16:  # TP_STATUS_VLAN_VALID: the kernel took the outermost tag out.
             frame = frame[:12] + struct.pack("!HH", tpid, tci) + frame[12:]
         return frame
 
 
 class ByVeth(ByWire):
-    """A veth pair. Long frames leave the socket with all but their header in pages (PACKET_VNET_HDR)."""
+    """A veth pair. Long frames leave the socket with everything behind the header in pages (PACKET_VNET_HDR)."""
 
     most = 9000
     paged = 4096
@@ -115,7 +115,7 @@ class ByVeth(ByWire):
         if len(frame) < self.paged:
             self.plain[port.ifindex].send(frame)
         else:
-            # struct virtio_net_hdr: of its fields only hdr_len, which becomes the linear part
+            # struct virtio_net_hdr: only hdr_len is used, which becomes the linear part.
             header = struct.pack("=BBHHHH", 0, 0, 14, 0, 0, 0)
             self.in_pages[port.ifindex].send(header + frame)
 
@@ -138,7 +138,7 @@ class ByTap(ByWire):
     def emit(self, frame, port, chance):
         pieces, at = [], 0
         while at < len(frame):
-            # The kernel takes pieces of a page at most, and 17 of them behind the first.
+            # The kernel accepts pieces of at most a page, and 17 of them behind the first.
             size = 14 if at == 0 else chance.choice([1, 3, 8, 20, 40, 200, 1500, 4096])
             if len(pieces) > 8:
                 size = 4096
@@ -151,7 +151,7 @@ WAYS = {"run": ByTestRun, "veth": ByVeth, "tap": ByTap}
 
 
 class Bindings:
-    """The pinned bindings, as the model speaks of them."""
+    """The pinned bindings in the form of the model."""
 
     def __init__(self, path):
         self.map = bpf.Map(path, KEY.size, BINDING.size)
@@ -164,7 +164,7 @@ class Bindings:
     def put(self, bridge, known):
         for (vlan, ip), bound in known.items():
             mac = mutate.mac_bytes(bound.mac)
-            # Seen at the beginning of time: whatever refreshes it shows.
+            # Last seen at time 0, so that any refresh shows.
             value = BINDING.pack(mac, bound.router, 0, bound.port, 0, 1, 1, 0, 0, bytes(6), 0)
             self.map.update(self.key_of(bridge, vlan, ip), value)
 
@@ -196,7 +196,7 @@ class Counters:
         return Counter(totals)
 
 
-# A message moves one of the others by one.
+# A message changes at most one of the other counters, by one.
 BESIDE = {"CREATED", "MOVED", "DUPLICATES", "RING_DROPPED"}
 
 
@@ -255,20 +255,20 @@ class Fuzzer:
         self.seen["learned"] += learned
 
     def judge(self, frame, port, kind, chance):
-        """One frame; True where it was to be learned from."""
+        """Sends one frame; True when it was to be learned from."""
         claim = model.judge(frame, port)
         known = self.known(claim, port, kind, chance)
-        wanted = model.settle(known, claim, port)
+        wanted = model.apply(known, claim, port)
         self.bindings.put(port.bridge, known)
         in_pages = self.way.send(frame, port, chance)
         self.seen["inPages"] += in_pages
         found = self.bindings.take(port.bridge)
         if found != wanted:
-            raise Disturbed(f"the bindings are {told(found)}, the model says {told(wanted)}")
+            raise Disturbed(f"the bindings are {shown(found)}, the model says {shown(wanted)}")
         return any(bound.fresh for bound in wanted.values())
 
     def known(self, claim, port, kind, chance):
-        """What is bound before the frame comes: mostly nothing; else its own address, to it or to another."""
+        """The bindings before the frame: mostly none; otherwise its own address, bound to its sender or to another host."""
         if kind != "random" or chance.random() < 0.6:
             return {}
         vlan, ip, mac = claim[:3] if claim else (port.pvid, ip_address("192.168.1.10"), mutate.ANN)
@@ -282,7 +282,7 @@ class Fuzzer:
         )
 
 
-def told(bindings):
+def shown(bindings):
     return {" ".join(str(part) for part in key): tuple(bound) for key, bound in bindings.items()} or "none"
 
 

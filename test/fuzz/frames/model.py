@@ -1,7 +1,7 @@
-"""What may be learned from a frame, said a second time.
+"""An independent statement of what may be learned from a frame.
 
-The dissection is scapy's. The rules are those of the documentation and of the RFCs that it names, one after the
-other, and nothing here was taken from the eBPF program: where the two differ, one of them is wrong.
+scapy does the dissection. The rules follow the documentation and the RFCs that it names, one after the other. None
+is taken from the eBPF program: where the two differ, one of them is wrong.
 """
 
 from collections import namedtuple
@@ -11,10 +11,11 @@ from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, IPv6, in6_chksum
 from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
 from scapy.packet import Raw
 
-# scapy's options have the length of their type, whatever they say: options() below goes by what they say.
+# scapy's options have the length of their type, whatever their length field says. options() below uses the length
+# field.
 for message in (ICMPv6ND_NA, ICMPv6ND_NS):
     message.guess_payload_class = lambda self, payload: Raw
-# The message comes right behind the IPv6 header (see neighbor_discovery), so other payloads can stay as they are.
+# The message follows the IPv6 header directly (see neighbor_discovery), so other payloads stay undissected.
 dissect_ipv6 = IPv6.guess_payload_class
 IPv6.guess_payload_class = lambda self, payload: dissect_ipv6(self, payload) if self.nh == 58 else Raw
 
@@ -33,10 +34,11 @@ NO_HOST_IPV4 = (
 )
 LINK_LOCAL = (IPv4Network("169.254.0.0/16"), IPv6Network("fe80::/10"))
 
-# A message that is valid: "this address has this MAC". Not named: it does not say so itself, but speaks for it.
-# Router is None where the message does not say (RFC 4861, 7.2.5: only an advertisement does).
+# The claim of a valid message: "this address has this MAC". `named` is false when the message has no such option and
+# the MAC is the frame's source. `router` is None where the message has no router flag (RFC 4861, 7.2.5: only an
+# advertisement has one).
 Claim = namedtuple("Claim", "vlan ip mac named router")
-# What a binding says, as far as one frame can change it.
+# The fields of a binding that one frame can change.
 Bound = namedtuple("Bound", "mac port router fresh")
 
 
@@ -60,25 +62,25 @@ def judge(frame, port):
     if len(frame) < 14:
         return None
     ether = Ether(frame)
-    if not isinstance(ether, Ether):  # IEEE 802.3: a length in place of the type
+    if not isinstance(ether, Ether):  # IEEE 802.3: a length in place of the type.
         return None
     tags, layer = [], ether.payload
-    while isinstance(layer, Dot1Q):  # Dot1AD is one too
+    while isinstance(layer, Dot1Q):  # Dot1AD is one too.
         tags.append(layer)
         layer = layer.payload
     vlan = vlan_of(tags, port)
     if vlan is None:
         return None
     if isinstance(layer, ARP):
-        said = address_resolution(layer, port)
+        claim = address_resolution(layer, port)
     elif isinstance(layer, IPv6):
-        said = neighbor_discovery(layer, port)
+        claim = neighbor_discovery(layer, port)
     else:
         return None
-    if said is None:
+    if claim is None:
         return None
-    ip, mac, router = said
-    # Who speaks, speaks for itself.
+    ip, mac, router = claim
+    # The Ethernet source must be the sender of the message.
     if mac is not None and mac != ether.src:
         return None
     if not is_unicast(ether.src) or not is_host(ip, port):
@@ -91,7 +93,7 @@ def vlan_of(tags, port):
     if len(tags) > 1 or any(isinstance(tag, Dot1AD) for tag in tags):
         return None
     vlan = (tags[0].vlan if tags else 0) or port.pvid
-    # A bridge with VLANs takes only what the port is in; 0 and 4095 are no VLANs.
+    # A bridge with VLANs accepts only VLANs that the port is in; 0 and 4095 are no VLANs.
     if port.vlans is not None and (vlan not in port.vlans or not 1 <= vlan <= 4094):
         return None
     return vlan
@@ -110,12 +112,12 @@ def address_resolution(arp, port):
 
 
 def neighbor_discovery(ip, port):
-    """RFC 4861, 7.1.1 and 7.1.2; RFC 6980: no fragments. What stands behind another header is not looked at."""
+    """RFC 4861, 7.1.1 and 7.1.2; RFC 6980: no fragments. A message behind another extension header does not count."""
     nd = ip.payload
     if ip.version != 6 or ip.nh != ICMPV6 or not isinstance(nd, (ICMPv6ND_NA, ICMPv6ND_NS)):
         return None
     message = nd.original
-    if ip.plen < 24 or len(message) != ip.plen or ip.plen > 1280 - 40:  # one that every link can carry
+    if ip.plen < 24 or len(message) != ip.plen or ip.plen > 1280 - 40:  # The smallest MTU that every link has.
         return None
     if ip.hlim != 255 or nd.code != 0 or in6_chksum(ICMPV6, ip, message) != 0:
         return None
@@ -127,7 +129,7 @@ def neighbor_discovery(ip, port):
     if advertises and nd.S and IPv6Address(ip.dst).is_multicast:
         return None
     found = options(message[24:])
-    if found is None or len(found) > 8:  # a bound on the work for one frame
+    if found is None or len(found) > 8:  # A bound on the work for one frame.
         return None
     wanted = TARGET_LINK_LAYER if advertises else SOURCE_LINK_LAYER
     addresses = [body for kind, body in found if kind == wanted]
@@ -141,7 +143,7 @@ def neighbor_discovery(ip, port):
 
 
 def options(data):
-    """RFC 4861, 4.6: type, length in units of eight octets, which is not 0; None where they do not fill the message."""
+    """RFC 4861, 4.6: type, length in units of eight octets (never 0); None where the options do not fill the message."""
     found = []
     while data:
         if len(data) < 2 or data[1] == 0 or data[1] * 8 > len(data):
@@ -184,14 +186,14 @@ def is_provisioned_for_another(claim, port):
     return macs is not None and claim.mac not in macs
 
 
-def settle(known, claim, port):
-    """The bindings of the port's bridge after a claim: (vlan, ip) -> Bound. The known ones are not fresh."""
+def apply(known, claim, port):
+    """The bindings of the port's bridge after a claim: (vlan, ip) -> Bound. Those that the claim does not change are not fresh."""
     if claim is None:
         return known
     key = (claim.vlan, claim.ip)
     old = known.get(key)
     if old is not None and (old.mac, old.port) == (claim.mac, port.ifindex):
-        # It is its own already: what it may have was decided when the binding was made.
+        # The binding is the sender's already: what it may have was decided when the binding was created.
         return {**known, key: Bound(old.mac, old.port, router_of(old, claim), True)}
     if not claim.named or not is_allowed(claim, port) or is_provisioned_for_another(claim, port):
         return known
@@ -199,7 +201,7 @@ def settle(known, claim, port):
 
 
 def router_of(old, claim):
-    """What a message does not say stays as it was of the same host."""
+    """A field that the message does not have keeps its value for the same host."""
     if claim.router is None:
         return old is not None and old.mac == claim.mac and old.router
     return claim.router

@@ -1,6 +1,6 @@
-"""Frames to try: what hosts say, field by field at random, and every way of breaking it.
+"""Frames to try: messages of hosts with every field at random, and every way to break them.
 
-All randomness comes from the one generator that is handed in, so that a seed brings the same frames again.
+All randomness comes from the generator passed in, so the same seed gives the same frames.
 """
 
 import struct
@@ -60,7 +60,7 @@ def checksum(data):
 
 
 def network_offset(frame):
-    """Of what follows Ethernet and all tags, with its EtherType; None where the frame ends before."""
+    """The part behind Ethernet and all tags, with its EtherType; None where the frame ends before."""
     at = 12
     while len(frame) >= at + 2:
         kind = frame[at] << 8 | frame[at + 1]
@@ -71,7 +71,7 @@ def network_offset(frame):
 
 
 def sum_up(frame):
-    """The frame with the ICMPv6 checksum that it should have, where it has one: mutations go deeper then."""
+    """The frame with a correct ICMPv6 checksum, where it has one, so that mutations get past that check."""
     at, kind = network_offset(frame)
     if kind != ETH_IPV6 or len(frame) < at + 44 or frame[at + 6] != 58:
         return frame
@@ -85,7 +85,7 @@ def sum_up(frame):
 
 
 def built_by_scapy():
-    """Valid messages, and some that are nobody's business: (name, frame)."""
+    """Valid messages, and some that the program does not count: (name, frame)."""
     everyone = {"src": ANN, "dst": "ff:ff:ff:ff:ff:ff"}
     nodes = {"src": ANN, "dst": "33:33:00:00:00:01"}
     ours = {"hwsrc": ANN, "psrc": "192.168.1.10", "pdst": "192.168.1.1"}
@@ -149,7 +149,7 @@ def cut(seeds):
 
 
 def flipped(seeds):
-    """Each frame with every single bit of its first 128 octets turned, with the checksum as it was and as it should be."""
+    """Each frame with every single bit of its first 128 octets flipped, with the old checksum and with a correct one."""
     for name, frame in seeds.items():
         for bit in range(min(len(frame), 128) * 8):
             other = bytearray(frame)
@@ -161,7 +161,7 @@ def flipped(seeds):
 
 
 class Generator:
-    """Frames without end; `most` is the longest that the way into the kernel takes."""
+    """Endless frames; `most` is the longest that the way into the kernel accepts."""
 
     def __init__(self, random, seeds, most):
         self.random = random
@@ -231,7 +231,7 @@ class Generator:
         return destination + source + self.tags() + struct.pack("!H", kind)
 
     def message(self):
-        """A message as hosts send it, most of its fields as they should be."""
+        """A message as hosts send it, with most of its fields valid."""
         return self.padded(self.arp() if self.rarely(0.4) else self.nd())
 
     def padded(self, frame):
@@ -266,12 +266,12 @@ class Generator:
         elif callable(options):
             options = options(mac, 2 if advertises else 1)
         message = head + target + options
-        said = len(chain) + len(message)
+        size = len(chain) + len(message)
         ipv6_source = ip if not advertises or not self.rarely(0.1) else self.ip6()
         to = self.random.choice(["ff02::1", "ff02::1:ff00:10", "2001:db8::1", "fe80::1"])
         hops = number(255, 1)
         version = 0x60000000 | (self.random.randrange(1 << 28) if self.rarely(0.1) else 0)
-        plen = number(said, 2) if length is None else length
+        plen = number(size, 2) if length is None else length
         header = struct.pack("!IHBB", version, plen & 0xFFFF, first, hops)
         destination = mac_bytes("33:33:00:00:00:01") if to[0] == "f" else mac_bytes(BOB)
         packet = header + ipv6_source + PACKED[to] + chain + message
@@ -321,14 +321,14 @@ class Generator:
         return self.say_length(frame[:at] + extra + frame[at:])
 
     def say_length(self, frame):
-        """With the IPv6 payload length of what is there, mostly."""
+        """With the actual IPv6 payload length, mostly."""
         at, kind = network_offset(frame)
         if kind == ETH_IPV6 and len(frame) >= at + 40 and self.rarely(0.7):
             frame = frame[: at + 4] + struct.pack("!H", len(frame) - at - 40) + frame[at + 6 :]
         return self.summed(frame)
 
     def lengths(self):
-        """One of the fields that say how long something is."""
+        """One of the fields that hold a length."""
         frame = bytearray(self.origin())
         at, kind = network_offset(frame)
         fields = {ETH_ARP: [4, 5], ETH_IPV6: [4, 5, 79 - 14]}.get(kind, [0])
@@ -348,7 +348,7 @@ class Generator:
         return self.summed(one[:at] + other[of:])
 
     def tagged(self):
-        """Tags put in behind the MACs of a frame that may have some."""
+        """Inserts tags behind the MACs of a frame that may have tags already."""
         frame = self.origin()
         tags = b""
         for _ in range(self.random.randrange(4)):
@@ -358,7 +358,7 @@ class Generator:
         return frame[: self.random.randrange(12, 40)] if self.rarely(0.1) else frame
 
     def extension_headers(self):
-        """A chain of headers before the message: of any kinds, as long as a frame, or with lengths that lie."""
+        """A chain of headers before the message: of any kinds, as long as a frame, or with wrong lengths."""
         (count,) = self.random.choices([1, 2, 5, 20, 140], [40, 30, 15, 10, 5])
         kinds = self.random.choice([NEXT_HEADERS, [0], [60], [44], [0, 43, 60], [51]])
         headers = [self.random.choice(kinds) for _ in range(count)]

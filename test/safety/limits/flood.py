@@ -1,9 +1,9 @@
 #!/usr/bin/python3
-"""Claims many addresses: flood.py forge COUNT SEED DEVICE | flood.py speak COUNT INTERVAL_MS DEVICE
+"""Claims many addresses: flood.py forge COUNT SEED DEVICE | flood.py announce COUNT INTERVAL_MS DEVICE
 
-forge: so many claims of random MACs and addresses, by ARP requests, replies and advertisements, as fast as it
-goes; prints "ready" when they are made, and "sending" half a second later. speak: one new host each interval; prints
-a line of JSON for each, with its address and the time (CLOCK_MONOTONIC) just before it was sent.
+forge: COUNT claims of random MACs and addresses, by ARP requests, replies and advertisements, as fast as possible;
+prints "ready" when they are built, and "sending" half a second later. announce: one new host each interval; prints a
+line of JSON for each, with its address and the time (CLOCK_MONOTONIC) just before it was sent.
 """
 
 import json
@@ -13,7 +13,7 @@ import struct
 import sys
 import time
 
-# Not one for each claim: the kernel takes seconds to list so many MACs of a bridge, which is not the question here.
+# Fewer MACs than claims: the kernel takes seconds to list so many MACs of a bridge, which is not tested here.
 MACS = 20_000
 BROADCAST = b"\xff" * 6
 ALL_NODES = bytes.fromhex("333300000001")
@@ -41,7 +41,7 @@ def advertisement(mac, ip):
 
 
 def forged(count, chance):
-    """Half of them next to the hosts that are there, in 10.1.0.0/16, but none of 10.1.0.0/24, which is theirs."""
+    """Half of them next to the existing hosts, in 10.1.0.0/16, but none of 10.1.0.0/24, which belongs to those hosts."""
     for at in range(count):
         mac = bytes([2, 0xBA, 0, 0]) + struct.pack("!H", chance.randrange(MACS))
         if at % 4 == 3:
@@ -63,7 +63,7 @@ def forge(count, seed, sender):
     print(json.dumps({"began": began, "ended": time.monotonic_ns()}), flush=True)
 
 
-def speak(count, interval_ms, sender):
+def announce(count, interval_ms, sender):
     due = time.monotonic()
     for at in range(count):
         mac, ip = bytes([2, 0, 0, 1, at >> 8, at & 255]), bytes([10, 1, 0, 100 + at])
@@ -78,7 +78,7 @@ def main():
     what, count, number, device = sys.argv[1:]
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
         sender.bind((device, 0))
-        {"forge": forge, "speak": speak}[what](int(count), int(number), sender)
+        {"forge": forge, "announce": announce}[what](int(count), int(number), sender)
 
 
 if __name__ == "__main__":

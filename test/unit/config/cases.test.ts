@@ -1,4 +1,4 @@
-// Configurations as files: what each asks for, or everything that is wrong with it.
+// Configurations as files, each with the desired state it becomes or every problem in it.
 
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -24,7 +24,7 @@ for (const file of readdirSync(`${ROOT}${CASES}`).filter((name) => name.endsWith
   });
 }
 
-test('a problem carries its parts beside the message', () => {
+test('a problem has its parts as fields beside the message', () => {
   const result = parseConfig('version: 1\nbridges:\n  - name: vmbr0\n    prots: {}\n', 'snoopy.yaml');
   assert.deepEqual(result, {
     problems: [
@@ -46,7 +46,7 @@ test('a problem carries its parts beside the message', () => {
   });
 });
 
-test('a text over 1MiB is refused before it is parsed', () => {
+test('a text over 1 MiB is rejected before it is parsed', () => {
   const result = parseConfig(`version: 1\n#${'x'.repeat(1 << 20)}`, 'f');
   assert.ok('problems' in result);
   assert.match(
@@ -55,7 +55,7 @@ test('a text over 1MiB is refused before it is parsed', () => {
   );
 });
 
-test('no text of the validator reaches a user', () => {
+test("the validator's own texts never reach a user", () => {
   for (const file of readdirSync(`${ROOT}${CASES}`).filter((name) => name.endsWith('.config'))) {
     const result = parseConfig(readFileSync(`${ROOT}${CASES}/${file}`, 'utf8'), file);
     if ('desired' in result) continue;

@@ -1,4 +1,4 @@
-// Reading a configuration file: what is not there or not text, and what is not valid.
+// Reading a configuration file: missing files, files that are not text, and files that are not valid.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -9,7 +9,7 @@ import { exitCodeOf, SnoopyError } from '../../../src/base/errors.ts';
 import { loadConfig } from '../../../src/config/config.ts';
 import { ConfigError } from '../../../src/config/problem.ts';
 
-/** Root, and who runs the tests. */
+/** Root, and the user that runs the tests. */
 const USERS = new Set([0, process.geteuid?.() ?? 0]);
 
 let directory = '';
@@ -28,7 +28,7 @@ function file(name: string, content: string | Uint8Array): string {
   return path;
 }
 
-test('a valid file', () => {
+test('a valid file is read', () => {
   const desired = loadConfig(file('good.yaml', 'version: 1\nbridges: [{name: vmbr0}]\n'), USERS);
   assert.deepEqual(
     desired.bridges.map(({ name }) => name),
@@ -36,7 +36,7 @@ test('a valid file', () => {
   );
 });
 
-test('a file that cannot be read says why and what to do', () => {
+test('an unreadable file is an error with cause and fix', () => {
   const cases: readonly (readonly [string, RegExp])[] = [
     [join(directory, 'none.yaml'), /none\.yaml": ENOENT; create it .* --config$/],
     [directory, /EISDIR; name a file, not a directory/],
@@ -56,7 +56,7 @@ test('a file that cannot be read says why and what to do', () => {
   }
 });
 
-test('a file that is not valid throws all its problems at once', () => {
+test('an invalid file is one error that lists every problem', () => {
   const path = file('bad.yaml', 'version: 3\nbridges: [{nam: vmbr0}]\n');
   assert.throws(
     () => loadConfig(path, USERS),

@@ -1,4 +1,4 @@
-// The schema says what the code does: defaults, examples, and a note on every key.
+// The schema agrees with the code: defaults, examples, and a description of every key.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -10,7 +10,7 @@ import { schemaErrors } from '../../../src/generated/validate-config.ts';
 import { validateReport } from '../../../src/render/validate.ts';
 import { ROOT } from '../golden.ts';
 
-/** A JSON object whose keys are looked at one by one. */
+/** A JSON object, checked key by key. */
 interface Schema {
   readonly [key: string]: unknown;
   readonly $ref?: unknown;
@@ -68,10 +68,10 @@ test('every key has a title, a description, examples and, unless it is required,
     for (const note of ['title', 'description', 'examples']) assert.ok(note in key, `${path} has no ${note}`);
     assert.equal('default' in key, !required, `default of ${path}`);
   });
-  assert.ok(keys > 50, `only ${keys} keys were looked at`);
+  assert.ok(keys > 50, `only ${keys} keys were visited`);
 });
 
-test('no object takes keys that are not described', () => {
+test('no object accepts keys that the schema does not describe', () => {
   const check = (node: Schema, path: string): void => {
     const { type, properties, additionalProperties, items, anyOf } = resolve(node);
     if (type === 'object') assert.equal(additionalProperties, false, path);
@@ -83,7 +83,7 @@ test('no object takes keys that are not described', () => {
   check(schema, '');
 });
 
-test('every default and every example is valid where it stands', () => {
+test('every default and every example is valid in its place', () => {
   const ajv = new Ajv2020({ strict: false });
   ajv.addSchema(schema, 'config');
   const at = (node: Schema, path: string): void => {
@@ -99,7 +99,7 @@ test('every default and every example is valid where it stands', () => {
   forEachKey(schema, '', (path, key) => at(key, path));
 });
 
-/** The schema with its references pointing into the whole one. */
+/** The schema with its references resolved against the whole schema. */
 function rebase(node: unknown): unknown {
   if (Array.isArray(node)) return node.map(rebase);
   if (typeof node !== 'object' || node === null) return node;
@@ -111,13 +111,13 @@ function rebase(node: unknown): unknown {
   );
 }
 
-test('the example of the schema is a configuration', () => {
+test('the example in the schema is a valid configuration', () => {
   const [example] = [schema.examples].flat();
   const result = parseConfig(JSON.stringify(example), 'example');
   assert.ok('desired' in result, JSON.stringify(result));
 });
 
-test('what is left out is what the schema calls the default', () => {
+test('an omitted key has the default that the schema names', () => {
   const result = parseConfig(
     'version: 1\nbridges: [{name: vmbr0, static: [{ip: 10.0.0.1, mac: "02:00:00:00:00:01"}]}]',
     'f',
@@ -141,7 +141,7 @@ test('what is left out is what the schema calls the default', () => {
   assert.equal(asSchema(entry).vlan, 0);
 });
 
-test('the default of a mapping is that of its keys', () => {
+test('the default of a mapping is made of the defaults of its keys', () => {
   forEachKey(schema, '', (path, key) => {
     const { properties, default: whole } = resolve(key);
     if (properties === undefined || path === '.defaults') return;
@@ -153,7 +153,7 @@ test('the default of a mapping is that of its keys', () => {
   });
 });
 
-test('the validator that was built and the schema agree', () => {
+test('the compiled validator and the schema agree', () => {
   const ajv = new Ajv2020({ strict: true });
   const validate = ajv.compile(schema);
   const samples: unknown[] = [

@@ -1,4 +1,4 @@
-// Binding counts: what the program counts for a port must be what is in the map.
+// Binding counts: the program's count for a port must equal the number of its bindings in the map.
 
 import assert from 'node:assert/strict';
 import { it } from 'node:test';

@@ -1,5 +1,5 @@
-// A golden case: a folder with desired.yaml (a configuration), observed.yaml (a machine) and expected.yaml. The first two
-// say only what differs from the default scene.
+// A golden case: a folder with desired.yaml (a configuration), observed.yaml (a machine) and expected.yaml. The first
+// two state only what differs from the default scene.
 
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -27,9 +27,9 @@ import {
   NTF_ROUTER,
 } from '../../../src/netlink/neighbor.ts';
 
-/** The program that is pinned in every case, and whose ID attachments are compared with. */
+/** The program that is pinned in every case. Attachments are compared with its ID. */
 const PROGRAM_ID = 100;
-/** Of every interface: no case is about it. */
+/** The MAC of every interface: no case depends on it. */
 const OWN_MAC = '02:ff:00:00:00:01' as Mac;
 const NUD: Readonly<Record<string, number>> = {
   none: 0,
@@ -48,7 +48,7 @@ const FLAGS: Readonly<Record<string, number>> = { extern_learn: NTF_EXT_LEARNED,
 interface Machine {
   /** CLOCK_MONOTONIC in seconds. */
   readonly now?: number;
-  /** Name -> properties; the interfaces are numbered in the order in which they stand. */
+  /** Name -> properties. Interfaces are numbered in the order of the file. */
   readonly links: Readonly<
     Record<
       string,
@@ -61,7 +61,7 @@ interface Machine {
         readonly vlanProtocol?: number;
         readonly pvid?: number;
         readonly addresses?: readonly string[];
-        /** VLANs of a port beside its PVID; those in `untagged`, the PVID too, leave it without a tag. */
+        /** VLANs of a port besides its PVID. Frames of those in `untagged` leave the port without a tag. */
         readonly vlans?: readonly number[];
         readonly untagged?: readonly number[];
       } | null
@@ -93,12 +93,12 @@ interface Machine {
     readonly router?: boolean;
     /** Seconds until the hold time is over. */
     readonly frozen?: number;
-    /** `MAC port`: who had it when its moves began. */
+    /** `MAC port`: the owner when the window of moves began. */
     readonly owner?: string;
-    /** Seconds since its moves began. */
+    /** Seconds since the window of moves began. */
     readonly window?: number;
   }[];
-  /** What silent hosts were asked; `ago` in seconds. */
+  /** Probes sent so far; `ago` in seconds. */
   readonly probes?: readonly {
     readonly bridge: string;
     readonly vlan?: number;
@@ -109,11 +109,11 @@ interface Machine {
   readonly datapath?: {
     readonly mounted?: boolean;
     readonly load?: LoadReason | null;
-    /** True: policies, prefixes, statics and attachments are what a finished run leaves. */
-    readonly settled?: boolean;
-    /** Changes to the settled state, by port. */
+    /** True: policies, prefixes, statics and attachments are those that a finished run leaves. */
+    readonly reconciled?: boolean;
+    /** Changes to that finished state, by port. */
     readonly attachments?: Readonly<Record<string, Partial<Attachment> | null>>;
-    /** Devices whose policies are there though nobody wants them: `port: bridge`. */
+    /** Devices with a policy that is no longer wanted: `port: bridge`. */
     readonly strayPolicies?: Readonly<Record<string, string>>;
   };
 }
@@ -137,17 +137,17 @@ export interface Expected {
   /** `IP at MAC out of #port from source IP [tag]` */
   readonly probes?: readonly string[];
   /** `IP of MAC, claimed by MAC: from source IP on port [tag], ...` */
-  readonly disputes?: readonly string[];
+  readonly conflicts?: readonly string[];
 }
 
-/** The default scene: what stands for a file that a case does not have, and for a key that its observed.yaml leaves out. */
+/** The default scene: used for a file that a case lacks, and for a key that its observed.yaml lacks. */
 const SCENE = join(import.meta.dirname, '../../../../test/unit/core/scene');
 
 function readYaml(path: string): object {
   return existsSync(path) ? (load(readFileSync(path, 'utf8')) as object) : {};
 }
 
-/** Reads a case, or as much of it as is written yet: the scene stands for the rest. */
+/** Reads a case. The scene stands in for files that are not written yet. */
 export function readCase(folder: string): Case {
   const own = join(folder, 'desired.yaml');
   const file = existsSync(own) ? own : join(SCENE, 'desired.yaml');
@@ -159,7 +159,7 @@ export function readCase(folder: string): Case {
   } as Machine;
   const desired = parsed.desired;
   const bare = observe(machine);
-  const observed = machine.datapath?.settled ? settle(desired, bare, machine) : bare;
+  const observed = machine.datapath?.reconciled ? afterRun(desired, bare, machine) : bare;
   return {
     desired,
     observed,
@@ -169,19 +169,21 @@ export function readCase(folder: string): Case {
   };
 }
 
-/** Writes what was found to expected.yaml: the sections that it has, or in a new case those that are not empty. */
+/**
+ * Writes `found` to expected.yaml: the sections that the file has already, or in a new case those that are not empty.
+ */
 export function writeExpected(folder: string, { expected }: Case, found: Required<Expected>): void {
   const isNew = Object.keys(expected).length === 0;
   const sections = Object.entries(found).filter(([key, lines]) =>
     isNew ? lines.length > 0 : key in expected,
   );
-  // In the order in which they stood.
+  // Keep the order of the file.
   const order = Object.keys(expected);
   sections.sort(([a], [b]) => order.indexOf(a) - order.indexOf(b));
   writeFileSync(join(folder, 'expected.yaml'), dump(Object.fromEntries(sections), { lineWidth: -1 }));
 }
 
-/** What the pure functions make of a case, in the words of expected.yaml. */
+/** The results of the pure functions for a case, as lines of expected.yaml. */
 export function actual({ desired, observed, hosts, topology }: Case): Required<Expected> {
   const steps = plan(desired, topology, observed, { whole: true }).map((action) => {
     const { kind, ...rest } = summarize(action);
@@ -194,7 +196,7 @@ export function actual({ desired, observed, hosts, topology }: Case): Required<E
       change.router ? ' router' : '',
       ` (${change.because})`,
     ].join('');
-  const disputes = findConflicts(topology, hosts, desired.runtime.neighborProtocol);
+  const conflicts = findConflicts(topology, hosts, desired.runtime.neighborProtocol);
   return {
     problems: topology.problems.map(({ code, object }) => `${code} ${object}`),
     steps,
@@ -204,12 +206,12 @@ export function actual({ desired, observed, hosts, topology }: Case): Required<E
       ({ binding, port, question: { sourceIp, tag } }) =>
         `${binding.ip} at ${binding.mac} out of ${port.name} from ${sourceIp ?? '0.0.0.0'}${tag === null ? '' : ` tag ${tag}`}`,
     ),
-    disputes: disputes.map(({ ip, owner, claimant, probes }) => {
+    conflicts: conflicts.map(({ ip, owner, claimant, probes }) => {
       const ports = probes.map(
         ({ port, question: { tag } }) => `${port.name}${tag === null ? '' : ` tag ${tag}`}`,
       );
       const from = probes[0]?.question.sourceIp ?? '0.0.0.0';
-      return `${ip} of ${owner}, claimed by ${claimant}: asked from ${from} on ${ports.join(', ')}`;
+      return `${ip} of ${owner}, claimed by ${claimant}: probed from ${from} on ${ports.join(', ')}`;
     }),
     forget: decided.forget.map(({ ip, vlan }) => (vlan === 0 ? ip : `${ip} vlan ${vlan}`)),
     verdicts: decided.decisions.map(
@@ -225,7 +227,7 @@ function indexOf(machine: Machine, name: string): IfIndex {
   return (index + 1) as IfIndex;
 }
 
-/** A port by its name, or as `#number` one that is not there any more. */
+/** A port by its name, or `#number` for one that no longer exists. */
 function portOf(machine: Machine, name: string): IfIndex {
   return name.startsWith('#') ? (Number(name.slice(1)) as IfIndex) : indexOf(machine, name);
 }
@@ -271,7 +273,7 @@ function observe(machine: Machine): Observed {
     }
     for (const text of link.addresses ?? []) {
       const [ip = '', bits = ''] = text.split('/');
-      if (parsePrefix(text) === undefined) throw new Error(`no address: ${text}`);
+      if (parsePrefix(text) === undefined) throw new Error(`not an address: ${text}`);
       const address = ip as IpAddress;
       addresses.push({
         ifIndex,
@@ -289,8 +291,8 @@ function observe(machine: Machine): Observed {
     addresses,
     bpffsMounted: machine.datapath?.mounted ?? true,
     datapath: {
-      loadReason: machine.datapath?.settled ? null : load,
-      programId: machine.datapath?.settled || load !== 'absent' ? PROGRAM_ID : null,
+      loadReason: machine.datapath?.reconciled ? null : load,
+      programId: machine.datapath?.reconciled || load !== 'absent' ? PROGRAM_ID : null,
       ports: new Map(),
       prefixes: [],
       statics: [],
@@ -299,8 +301,11 @@ function observe(machine: Machine): Observed {
   };
 }
 
-/** The machine after a finished run for `desired`: the plan carried out on paper, then the case's own changes. */
-function settle(desired: Desired, bare: Observed, machine: Machine): Observed {
+/**
+ * The machine after a finished run for `desired`: every planned action is applied to the model, then the changes of
+ * the case.
+ */
+function afterRun(desired: Desired, bare: Observed, machine: Machine): Observed {
   const ports = new Map(bare.datapath.ports);
   const prefixes = [...bare.datapath.prefixes];
   const statics = [...bare.datapath.statics];
@@ -333,7 +338,7 @@ function settle(desired: Desired, bare: Observed, machine: Machine): Observed {
   }
   const template = [...ports.values()][0];
   for (const [name, bridge] of Object.entries(machine.datapath?.strayPolicies ?? {})) {
-    if (template === undefined) throw new Error('a stray policy needs a port that is configured');
+    if (template === undefined) throw new Error('strayPolicies needs at least one configured port');
     const gone = name.startsWith('#') ? (Number(name.slice(1)) as IfIndex) : indexOf(machine, name);
     ports.set(gone, { ...template, bridge: indexOf(machine, bridge), ownsClsact: true });
   }
@@ -365,7 +370,7 @@ function observeHosts(machine: Machine): ObservedHosts {
   });
   const neighbors = (machine.neighbors ?? []).map((entry): Neighbor => {
     const state = NUD[entry.state];
-    if (state === undefined) throw new Error(`no state ${entry.state}`);
+    if (state === undefined) throw new Error(`unknown state ${entry.state}`);
     return {
       ifIndex: indexOf(machine, entry.dev),
       ip: entry.ip as IpAddress,

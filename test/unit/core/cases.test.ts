@@ -1,4 +1,4 @@
-// Runs every golden case: what is planned for a machine, word for word.
+// Runs every golden case: the plan for a machine, compared word for word.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -8,7 +8,7 @@ import { describe, it } from 'node:test';
 import { UPDATE_GOLDEN } from '../golden.ts';
 import { actual, readCase, writeExpected } from './case.ts';
 
-// The cases are beside the sources; the compiled test runs from dist/.
+// The cases are beside the sources. The compiled test runs from dist/.
 const CASES = join(import.meta.dirname, '../../../../test/unit/core/cases');
 
 describe('golden cases', () => {
@@ -22,16 +22,16 @@ describe('golden cases', () => {
       for (const [key, value] of Object.entries(golden.expected)) {
         assert.deepEqual(found[key as keyof typeof found], value, key);
       }
-      assert.ok(Object.keys(golden.expected).length > 0, 'a case that expects nothing proves nothing');
+      assert.ok(Object.keys(golden.expected).length > 0, 'a case without expectations proves nothing');
     });
   }
 });
 
-it('UPDATE_GOLDEN writes the sections that a case has, in a new case those that are not empty', () => {
+it('UPDATE_GOLDEN writes the sections that a case has already, in a new case those that are not empty', () => {
   const folder = mkdtempSync(join(tmpdir(), 'case-'));
   const expected = join(folder, 'expected.yaml');
   try {
-    // The default scene with one host more.
+    // The default scene with one more host.
     writeFileSync(
       join(folder, 'observed.yaml'),
       'fdb: [02:00:00:00:00:0a tap1]\nbindings: [{bridge: br0, ip: 10.0.0.10, mac: "02:00:00:00:00:0a", port: tap1}]\n',

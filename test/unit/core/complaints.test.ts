@@ -1,4 +1,4 @@
-// doctor: everything it can complain of is made so, here by what it is told, elsewhere on machines.
+// doctor: every complaint it can make is provoked here by its input. Tests on machines provoke them again.
 
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -19,7 +19,7 @@ import { readCase } from './case.ts';
 
 const PLAIN: RenderOptions = { color: false, diff: false, verbose: false, width: 80 };
 const { desired, observed, hosts, topology } = readCase(
-  `${ROOT}test/unit/core/cases/unprotected-noarp-entries-are-sent-again-in-time`,
+  `${ROOT}test/unit/core/cases/unprotected-noarp-entries-are-written-again-in-time`,
 );
 const [BRIDGE, PORT, TUNNEL] = [1, 2, 4] as IfIndex[] as [IfIndex, IfIndex, IfIndex];
 
@@ -44,7 +44,7 @@ function withBridge(base: Findings, change: Partial<Bridge>): Findings {
   return { ...base, topology: { ...base.topology, bridges } };
 }
 
-/** A host beside those that are there. */
+/** Adds a host to those of the machine. */
 function withHost(base: Findings, change: Partial<Decision>): Findings {
   const [first] = base.plan.decisions;
   assert.ok(first);
@@ -78,7 +78,7 @@ function withFrr(base: Findings, change: Partial<Frr>): Findings {
   return { ...base, frr: { kind: 'answered', frr: { ...FRR, ...change } } };
 }
 
-/** What zebra says of the hosts, without the first, or with it as inactive. */
+/** zebra's answer about the hosts, without the first one, or with the first one inactive. */
 function withoutFirst(isInactive: boolean): Frr['neighbors'] {
   const [first, ...rest] = FRR.neighbors.get(100) ?? [];
   assert.ok(first);
@@ -86,7 +86,7 @@ function withoutFirst(isInactive: boolean): Frr['neighbors'] {
   return new Map([[100, new Map(isInactive ? [[ip, { ...entry, isActive: false }], ...rest] : rest)]]);
 }
 
-/** A machine on which all is as it should be. */
+/** A healthy machine. */
 const HEALTHY: Findings = withTunnel(
   {
     desired,
@@ -119,7 +119,7 @@ const thresholds = (first: number, soft: number, hard: number): Partial<Findings
   gcThresholds: { ipv4: [first, soft, hard], ipv6: [128, 512, 1024] },
 });
 
-/** Each complaint, and what makes it. */
+/** Each complaint, and an input that provokes it. */
 const BROKEN: Readonly<Record<string, (base: Findings) => Findings>> = {
   'failure kernel': (base) => withHostFacts(base, { loadFailure: 'no BTF' }),
   'warning capabilities': (base) => withHostFacts(base, { missingCapabilities: ['CAP_NET_RAW'] }),
@@ -200,12 +200,12 @@ function complaintsOf(findings: Findings): string[] {
     .map(({ status, id }) => `${status} ${id}`);
 }
 
-test('nothing is found where all is well', () => {
+test('a healthy machine has no complaint', () => {
   assert.deepEqual(complaintsOf(HEALTHY), []);
 });
 
 for (const [complaint, breaks] of Object.entries(BROKEN)) {
-  test(`${complaint}: with a remedy`, () => {
+  test(`${complaint}: has a fix`, () => {
     const broken = breaks(HEALTHY);
     const complaints = complaintsOf(broken);
     assert.ok(complaints.includes(complaint), complaints.join(', ') || 'nothing is found');
@@ -216,7 +216,7 @@ for (const [complaint, breaks] of Object.entries(BROKEN)) {
   });
 }
 
-test('each complaint, word for word', () => {
+test('each complaint has its exact wording', () => {
   const texts = Object.entries(BROKEN).map(([complaint, breaks]) => {
     const [status, id] = complaint.split(' ');
     const checks = diagnose(breaks(HEALTHY)).filter((check) => check.status === status && check.id === id);
@@ -225,17 +225,17 @@ test('each complaint, word for word', () => {
   assertGolden('test/unit/render/snapshots/doctor-complaints.txt', texts.join('\n'));
 });
 
-test('rejected messages are reported where no host is learned; where one is, they may be an attack', () => {
+test('rejected messages are reported only where no host is learned: elsewhere they may be an attack', () => {
   const refused = {
     ...HEALTHY,
     counters: { ...HEALTHY.counters, rejected: { subnet: 8, spoofed: 0, mac: 1 } },
   };
   assert.deepEqual(complaintsOf(refused), []);
-  const nobody = { ...refused, plan: { ...refused.plan, decisions: [] } };
-  const found = diagnose(nobody).find(({ id, status }) => id === 'hosts' && status === 'warning');
+  const unlearned = { ...refused, plan: { ...refused.plan, decisions: [] } };
+  const found = diagnose(unlearned).find(({ id, status }) => id === 'hosts' && status === 'warning');
   assert.equal(found?.found, 'none is learned, and messages were rejected: 8 subnet, 1 mac');
   assert.match(found?.remedy ?? '', /snoopy explain IP/);
-  assert.deepEqual(complaintsOf({ ...nobody, counters: HEALTHY.counters }), []);
+  assert.deepEqual(complaintsOf({ ...unlearned, counters: HEALTHY.counters }), []);
 });
 
 function sourcesIn(directory: string, pattern: RegExp): string {
@@ -249,18 +249,18 @@ const known = [
   ...sourcesIn('src/core/doctor', /\.ts$/).matchAll(/\b(warning|failure)\(\s*'([a-z0-9-]+)'/g),
 ].map(([, status, id]) => ({ complaint: `${status} ${id}`, id: id ?? '' }));
 
-test('all that doctor can complain of stands here', () => {
+test('this file has every complaint that doctor can make', () => {
   const complaints = new Set(known.map(({ complaint }) => complaint));
   assert.deepEqual(Object.keys(BROKEN).sort(), [...complaints].sort());
 });
 
-test('each check is broken on a machine as well, but for the one that only a whole host can show', () => {
+test('each check fails on a machine as well, except the one that only a whole host can show', () => {
   const tests = ['kernel', 'fabric', 'guest']
     .map((name) => sourcesIn(`test/${name}`, /\.test\.ts$/))
     .join('\n');
   const seen = (id: string): boolean =>
     new RegExp(`(warning|failure) ${id}\\b(?!-)|find\\((machine, )?'${id}'\\)|id === '${id}'`).test(tests);
   const unseen = [...new Set(known.map(({ id }) => id))].filter((id) => !seen(id));
-  // gc_thresh1 to 3 are there in the first network namespace alone, which tests leave as it is.
+  // gc_thresh1 to 3 exist only in the first network namespace, which tests do not change.
   assert.deepEqual(unseen, ['gc-thresh']);
 });

@@ -1,4 +1,4 @@
-// What follows from the owner checks of addresses in conflict.
+// The effect of owner checks on addresses in conflict.
 
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
@@ -10,11 +10,11 @@ import { ROOT } from '../golden.ts';
 import { readCase } from './case.ts';
 
 const { topology, hosts } = readCase(
-  join(ROOT, 'test/unit/core/cases/the-owner-of-a-claimed-address-is-asked-first'),
+  join(ROOT, 'test/unit/core/cases/the-owner-of-a-claimed-address-is-probed-first'),
 );
 const OPTIONS = { protocol: 115, whole: true };
 
-it('an owner that answers, or is yet to be probed, keeps its neighbor; the claim waits', () => {
+it('an owner that answers, or is not probed yet, keeps its neighbor, and the claim waits', () => {
   const conflicts = findConflicts(topology, hosts, OPTIONS.protocol);
   assert.equal(planHosts(topology, hosts, OPTIONS).changes.length, 2);
   const [first, second] = conflicts;
@@ -33,13 +33,13 @@ it('an owner that answers, or is yet to be probed, keeps its neighbor; the claim
   );
 });
 
-it('an owner that was probed and has not answered loses its address', () => {
+it('an owner that does not answer its probe loses the address', () => {
   const conflicts = findConflicts(topology, hosts, OPTIONS.protocol);
   const kept = keepForOwners(conflicts, conflicts, []);
   assert.equal(planHosts(topology, hosts, { ...OPTIONS, kept }).changes.length, 2);
 });
 
-it('an owner that has its address again is installed as any other host', () => {
+it('an owner that has its address back is installed like any other host', () => {
   const conflicts = findConflicts(topology, hosts, OPTIONS.protocol);
   const bindings = hosts.bindings.map((binding) => ({ ...binding, mac: conflicts[0]?.owner ?? binding.mac }));
   const { decisions } = planHosts(
@@ -53,7 +53,7 @@ it('an owner that has its address again is installed as any other host', () => {
   );
 });
 
-it('without a neighbor nothing is written for a claim to an address whose owner answers', () => {
+it('a claim to the address of an owner that answers writes nothing, even without a neighbor', () => {
   const conflicts = findConflicts(topology, hosts, OPTIONS.protocol);
   const { changes } = planHosts(
     topology,
@@ -70,7 +70,7 @@ it('of many conflicts the oldest come first', () => {
   const ips = Array.from({ length: 300 }, (_, i) => `10.0.0.${i % 250}` as IpAddress);
   const many = {
     ...hosts,
-    // The later in this list, the older.
+    // Later in the list is older.
     bindings: ips.map((ip, i) => ({ ...binding, ip, firstSeenMs: binding.firstSeenMs - i })),
     neighbors: ips.map((ip) => ({ ...neighbor, ip })),
   };

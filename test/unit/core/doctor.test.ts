@@ -1,4 +1,4 @@
-// doctor's checks of what a test machine cannot be made to show: garbage collection, and what zebra may say of a neighbor.
+// doctor's checks that no test machine can fail: garbage collection, and zebra's answers about a neighbor.
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
@@ -13,10 +13,10 @@ import type { PortVlans } from '../../../src/netlink/vlan.ts';
 import { ROOT } from '../golden.ts';
 import { readCase } from './case.ts';
 
-/** A settled machine with a neighbor that is ours, and what doctor asks beyond that. */
+/** A machine after a finished run, with one neighbor of ours, and the further input of doctor. */
 function findings(
   overrides: Partial<Findings> = {},
-  folder = 'unprotected-noarp-entries-are-sent-again-in-time',
+  folder = 'unprotected-noarp-entries-are-written-again-in-time',
 ): Findings {
   const { desired, observed, hosts, topology } = readCase(`${ROOT}test/unit/core/cases/${folder}`);
   return {
@@ -58,7 +58,7 @@ describe('gc_thresh', () => {
     });
   };
 
-  test('matters where neighbors are not exempt', () => {
+  test('is a warning where neighbors are not exempt from garbage collection', () => {
     const { hosts } = findings();
     const count = hosts.neighbors.length;
     assert.equal(check(withThresholds(count + 1, count + 2, count + 3), 'gc-thresh').status, 'ok');
@@ -72,11 +72,11 @@ describe('gc_thresh', () => {
     assert.match(full.remedy ?? '', /^sysctl -w net\.ipv4\.neigh\.default\.gc_thresh1=\d+ .*gc_thresh3=\d+$/);
   });
 
-  test('does not matter where they are', () => {
-    const base = findings({}, 'kept-while-silent');
+  test('is no warning where they are exempt', () => {
+    const base = findings({}, 'a-neighbor-is-kept-while-its-host-is-silent');
     const strict = findings(
       { host: { ...base.host, gcThresholds: { ipv4: [0, 0, 0], ipv6: [0, 0, 0] } } },
-      'kept-while-silent',
+      'a-neighbor-is-kept-while-its-host-is-silent',
     );
     assert.ok(strict.hosts.neighbors.length > 0);
     assert.equal(check(strict, 'gc-thresh').status, 'ok');
@@ -93,7 +93,7 @@ describe('a neighbor that is installed and not advertised', () => {
 
   function checkWith(entry: FrrNeighbor | undefined): Check {
     const table = new Map<IpAddress, FrrNeighbor>(entry === undefined ? [] : [[ip, entry]]);
-    // The other neighbors of the case are as they should be.
+    // The other neighbors of the case have no complaint.
     for (const each of base.plan.decisions) {
       if (each.ip !== ip) table.set(each.ip, { ...whole, mac: each.mac });
     }
@@ -107,7 +107,7 @@ describe('a neighbor that is installed and not advertised', () => {
     return check({ ...base, frr: { kind: 'answered', frr } }, 'advertised');
   }
 
-  test('each reason has its remedy', () => {
+  test('has a fix for each reason', () => {
     assert.equal(checkWith(whole).status, 'ok');
     for (const [entry, status, reason, remedy] of [
       [undefined, 'failure', /does not have the neighbor/, /show evpn arp-cache vni 7 ip/],
@@ -132,7 +132,7 @@ describe('a single VXLAN device', () => {
   const tunnel = { ...found, vxlan: { vni: 0, learning: false, external: true } };
   const [bridge] = base.topology.bridges;
 
-  /** `id subject status` of the checks of its VNIs, where zebra knows one, and one of a VRF. */
+  /** `id subject status` of the checks of its VNIs, with one VNI that zebra knows and one of a VRF. */
   function vnisOf(vnis: PortVlans['vnis']): string[] {
     const { ifIndex } = tunnel;
     const observed = {
@@ -152,7 +152,7 @@ describe('a single VXLAN device', () => {
       .map(({ id, subject, status }) => `${id} ${subject} ${status}`);
   }
 
-  test('is looked at VNI by VNI, as each of its VLANs has one', () => {
+  test('is checked VNI by VNI, one for each of its VLANs', () => {
     assert.deepEqual(vnisOf([{ start: 10, end: 12, vni: 1010 }]), [
       'vni VNI 1010 ok',
       'neighbor-device VNI 1010 ok',
@@ -161,7 +161,7 @@ describe('a single VXLAN device', () => {
     ]);
   });
 
-  test('without any is said to have none', () => {
+  test('without VNIs is reported as having none', () => {
     assert.deepEqual(vnisOf([]), ['vni vxlan100 warning']);
   });
 });
@@ -175,7 +175,7 @@ test('a failure makes the report fail, a warning does not', () => {
 });
 
 describe("FRR's answers", () => {
-  test('as FRR 8.4.4 gives them', () => {
+  test('are read in the form of FRR 8.4.4', () => {
     const frr = readFrr(
       [
         { vni: 100, type: 'L2', vxlanInterface: 'vxlan100', sviInterface: 'br0' },
@@ -213,7 +213,7 @@ describe("FRR's answers", () => {
     ]);
   });
 
-  test('of another form read as nothing', () => {
+  test('are empty when they have an unknown form', () => {
     for (const odd of [null, [], {}, 'text', 7, [null, 'x', { vni: 'x' }]]) {
       const { vnis, neighbors, advertiseAllVni, peers } = readFrr(odd, odd, odd, odd);
       assert.deepEqual(

@@ -1,4 +1,4 @@
-// Stories: what explain says of an address on the machines of the golden cases, word for word, in 80 columns.
+// Stories: the output of explain for an address on the machines of the golden cases, word for word, in 80 columns.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -26,7 +26,7 @@ const PLAIN: RenderOptions = { color: false, diff: false, verbose: false, width:
 const A = '02:00:00:00:00:0a' as Mac;
 const B = '02:00:00:00:00:0b' as Mac;
 
-/** FRR as it should be, with the VNI 100 for a device. */
+/** A healthy FRR that has VNI 100 for a device. */
 function frr(
   svi: string | null = 'br0',
   changes: Partial<Extract<FrrAnswer, { kind: 'answered' }>['frr']> = {},
@@ -49,13 +49,13 @@ const REMOTE: FrrHost = {
 };
 const NOTHING: FrrHost = { neighbor: null, tunnelEnd: null, route: null };
 
-interface Tale {
+interface Story {
   readonly folder: string;
   readonly ip: string;
   readonly frr?: FrrAnswer;
   readonly host?: FrrHost;
   readonly fdbAgeMs?: number;
-  readonly refused?: Partial<Rejection>;
+  readonly rejected?: Partial<Rejection>;
 }
 
 function index({ observed }: Case, name: string): IfIndex {
@@ -64,10 +64,10 @@ function index({ observed }: Case, name: string): IfIndex {
   return link.ifIndex;
 }
 
-function reportOf(tale: Tale): ExplainReport {
-  const golden = readCase(`${ROOT}test/unit/core/cases/${tale.folder}`);
+function reportOf(story: Story): ExplainReport {
+  const golden = readCase(`${ROOT}test/unit/core/cases/${story.folder}`);
   const { desired, observed, hosts, topology } = golden;
-  const ip = parseIp(tale.ip);
+  const ip = parseIp(story.ip);
   assert.ok(ip);
   const rejection: Rejection = {
     bridge: index(golden, 'br0'),
@@ -80,7 +80,7 @@ function reportOf(tale: Tale): ExplainReport {
     count: 3,
     firstMs: hosts.nowMs - 300_000,
     lastMs: hosts.nowMs - 4_000,
-    ...tale.refused,
+    ...story.rejected,
   };
   const facts = {
     ip,
@@ -89,33 +89,33 @@ function reportOf(tale: Tale): ExplainReport {
     observed,
     hosts,
     plan: planHosts(topology, hosts, { protocol: desired.runtime.neighborProtocol, whole: true }),
-    rejections: tale.refused === undefined ? [] : [rejection],
-    frr: tale.frr ?? { kind: 'absent' as const },
+    rejections: story.rejected === undefined ? [] : [rejection],
+    frr: story.frr ?? { kind: 'absent' as const },
   };
   const places = findPlaces(facts, false);
   const closeups = places.map(
     ({ vni }): Closeup => ({
-      fdbAgeMs: tale.fdbAgeMs ?? null,
-      frr: vni === null ? null : (tale.host ?? NOTHING),
+      fdbAgeMs: story.fdbAgeMs ?? null,
+      frr: vni === null ? null : (story.host ?? NOTHING),
     }),
   );
   return explain(facts, places, closeups);
 }
 
-/** Installed, as a run leaves it. */
-const SETTLED = { folder: 'nothing-to-do', ip: '10.0.0.10', fdbAgeMs: 2_000 } as const;
+/** Installed by a finished run. */
+const RECONCILED = { folder: 'nothing-to-do', ip: '10.0.0.10', fdbAgeMs: 2_000 } as const;
 
-const TALES: Readonly<Record<string, Tale & { readonly ok: boolean; readonly state: string | null }>> = {
-  advertised: { ...SETTLED, frr: frr(), host: ADVERTISED, ok: true, state: 'installed' },
-  'installed-without-vtysh': { ...SETTLED, ok: true, state: 'installed' },
-  'installed-and-frr-silent': {
-    ...SETTLED,
+const STORIES: Readonly<Record<string, Story & { readonly ok: boolean; readonly state: string | null }>> = {
+  advertised: { ...RECONCILED, frr: frr(), host: ADVERTISED, ok: true, state: 'installed' },
+  'installed-without-vtysh': { ...RECONCILED, ok: true, state: 'installed' },
+  'installed-and-frr-without-answer': {
+    ...RECONCILED,
     frr: { kind: 'silent', message: 'vtysh -c "show evpn vni detail json" fails: failed to connect' },
     ok: false,
     state: 'installed',
   },
   'local-inactive': {
-    ...SETTLED,
+    ...RECONCILED,
     frr: frr(),
     host: {
       ...ADVERTISED,
@@ -126,32 +126,32 @@ const TALES: Readonly<Record<string, Tale & { readonly ok: boolean; readonly sta
     state: 'installed',
   },
   'duplicate-for-frr': {
-    ...SETTLED,
+    ...RECONCILED,
     frr: frr(),
     host: { ...ADVERTISED, neighbor: { mac: A, isLocal: true, isActive: true, isDuplicate: true } },
     ok: false,
     state: 'installed',
   },
-  'sent-to-nobody': {
-    ...SETTLED,
+  'sent-to-no-peer': {
+    ...RECONCILED,
     frr: frr('br0', { peers: [{ name: '192.0.2.2', state: 'Active' }] }),
     host: { ...ADVERTISED, route: { isLocal: true, nextHop: '192.0.2.1', peers: [] } },
     ok: false,
     state: 'installed',
   },
   'not-in-bgp': {
-    ...SETTLED,
+    ...RECONCILED,
     frr: frr('br0', { advertiseAllVni: false }),
     host: { ...ADVERTISED, route: null },
     ok: false,
     state: 'installed',
   },
-  'no-vni': { ...SETTLED, frr: frr(null), ok: false, state: 'installed' },
-  'refused-beside-installed': {
-    ...SETTLED,
+  'no-vni': { ...RECONCILED, frr: frr(null), ok: false, state: 'installed' },
+  'rejected-beside-installed': {
+    ...RECONCILED,
     frr: frr(),
     host: ADVERTISED,
-    refused: {},
+    rejected: {},
     ok: true,
     state: 'installed',
   },
@@ -163,78 +163,94 @@ const TALES: Readonly<Record<string, Tale & { readonly ok: boolean; readonly sta
     state: 'waiting',
   },
   'fdb-lost': {
-    folder: 'install-only-where-the-bridge-forwards-the-mac',
+    folder: 'a-neighbor-is-installed-only-where-the-bridge-forwards-the-mac',
     ip: '10.0.0.11',
     frr: frr(),
     ok: false,
     state: 'waiting',
   },
   'at-another-node': {
-    folder: 'zebra-entry-of-a-remote-host-is-never-touched',
+    folder: 'an-entry-of-zebra-for-a-remote-host-is-never-touched',
     ip: '10.0.0.10',
     frr: frr(),
     host: REMOTE,
     ok: true,
     state: 'remote',
   },
-  'behind-the-tunnel-and-nobody-advertises-it': {
-    folder: 'moved-behind-the-tunnel',
+  'behind-the-tunnel-and-not-advertised': {
+    folder: 'a-host-that-moved-behind-the-tunnel-loses-its-neighbor',
     ip: '10.0.0.10',
     frr: frr(),
     ok: false,
     state: 'remote',
   },
   'two-hosts-on-two-nodes': {
-    folder: 'zebra-entry-with-another-mac-gives-way-to-newer-evidence-only',
+    folder: 'an-entry-of-zebra-with-another-mac-is-replaced-only-by-a-newer-claim',
     ip: '10.0.0.11',
     frr: frr(),
     host: REMOTE,
     ok: false,
     state: 'remote',
   },
-  frozen: { folder: 'frozen-duplicate', ip: '10.0.0.10', frr: frr(), ok: false, state: 'frozen' },
-  'port-gone': { folder: 'port-that-is-gone', ip: '10.0.0.10', ok: false, state: 'ended' },
+  frozen: {
+    folder: 'a-frozen-duplicate-has-no-neighbor',
+    ip: '10.0.0.10',
+    frr: frr(),
+    ok: false,
+    state: 'frozen',
+  },
+  'port-gone': {
+    folder: 'a-port-that-is-gone-loses-its-neighbors',
+    ip: '10.0.0.10',
+    ok: false,
+    state: 'ended',
+  },
   'outside-the-subnets': { folder: 'subnets-as-a-list', ip: '192.0.2.1', ok: false, state: 'ended' },
   'static-for-another-mac': { folder: 'static-entries', ip: '10.0.0.53', ok: false, state: 'waiting' },
   'static-and-silent': { folder: 'static-entries', ip: '10.0.0.55', ok: false, state: 'installed' },
-  'foreign-entry-in-the-way': { folder: 'foreign-entries', ip: '10.0.0.11', ok: false, state: 'waiting' },
-  'foreign-entry-nobody-heard-of': {
-    folder: 'foreign-entries',
+  'entry-of-another-owner-in-the-way': {
+    folder: 'entries-of-another-owner',
+    ip: '10.0.0.11',
+    ok: false,
+    state: 'waiting',
+  },
+  'entry-of-another-owner-for-an-unseen-address': {
+    folder: 'entries-of-another-owner',
     ip: '10.0.0.99',
     ok: false,
     state: 'unheard',
   },
-  refused: {
+  rejected: {
     folder: 'subnets-as-a-list',
     ip: '192.0.2.77',
-    refused: { reason: 'subnet', claimed: B },
+    rejected: { reason: 'subnet', claimed: B },
     ok: false,
     state: 'refused',
   },
-  'never-heard': { folder: 'nothing-to-do', ip: '10.0.0.77', ok: false, state: null },
-  'never-heard-and-outside': { folder: 'subnets-as-a-list', ip: '2001:db8::77', ok: false, state: null },
+  'never-seen': { folder: 'nothing-to-do', ip: '10.0.0.77', ok: false, state: null },
+  'never-seen-and-outside': { folder: 'subnets-as-a-list', ip: '2001:db8::77', ok: false, state: null },
 };
 
 describe('stories', () => {
-  for (const [name, tale] of Object.entries(TALES)) {
+  for (const [name, story] of Object.entries(STORIES)) {
     test(name.replaceAll('-', ' '), () => {
-      const report = reportOf(tale);
-      assert.equal(report.ok, tale.ok);
-      assert.equal(report.stories[0]?.state ?? null, tale.state);
+      const report = reportOf(story);
+      assert.equal(report.ok, story.ok);
+      assert.equal(report.stories[0]?.state ?? null, story.state);
       for (const line of renderExplain(report, PLAIN).split('\n')) assert.ok(line.length <= 80, line);
     });
   }
 
-  test('word for word', () => {
-    const texts = Object.entries(TALES).map(
-      ([name, tale]) => `== ${name} ==\n${renderExplain(reportOf(tale), PLAIN)}`,
+  test('have their exact wording', () => {
+    const texts = Object.entries(STORIES).map(
+      ([name, story]) => `== ${name} ==\n${renderExplain(reportOf(story), PLAIN)}`,
     );
     assertGolden('test/unit/render/snapshots/explain.txt', texts.join('\n'));
   });
 
-  test('one cause, and a remedy for it; what follows from it waits', () => {
-    for (const [name, tale] of Object.entries(TALES)) {
-      for (const { steps, ok } of reportOf(tale).stories) {
+  test('name one cause and its fix, and leave out what follows from it', () => {
+    for (const [name, story] of Object.entries(STORIES)) {
+      for (const { steps, ok } of reportOf(story).stories) {
         const causes = steps.filter(({ status }) => status === 'wrong');
         assert.equal(causes.length, ok ? 0 : 1, name);
         for (const cause of causes) assert.notEqual(cause.remedy, null, `${name}: ${cause.found}`);
@@ -244,11 +260,11 @@ describe('stories', () => {
     }
   });
 
-  test('reports are what their schema says', () => {
+  test('are valid by the schema of the report', () => {
     const ajv = new Ajv2020({ strict: true, strictRequired: false, allErrors: true });
     ajv.addSchema(JSON.parse(readFileSync(`${ROOT}schema/report.schema.json`, 'utf8')), 'report');
-    for (const [name, tale] of Object.entries(TALES)) {
-      const report = reportOf(tale);
+    for (const [name, story] of Object.entries(STORIES)) {
+      const report = reportOf(story);
       const parsed: unknown = JSON.parse(renderJson(report));
       assert.deepEqual(parsed, report);
       for (const ref of ['report', 'report#/$defs/explain'])
@@ -256,22 +272,22 @@ describe('stories', () => {
     }
   });
 
-  test('colors change nothing but the color, and names cannot send escape codes', () => {
+  test('are the same text in color, and contain no escape codes from names', () => {
     const start = String.fromCharCode(27);
     const codes = new RegExp(`${start}\\[\\d+m`, 'g');
-    for (const tale of Object.values(TALES)) {
-      const report = reportOf(tale);
+    for (const story of Object.values(STORIES)) {
+      const report = reportOf(story);
       assert.equal(
         renderExplain(report, { ...PLAIN, color: true }).replaceAll(codes, ''),
         renderExplain(report, PLAIN),
       );
     }
-    const report = reportOf({ ...SETTLED, frr: { kind: 'silent', message: `${start}]0;x` } });
+    const report = reportOf({ ...RECONCILED, frr: { kind: 'silent', message: `${start}]0;x` } });
     assert.ok(!renderExplain(report, PLAIN).includes(start));
   });
 });
 
-test('each reason for a refusal has its words and its remedy', () => {
+test('each reason for a rejection has its text and its fix', () => {
   const { topology } = readCase(`${ROOT}test/unit/core/cases/subnets-as-a-list`);
   const [bridge] = topology.bridges;
   const rejection = { bridge: 1 as IfIndex, vlan: 0, ip: '192.0.2.77' as IpAddress, port: 2 as IfIndex };
@@ -280,13 +296,13 @@ test('each reason for a refusal has its words and its remedy', () => {
     (name): name is RejectionReason =>
       !['sightings', 'ring_dropped', 'created', 'moved', 'duplicates'].includes(name),
   );
-  const said = reasons.map((reason) => {
-    const refused = { ...rejection, ...times, reason, source: B, claimed: A };
-    const { because, remedy } = describeRejection(refused, { bridge, bridgeName: 'br0', port: 'tap2' });
+  const texts = reasons.map((reason) => {
+    const rejected = { ...rejection, ...times, reason, source: B, claimed: A };
+    const { because, remedy } = describeRejection(rejected, { bridge, bridgeName: 'br0', port: 'tap2' });
     assert.notEqual(remedy, '', reason);
     return because;
   });
-  assert.equal(new Set(said).size, reasons.length);
+  assert.equal(new Set(texts).size, reasons.length);
   const schema = JSON.parse(readFileSync(`${ROOT}schema/report.schema.json`, 'utf8')) as {
     readonly $defs: {
       readonly refused: { readonly properties: { readonly reason: { readonly enum: string[] } } };
@@ -295,12 +311,12 @@ test('each reason for a refusal has its words and its remedy', () => {
   assert.deepEqual([...schema.$defs.refused.properties.reason.enum].sort(), [...reasons].sort());
 });
 
-test('a port that has lost its program is reported, though all else is right', () => {
-  const golden = readCase(`${ROOT}test/unit/core/cases/${SETTLED.folder}`);
-  const heard = (attachments: Case['observed']['attachments']) => {
+test('a port that has lost its program is reported, though everything else is right', () => {
+  const golden = readCase(`${ROOT}test/unit/core/cases/${RECONCILED.folder}`);
+  const seenStep = (attachments: Case['observed']['attachments']) => {
     const { desired, hosts, topology } = golden;
     const facts = {
-      ip: SETTLED.ip as IpAddress,
+      ip: RECONCILED.ip as IpAddress,
       desired,
       topology,
       observed: { ...golden.observed, attachments },
@@ -314,20 +330,20 @@ test('a port that has lost its program is reported, though all else is right', (
     assert.equal(story?.ok, true);
     return story?.steps.find(({ id }) => id === 'heard');
   };
-  assert.equal(heard(golden.observed.attachments)?.remedy, null);
-  const deaf = heard(new Map());
-  assert.match(deaf?.found ?? '', /; tap1 has no program now, and no further message is seen$/);
-  assert.equal(deaf?.remedy, 'snoopy reconcile');
+  assert.equal(seenStep(golden.observed.attachments)?.remedy, null);
+  const detached = seenStep(new Map());
+  assert.match(detached?.found ?? '', /; tap1 has no program now, and no further message is seen$/);
+  assert.equal(detached?.remedy, 'snoopy reconcile');
 });
 
-test('a refusal by rules that are no more says so', () => {
+test('a rejection by a rule that no longer exists is reported as such', () => {
   const { topology } = readCase(`${ROOT}test/unit/core/cases/subnets-as-a-list`);
   const [bridge] = topology.bridges;
   assert.ok(bridge !== undefined);
   const say = (reason: RejectionReason, ip: string) => {
     const rejection = { bridge: bridge.ifIndex, vlan: 0, ip: ip as IpAddress, port: 2 as IfIndex, reason };
-    const refused = { ...rejection, source: B, claimed: A, count: 1, firstMs: 0, lastMs: 0 };
-    return describeRejection(refused, { bridge, bridgeName: 'br0', port: 'tap2' });
+    const rejected = { ...rejection, source: B, claimed: A, count: 1, firstMs: 0, lastMs: 0 };
+    return describeRejection(rejected, { bridge, bridgeName: 'br0', port: 'tap2' });
   };
   const { subnets } = bridge.desired;
   assert.ok(Array.isArray(subnets));
@@ -341,7 +357,7 @@ test('a refusal by rules that are no more says so', () => {
   assert.match(say('link_local', 'fe80::1').because, /^link-local addresses are not learned here$/);
 });
 
-describe('what FRR 8.4.4 says of one host', () => {
+describe("FRR 8.4.4's answer about one host", () => {
   const ip = '10.1.1.1' as IpAddress;
   const neighbor = { ip, type: 'local', state: 'active', mac: A, isDuplicate: false };
   const path = {
@@ -351,20 +367,20 @@ describe('what FRR 8.4.4 says of one host', () => {
     nexthops: [{ ip: '192.0.2.1', afi: 'ipv4' }],
   };
 
-  test('a host of this node', () => {
+  test('is read for a host of this node', () => {
     const own = { rd: '192.0.2.1:2', advertisedTo: { '192.0.2.2': { hostname: 'n2' } }, '[2]:[0]': [[path]] };
     assert.deepEqual(readFrrHost(ip, { neighbor, route: { paths: [[path]], numPaths: 1 }, own }), ADVERTISED);
   });
 
-  test('a host of another node; the best of two paths', () => {
-    const { local: _, ...foreign } = { ...path, nexthops: [{ ip: '192.0.2.2' }] };
+  test('is read for a host of another node, as the best of two paths', () => {
+    const { local: _, ...best } = { ...path, nexthops: [{ ip: '192.0.2.2' }] };
     const worse = { valid: true, nexthops: [{ ip: '192.0.2.9' }] };
     const remote = { ...neighbor, type: 'remote', remoteVtep: '192.0.2.2' };
-    const route = { paths: [[worse], [foreign]], numPaths: 2 };
+    const route = { paths: [[worse], [best]], numPaths: 2 };
     assert.deepEqual(readFrrHost(ip, { neighbor: remote, route, own: {} }), REMOTE);
   });
 
-  test('nothing, and what is of another form', () => {
+  test('is nothing when it is empty or has an unknown form', () => {
     for (const answer of [undefined, {}, [], 'x', { paths: [[]] }, { paths: 'x', advertisedTo: [] }])
       assert.deepEqual(readFrrHost(ip, { neighbor: answer, route: answer, own: answer }), NOTHING);
   });

@@ -1,4 +1,4 @@
-// What a run tells its operator.
+// The warnings of a run.
 
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
@@ -10,9 +10,9 @@ import type { Change } from '../../../src/datapath/records/change.ts';
 import { ROOT } from '../golden.ts';
 import { readCase } from './case.ts';
 
-const { topology, hosts } = readCase(join(ROOT, 'test/unit/core/cases/frozen-duplicate'));
+const { topology, hosts } = readCase(join(ROOT, 'test/unit/core/cases/a-frozen-duplicate-has-no-neighbor'));
 
-it('the same duplicate address on two bridges: each warning names the MACs of its own bridge', () => {
+it('a duplicate address on two bridges is one warning each, with the MACs of its own bridge', () => {
   const [bridge] = topology.bridges;
   const [binding] = hosts.bindings;
   assert.ok(bridge !== undefined && binding !== undefined);

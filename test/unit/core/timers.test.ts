@@ -1,4 +1,4 @@
-// When a run that listens looks again though nothing happens.
+// When a listening run looks again without an event.
 
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
@@ -11,7 +11,7 @@ const OURS = 115;
 const ZEBRA = 11;
 
 const { topology, hosts } = readCase(
-  join(ROOT, 'test/unit/core/cases/unprotected-noarp-entries-are-sent-again-in-time'),
+  join(ROOT, 'test/unit/core/cases/unprotected-noarp-entries-are-written-again-in-time'),
 );
 const [entry] = hosts.neighbors;
 assert.ok(entry !== undefined);
@@ -21,11 +21,10 @@ function dueFor(protocol: number): number {
   return nextDue(topology, { ...hosts, bindings: [], neighbors }, { protocol: OURS, hasProbed: false });
 }
 
-it('an entry of ours that garbage collection may take is looked after every 20 s', () =>
+it('an entry of ours that garbage collection may take is checked every 20 s', () =>
   assert.equal(dueFor(OURS) - hosts.nowMs, 20_000));
 
-it('an entry of another owner is not: nothing is due for it', () =>
-  assert.equal(dueFor(ZEBRA), Number.POSITIVE_INFINITY));
+it('an entry of another owner makes no timer', () => assert.equal(dueFor(ZEBRA), Number.POSITIVE_INFINITY));
 
 it('the answer to a probe is due within a second', () => {
   const idle = { ...hosts, bindings: [], neighbors: [] };

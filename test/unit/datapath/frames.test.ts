@@ -1,4 +1,4 @@
-// The frames of probes, taken apart by scapy: an independent reader, checksums included.
+// The frames of probes, decoded by scapy: an independent reader, which also recomputes the checksums.
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -15,7 +15,7 @@ const ASK = {
 const V4: Question = { ...ASK, sourceIp: '10.0.0.1' as IpAddress, targetIp: '10.0.0.2' as IpAddress };
 const V6: Question = { ...ASK, sourceIp: '2001:db8::1' as IpAddress, targetIp: '2001:db8::2' as IpAddress };
 
-/** One line of fields for each frame; recomputed checksums must not change a byte. */
+/** One line of fields for each frame. Recomputed checksums must equal those in the frame. */
 const SCRIPT = `
 import sys
 from scapy.all import Ether, Dot1Q, ARP, IPv6, ICMPv6ND_NS, ICMPv6NDOptSrcLLAddr
@@ -45,7 +45,7 @@ function dissect(...questions: readonly Question[]): string[] {
   return stdout.trim().split('\n');
 }
 
-it('are what scapy expects of an ARP request and a Neighbor Solicitation', () => {
+it('an ARP request and a Neighbor Solicitation are what scapy expects', () => {
   assert.deepEqual(
     dissect(
       V4,
@@ -66,6 +66,6 @@ it('are what scapy expects of an ARP request and a Neighbor Solicitation', () =>
   );
 });
 
-it('there is no solicitation without a source: that would be Duplicate Address Detection', () => {
+it('a solicitation without a source is never built: it would be Duplicate Address Detection', () => {
   assert.throws(() => encodeQuestion({ ...V6, sourceIp: null }), RangeError);
 });

@@ -1,4 +1,4 @@
-// src/generated/layouts.ts is what snoopy.h says: its static assertions were made by the compiler, its fields by hand.
+// src/generated/layouts.ts agrees with snoopy.h: the compiler checks its sizes, this test its fields.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -23,7 +23,7 @@ it('every structure has the size that the compiler asserts', () => {
   for (const [, struct = '', size] of asserted) assert.equal(layoutOf(struct).size, Number(size), struct);
 });
 
-it('every field follows the one before it, without a hole', () => {
+it('every field starts where the one before it ends', () => {
   const structs = [...header.matchAll(/^struct snoopy_(\w+) \{\n([\s\S]*?)^\};/gm)];
   assert.ok(structs.length >= 10);
   for (const [, struct = '', body = ''] of structs) {
@@ -49,7 +49,7 @@ it('every constant has its number', () => {
   );
 });
 
-it('every map has its kind, its sizes and its room', () => {
+it('every map has its type, its sizes and its capacity', () => {
   assert.deepEqual(layouts.MAPS.bindings, {
     type: 1,
     keySize: layouts.BINDING_KEY.size,

@@ -7,7 +7,7 @@ import { mismatchesOf, shapeOf } from '../../../src/datapath/maps.ts';
 import { holdsBindings, holdsLayout } from '../../../src/datapath/older-versions.ts';
 import { decodeAll } from '../../../src/datapath/table.ts';
 
-it('a map that fits has no mismatch, another has all of its own at once', () => {
+it('a map of the right shape has no mismatch, a wrong one lists every mismatch at once', () => {
   const shape = shapeOf('bindings', 1000);
   assert.deepEqual(mismatchesOf({ ...shape }, shape), []);
   assert.deepEqual(mismatchesOf({ ...shape, maxEntries: 999 }, shape), ['maxEntries']);
@@ -15,7 +15,7 @@ it('a map that fits has no mismatch, another has all of its own at once', () => 
   assert.deepEqual(mismatchesOf(other, shape), Object.keys(other));
 });
 
-it('bindings and layout records of other versions differ in the size of their values alone', () => {
+it('bindings and layout records of other versions differ only in the size of their values', () => {
   const bindings = shapeOf('bindings', 1000);
   for (const [valueSize, holds] of [
     [47, false],
@@ -34,7 +34,7 @@ it('bindings and layout records of other versions differ in the size of their va
   );
 });
 
-it('an entry that is malformed is left out, and any other error is thrown', () => {
+it('a malformed entry is left out, and any other error is thrown', () => {
   const entries = { keys: Uint8Array.of(1, 2, 3), values: Uint8Array.of(10, 11, 20, 21, 30, 31), count: 3 };
   const read = (refusal: Error): number[] =>
     decodeAll(entries, {

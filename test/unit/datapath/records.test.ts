@@ -1,4 +1,5 @@
-// The records of bpf/snoopy.h against bytes of real maps: `bpftool -j map dump pinned .../NAME` with what BTF says.
+// The records of bpf/snoopy.h, decoded from bytes of real maps: `bpftool -j map dump pinned .../NAME`, which reads
+// them by BTF.
 
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
@@ -61,7 +62,7 @@ const POLICY =
 // prefixes: 96 bits, bridge 2, VLAN 0, 10.0.0.1.
 const PREFIX = '60000000 02000000 0000 0200 0a000001 000000000000000000000000';
 
-it('a binding of a real map is read as bpftool reads it, and written as it was', () => {
+it('a binding of a real map is decoded as bpftool decodes it, and encodes to the same bytes', () => {
   const binding = decodeEntry(BINDINGS, bytes(KEY), bytes(VALUE));
   assert.deepEqual(binding, {
     bridge: 2,
@@ -78,12 +79,12 @@ it('a binding of a real map is read as bpftool reads it, and written as it was',
     owner: null,
   } satisfies Record<keyof Binding, unknown>);
   assert.equal(hex(keyBytes(BINDING_ID, binding)), KEY.replaceAll(' ', ''));
-  // User space writes whole milliseconds, and none that is yet to come: later means heard since.
+  // User space writes whole milliseconds, rounded down. A later time therefore means "seen since".
   const rounded = decodeEntry(BINDINGS, bytes(KEY), valueBytes(BINDINGS, binding));
   assert.deepEqual(rounded, { ...binding, firstSeenMs: 3095781, lastSeenMs: 4229644 });
 });
 
-it('a binding whose MAC has changed knows who had it before, and since when it is quarrelled about', () => {
+it('a binding whose MAC changed has its previous owner and the start of the conflict', () => {
   const value = bytes(VALUE);
   value.set(bytes('00c817a804000000'), 32);
   value.set(bytes('020000000001 0000 09000000'), 48);
@@ -92,7 +93,7 @@ it('a binding whose MAC has changed knows who had it before, and since when it i
   assert.deepEqual(binding.owner, { mac: '02:00:00:00:00:01', port: 9 });
 });
 
-it('whether a binding was seen or frozen since it was read', () => {
+it('a binding knows whether it was seen or frozen since it was read', () => {
   const read = decodeEntry(BINDINGS, bytes(KEY), bytes(VALUE));
   const after = (offset: number, ns: bigint): Binding => {
     const value = bytes(VALUE);
@@ -101,12 +102,12 @@ it('whether a binding was seen or frozen since it was read', () => {
   };
   assert.equal(isSeenSince(undefined, read), false);
   assert.equal(isSeenSince(read, read), false);
-  // The next time that a number of milliseconds can tell from it.
+  // The next time that differs from it in milliseconds.
   assert.equal(isSeenSince(after(24, 4229644624305n), read), true);
   assert.equal(isSeenSince(after(40, 1n), read), true);
 });
 
-it('an IPv6 key has all sixteen bytes, and a router its flag', () => {
+it('an IPv6 key has all sixteen bytes, and a router has its flag', () => {
   const key = { bridge: index(7), vlan: 10, ip: ip('2001:db8::5') };
   const encoded = keyBytes(BINDING_ID, key);
   assert.equal(hex(encoded), '070000000a000a0020010db8000000000000000000000005');
@@ -115,7 +116,7 @@ it('an IPv6 key has all sixteen bytes, and a router its flag', () => {
   assert.equal(decodeEntry(BINDINGS, encoded, value).router, true);
 });
 
-it("a port's policy of a real map is read and written", () => {
+it('the policy of a port of a real map is decoded and encoded', () => {
   const policy = decodeEntry(POLICIES, NONE, bytes(POLICY));
   assert.deepEqual(policy, {
     bridge: 2,
@@ -147,7 +148,7 @@ it("a port's policy of a real map is read and written", () => {
   assert.deepEqual(decodeEntry(POLICIES, NONE, valueBytes(POLICIES, negative)), negative);
 });
 
-it("a port's state: gained, lost, limited", () => {
+it('the state of a port: gained, lost, limited', () => {
   const state = '0500000000000000 0200000000000000 ffffffffffffff0f 0000000001000000';
   assert.deepEqual(decodeEntry(STATES, NONE, bytes(state)), { gained: 5, lost: 2, limited: 2 ** 32 });
 });
@@ -175,12 +176,12 @@ it('static rules: the address itself, and a MAC that may have it', () => {
   }
 });
 
-it('the note of a probe', () => {
+it('the record of a probe', () => {
   const probe = { bridge: index(2), vlan: 0, ip: ip('10.0.0.77'), lastMs: 1234, count: 2 };
   assert.deepEqual(decodeEntry(PROBES, bytes(KEY), valueBytes(PROBES, probe)), probe);
 });
 
-it('the note of a rejection, of a real map', () => {
+it('the record of a rejection, from a real map', () => {
   const key = bytes('e9030000 0000 0200 c0a8010a 000000000000000000000000');
   const value = bytes(
     '09000000 03000000 020000000220 020000000110 00000000 0200000000000000 f566012320020000 ef6c052320020000',
@@ -219,20 +220,20 @@ it('the note of a rejection, of a real map', () => {
     assert.throws(() => decodeEntry(REJECTIONS, key, value.subarray(0, length)), SnoopyError, `${length}`);
 });
 
-it('the layout record knows a load that did not finish', () => {
+it('the layout record shows a load that did not finish', () => {
   const layout = { abi: SNOOPY_ABI, netns: 4026532384, digest: 'ab'.repeat(32) };
   assert.deepEqual(decodeEntry(LAYOUTS, NONE, valueBytes(LAYOUTS, layout)), layout);
   assert.equal(isComplete(layout), true);
   assert.equal(isComplete(decodeEntry(LAYOUTS, NONE, valueBytes(LAYOUTS, unfinishedLayout(1)))), false);
 });
 
-it('what is cut short, or has a family or kind that is none, is refused', () => {
+it('a record that is cut short, or has an unknown family or kind, is malformed', () => {
   const key = bytes(KEY);
   const value = bytes(VALUE);
   assert.throws(() => decodeEntry(BINDINGS, key.subarray(0, 10), value), SnoopyError);
-  // What ends the structure is padding.
+  // The structure ends in padding.
   for (let length = 0; length < BINDING.pad2; length++) {
-    // An owner that is not known has no port.
+    // An unknown owner has no port.
     if (length >= BINDING.pad && length < BINDING.pad2) value[BINDING.ownerMac] = 2;
     assert.throws(() => decodeEntry(BINDINGS, key, value.subarray(0, length)), SnoopyError, `${length}`);
   }

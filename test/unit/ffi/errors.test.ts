@@ -1,11 +1,11 @@
-// Errors of system calls: errno names, permissions, remedies; and that nothing is loaded too early.
+// Errors of system calls: errno names, permissions and fixes. Importing a module must not load koffi.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { describe, it } from 'node:test';
 import { errnoName, systemError } from '../../../src/ffi/libc.ts';
 
 describe('errors of system calls', () => {
-  it('name the errno as the kernel spells it', () => {
+  it('have the errno as the kernel spells it', () => {
     assert.deepEqual([1, 2, 11, 17, 95, 105, 524, 9999].map(errnoName), [
       'EPERM',
       'ENOENT',
@@ -18,13 +18,13 @@ describe('errors of system calls', () => {
     ]);
   });
 
-  it('name the capability where permission is missing, whatever the code', () => {
+  it('name the missing capability, whatever the code', () => {
     const error = systemError({ operation: 'mount bpffs', object: '/x', code: 'bpffs_unusable' }, 1);
     assert.equal(error.code, 'not_permitted');
     assert.equal(error.message, 'Cannot mount bpffs: EPERM; run as root or with CAP_SYS_ADMIN');
   });
 
-  it('carry detail and remedy', () => {
+  it('have a detail and a fix', () => {
     const context = {
       operation: 'pin "/x"',
       object: '/x',
@@ -39,7 +39,7 @@ describe('errors of system calls', () => {
 });
 
 describe('koffi', () => {
-  it('is not loaded by importing what could need it', () => {
+  it('is not loaded by importing the modules that use it', () => {
     const modules = [
       '../../../src/ffi/libc.js',
       ...['info', 'libbpf', 'link', 'map', 'object', 'pin'].map((name) => `../../../src/ffi/${name}.js`),

@@ -1,4 +1,4 @@
-// What becomes of each neighbor that is written, whatever the kernel makes of its neighbors in the same batch.
+// The outcome of each neighbor in a batch, whatever the kernel answers for the others in it.
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import type { IfIndex, IpAddress, Mac } from '../../../src/base/address.ts';
@@ -16,7 +16,7 @@ function failure(name: string, errno: number): Result {
 
 const EINVAL = failure('EINVAL', 22);
 
-/** A socket that gives these results, batch by batch, and notes of what address, and with what flags, it was asked. */
+/** A socket that returns these results batch by batch, and records the address and flags of each request. */
 function fakeSocket(answers: readonly (readonly Result[])[]) {
   const batches: string[][] = [];
   const describe = ({ type, payload }: Request): string => {
@@ -51,7 +51,7 @@ function change(kind: NeighborChange['kind'], last: number, state: NeighborChang
   };
 }
 
-it('is written again without the flag that the kernel does not know, and nothing else is', () => {
+it('an entry is written again without a flag that the kernel rejects, and no other entry is', () => {
   const changes = [
     change('add', 1, 'noarp'),
     change('add', 2, 'noarp'),

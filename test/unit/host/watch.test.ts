@@ -1,4 +1,4 @@
-// Which notifications wake a listening run: those after which it may have something to do, and no others.
+// Notifications that wake a listening run: those that may give it work, and no others.
 
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
@@ -29,7 +29,7 @@ function neighbor(device: IfIndex, ip: IpAddress): Uint8Array {
   return putNeighbor(entry, 'create').payload;
 }
 
-/** struct ndmsg with AF_BRIDGE, NDA_LLADDR and NDA_MASTER, as the kernel announces what a bridge learns. */
+/** struct ndmsg with AF_BRIDGE, NDA_LLADDR and NDA_MASTER, as the kernel sends it when a bridge learns a MAC. */
 function fdb(mac: Mac): Uint8Array {
   const bytes = new Uint8Array(12 + 12 + 8);
   const data = new DataView(bytes.buffer);
@@ -46,7 +46,7 @@ function fdb(mac: Mac): Uint8Array {
   return bytes;
 }
 
-it('links, addresses, and the loss of a qdisc or a filter matter', () => {
+it('links, addresses, and the loss of a qdisc or a filter wake it', () => {
   for (const type of [RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR, RTM_DELQDISC, RTM_DELTFILTER]) {
     assert.equal(matters(message(type), interest, OURS), true, `${type}`);
   }
@@ -58,7 +58,7 @@ it('new qdiscs and filters do not', () => {
   }
 });
 
-it('a neighbor matters on a device of ours with an address of ours', () => {
+it('a neighbor wakes it on a device of ours with an address of ours', () => {
   for (const type of [RTM_NEWNEIGH, RTM_DELNEIGH]) {
     assert.equal(matters(message(type, neighbor(BRIDGE, KNOWN)), interest, OURS), true);
     assert.equal(matters(message(type, neighbor(BRIDGE, '10.0.0.2' as IpAddress)), interest, OURS), false);
@@ -68,7 +68,7 @@ it('a neighbor matters on a device of ours with an address of ours', () => {
   assert.equal(matters(message(RTM_DELNEIGH, gone), interest, OURS), true);
 });
 
-it('what a bridge learns matters for the MAC of a binding', () => {
+it('a MAC that a bridge learns wakes it when a binding has that MAC', () => {
   assert.equal(matters(message(RTM_NEWNEIGH, fdb(MAC)), interest, OURS), true);
   assert.equal(matters(message(RTM_NEWNEIGH, fdb('02:00:00:00:00:02' as Mac)), interest, OURS), false);
 });

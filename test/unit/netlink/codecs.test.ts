@@ -53,7 +53,7 @@ function hex(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString('hex');
 }
 
-/** A message as a socket would hand it over. */
+/** A message as a socket delivers it. */
 function messageOf(type: number, payload: Uint8Array): Message {
   return { type, flags: 0, sequence: 1, portId: 1, payload };
 }
@@ -125,7 +125,7 @@ describe('links', () => {
     assert.equal(decodeLink(message)?.link, undefined);
   });
 
-  it('asks for all links without their counters', () => {
+  it('requests all links without their counters', () => {
     assert.equal(hex(linkDump().payload), '0000000000000000000000000000000008001d0008000000');
   });
 });
@@ -156,7 +156,7 @@ describe('VLANs of ports', () => {
     assert.throws(() => tunnel([0x10, 20, 1020]), isMalformed);
   });
 
-  it('decodes the VNIs of a VXLAN port of many', () => {
+  it('decodes the VNIs of a single VXLAN device', () => {
     assert.deepEqual(tunnel([0x08, 10, 1010], [0x10, 12, 1012], [0, 15, 5])?.vnis, [
       { start: 10, end: 12, vni: 1010 },
       { start: 15, end: 15, vni: 5 },
@@ -213,13 +213,13 @@ describe('addresses', () => {
     ]);
   });
 
-  it('asks for all families', () => {
+  it('requests all families', () => {
     assert.equal(hex(addressDump().payload), '0000000000000000');
   });
 });
 
 describe('forwarding entries', () => {
-  it('decodes the bridge’s entries and nothing of the devices’ own', () => {
+  it('decodes the bridge’s entries and leaves out those of the devices', () => {
     const found = decodeAll(captures.FDB, decodeFdbEntry).map(
       ({ ifIndex, mac, state, isLocal, flags }) => `${ifIndex} ${mac} ${state} ${isLocal} ${flags}`,
     );
@@ -231,7 +231,7 @@ describe('forwarding entries', () => {
     ]);
   });
 
-  it('asks for one bridge', () => {
+  it('requests one bridge', () => {
     assert.equal(hex(fdbDump(BR0).payload), '0700000000000000000000000800090002000000');
   });
 });
@@ -267,17 +267,17 @@ describe('neighbors', () => {
     assert.equal(neighbor.flags, NTF_ROUTER);
   });
 
-  it('says the same as iproute2', () => {
+  it('encodes the same bytes as iproute2', () => {
     const theirs = only(decodeMessages(captures.NEIGHBOR_REPLACE));
     const request = putNeighbor(
       { ifIndex: BR0, ip: ip('10.0.0.10'), mac: MAC, state: NUD_NOARP, flags: 0, extFlags: 0, protocol: 115 },
       'replace',
     );
     assert.equal(request.type, theirs.type);
-    // Besides them the socket sets NLM_F_REQUEST and NLM_F_ACK.
+    // The socket adds NLM_F_REQUEST and NLM_F_ACK.
     assert.equal(request.flags | 5, theirs.flags);
     const withType = (payload: Uint8Array): Uint8Array => {
-      // RTN_UNICAST, which the kernel fills in; a request has 0.
+      // The kernel fills in RTN_UNICAST; a request has 0.
       const bytes = new Uint8Array(payload);
       bytes[11] = 1;
       return bytes;
@@ -286,7 +286,7 @@ describe('neighbors', () => {
     assert.deepEqual(decode(request.payload), decode(theirs.payload));
   });
 
-  it('lets create fail where there is an entry', () => {
+  it('can make create fail where an entry exists', () => {
     const entry = {
       ifIndex: BR0,
       ip: ip('10.0.0.1'),
@@ -300,7 +300,7 @@ describe('neighbors', () => {
     assert.equal(putNeighbor(entry, 'replace').flags, 0x500);
   });
 
-  it('encodes every kind of entry so that it decodes again', () => {
+  it('encodes every kind of entry so that it decodes to the same', () => {
     let seed = 1;
     const random = (below: number): number => {
       seed = (seed * 1_103_515_245 + 12_345) & 0x7fffffff;
@@ -333,7 +333,7 @@ describe('neighbors', () => {
     );
   });
 
-  it('asks for a family and a device', () => {
+  it('requests a family and a device', () => {
     assert.equal(hex(neighborDump(AF_INET6).payload), '0a0000000000000000000000');
     assert.equal(hex(neighborDump(AF_INET, BR0).payload), '0200000000000000000000000800080002000000');
   });
@@ -357,12 +357,12 @@ describe('traffic control', () => {
     const ours = createClsact(TAP1);
     assert.equal(ours.type, theirs.type);
     assert.equal(ours.flags | 5, theirs.flags);
-    // tc adds an unused TCA_OPTIONS or none, depending on its version: the structure and the kind count.
+    // Some versions of tc add an unused TCA_OPTIONS. Only the structure and the kind are compared.
     assert.equal(hex(theirs.payload.subarray(0, 20)), hex(ours.payload.subarray(0, 20)));
     assert.equal(new Attributes(theirs.payload, 20).text(1), new Attributes(ours.payload, 20).text(1));
   });
 
-  it('decodes a filter, without the line for its pref', () => {
+  it('decodes a filter and leaves out the line for its pref', () => {
     const { bpf, ...filter } = only(decodeAll(captures.FILTERS, decodeFilter));
     assert.deepEqual(filter, { ...PLACE, kind: 'bpf', protocol: 3, chain: 0 });
     assert.ok(bpf !== undefined && bpf.id > 0);
@@ -394,7 +394,7 @@ describe('traffic control', () => {
     assert.equal(getFilter(PLACE).answered, true);
   });
 
-  it('reads the answer to a get', () => {
+  it('decodes the answer to a get', () => {
     const replies = decodeMessages(captures.FILTERS);
     assert.equal(filterOf({ ok: true, replies })?.pref, 5);
     for (const errno of [2, 19, 22]) {
@@ -405,7 +405,7 @@ describe('traffic control', () => {
 });
 
 describe('refusals', () => {
-  it('says errno and what the kernel said', () => {
+  it('have the errno and the kernel’s text', () => {
     const failure = decodeFailure(only(decodeMessages(captures.CLSACT_EEXIST)));
     assert.deepEqual(failure, {
       ok: false,
@@ -415,12 +415,12 @@ describe('refusals', () => {
     });
   });
 
-  it('knows a refusal without a text', () => {
+  it('may have no text', () => {
     const failure = decodeFailure(only(decodeMessages(captures.NEIGHBOR_DELETE_ENOENT)));
     assert.deepEqual(failure, { ok: false, errno: 2, name: 'ENOENT', message: undefined });
   });
 
-  it('names operation, object, errno and the kernel’s words', () => {
+  it('name operation, object, errno and the kernel’s text', () => {
     const failure = { ok: false, errno: 22, name: 'EINVAL', message: 'reserved bit set' } as const;
     const error = failureError(failure, { operation: 'add neighbor 10.0.0.1 on "br0"', object: '10.0.0.1' });
     assert.match(
@@ -431,7 +431,7 @@ describe('refusals', () => {
     assert.equal(error.errno, 'EINVAL');
   });
 
-  it('names the capability that is missing', () => {
+  it('name the missing capability', () => {
     const failure = { ok: false, errno: 1, name: 'EPERM', message: undefined } as const;
     const error = failureError(failure, { operation: 'attach to port "tap1"', object: 'tap1' });
     assert.equal(error.code, 'not_permitted');
@@ -441,11 +441,11 @@ describe('refusals', () => {
 
 describe('bytes cut short', () => {
   for (const [name, datagram] of Object.entries(captures)) {
-    it(`is an error for ${name} at every length but between messages`, () => {
+    it(`is an error for ${name} at every length except between messages`, () => {
       const ends = new Set<number>([0]);
       let end = 0;
       for (const message of decodeMessages(datagram)) {
-        // The padding behind a message may be missing.
+        // The padding behind the last message may be missing.
         for (
           let at = end + 16 + message.payload.length;
           at <= end + ((19 + message.payload.length) & ~3);
@@ -465,7 +465,7 @@ describe('bytes cut short', () => {
     it(`never reads past the payloads of ${name}`, () => {
       for (const { payload, ...header } of decodeMessages(datagram)) {
         for (let length = 0; length < payload.length; length++) {
-          // What lies behind the cut is poison: decoding must not depend on it.
+          // The bytes behind the cut are poison: decoding must not depend on them.
           const padded = new Uint8Array(payload.length + 64).fill(0xff);
           padded.set(payload.subarray(0, length));
           for (const decode of DECODERS) {
@@ -479,7 +479,7 @@ describe('bytes cut short', () => {
     });
   }
 
-  /** What a decoder returns; an error that is not `malformed` is a defect. */
+  /** The result of a decoder. An error that is not `malformed` is a bug. */
   function outcomeOf(decode: () => unknown): unknown {
     try {
       return decode();
@@ -489,7 +489,7 @@ describe('bytes cut short', () => {
     }
   }
 
-  it('is malformed or nothing for random bytes', () => {
+  it('gives a `malformed` error or nothing for random bytes', () => {
     let seed = 7;
     const next = (): number => {
       seed = (seed * 1_103_515_245 + 12_345) & 0x7fffffff;

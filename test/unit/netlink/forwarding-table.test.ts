@@ -11,7 +11,7 @@ function tableOf(entries: readonly ForwardingEntry[]): ForwardingTable {
   return table;
 }
 
-/** A MAC out of few, so that some come twice. */
+/** One of few MACs, so that some of them repeat. */
 const macs = fc
   .tuple(fc.constantFrom(0x02, 0x06, 0xfe), fc.nat(3), fc.nat(0xff), fc.nat(2))
   .map(([a, b, c, d]) => [a, 0xab, b, c, 0, d].map((byte) => byte.toString(16).padStart(2, '0')).join(':'));
@@ -25,7 +25,7 @@ const entries = fc.array(
 );
 
 describe('a forwarding table', () => {
-  it('has the last port of each VLAN and MAC, in the order of the first', () => {
+  it('has the last port of each VLAN and MAC, in the order of first insertion', () => {
     check(entries, 50, (pushed) => {
       const model = new Map<string, ForwardingEntry>();
       for (const entry of pushed) model.set(`${entry.vlan} ${entry.mac}`, { ...entry });
@@ -35,7 +35,7 @@ describe('a forwarding table', () => {
     });
   });
 
-  it('knows nothing of other VLANs and MACs', () => {
+  it('has nothing for other VLANs and MACs', () => {
     const table = tableOf([
       { vlan: 10, mac: '02:00:00:00:00:01' as Mac, port: 5 as IfIndex },
       { vlan: 0, mac: 'fe:ff:ff:ff:ff:ff' as Mac, port: 6 as IfIndex },

@@ -23,7 +23,7 @@ describe('messages', () => {
     );
   });
 
-  it('survive encoding, several in one datagram', () => {
+  it('decode to what was encoded, several in one datagram', () => {
     const datagram = new Uint8Array(256);
     const payloads = [[], [1], [1, 2, 3, 4], [5, 6, 7, 8, 9]].map((bytes) => Uint8Array.from(bytes));
     let end = 0;
@@ -63,7 +63,7 @@ describe('messages', () => {
 });
 
 describe('attributes', () => {
-  it('that nobody knows are kept', () => {
+  it('of unknown types are kept', () => {
     const [message] = decodeMessages(LINK_BRIDGE);
     assert.ok(message !== undefined);
     const attributes = new Attributes(message.payload, 16);
@@ -99,7 +99,7 @@ describe('attributes', () => {
     assert.equal(attributes.nested(7), undefined);
   });
 
-  it('are the same by an index that one message after another has filled', () => {
+  it('are read the same through an index that is reused for many messages', () => {
     const index = new AttributeIndex(4);
     const read = (write: (writer: PayloadWriter) => void, indexed?: AttributeIndex) => {
       const writer = new PayloadWriter(4);
@@ -126,7 +126,7 @@ describe('attributes', () => {
     ];
     for (const write of messages) assert.deepEqual(read(write, index), read(write));
 
-    // One that breaks off leaves nothing to the next.
+    // A malformed message leaves nothing in the index for the next one.
     const cut = Uint8Array.from([5, 0, 1, 0, 7, 0, 0, 0, 9, 0, 2, 0]);
     assert.throws(() => new Attributes(cut, 0, cut.length, index), isMalformed);
     assert.deepEqual(read(() => undefined, index).found, Array(5).fill(undefined));
@@ -135,7 +135,7 @@ describe('attributes', () => {
     assert.equal(beyond.has(1), false, 'a type beyond the index');
   });
 
-  it('that are shorter than what is read are malformed', () => {
+  it('that are shorter than the value read from them are malformed', () => {
     const writer = new PayloadWriter(8);
     writer.u16(1, 5);
     const attributes = new Attributes(writer.finish(), 0);
@@ -152,7 +152,7 @@ describe('attributes', () => {
     assert.throws(() => new Attributes(new Uint8Array(4), 8), isMalformed);
   });
 
-  it('end where a text has no NUL', () => {
+  it('that are texts without a NUL end with the attribute', () => {
     const writer = new PayloadWriter(8);
     writer.fill(1, 4, (bytes, offset) => bytes.set([0x61, 0x62, 0x63, 0x64], offset));
     assert.equal(new Attributes(writer.finish(), 0).text(1), 'abcd');

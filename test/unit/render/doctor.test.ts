@@ -1,4 +1,4 @@
-// What doctor says, on a terminal of 80 columns.
+// The output of doctor on a terminal of 80 columns.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { failure, ok, warning } from '../../../src/core/doctor/check.ts';
@@ -32,14 +32,14 @@ const REPORT = {
   ],
 } as const;
 
-test('prose is no wider than the terminal, and stands below what it continues; a remedy can be copied', () => {
+test('prose is wrapped to the terminal and indented below its check; a fix can be copied', () => {
   const text = renderDoctor(REPORT, PLAIN);
   assertGolden('test/unit/render/snapshots/doctor.txt', text);
   for (const line of text.split('\n')) assert.ok(line.length <= 80 || /fix: /.test(line), line);
   assert.ok(!text.includes('\u001b'), 'a control character');
 });
 
-test('in color it is the same text', () => {
+test('colored output is the same text', () => {
   const codes = new RegExp(`${String.fromCharCode(27)}\\[\\d+m`, 'g');
   assert.equal(
     renderDoctor(REPORT, { ...PLAIN, color: true }).replaceAll(codes, ''),

@@ -1,4 +1,4 @@
-// The textfile: its text, and what it must never hold.
+// The textfile: its text, and what must never be in it.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -25,7 +25,7 @@ const METRICS: Metrics = {
   stock: STOCK,
 };
 
-/** The value of a series; undefined where there is none. */
+/** The value of a series; undefined where the series is missing. */
 function metricOf(text: string, series: string): number | undefined {
   const line = text.split('\n').find((one) => one.startsWith(`${series} `));
   return line === undefined ? undefined : Number(line.slice(series.length + 1));
@@ -35,7 +35,7 @@ test('the textfile of a run', () => {
   assertGolden('test/unit/render/snapshots/metrics.prom', renderMetrics(METRICS));
 });
 
-test('the textfile of a run that has failed, and of one that broke off', () => {
+test('the textfile of a failed run, and of a run that broke off', () => {
   const failed = renderMetrics({ ...METRICS, run: TROUBLED, succeededAt: 1_700_000_000 });
   assert.equal(metricOf(failed, 'snoopy_last_run_success'), 0);
   assert.equal(metricOf(failed, 'snoopy_last_success_timestamp_seconds'), 1_700_000_000);
@@ -50,7 +50,7 @@ test('the textfile of a run that has failed, and of one that broke off', () => {
   assertGolden('test/unit/render/snapshots/metrics-broken-off.prom', brokenOff);
 });
 
-test('a name is escaped, and cannot make lines of its own', () => {
+test('a name is escaped, and cannot add lines', () => {
   const name = 'a"b\\c\nsnoopy_last_run_success 1';
   const bridges = STATUS.bridges.map((bridge) => ({ ...bridge, name }));
   const text = renderMetrics({ ...METRICS, stock: { ...STOCK, status: { ...STATUS, bridges } } });
@@ -74,7 +74,7 @@ test('the number of series does not grow with hosts and ports', () => {
   assert.equal(metricOf(text, 'snoopy_ports{bridge="vmbr0"}'), 500);
 });
 
-test('nothing pinned: every family is there all the same', () => {
+test('every family is present when nothing is pinned', () => {
   const names = (text: string): string[] => text.match(/^# TYPE .*$/gm) ?? [];
   const text = renderMetrics({ ...METRICS, stock: { ...STOCK, status: NOT_LOADED } });
   assert.deepEqual(names(text), names(renderMetrics(METRICS)));

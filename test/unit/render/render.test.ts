@@ -1,4 +1,4 @@
-// Reports as text and as JSON: snapshots, colors, one line when there is nothing to say.
+// Reports as text and as JSON: snapshots, colors, and one line when nothing is due.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -46,7 +46,7 @@ const SNAPSHOTS: Readonly<Record<string, (options: RenderOptions) => string>> = 
   'status-not-loaded': (options) => renderStatus(NOT_LOADED, options),
 };
 
-test('what is said where nothing is loaded fits the terminal', () => {
+test('the text for a host where nothing is loaded fits the terminal', () => {
   for (const line of renderStatus(NOT_LOADED, PLAIN).split('\n')) assert.ok(line.length <= PLAIN.width, line);
 });
 
@@ -65,20 +65,20 @@ test('text with --verbose', () => {
   assertGolden('test/unit/render/snapshots/verbose.txt', renderReconcile(busy(APPLIED, false), VERBOSE));
 });
 
-test('many changes alike are one line, unless all are asked for', () => {
+test('similar changes are joined to one line, unless all are requested', () => {
   assertGolden('test/unit/render/snapshots/reconcile-large.txt', renderReconcile(large(), PLAIN));
   for (const options of [DIFF, VERBOSE]) {
     assert.ok(renderReconcile(large(), options).split('\n').length > 750);
   }
 });
 
-test('nothing to do is said in one line', () => {
+test('nothing to do is reported in one line', () => {
   assert.equal(renderReconcile(QUIET, PLAIN), '2 bridges, 5 ports, 12 neighbors: nothing to do\n');
   assert.equal(renderReconcile(QUIET, DIFF), renderReconcile(QUIET, PLAIN));
   assert.equal(renderRemove(NOTHING_TO_REMOVE, PLAIN), 'snoopy: nothing to do\n');
 });
 
-test('colors change nothing but the color', () => {
+test('colored output is the same text', () => {
   const start = String.fromCharCode(27);
   const codes = new RegExp(`${start}\\[\\d+m`, 'g');
   for (const [name, render] of Object.entries(SNAPSHOTS)) {
@@ -128,7 +128,7 @@ test('exit codes', () => {
   assert.equal(exitCode(TROUBLED, true), 1);
 });
 
-test('reports are what their schema says, and stay so as JSON', () => {
+test('reports are valid by their schema, and their keys do not change', () => {
   const ajv = new Ajv2020({ strict: true, strictRequired: false, allErrors: true });
   ajv.addSchema(JSON.parse(readFileSync(`${ROOT}schema/report.schema.json`, 'utf8')), 'report');
   const valid = (definition: string, report: object): void => {
@@ -154,12 +154,12 @@ test('reports are what their schema says, and stay so as JSON', () => {
   assert.ok(validate !== undefined);
   for (const key of Object.keys(QUIET)) {
     const { [key]: _, ...rest }: Record<string, unknown> = { ...QUIET };
-    assert.ok(!validate(rest), `${key} may not be left out`);
+    assert.ok(!validate(rest), `${key} is missing`);
   }
-  assert.ok(validate({ ...QUIET, more: 1 }), 'more keys may come');
+  assert.ok(validate({ ...QUIET, more: 1 }), 'a schema must allow more keys');
 });
 
-test('validate prints a configuration that resolves to the same', () => {
+test('validate prints a configuration that resolves to the same desired state', () => {
   const texts = [
     'version: 1',
     'version: 1\nbridges: [{name: vmbr0}]',
@@ -175,7 +175,7 @@ test('validate prints a configuration that resolves to the same', () => {
   }
 });
 
-test('problems on stderr: one line each, a place in the configuration first', () => {
+test('problems on stderr have one line each, which begins with the place in the configuration', () => {
   const invalid = parseConfig('version: 1\nbridge: []\n', 'snoopy.yaml');
   assert.ok('problems' in invalid);
   assert.equal(

@@ -102,7 +102,7 @@ export const QUIET: ReconcileReport = {
   errors: [],
 };
 
-/** A run that did a bit of everything, with `outcome` for what went well. */
+/** A run with one of each step and change; `outcome` is the one for those that succeed. */
 export function busy(outcome: Outcome, check: boolean): ReconcileReport {
   return {
     ...QUIET,

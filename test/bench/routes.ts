@@ -1,4 +1,4 @@
-// From the moment a VM speaks to the route at the far node: with a run every second, and with one that listens.
+// From a VM's announcement to the route at the far node: with a run every second, and with one that listens.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Fabric } from '../lib/fabric.ts';
 import type { Netns } from '../lib/netns.ts';
@@ -9,13 +9,13 @@ import { median, percentile } from './measure.ts';
 import { type Row, row, type Side } from './rows.ts';
 
 const EVENTS = Number(process.env['SNOOPY_BENCH_EVENTS'] ?? 200);
-const GROUP = 'speak -> route';
+const GROUP = 'announcement -> route';
 
 /**
  * Announces addresses 10.<argument>.x.y, one after the other with pauses of a tenth to three tenths of a second, and
  * prints each with its time.
  */
-const SPEAKER = `
+const ANNOUNCER = `
 import random, socket, sys, time
 device, second, events = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
@@ -36,7 +36,7 @@ interface Heard {
   readonly far: readonly number[];
 }
 
-export async function measureSpeaking(): Promise<Row[]> {
+export async function measureRoutes(): Promise<Row[]> {
   const fabric = await Fabric.start({ vms: 1 });
   try {
     const bench = new Bench(fabric);
@@ -48,7 +48,7 @@ export async function measureSpeaking(): Promise<Row[]> {
     });
     const listening = await bench.listenTo(21, async (isOver) => {
       const run = bench.listen(Math.ceil(EVENTS * 0.3) + 10);
-      await until('all to be heard', isOver, (over) => over, { timeoutMs: 300_000, everyMs: 500 });
+      await until('all to be seen', isOver, (over) => over, { timeoutMs: 300_000, everyMs: 500 });
       run.kill();
     });
     return [...rowsOf('a run every second', everySecond), ...rowsOf('--listen', listening)];
@@ -92,18 +92,18 @@ class Bench {
     return this.#snoopy.startReconcile('--listen', `${seconds}s`);
   }
 
-  /** Has the VM announce addresses while `runs` runs, and says when each was where. */
+  /** Has the VM announce addresses during `runs`, and returns when each was where. */
   async listenTo(second: number, runs: (isOver: () => boolean) => Promise<void>): Promise<Heard> {
     const near = await monitor(this.#fabric.node(1).node.netns);
     const far = await monitor(this.#fabric.node(2).node.netns);
     const vm = this.#fabric.vm(1, 1);
     const deadline = performance.now() + EVENTS * 400 + 20_000;
     const started = runs(() => far.times(second).size >= EVENTS || performance.now() > deadline);
-    const argv = ['/usr/bin/python3', '-c', SPEAKER, 'eth0', String(second), String(EVENTS)];
-    const speaker = vm.netns.start(...argv);
+    const argv = ['/usr/bin/python3', '-c', ANNOUNCER, 'eth0', String(second), String(EVENTS)];
+    const announcer = vm.netns.start(...argv);
     await started;
-    const spoken = new Map(
-      (await speaker.ended()).stdout
+    const announced = new Map(
+      (await announcer.ended()).stdout
         .trim()
         .split('\n')
         .map((line) => line.split(' '))
@@ -112,7 +112,7 @@ class Bench {
     await near.stop();
     await far.stop();
     const since = (where: string, times: ReadonlyMap<string, number>): number[] =>
-      [...spoken].map(([ip, time]) => {
+      [...announced].map(([ip, time]) => {
         const there = times.get(ip);
         if (there === undefined) throw new Error(`${ip} is not on the ${where} node`);
         return there - time;
@@ -122,7 +122,7 @@ class Bench {
 }
 
 interface Monitor {
-  /** When each neighbor 10.<second>.x.y was first there, in milliseconds since the epoch. */
+  /** When each neighbor 10.<second>.x.y first existed, in milliseconds since the epoch. */
   times(second: number): ReadonlyMap<string, number>;
   stop(): Promise<unknown>;
 }
@@ -144,7 +144,7 @@ async function monitor(netns: Netns): Promise<Monitor> {
   await sleep(200);
   return {
     times(second) {
-      // What the monitor leaves out has its stamp on the line all the same, before that of the next.
+      // A line that the monitor leaves out still has its time stamp, before that of the next line.
       const times = new Map<string, number>();
       for (const [, stamp, address] of ip.stdout.matchAll(
         /\[([^\]]+)\] ?(10\.\d+\.\d+\.\d+) (?:dev br0 )?lladdr/gm,
@@ -158,7 +158,7 @@ async function monitor(netns: Netns): Promise<Monitor> {
   };
 }
 
-/** Such as 2026-01-31T10:00:00.123456, in UTC. */
+/** For example 2026-01-31T10:00:00.123456, in UTC. */
 function parseStamp(stamp: string): number {
   const [seconds = '', micros = '0'] = stamp.split('.');
   return Date.parse(`${seconds}Z`) + Number(micros) / 1e3;

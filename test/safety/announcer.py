@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Speaks with ever new addresses until SIGINT, and prints how many they were: speaker.py DEVICE MAC FIRST_OCTETS
+"""Announces ever new addresses until SIGINT, then prints how many: announcer.py DEVICE MAC FIRST_OCTETS
 
 Address number n, from 1 on, has n in its last two octets.
 """
