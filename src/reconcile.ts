@@ -10,11 +10,11 @@ import { type ActionSummary, summarize } from './core/actions.ts';
 import { correctCounts } from './core/binding-counts.ts';
 import {
   chooseConflicts,
-  describeKept,
-  describeUnprobed,
   findConflicts,
   keepForOwners,
   surelyUnanswered,
+  warningOfKept,
+  warningsOfUnprobed,
 } from './core/conflicts.ts';
 import type { Desired } from './core/desired.ts';
 import { HostIndex } from './core/host-index.ts';
@@ -37,17 +37,11 @@ import {
   type ReconcileReport,
   type Step,
 } from './core/report.ts';
-import {
-  allWell,
-  anyChange,
-  describeBridges,
-  describeChange,
-  warningsOf,
-  warningsOfState,
-  warningsOfTable,
-} from './core/summary.ts';
+import { allWell, anyChange, describeBridges, describeChange } from './core/summary.ts';
 import { nextDue } from './core/timers.ts';
 import { chooseBridges, resolveTopology, type Topology } from './core/topology.ts';
+import { distinct, type Warning } from './core/warning.ts';
+import { warningsOf, warningsOfState, warningsOfTable } from './core/warnings.ts';
 import { keepsBindings } from './datapath/pins.ts';
 import type { Binding } from './datapath/records/binding.ts';
 import { bindingId } from './datapath/records/binding-key.ts';
@@ -237,7 +231,7 @@ interface Pass {
   readonly counters: Counters;
   readonly bridges: readonly BridgeReport[];
   readonly remaining: readonly ActionSummary[];
-  readonly warnings: readonly string[];
+  readonly warnings: readonly Warning[];
   readonly errors: readonly Problem[];
   readonly next: () => Next;
 }
@@ -261,7 +255,7 @@ function merge(earlier: Pass, later: Pass): Pass {
       sent: earlier.confirms.sent + later.confirms.sent,
       answered: earlier.confirms.answered + later.confirms.answered,
     },
-    warnings: [...new Set([...earlier.warnings, ...later.warnings])],
+    warnings: distinct([...earlier.warnings, ...later.warnings]),
   };
 }
 
@@ -283,10 +277,7 @@ function pass(run: Run): Pass {
     const before = observed;
     session.adopt = () => {
       const adopted = takeOver(run, before);
-      if (adopted.length > 0)
-        warnings.push(
-          `Of ${adopted.length} neighbors of before no binding is pinned: their hosts count as heard just now`,
-        );
+      if (adopted.length > 0) warnings.push({ kind: 'recovered', count: adopted.length });
       return adopted;
     };
     stopwatch.enter('apply');
@@ -339,7 +330,7 @@ type HostResult = Pick<
 function settleHosts(run: Run, topology: Topology, observed: Observed, ring: Ring | undefined): HostResult {
   const { session, desired, options, environment, stopwatch } = run;
   const { netlink, runtime, pins } = session;
-  const warnings: string[] = [];
+  const warnings: Warning[] = [];
   const errors: Problem[] = [...topology.problems];
   stopwatch.enter('drain');
   // The ring before the map: a record that is read speaks of a binding that the map has by then.
@@ -422,7 +413,7 @@ interface Checked {
   readonly changes: readonly Change[];
   readonly records: number;
   readonly damaged: boolean;
-  readonly warnings: readonly string[];
+  readonly warnings: readonly Warning[];
   readonly errors: readonly Problem[];
 }
 
@@ -468,15 +459,15 @@ function checkConflicts(
       kept,
       ...read,
       warnings: [
-        ...[...answered].map(([conflict, port]) => describeKept(conflict, port)),
-        ...describeUnprobed(kept),
+        ...[...answered].map(([conflict, port]) => warningOfKept(conflict, port)),
+        ...warningsOfUnprobed(kept),
       ],
       errors: [],
     };
   } catch (thrown) {
     // An owner that could not be probed keeps its address.
     const kept = keepForOwners(conflicts, [], []);
-    return { ...nothing, kept, warnings: describeUnprobed(kept), errors: [problemOf(thrown, 'probes')] };
+    return { ...nothing, kept, warnings: warningsOfUnprobed(kept), errors: [problemOf(thrown, 'probes')] };
   }
 }
 

@@ -11,7 +11,7 @@ export interface Weakness {
   readonly path: string;
   /** Such as `user 1000`. */
   readonly writer: string;
-  readonly remedy: string;
+  readonly fix: string;
 }
 
 const GROUP_WRITE = 0o020;
@@ -30,13 +30,13 @@ export function weaknessOf(
     return {
       path,
       writer: `user ${uid}`,
-      remedy: `${stats.isSymbolicLink() ? 'chown -h' : 'chown'} root ${path}`,
+      fix: `${stats.isSymbolicLink() ? 'chown -h' : 'chown'} root ${path}`,
     };
   // The mode of a link says nothing. A sticky directory is safe for what trusted users own in it.
   if (stats.isSymbolicLink() || (stats.isDirectory() && (mode & STICKY) !== 0)) return null;
-  if ((mode & OTHERS_WRITE) !== 0) return { path, writer: 'everybody', remedy: `chmod go-w ${path}` };
+  if ((mode & OTHERS_WRITE) !== 0) return { path, writer: 'everybody', fix: `chmod go-w ${path}` };
   if ((mode & GROUP_WRITE) !== 0)
-    return { path, writer: `group ${gid}, or whom its ACL names`, remedy: `chmod g-w ${path}` };
+    return { path, writer: `group ${gid} or users in its ACL`, fix: `chmod g-w ${path}` };
   return null;
 }
 
@@ -93,7 +93,7 @@ function namesOf(path: string): string[] {
   return path.split('/').filter((name) => name !== '' && name !== '.');
 }
 
-/** Such as `"/srv/snoopy.yaml" may be written by user 1000; chown root /srv/snoopy.yaml`. */
-export function describeWeakness({ path, writer, remedy }: Weakness): string {
-  return `"${path}" may be written by ${writer}; ${remedy}`;
+/** Such as `"/srv/snoopy.yaml" may be written by user 1000`. */
+export function describeWeakness({ path, writer }: Weakness): string {
+  return `"${path}" may be written by ${writer}`;
 }

@@ -1,9 +1,10 @@
-// The report of a run: a plain JSON value (contract: more keys may come, none of these may change).
+// The report of a run. render/json.ts makes the JSON of it (contract: more keys may come, none of these may change).
 
 import type { IpAddress, Mac } from '../base/address.ts';
-import { EXIT, type Problem } from '../base/errors.ts';
+import { EXIT, formatProblem, type Problem } from '../base/errors.ts';
 import type { LoadReason } from '../datapath/pins.ts';
 import type { ActionSummary } from './actions.ts';
+import type { Warning } from './warning.ts';
 
 /** What became of a step or of a neighbor change. */
 export type Outcome =
@@ -15,6 +16,10 @@ export type Outcome =
 /** One for all of which there is no more to say. */
 export const PLANNED: Outcome = { kind: 'planned' };
 export const APPLIED: Outcome = { kind: 'applied' };
+
+export function failedBy(problem: Problem): Outcome {
+  return { kind: 'failed', code: problem.code, message: formatProblem(problem) };
+}
 
 export interface Step {
   readonly action: ActionSummary;
@@ -127,7 +132,7 @@ export interface ReconcileReport {
   readonly durations: Durations;
   /** Actions that are still due after the run. */
   readonly remaining: readonly ActionSummary[];
-  readonly warnings: readonly string[];
+  readonly warnings: readonly Warning[];
   readonly errors: readonly Problem[];
 }
 

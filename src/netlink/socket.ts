@@ -2,9 +2,10 @@
 
 import { closeSync } from 'node:fs';
 import { readI32, readU32, writeU16 } from '../base/bytes.ts';
-import { type ErrorCode, SnoopyError } from '../base/errors.ts';
+import { SnoopyError } from '../base/errors.ts';
 import {
   bind,
+  type CallContext,
   ENOBUFS,
   errnoName,
   getSocketOption,
@@ -115,22 +116,21 @@ export interface NetlinkSocket {
   close(): void;
 }
 
-/** The error for a refused request: `Cannot <operation>: EINVAL (kernel: ...); <remedy>`. */
-export function failureError(
-  failure: Failure,
-  context: {
-    readonly operation: string;
-    readonly object: string;
-    readonly code?: ErrorCode;
-    readonly remedy?: string;
-  },
-): SnoopyError {
+/** The error for a refused request; its cause is `EINVAL (kernel: ...)`. */
+export function failureError(failure: Failure, context: CallContext): SnoopyError {
   const detail = failure.message === undefined ? undefined : `kernel: ${failure.message}`;
   return systemError(
     { code: 'netlink_failed', capability: 'CAP_NET_ADMIN', ...context },
     failure.errno,
     detail,
   );
+}
+
+function netlinkFailed(
+  object: string,
+  parts: { readonly operation: string; readonly cause: string; readonly fix: string },
+): SnoopyError {
+  return new SnoopyError({ code: 'netlink_failed', object, ...parts });
 }
 
 function failureOf(errno: number, message: string | undefined): Failure {
@@ -191,11 +191,11 @@ function receiveMessages(fd: number, buffer: Uint8Array, timeoutMs: number): Ans
       case 'datagram':
         return { kind: 'messages', messages: decodeMessages(buffer.subarray(0, receipt.length)) };
       case 'truncated':
-        throw new SnoopyError(
-          'netlink_failed',
-          'netlink',
-          `Cannot receive a netlink message of ${receipt.length} bytes: the buffer has ${buffer.length}; please report it`,
-        );
+        throw netlinkFailed('netlink', {
+          operation: `receive a netlink message of ${receipt.length} bytes`,
+          cause: `the buffer has ${buffer.length} bytes`,
+          fix: 'please report it',
+        });
       case 'overrun':
         return { kind: 'overrun' };
       case 'interrupted':
@@ -249,11 +249,11 @@ class RouteSocket implements NetlinkSocket {
       const collection = collector.begin();
       if (this.#dumpOnce(request, what, (message) => collector.add(collection, message))) return collection;
     }
-    throw new SnoopyError(
-      'netlink_failed',
-      what,
-      `Cannot read the ${what}: they changed during each of ${DUMP_ATTEMPTS} attempts; run again`,
-    );
+    throw netlinkFailed(what, {
+      operation: `read the ${what}`,
+      cause: `they changed during each of ${DUMP_ATTEMPTS} attempts`,
+      fix: 'run again',
+    });
   }
 
   /** One attempt; false when the kernel says that the table changed. */
@@ -380,11 +380,11 @@ function decodeDone(message: Message): Failure | undefined {
 }
 
 function noAnswer(what: string): SnoopyError {
-  return new SnoopyError(
-    'netlink_failed',
-    what,
-    `Cannot read the answer about ${what}: the kernel sent none in ${ANSWER_TIMEOUT_MS / 1000} s; run again`,
-  );
+  return netlinkFailed(what, {
+    operation: `read the ${what}`,
+    cause: `the kernel sent no answer in ${ANSWER_TIMEOUT_MS / 1000} s`,
+    fix: 'run again',
+  });
 }
 
 /** A socket for dumps and requests, in the network namespace of the caller. */
@@ -412,11 +412,11 @@ export function subscribe(groups: readonly number[]): Subscription {
   for (const group of groups) {
     if (!setSocketOption(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)) {
       closeSync(fd);
-      throw new SnoopyError(
-        'netlink_failed',
-        'netlink',
-        `Cannot subscribe to rtnetlink group ${group}: the kernel refused it; run without --listen`,
-      );
+      throw netlinkFailed('netlink', {
+        operation: `subscribe to rtnetlink group ${group}`,
+        cause: 'the kernel refused it',
+        fix: 'run without --listen',
+      });
     }
   }
   const buffer = new Uint8Array(DATAGRAM_SIZE);

@@ -4,6 +4,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import fc from 'fast-check';
+import { formatProblem } from '../../src/base/errors.ts';
 import { parseConfig } from '../../src/config/config.ts';
 import { deepTest } from '../lib/depth.ts';
 import { run, tryRun } from '../lib/run.ts';
@@ -204,7 +205,9 @@ function parseAny(text: string): boolean {
   if ('desired' in result) return true;
   assert.ok(result.problems.length > 0 && result.problems.length <= 101);
   const lines = text.split(/\r\n|\n|\r/);
-  for (const { line, column, message } of result.problems) {
+  for (const problem of result.problems) {
+    const { line, column } = problem;
+    const message = formatProblem(problem);
     assert.ok(line >= 1 && line <= lines.length, `line ${line}`);
     assert.ok(
       column >= 1 && column <= [...(lines[line - 1] ?? '')].length + 1,

@@ -86,7 +86,10 @@ describe(`${RUNS} runs at once`, () => {
     const runs = await together(machine, RUNS, '--lock-timeout', '0');
     for (const run of runs) {
       assertExit(run, 75);
-      assert.ok(run.stderr.includes(`Process ${holder.pid} held the lock on "${machine.pins}"`), said(run));
+      assert.ok(
+        run.stderr.includes(`Cannot lock "${machine.pins}": process ${holder.pid} holds the lock`),
+        said(run),
+      );
     }
     await holder.stop('SIGTERM');
     const free = await together(machine, RUNS, '--lock-timeout', '0s');
@@ -120,7 +123,7 @@ describe('a run that has the lock', () => {
     assertExit(busy, 75);
     assert.ok(
       busy.stderr.includes(
-        `Process ${holder.pid} held the lock on "${machine.pins}" for 0.1 s; try again, or wait longer`,
+        `Cannot lock "${machine.pins}": process ${holder.pid} holds the lock (waited 0.1 s); run again, or wait longer`,
       ),
       said(busy),
     );
@@ -131,7 +134,7 @@ describe('a run that has the lock', () => {
       assertExit(stuck, 75);
       assert.match(
         stuck.stderr,
-        new RegExp(`Process ${holder.pid} held .* it is stopped: .*-CONT ${holder.pid}`),
+        new RegExp(`process ${holder.pid} holds .* is stopped .*-CONT ${holder.pid}`),
       );
     }
     // Who only reads waits for nobody.
@@ -152,7 +155,10 @@ describe('a run that has the lock', () => {
     await heir.printed(/held/);
     const result = machine.snoopy.run('reconcile', '--lock-timeout', '0s');
     assertExit(result, 75);
-    assert.ok(result.stderr.includes(`Another run held the lock on "${machine.pins}"`), said(result));
+    assert.ok(
+      result.stderr.includes(`Cannot lock "${machine.pins}": another run holds the lock`),
+      said(result),
+    );
   });
 });
 

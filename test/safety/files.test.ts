@@ -70,12 +70,12 @@ describe('a configuration', () => {
       const file = copy(there, `${there.root}/a.yaml`, { gid: OTHER, mode: 0o664 });
       return {
         file,
-        told: `"${file}" may be written by group ${OTHER}, or whom its ACL names; chmod g-w ${file}`,
+        told: `"${file}" may be written by group ${OTHER} or users in its ACL; chmod g-w ${file}`,
       };
     },
     'for the group of root to write, or for a user whom an ACL names': (there) => {
       const file = copy(there, `${there.root}/a.yaml`, { mode: 0o664 });
-      return { file, told: `"${file}" may be written by group 0, or whom its ACL names; chmod g-w ${file}` };
+      return { file, told: `"${file}" may be written by group 0 or users in its ACL; chmod g-w ${file}` };
     },
     'for everybody to write': (there) => {
       const file = copy(there, `${there.root}/a.yaml`, { mode: 0o666 });
@@ -125,7 +125,10 @@ describe('a configuration', () => {
       for (const command of ['reconcile', 'remove', 'status', 'doctor']) {
         const result = snoopy(there, file, command);
         assertExit(result, 78);
-        assert.ok(result.stderr.startsWith(`snoopy: Refused the configuration "${file}": `), said(result));
+        assert.ok(
+          result.stderr.startsWith(`snoopy: Cannot trust the configuration "${file}": `),
+          said(result),
+        );
         assert.ok(result.stderr.includes(told), said(result));
         assert.equal(result.stdout, '');
       }
@@ -368,7 +371,7 @@ while time.time() < end:
     machine.snoopy.configure({ bridges: [{ name: 'br0' }], metrics: { textfile } });
     const run = machine.snoopy.reconcile();
     assertExit(run, 1);
-    assert.match(run.stderr, /Cannot write the textfile ".*": EACCES; .* or the run have CAP_DAC_OVERRIDE/);
+    assert.match(run.stderr, /Cannot write the textfile ".*": EACCES; .* or run with CAP_DAC_OVERRIDE/);
     assert.equal(existsSync(textfile), false);
   });
 });
@@ -456,7 +459,7 @@ describe('what is pinned', () => {
       for (const command of ['reconcile', 'remove', 'status', 'doctor']) {
         const result = machine.snoopy.run(command);
         assertExit(result, 1);
-        assert.ok((result.stderr + result.stdout).includes('Refused what is pinned in'), said(result));
+        assert.ok((result.stderr + result.stdout).includes('Cannot trust the pins in'), said(result));
         assert.ok((result.stderr + result.stdout).includes(told.split(';')[0] ?? ''), said(result));
       }
       assert.deepEqual(stateOf(), before);

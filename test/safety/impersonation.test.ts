@@ -301,7 +301,7 @@ describe('impersonation', () => {
     assert.equal(ended.code, 0, said(ended));
     assert.match(
       ended.stdout,
-      new RegExp(`${victim.ip} on .* was claimed by ${attacker.mac}.*still answers: kept`),
+      new RegExp(`${attacker.mac} .*claims ${victim.ip} on .* still answers and keeps it`),
     );
     const told = (await monitor.stop()).stdout;
     assert.ok(!told.includes(attacker.mac), told + said(ended));

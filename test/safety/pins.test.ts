@@ -228,7 +228,7 @@ describe('what is no object', () => {
     assertRefused(
       machine,
       1,
-      /\/snoopy\/ports": there is a directory, and to delete it ends with ENOTEMPTY; move it away/,
+      /\/snoopy\/ports": a directory is in its place and cannot be deleted \(ENOTEMPTY\); move it away/,
       () => {
         assert.deepEqual(readdirSync(path), ['theirs']);
         renameSync(path, `${machine.snoopy.bpffs}/moved`);
@@ -257,7 +257,7 @@ describe('what is no object', () => {
     const puts: readonly (readonly [() => void, RegExp])[] = [
       [
         () => symlinkSync(aside, machine.pins),
-        /Cannot use ".*\/snoopy": it is a symlink, which is not followed/,
+        /Cannot use the pin directory ".*\/snoopy": it is a symlink, which is not followed/,
       ],
       [() => symlinkSync('/nowhere', machine.pins), /it is a symlink/],
       [() => run(['bpftool', 'map', 'pin', 'pinned', `${aside}/ports`, machine.pins]), /it is no directory/],
@@ -393,7 +393,7 @@ describe('what the maps hold', () => {
     write(garbage(0, 48, 0xff));
     assertRefused(machine, 69, /made by a newer snoopy \(layout 4294967295,/, restore);
     write(garbage(8, 16, 0xff));
-    assertRefused(machine, 1, /belongs to another network namespace/, restore);
+    assertRefused(machine, 1, /belong to another network namespace/, restore);
   });
 
   test('entries that nobody could have written are passed over', async (t) => {

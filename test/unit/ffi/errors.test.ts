@@ -1,4 +1,4 @@
-// Errors of system calls: errno names, permissions, remedies; and that nothing is loaded too early.
+// Errors of system calls: errno names, permissions, fixes; and that nothing is loaded too early.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { describe, it } from 'node:test';
@@ -24,12 +24,12 @@ describe('errors of system calls', () => {
     assert.equal(error.message, 'Cannot mount bpffs: EPERM; run as root or with CAP_SYS_ADMIN');
   });
 
-  it('carry detail and remedy', () => {
+  it('carry detail and fix', () => {
     const context = {
       operation: 'pin "/x"',
       object: '/x',
       code: 'pin_unusable',
-      remedy: 'mount bpffs',
+      fix: 'mount bpffs',
     } as const;
     const error = systemError(context, 22, 'no bpffs');
     assert.equal(error.code, 'pin_unusable');

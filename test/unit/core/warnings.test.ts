@@ -1,11 +1,12 @@
-// What a run tells its operator.
+// What a run warns of.
 
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { it } from 'node:test';
 import type { IfIndex, Mac } from '../../../src/base/address.ts';
 import { planHosts } from '../../../src/core/neighbors/plan.ts';
-import { warningsOf } from '../../../src/core/summary.ts';
+import { distinct, type Warning } from '../../../src/core/warning.ts';
+import { warningsOf } from '../../../src/core/warnings.ts';
 import type { Change } from '../../../src/datapath/records/change.ts';
 import { ROOT } from '../golden.ts';
 import { readCase } from './case.ts';
@@ -46,10 +47,15 @@ it('the same duplicate address on two bridges: each warning names the MACs of it
     false,
   );
   assert.deepEqual(
-    warnings.map((warning) => warning.match(/on "(\S+)".* by (.*);/)?.slice(1)),
+    warnings.map((warning) => (warning.kind === 'duplicate' ? [warning.bridge, ...warning.macs] : [])),
     [
-      [bridge.desired.name, '02:00:00:00:00:01 and 02:00:00:00:00:02'],
-      ['br9', '02:00:00:00:00:03 and 02:00:00:00:00:04'],
+      [bridge.desired.name, '02:00:00:00:00:01', '02:00:00:00:00:02'],
+      ['br9', '02:00:00:00:00:03', '02:00:00:00:00:04'],
     ],
   );
+});
+
+it('a warning that two passes have is one', () => {
+  const full = (port: string): Warning => ({ kind: 'full-port', port, limit: 8 });
+  assert.deepEqual(distinct([full('tap1'), full('tap2'), full('tap1')]), [full('tap1'), full('tap2')]);
 });
