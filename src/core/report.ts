@@ -75,7 +75,7 @@ export interface Counters {
   readonly rejected: Readonly<Record<string, number>>;
 }
 
-/** Questions to former owners (RFC 9161, section 3.7b). */
+/** Owner checks (RFC 9161, section 3.7b). */
 export interface Confirms {
   readonly sent: number;
   readonly answered: number;
@@ -94,7 +94,7 @@ export const PHASES = [
   'verify',
   /** Reading what the program saw, the FDB and the neighbor table. */
   'drain',
-  /** Asking the owners of addresses that others claim. */
+  /** Probing the owners of addresses that others claim. */
   'confirm',
   'decide',
   /** Neighbors, and bindings that have ended. */
@@ -123,9 +123,9 @@ export interface ReconcileReport {
   };
   readonly ring: { readonly records: number; readonly dropped: number };
   readonly counters: Counters;
-  /** Silent hosts that were asked for a sign of life (RFC 9161, section 3.5). */
+  /** Silent hosts that were probed (RFC 9161, section 3.5). */
   readonly probes: { readonly sent: number };
-  /** Owners of addresses that another MAC has claimed, who were asked first. */
+  /** Owner checks: owners that were probed because another MAC claimed their address. */
   readonly confirms: Confirms;
   readonly bridges: readonly BridgeReport[];
   /** Seconds by phase. */
@@ -207,7 +207,7 @@ export interface NeighborCount {
   readonly count: number;
 }
 
-/** Exit code of a `reconcile` or `remove` (contract). What the kernel lacks no other run can mend. */
+/** Exit code of a `reconcile` or `remove` (contract). No further run fixes what the kernel lacks. */
 export function exitCode(
   report: Pick<ReconcileReport, 'ok' | 'changed' | 'neighbors' | 'steps'>,
   detailed: boolean,

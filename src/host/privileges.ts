@@ -1,4 +1,4 @@
-// What a run must be allowed to do, asked before anything is touched: a run that may do half leaves half behind.
+// What a run must be allowed to do, checked before it changes anything: a run that may do half leaves half behind.
 
 import { readFileSync, statSync } from 'node:fs';
 import { causeOf, errnoOf, SnoopyError } from '../base/errors.ts';
@@ -24,7 +24,7 @@ export type Mode = 'write' | 'remove' | 'plan' | 'read';
 
 export type Capability = keyof typeof CAPABILITIES;
 
-/** To load the program, beside CAP_NET_ADMIN: the verifier lets nobody else read packets by pointers. */
+/** To load the program, beside CAP_NET_ADMIN: without them the verifier allows no packet access by pointers. */
 export const LOADING: readonly Capability[] = ['CAP_BPF', 'CAP_PERFMON'];
 
 /** What a session takes on this host as it is now. Reading takes none, but access to what is pinned. */
@@ -63,7 +63,7 @@ function isOwn(path: string, user: number): boolean {
 
 /**
  * Throws SnoopyError `not_permitted` that names what is missing, or `unsupported` where this is not Linux. `bpffs` is
- * the mount point, for who lacks nothing but the right to mount it.
+ * the mount point, for the fix where the right to mount it is missing.
  */
 export function requireCapabilities(wanted: readonly Capability[], { bpffs }: Pick<Runtime, 'bpffs'>): void {
   const missing = missingCapabilities(wanted);

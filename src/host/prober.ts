@@ -32,7 +32,7 @@ export function sendProbes(pins: Pins, probes: readonly HostProbe[]): number {
       sent++;
     }
   } catch (thrown) {
-    // The map is full of hosts that are silent: they are asked when there is room again.
+    // The map is full of silent hosts: the others are probed when there is room again.
     if (errnoOf(thrown) !== 'E2BIG') throw thrown;
   } finally {
     closeSync(fd);

@@ -1,4 +1,4 @@
-// The file for the textfile collector: replaced as a whole, so that nobody reads half of it.
+// The file for the textfile collector: replaced as a whole, so that no reader gets half of it.
 
 import {
   closeSync,

@@ -35,7 +35,7 @@ function inWords(report: Document): object {
   };
 }
 
-/** `place` is what a problem of a configuration has beside: file, line, column, key. */
+/** `place`: a problem of a configuration has more keys, such as its line (see ConfigProblem). */
 function entryOf(problem: Problem): object {
   const { code, object, operation, cause, fix, errno, details, ...place } = problem;
   return { code, object, message: formatProblem(problem), ...place };

@@ -1,4 +1,4 @@
-// The reports of `reconcile` and `remove` -> text: one line when there is nothing to say.
+// The reports of `reconcile` and `remove` -> text: one line when there is nothing to report.
 
 import { formatProblem, type Problem } from '../base/errors.ts';
 import type { ActionSummary } from '../core/actions.ts';
@@ -115,9 +115,9 @@ function countErrors(
 
 function renderFigures({ ring, counters, probes, confirms }: ReconcileReport): string[] {
   const { sightings, created, moved, duplicates, ignored, rejected } = counters;
-  const asked = `${count(confirms.sent, 'owner')} asked, ${confirms.answered} answered`;
+  const owners = `${count(confirms.sent, 'owner')} probed, ${confirms.answered} answered`;
   return [
-    `ring: ${count(ring.records, 'record')} read, ${ring.dropped} dropped; ${count(probes.sent, 'probe')} sent; ${asked}`,
+    `ring: ${count(ring.records, 'record')} read, ${ring.dropped} dropped; ${count(probes.sent, 'probe')} sent; ${owners}`,
     `seen: ${count(sightings, 'sighting')}, ${created} new, ${moved} moved, ${duplicates} frozen, ${ignored} ignored`,
     `rejected: ${formatTally(rejected)}`,
   ];
