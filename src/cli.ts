@@ -108,7 +108,7 @@ export function parseInvocation(argv: readonly string[], version: string): Invoc
     if (thrown.exitCode === 0) return { command: 'help', text };
     throw usageError(thrown, program, argv);
   }
-  if (invocation === undefined) throw new SnoopyError('usage', 'command line', noCommand(program));
+  if (invocation === undefined) throw wrongUsage(noCommand(program));
   return invocation;
 }
 
@@ -128,16 +128,24 @@ function usageError(thrown: CommanderError, program: Command, argv: readonly str
     .replace(/\.$/, '');
   const names = program.commands.map((each) => each.name());
   const command = argv.find((word) => names.includes(word));
-  let message = `${cause}; see snoopy ${command === undefined ? '' : `${command} `}--help`;
-  if (thrown.code === 'commander.help') {
-    message = topic > 0 ? `unknown command '${argv[topic]}'; see snoopy --help` : noCommand(program);
-  }
-  return new SnoopyError('usage', 'command line', message);
+  if (thrown.code !== 'commander.help') return wrongUsage(cause, command);
+  return wrongUsage(topic > 0 ? `unknown command '${argv[topic]}'` : noCommand(program));
+}
+
+/** `command` is the one whose help explains it. */
+function wrongUsage(cause: string, command?: string): SnoopyError {
+  return new SnoopyError({
+    code: 'usage',
+    object: 'command line',
+    operation: null,
+    cause,
+    fix: `see snoopy ${command === undefined ? '' : `${command} `}--help`,
+  });
 }
 
 function noCommand(program: Command): string {
   const names = program.commands.map((command) => command.name()).join(', ');
-  return `No command given, one of ${names}; see snoopy --help`;
+  return `no command given, one of ${names}`;
 }
 
 /** The commands and their options; `accept` gets the parsed invocation. The man page is generated from it too. */

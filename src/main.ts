@@ -1,7 +1,7 @@
 // argv -> command -> streams and exit code: the only place with the process and its streams.
 
 import { fstatSync, writeSync } from 'node:fs';
-import { EXIT, exitCodeOf, type Problem, problemOf, SnoopyError } from './base/errors.ts';
+import { causeOf, EXIT, exitCodeOf, type Problem, problemOf, SnoopyError } from './base/errors.ts';
 import type { Users } from './base/trust.ts';
 import {
   type CommonOptions,
@@ -24,7 +24,7 @@ import { SCHEMA_TEXT } from './generated/schema.ts';
 import { VERSION } from './generated/version.ts';
 import { renderDoctor } from './render/doctor.ts';
 import { renderExplain } from './render/explain.ts';
-import { errorReport, renderJson } from './render/json.ts';
+import { errorReport, renderJson, renderJsonLine } from './render/json.ts';
 import { renderFailures, renderProblems, renderWarning } from './render/problems.ts';
 import { hasNothingToSay, renderReconcile, renderRemove } from './render/reconcile.ts';
 import { renderScreen, renderScrollOut } from './render/screen.ts';
@@ -64,7 +64,8 @@ function main(argv: readonly string[]): void {
 }
 
 function stdoutError(errno: string): string {
-  return `snoopy: Cannot write to stdout: ${errno}; look at where it goes to\n`;
+  const problem = { code: 'syscall_failed', object: 'stdout', operation: 'write to stdout' } as const;
+  return renderProblems([{ ...problem, cause: errno, fix: 'check where it goes' }]);
 }
 
 function execute(invocation: Invocation): Output {
@@ -76,12 +77,14 @@ function execute(invocation: Invocation): Output {
       return { stdout: SCHEMA_TEXT, stderr: '', exit: EXIT.ok };
     case 'validate': {
       const { config, format } = invocation;
-      const { desired, doubt } = inspectConfig(config, trustedUsers());
+      const { desired, weakness } = inspectConfig(config, trustedUsers());
       const stdout =
         format === 'json'
           ? renderJson(validateReport(config, desired))
           : renderValidate(config, desired, { color: hasColor() });
-      return { stdout, stderr: doubt === null ? '' : renderWarning(doubt), exit: EXIT.ok };
+      const stderr =
+        weakness === null ? '' : renderWarning({ kind: 'untrusted-config', path: config, weakness });
+      return { stdout, stderr, exit: EXIT.ok };
     }
     case 'status':
       return invocation.watch ? watch(invocation) : status(invocation);
@@ -127,17 +130,18 @@ function status(invocation: StatusInvocation): Output {
 function watch(invocation: StatusInvocation): Output {
   const asJson = invocation.format === 'json';
   if (!asJson && (!isTerminal(STDOUT) || isDumb())) {
-    throw new SnoopyError(
-      'usage',
-      'stdout',
-      'Cannot redraw a report where stdout is no terminal; for scripts there is --watch --format json: ' +
-        'one report a line',
-    );
+    throw new SnoopyError({
+      code: 'usage',
+      object: 'stdout',
+      operation: 'redraw the report',
+      cause: 'stdout is no terminal',
+      fix: 'in a script, use --watch --format json, which prints one report a line',
+    });
   }
   let isFirst = true;
   let errno: string | undefined;
   watchStatus(invocation, environment(invocation), (report) => {
-    errno = write(STDOUT, asJson ? `${JSON.stringify(report)}\n` : screenOf(report, invocation, isFirst));
+    errno = write(STDOUT, asJson ? renderJsonLine(report) : screenOf(report, invocation, isFirst));
     isFirst = false;
     return errno === undefined;
   });
@@ -255,7 +259,7 @@ function write(descriptor: number, text: string): string | undefined {
     try {
       done += writeSync(descriptor, bytes, done);
     } catch (thrown) {
-      const errno = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : String(thrown);
+      const errno = causeOf(thrown);
       if (errno !== 'EAGAIN') return errno;
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
     }

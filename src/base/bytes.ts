@@ -1,6 +1,6 @@
 // Bounds-checked integers in bytes: host order, and `be` for network order.
 
-import { SnoopyError } from './errors.ts';
+import { malformed, type SnoopyError } from './errors.ts';
 
 const HOST_IS_LITTLE_ENDIAN = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
 
@@ -10,11 +10,7 @@ export function requireBytes(bytes: Uint8Array, offset: number, length: number):
 }
 
 function cutShort(bytes: Uint8Array, offset: number, length: number): SnoopyError {
-  return new SnoopyError(
-    'malformed',
-    'bytes',
-    `Cannot read ${length} bytes at offset ${offset}: there are ${bytes.length}`,
-  );
+  return malformed('bytes', `read ${length} bytes at offset ${offset}`, `there are ${bytes.length}`);
 }
 
 // Nearly all of a run's integers are read here, many of them by code that V8 has not compiled yet: a call less for each

@@ -1,4 +1,4 @@
-// What can go wrong, with a stable code, an exit code and a remedy in the message.
+// What can go wrong, as data: a stable code, an exit code, and the parts of the message.
 
 /** Exit codes of the command line: the contract of every command (sysexits.h where one fits). */
 export const EXIT = {
@@ -39,98 +39,129 @@ export const ERROR_CODES = [
 
 export type ErrorCode = (typeof ERROR_CODES)[number];
 
-/** One line of `errors` in a report. */
+/** What went wrong. `formatProblem` makes the text of it. */
 export interface Problem {
   readonly code: ErrorCode;
   /** What it is about: an interface, a file, a pin. */
   readonly object: string;
-  readonly message: string;
+  /** What could not be done, such as `attach to port "tap1"`; null where `cause` says all of it. */
+  readonly operation: string | null;
+  /** Such as `EINVAL (kernel: reserved bit set)`. */
+  readonly cause: string;
+  /** What to do about it. */
+  readonly fix: string;
+  /** Name of the errno such as `EEXIST`, where a system call failed. */
+  readonly errno?: string | undefined;
+  /** Lines for a bug report: a stack trace, the verifier's log. */
+  readonly details?: string;
 }
 
-/**
- * An error that says operation, object, cause and remedy:
- * `Cannot attach to port "tap100i0": EPERM; run as root or with CAP_NET_ADMIN and CAP_BPF`.
- */
-export class SnoopyError extends Error implements Problem {
-  readonly code: ErrorCode;
-  readonly object: string;
-  /** errno name such as `EEXIST`, where a system call failed. */
-  readonly errno: string | undefined;
+/** The message: `Cannot attach to port "tap1": EPERM; run as root or with CAP_NET_ADMIN`. */
+export function formatProblem(problem: Problem): string {
+  const { fix, details } = problem;
+  return `${formatCause(problem)}; ${fix}${details === undefined ? '' : `:\n${details}`}`;
+}
 
-  constructor(code: ErrorCode, object: string, message: string, errno?: string) {
-    super(message);
+/** The message without the fix, for a report that shows the fix by itself. */
+export function formatCause({ operation, cause }: Pick<Problem, 'operation' | 'cause'>): string {
+  return operation === null ? cause : `Cannot ${operation}: ${cause}`;
+}
+
+/** A problem that is thrown; its message is that of the problem. */
+export class SnoopyError extends Error {
+  readonly problem: Problem;
+
+  constructor(problem: Problem) {
+    super(formatProblem(problem));
     this.name = 'SnoopyError';
-    this.code = code;
-    this.object = object;
-    this.errno = errno;
+    this.problem = problem;
   }
 
-  /** The plain record of this error for a report. */
-  toProblem(): Problem {
-    return { code: this.code, object: this.object, message: this.message };
+  get code(): ErrorCode {
+    return this.problem.code;
+  }
+
+  get errno(): string | undefined {
+    return this.problem.errno;
   }
 }
 
-/** Any thrown value as a line of a report; what is not ours is a defect of snoopy and says so. */
+/** The error for bytes that cannot be decoded: only a developer of snoopy can say why. */
+export function malformed(object: string, operation: string, cause: string): SnoopyError {
+  const fix = 'please report it with the output of `uname -r`';
+  return new SnoopyError({ code: 'malformed', object, operation, cause, fix });
+}
+
+/** Any thrown value as a problem; what is neither ours nor a failed system call is a defect of snoopy. */
 export function problemOf(thrown: unknown, object: string): Problem {
-  if (thrown instanceof SnoopyError) return withRemedy(thrown.toProblem());
+  if (thrown instanceof SnoopyError) return thrown.problem;
   if (isSystemError(thrown)) {
-    const { syscall, path, code } = thrown;
-    return {
-      code: 'syscall_failed',
-      object: path ?? object,
-      message: `Cannot ${syscall} "${path ?? object}": ${code}; ${remedyFor(code)}`,
-    };
+    const { syscall, path = object, code } = thrown;
+    const operation = `${syscall} "${path}"`;
+    return { code: 'syscall_failed', object: path, operation, cause: code, fix: fixFor(code), errno: code };
   }
-  const text = thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown);
-  return { code: 'internal', object, message: `Internal error, please report it: ${text}` };
-}
-
-/** Who decodes bytes of the kernel's knows what is wrong with them, and that nobody but us can mend it. */
-function withRemedy(problem: Problem): Problem {
-  if (problem.code !== 'malformed') return problem;
-  return { ...problem, message: `${problem.message}; please report it with what \`uname -r\` prints` };
+  const isError = thrown instanceof Error;
+  return {
+    code: 'internal',
+    object,
+    operation: null,
+    cause: `Internal error: ${String(thrown)}`,
+    fix: 'please report it',
+    ...(isError && thrown.stack !== undefined ? { details: thrown.stack } : {}),
+  };
 }
 
 /** What to do about a failed system call where its caller knows nothing better. */
-export function remedyFor(errno: string): string {
+export function fixFor(errno: string): string {
   switch (errno) {
     case 'EPERM':
     case 'EACCES':
-      return 'run as root, or see who may write there';
+      return 'run as root, or check who may write there';
     case 'ENOMEM':
     case 'ENOBUFS':
-      return 'run again when the kernel has more memory free';
+      return 'run again when the kernel has more free memory';
     case 'EMFILE':
     case 'ENFILE':
-      return 'raise the limit of open files (ulimit -n, LimitNOFILE= of a unit)';
+      return 'raise the limit of open files (ulimit -n, or LimitNOFILE= of the unit)';
     case 'ENOSPC':
     case 'EDQUOT':
-      return 'make room there';
+      return 'free space there';
     case 'EROFS':
-      return 'it is mounted read-only: remount it, rw; in a unit of systemd, see ReadWritePaths=';
+      return 'remount the file system read-write (in a systemd unit, see ReadWritePaths=)';
     case 'EIO':
-      return 'see the log of the kernel (dmesg)';
+      return 'see the kernel log (dmesg)';
     case 'EINVAL':
     case 'ENOSYS':
     case 'EOPNOTSUPP':
     case 'ENOTSUPP':
-      return 'see whether `snoopy doctor` names something that this kernel lacks';
+      return 'run `snoopy doctor`, which names what this kernel lacks';
     default:
-      return 'run again; if it stays so, see `snoopy doctor`';
+      return 'run again; if it fails again, run `snoopy doctor`';
   }
 }
 
-/** An error of node:fs: a system call, its errno name, and mostly a path. */
+/** An error of node:fs: a system call, the name of its errno, and mostly a path. */
 function isSystemError(
   thrown: unknown,
 ): thrown is Error & { readonly code: string; readonly syscall: string; readonly path?: string } {
   return thrown instanceof Error && 'syscall' in thrown && 'code' in thrown;
 }
 
+/** Name of the errno of a failed system call, ours or one of node:fs, such as `ENOENT`; undefined for another error. */
+export function errnoOf(thrown: unknown): string | undefined {
+  if (thrown instanceof SnoopyError) return thrown.errno;
+  return isSystemError(thrown) ? thrown.code : undefined;
+}
+
+/** Why something failed, in short: the name of its errno, or what the error says. */
+export function causeOf(thrown: unknown): string {
+  return errnoOf(thrown) ?? (thrown instanceof Error ? thrown.message : String(thrown));
+}
+
 /** True for the error of node:fs that says: there is no such thing. */
 export function isAbsence(thrown: unknown): boolean {
-  return isSystemError(thrown) && (thrown.code === 'ENOENT' || thrown.code === 'ENOTDIR');
+  const errno = errnoOf(thrown);
+  return errno === 'ENOENT' || errno === 'ENOTDIR';
 }
 
 /** The exit code of an error that ended a command. */

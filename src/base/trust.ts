@@ -1,17 +1,17 @@
-// Who else may write to a path: what runs as root neither believes nor follows what others can exchange.
+// Who else may write to a path: root neither trusts a file nor follows a link that others can replace.
 
 import { lstatSync, readlinkSync, type Stats } from 'node:fs';
 import { dirname } from 'node:path';
 
-/** The users that are believed: root, who runs this, and who does so by sudo. */
+/** The users whose files are trusted: root, the user of this run, and the one who started it by sudo. */
 export type Users = ReadonlySet<number>;
 
-/** Something that others may write to: what, who, and the command that ends it. */
+/** Something that others may write to: what it is, who may, and the command that ends it. */
 export interface Weakness {
   readonly path: string;
   /** Such as `user 1000`. */
   readonly writer: string;
-  readonly remedy: string;
+  readonly fix: string;
 }
 
 const GROUP_WRITE = 0o020;
@@ -19,7 +19,7 @@ const OTHERS_WRITE = 0o002;
 /** S_ISVTX of a directory: only the owner of an entry may rename or delete it. */
 const STICKY = 0o1000;
 
-/** What is weak about a file or directory itself; null: nothing. With an ACL the group's bit is that of all whom it names. */
+/** What is weak about a file or directory itself; null: nothing. With an ACL the group's bit is that of all its entries. */
 export function weaknessOf(
   path: string,
   stats: Pick<Stats, 'uid' | 'gid' | 'mode' | 'isDirectory' | 'isSymbolicLink'>,
@@ -30,19 +30,19 @@ export function weaknessOf(
     return {
       path,
       writer: `user ${uid}`,
-      remedy: `${stats.isSymbolicLink() ? 'chown -h' : 'chown'} root ${path}`,
+      fix: `${stats.isSymbolicLink() ? 'chown -h' : 'chown'} root ${path}`,
     };
   // The mode of a link says nothing. A sticky directory is safe for what trusted users own in it.
   if (stats.isSymbolicLink() || (stats.isDirectory() && (mode & STICKY) !== 0)) return null;
-  if ((mode & OTHERS_WRITE) !== 0) return { path, writer: 'everybody', remedy: `chmod go-w ${path}` };
+  if ((mode & OTHERS_WRITE) !== 0) return { path, writer: 'everybody', fix: `chmod go-w ${path}` };
   if ((mode & GROUP_WRITE) !== 0)
-    return { path, writer: `group ${gid}, or whom its ACL names`, remedy: `chmod g-w ${path}` };
+    return { path, writer: `group ${gid} or users in its ACL`, fix: `chmod g-w ${path}` };
   return null;
 }
 
 /** How far a path can be followed before it comes to something that others may write to. */
 export interface Way {
-  /** Without links: as far as nobody else can lead it elsewhere. */
+  /** Without links: as far as no other user can lead it elsewhere. */
   readonly safe: string;
   /** The names that are left: behind the first weakness, or behind the first name that is not there. */
   readonly rest: readonly string[];
@@ -56,8 +56,8 @@ const MAX_LINKS = 40;
 const DESCRIPTORS = /^\/proc\/\d+\/(task\/\d+\/)?fd$/;
 
 /**
- * Follows an absolute path from the root on. While all is trusted nobody else can exchange what was looked at, so
- * that what is found still holds when it is used. Throws what lstat(2) throws, but for ENOENT.
+ * Follows an absolute path from the root on. As long as all of it is trusted, no other user can replace what was looked
+ * at, so what is found still holds when it is used. Throws what lstat(2) throws, but for ENOENT.
  */
 export function follow(path: string, users: Users): Way {
   const left = namesOf(path);
@@ -93,7 +93,7 @@ function namesOf(path: string): string[] {
   return path.split('/').filter((name) => name !== '' && name !== '.');
 }
 
-/** Such as `"/srv/snoopy.yaml" may be written by user 1000; chown root /srv/snoopy.yaml`. */
-export function describeWeakness({ path, writer, remedy }: Weakness): string {
-  return `"${path}" may be written by ${writer}; ${remedy}`;
+/** Such as `"/srv/snoopy.yaml" may be written by user 1000`. */
+export function describeWeakness({ path, writer }: Weakness): string {
+  return `"${path}" may be written by ${writer}`;
 }

@@ -3,7 +3,7 @@
 import { SnoopyError } from '../base/errors.ts';
 import { loadConfig } from '../config/config.ts';
 import type { Desired } from '../core/desired.ts';
-import { type Check, failure, splitRemedy } from '../core/doctor/check.ts';
+import { type Check, failure, wordsOf } from '../core/doctor/check.ts';
 import { type DoctorReport, diagnose, reportOf } from '../core/doctor/diagnose.ts';
 import { plan } from '../core/plan.ts';
 import { askFrr } from '../host/frr.ts';
@@ -52,8 +52,8 @@ function refusal(thrown: unknown, { runtime }: Desired): Check {
   if (!(thrown instanceof SnoopyError) || !['unsupported', 'pin_unusable'].includes(thrown.code))
     throw thrown;
   const directory = pinDirectory(runtime);
-  const complaint = splitRemedy(thrown.message);
-  const isAboutPins = thrown.object.startsWith(directory);
+  const complaint = wordsOf(thrown.problem);
+  const isAboutPins = thrown.problem.object.startsWith(directory);
   return isAboutPins
     ? failure('pins', { subject: directory, ...complaint })
     : failure('kernel', { subject: null, ...complaint });

@@ -7,9 +7,11 @@ import { type HostPlan, type NeighborChange, planHosts } from '../core/neighbors
 import { recoverBindings, unfreeze } from '../core/neighbors/recover.ts';
 import type { Observed, ObservedHosts } from '../core/observed.ts';
 import { planProbes } from '../core/probes.ts';
-import { describeBridges, warningsOf, warningsOfTable } from '../core/summary.ts';
+import { describeBridges } from '../core/summary.ts';
 import { nextDue } from '../core/timers.ts';
 import { resolveTopology, type Topology } from '../core/topology.ts';
+import type { Warning } from '../core/warning.ts';
+import { warningsOf, warningsOfTable } from '../core/warnings.ts';
 import { keepsBindings } from '../datapath/pins.ts';
 import type { Binding } from '../datapath/records/binding.ts';
 import { bindingId } from '../datapath/records/binding-key.ts';
@@ -82,7 +84,7 @@ function reconcileWith(run: Run, machine: Machine, ring: Ring | undefined): Host
 interface Found {
   readonly drained: Drained;
   readonly hosts: ObservedHosts;
-  readonly warnings: readonly string[];
+  readonly warnings: readonly Warning[];
 }
 
 /** Reads the ring and then the map, which has the binding of each record by then; ends the freezes of `--unfreeze`. */

@@ -3,6 +3,7 @@
 import { problemOf } from '../base/errors.ts';
 import { formatAge } from '../base/units.ts';
 import { NO_CONFIRMS } from '../core/report.ts';
+import { distinct } from '../core/warning.ts';
 import { sleep } from '../ffi/libc.ts';
 import { openWatch, type Watch } from '../host/watch.ts';
 import { conclude } from './conclude.ts';
@@ -91,6 +92,6 @@ function merge(earlier: Pass, later: Pass): Pass {
       sent: earlier.confirms.sent + later.confirms.sent,
       answered: earlier.confirms.answered + later.confirms.answered,
     },
-    warnings: [...new Set([...earlier.warnings, ...later.warnings])],
+    warnings: distinct([...earlier.warnings, ...later.warnings]),
   };
 }

@@ -4,16 +4,17 @@ import { type Problem, problemOf } from '../base/errors.ts';
 import {
   type Conflict,
   chooseConflicts,
-  describeKept,
-  describeUnprobed,
   findConflicts,
   keepForOwners,
   surelyUnanswered,
+  warningOfKept,
+  warningsOfUnprobed,
 } from '../core/conflicts.ts';
 import { HostIndex } from '../core/host-index.ts';
 import type { KeptByOwner } from '../core/neighbors/claim.ts';
 import type { ObservedHosts } from '../core/observed.ts';
 import { type Confirms, NO_CONFIRMS } from '../core/report.ts';
+import type { Warning } from '../core/warning.ts';
 import { type Drained, NOTHING_DRAINED, type Ring } from '../datapath/ring.ts';
 import { observeCounters } from '../host/observe.ts';
 import { checkOwners } from '../host/prober.ts';
@@ -30,7 +31,7 @@ interface Checked {
   readonly confirms: Confirms;
   /** What the ring had meanwhile. */
   readonly drained: Drained;
-  readonly warnings: readonly string[];
+  readonly warnings: readonly Warning[];
   readonly errors: readonly Problem[];
 }
 
@@ -65,7 +66,7 @@ export function checkConflicts(
     return probeOwners(run, machine, chosen, ring);
   } catch (thrown) {
     const kept = keepForOwners(conflicts, [], []);
-    return { ...unchecked, kept, warnings: describeUnprobed(kept), errors: [problemOf(thrown, 'probes')] };
+    return { ...unchecked, kept, warnings: warningsOfUnprobed(kept), errors: [problemOf(thrown, 'probes')] };
   }
 }
 
@@ -85,14 +86,14 @@ function probeOwners(
   const isCertain = observeCounters(pins).ringDropped === droppedBefore;
   const unanswered = isCertain ? probed : surelyUnanswered(probed, left);
   const kept = keepForOwners(left, unanswered, [...answered.keys()]);
-  const answers = [...answered].map(([conflict, port]) => describeKept(conflict, port));
+  const answers = [...answered].map(([conflict, port]) => warningOfKept(conflict, port));
   return {
     hosts,
     index,
     kept,
     confirms: { sent: probed.length, answered: answered.size },
     drained,
-    warnings: [...answers, ...describeUnprobed(kept)],
+    warnings: [...answers, ...warningsOfUnprobed(kept)],
     errors: [],
   };
 }

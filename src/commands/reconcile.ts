@@ -6,8 +6,9 @@ import { type Action, type ActionSummary, summarize } from '../core/actions.ts';
 import type { Desired } from '../core/desired.ts';
 import { plan } from '../core/plan.ts';
 import { PHASES, type ReconcileReport, type Step } from '../core/report.ts';
-import { warningsOfState } from '../core/summary.ts';
 import { chooseBridges } from '../core/topology.ts';
+import type { Warning } from '../core/warning.ts';
+import { warningsOfState } from '../core/warnings.ts';
 import { losesBindings } from '../datapath/pins.ts';
 import { applyActions, finishMigration, planned } from '../host/apply.ts';
 import { observeCounters } from '../host/observe.ts';
@@ -98,7 +99,6 @@ function apply(run: Run, before: Machine, actions: readonly Action[]): Applied {
   return { steps, machine, remaining, recovered: recovered.length };
 }
 
-function warningsOfRecovery(recovered: number): string[] {
-  if (recovered === 0) return [];
-  return [`Of ${recovered} neighbors of before no binding is pinned: their hosts count as heard just now`];
+function warningsOfRecovery(count: number): Warning[] {
+  return count === 0 ? [] : [{ kind: 'recovered', count }];
 }

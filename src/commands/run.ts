@@ -7,6 +7,7 @@ import type { ActionSummary } from '../core/actions.ts';
 import type { Desired } from '../core/desired.ts';
 import type { Scope } from '../core/plan.ts';
 import type { BridgeReport, Confirms, Counters, NeighborChangeReport, Phase, Step } from '../core/report.ts';
+import type { Warning } from '../core/warning.ts';
 import type { Session } from '../host/session.ts';
 import type { Interest } from '../host/watch.ts';
 import type { ChangeOptions, Environment } from './environment.ts';
@@ -48,7 +49,7 @@ export interface Pass {
   readonly counters: Counters;
   readonly bridges: readonly BridgeReport[];
   readonly remaining: readonly ActionSummary[];
-  readonly warnings: readonly string[];
+  readonly warnings: readonly Warning[];
   readonly errors: readonly Problem[];
   /** What to wait for after the pass. A function, because only a run that listens needs it. */
   readonly next: () => Next;

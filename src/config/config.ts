@@ -2,7 +2,7 @@
 
 import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from 'node:fs';
 import { resolve } from 'node:path';
-import { SnoopyError } from '../base/errors.ts';
+import { causeOf, errnoOf, SnoopyError } from '../base/errors.ts';
 import { describeWeakness, follow, type Users, type Weakness, weaknessOf } from '../base/trust.ts';
 import type { Desired } from '../core/desired.ts';
 import { sleep } from '../ffi/libc.ts';
@@ -35,23 +35,28 @@ export function parseConfig(
 export function loadConfig(path: string, users: Users): Desired {
   return desiredIn(
     readText(path, users, (weakness) => {
-      const why = describeWeakness(weakness);
-      throw new SnoopyError('config_untrusted', path, `Refused the configuration "${path}": ${why}`);
+      throw new SnoopyError({
+        code: 'config_untrusted',
+        object: path,
+        operation: `trust the configuration "${path}"`,
+        cause: describeWeakness(weakness),
+        fix: weakness.fix,
+      });
     }),
     path,
   );
 }
 
-/** The same only to look at it: who else may write to it is told in `doubt`; null: nobody. */
+/** The same only to look at it. `weakness` is why a run would not trust it; null: a run would. */
 export function inspectConfig(
   path: string,
   users: Users,
-): { readonly desired: Desired; readonly doubt: string | null } {
-  let doubt: string | null = null;
-  const text = readText(path, users, (weakness) => {
-    doubt = `A run will refuse the configuration "${path}": ${describeWeakness(weakness)}`;
+): { readonly desired: Desired; readonly weakness: Weakness | null } {
+  let weakness: Weakness | null = null;
+  const text = readText(path, users, (found) => {
+    weakness = found;
   });
-  return { desired: desiredIn(text, path), doubt };
+  return { desired: desiredIn(text, path), weakness };
 }
 
 function desiredIn(text: string, path: string): Desired {
@@ -69,8 +74,8 @@ function readText(path: string, users: Users, refuse: (weakness: Weakness) => vo
     });
   } catch (thrown) {
     if (thrown instanceof SnoopyError) throw thrown;
-    const errno = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : 'unknown error';
-    throw unreadable(path, `${errno}; ${remedy(errno)}`, errno);
+    const errno = errnoOf(thrown);
+    throw unreadable(path, causeOf(thrown), fixOf(errno), errno);
   }
   if (bytes.length > MAX_BYTES) {
     const wrong = 'is longer than 1MiB';
@@ -79,7 +84,7 @@ function readText(path: string, users: Users, refuse: (weakness: Weakness) => vo
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {
-    throw unreadable(path, 'it is not UTF-8 text; save it as UTF-8');
+    throw unreadable(path, 'it is not UTF-8 text', 'save it as UTF-8');
   }
 }
 
@@ -103,9 +108,8 @@ function readBytes(path: string, look: (stats: Stats) => void): Uint8Array {
   const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
     const stats = fstatSync(fd);
-    if (stats.isDirectory()) throw unreadable(path, `EISDIR; ${remedy('EISDIR')}`, 'EISDIR');
-    if (!stats.isFile() && !stats.isFIFO())
-      throw unreadable(path, 'it is a device; name a file with --config');
+    if (stats.isDirectory()) throw unreadable(path, 'EISDIR', fixOf('EISDIR'), 'EISDIR');
+    if (!stats.isFile() && !stats.isFIFO()) throw unreadable(path, 'it is a device', NAME_FILE);
     look(stats);
     const bytes = Buffer.allocUnsafe(MAX_BYTES + 1);
     let length = 0;
@@ -119,10 +123,7 @@ function readBytes(path: string, look: (stats: Stats) => void): Uint8Array {
         continue;
       }
       if (silentMs >= PIPE_TIMEOUT_MS) {
-        throw unreadable(
-          path,
-          `nothing was written to it for ${PIPE_TIMEOUT_MS / 1000} s; name a file with --config`,
-        );
+        throw unreadable(path, `nothing was written to it for ${PIPE_TIMEOUT_MS / 1000} s`, NAME_FILE);
       }
       sleep(PIPE_INTERVAL_MS);
       silentMs += PIPE_INTERVAL_MS;
@@ -138,20 +139,22 @@ function readSome(fd: number, bytes: Uint8Array, from: number): number | undefin
   try {
     return readSync(fd, bytes, from, bytes.length - from, null);
   } catch (thrown) {
-    if (thrown instanceof Error && 'code' in thrown && thrown.code === 'EAGAIN') return undefined;
+    if (errnoOf(thrown) === 'EAGAIN') return undefined;
     throw thrown;
   }
 }
 
-function unreadable(path: string, why: string, errno?: string): SnoopyError {
-  const message = `Cannot read the configuration "${path}": ${why}`;
-  return new SnoopyError('config_unreadable', path, message, errno);
+function unreadable(path: string, cause: string, fix: string, errno?: string): SnoopyError {
+  const operation = `read the configuration "${path}"`;
+  return new SnoopyError({ code: 'config_unreadable', object: path, operation, cause, fix, errno });
 }
 
-function remedy(errno: string): string {
+const NAME_FILE = 'name a file with --config';
+
+function fixOf(errno: string | undefined): string {
   switch (errno) {
     case 'ENOENT':
-      return 'create it (`snoopy schema` describes what it may hold) or name another with --config';
+      return 'create it (see `snoopy schema`), or name another with --config';
     case 'EACCES':
     case 'EPERM':
       return 'run as a user who may read it, or change its mode';

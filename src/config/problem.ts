@@ -1,6 +1,6 @@
 // What is wrong with a configuration: where, which key, what stands there and what may.
 
-import { type Problem, SnoopyError } from '../base/errors.ts';
+import { formatProblem, type Problem, SnoopyError } from '../base/errors.ts';
 
 /** The way from the document's root to a value. */
 export type Path = readonly (string | number)[];
@@ -13,7 +13,7 @@ export interface Finding {
   readonly allowed: string;
 }
 
-/** A problem as users see it. `message` is `FILE:LINE:COLUMN: key: what is wrong; allowed: what is`. */
+/** A problem with its place. Its message is `FILE:LINE:COLUMN: key: what is wrong; allowed: what is`. */
 export interface ConfigProblem extends Problem {
   readonly code: 'config_invalid';
   readonly file: string;
@@ -31,14 +31,21 @@ export class ConfigError extends SnoopyError {
   readonly problems: readonly ConfigProblem[];
 
   constructor(file: string, problems: readonly ConfigProblem[]) {
-    super('config_invalid', file, problems.map(({ message }) => message).join('\n'));
+    super({
+      code: 'config_invalid',
+      object: file,
+      operation: `use the configuration "${file}"`,
+      cause: `it has ${problems.length} ${problems.length === 1 ? 'problem' : 'problems'}`,
+      fix: 'correct it',
+      details: problems.map(formatProblem).join('\n'),
+    });
     this.problems = problems;
   }
 }
 
-/** Nobody reads more problems than these; a text of a mebibyte may have half a million. */
+/** More problems than these are of no use; a text of a mebibyte may have half a million. */
 const MAX_PROBLEMS = 100;
-/** What one kind of check looks for: enough to see that there are more problems than are told. */
+/** What one kind of check looks for: enough to know that there are more problems than are reported. */
 export const MAX_FINDINGS = MAX_PROBLEMS + 1;
 
 /** The first findings in the order of the text, at most one for a value, as problems of `file`. */
@@ -48,8 +55,14 @@ export function problemsOf(findings: readonly Finding[], text: string, file: str
   const problems: ConfigProblem[] = [];
   const add = (key: string, { at, wrong, allowed }: Omit<Finding, 'path'>): void => {
     const { line, column } = positionOf(at, text, lines);
-    const message = `${file}:${line}:${column}: ${key}: ${wrong}; allowed: ${allowed}`;
-    problems.push({ code: 'config_invalid', object: key, message, file, line, column, key, wrong, allowed });
+    problems.push({
+      code: 'config_invalid',
+      object: key,
+      operation: null,
+      cause: `${file}:${line}:${column}: ${key}: ${wrong}`,
+      fix: `allowed: ${allowed}`,
+      ...{ file, line, column, key, wrong, allowed },
+    });
   };
   for (const finding of [...findings].sort((a, b) => a.at - b.at)) {
     const key = formatPath(finding.path);

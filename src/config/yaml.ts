@@ -191,7 +191,7 @@ class TreeReader {
       this.#report(
         path,
         at,
-        `names the anchor ${quote(name)}, which is not there`,
+        `names the anchor ${quote(name)}, which is not defined`,
         `an anchor that is defined further up; ${QUOTED_STAR}`,
       );
       return { node: { kind: 'scalar', value: null }, at };

@@ -9,6 +9,7 @@ import { addressId, type KeptByOwner, staticEntries } from './neighbors/claim.ts
 import type { ObservedHosts } from './observed.ts';
 import { type Probe, probeOut, probeSource } from './probes.ts';
 import { type Bridge, type Topology, takesVlan } from './topology.ts';
+import type { Warning } from './warning.ts';
 
 /** An address that one MAC has and another claims. */
 export interface Conflict extends BindingKey {
@@ -152,29 +153,22 @@ export function keepForOwners(
     if (isAnswered.has(id)) {
       kept.set(bindingId(conflict), { owner, isProbed: true, because: `its owner ${owner} still answers` });
     } else if (!isProbed.has(id)) {
-      const because = `its owner ${owner} is yet to be asked`;
+      const because = `its owner ${owner} is not probed yet`;
       kept.set(bindingId(conflict), { owner, isProbed: false, because });
     }
   }
   return kept;
 }
 
-/** For the operator: conflicts that stay open, because their owners could not be probed. */
-export function describeUnprobed(kept: ReadonlyMap<string, KeptByOwner>): string[] {
+/** Conflicts that stay open, because their owners could not be probed. */
+export function warningsOfUnprobed(kept: ReadonlyMap<string, KeptByOwner>): Warning[] {
   const count = [...kept.values()].filter(({ isProbed }) => !isProbed).length;
-  if (count === 0) return [];
-  const what = count === 1 ? '1 address is' : `${count} addresses are`;
-  return [`${what} claimed by another MAC, and the owner could not be asked or heard yet: kept until then`];
+  return count === 0 ? [] : [{ kind: 'unprobed', count }];
 }
 
-/** For the operator: a MAC claims what its owner still has. `port` is where the answer came from. */
-export function describeKept(conflict: Conflict, port: IfIndex): string {
-  const { ip, vlan, bridgeName, owner, claimant, claimantPort, probes } = conflict;
-  const where = `"${bridgeName}"${vlan === 0 ? '' : ` VLAN ${vlan}`}`;
-  const from = claimantPort === null ? '' : ` on port "${claimantPort}"`;
+/** That a MAC claims the address of an owner that answered. `port` is where the answer came from. */
+export function warningOfKept(conflict: Conflict, port: IfIndex): Warning {
+  const { ip, vlan, bridgeName: bridge, owner, claimant, claimantPort, probes } = conflict;
   const ownerPort = probes.find((probe) => probe.port.ifIndex === port)?.port.name ?? `#${port}`;
-  return (
-    `${ip} on ${where} was claimed by ${claimant}${from}, but its owner ${owner} on port "${ownerPort}" ` +
-    'still answers: kept'
-  );
+  return { kind: 'kept', ip, bridge, vlan, owner, ownerPort, claimant, claimantPort };
 }

@@ -1,9 +1,10 @@
-// The report of a run: a plain JSON value (contract: more keys may come, none of these may change).
+// The report of a run. render/json.ts makes the JSON of it (contract: more keys may come, none of these may change).
 
 import type { IpAddress, Mac } from '../base/address.ts';
-import { EXIT, type Problem } from '../base/errors.ts';
+import { EXIT, formatProblem, type Problem } from '../base/errors.ts';
 import type { LoadReason } from '../datapath/pins.ts';
 import type { ActionSummary } from './actions.ts';
+import type { Warning } from './warning.ts';
 
 /** What became of a step or of a neighbor change. */
 export type Outcome =
@@ -15,6 +16,10 @@ export type Outcome =
 /** One for all of which there is no more to say. */
 export const PLANNED: Outcome = { kind: 'planned' };
 export const APPLIED: Outcome = { kind: 'applied' };
+
+export function failedBy(problem: Problem): Outcome {
+  return { kind: 'failed', code: problem.code, message: formatProblem(problem) };
+}
 
 export interface Step {
   readonly action: ActionSummary;
@@ -70,7 +75,7 @@ export interface Counters {
   readonly rejected: Readonly<Record<string, number>>;
 }
 
-/** Questions to former owners (RFC 9161, section 3.7b). */
+/** Owner checks (RFC 9161, section 3.7b). */
 export interface Confirms {
   readonly sent: number;
   readonly answered: number;
@@ -91,7 +96,7 @@ export const PHASES = [
   'verify',
   /** Reading what the program saw, the FDB and the neighbor table. */
   'drain',
-  /** Asking the owners of addresses that others claim. */
+  /** Probing the owners of addresses that others claim. */
   'confirm',
   'decide',
   /** Neighbors, and bindings that have ended. */
@@ -120,16 +125,16 @@ export interface ReconcileReport {
   };
   readonly ring: { readonly records: number; readonly dropped: number };
   readonly counters: Counters;
-  /** Silent hosts that were asked for a sign of life (RFC 9161, section 3.5). */
+  /** Silent hosts that were probed (RFC 9161, section 3.5). */
   readonly probes: { readonly sent: number };
-  /** Owners of addresses that another MAC has claimed, who were asked first. */
+  /** Owner checks: owners that were probed because another MAC claimed their address. */
   readonly confirms: Confirms;
   readonly bridges: readonly BridgeReport[];
   /** Seconds by phase. */
   readonly durations: Durations;
   /** Actions that are still due after the run. */
   readonly remaining: readonly ActionSummary[];
-  readonly warnings: readonly string[];
+  readonly warnings: readonly Warning[];
   readonly errors: readonly Problem[];
 }
 
@@ -207,7 +212,7 @@ export interface NeighborCount {
   readonly count: number;
 }
 
-/** Exit code of a `reconcile` or `remove` (contract). What the kernel lacks no other run can mend. */
+/** Exit code of a `reconcile` or `remove` (contract). No further run fixes what the kernel lacks. */
 export function exitCode(
   report: Pick<ReconcileReport, 'ok' | 'changed' | 'neighbors' | 'steps'>,
   detailed: boolean,

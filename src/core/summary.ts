@@ -1,18 +1,12 @@
 // From decisions to the lines of a report. Pure.
 
-import type { Mac } from '../base/address.ts';
 import { groupBy } from '../base/group.ts';
-import type { Binding } from '../datapath/records/binding.ts';
-import { bindingId } from '../datapath/records/binding-key.ts';
-import type { Change } from '../datapath/records/change.ts';
 import { type Neighbor, NUD_NOARP, NUD_REACHABLE, NUD_STALE } from '../netlink/neighbor.ts';
-import { countByPort, NEARLY_FULL } from './binding-counts.ts';
 import type { BlockerOf } from './blockers.ts';
 import type { Desired } from './desired.ts';
 import { describeEntry, isOurs, stateName } from './neighbor-entry.ts';
 import type { Decision } from './neighbors/decide.ts';
 import type { HostPlan, NeighborChange } from './neighbors/plan.ts';
-import { hasLostPins, type Observed } from './observed.ts';
 import type {
   BindingReport,
   BridgeReport,
@@ -111,90 +105,6 @@ export function describeBinding(
   const advertised = found === undefined ? null : found === null;
   const hindrance = state === 'installed' ? (found?.reason ?? '') : '';
   return { bridge, device, vlan, ip, mac, port, source, state, age, because, advertised, hindrance };
-}
-
-/** What an operator should look at before anything was done. */
-export function warningsOfState(desired: Desired, observed: Observed): string[] {
-  const warnings: string[] = [];
-  if (desired.bridges.length === 0) {
-    const isSetUp = observed.datapath.loadReason !== 'absent';
-    const then = isSetUp ? 'what was set up before is taken down' : 'name the bridges under "bridges"';
-    warnings.push(`The configuration names no bridge: ${then}`);
-  }
-  if (hasLostPins(observed)) {
-    warnings.push(
-      'Filters of snoopy are attached, and nothing is pinned here: the pins were lost, or this runs in another ' +
-        'mount namespace (ip netns exec hides bpffs; use nsenter --net), or another runtime.pin_dir is in use',
-    );
-  }
-  const lost = portsOfOthers(observed);
-  if (lost.length > 0) {
-    const { bpffs, pinDir } = desired.runtime;
-    warnings.push(
-      `On ${lost.map((name) => `"${name}"`).join(', ')} was another program of snoopy than in "${bpffs}/${pinDir}": ` +
-        'an upgrade was killed, or runs with another runtime.pin_dir take the ports away; one network namespace has one',
-    );
-  }
-  return warnings;
-}
-
-/** Ports with a filter of ours whose program is not the one that is pinned, though that one is whole. */
-function portsOfOthers({ attachments, datapath, links }: Observed): string[] {
-  if (datapath.loadReason !== null) return [];
-  return [...attachments].flatMap(([ifIndex, { filterProgramId }]) =>
-    filterProgramId === null || filterProgramId === datapath.programId
-      ? []
-      : [links.get(ifIndex)?.name ?? String(ifIndex)],
-  );
-}
-
-/** What an operator should look at though the run did all it could. */
-export function warningsOf(hosts: HostPlan, changes: readonly Change[], damaged: boolean): string[] {
-  const warnings: string[] = [];
-  if (damaged)
-    warnings.push('The ring of changes was damaged and has been passed over; the bindings are whole');
-  const freezes = new Map<string, Set<Mac>>();
-  for (const change of changes) {
-    if (change.kind !== 'duplicate') continue;
-    const id = bindingId(change);
-    freezes.set(id, new Set([...(freezes.get(id) ?? []), change.mac, change.oldMac]));
-  }
-  for (const { state, ip, bridge, vlan, claim } of hosts.decisions) {
-    if (state !== 'frozen') continue;
-    const macs = [...(freezes.get(bindingId(claim)) ?? [])];
-    const by = macs.length === 0 ? '' : ` by ${macs.join(' and ')}`;
-    warnings.push(
-      `Duplicate address ${ip} on "${bridge}"${vlan === 0 ? '' : ` VLAN ${vlan}`}: claimed in turn${by}; it is frozen until its hold time is over`,
-    );
-  }
-  return [...warnings, ...hosts.fullPorts.map(describeFullPort)];
-}
-
-/** How many ports a warning names. */
-const NAMED_PORTS = 3;
-
-/** That the table is full, or soon will be: then no port learns, whoever has filled it. */
-export function warningsOfTable(
-  bindings: readonly Binding[],
-  maxBindings: number,
-  topology: Topology,
-): string[] {
-  if (bindings.length < NEARLY_FULL * maxBindings) return [];
-  const names = new Map(
-    topology.bridges.flatMap(({ ports }) => ports).map((port) => [port.ifIndex, port.name]),
-  );
-  const most = [...countByPort(bindings)]
-    .sort(([, a], [, b]) => b - a)
-    .slice(0, NAMED_PORTS)
-    .map(([port, count]) => `"${names.get(port) ?? port}" (${count})`);
-  return [
-    `The table has ${bindings.length} of ${maxBindings} bindings, most of them on ${most.join(', ')}: when it is full, ` +
-      'no port learns a new host; see runtime.max_bindings and limits.bindings_per_port',
-  ];
-}
-
-function describeFullPort({ port, limit }: HostPlan['fullPorts'][number]): string {
-  return `Port "${port}" has its ${limit} bindings: no further address is learned on it; see limits.bindings_per_port`;
 }
 
 /** True when no step and no neighbor change failed. */

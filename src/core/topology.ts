@@ -120,7 +120,9 @@ function bridgeMissing(name: string): Problem {
   return {
     code: 'bridge_missing',
     object: name,
-    message: `Bridge "${name}" is not there; create it, remove it from the configuration, or set "required: false"`,
+    operation: `use bridge "${name}"`,
+    cause: 'it does not exist',
+    fix: 'create it, remove it from the configuration, or set "required: false"',
   };
 }
 
@@ -128,16 +130,20 @@ function notABridge(link: Link): Problem {
   return {
     code: 'not_a_bridge',
     object: link.name,
-    message: `"${link.name}" is of kind ${link.kind ?? 'physical'}, not a bridge; name the bridge it is a port of`,
+    operation: `use bridge "${link.name}"`,
+    cause: `it is no bridge, its kind is ${link.kind ?? 'physical'}`,
+    fix: 'configure the bridge that it is a port of',
   };
 }
 
-/** To such a bridge a tag of 802.1Q is part of what a guest sends: it must not choose the VLAN it is believed in. */
+/** To such a bridge an 802.1Q tag is part of what a guest sends: a guest must not choose the VLAN it is learned in. */
 function otherTags({ name }: Link): Problem {
   return {
     code: 'unsupported',
     object: name,
-    message: `Bridge "${name}" has other tags than 802.1Q (vlan_protocol), which are not learned from; set it to 802.1Q, or remove it from the configuration`,
+    operation: `use bridge "${name}"`,
+    cause: 'its tags are not 802.1Q (vlan_protocol), and nothing is learned from them',
+    fix: 'set vlan_protocol to 802.1Q, or remove the bridge from the configuration',
   };
 }
 
@@ -231,11 +237,13 @@ export function chooseBridges(desired: Desired, names: readonly string[]): Desir
   const known = desired.bridges.map((bridge) => bridge.name);
   const unknown = names.find((name) => !known.includes(name));
   if (unknown !== undefined) {
-    throw new SnoopyError(
-      'usage',
-      unknown,
-      `--bridge ${unknown}: no such bridge in the configuration; it has ${known.join(', ') || 'none'}`,
-    );
+    throw new SnoopyError({
+      code: 'usage',
+      object: unknown,
+      operation: `select bridge "${unknown}"`,
+      cause: 'it is not in the configuration',
+      fix: known.length === 0 ? 'add it' : `add it, or select one of ${known.join(', ')}`,
+    });
   }
   return { ...desired, bridges: desired.bridges.filter((bridge) => names.includes(bridge.name)) };
 }

@@ -20,7 +20,7 @@
 
 import { closeSync } from 'node:fs';
 import { readU64 } from '../base/bytes.ts';
-import { SnoopyError } from '../base/errors.ts';
+import { errnoOf } from '../base/errors.ts';
 import { mapInfo } from '../ffi/info.ts';
 import { BPF_NOEXIST, type MapEntries, mapLookup, mapUpdate, mapUpdateAll } from '../ffi/map.ts';
 import { objPin } from '../ffi/pin.ts';
@@ -169,10 +169,10 @@ function putIfNew(fd: number, key: Uint8Array, value: Uint8Array): void {
   try {
     mapUpdate(fd, key, value, BPF_NOEXIST);
   } catch (thrown) {
-    if (!(isFull(thrown) || (thrown instanceof SnoopyError && thrown.errno === 'EEXIST'))) throw thrown;
+    if (!isFull(thrown) && errnoOf(thrown) !== 'EEXIST') throw thrown;
   }
 }
 
 function isFull(thrown: unknown): boolean {
-  return thrown instanceof SnoopyError && thrown.errno === 'E2BIG';
+  return errnoOf(thrown) === 'E2BIG';
 }

@@ -1,7 +1,7 @@
 // What is pinned under bpffs: names, shapes, and whether it is what this version would load.
 
 import { closeSync, lstatSync, mkdirSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
-import { SnoopyError } from '../base/errors.ts';
+import { causeOf, errnoOf, SnoopyError } from '../base/errors.ts';
 import { programInfo } from '../ffi/info.ts';
 import { type ObjectKind, objectKind, objGet } from '../ffi/pin.ts';
 import { MAPS, SNOOPY_ABI } from '../generated/layouts.ts';
@@ -141,7 +141,7 @@ export function ensureDirectory(path: string): void {
   mkdirSync(path, { mode: 0o700 });
 }
 
-/** Deletes what is at a name of ours. A directory that is not empty is left to its owner, by an error. */
+/** Deletes what is at a name of ours. Throws SnoopyError `pin_unusable` for a directory that is not empty. */
 export function clearName(path: string): void {
   if (!isDirectory(path)) {
     rmSync(path, { force: true });
@@ -150,9 +150,14 @@ export function clearName(path: string): void {
   try {
     rmdirSync(path);
   } catch (thrown) {
-    const errno = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : 'EIO';
-    const message = `Cannot pin "${path}": there is a directory, and to delete it ends with ${errno}; move it away`;
-    throw new SnoopyError('pin_unusable', path, message, errno);
+    throw new SnoopyError({
+      code: 'pin_unusable',
+      object: path,
+      operation: `pin "${path}"`,
+      cause: `a directory is in its place and cannot be deleted (${causeOf(thrown)})`,
+      fix: 'move it away',
+      errno: errnoOf(thrown),
+    });
   }
 }
 
@@ -283,20 +288,23 @@ export function keepsBindings({ tables, oldBindings }: Pick<Pins, 'tables' | 'ol
 }
 
 function refuseForeign(directory: string, layout: Layout, expected: Expected): void {
+  const context = { object: directory, operation: `use the pins in "${directory}"` };
   if (layout.abi > SNOOPY_ABI) {
-    throw new SnoopyError(
-      'unsupported',
-      directory,
-      `What is pinned in "${directory}" was made by a newer snoopy (layout ${layout.abi}, this one knows ${SNOOPY_ABI}); upgrade snoopy, or run "snoopy remove" with the newer one first`,
-    );
+    throw new SnoopyError({
+      ...context,
+      code: 'unsupported',
+      cause: `they were made by a newer snoopy (layout ${layout.abi}, this one knows ${SNOOPY_ABI})`,
+      fix: 'upgrade snoopy, or run `snoopy remove` with the newer one first',
+    });
   }
   // A network namespace of zero: the first load of all was killed before it wrote the record.
   if (layout.netns !== expected.netns && layout.netns !== 0) {
-    throw new SnoopyError(
-      'pin_unusable',
-      directory,
-      `What is pinned in "${directory}" belongs to another network namespace; give this one its own runtime.pin_dir, or, if that namespace is gone, delete the directory`,
-    );
+    throw new SnoopyError({
+      ...context,
+      code: 'pin_unusable',
+      cause: 'they belong to another network namespace',
+      fix: 'set another runtime.pin_dir for this one, or delete the directory if that namespace no longer exists',
+    });
   }
 }
 

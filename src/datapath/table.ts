@@ -1,6 +1,6 @@
 // A map of the kernel as a table of records: the one place that lays entries out as bytes.
 
-import { SnoopyError } from '../base/errors.ts';
+import { errnoOf, SnoopyError } from '../base/errors.ts';
 import { type MapInfo, mapInfo } from '../ffi/info.ts';
 import {
   BPF_ANY,
@@ -87,7 +87,7 @@ export class Table<Key, Value> {
       mapUpdate(fd, this.#encodeKey(key), bytes, flags);
       return true;
     } catch (thrown) {
-      if (refusal !== undefined && thrown instanceof SnoopyError && thrown.errno === refusal) return false;
+      if (refusal !== undefined && errnoOf(thrown) === refusal) return false;
       throw thrown;
     }
   }

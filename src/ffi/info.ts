@@ -47,7 +47,7 @@ function readInfo(fd: number, info: Uint8Array, what: string): Uint8Array {
   const result = libbpf.objGetInfoByFd(fd, info, new Uint32Array([info.length]));
   if (result < 0) {
     throw bpfError(
-      { operation: `ask for information on ${what} ${fd}`, object: `descriptor ${fd}`, code: 'pin_unusable' },
+      { operation: `read the properties of ${what} ${fd}`, object: `descriptor ${fd}`, code: 'pin_unusable' },
       result,
     );
   }

@@ -3,7 +3,7 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { arch } from 'node:os';
-import { SnoopyError } from '../base/errors.ts';
+import { causeOf, SnoopyError } from '../base/errors.ts';
 
 export type Koffi = typeof import('koffi');
 
@@ -72,11 +72,12 @@ function loadKoffi(): Koffi {
   try {
     return require('koffi') as Koffi;
   } catch (thrown) {
-    const why = thrown instanceof Error ? thrown.message : String(thrown);
-    throw new SnoopyError(
-      'unsupported',
-      'koffi',
-      `Cannot load the Node package "koffi": ${why}; install snoopy with its dependencies for this platform`,
-    );
+    throw new SnoopyError({
+      code: 'unsupported',
+      object: 'koffi',
+      operation: 'load the Node package "koffi"',
+      cause: causeOf(thrown),
+      fix: 'install snoopy with its dependencies for this platform',
+    });
   }
 }

@@ -1,7 +1,7 @@
 // The functions of libbpf.so.1 (1.1 and later), and the error of one that fails.
 
 import { readText } from '../base/bytes.ts';
-import { SnoopyError } from '../base/errors.ts';
+import { causeOf, SnoopyError } from '../base/errors.ts';
 import { bindLazily, koffi, type Library } from './koffi.ts';
 import { type CallContext, EINVAL, ENOTSUPP, EOPNOTSUPP, systemError } from './libc.ts';
 
@@ -111,18 +111,19 @@ function loadLibbpf(): Library {
     return lib;
   } catch (thrown) {
     if (thrown instanceof SnoopyError) throw thrown;
-    const why = thrown instanceof Error ? thrown.message : String(thrown);
-    throw new SnoopyError(
-      'unsupported',
-      'libbpf.so.1',
-      `Cannot load libbpf.so.1 (1.1 or later): ${why}; install the package libbpf1 (Debian, Ubuntu) or libbpf (EL, Fedora)`,
-    );
+    throw new SnoopyError({
+      code: 'unsupported',
+      object: 'libbpf.so.1',
+      operation: 'load libbpf.so.1 (1.1 or later)',
+      cause: causeOf(thrown),
+      fix: 'install the package libbpf1 (Debian, Ubuntu) or libbpf (EL, Fedora)',
+    });
   }
 }
 
 const BPF_CAPABILITIES = 'CAP_BPF and CAP_NET_ADMIN';
 
-/** The error of a call that returned `result`, a negative errno; `detail` is what the kernel said beside it. */
+/** The error of a call that returned `result`, a negative errno; `detail` is what the kernel says beside it. */
 export function bpfError(context: CallContext, result: number, detail?: string): SnoopyError {
   const errno = -result;
   let said = detail;

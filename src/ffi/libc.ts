@@ -2,10 +2,10 @@
 
 import { constants } from 'node:os';
 import { readU16, writeU16, writeU32 } from '../base/bytes.ts';
-import { type ErrorCode, remedyFor, SnoopyError } from '../base/errors.ts';
+import { type ErrorCode, fixFor, SnoopyError } from '../base/errors.ts';
 import { bindLazily, isLoaded, koffi } from './koffi.ts';
 
-/** What was being done, for the message of an error: `Cannot <operation>: <errno>; <remedy>`. */
+/** What a call was for: what its error says beside the errno. */
 export interface CallContext {
   /** Such as `attach to port "tap100i0"`. */
   readonly operation: string;
@@ -16,7 +16,7 @@ export interface CallContext {
   /** What the caller may lack, such as `CAP_NET_ADMIN`; default `CAP_SYS_ADMIN`. */
   readonly capability?: string;
   /** What to do about it, for errors that are not a lack of permission. */
-  readonly remedy?: string;
+  readonly fix?: string;
 }
 
 export const EPERM = constants.errno.EPERM;
@@ -52,20 +52,20 @@ export function errnoName(errno: number): string {
   return names.get(errno) ?? `errno ${errno}`;
 }
 
-/** The error of a failed call. `detail` is what the kernel or a library said beside the number. */
+/** The error of a failed call. `detail` is what the kernel or a library says beside the number. */
 export function systemError(context: CallContext, errno: number, detail?: string): SnoopyError {
   const name = errnoName(errno);
   const isForbidden = errno === EPERM || errno === EACCES;
-  const remedy = isForbidden
-    ? `run as root or with ${context.capability ?? 'CAP_SYS_ADMIN'}`
-    : (context.remedy ?? remedyFor(name));
-  const said = detail === undefined || detail === '' ? '' : ` (${detail})`;
-  return new SnoopyError(
-    isForbidden ? 'not_permitted' : (context.code ?? 'syscall_failed'),
-    context.object,
-    `Cannot ${context.operation}: ${name}${said}; ${remedy}`,
-    name,
-  );
+  return new SnoopyError({
+    code: isForbidden ? 'not_permitted' : (context.code ?? 'syscall_failed'),
+    object: context.object,
+    operation: context.operation,
+    cause: detail === undefined || detail === '' ? name : `${name} (${detail})`,
+    fix: isForbidden
+      ? `run as root or with ${context.capability ?? 'CAP_SYS_ADMIN'}`
+      : (context.fix ?? fixFor(name)),
+    errno: name,
+  });
 }
 
 interface Libc {
@@ -158,10 +158,7 @@ export function bind(fd: number, address: Uint8Array): void {
 /** getsockname(2): fills `address`. */
 export function getsockname(fd: number, address: Uint8Array): void {
   if (libc.getsockname(fd, address, new Uint32Array([address.length])) < 0) {
-    throw systemError(
-      { operation: 'ask for the address of a socket', object: `descriptor ${fd}` },
-      lastErrno(),
-    );
+    throw systemError({ operation: 'read the address of a socket', object: `descriptor ${fd}` }, lastErrno());
   }
 }
 

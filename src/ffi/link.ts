@@ -22,7 +22,10 @@ export function tcxAttach(programFd: number, ifIndex: number, attachType: number
   if (fd >= 0) return fd;
   const context = { operation: `attach to interface ${ifIndex} by TCX`, object: `interface ${ifIndex}` };
   if (fd === -EINVAL) {
-    throw bpfError({ ...context, code: 'unsupported', remedy: 'TCX needs Linux 6.6; use clsact' }, fd);
+    throw bpfError(
+      { ...context, code: 'unsupported', fix: 'use "attach: clsact", as TCX needs Linux 6.6' },
+      fd,
+    );
   }
   throw bpfError({ ...context, code: 'attach_failed' }, fd);
 }

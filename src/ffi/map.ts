@@ -22,11 +22,10 @@ function mapError(fd: number, operation: string, result: number): SnoopyError {
   const { name: object, maxEntries } = info;
   // A full hash map answers E2BIG, a full trie ENOSPC.
   const isFull = (result === -E2BIG || result === -ENOSPC) && maxEntries > 0;
-  const remedy = isFull ? { remedy: `it is full: it has room for ${maxEntries} entries` } : {};
-  return bpfError(
-    { operation: `${operation} map "${object}"`, object, code: 'map_failed', ...remedy },
-    result,
-  );
+  const context = { operation: `${operation} map "${object}"`, object, code: 'map_failed' } as const;
+  if (!isFull) return bpfError(context, result);
+  const fix = 'configure fewer ports, subnets or static entries, or raise runtime.max_bindings';
+  return bpfError({ ...context, fix }, result, `the map is full: ${maxEntries} entries`);
 }
 
 /** The value of `key`; undefined when there is none. Throws SnoopyError `map_failed`. Not for per-CPU maps. */

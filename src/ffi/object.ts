@@ -4,7 +4,7 @@ import { writeU64 } from '../base/bytes.ts';
 import { SnoopyError } from '../base/errors.ts';
 import { koffi } from './koffi.ts';
 import { bpfError, libbpf, type Pointer } from './libbpf.ts';
-import { type CallContext, EINVAL } from './libc.ts';
+import { EINVAL } from './libc.ts';
 
 /**
  * A loaded object. It owns `programFd` and the descriptors in `maps` until `close()` (idempotent); what is pinned
@@ -95,7 +95,7 @@ function prepareMaps(maps: readonly Pointer[], options: LoadOptions): void {
     const context = { object: name, code: 'load_failed' } as const;
     if (reused !== undefined) {
       const result = libbpf.reuseFd(map, reused);
-      if (result < 0) throw bpfError({ operation: `take over map "${name}"`, ...context }, result);
+      if (result < 0) throw bpfError({ operation: `reuse map "${name}"`, ...context }, result);
     } else if (maxEntries !== undefined) {
       const result = libbpf.setMaxEntries(map, maxEntries);
       if (result < 0) throw bpfError({ operation: `set the size of map "${name}"`, ...context }, result);
@@ -118,11 +118,13 @@ function chooseProgram(object: Pointer, name: string): Pointer {
 }
 
 function missing(what: string, object: string): SnoopyError {
-  return new SnoopyError(
-    'load_failed',
+  return new SnoopyError({
+    code: 'load_failed',
     object,
-    `Cannot load the eBPF object: there is no ${what} in it; install snoopy again`,
-  );
+    operation: 'load the eBPF object',
+    cause: `it has no ${what}`,
+    fix: 'install snoopy again',
+  });
 }
 
 function load(object: Pointer, program: Pointer, name: string): void {
@@ -134,20 +136,21 @@ function load(object: Pointer, program: Pointer, name: string): void {
   const result = libbpf.objectLoad(object);
   libbpf.setLogBuf(program, null, 0);
   if (result >= 0) return;
-  // EINVAL is the answer to an unknown map type, too. The probe creates a map of that type and nothing else.
-  if (result === -EINVAL && libbpf.probeMapType(BPF_MAP_TYPE_RINGBUF, null) === 0) {
-    throw new SnoopyError(
-      'unsupported',
-      name,
-      `Cannot load the eBPF program "${name}": this kernel has no ring buffer for eBPF; boot Linux 5.8 or later`,
-      'EINVAL',
-    );
-  }
-  const context: CallContext = {
+  const context = {
     operation: `load the eBPF program "${name}"`,
     object: name,
     code: 'load_failed',
-  };
+  } as const;
+  // EINVAL is the answer to an unknown map type, too. The probe creates a map of that type and nothing else.
+  if (result === -EINVAL && libbpf.probeMapType(BPF_MAP_TYPE_RINGBUF, null) === 0) {
+    throw new SnoopyError({
+      ...context,
+      code: 'unsupported',
+      cause: 'this kernel has no ring buffer for eBPF',
+      fix: 'boot Linux 5.8 or later',
+      errno: 'EINVAL',
+    });
+  }
   const end = log.indexOf(0);
   const lines = log
     .toString('latin1', 0, end < 0 ? log.length : end)
@@ -156,11 +159,12 @@ function load(object: Pointer, program: Pointer, name: string): void {
   const tail = lines.slice(-LOG_TAIL_LINES).join('\n');
   if (tail === '') throw bpfError(context, result);
   // The verifier refuses code with EACCES or EPERM: where there is a log, no permission is missing.
-  const { message, errno } = bpfError(context, result);
-  throw new SnoopyError(
-    'load_failed',
-    name,
-    `${message.split(';')[0]}; the verifier refused it, please report what it says:\n${tail}`,
-    errno,
-  );
+  const { problem } = bpfError(context, result);
+  throw new SnoopyError({
+    ...problem,
+    code: 'load_failed',
+    cause: `${problem.cause} (the verifier refused it)`,
+    fix: 'please report the end of its log',
+    details: tail,
+  });
 }

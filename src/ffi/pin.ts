@@ -11,16 +11,18 @@ export function objGet(path: string): number | undefined {
   if (fd >= 0) return fd;
   if (fd === -ENOENT) return undefined;
   if (fd === -EACCES) {
-    throw new SnoopyError(
-      'pin_unusable',
-      path,
-      `Cannot open pin "${path}": EACCES; it is no eBPF object, or its mode keeps you out`,
-      'EACCES',
-    );
+    throw new SnoopyError({
+      code: 'pin_unusable',
+      object: path,
+      operation: `open pin "${path}"`,
+      cause: 'EACCES (it is no eBPF object, or its mode forbids it)',
+      fix: 'move it away, or run as root',
+      errno: 'EACCES',
+    });
   }
   // The kernel opens no pin on a file system that may not be written.
-  const remedy = fd === -EROFS ? { remedy: 'bpffs is mounted read-only: remount it, rw' } : {};
-  throw bpfError({ operation: `open pin "${path}"`, object: path, code: 'pin_unusable', ...remedy }, fd);
+  const fix = fd === -EROFS ? { fix: 'remount bpffs read-write' } : {};
+  throw bpfError({ operation: `open pin "${path}"`, object: path, code: 'pin_unusable', ...fix }, fd);
 }
 
 export type ObjectKind = 'map' | 'program' | 'link';
@@ -37,11 +39,17 @@ export function objectKind(fd: number): ObjectKind | undefined {
 export function objPin(fd: number, path: string): void {
   const result = libbpf.objPin(fd, path);
   if (result >= 0) return;
-  const remedy = 'the directory must be there, on a bpf file system';
+  const context = { code: 'pin_unusable', object: path, operation: `pin "${path}"` } as const;
+  const fix = 'check that its directory exists on a bpf file system';
   if (result === -EPERM) {
     // The kernel answers the same for a path on another file system.
-    const message = `Cannot pin "${path}": EPERM; ${remedy}, and you must be root or have CAP_BPF`;
-    throw new SnoopyError('pin_unusable', path, message, 'EPERM');
+    const cause = 'EPERM';
+    throw new SnoopyError({
+      ...context,
+      cause,
+      fix: `${fix}, and run as root or with CAP_BPF`,
+      errno: cause,
+    });
   }
-  throw bpfError({ operation: `pin "${path}"`, object: path, code: 'pin_unusable', remedy }, result);
+  throw bpfError({ ...context, fix }, result);
 }

@@ -6,7 +6,7 @@ import { mapPairs, takeNext } from '../base/pairs.ts';
 import type { Users } from '../base/trust.ts';
 import { type Action, type PortRef, summarize } from '../core/actions.ts';
 import type { Observed } from '../core/observed.ts';
-import { APPLIED, type Outcome, PLANNED, type Step } from '../core/report.ts';
+import { APPLIED, failedBy, type Outcome, PLANNED, type Step } from '../core/report.ts';
 import { attachTcx, detachTcx, filterName, filterPlace, isOurFilter } from '../datapath/attachment.ts';
 import { load } from '../datapath/load.ts';
 import type { Tables } from '../datapath/maps.ts';
@@ -158,8 +158,7 @@ function applyFilters(target: Target, group: readonly FilterAction[]): Done[] {
 }
 
 function failed(thrown: unknown, object: string): Outcome {
-  const { code, message } = problemOf(thrown, object);
-  return { kind: 'failed', code, message };
+  return failedBy(problemOf(thrown, object));
 }
 
 function apply(target: Target, action: Action, recovered: readonly Binding[]): Outcome {
@@ -263,11 +262,13 @@ function programFd(target: Target): number {
 }
 
 function notLoaded(target: Target): SnoopyError {
-  return new SnoopyError(
-    'map_failed',
-    target.pins.directory,
-    'The program is not loaded; see the step "load" for the reason',
-  );
+  return new SnoopyError({
+    code: 'map_failed',
+    object: target.pins.directory,
+    operation: 'use the program',
+    cause: 'it is not loaded',
+    fix: 'see the step "load" for the reason',
+  });
 }
 
 /** An item and the kernel's answer about it. */
@@ -343,26 +344,25 @@ function dropClsact(netlink: NetlinkSocket, port: PortRef): Outcome {
 function outcomeOf(result: Result, verb: string, port: PortRef, harmless: readonly string[] = []): Outcome {
   if (result.ok || harmless.includes(result.name)) return APPLIED;
   if (result.name === 'ENODEV') return PORT_GONE;
-  const { code, ...remedy } = diagnosisOf(verb, result.name);
-  return failed(
-    failureError(result, { operation: `${verb} port "${port.name}"`, object: port.name, code, ...remedy }),
-    port.name,
-  );
+  const context = { operation: `${verb} port "${port.name}"`, object: port.name };
+  return failedBy(failureError(result, { ...context, ...diagnosisOf(verb, result.name) }).problem);
 }
 
-function diagnosisOf(verb: string, errno: string): { readonly code: ErrorCode; readonly remedy?: string } {
+function diagnosisOf(verb: string, errno: string): { readonly code: ErrorCode; readonly fix?: string } {
   if (verb !== 'attach to') return { code: 'detach_failed' };
   switch (errno) {
     // The kernel has no qdisc or filter of this kind, and no module for it.
     case 'ENOENT':
       return {
         code: 'unsupported',
-        remedy:
-          'the kernel lacks CONFIG_NET_SCH_INGRESS or CONFIG_NET_CLS_BPF: load the modules sch_ingress and cls_bpf',
+        fix: 'load the modules sch_ingress and cls_bpf (CONFIG_NET_SCH_INGRESS, CONFIG_NET_CLS_BPF)',
       };
     case 'EEXIST':
     case 'EINVAL':
-      return { code: 'attach_failed', remedy: 'see who has the same place: tc filter show ingress, pref 10' };
+      return {
+        code: 'attach_failed',
+        fix: 'remove the filter of another owner with pref 10: tc filter show ingress',
+      };
     default:
       return { code: 'attach_failed' };
   }

@@ -2,6 +2,7 @@
 
 import { spawnSync } from 'node:child_process';
 import { type IpAddress, type Mac, parseIp, parseMac } from '../base/address.ts';
+import { errnoOf } from '../base/errors.ts';
 import type { Frr, FrrAnswer, FrrHost, FrrNeighbor, FrrVni } from '../core/frr.ts';
 
 /** A daemon that hangs must not hang doctor. */
@@ -68,11 +69,11 @@ function vtysh(command: string, timeoutMs: number): Said {
     maxBuffer: MAX_BYTES,
     stdio: ['ignore', 'pipe', 'pipe'],
   });
-  if (error !== undefined && 'code' in error && error.code === 'ENOENT') return { kind: 'absent' };
+  if (errnoOf(error) === 'ENOENT') return { kind: 'absent' };
   const json = status === 0 ? parse(stdout) : undefined;
   if (json !== undefined) return { kind: 'said', json };
   const [said = ''] = `${stderr}\n${stdout}`.split('\n').filter((line) => line.trim() !== '');
-  const isLate = error !== undefined && 'code' in error && error.code === 'ETIMEDOUT';
+  const isLate = errnoOf(error) === 'ETIMEDOUT';
   const why = isLate ? `no answer in ${timeoutMs / 1000} s` : (error?.message ?? said.trim());
   return { kind: 'silent', message: `vtysh -c "${command}" fails: ${why || `it ended with ${status}`}` };
 }

@@ -3,7 +3,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import { release } from 'node:os';
 import type { IfIndex } from '../base/address.ts';
-import { problemOf } from '../base/errors.ts';
+import { type Problem, problemOf } from '../base/errors.ts';
 import type { Runtime } from '../core/desired.ts';
 import type { DeviceFacts, GcThresholds, HostFacts, Rival } from '../core/doctor/check.ts';
 import type { Observed } from '../core/observed.ts';
@@ -33,12 +33,12 @@ export function inspectHost(session: Session, wallClock: () => number): HostFact
 }
 
 /** The truth about a kernel is what it says to the program; nothing is pinned. */
-function whyNotLoaded({ object, expected }: Session): string | null {
+function whyNotLoaded({ object, expected }: Session): Problem | null {
   try {
     tryLoad(object(), expected);
     return null;
   } catch (thrown) {
-    return problemOf(thrown, 'snoopy').message;
+    return problemOf(thrown, 'snoopy');
   }
 }
 

@@ -1,7 +1,7 @@
 // One writer at a time: flock(2) on the pin directory itself, so that no file is left behind anywhere.
 
 import { closeSync, constants, fstatSync, openSync, readFileSync, statSync } from 'node:fs';
-import { SnoopyError } from '../base/errors.ts';
+import { causeOf, errnoOf, SnoopyError } from '../base/errors.ts';
 import { flock, sleep } from '../ffi/libc.ts';
 
 export interface Lock {
@@ -29,16 +29,21 @@ export function acquireLock(path: string, timeoutMs: number, now: () => number, 
 
 function heldBy(path: string, timeoutMs: number): SnoopyError {
   const holder = holderOf(path);
-  const who = holder === undefined ? 'Another run' : `Process ${holder.pid}`;
-  const remedy =
-    holder?.isStopped === true
-      ? `it is stopped: go on with it (kill -CONT ${holder.pid}) or end it (kill -KILL ${holder.pid})`
-      : 'try again, or wait longer with --lock-timeout';
-  return new SnoopyError(
-    'locked',
-    path,
-    `${who} held the lock on "${path}" for ${timeoutMs / 1000} s; ${remedy}`,
-  );
+  const name = holder === undefined ? 'another run' : `process ${holder.pid}`;
+  const waited = `waited ${timeoutMs / 1000} s`;
+  const context = { code: 'locked', object: path, operation: `lock "${path}"` } as const;
+  if (holder?.isStopped === true) {
+    return new SnoopyError({
+      ...context,
+      cause: `${name} holds the lock and is stopped (${waited})`,
+      fix: `continue it (kill -CONT ${holder.pid}) or end it (kill -KILL ${holder.pid})`,
+    });
+  }
+  return new SnoopyError({
+    ...context,
+    cause: `${name} holds the lock (${waited})`,
+    fix: 'run again, or wait longer with --lock-timeout',
+  });
 }
 
 interface Holder {
@@ -47,7 +52,7 @@ interface Holder {
   readonly isStopped: boolean;
 }
 
-/** Who took the lock, as proc_locks(5) tells; undefined where /proc hides that, and for one that has ended since. */
+/** The process that has the lock, by proc_locks(5); undefined where /proc hides it, and when it has ended since. */
 function holderOf(path: string): Holder | undefined {
   try {
     const { dev, ino } = statSync(path);
@@ -95,10 +100,16 @@ function openDirectory(path: string): number | undefined {
   try {
     return openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
   } catch (thrown) {
-    const errno = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : 'EIO';
+    const errno = errnoOf(thrown);
     if (errno === 'ENOENT') return undefined;
-    const code = errno === 'EACCES' || errno === 'EPERM' ? 'not_permitted' : 'pin_unusable';
-    throw new SnoopyError(code, path, `Cannot lock "${path}": ${errno}; run as root`, errno);
+    throw new SnoopyError({
+      code: errno === 'EACCES' || errno === 'EPERM' ? 'not_permitted' : 'pin_unusable',
+      object: path,
+      operation: `lock "${path}"`,
+      cause: causeOf(thrown),
+      fix: 'run as root',
+      errno,
+    });
   }
 }
 

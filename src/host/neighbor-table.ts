@@ -4,7 +4,7 @@ import { AF_INET6, familyOf, type Mac } from '../base/address.ts';
 import { mapPairs, takeNext } from '../base/pairs.ts';
 import type { NeighborState } from '../core/desired.ts';
 import type { NeighborChange } from '../core/neighbors/plan.ts';
-import { APPLIED, type NeighborChangeReport, type Outcome, PLANNED } from '../core/report.ts';
+import { APPLIED, failedBy, type NeighborChangeReport, type Outcome, PLANNED } from '../core/report.ts';
 import { describeChange } from '../core/summary.ts';
 import {
   changeNeighbors,
@@ -120,24 +120,22 @@ function outcomeOf(change: NeighborChange, result: Result): Outcome {
   }
   if (change.kind === 'remove' && result.name === 'ENOENT') return APPLIED;
   if (result.name === 'ENODEV') return { kind: 'skipped', because: 'the device is gone' };
-  const { code, message } = failureError(result, {
+  const { problem } = failureError(result, {
     operation: `${change.kind} neighbor ${change.ip} on "${change.deviceName}"`,
     object: change.deviceName,
     code: 'neighbor_failed',
-    ...remedyFor(change, result),
+    ...fixOf(change, result),
   });
-  return { kind: 'failed', code, message };
+  return failedBy(problem);
 }
 
-function remedyFor(change: NeighborChange, { name }: Failure): { remedy?: string } {
+function fixOf(change: NeighborChange, { name }: Failure): { fix?: string } {
   const v6 = familyOf(change.ip) === AF_INET6;
   if (name === 'ENOBUFS') {
-    return {
-      remedy: `the neighbor table is full: raise net.${v6 ? 'ipv6' : 'ipv4'}.neigh.default.gc_thresh3`,
-    };
+    return { fix: `raise net.${v6 ? 'ipv6' : 'ipv4'}.neigh.default.gc_thresh3, the neighbor table is full` };
   }
   if (name === 'EINVAL' && v6) {
-    return { remedy: `see that net.ipv6.conf.${change.deviceName}.disable_ipv6 is 0` };
+    return { fix: `check that net.ipv6.conf.${change.deviceName}.disable_ipv6 is 0` };
   }
   return {};
 }

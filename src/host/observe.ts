@@ -1,7 +1,7 @@
 // The kernel -> Observed. Reads only.
 
 import { AF_INET, AF_INET6, type IfIndex } from '../base/address.ts';
-import { SnoopyError } from '../base/errors.ts';
+import { errnoOf } from '../base/errors.ts';
 import type { Runtime } from '../core/desired.ts';
 import type { Attachment, Observed, ObservedDatapath, ObservedHosts } from '../core/observed.ts';
 import type { Counters } from '../core/report.ts';
@@ -108,7 +108,7 @@ function observeForwarding(netlink: NetlinkSocket, bridge: IfIndex): ForwardingT
   try {
     return readForwarding(netlink, bridge);
   } catch (thrown) {
-    if (thrown instanceof SnoopyError && thrown.errno === 'ENODEV') return new ForwardingTable();
+    if (errnoOf(thrown) === 'ENODEV') return new ForwardingTable();
     throw thrown;
   }
 }

@@ -10,7 +10,7 @@ import {
   unlinkSync,
   utimesSync,
 } from 'node:fs';
-import { isAbsence, type Problem, problemOf, SnoopyError } from '../base/errors.ts';
+import { causeOf, errnoOf, isAbsence, type Problem, problemOf, SnoopyError } from '../base/errors.ts';
 import { describeWeakness, follow, type Users } from '../base/trust.ts';
 import type { Runtime } from '../core/desired.ts';
 import { pinPath } from '../datapath/pins.ts';
@@ -47,11 +47,13 @@ export function mountBpffs(runtime: Runtime, timeoutMs: number, now: () => numbe
   const { bpffs } = runtime;
   if (isBpffs(bpffs)) return false;
   if (!directoryExists(bpffs)) {
-    throw new SnoopyError(
-      'bpffs_unusable',
-      bpffs,
-      `Cannot mount bpffs on "${bpffs}": ENOENT; create the directory, or correct runtime.bpffs`,
-    );
+    throw new SnoopyError({
+      code: 'bpffs_unusable',
+      object: bpffs,
+      operation: `mount bpffs on "${bpffs}"`,
+      cause: 'ENOENT',
+      fix: 'create the directory, or correct runtime.bpffs',
+    });
   }
   const lock = acquireLock(bpffs, timeoutMs, now);
   try {
@@ -61,7 +63,7 @@ export function mountBpffs(runtime: Runtime, timeoutMs: number, now: () => numbe
       object: bpffs,
       code: 'bpffs_unusable',
       capability: 'CAP_SYS_ADMIN',
-      remedy: 'mount it by hand: mount -t bpf bpf /sys/fs/bpf',
+      fix: `mount it by hand: mount -t bpf bpf ${bpffs}`,
     });
     return true;
   } finally {
@@ -110,7 +112,7 @@ export function lockForRemoval(
     return { isBlank: made.includes(path) && readdirSync(path).length === 0, release };
   } catch (thrown) {
     // Nobody else can pin anything either.
-    if (thrown instanceof SnoopyError && thrown.errno === 'EROFS') return NO_LOCK;
+    if (errnoOf(thrown) === 'EROFS') return NO_LOCK;
     throw thrown;
   }
 }
@@ -130,11 +132,13 @@ function removeIfEmpty(directory: string): void {
 export function refuseWeakPath(path: string, users: Users): void {
   const { weakness } = follow(path, users);
   if (weakness === null) return;
-  throw new SnoopyError(
-    'pin_unusable',
-    path,
-    `Refused what is pinned in "${path}": ${describeWeakness(weakness)}`,
-  );
+  throw new SnoopyError({
+    code: 'pin_unusable',
+    object: path,
+    operation: `trust the pins in "${path}"`,
+    cause: describeWeakness(weakness),
+    fix: weakness.fix,
+  });
 }
 
 /**
@@ -161,12 +165,13 @@ export function lastSuccess(directory: string): number | null {
 export function refuseOther(path: string): void {
   const found = lstatSync(path, { throwIfNoEntry: false });
   if (found === undefined || found.isDirectory()) return;
-  const what = found.isSymbolicLink() ? 'a symlink, which is not followed' : 'no directory';
-  throw new SnoopyError(
-    'pin_unusable',
-    path,
-    `Cannot use "${path}": it is ${what}; move it away, or give runtime.pin_dir another name`,
-  );
+  throw new SnoopyError({
+    code: 'pin_unusable',
+    object: path,
+    operation: `use the pin directory "${path}"`,
+    cause: found.isSymbolicLink() ? 'it is a symlink, which is not followed' : 'it is no directory',
+    fix: 'move it away, or set another runtime.pin_dir',
+  });
 }
 
 /** One by one: what others have put there since is not followed. Returns those that it made, the innermost first. */
@@ -179,22 +184,23 @@ function makeDirectory(runtime: Runtime, users: Users): string[] {
       mkdirSync(path, { mode: 0o700 });
       made.unshift(path);
     } catch (thrown) {
-      const errno = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : 'EIO';
-      if (errno !== 'EEXIST') throw notMade(path, errno);
+      if (errnoOf(thrown) !== 'EEXIST') throw notMade(path, thrown);
     }
     refuseWeakPath(path, users);
   }
   return made;
 }
 
-function notMade(path: string, errno: string): SnoopyError {
-  const code = errno === 'EACCES' || errno === 'EPERM' ? 'not_permitted' : 'bpffs_unusable';
-  return new SnoopyError(
-    code,
-    path,
-    `Cannot create "${path}": ${errno}; run as root, and see that bpffs is writable`,
+function notMade(path: string, thrown: unknown): SnoopyError {
+  const errno = errnoOf(thrown);
+  return new SnoopyError({
+    code: errno === 'EACCES' || errno === 'EPERM' ? 'not_permitted' : 'bpffs_unusable',
+    object: path,
+    operation: `create "${path}"`,
+    cause: causeOf(thrown),
+    fix: 'run as root, and check that bpffs is writable',
     errno,
-  );
+  });
 }
 
 /** Unlinks every pin below the directory, and the directory itself. */

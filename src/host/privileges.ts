@@ -1,7 +1,7 @@
-// What a run must be allowed to do, asked before anything is touched: a run that may do half leaves half behind.
+// What a run must be allowed to do, checked before it changes anything: a run that may do half leaves half behind.
 
 import { readFileSync, statSync } from 'node:fs';
-import { SnoopyError } from '../base/errors.ts';
+import { causeOf, errnoOf, SnoopyError } from '../base/errors.ts';
 import type { Runtime } from '../core/desired.ts';
 import { directoryExists, isBpffs, pinDirectory } from './pin-directory.ts';
 
@@ -24,7 +24,7 @@ export type Mode = 'write' | 'remove' | 'plan' | 'read';
 
 export type Capability = keyof typeof CAPABILITIES;
 
-/** To load the program, beside CAP_NET_ADMIN: the verifier lets nobody else read packets by pointers. */
+/** To load the program, beside CAP_NET_ADMIN: without them the verifier allows no packet access by pointers. */
 export const LOADING: readonly Capability[] = ['CAP_BPF', 'CAP_PERFMON'];
 
 /** What a session takes on this host as it is now. Reading takes none, but access to what is pinned. */
@@ -63,20 +63,26 @@ function isOwn(path: string, user: number): boolean {
 
 /**
  * Throws SnoopyError `not_permitted` that names what is missing, or `unsupported` where this is not Linux. `bpffs` is
- * the mount point, for who lacks nothing but the right to mount it.
+ * the mount point, for the fix where the right to mount it is missing.
  */
 export function requireCapabilities(wanted: readonly Capability[], { bpffs }: Pick<Runtime, 'bpffs'>): void {
   const missing = missingCapabilities(wanted);
   if (missing.length === 0) return;
   const names = new Intl.ListFormat('en-GB').format(missing);
-  const remedy =
+  const fix =
     readCredentials().effectiveUser === 0
-      ? `root has here only what its unit or its container leaves it: add ${names}`
+      ? `add ${names} to the unit or the container, which limits root here`
       : `run as root or with ${names}`;
   const mount = missing.includes('CAP_SYS_ADMIN')
     ? `, or mount bpffs by hand: mount -t bpf bpf ${bpffs}`
     : '';
-  throw new SnoopyError('not_permitted', 'snoopy', `Not permitted: ${names} missing; ${remedy}${mount}`);
+  throw new SnoopyError({
+    code: 'not_permitted',
+    object: 'snoopy',
+    operation: 'start',
+    cause: `the process lacks ${names}`,
+    fix: `${fix}${mount}`,
+  });
 }
 
 /** Those of the given that this process does not have, each once. */
@@ -106,12 +112,13 @@ function readStatus(): string {
   try {
     return readFileSync(path, 'utf8');
   } catch (thrown) {
-    const errno = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : String(thrown);
-    throw new SnoopyError(
-      'unsupported',
-      path,
-      `Cannot read "${path}": ${errno}; this needs Linux with /proc mounted, elsewhere validate and schema work`,
-      errno,
-    );
+    throw new SnoopyError({
+      code: 'unsupported',
+      object: path,
+      operation: `read "${path}"`,
+      cause: causeOf(thrown),
+      fix: 'run on Linux with /proc mounted (validate and schema run anywhere)',
+      errno: errnoOf(thrown),
+    });
   }
 }

@@ -2,7 +2,7 @@
 
 import { closeSync } from 'node:fs';
 import type { IfIndex } from '../base/address.ts';
-import { SnoopyError } from '../base/errors.ts';
+import { errnoOf } from '../base/errors.ts';
 import type { Conflict } from '../core/conflicts.ts';
 import type { HostProbe } from '../core/probes.ts';
 import { encodeQuestion } from '../datapath/frames.ts';
@@ -32,8 +32,8 @@ export function sendProbes(pins: Pins, probes: readonly HostProbe[]): number {
       sent++;
     }
   } catch (thrown) {
-    // The map is full of hosts that are silent: they are asked when there is room again.
-    if (!(thrown instanceof SnoopyError && thrown.errno === 'E2BIG')) throw thrown;
+    // The map is full of silent hosts: the others are probed when there is room again.
+    if (errnoOf(thrown) !== 'E2BIG') throw thrown;
   } finally {
     closeSync(fd);
   }
@@ -103,7 +103,7 @@ function openPacketSocket(): number {
     operation: 'open a packet socket for probes',
     object: 'probes',
     capability: 'CAP_NET_RAW',
-    remedy: 'or set "probe: {enabled: never}"',
+    fix: 'set "probe: {enabled: never}"',
   });
 }
 

@@ -36,7 +36,7 @@ export interface SessionOptions {
   readonly lockTimeoutMs: number;
   /** CLOCK_MONOTONIC in milliseconds. */
   readonly now: () => number;
-  /** Whose files are believed. */
+  /** Whose files are trusted. */
   readonly users: Users;
   /** What the command takes beside what the mode and the state of the host do. */
   readonly capabilities: readonly Capability[];

@@ -1,4 +1,4 @@
-// The file for the textfile collector: replaced as a whole, so that nobody reads half of it.
+// The file for the textfile collector: replaced as a whole, so that no reader gets half of it.
 
 import {
   closeSync,
@@ -11,8 +11,8 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname } from 'node:path';
-import { isAbsence, SnoopyError } from '../base/errors.ts';
-import { describeWeakness, follow, type Users } from '../base/trust.ts';
+import { causeOf, errnoOf, isAbsence, SnoopyError } from '../base/errors.ts';
+import { describeWeakness, follow, type Users, type Weakness } from '../base/trust.ts';
 
 /**
  * The name while it is written: the collector reads `*.prom` only, and the lock keeps other runs away, so that
@@ -49,25 +49,31 @@ export function replaceTextfile(path: string, text: string, users: Users): void 
     });
   } catch (thrown) {
     if (thrown instanceof SnoopyError) throw thrown;
-    const errno = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : String(thrown);
-    throw failed(path, `${errno}; ${remedyOf(errno)}`, errno);
+    const errno = errnoOf(thrown);
+    throw failed(path, causeOf(thrown), fixOf(errno), errno);
   }
 }
 
-function failed(path: string, why: string, errno?: string): SnoopyError {
-  const message = `Cannot write the textfile "${path}": ${why}, or set metrics.textfile to null`;
-  return new SnoopyError('textfile_failed', path, message, errno);
+function failed(path: string, cause: string, fix: string, errno?: string): SnoopyError {
+  return new SnoopyError({
+    code: 'textfile_failed',
+    object: path,
+    operation: `write the textfile "${path}"`,
+    cause,
+    fix: `${fix}, or set metrics.textfile to null`,
+    errno,
+  });
 }
 
 /** A unit with ProtectSystem=strict sees a read-only file system where others see none. */
-function remedyOf(errno: string): string {
+function fixOf(errno: string | undefined): string {
   switch (errno) {
     case 'EROFS':
-      return 'in a unit of systemd, name its directory under ReadWritePaths= in a drop-in';
+      return 'in a systemd unit, add its directory to ReadWritePaths= in a drop-in';
     case 'EACCES':
-      return 'its directory must be writable for the user of this run, or the run have CAP_DAC_OVERRIDE';
+      return 'make its directory writable for the user of this run, or run with CAP_DAC_OVERRIDE';
     default:
-      return 'see that its directory is there and writable';
+      return 'check that its directory exists and is writable';
   }
 }
 
@@ -92,7 +98,7 @@ function inDirectoryOf<T>(path: string, users: Users, work: (file: string) => T)
   let fd = openSync(safe, flags);
   try {
     for (const name of rest) {
-      const next = openNext(fd, name, flags, weakness === null ? null : describeWeakness(weakness), path);
+      const next = openNext(fd, name, flags, weakness, path);
       closeSync(fd);
       fd = next;
     }
@@ -102,10 +108,11 @@ function inDirectoryOf<T>(path: string, users: Users, work: (file: string) => T)
   }
 }
 
-function openNext(fd: number, name: string, flags: number, doubt: string | null, path: string): number {
+function openNext(fd: number, name: string, flags: number, weakness: Weakness | null, path: string): number {
   const next = `/proc/self/fd/${fd}/${name}`;
   const leadsAway = name === '..' || lstatSync(next).isSymbolicLink();
-  if (leadsAway && doubt !== null) throw failed(path, `"${name}" leads elsewhere, and ${doubt}`);
+  if (leadsAway && weakness !== null)
+    throw failed(path, `"${name}" leads elsewhere, and ${describeWeakness(weakness)}`, weakness.fix);
   return openSync(next, flags);
 }
 

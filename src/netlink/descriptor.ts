@@ -64,11 +64,13 @@ export function receiveMessages(fd: number, buffer: Uint8Array, timeoutMs: numbe
       case 'datagram':
         return { kind: 'messages', messages: decodeMessages(buffer.subarray(0, receipt.length)) };
       case 'truncated':
-        throw new SnoopyError(
-          'netlink_failed',
-          'netlink',
-          `Cannot receive a netlink message of ${receipt.length} bytes: the buffer has ${buffer.length}; please report it`,
-        );
+        throw new SnoopyError({
+          code: 'netlink_failed',
+          object: 'netlink',
+          operation: `receive a netlink message of ${receipt.length} bytes`,
+          cause: `the buffer has ${buffer.length} bytes`,
+          fix: 'please report it',
+        });
       case 'overrun':
         return { kind: 'overrun' };
       case 'interrupted':

@@ -20,7 +20,7 @@ import {
   writeU16,
   writeU32,
 } from '../base/bytes.ts';
-import { SnoopyError } from '../base/errors.ts';
+import { malformed, type SnoopyError } from '../base/errors.ts';
 
 // nlmsghdr.nlmsg_type
 export const NLMSG_ERROR = 2;
@@ -71,18 +71,19 @@ export interface Request {
   readonly answered?: boolean;
 }
 
-function malformed(what: string): SnoopyError {
-  return new SnoopyError('malformed', 'netlink', `Cannot decode a netlink message: ${what}`);
+function malformedMessage(cause: string): SnoopyError {
+  return malformed('netlink', 'decode a netlink message', cause);
 }
 
 /** All messages of a datagram. Throws `malformed` when one is cut short. */
 export function decodeMessages(datagram: Uint8Array): Message[] {
   const messages: Message[] = [];
   for (let at = 0; at < datagram.length; ) {
-    if (datagram.length - at < NLMSG_HDRLEN) throw malformed(`${datagram.length - at} bytes are no header`);
+    if (datagram.length - at < NLMSG_HDRLEN)
+      throw malformedMessage(`${datagram.length - at} bytes are no header`);
     const length = readU32(datagram, at);
     if (length < NLMSG_HDRLEN || length > datagram.length - at) {
-      throw malformed(`its length is ${length}, ${datagram.length - at} bytes are left`);
+      throw malformedMessage(`its length is ${length}, ${datagram.length - at} bytes are left`);
     }
     messages.push({
       type: readU16(datagram, at + 4),
@@ -161,10 +162,10 @@ export class Attributes implements Iterable<Attribute> {
     const starts = index?.starts.fill(-1);
     this.#starts = starts;
     for (let at = offset; at < end; ) {
-      if (end - at < RTA_HDRLEN) throw malformed(`${end - at} bytes are no attribute`);
+      if (end - at < RTA_HDRLEN) throw malformedMessage(`${end - at} bytes are no attribute`);
       const length = readU16(bytes, at);
       if (length < RTA_HDRLEN || length > end - at) {
-        throw malformed(`an attribute's length is ${length}, ${end - at} bytes are left`);
+        throw malformedMessage(`an attribute's length is ${length}, ${end - at} bytes are left`);
       }
       // Beyond its end a typed array takes nothing.
       if (starts !== undefined) starts[readU16(bytes, at + 2) & NLA_TYPE_MASK] = at;
@@ -193,7 +194,7 @@ export class Attributes implements Iterable<Attribute> {
     const at = this.#find(type);
     if (at < 0) return -1;
     const length = this.#lengthAt(at);
-    if (length < size) throw malformed(`attribute ${type} has ${length} bytes, ${size} are needed`);
+    if (length < size) throw malformedMessage(`attribute ${type} has ${length} bytes, ${size} are needed`);
     return at + RTA_HDRLEN;
   }
 
@@ -236,7 +237,7 @@ export class Attributes implements Iterable<Attribute> {
     const at = this.#find(type);
     if (at < 0) return undefined;
     const length = this.#lengthAt(at);
-    if (length !== addressLength(family)) throw malformed(`an IP address has ${length} bytes`);
+    if (length !== addressLength(family)) throw malformedMessage(`an IP address has ${length} bytes`);
     return decodeIp(this.#bytes, at + RTA_HDRLEN, family);
   }
 

@@ -2,8 +2,8 @@
 
 import { closeSync } from 'node:fs';
 import { readI32, readU32 } from '../base/bytes.ts';
-import { type ErrorCode, SnoopyError } from '../base/errors.ts';
-import { ENOBUFS, errnoName, send, systemError } from '../ffi/libc.ts';
+import { SnoopyError } from '../base/errors.ts';
+import { type CallContext, ENOBUFS, errnoName, send, systemError } from '../ffi/libc.ts';
 import { DATAGRAM_SIZE, openDescriptor, receiveBufferSize, receiveMessages } from './descriptor.ts';
 import {
   Attributes,
@@ -81,22 +81,21 @@ export interface NetlinkSocket {
   close(): void;
 }
 
-/** The error for a refused request: `Cannot <operation>: EINVAL (kernel: ...); <remedy>`. */
-export function failureError(
-  failure: Failure,
-  context: {
-    readonly operation: string;
-    readonly object: string;
-    readonly code?: ErrorCode;
-    readonly remedy?: string;
-  },
-): SnoopyError {
+/** The error for a refused request; its cause is `EINVAL (kernel: ...)`. */
+export function failureError(failure: Failure, context: CallContext): SnoopyError {
   const detail = failure.message === undefined ? undefined : `kernel: ${failure.message}`;
   return systemError(
     { code: 'netlink_failed', capability: 'CAP_NET_ADMIN', ...context },
     failure.errno,
     detail,
   );
+}
+
+function netlinkFailed(
+  object: string,
+  parts: { readonly operation: string; readonly cause: string; readonly fix: string },
+): SnoopyError {
+  return new SnoopyError({ code: 'netlink_failed', object, ...parts });
 }
 
 function failureOf(errno: number, message: string | undefined): Failure {
@@ -161,11 +160,11 @@ class RouteSocket implements NetlinkSocket {
       const collection = collector.begin();
       if (this.#dumpOnce(request, what, (message) => collector.add(collection, message))) return collection;
     }
-    throw new SnoopyError(
-      'netlink_failed',
-      what,
-      `Cannot read the ${what}: they changed during each of ${DUMP_ATTEMPTS} attempts; run again`,
-    );
+    throw netlinkFailed(what, {
+      operation: `read the ${what}`,
+      cause: `they changed during each of ${DUMP_ATTEMPTS} attempts`,
+      fix: 'run again',
+    });
   }
 
   /** One attempt; false when the kernel says that the table changed. */
@@ -292,11 +291,11 @@ function decodeDone(message: Message): Failure | undefined {
 }
 
 function noAnswer(what: string): SnoopyError {
-  return new SnoopyError(
-    'netlink_failed',
-    what,
-    `Cannot read the answer about ${what}: the kernel sent none in ${ANSWER_TIMEOUT_MS / 1000} s; run again`,
-  );
+  return netlinkFailed(what, {
+    operation: `read the ${what}`,
+    cause: `the kernel sent no answer in ${ANSWER_TIMEOUT_MS / 1000} s`,
+    fix: 'run again',
+  });
 }
 
 /** A socket for dumps and requests, in the network namespace of the caller. */

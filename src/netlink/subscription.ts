@@ -28,11 +28,13 @@ export function subscribe(groups: readonly number[]): Subscription {
   for (const group of groups) {
     if (!setSocketOption(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)) {
       closeSync(fd);
-      throw new SnoopyError(
-        'netlink_failed',
-        'netlink',
-        `Cannot subscribe to rtnetlink group ${group}: the kernel refused it; run without --listen`,
-      );
+      throw new SnoopyError({
+        code: 'netlink_failed',
+        object: 'netlink',
+        operation: `subscribe to rtnetlink group ${group}`,
+        cause: 'the kernel refused it',
+        fix: 'run without --listen',
+      });
     }
   }
   const buffer = new Uint8Array(DATAGRAM_SIZE);

@@ -3,7 +3,7 @@
 
 import { AF_BRIDGE, type IfIndex } from '../base/address.ts';
 import { readI32, readU8, readU16 } from '../base/bytes.ts';
-import { SnoopyError } from '../base/errors.ts';
+import { malformed, type SnoopyError } from '../base/errors.ts';
 import { IFINFOMSG_SIZE, linkRequest, RTM_NEWLINK } from './link.ts';
 import { Attributes, type Message, type Request } from './message.ts';
 import type { NetlinkSocket } from './socket.ts';
@@ -101,11 +101,7 @@ function decodeVnis(spec: Attributes): VniRange[] {
 }
 
 function endOfNothing(vlan: number): SnoopyError {
-  return new SnoopyError(
-    'malformed',
-    'netlink',
-    `Cannot decode VLANs: a range ends at ${vlan} without a start`,
-  );
+  return malformed('netlink', 'decode the VLANs of a port', `a range ends at ${vlan} without a start`);
 }
 
 function portVlanDump(): Request {

@@ -1,22 +1,24 @@
-// Errors that ended a command -> lines for stderr.
+// Problems and warnings -> lines for stderr.
 
-import type { Problem } from '../base/errors.ts';
+import { formatProblem, type Problem } from '../base/errors.ts';
 import type { ReconcileReport } from '../core/report.ts';
+import type { Warning } from '../core/warning.ts';
 import { joinLines, printable } from './style.ts';
+import { formatWarning } from './warnings.ts';
 
 /** One line each; what is wrong with a configuration begins with its place, so that editors can go there. */
 export function renderProblems(problems: readonly Problem[]): string {
   return joinLines(
-    problems.map(({ code, message }) => {
-      const line = message.split('\n').map(printable).join('\n');
-      return code === 'config_invalid' ? line : `snoopy: ${line}`;
+    problems.map((problem) => {
+      const text = formatProblem(problem).split('\n').map(printable).join('\n');
+      return problem.code === 'config_invalid' ? text : `snoopy: ${text}`;
     }),
   );
 }
 
-/** What keeps nothing from being done. */
-export function renderWarning(message: string): string {
-  return joinLines([`snoopy: warning: ${printable(message)}`]);
+/** A warning as a line of its own. */
+export function renderWarning(warning: Warning): string {
+  return joinLines([`snoopy: warning: ${printable(formatWarning(warning))}`]);
 }
 
 /** What failed, a line each: the errors of a report, and the messages of its steps and neighbor changes. */
@@ -26,7 +28,7 @@ export function renderFailures(
   const { errors, steps = [], neighbors } = report;
   const outcomes = [...steps, ...(neighbors?.changes ?? [])].map(({ outcome }) => outcome);
   const failed = outcomes.flatMap((outcome) => (outcome.kind === 'failed' ? [outcome.message] : []));
-  const told = new Set(errors.map(({ message }) => message));
-  const untold = [...new Set(failed)].filter((message) => !told.has(message));
-  return renderProblems(errors) + joinLines(untold.map((message) => `snoopy: ${printable(message)}`));
+  const reported = new Set(errors.map(formatProblem));
+  const others = [...new Set(failed)].filter((message) => !reported.has(message));
+  return renderProblems(errors) + joinLines(others.map((message) => `snoopy: ${printable(message)}`));
 }

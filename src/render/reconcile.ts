@@ -1,8 +1,9 @@
-// The reports of `reconcile` and `remove` -> text: one line when there is nothing to say.
+// The reports of `reconcile` and `remove` -> text: one line when there is nothing to report.
 
-import type { Problem } from '../base/errors.ts';
+import { formatProblem, type Problem } from '../base/errors.ts';
 import type { ActionSummary } from '../core/actions.ts';
 import type { BridgeReport, Outcome, ReconcileReport, RemoveReport, Step } from '../core/report.ts';
+import type { Warning } from '../core/warning.ts';
 import { changeRows, describeAction, diffLines } from './changes.ts';
 import {
   alignRows,
@@ -14,6 +15,7 @@ import {
   type RenderOptions,
   type Row,
 } from './style.ts';
+import { formatWarning } from './warnings.ts';
 
 /** The report of a reconcile run as text. */
 export function renderReconcile(report: ReconcileReport, options: RenderOptions): string {
@@ -35,7 +37,7 @@ export function renderRemove(report: RemoveReport, options: RenderOptions): stri
 
 type Changes = Pick<ReconcileReport, 'steps' | 'neighbors' | 'remaining' | 'errors' | 'check'>;
 
-function renderChanges(report: Changes, warnings: readonly string[], options: RenderOptions): string[] {
+function renderChanges(report: Changes, warnings: readonly Warning[], options: RenderOptions): string[] {
   const { steps, neighbors } = report;
   const rows = [...changeRows(steps, neighbors.changes, options), ...troubleRows(report, warnings)];
   const diff = options.diff ? diffLines(steps, neighbors.changes, options) : [];
@@ -43,10 +45,13 @@ function renderChanges(report: Changes, warnings: readonly string[], options: Re
 }
 
 /** What went wrong, or is still due, and has no row of its own among the changes. */
-function troubleRows(report: Changes, warnings: readonly string[]): Row[] {
-  const rows: Row[] = warnings.map((warning) => ({ tone: 'notable', cells: ['warning', warning] }));
-  const told = new Set(report.errors.length === 0 ? [] : failuresOf(report));
-  for (const { message } of report.errors.filter((error) => !told.has(error.message))) {
+function troubleRows(report: Changes, warnings: readonly Warning[]): Row[] {
+  const rows: Row[] = warnings.map((warning) => ({
+    tone: 'notable',
+    cells: ['warning', formatWarning(warning)],
+  }));
+  const shown = new Set(report.errors.length === 0 ? [] : failuresOf(report));
+  for (const message of report.errors.map(formatProblem).filter((text) => !shown.has(text))) {
     rows.push({ tone: 'bad', cells: ['error', message] });
   }
   if (report.check) return rows;
@@ -110,9 +115,9 @@ function countErrors(
 
 function renderFigures({ ring, counters, probes, confirms }: ReconcileReport): string[] {
   const { sightings, created, moved, duplicates, ignored, rejected } = counters;
-  const asked = `${count(confirms.sent, 'owner')} asked, ${confirms.answered} answered`;
+  const owners = `${count(confirms.sent, 'owner')} probed, ${confirms.answered} answered`;
   return [
-    `ring: ${count(ring.records, 'record')} read, ${ring.dropped} dropped; ${count(probes.sent, 'probe')} sent; ${asked}`,
+    `ring: ${count(ring.records, 'record')} read, ${ring.dropped} dropped; ${count(probes.sent, 'probe')} sent; ${owners}`,
     `seen: ${count(sightings, 'sighting')}, ${created} new, ${moved} moved, ${duplicates} frozen, ${ignored} ignored`,
     `rejected: ${formatTally(rejected)}`,
   ];

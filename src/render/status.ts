@@ -1,6 +1,7 @@
 // The report of `status` -> text: bridges, their ports, and the hosts by VLAN.
 
 import { encodeIp, type IpAddress } from '../base/address.ts';
+import { formatProblem } from '../base/errors.ts';
 import { groupBy } from '../base/group.ts';
 import { formatAge } from '../base/units.ts';
 import { EVERYTHING, formatFilter, type HostFilter } from '../core/filter.ts';
@@ -50,7 +51,7 @@ export function renderStatus(
     const said = wrap(`FRR: ${printable(report.frr.message)}`, options.width);
     lines.push(...said.map((line) => paint(line, 'notable', options.color)));
   }
-  const errors = report.errors.map(({ message }): Row => ({ tone: 'bad', cells: ['error', message] }));
+  const errors = report.errors.map((error): Row => ({ tone: 'bad', cells: ['error', formatProblem(error)] }));
   lines.push(...alignRows(errors, options.color));
   return joinLines(lines);
 }

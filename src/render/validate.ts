@@ -2,7 +2,9 @@
 
 import { COLLECTION_STYLE, type DumpOptions, dump, type Node, visit } from 'js-yaml';
 import { writtenOut } from '../config/desired.ts';
+import type { RawWholeConfig } from '../config/raw.ts';
 import type { Desired } from '../core/desired.ts';
+import type { Document } from './json.ts';
 import { count, joinLines, paint, printable, type RenderOptions } from './style.ts';
 
 /** What each bridge resolves to; the text is itself a configuration, and resolves to the same. */
@@ -15,8 +17,10 @@ export function renderValidate(
   return joinLines([paint(head, 'good', options.color), dump(writtenOut(desired), STYLE).trimEnd()]);
 }
 
-/** The same as a JSON value. */
-export function validateReport(file: string, desired: Desired): object {
+type ValidateReport = Document & RawWholeConfig & { readonly ok: true; readonly file: string };
+
+/** The same as a report. */
+export function validateReport(file: string, desired: Desired): ValidateReport {
   const { version, ...rest } = writtenOut(desired);
   return { version, ok: true, file, ...rest, errors: [] };
 }

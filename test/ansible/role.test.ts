@@ -240,7 +240,7 @@ describe('role snoopy.evpn.snoopy', () => {
       assert.equal(failed.code, 2, failed.stdout);
       listener.kill();
       const [task] = failed.tasks.filter(({ outcome }) => outcome === 'failed');
-      assert.match(String(task?.result.msg), /^(Another run|Process \d+) held the lock/);
+      assert.match(String(task?.result.msg), /^Cannot lock \S+: (another run|process \d+) holds the lock/);
       assert.equal(node.isAttached, true);
       assert.ok(
         existsSync(path) && existsSync(join(container.root, 'usr/bin/snoopy')),

@@ -214,7 +214,7 @@ describe('the host', () => {
       [
         [
           `${machine.pins}/layout`,
-          `Cannot utime "${machine.pins}/layout": EPERM; run as root, or see who may write there`,
+          `Cannot utime "${machine.pins}/layout": EPERM; run as root, or check who may write there`,
         ],
       ],
     );

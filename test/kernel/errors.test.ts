@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { chmodSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { exitCodeOf, problemOf } from '../../src/base/errors.ts';
+import { exitCodeOf, formatProblem, problemOf } from '../../src/base/errors.ts';
 import { decodeMessages } from '../../src/netlink/message.ts';
 import { parseJson, type Result, run } from '../lib/run.ts';
 import { type Config, onlyWith, type Report } from '../lib/snoopy.ts';
@@ -52,7 +52,7 @@ function tell(at: Machine, code: string, exit: number, message: string): void {
     .replaceAll(at.snoopy.configFile, 'snoopy.yaml')
     .replaceAll(at.snoopy.bpffs, '/sys/fs/bpf')
     .replaceAll(/\/tmp\/[^"/ ]+/g, '/tmp/DIRECTORY')
-    .replaceAll(/Process \d+/g, 'Process PID')
+    .replaceAll(/process \d+/g, 'process PID')
     .replaceAll(/interface \d+/g, 'interface N');
   // The verifier's text and the place of a bug change with every version.
   provoked.set(code, `${code}  ${exit}  ${plain.split('\n')[0]}`);
@@ -193,6 +193,6 @@ test('malformed and internal, which no kernel can provoke', () => {
   });
   for (const problem of problems) {
     assert.ok('code' in problem);
-    tell(machine, problem.code, exitCodeOf(problem.code), problem.message);
+    tell(machine, problem.code, exitCodeOf(problem.code), formatProblem(problem));
   }
 });

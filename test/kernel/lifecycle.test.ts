@@ -424,7 +424,10 @@ describe('an upgrade', () => {
     machine.reconcile();
     rmSync(machine.pins, { recursive: true });
     const report = machine.reconcile();
-    assert.match(report.warnings.join(), /the pins were lost, or this runs in another mount namespace/);
+    assert.match(
+      report.warnings.join(),
+      /nothing is pinned here: the pins were lost, this run is in another mount namespace/,
+    );
     machine.remove();
     assert.deepEqual([machine.hasClsact('tap1'), machine.hasClsact('tap2')], [false, false]);
   });

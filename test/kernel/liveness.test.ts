@@ -232,7 +232,7 @@ describe('duplicates', () => {
     );
     assert.equal(host.snoopy.bindings().find(({ ip }) => ip === contested)?.state, 'installed');
     const again = host.snoopy.reconcile('--unfreeze', '10.1.77.77');
-    assert.match(again.report.warnings.join('\n'), /10\.1\.77\.77: it is not frozen/);
+    assert.match(again.report.warnings.join('\n'), /10\.1\.77\.77 is not frozen/);
   });
 
   deepTest('the end of the hold time unfreezes it as well', async () => {

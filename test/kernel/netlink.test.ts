@@ -347,7 +347,7 @@ describe('neighbors', () => {
     });
     assert.match(
       error.message,
-      /^Cannot add neighbor 10\.1\.0\.11 on "br0": EINVAL \(kernel: reserved bit set\); see /,
+      /^Cannot add neighbor 10\.1\.0\.11 on "br0": EINVAL \(kernel: reserved bit set\); run /,
     );
     assert.equal(error.code, 'neighbor_failed');
   });

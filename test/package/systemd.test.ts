@@ -161,7 +161,7 @@ describe('the profile periodic', () => {
       (code) => code === 75,
     );
     machine.run('systemctl', 'start', SERVICE);
-    assert.match(machine.container.journal(SERVICE), /held the lock/);
+    assert.match(machine.container.journal(SERVICE), /holds the lock/);
     other.kill();
   });
 });

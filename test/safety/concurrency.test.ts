@@ -87,7 +87,7 @@ describe(`${RUNS} runs at once`, () => {
     for (const run of runs) {
       assertExit(run, 75);
       assert.ok(
-        run.stderr.includes(`Process ${holder.pid} held the lock on "${machine.pins}"`),
+        run.stderr.includes(`Cannot lock "${machine.pins}": process ${holder.pid} holds the lock`),
         outputOf(run),
       );
     }
@@ -123,7 +123,7 @@ describe('a run that holds the lock', () => {
     assertExit(busy, 75);
     assert.ok(
       busy.stderr.includes(
-        `Process ${holder.pid} held the lock on "${machine.pins}" for 0.1 s; try again, or wait longer`,
+        `Cannot lock "${machine.pins}": process ${holder.pid} holds the lock (waited 0.1 s); run again, or wait longer`,
       ),
       outputOf(busy),
     );
@@ -134,7 +134,7 @@ describe('a run that holds the lock', () => {
       assertExit(stuck, 75);
       assert.match(
         stuck.stderr,
-        new RegExp(`Process ${holder.pid} held .* it is stopped: .*-CONT ${holder.pid}`),
+        new RegExp(`process ${holder.pid} holds .* is stopped .*-CONT ${holder.pid}`),
       );
     }
     // A command that only reads does not wait for it.
@@ -157,7 +157,10 @@ describe('a run that holds the lock', () => {
       await heir.printed(/held/);
       const result = machine.snoopy.run('reconcile', '--lock-timeout', '0s');
       assertExit(result, 75);
-      assert.ok(result.stderr.includes(`Another run held the lock on "${machine.pins}"`), outputOf(result));
+      assert.ok(
+        result.stderr.includes(`Cannot lock "${machine.pins}": another run holds the lock`),
+        outputOf(result),
+      );
     },
   );
 });

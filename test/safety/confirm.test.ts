@@ -95,8 +95,8 @@ describe('an address that another MAC claims', () => {
       report.warnings,
       [owner.ip, owner.ip6].map(
         (ip) =>
-          `${ip} on "${BRIDGE}" was claimed by ${other.mac} on port "${other.port}", but its owner ${owner.mac} ` +
-          `on port "${owner.port}" still answers: kept`,
+          `${other.mac} on port "${other.port}" claims ${ip} on "${BRIDGE}": its owner ${owner.mac} on port ` +
+          `"${owner.port}" still answers and keeps it; find out why both have this address`,
       ),
     );
     await asked.saw(new RegExp(`> ${owner.mac}, .*Request who-has ${owner.ip} .*tell 10\\.1\\.255\\.254,`));

@@ -71,14 +71,14 @@ describe('a configuration', () => {
       const file = copy(there, `${there.root}/a.yaml`, { gid: OTHER, mode: 0o664 });
       return {
         file,
-        message: `"${file}" may be written by group ${OTHER}, or whom its ACL names; chmod g-w ${file}`,
+        message: `"${file}" may be written by group ${OTHER} or users in its ACL; chmod g-w ${file}`,
       };
     },
     "writable by root's group, or by a user that an ACL names": (there) => {
       const file = copy(there, `${there.root}/a.yaml`, { mode: 0o664 });
       return {
         file,
-        message: `"${file}" may be written by group 0, or whom its ACL names; chmod g-w ${file}`,
+        message: `"${file}" may be written by group 0 or users in its ACL; chmod g-w ${file}`,
       };
     },
     'writable by everybody': (there) => {
@@ -133,7 +133,7 @@ describe('a configuration', () => {
         const result = snoopy(there, file, command);
         assertExit(result, 78);
         assert.ok(
-          result.stderr.startsWith(`snoopy: Refused the configuration "${file}": `),
+          result.stderr.startsWith(`snoopy: Cannot trust the configuration "${file}": `),
           outputOf(result),
         );
         assert.ok(result.stderr.includes(message), outputOf(result));
@@ -378,7 +378,7 @@ while time.time() < end:
     machine.snoopy.configure({ bridges: [{ name: 'br0' }], metrics: { textfile } });
     const run = machine.snoopy.reconcile();
     assertExit(run, 1);
-    assert.match(run.stderr, /Cannot write the textfile ".*": EACCES; .* or the run have CAP_DAC_OVERRIDE/);
+    assert.match(run.stderr, /Cannot write the textfile ".*": EACCES; .* or run with CAP_DAC_OVERRIDE/);
     assert.equal(existsSync(textfile), false);
   });
 });
@@ -466,7 +466,7 @@ describe('the pins', () => {
       for (const command of ['reconcile', 'remove', 'status', 'doctor']) {
         const result = machine.snoopy.run(command);
         assertExit(result, 1);
-        assert.ok((result.stderr + result.stdout).includes('Refused what is pinned in'), outputOf(result));
+        assert.ok((result.stderr + result.stdout).includes('Cannot trust the pins in'), outputOf(result));
         assert.ok((result.stderr + result.stdout).includes(message.split(';')[0] ?? ''), outputOf(result));
       }
       assert.deepEqual(stateOf(), before);

@@ -305,7 +305,7 @@ describe('impersonation', () => {
     assert.equal(ended.code, 0, outputOf(ended));
     assert.match(
       ended.stdout,
-      new RegExp(`${victim.ip} on .* was claimed by ${attacker.mac}.*still answers: kept`),
+      new RegExp(`${attacker.mac} .*claims ${victim.ip} on .* still answers and keeps it`),
     );
     const printed = (await monitor.stop()).stdout;
     assert.ok(!printed.includes(attacker.mac), printed + outputOf(ended));

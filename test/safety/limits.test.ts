@@ -187,7 +187,7 @@ test('a port at its limit is named in the report, and its other hosts and other 
   const run = machine.snoopy.reconcile();
   assert.equal(run.code, 0, outputOf(run));
   assert.deepEqual(run.report.warnings, [
-    'Port "tap1" has its 8 bindings: no further address is learned on it; see limits.bindings_per_port',
+    'Port "tap1" has 8 bindings, its limit: it learns no further address; see limits.bindings_per_port',
   ]);
   const status = machine.snoopy.run('status', '--format', 'json');
   const { ports } = parseJson<{ ports: readonly { name: string; bindings: number; limited: number }[] }>(
@@ -227,7 +227,7 @@ test('ports that fill the table together keep their bindings, and the report say
   const { warnings, counters } = machine.reconcile();
   assert.ok((counters.rejected['table_full'] ?? 0) > 900);
   assert.deepEqual(warnings, [
-    'Port "tap1" has its 64 bindings: no further address is learned on it; see limits.bindings_per_port',
+    'Port "tap1" has 64 bindings, its limit: it learns no further address; see limits.bindings_per_port',
     'The table has 128 of 128 bindings, most of them on "tap1" (64), "tap2" (63), "tap4" (1): when it is full, ' +
       'no port learns a new host; see runtime.max_bindings and limits.bindings_per_port',
   ]);

@@ -139,7 +139,7 @@ describe('a dump', () => {
     const cases: readonly (readonly [Buffer, RegExp])[] = [
       [
         message({ type: NLMSG_DONE, sequence: 1, payload: int32(-22) }),
-        /Cannot read the links: EINVAL; see /,
+        /Cannot read the links: EINVAL; run /,
       ],
       [
         message({

@@ -54,9 +54,10 @@ describe('a run continues when', () => {
     const result = machine.snoopy.reconcile();
     assertExit(result, 1);
     assert.deepEqual(failures(result.report), [
-      `Cannot write to map "snoopy_ports": E2BIG; it is full: it has room for ${info.maxEntries} entries`,
+      `Cannot write to map "snoopy_ports": E2BIG (the map is full: ${info.maxEntries} entries); configure fewer ` +
+        'ports, subnets or static entries, or raise runtime.max_bindings',
     ]);
-    assert.match(result.stderr, /room for 8192 entries/);
+    assert.match(result.stderr, /the map is full: 8192 entries/);
     for (const port of ['tap1', 'tap2', ...late.map((host) => host.port)]) {
       assert.equal(machine.filterPrograms(port).length, 1, port);
     }

@@ -231,7 +231,7 @@ describe('something that is no object', () => {
     assertRefused(
       machine,
       1,
-      /\/snoopy\/ports": there is a directory, and to delete it ends with ENOTEMPTY; move it away/,
+      /\/snoopy\/ports": a directory is in its place and cannot be deleted \(ENOTEMPTY\); move it away/,
       () => {
         assert.deepEqual(readdirSync(path), ['theirs']);
         renameSync(path, `${machine.snoopy.bpffs}/moved`);
@@ -260,7 +260,7 @@ describe('something that is no object', () => {
     const puts: readonly (readonly [() => void, RegExp])[] = [
       [
         () => symlinkSync(aside, machine.pins),
-        /Cannot use ".*\/snoopy": it is a symlink, which is not followed/,
+        /Cannot use the pin directory ".*\/snoopy": it is a symlink, which is not followed/,
       ],
       [() => symlinkSync('/nowhere', machine.pins), /it is a symlink/],
       [() => run(['bpftool', 'map', 'pin', 'pinned', `${aside}/ports`, machine.pins]), /it is no directory/],
@@ -396,7 +396,7 @@ describe('the content of the maps', () => {
     write(garbage(0, 48, 0xff));
     assertRefused(machine, 69, /made by a newer snoopy \(layout 4294967295,/, restore);
     write(garbage(8, 16, 0xff));
-    assertRefused(machine, 1, /belongs to another network namespace/, restore);
+    assertRefused(machine, 1, /belong to another network namespace/, restore);
   });
 
   test('entries that no program writes are left out', async (t) => {

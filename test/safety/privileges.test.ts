@@ -196,9 +196,12 @@ deepTest('pins of another user need CAP_DAC_OVERRIDE, even to read them', (t) =>
 test('root that has lost a capability is not advised to become root', (t) => {
   const machine = new Machine(t);
   const asRoot = runAs(machine, 0, ['net_admin'], 'reconcile');
-  assert.match(asRoot.stderr, /^snoopy: Not permitted: CAP_BPF and CAP_PERFMON missing; root has here only /);
+  assert.match(
+    asRoot.stderr,
+    /^snoopy: Cannot start: the process lacks CAP_BPF and CAP_PERFMON; add CAP_BPF and CAP_PERFMON to the unit /,
+  );
   const asOther = runAs(machine, OTHER, [], 'remove');
-  assert.match(asOther.stderr, /CAP_NET_ADMIN and CAP_DAC_OVERRIDE missing; run as root or with /);
+  assert.match(asOther.stderr, /lacks CAP_NET_ADMIN and CAP_DAC_OVERRIDE; run as root or with /);
 });
 
 test('the shipped unit leaves a run these capabilities and no more', () => {

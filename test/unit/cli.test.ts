@@ -107,9 +107,9 @@ test('wrong usage is an error that suggests what was probably meant', () => {
   const table: readonly (readonly [string, RegExp])[] = [
     [
       '',
-      /^No command given, one of reconcile, validate, status, explain, doctor, remove, schema; see snoopy --help$/,
+      /^no command given, one of reconcile, validate, status, explain, doctor, remove, schema; see snoopy --help$/,
     ],
-    ['-v', /^No command given/],
+    ['-v', /^no command given/],
     ['reconcil', /unknown command 'reconcil' \(Did you mean reconcile\?\)/],
     ['help nope', /unknown command 'nope'/],
     ['reconcile --dif', /unknown option '--dif' \(Did you mean --diff\?\)/],

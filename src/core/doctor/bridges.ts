@@ -4,7 +4,7 @@ import type { IfIndex } from '../../base/address.ts';
 import type { Link } from '../../netlink/link.ts';
 import { hasProgram } from '../observed.ts';
 import type { Bridge } from '../topology.ts';
-import { type Check, type Findings, failure, ok, type Rival, splitRemedy, warning } from './check.ts';
+import { type Check, type Findings, failure, ok, type Rival, warning, wordsOf } from './check.ts';
 import {
   AGEING,
   BRIDGE,
@@ -22,8 +22,8 @@ export function checkBridges(findings: Findings): Check[] {
   const there = new Set(topology.bridges.map((bridge) => bridge.desired.name));
   const optional = desired.bridges.filter(({ name, required }) => !required && !there.has(name));
   return [
-    ...topology.problems.map(({ object, message }) =>
-      failure('bridge', { subject: object, ...splitRemedy(message) }),
+    ...topology.problems.map((problem) =>
+      failure('bridge', { subject: problem.object, ...wordsOf(problem) }),
     ),
     ...(desired.bridges.length === 0 ? [warning('bridge', { subject: null, ...BRIDGE.none() })] : []),
     ...optional.map(({ name }) => ok('bridge', name, BRIDGE.optional())),

@@ -1,6 +1,7 @@
 // What doctor looks at, and what a check is: one line for each thing that can keep a route from being advertised.
 
 import type { IfIndex } from '../../base/address.ts';
+import { formatCause, type Problem } from '../../base/errors.ts';
 import type { Action } from '../actions.ts';
 import type { Desired } from '../desired.ts';
 import type { FrrAnswer } from '../frr.ts';
@@ -46,10 +47,9 @@ export function failure(id: CheckId, complaint: Complaint): Check {
   return { id, status: 'failure', why: WHY[id], items: [], ...complaint };
 }
 
-/** The message of a problem as what was found and what fixes it: it ends with its fix. */
-export function splitRemedy(message: string): { readonly found: string; readonly remedy: string } {
-  const [found = '', ...remedy] = message.split('; ');
-  return { found, remedy: remedy.join('; ') || 'snoopy reconcile --verbose' };
+/** A problem as a check shows it. */
+export function wordsOf(problem: Problem): { readonly found: string; readonly remedy: string } {
+  return { found: formatCause(problem), remedy: problem.fix };
 }
 
 /** All that doctor looks at. */
@@ -75,7 +75,7 @@ export interface HostFacts {
   /** Version of libbpf, such as 1.1. */
   readonly libbpf: string;
   /** Why a trial load failed; null when it did not, or the program is loaded already. */
-  readonly loadFailure: string | null;
+  readonly loadFailure: Problem | null;
   /** Of the capabilities that not every run needs, those that are missing. */
   readonly missingCapabilities: readonly string[];
   /** False when the first process of the system sees another file system at that path. */

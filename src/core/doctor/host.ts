@@ -1,5 +1,6 @@
 // The host as a whole: kernel, capabilities, bpffs, pins, and how full they are.
 
+import type { Problem } from '../../base/errors.ts';
 import { NTF_EXT_EXT_VALIDATED, NUD_NOARP } from '../../netlink/neighbor.ts';
 import { type Action, summarize } from '../actions.ts';
 import { NEARLY_FULL } from '../binding-counts.ts';
@@ -26,8 +27,13 @@ function checkKernel({ host }: Findings): Check {
   const versions = { kernel: host.kernel, libbpf: host.libbpf };
   if (host.loadFailure === null) return ok('kernel', null, KERNEL.ok(versions));
   const missing = missingToLoad(host).join(' and ');
-  const words = KERNEL.refuses({ ...versions, because: host.loadFailure, missing });
+  const words = KERNEL.refuses({ ...versions, because: whyRefused(host.loadFailure), missing });
   return failure('kernel', { subject: null, ...words });
+}
+
+/** The verifier's log stands behind the cause. */
+function whyRefused({ cause, details }: Problem): string {
+  return details === undefined ? cause : `${cause}: ${details}`;
 }
 
 function checkCapabilities({ host, desired }: Findings): Check {

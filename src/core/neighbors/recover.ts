@@ -6,6 +6,7 @@ import { HostIndex } from '../host-index.ts';
 import { isOurs, isRouter } from '../neighbor-entry.ts';
 import type { ObservedHosts } from '../observed.ts';
 import type { Topology } from '../topology.ts';
+import type { Warning } from '../warning.ts';
 
 /**
  * Bindings for the neighbors of ours, for a run that finds nothing pinned. A host whose MAC a local port forwards is
@@ -46,7 +47,7 @@ export interface Unfrozen {
   readonly hosts: ObservedHosts;
   /** The bindings to write. */
   readonly rewritten: readonly Binding[];
-  readonly warnings: readonly string[];
+  readonly warnings: readonly Warning[];
 }
 
 /** Ends the freeze of addresses as duplicates (RFC 9161, section 3.7). */
@@ -60,6 +61,6 @@ export function unfreeze(hosts: ObservedHosts, ips: readonly IpAddress[]): Unfro
   });
   const warnings = ips
     .filter((ip) => !rewritten.some((binding) => binding.ip === ip))
-    .map((ip) => `--unfreeze ${ip}: it is not frozen on any bridge`);
+    .map((ip): Warning => ({ kind: 'not-frozen', ip }));
   return { hosts: { ...hosts, bindings }, rewritten, warnings };
 }

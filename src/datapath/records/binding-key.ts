@@ -9,7 +9,7 @@ import {
   type IpAddress,
   writeIp,
 } from '../../base/address.ts';
-import { SnoopyError } from '../../base/errors.ts';
+import { malformed } from '../../base/errors.ts';
 import { type Field, getIfIndex, getU16, setU16, setU32 } from '../../base/field.ts';
 import { BINDING_KEY } from '../../generated/layouts.ts';
 import type { KeyCodec } from './codec.ts';
@@ -39,11 +39,7 @@ interface KeyFields {
 export function getIp(bytes: Uint8Array, at: number, fields: KeyFields, what: string): IpAddress {
   const family = getU16(bytes, at, fields.family);
   if (family === AF_INET || family === AF_INET6) return decodeIp(bytes, at + fields.ip, family);
-  throw new SnoopyError(
-    'malformed',
-    what,
-    `A record of ${what} has the address family ${family}, not 2 or 10`,
-  );
+  throw malformed(what, `decode a record of ${what}`, `its address family is ${family}, not 2 or 10`);
 }
 
 /** Reads the fields of a key. Throws SnoopyError `malformed` for a wrong family; `what` names the record in it. */

@@ -1,7 +1,7 @@
 // struct snoopy_change: a record of the ring "changes".
 
 import type { IfIndex, Mac } from '../../base/address.ts';
-import { SnoopyError } from '../../base/errors.ts';
+import { malformed } from '../../base/errors.ts';
 import { getIfIndex, getMac, getU32 } from '../../base/field.ts';
 import {
   BINDING_KEY,
@@ -24,14 +24,12 @@ export interface Change extends BindingKey {
 /** Bytes of a record. */
 export const CHANGE_BYTES = CHANGE.size;
 
+const DECODE = 'decode a record of the ring';
+
 /** The record at `at`. Throws SnoopyError `malformed` when it is none of ours. */
 export function decodeChange(bytes: Uint8Array, at: number): Change {
   if (bytes.length - at < CHANGE.size) {
-    throw new SnoopyError(
-      'malformed',
-      'changes',
-      `A ring record has ${bytes.length - at} bytes, not ${CHANGE.size}`,
-    );
+    throw malformed('changes', DECODE, `it has ${bytes.length - at} bytes, not ${CHANGE.size}`);
   }
   const { bridge, vlan, ip } = getKey(bytes, at + CHANGE.key, BINDING_KEY, 'changes');
   return {
@@ -60,6 +58,6 @@ function decodeKind(kind: number): Change['kind'] {
     case SNOOPY_CHANGE_DUPLICATE:
       return 'duplicate';
     default:
-      throw new SnoopyError('malformed', 'changes', `A ring record has the kind ${kind}, not 1 to 3`);
+      throw malformed('changes', DECODE, `its kind is ${kind}, not 1 to 3`);
   }
 }

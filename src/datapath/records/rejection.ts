@@ -1,7 +1,7 @@
 // struct snoopy_rejection, map "rejected": the last message about an address that was rejected, or ignored.
 
 import type { IfIndex, Mac } from '../../base/address.ts';
-import { SnoopyError } from '../../base/errors.ts';
+import { malformed } from '../../base/errors.ts';
 import { getIfIndex, getMac, getU32, getU64 } from '../../base/field.ts';
 import { BINDING_KEY, COUNTERS, REJECTION } from '../../generated/layouts.ts';
 import { type BindingKey, getKey } from './binding-key.ts';
@@ -48,5 +48,5 @@ export const rejectionDecoder: ValueDecoder<Rejection> = {
 function decodeReason(index: number): RejectionReason {
   const name = COUNTERS[index];
   if (name !== undefined && isReason(name)) return name;
-  throw new SnoopyError('malformed', 'rejections', `A record of rejections has the reason ${index}`);
+  throw malformed('rejections', 'decode a record of rejections', `there is no reason ${index}`);
 }

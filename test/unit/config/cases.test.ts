@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { formatProblem } from '../../../src/base/errors.ts';
 import { parseConfig } from '../../../src/config/config.ts';
 import { assertGolden, ROOT } from '../golden.ts';
 
@@ -18,7 +19,7 @@ for (const file of readdirSync(`${ROOT}${CASES}`).filter((name) => name.endsWith
     } else {
       assertGolden(
         `${CASES}/${name}.problems`,
-        result.problems.map(({ message }) => `${message}\n`).join(''),
+        result.problems.map((problem) => `${formatProblem(problem)}\n`).join(''),
       );
     }
   });
@@ -31,9 +32,11 @@ test('a problem has its parts as fields beside the message', () => {
       {
         code: 'config_invalid',
         object: 'bridges[0].prots',
-        message:
-          'snoopy.yaml:4:5: bridges[0].prots: is an unknown key, did you mean `ports`?; allowed: name, required, ' +
-          'ports, learn, subnets, link_local, neighbor_state, max_age, limits, duplicates, probe and static',
+        operation: null,
+        cause: 'snoopy.yaml:4:5: bridges[0].prots: is an unknown key, did you mean `ports`?',
+        fix:
+          'allowed: name, required, ports, learn, subnets, link_local, neighbor_state, max_age, limits, ' +
+          'duplicates, probe and static',
         file: 'snoopy.yaml',
         line: 4,
         column: 5,
@@ -50,7 +53,7 @@ test('a text over 1 MiB is rejected before it is parsed', () => {
   const result = parseConfig(`version: 1\n#${'x'.repeat(1 << 20)}`, 'f');
   assert.ok('problems' in result);
   assert.match(
-    result.problems[0]?.message ?? '',
+    result.problems.map(formatProblem).join('\n'),
     /^f:1:1: document: is \d+ bytes long; allowed: at most 1MiB$/,
   );
 });
@@ -59,7 +62,7 @@ test("the validator's own texts never reach a user", () => {
   for (const file of readdirSync(`${ROOT}${CASES}`).filter((name) => name.endsWith('.config'))) {
     const result = parseConfig(readFileSync(`${ROOT}${CASES}/${file}`, 'utf8'), file);
     if ('desired' in result) continue;
-    for (const { message } of result.problems) {
+    for (const message of result.problems.map(formatProblem)) {
       assert.doesNotMatch(message, /must NOT|must be|must match|#\/|instancePath|undefined|\[object/, file);
       assert.match(message, /^[^:]+:\d+:\d+: [^:]+: .+; allowed: .+$/, file);
     }

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { dump, load } from 'js-yaml';
 import type { IfIndex, IpAddress, Mac } from '../../../src/base/address.ts';
 import { parsePrefix, prefixOf } from '../../../src/base/address.ts';
+import { formatProblem } from '../../../src/base/errors.ts';
 import { parseConfig } from '../../../src/config/config.ts';
 import { summarize } from '../../../src/core/actions.ts';
 import { findConflicts } from '../../../src/core/conflicts.ts';
@@ -152,7 +153,7 @@ export function readCase(folder: string): Case {
   const own = join(folder, 'desired.yaml');
   const file = existsSync(own) ? own : join(SCENE, 'desired.yaml');
   const parsed = parseConfig(readFileSync(file, 'utf8'), file);
-  if ('problems' in parsed) throw new Error(parsed.problems.map((problem) => problem.message).join('\n'));
+  if ('problems' in parsed) throw new Error(parsed.problems.map(formatProblem).join('\n'));
   const machine = {
     ...readYaml(join(SCENE, 'observed.yaml')),
     ...readYaml(join(folder, 'observed.yaml')),

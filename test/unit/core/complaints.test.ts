@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import type { IfIndex, IpAddress } from '../../../src/base/address.ts';
+import type { Problem } from '../../../src/base/errors.ts';
 import type { Findings } from '../../../src/core/doctor/check.ts';
 import { diagnose, reportOf } from '../../../src/core/doctor/diagnose.ts';
 import type { Frr } from '../../../src/core/frr.ts';
@@ -113,6 +114,20 @@ const HEALTHY: Findings = withTunnel(
   true,
 );
 
+const NO_BTF: Problem = {
+  code: 'load_failed',
+  object: 'snoopy',
+  operation: 'load the eBPF program "snoopy"',
+  cause: 'EINVAL (no BTF)',
+  fix: 'boot a kernel with BTF',
+};
+const BRIDGE_MISSING: Problem = {
+  code: 'bridge_missing',
+  object: 'br9',
+  operation: 'use bridge "br9"',
+  cause: 'it does not exist',
+  fix: 'create it',
+};
 const RIVALS: Findings['rivals'] = new Map([[PORT, [{ kind: 'filter', name: 'filter u32 pref 1' }]]]);
 const WITHOUT_IPV6: Findings['devices'] = new Map([[BRIDGE, { disableIpv6: true, macPinned: true }]]);
 const thresholds = (first: number, soft: number, hard: number): Partial<Findings['host']> => ({
@@ -121,7 +136,7 @@ const thresholds = (first: number, soft: number, hard: number): Partial<Findings
 
 /** Each complaint, and an input that provokes it. */
 const BROKEN: Readonly<Record<string, (base: Findings) => Findings>> = {
-  'failure kernel': (base) => withHostFacts(base, { loadFailure: 'no BTF' }),
+  'failure kernel': (base) => withHostFacts(base, { loadFailure: NO_BTF }),
   'warning capabilities': (base) => withHostFacts(base, { missingCapabilities: ['CAP_NET_RAW'] }),
   'warning bpffs': (base) => ({ ...base, observed: { ...base.observed, bpffsMounted: false } }),
   'failure bpffs': (base) => withHostFacts(base, { bpffsShared: false }),
@@ -139,7 +154,7 @@ const BROKEN: Readonly<Record<string, (base: Findings) => Findings>> = {
     ...base,
     topology: {
       ...base.topology,
-      problems: [{ code: 'bridge_missing', object: 'br9', message: 'Bridge "br9" is not there; create it' }],
+      problems: [BRIDGE_MISSING],
     },
   }),
   'warning ports': (base) => withBridge(base, { ports: [] }),

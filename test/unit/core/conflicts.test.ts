@@ -28,7 +28,7 @@ it('an owner that answers, or is not probed yet, keeps its neighbor, and the cla
     decisions.map(({ ip, state, because }) => `${ip} ${state}: ${because}`),
     [
       '10.0.0.10 waiting: its owner 02:00:00:00:00:0a still answers',
-      '2001:db8::10 waiting: its owner 02:00:00:00:00:0a is yet to be asked',
+      '2001:db8::10 waiting: its owner 02:00:00:00:00:0a is not probed yet',
     ],
   );
 });

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { type IpAddress, type Mac, parseIp, parseMac } from '../../../src/base/address.ts';
+import { problemOf } from '../../../src/base/errors.ts';
 import type { Check, Findings } from '../../../src/core/doctor/check.ts';
 import { diagnose, reportOf } from '../../../src/core/doctor/diagnose.ts';
 import type { Frr, FrrNeighbor } from '../../../src/core/frr.ts';
@@ -170,7 +171,8 @@ test('a failure makes the report fail, a warning does not', () => {
   const all = diagnose(findings());
   assert.ok(all.some(({ status }) => status === 'warning'));
   assert.equal(reportOf(all.filter(({ status }) => status !== 'failure')).ok, true);
-  const broken = diagnose(findings({ host: { ...findings().host, loadFailure: 'no BTF' } }));
+  const loadFailure = problemOf(new Error('no BTF'), 'snoopy');
+  const broken = diagnose(findings({ host: { ...findings().host, loadFailure } }));
   assert.equal(reportOf(broken).ok, false);
 });
 

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
-import { SnoopyError } from '../../../src/base/errors.ts';
+import { malformed } from '../../../src/base/errors.ts';
 import { mismatchesOf, shapeOf } from '../../../src/datapath/maps.ts';
 import { holdsBindings, holdsLayout } from '../../../src/datapath/older-versions.ts';
 import { decodeAll } from '../../../src/datapath/table.ts';
@@ -43,7 +43,7 @@ it('a malformed entry is left out, and any other error is thrown', () => {
         return values[at + 1] ?? 0;
       },
     });
-  assert.deepEqual(read(new SnoopyError('malformed', 'bytes', 'no record')), [11, 31]);
+  assert.deepEqual(read(malformed('bytes', 'decode a record', 'it is none')), [11, 31]);
   assert.throws(() => read(new RangeError('a mistake of ours')), RangeError);
   const none = { keys: new Uint8Array(0), values: new Uint8Array(0), count: 0 };
   assert.deepEqual(decodeAll(none, { decode: () => 1 }), []);

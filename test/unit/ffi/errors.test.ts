@@ -29,7 +29,7 @@ describe('errors of system calls', () => {
       operation: 'pin "/x"',
       object: '/x',
       code: 'pin_unusable',
-      remedy: 'mount bpffs',
+      fix: 'mount bpffs',
     } as const;
     const error = systemError(context, 22, 'no bpffs');
     assert.equal(error.code, 'pin_unusable');

@@ -425,7 +425,7 @@ describe('refusals', () => {
     const error = failureError(failure, { operation: 'add neighbor 10.0.0.1 on "br0"', object: '10.0.0.1' });
     assert.match(
       error.message,
-      /^Cannot add neighbor 10\.0\.0\.1 on "br0": EINVAL \(kernel: reserved bit set\); see /,
+      /^Cannot add neighbor 10\.0\.0\.1 on "br0": EINVAL \(kernel: reserved bit set\); run /,
     );
     assert.equal(error.code, 'netlink_failed');
     assert.equal(error.errno, 'EINVAL');

@@ -44,7 +44,9 @@ test('the textfile of a failed run, and of a run that broke off', () => {
   assert.equal(metricOf(failed, 'snoopy_last_run_remaining_actions'), 2);
   assert.equal(metricOf(failed, 'snoopy_last_run_neighbor_changes{kind="add"}'), 0, 'it was skipped');
 
-  const errors = [{ code: 'netlink_failed', object: 'x', message: 'x' }] as const;
+  const errors = [
+    { code: 'netlink_failed', object: 'x', operation: 'read x', cause: 'EIO', fix: 'run again' },
+  ] as const;
   const run = { ok: false, errors, durations: QUIET.durations };
   const brokenOff = renderMetrics({ ...METRICS, run, succeededAt: 0, stock: null });
   assertGolden('test/unit/render/snapshots/metrics-broken-off.prom', brokenOff);

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { parseConfig } from '../../../src/config/config.ts';
 import { APPLIED, exitCode, PLANNED } from '../../../src/core/report.ts';
-import { errorReport, renderJson } from '../../../src/render/json.ts';
+import { type Document, errorReport, renderJson } from '../../../src/render/json.ts';
 import { renderProblems } from '../../../src/render/problems.ts';
 import { renderReconcile, renderRemove } from '../../../src/render/reconcile.ts';
 import { renderStatus } from '../../../src/render/status.ts';
@@ -55,6 +55,16 @@ for (const [name, render] of Object.entries(SNAPSHOTS)) {
     assertGolden(`test/unit/render/snapshots/${name}.txt`, render(PLAIN));
   });
 }
+
+test('JSON has problems and warnings in words', () => {
+  assertGolden('test/unit/render/snapshots/json-reconcile-troubled.txt', renderJson(TROUBLED));
+  const invalid = parseConfig('version: 2', 'f');
+  assert.ok('problems' in invalid);
+  assertGolden(
+    'test/unit/render/snapshots/json-config-invalid.txt',
+    renderJson(errorReport(invalid.problems)),
+  );
+});
 
 test('text with --diff', () => {
   assertGolden('test/unit/render/snapshots/diff.txt', renderReconcile(busy(PLANNED, true), DIFF));
@@ -131,9 +141,11 @@ test('exit codes', () => {
 test('reports are valid by their schema, and their keys do not change', () => {
   const ajv = new Ajv2020({ strict: true, strictRequired: false, allErrors: true });
   ajv.addSchema(JSON.parse(readFileSync(`${ROOT}schema/report.schema.json`, 'utf8')), 'report');
-  const valid = (definition: string, report: object): void => {
+  const valid = (definition: string, report: Document): void => {
     const parsed: unknown = JSON.parse(renderJson(report));
-    assert.deepEqual(parsed, report);
+    // What is data in a report and words in a document: see the snapshots.
+    const words = { errors: [], warnings: [] };
+    assert.deepEqual(Object.assign({}, parsed, words), { ...report, ...words });
     for (const ref of ['report', `report#/$defs/${definition}`]) {
       const validate = ajv.getSchema(ref);
       assert.ok(validate !== undefined);
@@ -179,8 +191,17 @@ test('problems on stderr have one line each, which begins with the place in the 
   const invalid = parseConfig('version: 1\nbridge: []\n', 'snoopy.yaml');
   assert.ok('problems' in invalid);
   assert.equal(
-    renderProblems([...invalid.problems, { code: 'locked', object: 'x', message: 'Locked\u001b[31m; wait' }]),
+    renderProblems([
+      ...invalid.problems,
+      {
+        code: 'locked',
+        object: 'x',
+        operation: 'lock "x"',
+        cause: 'held\u001b[31m',
+        fix: 'wait',
+      },
+    ]),
     'snoopy.yaml:2:1: bridge: is an unknown key, did you mean `bridges`?; allowed: version, runtime, defaults, bridges and metrics\n' +
-      'snoopy: Locked?[31m; wait\n',
+      'snoopy: Cannot lock "x": held?[31m; wait\n',
   );
 });

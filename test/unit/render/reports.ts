@@ -1,11 +1,13 @@
 // Reports to render: small, but with one of everything.
 
 import { type IpAddress, type Mac, parseIp, parseMac } from '../../../src/base/address.ts';
+import type { Problem } from '../../../src/base/errors.ts';
 import {
   APPLIED,
   type BindingReport,
   type Counters,
   type Durations,
+  failedBy,
   type NeighborChangeReport,
   type NeighborEntry,
   type Outcome,
@@ -134,11 +136,22 @@ export function busy(outcome: Outcome, check: boolean): ReconcileReport {
   };
 }
 
-const FAILED: Outcome = {
-  kind: 'failed',
+const NOT_ATTACHED: Problem = {
   code: 'attach_failed',
-  message: 'Cannot attach to port "tap100i0": EPERM; run as root or with CAP_NET_ADMIN and CAP_BPF',
+  object: 'tap100i0',
+  operation: 'attach to port "tap100i0"',
+  cause: 'EPERM',
+  fix: 'run as root or with CAP_NET_ADMIN and CAP_BPF',
+  errno: 'EPERM',
 };
+const BRIDGE_MISSING: Problem = {
+  code: 'bridge_missing',
+  object: 'vmbr9',
+  operation: 'use bridge "vmbr9"',
+  cause: 'it does not exist',
+  fix: 'create it, remove it from the configuration, or set "required: false"',
+};
+const FAILED: Outcome = failedBy(NOT_ATTACHED);
 
 export const TROUBLED: ReconcileReport = {
   ...QUIET,
@@ -158,15 +171,8 @@ export const TROUBLED: ReconcileReport = {
     { kind: 'attach', bridge: 'vmbr0', port: 'tap100i0' },
     { kind: 'set-port', bridge: 'vmbr0', port: 'tap102i0' },
   ],
-  warnings: ['192.168.1.14 on vmbr0 is claimed by two hosts'],
-  errors: [
-    { code: 'attach_failed', object: 'tap100i0', message: FAILED.message },
-    {
-      code: 'bridge_missing',
-      object: 'vmbr9',
-      message: 'Bridge "vmbr9" is not there; create it or say required: false',
-    },
-  ],
+  warnings: [{ kind: 'duplicate', ip: ip('192.168.1.14'), bridge: 'vmbr0', vlan: 0, macs: [] }],
+  errors: [NOT_ATTACHED, BRIDGE_MISSING],
 };
 
 /** The first run on a large host. */

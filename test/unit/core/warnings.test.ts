@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { it } from 'node:test';
 import type { IfIndex, Mac } from '../../../src/base/address.ts';
 import { planHosts } from '../../../src/core/neighbors/plan.ts';
-import { warningsOf } from '../../../src/core/summary.ts';
+import { distinct, type Warning } from '../../../src/core/warning.ts';
+import { warningsOf } from '../../../src/core/warnings.ts';
 import type { Change } from '../../../src/datapath/records/change.ts';
 import { ROOT } from '../golden.ts';
 import { readCase } from './case.ts';
@@ -46,10 +47,15 @@ it('a duplicate address on two bridges is one warning each, with the MACs of its
     false,
   );
   assert.deepEqual(
-    warnings.map((warning) => warning.match(/on "(\S+)".* by (.*);/)?.slice(1)),
+    warnings.map((warning) => (warning.kind === 'duplicate' ? [warning.bridge, ...warning.macs] : [])),
     [
-      [bridge.desired.name, '02:00:00:00:00:01 and 02:00:00:00:00:02'],
-      ['br9', '02:00:00:00:00:03 and 02:00:00:00:00:04'],
+      [bridge.desired.name, '02:00:00:00:00:01', '02:00:00:00:00:02'],
+      ['br9', '02:00:00:00:00:03', '02:00:00:00:00:04'],
     ],
   );
+});
+
+it('a warning that two passes have is one', () => {
+  const full = (port: string): Warning => ({ kind: 'full-port', port, limit: 8 });
+  assert.deepEqual(distinct([full('tap1'), full('tap2'), full('tap1')]), [full('tap1'), full('tap2')]);
 });

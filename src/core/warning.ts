@@ -1,0 +1,55 @@
+// What an operator should look at though nothing failed, as data; render/warnings.ts has the words.
+
+import type { IpAddress, Mac } from '../base/address.ts';
+import type { Weakness } from '../base/trust.ts';
+
+/** An address of one VLAN of a bridge. */
+export interface HostAddress {
+  readonly ip: IpAddress;
+  readonly bridge: string;
+  readonly vlan: number;
+}
+
+export type Warning =
+  | {
+      readonly kind: 'no-bridge';
+      /** True where earlier runs set up bridges. */
+      readonly isSetUp: boolean;
+    }
+  /** Filters of ours are attached, and nothing is pinned. */
+  | { readonly kind: 'lost-pins' }
+  /** Ports had a filter of ours with a program that is not the pinned one. */
+  | { readonly kind: 'other-program'; readonly ports: readonly string[]; readonly directory: string }
+  /** Neighbors of an earlier run had no pinned binding. */
+  | { readonly kind: 'recovered'; readonly count: number }
+  | { readonly kind: 'damaged-ring' }
+  /** `macs` are those that claimed it during this run. */
+  | ({ readonly kind: 'duplicate'; readonly macs: readonly Mac[] } & HostAddress)
+  | { readonly kind: 'full-port'; readonly port: string; readonly limit: number }
+  | {
+      readonly kind: 'full-table';
+      readonly count: number;
+      readonly max: number;
+      /** The ports with the most bindings. */
+      readonly ports: readonly { readonly name: string; readonly count: number }[];
+    }
+  /** Another MAC claimed the address of a host that answered the owner check. */
+  | ({
+      readonly kind: 'kept';
+      readonly owner: Mac;
+      readonly ownerPort: string;
+      readonly claimant: Mac;
+      /** Null when the port is gone. */
+      readonly claimantPort: string | null;
+    } & HostAddress)
+  /** Owners of claimed addresses could not be probed. */
+  | { readonly kind: 'unprobed'; readonly count: number }
+  /** An address to unfreeze is not frozen. */
+  | { readonly kind: 'not-frozen'; readonly ip: IpAddress }
+  /** Others may write to the configuration: a run would not trust it. */
+  | { readonly kind: 'untrusted-config'; readonly path: string; readonly weakness: Weakness };
+
+/** Each warning once, in order. */
+export function distinct(warnings: readonly Warning[]): Warning[] {
+  return [...new Map(warnings.map((warning) => [JSON.stringify(warning), warning])).values()];
+}

@@ -1,0 +1,70 @@
+// A warning -> its words: what is so, what it means, what to do.
+
+import { describeWeakness } from '../base/trust.ts';
+import type { HostAddress, Warning } from '../core/warning.ts';
+
+/** One line. */
+export function formatWarning(warning: Warning): string {
+  switch (warning.kind) {
+    case 'no-bridge':
+      return warning.isSetUp
+        ? 'The configuration names no bridge: what earlier runs set up is removed; to keep it, name the bridges under "bridges"'
+        : 'The configuration names no bridge: nothing is learned; name the bridges under "bridges"';
+    case 'lost-pins':
+      return (
+        'Filters of snoopy are attached, but nothing is pinned here: the pins were lost, this run is in another ' +
+        'mount namespace, or other runs use another runtime.pin_dir; in a network namespace, use nsenter --net ' +
+        '(ip netns exec hides bpffs)'
+      );
+    case 'other-program':
+      return (
+        `On ${list(warning.ports)} was another program of snoopy than in "${warning.directory}": an upgrade was ` +
+        'interrupted, or runs with another runtime.pin_dir use the same ports; use one pin_dir in a network namespace'
+      );
+    case 'recovered':
+      return warning.count === 1
+        ? '1 neighbor from an earlier run had no pinned binding: its host is treated as just seen'
+        : `${warning.count} neighbors from an earlier run had no pinned binding: their hosts are treated as just seen`;
+    case 'damaged-ring':
+      return 'The ring of changes was damaged: its records were skipped; no binding is lost';
+    case 'duplicate':
+      return (
+        `Duplicate address ${where(warning)}: ${warning.macs.join(' and ') || 'two MACs'} claim it in turn, so it is ` +
+        `frozen until its hold time ends; find the two hosts, then: snoopy reconcile --unfreeze ${warning.ip}`
+      );
+    case 'full-port':
+      return `Port "${warning.port}" has ${warning.limit} bindings, its limit: it learns no further address; see limits.bindings_per_port`;
+    case 'full-table': {
+      const most = warning.ports.map(({ name, count }) => `"${name}" (${count})`).join(', ');
+      return (
+        `The table has ${warning.count} of ${warning.max} bindings, most of them on ${most}: when it is full, no port ` +
+        'learns a new host; see runtime.max_bindings and limits.bindings_per_port'
+      );
+    }
+    case 'kept': {
+      const from = warning.claimantPort === null ? '' : ` on port "${warning.claimantPort}"`;
+      return (
+        `${warning.claimant}${from} claims ${where(warning)}: its owner ${warning.owner} on port ` +
+        `"${warning.ownerPort}" still answers and keeps it; find out why both have this address`
+      );
+    }
+    case 'unprobed':
+      return warning.count === 1
+        ? '1 address is claimed by another MAC: its owner could not be probed and keeps it; the next run probes again'
+        : `${warning.count} addresses are claimed by other MACs: their owners could not be probed and keep them; the next run probes again`;
+    case 'not-frozen':
+      return `Address ${warning.ip} is not frozen on any bridge: --unfreeze did nothing for it`;
+    case 'untrusted-config':
+      return `A run will refuse the configuration "${warning.path}": ${describeWeakness(warning.weakness)}; ${warning.weakness.fix}`;
+    default:
+      return warning satisfies never;
+  }
+}
+
+function where({ ip, bridge, vlan }: HostAddress): string {
+  return `${ip} on "${bridge}"${vlan === 0 ? '' : ` VLAN ${vlan}`}`;
+}
+
+function list(names: readonly string[]): string {
+  return names.map((name) => `"${name}"`).join(', ');
+}
