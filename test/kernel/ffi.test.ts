@@ -187,9 +187,9 @@ describe('an object', () => {
 
   it('without the requested program or map is an error', () => {
     const noProgram = errorOf(() => loadObject(object, { ...NONE, program: 'none' }));
-    assert.match(noProgram.message, /there is no program "none" in it/);
+    assert.match(noProgram.message, /it has no program "none"/);
     const noMap = errorOf(() => loadObject(object, { ...NONE, maxEntries: new Map([['none', 1]]) }));
-    assert.match(noMap.message, /there is no map "none" in it/);
+    assert.match(noMap.message, /it has no map "none"/);
   });
 
   // A truncated object lacks the section headers at its end, so libbpf stops there. Flipped bytes are not tried:
