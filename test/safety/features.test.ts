@@ -155,7 +155,8 @@ describe('a kernel', () => {
     machine.snoopy.configure(TCX);
     const messages = kernel.missing(await kernel.run(WITHOUT_TCX, 'reconcile'));
     assert.equal(messages.length, 2);
-    for (const message of messages) assert.match(message, /by TCX: EINVAL; TCX needs Linux 6\.6; use clsact/);
+    for (const message of messages)
+      assert.match(message, /by TCX: EINVAL; use "attach: clsact", as TCX needs Linux 6\.6/);
     for (const host of machine.hosts) await host.announceAndWait();
     assert.deepEqual(machine.filterPrograms('tap1'), [machine.programId()]);
     machine.snoopy.configure(CLSACT);
