@@ -335,7 +335,7 @@ describe('another version on the same pins', () => {
   });
 
   for (const mode of ['clsact', 'tcx'] as const) {
-    test(`remove removes everything that an older version has left (${mode})`, async (t) => {
+    test(`remove deletes everything that an older version has left (${mode})`, async (t) => {
       const machine = new Machine(t, { config: config(mode), hosts: 2 });
       const before = traces(machine);
       reconcileAs(machine, first);
