@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { NEEDS_TCX } from '../kernel/probe.ts';
 import { listFilters, listNeighbors } from '../lib/oracles.ts';
 import { runJson } from '../lib/run.ts';
-import { outputOf } from '../lib/snoopy.ts';
+import { outputOf, type TracedResult } from '../lib/snoopy.ts';
 import { until } from '../lib/wait.ts';
 import { VlanNode } from './vlans.ts';
 
@@ -16,6 +16,17 @@ function confirmedS(node: VlanNode, ip: string): number {
   }
   const lines = node.netns.json<Line[]>('ip', '-json', '-s', 'neigh', 'show', 'dev', 'br0', 'nud', 'all');
   return lines.find(({ dst }) => dst === ip)?.confirmed ?? -1;
+}
+
+/** A run that is over before the neighbor is 20 s old: a busy machine takes longer for some, and those write it again. */
+function traceYoung(node: VlanNode, ip: string): TracedResult {
+  for (let tries = 0; tries < 5; tries++) {
+    const before = performance.now() - confirmedS(node, ip) * 1000;
+    const run = node.snoopy.trace();
+    assert.equal(run.code, 0, outputOf(run));
+    if (performance.now() - before < 19_000) return run;
+  }
+  throw new Error('five runs took longer than the neighbor may age');
 }
 
 test('writes a neighbor again before garbage collection may take it, and not sooner', async (t) => {
@@ -33,9 +44,7 @@ test('writes a neighbor again before garbage collection may take it, and not soo
     [`${host.ip} NOARP`, `${host.ip6} NOARP`],
   );
 
-  const early = node.snoopy.trace();
-  assert.equal(early.code, 0, outputOf(early));
-  assert.deepEqual(early.netlinkWrites, []);
+  assert.deepEqual(traceYoung(node, host.ip).netlinkWrites, []);
 
   // The file beside this one runs meanwhile.
   const old = 'the entry to be 20 s old, written by nothing meanwhile';
