@@ -1,4 +1,4 @@
-// Options that several commands have, and how the values of options are read. Pure.
+// Options that several commands share, and the parsers of option values. Pure.
 
 import { InvalidArgumentError, Option } from 'commander';
 import {
@@ -13,7 +13,7 @@ import {
 } from './base/address.ts';
 import { parseDuration } from './base/units.ts';
 
-// Fresh options for each program: commander keeps state in them.
+// New options for each program: commander keeps state in them.
 
 export function formatOption(): Option {
   return new Option('--format <format>', 'format of the report').choices(['text', 'json']).default('text');
@@ -25,7 +25,7 @@ export function lockTimeoutOption(): Option {
     .default(10_000, '10s');
 }
 
-/** Milliseconds. Like the other readers it throws InvalidArgumentError, which commander reports. */
+/** A duration in milliseconds. Like the other parsers it throws InvalidArgumentError, which commander reports. */
 export function parseDurationOption(text: string): number {
   // 0 needs no unit.
   const ms = text === '0' ? 0 : parseDuration(text);
@@ -40,7 +40,7 @@ export function parseIpOption(text: string): IpAddress {
   return ip;
 }
 
-/** A prefix, or an address as a prefix of its whole length. */
+/** A prefix; an address counts as a prefix of full length. */
 export function parsePrefixOption(text: string): Prefix {
   const ip = parseIp(text);
   const prefix = ip === undefined ? parsePrefix(text) : { ip, length: addressLength(familyOf(ip)) * 8 };

@@ -1,4 +1,4 @@
-// The command line -> an Invocation. Pure: nothing is printed, nothing is run, nothing exits.
+// The command line -> an Invocation. Pure: it prints nothing, runs nothing and does not exit.
 
 import { Argument, Command, CommanderError, Option } from 'commander';
 import type { IpAddress, Mac, Prefix } from './base/address.ts';
@@ -43,7 +43,7 @@ interface RemoveInvocation extends CommonOptions, RemoveOptions {
 
 export interface StatusInvocation extends CommonOptions, StatusOptions {
   readonly command: 'status';
-  /** A report each second, until the reader is gone. */
+  /** A report each second, until its reader closes. */
   readonly watch: boolean;
 }
 
@@ -55,7 +55,7 @@ interface PlainInvocation extends CommonOptions {
   readonly command: 'doctor' | 'validate' | 'schema';
 }
 
-/** What a command line asks for. */
+/** A parsed command line. */
 export type Invocation =
   | ReconcileInvocation
   | RemoveInvocation

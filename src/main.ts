@@ -1,4 +1,4 @@
-// argv -> command -> streams and exit code: the only place with the process and its streams.
+// argv -> command -> streams and exit code: the only file that uses the process and its streams.
 
 import { fstatSync, writeSync } from 'node:fs';
 import { causeOf, EXIT, exitCodeOf, type Problem, problemOf, SnoopyError } from './base/errors.ts';
@@ -37,7 +37,7 @@ const STDERR = 2;
 const DEFAULT_WIDTH = 80;
 const DEFAULT_HEIGHT = 24;
 
-/** What a command has to say, and how it ends. */
+/** The output of a command and its exit code. */
 interface Output {
   readonly stdout: string;
   readonly stderr: string;
@@ -54,10 +54,10 @@ function main(argv: readonly string[]): void {
   clearProgress();
   write(STDERR, output.stderr);
   const errno = write(STDOUT, output.stdout);
-  // A reader that has gone away is no error.
+  // A reader that has closed its end is no error.
   const isLost = errno !== undefined && errno !== 'EPIPE';
   if (isLost) write(STDERR, stdoutError(errno));
-  // All is written by now. To let the process end by itself would take the heap down first, object by object.
+  // Everything is written. A normal exit would first free the heap, object by object.
   const status = isLost ? EXIT.failed : output.exit;
   exitAtOnce(status);
   process.exit(status);
@@ -126,7 +126,7 @@ function status(invocation: StatusInvocation): Output {
   return nothing === null ? output : { ...output, stderr: `${output.stderr}snoopy: ${nothing}\n` };
 }
 
-/** Reports until the reader has gone: on a terminal each over the one before, as JSON a line each. */
+/** Prints reports until the reader closes: a terminal is redrawn for each, JSON gets one line for each. */
 function watch(invocation: StatusInvocation): Output {
   const asJson = invocation.format === 'json';
   if (!asJson && (!isTerminal(STDOUT) || isDumb())) {
@@ -149,7 +149,7 @@ function watch(invocation: StatusInvocation): Output {
   return { stdout: '', stderr: stdoutError(errno), exit: EXIT.failed };
 }
 
-/** Of a terminal whose size may have changed since. */
+/** A report for the terminal, at the size that it has now. */
 function screenOf(report: StatusReport, invocation: StatusInvocation, isFirst: boolean): string {
   const size = windowSize(STDOUT) ?? { columns: DEFAULT_WIDTH, rows: DEFAULT_HEIGHT };
   const time = new Date().toTimeString().slice(0, 8);
@@ -158,7 +158,7 @@ function screenOf(report: StatusReport, invocation: StatusInvocation, isFirst: b
   return (isFirst ? renderScrollOut(size) : '') + renderScreen(text, size);
 }
 
-/** A report on stdout; as JSON what failed goes to stderr too, for whoever sends stdout to a file. */
+/** A report on stdout. With JSON, failures also go to stderr, because stdout is often redirected to a file. */
 function outputOf(
   report: ReconcileReport | RemoveReport | StatusReport,
   asJson: boolean,
@@ -169,7 +169,7 @@ function outputOf(
   return { stdout: renderJson(report), stderr: renderFailures(report), exit };
 }
 
-/** The end of a command that could not do its work. */
+/** The output of a command that an error ended. */
 function failure(thrown: unknown, asJson: boolean): Output {
   const problem = problemOf(thrown, 'snoopy');
   const problems: readonly Problem[] = thrown instanceof ConfigError ? thrown.problems : [problem];
@@ -182,7 +182,7 @@ function failure(thrown: unknown, asJson: boolean): Output {
 
 function environment(invocation: CommonOptions & { readonly quiet?: boolean }): Environment {
   const { verbose, format, quiet = false } = invocation;
-  // Where each step is told, a line on how far they are would only be in the way.
+  // With --verbose each step is printed, so a progress line would only disturb.
   const showsProgress = !verbose && !quiet && format === 'text' && isTerminal(STDERR) && !isDumb();
   return {
     // CLOCK_MONOTONIC, as bpf_ktime_get_ns() reads it.
@@ -198,7 +198,7 @@ function environment(invocation: CommonOptions & { readonly quiet?: boolean }): 
 
 let isProgressShown = false;
 
-/** Rewrites the last line of the terminal; one that is too long would begin another. */
+/** Rewrites the last line of the terminal, cut to its width: a longer one would wrap. */
 function showProgress(line: string): void {
   const width = windowSize(STDERR)?.columns ?? DEFAULT_WIDTH;
   write(STDERR, `\r${printable(line).slice(0, width - 1)}\u001b[K`);
@@ -210,7 +210,7 @@ function clearProgress(): void {
   isProgressShown = false;
 }
 
-/** Root, who runs this, and who has become root by sudo to do so. */
+/** Root and the user of this process; under sudo, root and the user that ran sudo. */
 function trustedUsers(): Users {
   const effective = process.geteuid?.() ?? 0;
   const { SUDO_UID = '' } = process.env;
@@ -233,25 +233,25 @@ function renderOptions({
   };
 }
 
-/** Colors are for terminals whose user has not said no (https://no-color.org). */
+/** True on a terminal, unless its user has turned colors off (https://no-color.org). */
 function hasColor(): boolean {
   const { NO_COLOR } = process.env;
   return isTerminal(STDOUT) && (NO_COLOR === undefined || NO_COLOR === '') && !isDumb();
 }
 
-/** To ask Node's stream brings half of its net with it: what is no device is no terminal either. */
+/** Checks for a character device first: using Node's stream loads half of its net module. */
 function isTerminal(descriptor: typeof STDOUT | typeof STDERR): boolean {
   const stream = (): { readonly isTTY?: boolean } =>
     descriptor === STDOUT ? process.stdout : process.stderr;
   return fstatSync(descriptor).isCharacterDevice() && stream().isTTY === true;
 }
 
-/** A terminal that takes no escape codes. */
+/** True for a terminal that does not support escape codes. */
 function isDumb(): boolean {
   return process.env['TERM'] === 'dumb';
 }
 
-/** Writes all of the text, to a slow pipe too. Returns the errno name of what kept it from being written. */
+/** Writes all of the text, even to a slow pipe. Returns the name of the errno when that fails. */
 function write(descriptor: number, text: string): string | undefined {
   const bytes = Buffer.from(text);
   let done = 0;

@@ -1,5 +1,6 @@
-// Has V8 compile snoopy.cjs, the program beside this file, all of it, and keeps that for start.cjs: for this program and
-// this version of V8 alone. Run when the package is installed, by whoever owns it; what it writes is as good as program.
+// Compiles all of snoopy.cjs, the program beside this file, and stores the code for start.cjs. The code is good for
+// this program and this version of V8 only. Runs when the package is installed, as the owner of its files: the stored
+// code is executed like the program.
 'use strict';
 
 const { readFileSync, renameSync, rmSync, statSync, writeFileSync } = require('node:fs');
@@ -11,18 +12,18 @@ const cache = `${program}.cache`;
 
 for (const path of [cache, `${cache}.new`]) rmSync(path, { force: true });
 const { size, mtimeMs } = statSync(program);
-// As start.cjs wants it.
+// The stamp that start.cjs expects.
 const stamp = `${size} ${mtimeMs}`.padEnd(64);
 const source = readFileSync(program, 'latin1');
-// V8 compares its flags too: this one is in the first line of start.cjs.
+// V8 also compares its flags: this one is in the first line of start.cjs.
 setFlagsFromString('--max-semi-space-size=1');
-// Otherwise functions are compiled when they are called first. It goes back.
+// By default V8 compiles a function at its first call. Set back below.
 setFlagsFromString('--no-lazy');
 const script = new Script(source, { filename: program });
 setFlagsFromString('--lazy');
 const code = script.createCachedData();
 const { cachedDataRejected } = new Script(source, { filename: program, cachedData: code });
-if (cachedDataRejected) throw new Error(`V8 ${process.versions.v8} refuses the code that it has made itself`);
+if (cachedDataRejected) throw new Error(`V8 ${process.versions.v8} rejects its own code`);
 writeFileSync(`${cache}.new`, Buffer.concat([Buffer.from(stamp), code]), {
   mode: 0o644,
   flag: 'wx',

@@ -1,9 +1,9 @@
 #!/usr/bin/env -S node --max-semi-space-size=1
-// Starts snoopy.cjs, the program beside this file, with the code that precompile.cjs has had V8 make of it, where
-// there is any. V8 itself refuses what another version of it has made; then, or where there is none, it compiles anew.
+// Starts snoopy.cjs, the program beside this file, with the compiled code that precompile.cjs has stored, if there is
+// any. V8 rejects code of another version of V8; then, or without stored code, it compiles the program itself.
 //
-// The option above: nearly all that a run makes of its hosts stays to its end. A small nursery has it out of the way at
-// once, and touches a fifth less memory.
+// The option above: nearly all objects of a run live until its end. With a small semi-space V8 moves them to the old
+// generation at once, and a run touches a fifth less memory.
 'use strict';
 
 const { readFileSync, statSync } = require('node:fs');
@@ -11,11 +11,11 @@ const { Script } = require('node:vm');
 
 const program = `${__dirname}/snoopy.cjs`;
 
-/** What precompile.cjs has made of the program as it is now: a stamp that says so, then V8's own. */
+/** The stored code, if its stamp matches the program: the file is the stamp, then V8's code cache. */
 function compiledCode() {
   try {
     const { size, mtimeMs } = statSync(program);
-    // Of 64 bytes: V8 would copy what is not aligned.
+    // Padded to 64 bytes: V8 would copy code that is not aligned.
     const stamp = `${size} ${mtimeMs}`.padEnd(64);
     const bytes = readFileSync(`${program}.cache`);
     return bytes.toString('latin1', 0, stamp.length) === stamp ? bytes.subarray(stamp.length) : undefined;
@@ -28,7 +28,7 @@ const cachedData = compiledCode();
 if (cachedData === undefined) {
   require(program);
 } else {
-  // What a module is given, a script finds here. esbuild writes ASCII.
+  // A script has no module scope, so it finds these as globals. The output of esbuild is ASCII, so latin1 fits.
   Object.assign(globalThis, { require, __filename: program });
   new Script(readFileSync(program, 'latin1'), { filename: program, cachedData }).runInThisContext();
 }

@@ -38,8 +38,8 @@ function hexDigit(value: number): number {
 const COLON = 0x3a;
 
 /**
- * The MAC at `offset` of `bytes`. Throws SnoopyError `malformed` when fewer than six bytes are left. All characters at
- * once make a flat string: tens of thousands of them, joined piece by piece, would be the dearest part of a run.
+ * The MAC at `offset` of `bytes`. Throws SnoopyError `malformed` when fewer than six bytes are left. The string is made
+ * from all its characters at once: joining pieces for tens of thousands of MACs would be the slowest part of a run.
  */
 export function decodeMac(bytes: Uint8Array, offset: number): Mac {
   requireBytes(bytes, offset, 6);
@@ -82,13 +82,13 @@ function nibble(code: number): number {
   return code <= 0x39 ? code - 0x30 : (code | 0x20) - 0x57;
 }
 
-/** A MAC from text with colons or dashes, in any case; undefined when it is none. */
+/** Parses a MAC with colons or dashes, in upper or lower case; undefined when the text is not a MAC. */
 export function parseMac(text: string): Mac | undefined {
   const lower = text.toLowerCase().replaceAll('-', ':');
   return /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/.test(lower) ? (lower as Mac) : undefined;
 }
 
-/** True for a MAC that one host can have: not zero, no group bit (IEEE 802, I/G). */
+/** True for a MAC that a host can have: not zero, and without the group bit (IEEE 802, I/G). */
 export function isUnicastMac(mac: Mac): boolean {
   return mac !== '00:00:00:00:00:00' && (Number.parseInt(mac.slice(0, 2), 16) & 1) === 0;
 }
@@ -203,14 +203,14 @@ function writeIpv6(text: string, bytes: Uint8Array, offset: number): void {
     }
   }
   if (gap >= 0) {
-    // What stands behind `::` belongs at the end.
+    // The groups after `::` go to the end.
     const end = offset + 16;
     bytes.copyWithin(end - (at - gap), gap, at);
     bytes.fill(0, gap, end - (at - gap));
   }
 }
 
-/** An address from any of its spellings; undefined when the text is none (no zone, no prefix length). */
+/** Parses any spelling of an address, without zone or prefix length; undefined when the text is not an address. */
 export function parseIp(text: string): IpAddress | undefined {
   if (/^(\d{1,3})(\.\d{1,3}){3}$/.test(text)) {
     const parts = text.split('.');
@@ -248,7 +248,7 @@ function isIpv6Text(text: string): boolean {
   return halves.length === 2 ? groups <= 7 : groups === 8;
 }
 
-/** A prefix such as `10.0.0.0/8`, its host bits cleared; undefined when the text is none. */
+/** Parses a prefix such as `10.0.0.0/8` and clears its host bits; undefined when the text is not a prefix. */
 export function parsePrefix(text: string): Prefix | undefined {
   const [address = '', bits = '', rest] = text.split('/');
   const ip = parseIp(address);
@@ -257,7 +257,7 @@ export function parsePrefix(text: string): Prefix | undefined {
   return length > addressLength(familyOf(ip)) * 8 ? undefined : prefixOf(ip, length);
 }
 
-/** The prefix of `length` bits that holds `ip`. */
+/** The prefix of `length` bits that contains `ip`. */
 export function prefixOf(ip: IpAddress, length: number): Prefix {
   const bytes = encodeIp(ip);
   for (let i = 0; i < bytes.length; i++) {
@@ -288,7 +288,7 @@ export function formatPrefix(prefix: Prefix): string {
 
 /** fe80::/10 (RFC 4291, 2.5.6) and 169.254.0.0/16 (RFC 3927). */
 export function isLinkLocal(ip: IpAddress): boolean {
-  // Nearly every address says by its first character that it is none.
+  // The first character rules out nearly every address.
   if (ip[0] === '1') return ip.startsWith('169.254.');
   return ip[0] === 'f' && /^fe[89ab][0-9a-f]:/.test(ip);
 }

@@ -4,7 +4,7 @@ import { malformed, type SnoopyError } from './errors.ts';
 
 const HOST_IS_LITTLE_ENDIAN = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
 
-/** Throws `malformed` unless `length` bytes lie within `bytes` from `offset` on. */
+/** Throws `malformed` unless `bytes` has `length` bytes from `offset` on. */
 export function requireBytes(bytes: Uint8Array, offset: number, length: number): void {
   if (offset < 0 || length < 0 || offset + length > bytes.length) throw cutShort(bytes, offset, length);
 }
@@ -13,8 +13,8 @@ function cutShort(bytes: Uint8Array, offset: number, length: number): SnoopyErro
   return malformed('bytes', `read ${length} bytes at offset ${offset}`, `there are ${bytes.length}`);
 }
 
-// Nearly all of a run's integers are read here, many of them by code that V8 has not compiled yet: a call less for each
-// tells. What lies outside of a typed array reads as undefined.
+// Nearly every integer of a run is read here, often before V8 has compiled the caller, so each saved call counts.
+// A read outside of a typed array returns undefined.
 
 export function readU8(bytes: Uint8Array, offset: number): number {
   const value = bytes[offset];

@@ -12,7 +12,7 @@ export const EXIT = {
   config: 78,
 } as const;
 
-/** Stable names of errors, as they stand in `errors[].code` of a report. test/kernel/errors.txt shows each. */
+/** Stable names of errors: `errors[].code` of a report. test/kernel/errors.txt has an example of each. */
 export const ERROR_CODES = [
   'usage',
   'config_invalid',
@@ -39,18 +39,18 @@ export const ERROR_CODES = [
 
 export type ErrorCode = (typeof ERROR_CODES)[number];
 
-/** What went wrong. `formatProblem` makes the text of it. */
+/** What went wrong. `formatProblem` turns it into text. */
 export interface Problem {
   readonly code: ErrorCode;
   /** What it is about: an interface, a file, a pin. */
   readonly object: string;
-  /** What could not be done, such as `attach to port "tap1"`; null where `cause` says all of it. */
+  /** What could not be done, such as `attach to port "tap1"`; null when `cause` is the whole message. */
   readonly operation: string | null;
   /** Such as `EINVAL (kernel: reserved bit set)`. */
   readonly cause: string;
   /** What to do about it. */
   readonly fix: string;
-  /** Name of the errno such as `EEXIST`, where a system call failed. */
+  /** Name of the errno, such as `EEXIST`, when a system call failed. */
   readonly errno?: string | undefined;
   /** Lines for a bug report: a stack trace, the verifier's log. */
   readonly details?: string;
@@ -62,12 +62,12 @@ export function formatProblem(problem: Problem): string {
   return `${formatCause(problem)}; ${fix}${details === undefined ? '' : `:\n${details}`}`;
 }
 
-/** The message without the fix, for a report that shows the fix by itself. */
+/** The message without the fix, for a report that shows the fix separately. */
 export function formatCause({ operation, cause }: Pick<Problem, 'operation' | 'cause'>): string {
   return operation === null ? cause : `Cannot ${operation}: ${cause}`;
 }
 
-/** A problem that is thrown; its message is that of the problem. */
+/** A problem as an exception, with the text of the problem as its message. */
 export class SnoopyError extends Error {
   readonly problem: Problem;
 
@@ -86,13 +86,13 @@ export class SnoopyError extends Error {
   }
 }
 
-/** The error for bytes that cannot be decoded: only a developer of snoopy can say why. */
+/** The error for bytes that cannot be decoded. Only a developer of snoopy can find out why. */
 export function malformed(object: string, operation: string, cause: string): SnoopyError {
   const fix = 'please report it with the output of `uname -r`';
   return new SnoopyError({ code: 'malformed', object, operation, cause, fix });
 }
 
-/** Any thrown value as a problem; what is neither ours nor a failed system call is a defect of snoopy. */
+/** Any thrown value as a problem. One that is neither ours nor a failed system call is a defect of snoopy. */
 export function problemOf(thrown: unknown, object: string): Problem {
   if (thrown instanceof SnoopyError) return thrown.problem;
   if (isSystemError(thrown)) {
@@ -111,7 +111,7 @@ export function problemOf(thrown: unknown, object: string): Problem {
   };
 }
 
-/** What to do about a failed system call where its caller knows nothing better. */
+/** The fix for a failed system call, when its caller has no better one. */
 export function fixFor(errno: string): string {
   switch (errno) {
     case 'EPERM':
@@ -140,7 +140,7 @@ export function fixFor(errno: string): string {
   }
 }
 
-/** An error of node:fs: a system call, the name of its errno, and mostly a path. */
+/** An error of node:fs: a system call, the name of its errno, and usually a path. */
 function isSystemError(
   thrown: unknown,
 ): thrown is Error & { readonly code: string; readonly syscall: string; readonly path?: string } {
@@ -153,12 +153,12 @@ export function errnoOf(thrown: unknown): string | undefined {
   return isSystemError(thrown) ? thrown.code : undefined;
 }
 
-/** Why something failed, in short: the name of its errno, or what the error says. */
+/** Why something failed, in short: the name of its errno, or the message of the error. */
 export function causeOf(thrown: unknown): string {
   return errnoOf(thrown) ?? (thrown instanceof Error ? thrown.message : String(thrown));
 }
 
-/** True for the error of node:fs that says: there is no such thing. */
+/** True for the error of node:fs for a path that does not exist. */
 export function isAbsence(thrown: unknown): boolean {
   const errno = errnoOf(thrown);
   return errno === 'ENOENT' || errno === 'ENOTDIR';

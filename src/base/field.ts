@@ -1,4 +1,4 @@
-// Fields of C structures by the offsets that the build generates: a reader takes only a field of its own width.
+// Fields of C structures, at offsets that the build generates. Each reader takes only fields of its own width.
 
 import { decodeMac, encodeMac, type IfIndex, type Mac } from './address.ts';
 import {
@@ -16,7 +16,7 @@ import {
 /** Offset of a field in its structure. `Kind` is its C type: `u32`, `u8[6]`, or the name of a structure. */
 export type Field<Kind extends string> = number & { readonly __kind: Kind };
 
-// `at` is where the structure begins. All throw SnoopyError `malformed` where the bytes end before the field does.
+// `at` is where the structure begins. All throw SnoopyError `malformed` when the bytes end before the field does.
 
 export function getU8(bytes: Uint8Array, at: number, field: Field<'u8'>): number {
   return readU8(bytes, at + field);
@@ -30,7 +30,7 @@ export function getU32(bytes: Uint8Array, at: number, field: Field<'u32'>): numb
   return readU32(bytes, at + field);
 }
 
-/** An ifindex; 0 where the structure says that there is none. */
+/** An ifindex; 0 when the structure has none. */
 export function getIfIndex(bytes: Uint8Array, at: number, field: Field<'u32'>): IfIndex {
   return readU32(bytes, at + field) as IfIndex;
 }

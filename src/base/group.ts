@@ -1,9 +1,9 @@
-// Things by their keys.
+// Groups items by key.
 
-/** The items by key, in their order. */
+/** The items of each key, in their order. */
 export function groupBy<T, K>(items: readonly T[], keyOf: (item: T) => K): Map<K, T[]> {
   const groups = new Map<K, T[]>();
-  // Of the item before: those of a group mostly follow each other.
+  // The group of the previous item: items of one group are mostly adjacent.
   let last: { readonly key: K; readonly group: T[] } | undefined;
   for (const item of items) {
     const key = keyOf(item);
@@ -15,7 +15,7 @@ export function groupBy<T, K>(items: readonly T[], keyOf: (item: T) => K): Map<K
   return groups;
 }
 
-/** The value of a key, made where there is none yet. */
+/** The value of a key; it is created when there is none yet. */
 export function ensure<K, V>(map: Map<K, V>, key: K, make: () => V): V {
   const known = map.get(key);
   if (known !== undefined) return known;

@@ -1,6 +1,6 @@
 // Requests and their results, one for one and in the same order. A missing result is an error, never a success.
 
-/** What `combine` makes of each request and its result. Throws RangeError unless there are as many of both. */
+/** Combines each request with its result. Throws RangeError when there are more of one than of the other. */
 export function mapPairs<Request, Result, Made>(
   requests: readonly Request[],
   results: readonly Result[],

@@ -1,4 +1,4 @@
-// Where the time goes: one phase is on at any moment, and the next begins where it ends.
+// Measures the time of each phase. At any moment exactly one phase is running.
 
 export class Stopwatch<Phase extends string> {
   readonly #now: () => number;
@@ -14,7 +14,7 @@ export class Stopwatch<Phase extends string> {
     this.#sinceMs = now();
   }
 
-  /** From now on time belongs to `phase`; to what it had before, it adds. */
+  /** Ends the current phase and starts `phase`, or resumes it. */
   enter(phase: Phase): void {
     const nowMs = this.#now();
     this.#spentMs.set(this.#phase, (this.#spentMs.get(this.#phase) ?? 0) + nowMs - this.#sinceMs);

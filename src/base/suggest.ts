@@ -1,6 +1,6 @@
-// What somebody may have meant by a mistyped word.
+// The word that was probably meant by a mistyped one.
 
-/** The candidate that is nearest to the word, when it is near enough to be a slip of the finger. */
+/** The candidate nearest to the word; undefined when none is near enough to be a typing mistake. */
 export function closest(word: string, candidates: readonly string[]): string | undefined {
   const plain = normalize(word);
   let best: string | undefined;
@@ -25,8 +25,8 @@ function normalize(word: string): string {
 }
 
 /**
- * Insertions, deletions, substitutions and swaps of neighboring characters between two words (optimal string
- * alignment). `limit` or more when their lengths alone differ by as much.
+ * The number of insertions, deletions, substitutions and swaps of neighboring characters between two words (optimal
+ * string alignment). Returns `limit` when the lengths alone differ by that much.
  */
 function editDistance(a: string, b: string, limit: number): number {
   if (Math.abs(a.length - b.length) >= limit) return limit;

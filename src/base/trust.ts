@@ -1,4 +1,4 @@
-// Who else may write to a path: root neither trusts a file nor follows a link that others can replace.
+// Whether untrusted users may write to a path: root neither trusts a file nor follows a link that they can replace.
 
 import { lstatSync, readlinkSync, type Stats } from 'node:fs';
 import { dirname } from 'node:path';
@@ -6,7 +6,7 @@ import { dirname } from 'node:path';
 /** The users whose files are trusted: root, the user of this run, and the one who started it by sudo. */
 export type Users = ReadonlySet<number>;
 
-/** Something that others may write to: what it is, who may, and the command that ends it. */
+/** A path that others may write to, which users these are, and the command that takes the permission away. */
 export interface Weakness {
   readonly path: string;
   /** Such as `user 1000`. */
@@ -19,7 +19,7 @@ const OTHERS_WRITE = 0o002;
 /** S_ISVTX of a directory: only the owner of an entry may rename or delete it. */
 const STICKY = 0o1000;
 
-/** What is weak about a file or directory itself; null: nothing. With an ACL the group's bit is that of all its entries. */
+/** The weakness of a file or directory itself; null: none. With an ACL the group bit stands for all its entries. */
 export function weaknessOf(
   path: string,
   stats: Pick<Stats, 'uid' | 'gid' | 'mode' | 'isDirectory' | 'isSymbolicLink'>,
@@ -32,7 +32,7 @@ export function weaknessOf(
       writer: `user ${uid}`,
       fix: `${stats.isSymbolicLink() ? 'chown -h' : 'chown'} root ${path}`,
     };
-  // The mode of a link says nothing. A sticky directory is safe for what trusted users own in it.
+  // The mode of a link means nothing. In a sticky directory the entries of trusted users are safe.
   if (stats.isSymbolicLink() || (stats.isDirectory() && (mode & STICKY) !== 0)) return null;
   if ((mode & OTHERS_WRITE) !== 0) return { path, writer: 'everybody', fix: `chmod go-w ${path}` };
   if ((mode & GROUP_WRITE) !== 0)
@@ -40,24 +40,24 @@ export function weaknessOf(
   return null;
 }
 
-/** How far a path can be followed before it comes to something that others may write to. */
+/** How far a path can be followed before it reaches something that others may write to. */
 export interface Way {
-  /** Without links: as far as no other user can lead it elsewhere. */
+  /** The first part of the path, with its links resolved: no other user can make it lead elsewhere. */
   readonly safe: string;
-  /** The names that are left: behind the first weakness, or behind the first name that is not there. */
+  /** The names that were not followed: a missing one, a weak link, or what comes after a weak directory. */
   readonly rest: readonly string[];
-  /** The first thing that others may write to, which is the last of `safe`; a link is not followed. */
+  /** The first thing that others may write to: the end of `safe`, or the link that comes next. */
   readonly weakness: Weakness | null;
 }
 
 /** As many as the kernel follows (MAXSYMLINKS). */
 const MAX_LINKS = 40;
-/** Links that are none: what is open, whatever its name. Who starts a command chooses what it has open. */
+/** The links in here are open files, not names. The user that starts a command chooses what it has open. */
 const DESCRIPTORS = /^\/proc\/\d+\/(task\/\d+\/)?fd$/;
 
 /**
- * Follows an absolute path from the root on. As long as all of it is trusted, no other user can replace what was looked
- * at, so what is found still holds when it is used. Throws what lstat(2) throws, but for ENOENT.
+ * Follows an absolute path from the root on. As long as every part is trusted, no other user can replace a part after
+ * it was checked, so the result still holds when it is used. Throws the errors of lstat(2), except ENOENT.
  */
 export function follow(path: string, users: Users): Way {
   const left = namesOf(path);

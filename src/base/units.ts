@@ -3,7 +3,7 @@
 const MS_PER_UNIT = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
 const BYTES_PER_UNIT = { B: 1, KiB: 1_024, MiB: 1_048_576, GiB: 1_073_741_824 } as const;
 
-/** A duration such as `500ms`, `90s`, `20m`, `2h` or `7d` in milliseconds; undefined when the text is none. */
+/** A duration such as `500ms`, `90s`, `20m`, `2h` or `7d` in ms; undefined when the text is not a duration. */
 export function parseDuration(text: string): number | undefined {
   const match = /^(\d{1,9})(ms|s|m|h|d)$/.exec(text);
   if (match === null) return undefined;
@@ -15,7 +15,7 @@ export function formatDuration(ms: number | null): string {
   return ms === null ? 'never' : formatUnits(ms, MS_PER_UNIT, 's');
 }
 
-/** A size such as `4096B`, `512KiB`, `1MiB` or `1GiB` in bytes; undefined when the text is none. */
+/** A size such as `4096B`, `512KiB`, `1MiB` or `1GiB` in bytes; undefined when the text is not a size. */
 export function parseSize(text: string): number | undefined {
   const match = /^(\d{1,9})(B|KiB|MiB|GiB)$/.exec(text);
   if (match === null) return undefined;
@@ -31,7 +31,7 @@ function unitOf(units: Readonly<Record<string, number>>, unit: string | undefine
   return units[unit ?? ''] ?? 1;
 }
 
-/** `value` in the largest unit that leaves no rest. */
+/** `value` in the largest unit that leaves no remainder. */
 function formatUnits(value: number, units: Readonly<Record<string, number>>, zeroUnit: string): string {
   if (value === 0) return `0${zeroUnit}`;
   let text = '';
@@ -41,7 +41,7 @@ function formatUnits(value: number, units: Readonly<Record<string, number>>, zer
   return text;
 }
 
-/** Seconds in the one unit that says most: `45s`, `12m`, `3h`, `2d`; `-` where there are none. */
+/** Seconds in the one unit that fits best: `45s`, `12m`, `3h`, `2d`; `-` for null. */
 export function formatAge(seconds: number | null): string {
   if (seconds === null) return '-';
   const whole = Math.floor(seconds);

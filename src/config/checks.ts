@@ -1,4 +1,4 @@
-// What no schema can say: addresses, ranges of durations and sizes, names given twice.
+// Checks that a schema cannot express: addresses, ranges of durations and sizes, duplicate names.
 
 import { isUnicastMac, parseIp, parseMac, parsePrefix } from '../base/address.ts';
 import { formatDuration, formatSize, parseDuration, parseSize } from '../base/units.ts';
@@ -15,8 +15,8 @@ const MAX_RING_BYTES = 1 << 28;
 type Report = (path: Path, item: YamlItem, wrong: string, allowed: string) => void;
 
 /**
- * What is wrong with values whose form is right. Values of another form are left to the schema, so that both
- * can be reported at once.
+ * Problems of values whose form is right. Values of another form are left to the schema, so that the problems of both
+ * are reported together.
  */
 export function semanticFindings(root: YamlItem): Finding[] {
   const findings: Finding[] = [];
@@ -76,7 +76,7 @@ function checkBridgeNames(bridges: readonly YamlItem[], report: Report): void {
   }
 }
 
-/** What the kernel takes as the name of an interface (dev_valid_name), without control characters. */
+/** True for a name that the kernel accepts for an interface (dev_valid_name) and that has no control characters. */
 function isInterfaceName(name: string): boolean {
   if (name === '.' || name === '..' || Buffer.byteLength(name) > 15) return false;
   return [...name].every(

@@ -12,7 +12,7 @@ import { ConfigError, type ConfigProblem, type Finding, problemsOf } from './pro
 import { isRawConfig, schemaFindings } from './schema-findings.ts';
 import { MAX_BYTES, parseYaml, plainOf } from './yaml.ts';
 
-/** What a text asks for, or all that is wrong with it. `file` is how messages call it. */
+/** The desired state of a text, or all its problems. `file` is the name of the text in messages. */
 export function parseConfig(
   text: string,
   file: string,
@@ -29,8 +29,8 @@ export function parseConfig(
 }
 
 /**
- * Reads a configuration file to act by it. Throws a SnoopyError `config_untrusted` when others than `users` may write
- * to it, `config_unreadable` when there is no text to read, and a ConfigError with every problem when it is not valid.
+ * Reads a configuration file for a run. Throws a SnoopyError `config_untrusted` when users other than `users` may write
+ * to it, `config_unreadable` when it cannot be read as text, and a ConfigError with every problem when it is not valid.
  */
 export function loadConfig(path: string, users: Users): Desired {
   return desiredIn(
@@ -47,7 +47,7 @@ export function loadConfig(path: string, users: Users): Desired {
   );
 }
 
-/** The same only to look at it. `weakness` is why a run would not trust it; null: a run would. */
+/** Reads a configuration file only to show it. `weakness` is why a run would not trust it; null: it would. */
 export function inspectConfig(
   path: string,
   users: Users,
@@ -88,23 +88,23 @@ function readText(path: string, users: Users, refuse: (weakness: Weakness) => vo
   }
 }
 
-/** Of the file that is open, whatever has its name by now; then of the way to it. */
+/** The weakness of the open file, even if another file has its name by now; then that of the path to it. */
 function weaknessOfOpen(stats: Stats, path: string, users: Users): Weakness | null {
-  // Not resolve(path): ".." behind a link is not where it seems to be.
+  // Not resolve(path): it removes "..", which after a link leads to another directory.
   const absolute = path.startsWith('/') ? path : `${resolve('.')}/${path}`;
   return weaknessOf(path, stats, users) ?? follow(absolute, users).weakness;
 }
 
-/** How long a pipe may be silent, and how often it is looked at. */
+/** How long a pipe may be silent, and how often it is read. */
 const PIPE_TIMEOUT_MS = 5_000;
 const PIPE_INTERVAL_MS = 20;
 
 /**
- * All of a file or of a pipe, or one byte more than is allowed: neither is trusted to end, or to begin. `look` sees
- * what is open before anything is read of it.
+ * All of a file or of a pipe, at most one byte more than is allowed: a pipe may never end, or never send a byte. `look`
+ * gets the stats of the open file before anything is read from it.
  */
 function readBytes(path: string, look: (stats: Stats) => void): Uint8Array {
-  // A pipe that nobody writes to would keep the open waiting, and the read.
+  // On a pipe without a writer, open and read would otherwise block.
   const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
     const stats = fstatSync(fd);
@@ -115,7 +115,7 @@ function readBytes(path: string, look: (stats: Stats) => void): Uint8Array {
     let length = 0;
     for (let silentMs = 0; length < bytes.length; ) {
       const count = readSome(fd, bytes, length);
-      // A pipe is at its end before its first writer, too.
+      // Before its first writer a pipe also reads as if at its end.
       if (count === 0 && (length > 0 || !stats.isFIFO())) break;
       length += count ?? 0;
       if (count) {
@@ -134,7 +134,7 @@ function readBytes(path: string, look: (stats: Stats) => void): Uint8Array {
   }
 }
 
-/** How many bytes were read; 0 at the end, undefined while a pipe has nothing to say. */
+/** How many bytes were read; 0 at the end, undefined while a pipe has no data. */
 function readSome(fd: number, bytes: Uint8Array, from: number): number | undefined {
   try {
     return readSync(fd, bytes, from, bytes.length - from, null);

@@ -3,7 +3,7 @@
 import { SCHEMA_TEXT } from '../generated/schema.ts';
 import type { Path } from './problem.ts';
 
-/** As much of JSON Schema as snoopy's own uses. */
+/** The part of JSON Schema that snoopy's own schema uses. */
 export interface SchemaNode {
   readonly $ref?: string;
   readonly $comment?: string;
@@ -24,7 +24,7 @@ export function configSchema(): SchemaNode {
   return JSON.parse(SCHEMA_TEXT);
 }
 
-/** The schema with its reference followed. */
+/** The schema, with its reference resolved. */
 export function resolveRef(root: SchemaNode, node: SchemaNode): SchemaNode {
   if (node.$ref === undefined) return node;
   let target: unknown = root;
@@ -35,7 +35,7 @@ export function resolveRef(root: SchemaNode, node: SchemaNode): SchemaNode {
   return typeof target === 'object' && target !== null ? resolveRef(root, target) : {};
 }
 
-/** The schema of the value at a path; an empty one where the schema has nothing to say. */
+/** The schema of the value at a path; an empty one when the schema does not cover it. */
 export function schemaAt(root: SchemaNode, path: Path): SchemaNode {
   let node = root;
   for (const part of path) node = step(root, node, part) ?? {};
@@ -54,7 +54,7 @@ function step(root: SchemaNode, from: SchemaNode, part: string | number): Schema
     : undefined;
 }
 
-/** What may stand where a schema holds: `an integer from 0 to 4094`, `noarp, stale or reachable`. */
+/** What a schema allows, in words: `an integer from 0 to 4094`, `noarp, stale or reachable`. */
 export function describe(root: SchemaNode, from: SchemaNode): string {
   const node = resolveRef(root, from);
   if (node.$comment !== undefined) return node.$comment;

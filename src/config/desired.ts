@@ -1,4 +1,4 @@
-// The configuration as written <-> what the operator wants: defaults filled in, units made plain.
+// The configuration as written <-> the desired state: defaults filled in, units converted.
 
 import { formatPrefix, parseIp, parseMac, parsePrefix } from '../base/address.ts';
 import { formatDuration, formatSize, parseDuration, parseSize } from '../base/units.ts';
@@ -15,7 +15,7 @@ import type {
 
 const LEARN_KINDS: readonly LearnKind[] = ['arp-request', 'arp-reply', 'na', 'ns'];
 
-/** What a configuration asks for. It must have been checked: a value that cannot be read is a defect. */
+/** The desired state of a configuration that was checked before. A value that cannot be parsed is a defect. */
 export function desiredOf(config: RawConfig): Desired {
   const runtime = { ...RUNTIME_DEFAULTS, ...config.runtime };
   const defaults = merge(BRIDGE_DEFAULTS, config.defaults ?? {});
@@ -33,7 +33,7 @@ export function desiredOf(config: RawConfig): Desired {
   };
 }
 
-/** The settings of `over` above those of `under`: mappings key by key, lists and single values whole. */
+/** `over` merged over `under`: mappings key by key, while lists and single values are replaced as a whole. */
 function merge(under: RawSettings, over: RawPartialSettings): RawSettings {
   return {
     ...under,
@@ -93,7 +93,7 @@ function checked<T>(parse: (text: string) => T | undefined, text: string): T {
   return value;
 }
 
-/** What is desired as a configuration that says everything: read again it yields the same. */
+/** The desired state as a configuration with every default written out. Parsing it gives the same desired state. */
 export function writtenOut(desired: Desired): RawWholeConfig {
   const { runtime } = desired;
   return {

@@ -1,8 +1,8 @@
-// What is wrong with a configuration: where, which key, what stands there and what may.
+// Problems of a configuration: the place, the key, what is wrong and what is allowed.
 
 import { formatProblem, type Problem, SnoopyError } from '../base/errors.ts';
 
-/** The way from the document's root to a value. */
+/** The path from the document's root to a value. */
 export type Path = readonly (string | number)[];
 
 /** A problem at an offset of the text. */
@@ -13,7 +13,7 @@ export interface Finding {
   readonly allowed: string;
 }
 
-/** A problem with its place. Its message is `FILE:LINE:COLUMN: key: what is wrong; allowed: what is`. */
+/** A problem with its place. Its message is `FILE:LINE:COLUMN: key: what is wrong; allowed: what is allowed`. */
 export interface ConfigProblem extends Problem {
   readonly code: 'config_invalid';
   readonly file: string;
@@ -43,12 +43,12 @@ export class ConfigError extends SnoopyError {
   }
 }
 
-/** More problems than these are of no use; a text of a mebibyte may have half a million. */
+/** A longer list helps no one, and a text of 1 MiB may have half a million problems. */
 const MAX_PROBLEMS = 100;
-/** What one kind of check looks for: enough to know that there are more problems than are reported. */
+/** The most findings of one kind of check: enough to know that there are more problems than are reported. */
 export const MAX_FINDINGS = MAX_PROBLEMS + 1;
 
-/** The first findings in the order of the text, at most one for a value, as problems of `file`. */
+/** The first findings, in the order of the text and at most one for each value, as problems of `file`. */
 export function problemsOf(findings: readonly Finding[], text: string, file: string): ConfigProblem[] {
   const lines = lineStarts(text);
   const seen = new Set<string>();
@@ -79,7 +79,7 @@ export function problemsOf(findings: readonly Finding[], text: string, file: str
   return problems;
 }
 
-/** A path as people write it: `bridges[0].ports.include[1]`, long keys cut short; `document` for the root. */
+/** A path as text: `bridges[0].ports.include[1]`, with long keys cut short; `document` for the root. */
 function formatPath(path: Path): string {
   let text = '';
   for (const part of path) {

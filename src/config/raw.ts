@@ -1,4 +1,4 @@
-// The configuration as it is written: what the schema allows, key by key.
+// The configuration as written: what the schema allows, key by key.
 
 import type { AttachMode, LearnKind, NeighborState } from '../core/desired.ts';
 
@@ -45,7 +45,7 @@ export interface RawProbe {
   readonly source: string;
 }
 
-/** What may stand under `defaults` and in every bridge. */
+/** The keys that are allowed under `defaults` and in every bridge. */
 export interface RawSettings {
   readonly required: boolean;
   readonly ports: RawPorts;
@@ -78,13 +78,13 @@ export interface RawBridge extends RawPartialSettings {
   readonly static?: readonly RawStatic[];
 }
 
-/** A bridge with nothing left to default. */
+/** A bridge with all defaults filled in. */
 export interface RawWholeBridge extends RawSettings {
   readonly name: string;
   readonly static: readonly Required<RawStatic>[];
 }
 
-/** A configuration with nothing left to default. */
+/** A configuration with all defaults filled in. */
 export interface RawWholeConfig {
   readonly version: 1;
   readonly runtime: RawRuntime;

@@ -1,4 +1,4 @@
-// What the schema has against a configuration, in words for people: no text of ajv ever reaches a user.
+// The schema's problems with a configuration, in our own words: no text of ajv reaches a user.
 
 import { closest } from '../base/suggest.ts';
 import { formatSize, parseDuration, parseSize } from '../base/units.ts';
@@ -8,12 +8,12 @@ import { type Finding, MAX_FINDINGS, type Path, quote } from './problem.ts';
 import type { RawConfig } from './raw.ts';
 import { child, itemAt, plainOf, type YamlItem, type YamlNode } from './yaml.ts';
 
-/** True when the schema has nothing against the value. */
+/** True when the value is valid by the schema. */
 export function isRawConfig(value: unknown): value is RawConfig {
   return schemaErrors(value).length === 0;
 }
 
-/** What the schema has against the tree: one finding for each unknown key, missing key and wrong value. */
+/** The schema's problems with the tree: one finding for each unknown key, missing key and wrong value. */
 export function schemaFindings(root: YamlItem): Finding[] {
   const errors = schemaErrors(plainOf(root.node));
   if (errors.length === 0) return [];
@@ -36,13 +36,13 @@ export function schemaFindings(root: YamlItem): Finding[] {
   const wholes = new Set(errors.flatMap(({ instancePath }) => pointersAbove(instancePath)));
   for (const [pointer, keywords] of wrongValues) {
     if (findings.length === MAX_FINDINGS) break;
-    // Where one of several forms is allowed and a part of the value is wrong, the part is what to speak about.
+    // A wrong part also makes the whole value wrong when several forms are allowed. Only the part is reported.
     if (!wholes.has(pointer)) findings.push(wrongValue(schema, root, parsePointer(pointer, root), keywords));
   }
   return findings;
 }
 
-/** The pointers to the values that hold the one that `pointer` names. */
+/** The pointers to all values that contain the value of `pointer`. */
 function pointersAbove(pointer: string): string[] {
   const above: string[] = [];
   for (let end = pointer.lastIndexOf('/'); end >= 0; end = pointer.lastIndexOf('/', end - 1)) {
@@ -52,7 +52,7 @@ function pointersAbove(pointer: string): string[] {
   return above;
 }
 
-/** The path that a JSON pointer (RFC 6901) names; numbers are indexes where there is a list. */
+/** The path that a JSON pointer (RFC 6901) names; numbers are indexes in a list. */
 function parsePointer(pointer: string, root: YamlItem): Path {
   const path: (string | number)[] = [];
   for (const part of pointer.split('/').slice(1)) {
@@ -100,7 +100,7 @@ function wrongValue(schema: SchemaNode, root: YamlItem, path: Path, keywords: Re
   return { path, at: item.at, wrong, allowed: describe(schema, wanted) };
 }
 
-/** A value as it is called in a message. */
+/** How a message names a value. */
 function show(node: YamlNode): string {
   if (node.kind === 'mapping') return 'a mapping';
   if (node.kind === 'sequence') return node.items.length === 0 ? 'an empty list' : 'a list';
@@ -117,7 +117,7 @@ const BOOLEAN_WORDS: ReadonlyMap<string, boolean> = new Map([
   ['false', false],
 ]);
 
-/** Units as people write them, with any plural, and as they are. */
+/** Common spellings of units, and the units they mean. */
 const DURATION_UNITS: readonly (readonly [RegExp, string])[] = [
   [/^(ms|msecs?|milliseconds?)$/i, 'ms'],
   [/^(s|secs?|seconds?)$/i, 's'],
@@ -132,7 +132,7 @@ const SIZE_UNITS: readonly (readonly [RegExp, string])[] = [
   [/^(g|gi|gb|gib)$/i, 'GiB'],
 ];
 
-/** What a wrong value was probably meant to be. */
+/** The value that was probably meant by a wrong one. */
 function suggest(schema: SchemaNode, from: SchemaNode, node: YamlNode): string | undefined {
   const forms = formsOf(schema, from);
   if (node.kind === 'sequence') {
@@ -179,7 +179,7 @@ function hasName(forms: readonly SchemaNode[]): boolean {
   return forms.some(({ properties }) => Object.hasOwn(properties ?? {}, 'name'));
 }
 
-/** `20 minutes` as `20m`, by the units there are. */
+/** `20 minutes` as `20m`, if `units` has that unit. */
 function withUnit(text: string, units: readonly (readonly [RegExp, string])[]): string | undefined {
   const [, number, word = ''] = /^\s*(\d+)\s*([a-z]+)\s*$/i.exec(text) ?? [];
   const unit = units.find(([spelling]) => spelling.test(word))?.[1];

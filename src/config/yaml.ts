@@ -1,4 +1,4 @@
-// YAML 1.2 (core schema) -> a tree of values that know where in the text they and their keys stand.
+// YAML 1.2 (core schema) -> a tree of values, with the offsets of values and keys in the text.
 
 import {
   boolCoreTag,
@@ -37,14 +37,14 @@ export interface YamlEntry extends YamlItem {
 export const MAX_BYTES = 1 << 20;
 const MAX_DEPTH = 20;
 const MAX_ALIASES = 100;
-/** What is meant by most who write an alias: a glob. */
+/** The usual reason for an alias that is not defined: a glob without quotes. */
 const QUOTED_STAR = 'a text that begins with * in quotes: "*"';
-/** Values that aliases may repeat in all: a short text must not grow without bounds. */
+/** How many values aliases may repeat in total: a short text must not grow without bounds. */
 const MAX_REPEATED = 10_000;
 
 const EMPTY: YamlNode = { kind: 'scalar', value: null };
 
-/** The tree of a text, and what is wrong with it as YAML; without a root nothing more can be said. */
+/** The tree of a text, and its problems as YAML; without a root nothing more can be checked. */
 export function parseYaml(text: string): { root: YamlItem | undefined; findings: readonly Finding[] } {
   const size = Buffer.byteLength(text);
   if (size > MAX_BYTES) {
@@ -92,12 +92,12 @@ class TreeReader {
   #lines: readonly number[] | undefined;
   readonly #anchors = new Map<string, { readonly node: YamlNode; readonly size: number }>();
   #next = 0;
-  /** Values read so far, by which the size of what an anchor names is known. */
+  /** The number of values read so far: its growth is the size of an anchored value. */
   #size = 0;
   #aliases = 0;
   #repeated = 0;
   #isOverrun = false;
-  /** The last offset that an event named: an empty value has none of its own. */
+  /** The last offset of an event: an empty value has none of its own. */
   #at = 0;
 
   constructor(text: string, events: readonly Event[]) {
@@ -153,7 +153,7 @@ class TreeReader {
     }
   }
 
-  /** True, and past it, when the collection being read ends here. */
+  /** Consumes the end of the current collection; false when it does not end here. */
   #atEnd(): boolean {
     const event = this.#events[this.#next];
     if (event !== undefined && event.type !== EVENT_ID.POP) return false;
@@ -226,7 +226,7 @@ class TreeReader {
     return { kind: 'scalar', value: isText ? text : resolvePlain(text) };
   }
 
-  /** The tag of an event, empty where there is none; one that is not `allowed` is reported. */
+  /** The tag of an event, empty when it has none; a tag that is not `allowed` is reported. */
   #checkTag(
     event: { tagStart: number; tagEnd: number },
     allowed: readonly string[],
@@ -253,7 +253,7 @@ class TreeReader {
   }
 }
 
-/** What a plain scalar means by the core schema (YAML 1.2, section 10.3.2). */
+/** The value of a plain scalar by the core schema (YAML 1.2, section 10.3.2). */
 function resolvePlain(text: string): Scalar {
   for (const tag of [nullCoreTag, boolCoreTag, intCoreTag, floatCoreTag]) {
     const value = tag.resolve(text, false, tag.tagName);
@@ -262,7 +262,7 @@ function resolvePlain(text: string): Scalar {
   return text;
 }
 
-/** The item at a path; undefined where the tree has none. */
+/** The item at a path; undefined when the tree has none. */
 export function itemAt(root: YamlItem, path: Path): YamlItem | undefined {
   let item: YamlItem | undefined = root;
   for (const part of path) {
@@ -278,17 +278,17 @@ export function child(item: YamlItem | undefined, key: string): YamlEntry | unde
   return item?.node.kind === 'mapping' ? item.node.entries.get(key) : undefined;
 }
 
-/** The values of a sequence; none where it is something else. */
+/** The values of a sequence; none when it is something else. */
 export function itemsOf(item: YamlItem | undefined): readonly YamlItem[] {
   return item?.node.kind === 'sequence' ? item.node.items : [];
 }
 
-/** The text of a scalar; undefined where it is something else. */
+/** The text of a scalar; undefined when it is something else. */
 export function textOf(item: YamlItem | undefined): string | undefined {
   return item?.node.kind === 'scalar' && typeof item.node.value === 'string' ? item.node.value : undefined;
 }
 
-/** The number that stands here; undefined where it is something else. */
+/** The value of a number; undefined when it is something else. */
 export function numberOf(item: YamlItem | undefined): number | undefined {
   return item?.node.kind === 'scalar' && typeof item.node.value === 'number' ? item.node.value : undefined;
 }

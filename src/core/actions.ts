@@ -1,4 +1,4 @@
-// The steps of a plan. Bindings that end and the ports' binding counts are written beside it: host/bindings.ts.
+// The steps of a plan. The end of bindings and the ports' binding counts are not steps: see host/bindings.ts.
 
 import { AF_INET, familyOf, formatPrefix, type IfIndex, type Prefix } from '../base/address.ts';
 import type { LoadReason } from '../datapath/pins.ts';
@@ -25,7 +25,7 @@ export type Action =
       readonly bridge: string;
       readonly port: PortRef;
       readonly mode: AttachMode;
-      /** Noted in the filter: the clsact qdisc is one that snoopy makes. */
+      /** True: snoopy creates the clsact qdisc, and records that in the name of the filter. */
       readonly ownsClsact: boolean;
     }
   | {
@@ -33,23 +33,23 @@ export type Action =
       readonly bridge: string | null;
       readonly port: PortRef;
       readonly mode: AttachMode;
-      /** Delete the clsact qdisc too, unless somebody else has filters there. */
+      /** Delete the clsact qdisc too, unless it has filters of another owner. */
       readonly dropClsact: boolean;
     }
-  /** Forgets the policy of a port that is gone or not learned from any more. */
+  /** Deletes the policy of a port that was removed or is no longer learned from. */
   | { readonly kind: 'drop-port'; readonly bridge: string | null; readonly port: PortRef }
   /** Removes every pin and the directory. */
   | { readonly kind: 'unpin'; readonly path: string }
-  /** Deletes the textfile of the metrics. */
+  /** Deletes the metrics textfile. */
   | { readonly kind: 'drop-textfile'; readonly path: string };
 
 export interface PortRef {
   readonly ifIndex: IfIndex;
-  /** `#7` for an interface that is gone. */
+  /** `#7` for an interface that no longer exists. */
   readonly name: string;
 }
 
-/** An action as it stands in a report: its kind and the names it is about. */
+/** An action in a report: its kind and the names that it is about. */
 export interface ActionSummary {
   readonly kind: Action['kind'];
   readonly bridge?: string;
@@ -58,11 +58,11 @@ export interface ActionSummary {
   readonly reason?: LoadReason;
   readonly prefix?: string;
   readonly ip?: string;
-  /** A MAC that may have a static address; none in the step that makes it static. */
+  /** A MAC that may have the static address; none in the step that makes the address static. */
   readonly mac?: string;
 }
 
-/** What of an action a report shows. */
+/** The part of an action that a report shows. */
 export function summarize(action: Action): ActionSummary {
   switch (action.kind) {
     case 'mount':
@@ -101,7 +101,7 @@ function describePrefix({ prefix, vlan, allow }: PrefixRule): string {
   return `${allow ? 'allow' : 'deny'} ${where}${vlan === 0 ? '' : ` vlan ${vlan}`}`;
 }
 
-/** A prefix of no bits is there for what no longer prefix speaks of. */
+/** A prefix of length 0 is the rule for all addresses that no longer prefix covers. */
 function otherThan({ ip }: Prefix): string {
   return familyOf(ip) === AF_INET ? 'other IPv4' : 'other IPv6';
 }

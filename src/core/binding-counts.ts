@@ -4,13 +4,13 @@ import type { IfIndex } from '../base/address.ts';
 import type { Binding } from '../datapath/records/binding.ts';
 import type { PortPolicy, PortState } from '../datapath/records/port.ts';
 
-/** The part of max_bindings from which on the operator is warned. */
+/** The fraction of max_bindings from which the operator is warned. */
 export const NEARLY_FULL = 0.9;
 
 /**
- * The policies whose `released` must change so that the program's count of a port's bindings is the number of bindings
- * in the map. Only the program adds and only user space subtracts, so neither overwrites the other. The next run
- * corrects what is off by a binding that was created while the map was read.
+ * The policies whose `released` must change, so that the program's count for a port equals the number of its bindings
+ * in the map. Only the program adds and only user space subtracts, so neither overwrites the other. A binding that was
+ * created while the map was read makes a count wrong until the next run.
  */
 export function correctCounts(
   policies: ReadonlyMap<IfIndex, PortPolicy>,

@@ -1,11 +1,11 @@
-// Why zebra does not advertise a neighbor that is installed: each reason, and what fixes it. Pure.
+// Why zebra does not advertise an installed neighbor: each reason, and the fix. Pure.
 
 import type { IpAddress, Mac } from '../base/address.ts';
 import type { Frr, FrrNeighbor } from './frr.ts';
 
-/** What keeps zebra from advertising a neighbor. */
+/** A reason why zebra does not advertise a neighbor. */
 export interface Blocker {
-  /** `VNI 100`, or the device where there is no VNI. */
+  /** `VNI 100`, or the device when it has no VNI. */
   readonly subject: string;
   readonly status: 'warning' | 'failure';
   readonly reason: string;

@@ -16,7 +16,7 @@ export interface Conflict extends BindingKey {
   readonly bridgeName: string;
   readonly owner: Mac;
   readonly claimant: Mac;
-  /** Null when the port is gone. */
+  /** Null when the port no longer exists. */
   readonly claimantPort: string | null;
   /** When the claimant took it: CLOCK_MONOTONIC in milliseconds. */
   readonly sinceMs: number;
@@ -32,10 +32,10 @@ const FRAMES_PER_RUN = 4096;
 const CONFLICTS_PER_RUN = 256;
 
 /**
- * Every learned address whose MAC is not the one in its neighbor, or, where it has no neighbor yet, not the one that
- * had it when its moves began. The state decides and not the ring's records of moves, so that neither a full ring nor
- * a killed run skips an owner check. Provisioned and frozen addresses, and domains without probes, have no conflicts.
- * The oldest claims come first. `index` is that of `hosts`, from a caller that has it already.
+ * Every learned address whose MAC differs from the one in its neighbor or, when it has no neighbor yet, from the one
+ * that had it when its moves began. This compares states and does not use the ring's records of moves, so neither a
+ * full ring nor a killed run skips an owner check. Provisioned and frozen addresses, and domains without probes, have
+ * no conflicts. The oldest claims come first. `index` is an index of `hosts`, if the caller has one.
  */
 export function findConflicts(
   topology: Topology,
@@ -59,7 +59,7 @@ export function findConflicts(
   return conflicts.sort((a, b) => a.sinceMs - b.sinceMs);
 }
 
-/** The MAC that has the address now, whichever claims it; undefined when there is none that could lose it. */
+/** The MAC that has the address now, whichever MAC claims it; undefined when no owner can lose it. */
 function ownerOf(
   bridge: Bridge,
   binding: Binding,
@@ -71,18 +71,18 @@ function ownerOf(
   const domain = bridge.domains.get(binding.vlan);
   if (domain === undefined) return undefined;
   const entry = index.neighborOf(domain.device, binding.ip);
-  // An entry that is not ours is never lost to a claim.
+  // A claim never replaces an entry of another owner.
   if (entry !== undefined && isValid(entry)) return isOurs(entry, protocol) ? entry.mac : undefined;
   if (binding.owner === null) return undefined;
-  // Two MACs claimed it before either had a neighbor: the first is the owner, as long as moves are counted.
+  // Two MACs claimed it before either had a neighbor: the first is the owner, while moves are counted.
   const isRecent = nowMs - binding.windowMs <= bridge.desired.duplicates.windowMs;
   const isDue = forwarding.locate(binding.vlan, binding.mac).kind === 'local';
   return isRecent && isDue ? binding.owner.mac : undefined;
 }
 
 /**
- * Null when the owner cannot be probed. The probe goes to its MAC, but out of every port: the port that the bridge, or
- * the owner's last message, names may be the work of another host that sent a frame or two with the owner's MAC.
+ * Null when the owner cannot be probed. The probe goes to the owner's MAC, but out of every port: another host may have
+ * sent a frame with that MAC, so neither the FDB nor the port of the last message is proof of where the owner is.
  */
 function conflictOf(bridge: Bridge, binding: Binding, owner: Mac): Conflict | null {
   const { ip, vlan } = binding;
@@ -116,14 +116,14 @@ function nameOf(bridge: Bridge, port: IfIndex): string | null {
   return bridge.ports.find(({ ifIndex }) => ifIndex === port)?.name ?? null;
 }
 
-/** A conflict by its address and owner: the claimant may change at any time, and makes no difference. */
+/** Identifies a conflict by address and owner: the claimant may change at any time and does not matter. */
 function conflictId(conflict: Conflict): string {
   return `${bindingId(conflict)} ${conflict.owner}`;
 }
 
 /**
- * Those of the `probed` conflicts whose owner certainly did not answer, though records were lost. An answer moves the
- * binding, and the next claim begins anew: the claim that stands unchanged in `after` was not answered in between.
+ * The `probed` conflicts whose owner certainly did not answer, even if records were lost. An answer moves the binding
+ * back, and the next claim has a new time. So a claim that is unchanged in `after` was not answered.
  */
 export function surelyUnanswered(probed: readonly Conflict[], after: readonly Conflict[]): Conflict[] {
   const unmoved = new Set(after.map(claimId));
@@ -136,8 +136,8 @@ function claimId(conflict: Conflict): string {
 
 /**
  * The addresses that their owners keep, by bindingId. An address goes to another MAC only if its owner was `probed` in
- * this very run, no answer can have been lost, and none came. So a claimant gains nothing by claiming again at once,
- * or while owners are checked.
+ * this run, no answer was lost, and none came. So a claimant gains nothing by claiming again at once or during the
+ * owner checks.
  */
 export function keepForOwners(
   conflicts: readonly Conflict[],
@@ -160,13 +160,13 @@ export function keepForOwners(
   return kept;
 }
 
-/** Conflicts that stay open, because their owners could not be probed. */
+/** A warning for conflicts that stay open because their owners could not be probed. */
 export function warningsOfUnprobed(kept: ReadonlyMap<string, KeptByOwner>): Warning[] {
   const count = [...kept.values()].filter(({ isProbed }) => !isProbed).length;
   return count === 0 ? [] : [{ kind: 'unprobed', count }];
 }
 
-/** That a MAC claims the address of an owner that answered. `port` is where the answer came from. */
+/** A warning for a claim on the address of an owner that answered on `port`. */
 export function warningOfKept(conflict: Conflict, port: IfIndex): Warning {
   const { ip, vlan, bridgeName: bridge, owner, claimant, claimantPort, probes } = conflict;
   const ownerPort = probes.find((probe) => probe.port.ifIndex === port)?.port.name ?? `#${port}`;

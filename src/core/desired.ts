@@ -1,4 +1,4 @@
-// What the operator wants: the configuration with every default filled in and every unit made plain.
+// The desired state: the configuration with every default filled in and every unit converted.
 
 import type { IpAddress, Mac, Prefix } from '../base/address.ts';
 
@@ -16,18 +16,18 @@ export interface Desired {
 export interface Runtime {
   /** Mount point of bpffs. */
   readonly bpffs: string;
-  /** Directory below it that holds everything pinned. */
+  /** Directory below it with everything that snoopy pins. */
   readonly pinDir: string;
   readonly attach: AttachMode;
   readonly ringBytes: number;
   readonly maxBindings: number;
-  /** NDA_PROTOCOL of the neighbors that are ours. */
+  /** NDA_PROTOCOL of our own neighbors. */
   readonly neighborProtocol: number;
 }
 
 export interface DesiredBridge {
   readonly name: string;
-  /** False: a bridge that is not there is no failure. */
+  /** False: a missing bridge is no failure. */
   readonly required: boolean;
   /** Shell globs over port names. */
   readonly ports: { readonly include: readonly string[]; readonly exclude: readonly string[] };

@@ -1,11 +1,11 @@
-// Which hosts `status` is asked about. Pure.
+// The filter of `status`. Pure.
 
 import { contains, formatPrefix, type Mac, type Prefix } from '../base/address.ts';
 import { matchesGlob } from './glob.ts';
 import type { Decision } from './neighbors/decide.ts';
 import type { BridgeReport, PortReport } from './report.ts';
 
-/** A host matches when of each list that is not empty one element does. */
+/** A host matches when, in each list that is not empty, one element matches it. */
 export interface HostFilter {
   /** Names of configured bridges. */
   readonly bridges: readonly string[];
@@ -17,13 +17,13 @@ export interface HostFilter {
 
 export const EVERYTHING: HostFilter = { bridges: [], ports: [], ips: [], macs: [] };
 
-/** What of a status is left by a filter. */
+/** The bridges and ports of a status. */
 export interface Selection {
   readonly bridges: readonly BridgeReport[];
   readonly ports: readonly PortReport[];
 }
 
-/** True for a host that is asked about. */
+/** True for a host that matches the filter. */
 export function matchesHost(filter: HostFilter, { bridge, port, ip, mac }: Decision): boolean {
   return (
     isIn(filter.bridges, (name) => name === bridge) &&
@@ -34,17 +34,17 @@ export function matchesHost(filter: HostFilter, { bridge, port, ip, mac }: Decis
 }
 
 /**
- * Ports of those names, with an address or MAC asked for only those that have a matching host; and the bridges that
- * have something of it. `hosts` are those that match.
+ * The ports and bridges that match. A filter by address or MAC leaves only ports with a matching host. A bridge matches
+ * when one of its ports or hosts does. `hosts` are the matching hosts.
  */
 export function select(filter: HostFilter, all: Selection, hosts: readonly Decision[]): Selection {
   const { ports: globs, ips, macs } = filter;
-  const asksHosts = ips.length > 0 || macs.length > 0;
-  if (!asksHosts && globs.length === 0) return all;
+  const filtersHosts = ips.length > 0 || macs.length > 0;
+  if (!filtersHosts && globs.length === 0) return all;
   const busy = new Set(hosts.map(({ bridge, port }) => `${bridge} ${port}`));
   const ports = all.ports.filter(
     ({ bridge, name }) =>
-      isIn(globs, (glob) => matchesGlob(name, glob)) && (!asksHosts || busy.has(`${bridge} ${name}`)),
+      isIn(globs, (glob) => matchesGlob(name, glob)) && (!filtersHosts || busy.has(`${bridge} ${name}`)),
   );
   const names = new Set(ports.map(({ name }) => name));
   const found = new Set([...ports, ...hosts].map(({ bridge }) => bridge));
@@ -54,7 +54,7 @@ export function select(filter: HostFilter, all: Selection, hosts: readonly Decis
   return { bridges, ports };
 }
 
-/** The filter as it stands on a command line; empty for none. */
+/** The filter as command line options; empty for no filter. */
 export function formatFilter({ bridges, ports, ips, macs }: HostFilter): string {
   const words = [
     ...bridges.map((name) => `--bridge ${name}`),
@@ -69,7 +69,7 @@ function isHost({ ip, length }: Prefix): boolean {
   return length === (ip.includes(':') ? 128 : 32);
 }
 
-/** True when one of the list does, or there is none. */
+/** True when the list is empty or one of its items passes. */
 function isIn<T>(list: readonly T[], does: (item: T) => boolean): boolean {
   return list.length === 0 || list.some(does);
 }

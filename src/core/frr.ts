@@ -1,10 +1,10 @@
-// The model of FRR's answers: its VNIs, its neighbors, its peers, and what it knows of one host.
+// The model of FRR's answers: its VNIs, neighbors and peers, and what it knows about one host.
 
 import type { IpAddress, Mac } from '../base/address.ts';
 
 /** FRR's answer as a whole. */
 export type FrrAnswer =
-  /** No vtysh here. */
+  /** vtysh is not installed. */
   | { readonly kind: 'absent' }
   /** vtysh is installed, but a daemon does not answer. */
   | { readonly kind: 'silent'; readonly message: string }
@@ -36,12 +36,12 @@ export interface FrrNeighbor {
   readonly isDuplicate: boolean;
 }
 
-/** What FRR knows of one address. */
+/** What FRR knows about one address. */
 export interface FrrHost {
   readonly neighbor: FrrNeighbor | null;
   /** Tunnel address of the node that zebra learned it from; null for a host of this node. */
   readonly tunnelEnd: string | null;
-  /** The best path of its MAC/IP route in bgpd; null: there is none. */
+  /** The best path of its MAC/IP route in bgpd; null when there is none. */
   readonly route: {
     /** True when it is this node's own. */
     readonly isLocal: boolean;

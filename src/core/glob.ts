@@ -1,6 +1,6 @@
-// Shell globs over interface names: `*`, `?`, `[a-z]`, `[!a-z]` and `\` before a character taken as it is.
+// Shell globs over interface names: `*`, `?`, `[a-z]`, `[!a-z]`, and `\` before a literal character.
 
-/** One element of a pattern: any run of characters, or one character out of a set. */
+/** One element of a pattern: any run of characters, or one character of a set. */
 type Token = { readonly kind: 'run' } | { readonly kind: 'one'; readonly accepts: (char: string) => boolean };
 
 /** True when one of `include` matches the name and none of `exclude` does. */
@@ -12,11 +12,11 @@ export function matchesPort(
   return ports.include.some(matches) && !ports.exclude.some(matches);
 }
 
-/** True when the glob matches the whole name; a glob that is none matches nothing. */
+/** True when the glob matches the whole name; an invalid glob matches nothing. */
 export function matchesGlob(name: string, glob: string): boolean {
   const tokens = parseGlob(glob);
   if (typeof tokens === 'string') return false;
-  // A later run can do whatever an earlier one could, so only the last one is ever tried again: the work is
+  // A later run can match whatever an earlier one could, so only the last one is retried: the work is
   // bounded by the product of both lengths.
   let at = 0;
   let token = 0;
@@ -40,13 +40,13 @@ export function matchesGlob(name: string, glob: string): boolean {
   return tokens.slice(token).every(({ kind }) => kind === 'run');
 }
 
-/** What is wrong with a glob, in a few words; undefined when it is valid. */
+/** The mistake in a glob, in a few words; undefined when it is valid. */
 export function globProblem(glob: string): string | undefined {
   const tokens = parseGlob(glob);
   return typeof tokens === 'string' ? tokens : undefined;
 }
 
-/** The elements of a glob, or what is wrong with it. */
+/** The elements of a glob, or its mistake in words. */
 function parseGlob(glob: string): readonly Token[] | string {
   if (glob === '') return 'it is empty';
   const tokens: Token[] = [];
@@ -80,7 +80,7 @@ interface CharSet {
   readonly end: number;
 }
 
-/** The set that begins at `start` with `[`; a `]` that comes first stands for itself. */
+/** The set that begins with `[` at `start`. A `]` in first place is a literal. */
 function parseSet(glob: string, start: number): CharSet | string {
   const negated = glob.charAt(start + 1) === '!' || glob.charAt(start + 1) === '^';
   const first = start + (negated ? 2 : 1);

@@ -1,4 +1,4 @@
-// What was observed of the hosts, by the keys that decisions look up. Pure.
+// The observed hosts, indexed by the keys that decisions look up. Pure.
 
 import type { IfIndex, IpAddress, Mac } from '../base/address.ts';
 import { ensure, groupBy } from '../base/group.ts';
@@ -10,7 +10,7 @@ import type { Neighbor } from '../netlink/neighbor.ts';
 import type { ObservedHosts } from './observed.ts';
 import type { Bridge, Port } from './topology.ts';
 
-/** Where a bridge forwards a MAC, now. */
+/** Where a bridge forwards a MAC now. */
 export type Location =
   | { readonly kind: 'local'; readonly port: Port }
   | { readonly kind: 'tunnel' }
@@ -33,7 +33,7 @@ export class HostIndex {
   readonly #hosts: ObservedHosts;
   readonly #bindings: ReadonlyMap<IfIndex, readonly Binding[]>;
   readonly #forwarding = new Map<Bridge, Forwarding>();
-  /** By device, then by address: a key made of both would be a new string at every lookup. */
+  /** By device, then by address: one key made of both would be a new string at every lookup. */
   readonly #neighbors = new Map<IfIndex, Map<IpAddress, Neighbor>>();
 
   constructor(hosts: ObservedHosts) {

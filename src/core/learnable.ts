@@ -1,4 +1,4 @@
-// Which addresses may be learned: the rules of the program's trie, and the same question for user space. Pure.
+// Which addresses may be learned: the rules of the program's trie, and the same check in user space. Pure.
 
 import {
   AF_INET,
@@ -20,7 +20,7 @@ const FAMILY_PREFIXES: readonly Prefix[] = [
   { ip: '::' as IpAddress, length: 0 },
 ];
 
-/** RFC 3927 and RFC 4291, section 2.5.6: part of no subnet, and so in no list of subnets. */
+/** RFC 3927 and RFC 4291, section 2.5.6. They belong to no subnet, so no list of subnets has them. */
 function linkLocalPrefix(family: Family): Prefix {
   return family === AF_INET
     ? { ip: '169.254.0.0' as IpAddress, length: 16 }
@@ -45,9 +45,9 @@ export function isHostAddress(ip: IpAddress): boolean {
 }
 
 /**
- * The prefixes of a family whose addresses may be learned in one domain. `subnets: auto` takes the prefixes that the
- * neighbor device is connected to, and any address where it has none. A host address (/32, /128) or a link-local
- * address says nothing about other hosts.
+ * The prefixes of a family whose addresses may be learned in one domain. `subnets: auto` means the connected prefixes
+ * of the neighbor device, or any address when it has none. A host address (/32, /128) and a link-local address do not
+ * count: they do not show which subnet the hosts are in.
  */
 export function allowedPrefixes(
   desired: DesiredBridge,
@@ -64,7 +64,7 @@ export function allowedPrefixes(
   return connected.length === 0 ? 'any' : connected;
 }
 
-/** What may be learned on a bridge, as rules of the trie: any address, except in families that have a list. */
+/** What may be learned on a bridge, as rules of the trie: any address, except in families with a list of prefixes. */
 export function prefixRules(bridge: Bridge): PrefixRule[] {
   const rules: PrefixRule[] = [{ bridge: bridge.ifIndex, vlan: 0, prefix: null, allow: true }];
   for (const domain of bridge.domains.values()) {
@@ -88,13 +88,13 @@ export function prefixRules(bridge: Bridge): PrefixRule[] {
 /** Why an address may not be learned; null when it may. */
 export type LearnableCheck = (key: Pick<BindingKey, 'ip' | 'vlan'>) => string | null;
 
-/** The program's check of subnets again, for many addresses of one bridge: its configuration may have changed. */
+/** Repeats the program's subnet check for the addresses of one bridge, as its configuration may have changed. */
 export function learnableOn(bridge: Bridge): LearnableCheck {
   const { desired, domains } = bridge;
   const allowed = new Map<number, 'any' | readonly Prefix[]>();
   return ({ ip, vlan }) => {
     const domain = domains.get(vlan);
-    if (domain?.reserved.has(ip)) return "the node's own address, or one that no host has alone";
+    if (domain?.reserved.has(ip)) return "the node's own address, or one that no single host can have";
     if (isLinkLocal(ip)) return desired.linkLocal ? null : 'link-local';
     const family = familyOf(ip);
     const id = (vlan << 8) | family;

@@ -1,12 +1,12 @@
-// Why the program must be loaded, in words. Pure.
+// The words for why the program must be loaded. Pure.
 
 import type { LoadReason } from '../datapath/pins.ts';
 
-/** The cause, and what it means for the host. */
+/** The cause, and what it means or what happens next. */
 export const LOAD_REASONS: Readonly<Record<LoadReason, { readonly cause: string; readonly effect: string }>> =
   {
-    absent: { cause: 'nothing is pinned', effect: 'no run has been here yet, or its pins are gone' },
-    incomplete: { cause: 'a load did not finish', effect: 'the next run ends it' },
+    absent: { cause: 'nothing is pinned', effect: 'snoopy has not run here yet, or its pins were lost' },
+    incomplete: { cause: 'a load did not finish', effect: 'the next run completes it' },
     program: { cause: 'the program is of another version', effect: 'the next run replaces it' },
     layout: {
       cause: 'the maps are of another version',

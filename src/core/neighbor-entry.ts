@@ -1,4 +1,4 @@
-// An entry of the kernel's neighbor table: whose it is, whether it is valid, and its state in words. Pure.
+// An entry of the kernel's neighbor table: its owner, whether it is valid, and its state in words. Pure.
 
 import {
   type Neighbor,
@@ -37,7 +37,7 @@ const STATE_NAMES: ReadonlyMap<number, string> = new Map([
 ]);
 
 /**
- * An exposed entry is written again when it was confirmed so long ago: well before gc_stale_time (60 s) is over, see
+ * The time since its confirmation after which an exposed entry is written again: well below gc_stale_time (60 s), see
  * neigh_periodic_work in net/core/neighbour.c.
  */
 export const REFRESH_AFTER_MS = 20_000;
@@ -70,7 +70,7 @@ export function isRouter({ flags }: Neighbor): boolean {
   return (flags & NTF_ROUTER) !== 0;
 }
 
-/** True for an entry that garbage collection may take though its host is there. */
+/** True for an entry that garbage collection may delete while its host is still here. */
 export function isExposed({ state, extFlags }: Neighbor): boolean {
   return state === NUD_NOARP && (extFlags & NTF_EXT_EXT_VALIDATED) === 0;
 }

@@ -1,4 +1,4 @@
-// What the kernel says: the second half of every decision. Plain values, read once for a plan.
+// The observed state of the kernel, the second input of every decision. Plain values, read once for a plan.
 
 import type { IfIndex } from '../base/address.ts';
 import type { LoadReason } from '../datapath/pins.ts';
@@ -13,7 +13,7 @@ import type { Link } from '../netlink/link.ts';
 import type { Neighbor } from '../netlink/neighbor.ts';
 import type { PortVlans } from '../netlink/vlan.ts';
 
-/** Interfaces and what the program is told about them. */
+/** Interfaces, and what the program's maps have about them. */
 export interface Observed {
   readonly links: ReadonlyMap<IfIndex, Link>;
   readonly portVlans: ReadonlyMap<IfIndex, PortVlans>;
@@ -23,9 +23,9 @@ export interface Observed {
   readonly attachments: ReadonlyMap<IfIndex, Attachment>;
 }
 
-/** What is pinned. With a reason to load, the maps that cannot be kept read as empty. */
+/** What is pinned. When the program must be loaded, the maps that cannot be kept read as empty. */
 export interface ObservedDatapath {
-  /** Why the program must be loaded; null when what is pinned is what would be loaded. */
+  /** Why the program must be loaded; null when the pinned program and maps are current. */
   readonly loadReason: LoadReason | null;
   readonly programId: number | null;
   readonly ports: ReadonlyMap<IfIndex, PortPolicy>;
@@ -33,11 +33,11 @@ export interface ObservedDatapath {
   readonly statics: readonly StaticRule[];
 }
 
-/** How our program is attached to a device, and what else the plan must know about its ingress. */
+/** How our program is attached to a device, and what else the plan needs to know about its ingress. */
 export interface Attachment {
-  /** True when the device has a clsact (or an ingress) qdisc, whoever made it. */
+  /** True when the device has a clsact (or an ingress) qdisc of any owner. */
   readonly hasClsact: boolean;
-  /** True when our filter says that snoopy made that qdisc. */
+  /** True when the name of our filter records that snoopy created that qdisc. */
   readonly ownsClsact: boolean;
   /** ID of the program in our filter; null when there is no such filter. */
   readonly filterProgramId: number | null;
@@ -45,29 +45,29 @@ export interface Attachment {
   readonly tcxProgramId: number | null;
 }
 
-/** Hosts: who was seen, where the bridges forward, which neighbors there are. */
+/** Hosts: the bindings, the forwarding of the bridges, and the neighbors. */
 export interface ObservedHosts {
-  /** CLOCK_MONOTONIC, as the bindings' times. */
+  /** CLOCK_MONOTONIC, like the times of the bindings. */
   readonly nowMs: number;
   readonly bindings: readonly Binding[];
-  /** What silent hosts were asked, by bindingId. */
+  /** The probes of silent hosts, by bindingId. */
   readonly probes: ReadonlyMap<string, ProbeState>;
   readonly portStates: ReadonlyMap<IfIndex, PortState>;
   /** Names of the devices that have neighbors. */
   readonly deviceNames: ReadonlyMap<IfIndex, string>;
-  /** Of the configured bridges. */
+  /** For the configured bridges. */
   readonly forwarding: ReadonlyMap<IfIndex, ForwardingTable>;
   readonly neighbors: readonly Neighbor[];
 }
 
-/** True when the program that is pinned is attached to the port, in whichever way. */
+/** True when the pinned program is attached to the port, in either way. */
 export function hasProgram({ attachments, datapath }: Observed, port: IfIndex): boolean {
   const attachment = attachments.get(port);
   const programId = attachment?.filterProgramId ?? attachment?.tcxProgramId ?? null;
   return programId !== null && programId === datapath.programId;
 }
 
-/** True when filters of ours are attached and nothing is pinned: pins were lost, or are in another mount namespace. */
+/** True when our filters are attached but nothing is pinned: pins were lost, or are in another mount namespace. */
 export function hasLostPins({ attachments, datapath }: Observed): boolean {
   const filters = [...attachments.values()].some(({ filterProgramId }) => filterProgramId !== null);
   return datapath.loadReason === 'absent' && filters;

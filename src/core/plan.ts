@@ -16,16 +16,16 @@ import { prefixRules } from './learnable.ts';
 import type { Attachment, Observed } from './observed.ts';
 import { type Bridge, effectiveVlan, type Port, type Topology } from './topology.ts';
 
-/** What of the machine a plan is about. */
+/** The part of the host that a plan covers. */
 export interface Scope {
   /** False with `--bridge`: what belongs to other bridges is left as it is. */
   readonly whole: boolean;
 }
 
 /**
- * The steps from what is observed to what is desired; none when they agree. Applying them and planning again
- * yields no step. The order is safe at every point: the program is told about a port before it is attached,
- * and a new attachment comes before the old one goes.
+ * The steps from the observed to the desired state; none when they agree. Applying them and planning again yields no
+ * step. The order is safe at every point: the maps have a port's policy before the program is attached to it, and a
+ * new attachment is made before the old one is removed.
  */
 export function plan(desired: Desired, topology: Topology, observed: Observed, scope: Scope): Action[] {
   const actions: Action[] = [];
@@ -46,8 +46,8 @@ type Belongs = (bridge: IfIndex) => boolean;
 type Names = ReadonlyMap<IfIndex, string>;
 
 /**
- * Sets the longest prefixes first and drops them last. So the rule that decides on an address is always the old one or
- * the new one, and a host that both accept is learned throughout.
+ * Sets the longest prefixes first and drops them last. So the rule for an address is always the old or the new one, and
+ * a host that both accept is learned throughout.
  */
 function planPrefixes(topology: Topology, observed: Observed, belongs: Belongs, names: Names): Action[] {
   const wanted = new Map(topology.bridges.flatMap(prefixRules).map((rule) => [prefixId(rule), rule]));
@@ -66,7 +66,7 @@ function planPrefixes(topology: Topology, observed: Observed, belongs: Belongs, 
   return actions;
 }
 
-/** A rule for a whole bridge is shorter than every prefix. */
+/** A rule for a whole bridge counts as shorter than every prefix. */
 function lengthOf({ prefix }: PrefixRule): number {
   return prefix?.length ?? -1;
 }
@@ -132,7 +132,7 @@ function planPorts(
       const attachment = observed.attachments.get(port.ifIndex) ?? NOT_ATTACHED;
       const policy = portPolicy(mode, bridge, port, attachment, found);
       if (found === undefined || !samePolicy(policy, found)) {
-        // That the qdisc is ours stays noted until it is gone, or a kill in between would leave it for good.
+        // The filter records that the qdisc is ours until the qdisc is deleted, so that a killed run does not leave it.
         const isLast = found?.ownsClsact === true && !policy.ownsClsact;
         (isLast ? last : policies).push({ kind: 'set-port', bridge: name, port: ref, policy });
       }
@@ -167,7 +167,7 @@ function planPorts(
   return [...policies, ...attach, ...detach, ...last];
 }
 
-/** Noted in the policy, and in the name of the filter, which outlives lost pins. */
+/** Recorded in the policy and in the name of the filter, which remains when pins are lost. */
 function ownsClsact(attachment: Attachment, policy: PortPolicy | undefined): boolean {
   return attachment.ownsClsact || (policy?.ownsClsact ?? false);
 }
@@ -198,7 +198,7 @@ function portPolicy(
     pvid: port.pvid,
     learn: learn.reduce((bits, kind) => bits | LEARN_BITS[kind], 0),
     linkLocal,
-    // Noted before the qdisc is made, so that a run that is killed in between still owns it.
+    // Recorded before the qdisc is created, so that it is still ours if the run is killed in between.
     ownsClsact: mode === 'clsact' && (!attachment.hasClsact || ownsClsact(attachment, found)),
     maxBindings: limits.bindingsPerPort,
     newIntervalNs: Math.floor(NS_PER_S / limits.newBindingsPerSecond),

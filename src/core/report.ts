@@ -1,4 +1,4 @@
-// The report of a run. render/json.ts makes the JSON of it (contract: more keys may come, none of these may change).
+// The report of a run. render/json.ts makes the JSON of it (contract: keys may be added, none of these may change).
 
 import type { IpAddress, Mac } from '../base/address.ts';
 import { EXIT, formatProblem, type Problem } from '../base/errors.ts';
@@ -6,14 +6,14 @@ import type { LoadReason } from '../datapath/pins.ts';
 import type { ActionSummary } from './actions.ts';
 import type { Warning } from './warning.ts';
 
-/** What became of a step or of a neighbor change. */
+/** The outcome of a step or of a neighbor change. */
 export type Outcome =
   | { readonly kind: 'planned' }
   | { readonly kind: 'applied' }
   | { readonly kind: 'skipped'; readonly because: string }
   | { readonly kind: 'failed'; readonly code: string; readonly message: string };
 
-/** One for all of which there is no more to say. */
+/** Shared by all successes, which need no further data. */
 export const PLANNED: Outcome = { kind: 'planned' };
 export const APPLIED: Outcome = { kind: 'applied' };
 
@@ -44,12 +44,12 @@ export interface NeighborChangeReport {
   readonly bridge: string;
   readonly vlan: number;
   readonly ip: IpAddress;
-  /** The MAC after the change; for `remove` the one that goes. */
+  /** The MAC after the change; for `remove` that of the removed entry. */
   readonly mac: Mac | null;
   readonly port: string | null;
-  /** The entry as it was, of whatever owner; null where there was none. */
+  /** The entry before, of any owner; null when there was none. */
   readonly before: NeighborEntry | null;
-  /** The entry as it is written; null for `remove`. */
+  /** The entry as written; null for `remove`. */
   readonly after: NeighborEntry | null;
   /** Why, in a few words. */
   readonly because: string;
@@ -62,7 +62,7 @@ export interface BridgeReport {
   /** The ports that are learned from. */
   readonly ports: readonly string[];
   readonly bindings: number;
-  /** Neighbors that are ours. */
+  /** Number of our own neighbors. */
   readonly neighbors: number;
 }
 
@@ -83,16 +83,16 @@ export interface Confirms {
 
 export const NO_CONFIRMS: Confirms = { sent: 0, answered: 0 };
 
-/** What a run spends its time on, in order. */
+/** The phases of a run, in order. */
 export const PHASES = [
   /** Reading the configuration. */
   'config',
-  /** Sockets, pins, and waiting for another run. */
+  /** Opening sockets and pins, and waiting for another run. */
   'lock',
   'observe',
   'plan',
   'apply',
-  /** Observing and planning once more: what is still due. */
+  /** Observing and planning again, to find what is still due. */
   'verify',
   /** Reading what the program saw, the FDB and the neighbor table. */
   'drain',
@@ -104,7 +104,7 @@ export const PHASES = [
   'probe',
   /** Waiting for something to do, with `--listen`. */
   'listen',
-  /** Counting what is there, for the textfile. */
+  /** Counting for the textfile. */
   'metrics',
 ] as const;
 
@@ -138,10 +138,10 @@ export interface ReconcileReport {
   readonly errors: readonly Problem[];
 }
 
-/** What the textfile has of a run: of one that an error ended, only that error and its times are known. */
+/** What the textfile shows of a run. If an error ended the run, only that error and its times are known. */
 export type RunReport = Pick<ReconcileReport, 'ok' | 'errors' | 'durations'> & Partial<ReconcileReport>;
 
-/** What `remove` reports: the same, as far as it has it. */
+/** The report of `remove`: the same keys, as far as they apply. */
 export type RemoveReport = Pick<
   ReconcileReport,
   'version' | 'ok' | 'changed' | 'check' | 'steps' | 'neighbors' | 'remaining' | 'errors'
@@ -156,7 +156,7 @@ export interface BindingReport {
   readonly vlan: number;
   readonly ip: IpAddress;
   readonly mac: Mac;
-  /** Null when the port is gone. */
+  /** Null when the port no longer exists. */
   readonly port: string | null;
   readonly source: 'learned' | 'static';
   readonly state: BindingState;
@@ -164,17 +164,17 @@ export interface BindingReport {
   readonly age: number | null;
   /** Why it is not installed, in a few words; empty when it is. */
   readonly because: string;
-  /** Whether zebra has it as a local host and gives it to bgpd; null where it was not asked or does not answer. */
+  /** Whether zebra has it as a local host and passes it to bgpd; null when FRR was not queried or does not answer. */
   readonly advertised: boolean | null;
-  /** Why zebra does not though it is installed, in a few words; else empty. */
+  /** Why an installed neighbor is not advertised, in a few words; else empty. */
   readonly hindrance: string;
 }
 
-/** Whether FRR was asked for its routes, and what came of it. */
+/** Whether FRR was queried, and whether it answered. */
 export interface FrrReport {
   /** `absent`: there is no vtysh; `silent`: a daemon does not answer. */
   readonly state: 'unasked' | 'absent' | 'silent' | 'answered';
-  /** For `silent` what vtysh says; else empty. */
+  /** For `silent` the message of vtysh; else empty. */
   readonly message: string;
 }
 
@@ -184,16 +184,16 @@ export interface PortReport {
   readonly attached: boolean;
   readonly bindings: number;
   readonly limit: number;
-  /** Sightings rejected for the limits of this port. */
+  /** Sightings rejected because of the limits of this port. */
   readonly limited: number;
 }
 
 export interface StatusReport {
   readonly version: 1;
   readonly ok: boolean;
-  /** False: nothing is pinned: no run has been here yet, or its pins are gone. */
+  /** False when nothing is pinned: snoopy has not run here yet, or its pins were lost. */
   readonly loaded: boolean;
-  /** Why the next run loads the program; null: what is pinned is what it would load. */
+  /** Why the next run loads the program; null when the pinned program and maps are current. */
   readonly reason: LoadReason | null;
   readonly bridges: readonly BridgeReport[];
   readonly ports: readonly PortReport[];
@@ -204,7 +204,7 @@ export interface StatusReport {
   readonly errors: readonly Problem[];
 }
 
-/** How many neighbors of ours are in a state on the neighbor devices of a bridge. */
+/** How many of our own neighbors on the neighbor devices of a bridge are in one state. */
 export interface NeighborCount {
   readonly bridge: string;
   /** Such as `noarp`, `stale`. */
@@ -212,7 +212,7 @@ export interface NeighborCount {
   readonly count: number;
 }
 
-/** Exit code of a `reconcile` or `remove` (contract). No further run fixes what the kernel lacks. */
+/** Exit code of `reconcile` or `remove` (contract). Another run does not fix what the kernel lacks. */
 export function exitCode(
   report: Pick<ReconcileReport, 'ok' | 'changed' | 'neighbors' | 'steps'>,
   detailed: boolean,

@@ -38,7 +38,7 @@ export function describeBridges(
   });
 }
 
-/** Shared by tens of thousands of entries. */
+/** One value for tens of thousands of entries. */
 const NO_FLAGS: readonly string[] = [];
 const ROUTER: readonly string[] = ['router'];
 
@@ -69,10 +69,10 @@ export function describeChange(
   };
 }
 
-/** States that an entry of ours is written in: counted though there be none. */
+/** The states in which we write entries: reported even when none is in them. */
 const OWN_STATES = [NUD_NOARP, NUD_STALE, NUD_REACHABLE];
 
-/** Entries of ours by bridge and state; `protocol` is their mark. */
+/** Our own entries by bridge and state; `protocol` is their mark. */
 export function countNeighbors(
   topology: Topology,
   neighbors: readonly Neighbor[],
@@ -90,7 +90,7 @@ export function countNeighbors(
   });
 }
 
-/** A decision for `status`; the age in whole seconds. `blockerOf` is null where FRR was not asked. */
+/** A decision for `status`, with the age in whole seconds. `blockerOf` is null when FRR was not queried. */
 export function describeBinding(
   decision: Decision,
   nowMs: number,

@@ -1,4 +1,4 @@
-// When a run that listens has something to do though nothing happens. Pure.
+// When a listening run has something to do although nothing happens. Pure.
 
 import { bindingId } from '../datapath/records/binding-key.ts';
 import { isExposed, isOurs, REFRESH_AFTER_MS } from './neighbor-entry.ts';
@@ -6,13 +6,13 @@ import type { ObservedHosts } from './observed.ts';
 import { ANSWER_MS, probeTimes } from './probes.ts';
 import type { Topology } from './topology.ts';
 
-/** Least time between two passes that only the clock causes. */
+/** The shortest time between two passes that only the clock causes. */
 const LEAST_MS = 1000;
 
 /**
- * CLOCK_MONOTONIC in milliseconds at which the next probe, refresh, end of a hold time or end of an age is due;
- * Infinity when nothing is. `protocol` is NDA_PROTOCOL of our own entries. `hasProbed`: answers are on their way. An
- * answer of a known host makes no record in the ring, so only the clock ends the wait for it.
+ * When the next probe, refresh, end of a hold time or end of an age is due: CLOCK_MONOTONIC in milliseconds, Infinity
+ * when none is. `protocol` is NDA_PROTOCOL of our own entries. `hasProbed`: answers are expected. The answer of a known
+ * host makes no record in the ring, so only the clock ends the wait for it.
  */
 export function nextDue(
   topology: Topology,

@@ -1,4 +1,4 @@
-// Which ports and neighbor devices a configured bridge really has: names and wishes made concrete.
+// The configuration resolved against the existing links: the ports and neighbor devices of each bridge.
 
 import {
   AF_INET,
@@ -20,24 +20,24 @@ import type { Desired, DesiredBridge } from './desired.ts';
 import { matchesPort } from './glob.ts';
 import type { Observed } from './observed.ts';
 
-/** Kinds of links by which a node has a second address on a bridge or VLAN device, an anycast gateway's often. */
+/** Kinds of links that give a node a second address on a bridge or VLAN device, such as an anycast gateway's. */
 const STACKED_KINDS: ReadonlySet<string> = new Set(['macvlan', 'macvtap', 'ipvlan', 'ipvtap']);
 
-/** Kinds of links that lead to other nodes: never learned from, whatever the configuration says. */
+/** Kinds of links that lead to other nodes: never learned from, even if the configuration includes them. */
 const TUNNEL_KINDS: ReadonlySet<string> = new Set(['vxlan', 'geneve', 'gretap', 'ip6gretap', 'bareudp']);
 
-/** A configured bridge that is there. */
+/** A configured bridge that exists. */
 export interface Bridge {
   readonly desired: DesiredBridge;
   readonly ifIndex: IfIndex;
   readonly vlanAware: boolean;
-  /** The VLAN that the bridge itself takes untagged: its own PVID; 0 on a plain bridge. */
+  /** The VLAN of the bridge's own untagged frames: its PVID; 0 on a plain bridge. */
   readonly ownVlan: number;
   /** The local ports that are learned from. */
   readonly ports: readonly Port[];
   /** Ports to other nodes. */
   readonly tunnelPorts: ReadonlySet<IfIndex>;
-  /** By VLAN ID: where the neighbors of a VLAN belong. */
+  /** The neighbor device of each VLAN, by VLAN ID. */
   readonly domains: ReadonlyMap<number, Domain>;
 }
 
@@ -46,7 +46,7 @@ export interface Port {
   readonly name: string;
   /** VLAN of untagged frames; 0: none. */
   readonly pvid: number;
-  /** VLANs that it is in; none on a bridge that is not VLAN-aware. */
+  /** The VLANs of the port; none on a bridge that is not VLAN-aware. */
   readonly vlans: readonly VlanRange[];
 }
 
@@ -58,24 +58,24 @@ export interface Domain {
   readonly mac: Mac | undefined;
   readonly addresses: readonly InterfaceAddress[];
   /**
-   * What no host here may have: the node's own addresses, those on devices stacked on this one as well, and what of its
-   * prefixes is nobody's or everybody's.
+   * Addresses that no host may have: the node's own, also those on devices stacked on this one, and the broadcast and
+   * anycast addresses of their prefixes.
    */
   readonly reserved: ReadonlySet<IpAddress>;
 }
 
 export interface Topology {
   readonly bridges: readonly Bridge[];
-  /** A configured bridge that is not there, or is none. */
+  /** Configured names that do not exist, or are no usable bridge. */
   readonly problems: readonly Problem[];
 }
 
-/** True for a port behind which other nodes are. */
+/** True for a port that leads to other nodes. */
 function isTunnel(link: Link): boolean {
   return link.kind !== undefined && TUNNEL_KINDS.has(link.kind);
 }
 
-/** Makes the configuration concrete for the links that are there. */
+/** Resolves the configuration against the existing links. */
 export function resolveTopology(desired: Desired, observed: Observed): Topology {
   const byName = new Map<string, Link>();
   const portsOf = new Map<IfIndex, Link[]>();
@@ -136,13 +136,13 @@ function notABridge(link: Link): Problem {
   };
 }
 
-/** To such a bridge an 802.1Q tag is part of what a guest sends: a guest must not choose the VLAN it is learned in. */
+/** Such a bridge forwards an 802.1Q tag as data of the guest, and a guest must not choose the VLAN it is learned in. */
 function otherTags({ name }: Link): Problem {
   return {
     code: 'unsupported',
     object: name,
     operation: `use bridge "${name}"`,
-    cause: 'its tags are not 802.1Q (vlan_protocol), and nothing is learned from them',
+    cause: 'its vlan_protocol is not 802.1Q, so nothing is learned on it',
     fix: 'set vlan_protocol to 802.1Q, or remove the bridge from the configuration',
   };
 }
@@ -166,8 +166,8 @@ function resolveBridge(
     .sort((a, b) => (a.name < b.name ? -1 : 1));
   const tunnelPorts = new Set(members.filter(isTunnel).map((member) => member.ifIndex));
   const domains = new Map<number, Domain>();
-  // The bridge itself is the neighbor device of what it takes untagged: all of a plain bridge, and of a
-  // VLAN-aware one the VLAN that is its own PVID.
+  // The bridge itself is the neighbor device for its untagged frames: of everything on a plain bridge, and of the VLAN
+  // that is its own PVID on a VLAN-aware one.
   const ownVlan = vlanAware ? (observed.portVlans.get(link.ifIndex)?.pvid ?? 0) : 0;
   domains.set(ownVlan, domainOf(ownVlan, link, observed));
   for (const device of vlanDevices) {
@@ -196,9 +196,9 @@ function domainOf(vlan: number, device: Link, observed: Observed): Domain {
 }
 
 /**
- * Addresses of a prefix that are no host's: of IPv4 the all-zeroes and all-ones hosts (RFC 919), which a /31 and a /32
- * have not (RFC 3021); of IPv6 the one that all routers have, the Subnet-Router anycast address (RFC 4291, 2.6.1),
- * which a /127 and a /128 have not (RFC 6164).
+ * Addresses of a prefix that belong to no single host. IPv4: the all-zeroes and all-ones addresses (RFC 919), except in
+ * a /31 and a /32 (RFC 3021). IPv6: the Subnet-Router anycast address, which all routers have (RFC 4291, 2.6.1), except
+ * in a /127 and a /128 (RFC 6164).
  */
 function sharedOf({ ip, length }: Prefix): IpAddress[] {
   const bytes = encodeIp(ip);
@@ -208,13 +208,13 @@ function sharedOf({ ip, length }: Prefix): IpAddress[] {
   return [ip, decodeIp(bytes, 0, AF_INET)];
 }
 
-/** True when a frame of this VLAN leaves the port with a tag. A plain bridge takes tags as they are. */
+/** True when a frame of this VLAN leaves the port with a tag. A plain bridge does not change tags. */
 export function leavesTagged(bridge: Bridge, port: Port, vlan: number): boolean {
   if (!bridge.vlanAware) return vlan !== 0;
   return !port.vlans.some((range) => range.untagged && includes(range, vlan));
 }
 
-/** True when the bridge takes frames of this VLAN from the port. A plain bridge takes all. */
+/** True when the bridge accepts frames of this VLAN from the port. A plain bridge accepts all. */
 export function takesVlan(bridge: Bridge, port: Port, vlan: number): boolean {
   return !bridge.vlanAware || port.vlans.some((range) => includes(range, vlan));
 }
@@ -223,13 +223,13 @@ function includes({ start, end }: VlanRange, vlan: number): boolean {
   return start <= vlan && vlan <= end;
 }
 
-/** The VLAN ID that an entry of the configuration means: 0 is the VLAN of the bridge itself. */
+/** The VLAN ID for one of the configuration, where 0 means the VLAN of the bridge itself. */
 export function effectiveVlan(bridge: Bridge, vlan: number): number {
   return vlan === 0 ? bridge.ownVlan : vlan;
 }
 
 /**
- * The same configuration with only the named bridges, with all where none is named. Throws SnoopyError `usage` for a
+ * The same configuration with only the named bridges, or with all when none is named. Throws SnoopyError `usage` for a
  * name that is not in it.
  */
 export function chooseBridges(desired: Desired, names: readonly string[]): Desired {

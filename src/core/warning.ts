@@ -1,4 +1,4 @@
-// What an operator should look at though nothing failed, as data; render/warnings.ts has the words.
+// Things that need an operator's attention although nothing failed, as data. The words are in render/warnings.ts.
 
 import type { IpAddress, Mac } from '../base/address.ts';
 import type { Weakness } from '../base/trust.ts';
@@ -13,17 +13,17 @@ export interface HostAddress {
 export type Warning =
   | {
       readonly kind: 'no-bridge';
-      /** True where earlier runs set up bridges. */
+      /** True when earlier runs have set up bridges. */
       readonly isSetUp: boolean;
     }
-  /** Filters of ours are attached, and nothing is pinned. */
+  /** Our filters are attached, but nothing is pinned. */
   | { readonly kind: 'lost-pins' }
-  /** Ports had a filter of ours with a program that is not the pinned one. */
+  /** On these ports our filter had a program other than the pinned one. */
   | { readonly kind: 'other-program'; readonly ports: readonly string[]; readonly directory: string }
   /** Neighbors of an earlier run had no pinned binding. */
   | { readonly kind: 'recovered'; readonly count: number }
   | { readonly kind: 'damaged-ring' }
-  /** `macs` are those that claimed it during this run. */
+  /** `macs` are the MACs that claimed the address during this run. */
   | ({ readonly kind: 'duplicate'; readonly macs: readonly Mac[] } & HostAddress)
   | { readonly kind: 'full-port'; readonly port: string; readonly limit: number }
   | {
@@ -39,14 +39,14 @@ export type Warning =
       readonly owner: Mac;
       readonly ownerPort: string;
       readonly claimant: Mac;
-      /** Null when the port is gone. */
+      /** Null when the port no longer exists. */
       readonly claimantPort: string | null;
     } & HostAddress)
   /** Owners of claimed addresses could not be probed. */
   | { readonly kind: 'unprobed'; readonly count: number }
   /** An address to unfreeze is not frozen. */
   | { readonly kind: 'not-frozen'; readonly ip: IpAddress }
-  /** Others may write to the configuration: a run would not trust it. */
+  /** Untrusted users may write to the configuration: a run would refuse it. */
   | { readonly kind: 'untrusted-config'; readonly path: string; readonly weakness: Weakness };
 
 /** Each warning once, in order. */

@@ -1,4 +1,4 @@
-// What a run warns of. Pure.
+// The warnings of a run. Pure.
 
 import type { Mac } from '../base/address.ts';
 import type { Binding } from '../datapath/records/binding.ts';
@@ -11,7 +11,7 @@ import { hasLostPins, type Observed } from './observed.ts';
 import type { Topology } from './topology.ts';
 import type { Warning } from './warning.ts';
 
-/** What is to be seen before anything is done. */
+/** Warnings about the state before the first step. */
 export function warningsOfState(desired: Desired, observed: Observed): Warning[] {
   const warnings: Warning[] = [];
   if (desired.bridges.length === 0) {
@@ -26,7 +26,7 @@ export function warningsOfState(desired: Desired, observed: Observed): Warning[]
   return warnings;
 }
 
-/** Ports with a filter of ours whose program is not the one that is pinned, though that one is complete. */
+/** Ports whose filter of ours has a program other than the pinned one, although the pins are complete. */
 function portsOfOthers({ attachments, datapath, links }: Observed): string[] {
   if (datapath.loadReason !== null) return [];
   return [...attachments].flatMap(([ifIndex, { filterProgramId }]) =>
@@ -36,7 +36,7 @@ function portsOfOthers({ attachments, datapath, links }: Observed): string[] {
   );
 }
 
-/** What the records of the ring and the decisions show. `damaged`: records of the ring were skipped. */
+/** Warnings from the ring's records and from the decisions. `damaged`: records of the ring were skipped. */
 export function warningsOf(hosts: HostPlan, changes: readonly Change[], damaged: boolean): Warning[] {
   const warnings: Warning[] = damaged ? [{ kind: 'damaged-ring' }] : [];
   const freezes = new Map<string, Set<Mac>>();
@@ -57,7 +57,7 @@ export function warningsOf(hosts: HostPlan, changes: readonly Change[], damaged:
 /** How many ports a warning names. */
 const NAMED_PORTS = 3;
 
-/** That the table is full, or soon will be: then no port learns, whichever filled it. */
+/** A warning when the table is nearly full: a full table keeps every port from learning, whichever port filled it. */
 export function warningsOfTable(
   bindings: readonly Binding[],
   maxBindings: number,

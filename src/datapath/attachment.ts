@@ -16,8 +16,8 @@ import type { FilterPlace } from '../netlink/tc.ts';
 import { clearName, ensureDirectory, isDirectory, linksDirectory, openPinned } from './pins.ts';
 
 /**
- * TCA_BPF_NAME of our filters, which tells them from a filter of another owner at the same place. The second name says
- * that snoopy made the clsact qdisc, too; the filter keeps that note when the pins are lost.
+ * TCA_BPF_NAME of our filters: it distinguishes them from a filter of another owner at the same place. The second name
+ * records that snoopy also created the clsact qdisc; it remains when the pins are lost.
  */
 const FILTER_NAME = 'snoopy';
 const OWNER_FILTER_NAME = 'snoopy:clsact';
@@ -26,17 +26,17 @@ export function filterName(ownsClsact: boolean): string {
   return ownsClsact ? OWNER_FILTER_NAME : FILTER_NAME;
 }
 
-/** True for a filter that is ours. */
+/** True for our own filter. */
 export function isOurFilter(name: string): boolean {
   return name === FILTER_NAME || name === OWNER_FILTER_NAME;
 }
 
-/** True for a filter of ours below a clsact qdisc of ours. */
+/** True for our own filter on a clsact qdisc that snoopy created. */
 export function saysOwner(name: string): boolean {
   return name === OWNER_FILTER_NAME;
 }
 
-/** A low pref: a filter that ends the chain would hide the frames from those behind it. */
+/** A low pref runs early: a filter that ends the chain hides the frames from all later ones. */
 const FILTER_PREF = 10;
 const FILTER_HANDLE = 0x73;
 
@@ -49,13 +49,13 @@ function linkPath(directory: string, ifIndex: IfIndex): string {
   return `${linksDirectory(directory)}/${ifIndex}`;
 }
 
-/** A pinned link. `dead`: it was detached, its device was removed, or it is no TCX link of that device at all. */
+/** A pinned link. `dead`: it was detached, its device was removed, or it is not a TCX link of that device. */
 type PinnedLink =
   | { readonly kind: 'none' }
   | { readonly kind: 'dead' }
   | { readonly kind: 'attached'; readonly fd: number; readonly programId: number };
 
-/** Opens the pinned link of a port; the caller closes the descriptor of one that is attached. */
+/** Opens the pinned link of a port. The caller closes the descriptor of an attached one. */
 function openLink(directory: string, ifIndex: IfIndex): PinnedLink {
   const fd = openPinned(linkPath(directory, ifIndex), 'link');
   if (fd === undefined) return { kind: 'none' };
@@ -67,10 +67,10 @@ function openLink(directory: string, ifIndex: IfIndex): PinnedLink {
   return { kind: 'dead' };
 }
 
-/** Program IDs of the pinned links by device; 0 for a dead link, which is listed to be unpinned. */
+/** Program IDs of the pinned links by device; 0 for a dead link, which must be unpinned. */
 export function tcxLinks(directory: string): Map<IfIndex, number> {
   const links = new Map<IfIndex, number>();
-  // Names are interface numbers; anything else there has another owner.
+  // Names are interface numbers; anything else belongs to another owner.
   const names = isDirectory(linksDirectory(directory)) ? readdirSync(linksDirectory(directory)) : [];
   for (const name of names.filter((entry) => /^[1-9]\d*$/.test(entry))) {
     const ifIndex = Number(name) as IfIndex;
@@ -82,7 +82,7 @@ export function tcxLinks(directory: string): Map<IfIndex, number> {
   return links;
 }
 
-/** IDs of all programs attached to a device by TCX, first to run first; none where the kernel has no TCX. */
+/** IDs of all programs attached to a device by TCX, in the order they run; none when the kernel has no TCX. */
 export function ingressPrograms(ifIndex: IfIndex): readonly number[] {
   return tcxPrograms(ifIndex, BPF_TCX_INGRESS);
 }

@@ -2,19 +2,19 @@
 
 import { AF_INET, encodeIp, encodeMac, familyOf, type IpAddress, type Mac } from '../base/address.ts';
 
-/** Who asks whom for which address. */
+/** The addresses of a request: its sender, and the MAC that is probed for an address. */
 export interface Question {
   readonly sourceMac: Mac;
-  /** Null, for IPv4 alone: 0.0.0.0, an ARP Probe (RFC 5227, section 2.1.1). */
+  /** Null stands for 0.0.0.0, an ARP Probe (RFC 5227, section 2.1.1). Only for IPv4. */
   readonly sourceIp: IpAddress | null;
   readonly targetMac: Mac;
   readonly targetIp: IpAddress;
   /** VLAN ID of an 802.1Q tag; null: none. */
   readonly tag: number | null;
   /**
-   * True: the answer must name the MAC. To a solicitation for a unicast address it need not, and Linux's does not;
-   * to one for the solicited-node group it must (RFC 4861, section 7.2.4). The frame itself is unicast in any case,
-   * which IPv6 allows (RFC 6085). ARP answers always name it.
+   * True: the answer must have the MAC. An answer to a solicitation sent to a unicast address may omit it, and Linux
+   * does; one to the solicited-node group must have it (RFC 4861, section 7.2.4). The frame is unicast in either case,
+   * which IPv6 allows (RFC 6085). ARP answers always have the MAC.
    */
   readonly named: boolean;
 }
@@ -23,7 +23,7 @@ const ETH_HLEN = 14;
 const ETH_P_ARP = 0x0806;
 const ETH_P_8021Q = 0x8100;
 const ETH_P_IPV6 = 0x86dd;
-/** Least length of an Ethernet frame without its checksum. */
+/** Minimum length of an Ethernet frame without its checksum. */
 const ETH_ZLEN = 60;
 
 const ARP_LENGTH = 28;
@@ -34,12 +34,12 @@ const IPPROTO_ICMPV6 = 58;
 const ND_NEIGHBOR_SOLICIT = 135;
 const ND_OPT_SOURCE_LINKADDR = 1;
 
-/** The whole Ethernet frame that asks `targetMac`, and nobody else, for its address. */
+/** The whole Ethernet frame of the request, addressed to `targetMac` alone. */
 export function encodeQuestion(question: Question): Uint8Array {
   return familyOf(question.targetIp) === AF_INET ? encodeArpRequest(question) : encodeSolicitation(question);
 }
 
-/** A frame with its Ethernet header, and the bytes behind it as a view. */
+/** A frame with its Ethernet header, and a view of the bytes after it. */
 function beginFrame(
   { sourceMac, targetMac, tag }: Question,
   protocol: number,
@@ -100,7 +100,7 @@ function solicitedNode(ip: IpAddress): Uint8Array {
 /** RFC 4443, section 2.3: over the pseudo header of RFC 8200, section 8.1, and the message. */
 function checksum(packet: DataView): number {
   let sum = SOLICITATION_LENGTH + IPPROTO_ICMPV6;
-  // The addresses (offset 8 to 40) and the message behind them follow one another.
+  // The addresses (offset 8 to 40) and the message are adjacent.
   for (let at = 8; at < packet.byteLength; at += 2) sum += packet.getUint16(at);
   while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16);
   return ~sum & 0xffff;

@@ -1,5 +1,5 @@
-// Loading and pinning: what can be kept is kept, and bindings are migrated. A run that is killed at any point is
-// repaired by the next one: the layout record says "unfinished" from before the first pin to after the last.
+// Loading and pinning: maps that fit are kept, and bindings are migrated. A run may be killed at any point, and the
+// next one completes its work: the layout record is marked unfinished from before the first pin to after the last.
 
 import { renameSync, utimesSync } from 'node:fs';
 import { libbpfVersion } from '../ffi/libbpf.ts';
@@ -17,9 +17,9 @@ import { openMap } from './table.ts';
 const PROGRAM = 'snoopy';
 
 /**
- * Loads `object` with the maps of `pins` that fit, migrates the bindings where their map is replaced, adds those that
- * are `recovered`, and pins all of it in `pins.directory` (which must exist). The pins given are stale afterwards:
- * close and open them again. Throws SnoopyError `load_failed` with the end of the verifier's log, or `syscall_failed`.
+ * Loads `object` with the maps of `pins` that fit, migrates the bindings when their map is replaced, adds the
+ * `recovered` bindings, and pins everything in `pins.directory`, which must exist. `pins` is stale afterwards: close it
+ * and open it again. Throws SnoopyError `load_failed` with the end of the verifier's log, or `syscall_failed`.
  */
 export function load(
   object: Uint8Array,
@@ -35,7 +35,7 @@ export function load(
     const layout = layoutTable(openMap(fdOf(loaded, 'layout')));
     layout.set(0, unfinishedLayout(expected.netns));
     if (tables.state === undefined) {
-      // As before its first attachment: the program creates no binding on a port without counts.
+      // Each port starts without counts: the program creates no binding on a port without them.
       const ports = tables.ports?.entries() ?? [];
       const counts = stateTable(openMap(fdOf(loaded, 'state')));
       counts.setAll(ports.map(([ifIndex]) => [ifIndex, NO_COUNTS]));
@@ -45,15 +45,15 @@ export function load(
       pinReplaced(pins);
       migrateBindings(pins, bindings);
     }
-    // Before the map is pinned, or a kill here would leave one that looks whole.
+    // Before the map is pinned: otherwise a kill here would leave an empty map that looks complete.
     addBindings(bindings, recovered);
     for (const name of MAP_NAMES) {
       if (!maps.has(name)) pinOver(fdOf(loaded, name), pinPath(pins.directory, name));
     }
-    // Its time is that of the last successful run, and with these pins there was none.
+    // Its modification time is that of the last successful run, and there was none with these pins.
     if (tables.layout === undefined) utimesSync(pinPath(pins.directory, 'layout'), 0, 0);
     pinOver(loaded.programFd, pinPath(pins.directory, 'program'));
-    // Left by a load that was killed, and not replaced by this one.
+    // Left by a killed load, and not replaced by this one.
     for (const name of [...MAP_NAMES, 'program'] as const) clearName(nextPath(pinPath(pins.directory, name)));
     layout.set(0, { abi: SNOOPY_ABI, netns: expected.netns, digest: expected.digest });
   } finally {
@@ -61,12 +61,12 @@ export function load(
   }
 }
 
-/** Loads the object and lets it go: throws what `load` would throw on this kernel, and changes nothing. */
+/** Loads the object and closes it: throws what `load` would throw on this kernel, and changes nothing. */
 export function tryLoad(object: Uint8Array, expected: Expected): void {
   loadObject(object, { program: PROGRAM, maxEntries: sizesOf(expected), reuse: new Map() }).close();
 }
 
-/** Version of the library that loads the object, such as `1.1`. Throws SnoopyError `unsupported` where there is none. */
+/** Version of the library that loads the object, such as `1.1`. Throws SnoopyError `unsupported` when there is none. */
 export function loaderVersion(): string {
   return libbpfVersion();
 }
@@ -77,17 +77,17 @@ function fdOf(loaded: LoadedObject, name: MapName): number {
   return fd;
 }
 
-/** Where a pin is made before it is renamed to its place. */
+/** The path of a new pin before it is renamed to its final place. */
 function nextPath(path: string): string {
   return `${path}_next`;
 }
 
-/** Pins at `path` in one step, whatever is there. bpffs allows no dot in a name. */
+/** Pins at `path` atomically, whatever is there. bpffs allows no dot in a name. */
 function pinOver(fd: number, path: string): void {
   const next = nextPath(path);
   clearName(next);
   objPin(fd, next);
-  // A rename replaces everything else.
+  // A rename replaces anything but a directory.
   if (isDirectory(path)) clearName(path);
   renameSync(next, path);
 }

@@ -1,4 +1,4 @@
-// The maps of the program: their names, their shapes, and the records that are in them.
+// The maps of the program: their names, shapes and records.
 
 import type { IfIndex } from '../base/address.ts';
 import { writeU32 } from '../base/bytes.ts';
@@ -35,7 +35,7 @@ export function objectMapName(name: MapName): string {
   return `snoopy_${name}`;
 }
 
-/** What a map is like, and what it must be like for the program to use it. */
+/** The properties of a map that must match for the program to use it. */
 export type MapShape = Omit<MapInfo, 'id'>;
 
 const SHAPE_FIELDS = ['name', 'type', 'keySize', 'valueSize', 'flags', 'maxEntries'] as const;
@@ -47,7 +47,7 @@ export function shapeOf(name: MapName, maxEntries: number): MapShape {
   return { ...MAPS[name], name: objectMapName(name), maxEntries };
 }
 
-/** Everything in which a map differs from a shape; nothing when it fits. */
+/** The fields in which a map differs from a shape; empty when it fits. */
 export function mismatchesOf(map: MapShape, shape: MapShape): ShapeField[] {
   return SHAPE_FIELDS.filter((field) => map[field] !== shape[field]);
 }
@@ -63,7 +63,7 @@ export interface Tables {
   readonly layout: Table<0, Layout> | undefined;
   /** The sums over all CPUs, counted since the program was first loaded. */
   readonly counters: { sums(): Readonly<Record<CounterName, number>> } | undefined;
-  /** User space only reads them. */
+  /** User space only reads these. */
   readonly rejected: { values(): Rejection[] } | undefined;
 }
 
@@ -106,7 +106,7 @@ export function stateTable(map: OpenMap): Table<IfIndex, PortState> {
   return new Table(map, ifIndexCodec, portStateCodec, MAPS.state.valueSize);
 }
 
-/** The index of an array of one. */
+/** The index of the only entry of an array. */
 const onlyIndexCodec: KeyCodec<0> = {
   decode: () => 0,
   encode: (index, bytes, at) => writeU32(bytes, at, index),

@@ -1,22 +1,22 @@
-// Bindings outlive the map they are in: they are read from all maps that have them, and migrated to the newest.
+// Bindings outlive their map: they are read from all maps of bindings, and migrated to the newest.
 //
-// A load that replaces their map first pins the old one under `replaced`, by its ID. The programs that are still
-// attached go on learning into it, so it stays until the last of them is replaced, however many runs that takes and
-// wherever they are killed. What a run finds there, and what it does:
+// A load that replaces their map first pins the old one under `replaced`, by its ID. Programs that are still attached
+// keep learning into the old map, so it stays until the last of them is replaced, however many runs that takes and
+// wherever they are killed. What a run finds, and what it does:
 //
 //   replaced   bindings    layout record      program   attached
-//   -          old         old                old       old       nothing was done yet
+//   -          old         old                old       old       nothing is done yet
 //   old        old         old                old       old       loads, from "bindings"
 //   old        new         old, or none       old       old       loads again, from "bindings" and "replaced"
-//   old        new         new, unfinished    either    old       loads again, with the maps that there are
-//   old        new         new                new       some new  attaches, then migrates what came late
-//   old        new         new                new       new       migrates what came late, then unpins "replaced"
+//   old        new         new, unfinished    either    old       loads again, with the maps that exist
+//   old        new         new                new       some new  attaches, then migrates late bindings
+//   old        new         new                new       new       migrates late bindings, then unpins "replaced"
 //   -          new         new                new       new       nothing to do
 //
-// "bindings" is pinned only when all that was known is in it, and a record of the old version stands until no other
-// map of it is left, so that none of those is ever taken for a new one.
+// "bindings" is pinned only when it has all known bindings. The layout record of the old version remains until no other
+// map of that version is left, so that an old map is never mistaken for a new one.
 //
-// Bindings are migrated as bytes, so that times keep their nanoseconds and windows of moves their start.
+// Bindings are migrated as bytes, so that times keep their nanoseconds, and windows of moves their start.
 
 import { closeSync } from 'node:fs';
 import { readU64 } from '../base/bytes.ts';
@@ -39,12 +39,12 @@ import { decodeAll, type OpenMap, readEntries, type Table } from './table.ts';
 
 const NOTHING: MapEntries = { keys: new Uint8Array(0), values: new Uint8Array(0), count: 0 };
 
-/** All bindings, of whichever map. Of two for one address the later one is true. */
+/** The bindings of all maps. If two are for one address, the later one counts. */
 export function readBindings(pins: Pins): Binding[] {
   return decodeAll(readAll(pins), bindingCodec);
 }
 
-/** The same as bytes, in the layout of this version. */
+/** The same bindings as bytes, in the layout of this version. */
 function readAll({ tables, oldBindings }: Pins): MapEntries {
   const all = tables.bindings === undefined ? oldBindings : [tables.bindings, ...oldBindings];
   const [first = NOTHING, ...others] = all.map(({ map }) => readFitted(map));
@@ -70,7 +70,9 @@ function merge(entries: MapEntries, others: MapEntries): MapEntries {
   };
 }
 
-/** Seen later, or frozen later: a claim that freezes a binding does not count as seeing its host. */
+/**
+ * True for one that was seen later or frozen later: a claim that freezes a binding does not update its last-seen time.
+ */
 function isLater(value: Uint8Array, than: Uint8Array): boolean {
   const [a, b] = [timesOf(value), timesOf(than)];
   return a.lastSeen === b.lastSeen ? a.frozenUntil > b.frozenUntil : a.lastSeen > b.lastSeen;
@@ -98,7 +100,7 @@ function valueAt({ values }: MapEntries, i: number): Uint8Array {
   return values.subarray(i * BINDING.size, (i + 1) * BINDING.size);
 }
 
-/** Pins the maps that are about to be replaced: the old program goes on learning into them. */
+/** Pins the maps that are about to be replaced: the old program keeps learning into them. */
 export function pinReplaced({ directory, oldBindings }: Pins): void {
   if (oldBindings.length === 0) return;
   ensureDirectory(replacedDirectory(directory));
@@ -122,7 +124,7 @@ function isPinnedAt(path: string, mapId: number): boolean {
   }
 }
 
-/** Copies as many bindings into a map that is still empty as there is room for, those that were seen last first. */
+/** Copies bindings into an empty map, the most recently seen first, as far as there is room. */
 export function migrateBindings(pins: Pins, { map: { fd, info } }: Table<BindingKey, Binding>): void {
   const entries = readAll(pins);
   if (entries.count <= info.maxEntries) {
@@ -135,9 +137,9 @@ export function migrateBindings(pins: Pins, { map: { fd, info } }: Table<Binding
 }
 
 /**
- * Migrates what the old program has learned since the first copy: new bindings as far as there is room, and those
- * that it has seen later than the new one. An entry is read again just before it is written; a host that moves between
- * these two calls is corrected by its next message.
+ * Migrates what the old program has learned since the first copy: new bindings as far as there is room, and bindings
+ * that it has seen more recently than the new program. An entry is read again just before it is written. If a host
+ * moves between these two calls, its next message corrects the binding.
  */
 export function migrateLateBindings({ tables, oldBindings }: Pins): void {
   const to = tables.bindings?.map.fd;
@@ -153,7 +155,7 @@ export function migrateLateBindings({ tables, oldBindings }: Pins): void {
   }
 }
 
-/** Adds bindings that are not there yet, as far as there is room. */
+/** Adds bindings for new addresses, as far as there is room. */
 export function addBindings(table: Table<BindingKey, Binding>, bindings: readonly Binding[]): void {
   for (const binding of bindings) {
     try {
@@ -164,7 +166,7 @@ export function addBindings(table: Table<BindingKey, Binding>, bindings: readonl
   }
 }
 
-/** Writes an entry unless there is one already, or no room for it. */
+/** Writes an entry, unless it exists already or there is no room. */
 function putIfNew(fd: number, key: Uint8Array, value: Uint8Array): void {
   try {
     mapUpdate(fd, key, value, BPF_NOEXIST);

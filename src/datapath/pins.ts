@@ -1,4 +1,4 @@
-// What is pinned under bpffs: names, shapes, and whether it is what this version would load.
+// The pins under bpffs: their names and shapes, and whether they are what this version would load.
 
 import { closeSync, lstatSync, mkdirSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { causeOf, errnoOf, SnoopyError } from '../base/errors.ts';
@@ -23,12 +23,12 @@ import { isComplete, type Layout } from './records/layout.ts';
 import { type OpenMap, openMap, type Table } from './table.ts';
 
 /**
- * Why the program must be loaded: nothing is pinned; a load did not finish; what is pinned is another
- * program; its maps have another layout; or other sizes than configured.
+ * Why the program must be loaded: nothing is pinned; a load did not finish; the pinned program is another one; its maps
+ * have another layout; or they have other sizes than configured.
  */
 export type LoadReason = 'absent' | 'incomplete' | 'program' | 'layout' | 'size';
 
-/** All maps. The layout record comes last, as it is pinned last. */
+/** All maps. The layout record is the last one, as it is pinned last. */
 export const MAP_NAMES: readonly MapName[] = [
   'bindings',
   'ports',
@@ -42,29 +42,29 @@ export const MAP_NAMES: readonly MapName[] = [
   'layout',
 ];
 
-/** What this run would load. */
+/** What a load by this run would pin. */
 export interface Expected {
   readonly digest: string;
   /** Inode of the network namespace. */
   readonly netns: number;
   readonly ringBytes: number;
   readonly maxBindings: number;
-  /** Room for the keys of static entries. */
+  /** Maximum number of keys of static entries. */
   readonly maxStatics: number;
 }
 
-/** Descriptors of what is pinned; they are the holder's until `close()`. */
+/** The pins, with descriptors that stay open until `close()`. */
 export interface Pins {
   readonly directory: string;
   readonly layout: Layout | null;
   readonly program: PinnedProgram | null;
   /** Only maps of the right shape and size. */
   readonly maps: ReadonlyMap<MapName, OpenMap>;
-  /** The same by their records. */
+  /** The same maps as tables of records. */
   readonly tables: Tables;
-  /** Maps of bindings of another size or of another version, and those replaced before: to be migrated. */
+  /** Maps of bindings of another size or version, and maps replaced by earlier loads: to be migrated. */
   readonly oldBindings: readonly Table<BindingKey, Binding>[];
-  /** Null when all of it is what this run would load. */
+  /** Null when everything is as this run would load it. */
   readonly loadReason: LoadReason | null;
   close(): void;
 }
@@ -72,7 +72,7 @@ export interface Pins {
 export interface PinnedProgram {
   readonly fd: number;
   readonly id: number;
-  /** IDs of the maps that it uses. */
+  /** IDs of the maps that the program uses. */
   readonly mapIds: readonly number[];
 }
 
@@ -85,7 +85,7 @@ export function linksDirectory(directory: string): string {
   return `${directory}/links`;
 }
 
-/** Directory of the maps of bindings that were replaced while a program still wrote to them, one by map ID. */
+/** Directory of replaced maps of bindings that a program still writes to, one by map ID. */
 export function replacedDirectory(directory: string): string {
   return `${directory}/replaced`;
 }
@@ -94,7 +94,7 @@ export function replacedPath(directory: string, mapId: number): string {
   return `${replacedDirectory(directory)}/${mapId}`;
 }
 
-/** Entries that the map has room for, of the ring bytes. */
+/** Maximum number of entries of a map; for the ring, its size in bytes. */
 function sizeOf(name: MapName, expected: Expected): number {
   switch (name) {
     case 'bindings':
@@ -109,14 +109,14 @@ function sizeOf(name: MapName, expected: Expected): number {
   }
 }
 
-/** Sizes by the maps' names in the object. */
+/** Sizes by the names of the maps in the object. */
 export function sizesOf(expected: Expected): ReadonlyMap<string, number> {
   return new Map(MAP_NAMES.map((name) => [objectMapName(name), sizeOf(name, expected)]));
 }
 
 /**
- * Opens what is pinned at a name of ours; undefined when there is nothing. `foreign`: something else is there,
- * a directory, a symlink (which is not followed), another kind of object. It is neither read nor written, and the next
+ * Opens the pin at a name of ours; undefined when there is nothing. `other`: something else is there, such as a
+ * directory, a symlink (which is not followed) or another kind of object. It is neither read nor written, and the next
  * pin replaces it.
  */
 export function openPinned(path: string, kind: ObjectKind): number | 'foreign' | undefined {
@@ -129,19 +129,19 @@ export function openPinned(path: string, kind: ObjectKind): number | 'foreign' |
   return 'foreign';
 }
 
-/** False for a symlink, too. */
+/** Also false for a symlink to a directory. */
 export function isDirectory(path: string): boolean {
   return lstatSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
 }
 
-/** Makes a directory of ours in place of anything else. */
+/** Creates a directory of ours, in place of anything else. */
 export function ensureDirectory(path: string): void {
   if (isDirectory(path)) return;
   clearName(path);
   mkdirSync(path, { mode: 0o700 });
 }
 
-/** Deletes what is at a name of ours. Throws SnoopyError `pin_unusable` for a directory that is not empty. */
+/** Deletes anything at a name of ours. Throws SnoopyError `pin_unusable` for a directory that is not empty. */
 export function clearName(path: string): void {
   if (!isDirectory(path)) {
     rmSync(path, { force: true });
@@ -161,15 +161,15 @@ export function clearName(path: string): void {
   }
 }
 
-/** What is at the name of a map. */
+/** What is pinned at the name of a map. */
 type Pin =
   | { readonly kind: 'absent' }
   | { readonly kind: 'foreign' }
   | { readonly kind: 'map'; readonly map: OpenMap; readonly mismatches: readonly ShapeField[] };
 
 /**
- * Opens what is pinned and compares it with what would be loaded. Throws SnoopyError `unsupported` for the
- * pins of a newer version, `pin_unusable` for those of another network namespace.
+ * Opens the pins and compares them with what would be loaded. Throws SnoopyError `unsupported` for the pins of a newer
+ * version, and `pin_unusable` for those of another network namespace.
  */
 export function openPins(directory: string, expected: Expected): Pins {
   const fds: number[] = [];
@@ -218,7 +218,7 @@ function fittingMaps(pins: ReadonlyMap<MapName, Pin>): Map<MapName, OpenMap> {
   return maps;
 }
 
-/** The map at the name "bindings", if it has bindings of this or another version. */
+/** The map at the name "bindings", if it has bindings of any version. */
 function bindingsOf(pins: ReadonlyMap<MapName, Pin>): OpenMap[] {
   const pin = pins.get('bindings');
   return pin?.kind === 'map' && holdsBindings(pin.map.info) ? [pin.map] : [];
@@ -229,7 +229,7 @@ function readLayout(pin: Pin | undefined): Layout | null {
   return layoutTable(pin.map).get(0) ?? null;
 }
 
-/** Why maps cannot be kept: the gravest reason of all. Null: each of them fits. */
+/** Why the maps cannot be kept: the most serious reason. Null when all of them fit. */
 function whyUnfit(
   pins: ReadonlyMap<MapName, Pin>,
   oldBindings: readonly OpenMap[],
@@ -237,7 +237,7 @@ function whyUnfit(
 ): LoadReason | null {
   const reasons = new Set([...pins.values()].map(whyPinUnfit));
   if (reasons.has('layout')) return 'layout';
-  // A map that the program does not fill may lack bindings: then its size is not the reason that matters.
+  // A map that the program does not fill may lack bindings. Then its size is not the main reason.
   const isFilled = oldBindings.every(({ info }) => program?.mapIds.includes(info.id));
   if (reasons.has('size')) return isFilled ? 'size' : 'incomplete';
   return reasons.has('incomplete') ? 'incomplete' : null;
@@ -268,7 +268,7 @@ function openReplaced(directory: string, fds: number[]): OpenMap[] {
   });
 }
 
-/** IDs of the maps in `replaced`, which are their names; anything else there has another owner. */
+/** IDs of the maps in `replaced`, which are their names; anything else belongs to another owner. */
 export function replacedIds(directory: string): number[] {
   const path = replacedDirectory(directory);
   const names = isDirectory(path) ? readdirSync(path) : [];
@@ -297,7 +297,7 @@ function refuseForeign(directory: string, layout: Layout, expected: Expected): v
       fix: 'upgrade snoopy, or run `snoopy remove` with the newer one first',
     });
   }
-  // A network namespace of zero: the first load of all was killed before it wrote the record.
+  // Zero as network namespace: the very first load was killed before it wrote the record.
   if (layout.netns !== expected.netns && layout.netns !== 0) {
     throw new SnoopyError({
       ...context,

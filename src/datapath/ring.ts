@@ -11,36 +11,36 @@ const BUSY_BIT = 0x8000_0000;
 const DISCARD_BIT = 0x4000_0000;
 /** BPF_RINGBUF_HDR_SZ: length and flags, page offset. */
 const HEADER_BYTES = 8;
-/** What a record takes of the ring. All have one size, so every position is a multiple of it. */
+/** Bytes of the ring for one record. All have the same size, so every position is a multiple of it. */
 const STRIDE = HEADER_BYTES + Math.ceil(CHANGE_BYTES / 8) * 8;
 
 /** Records read from the ring. Nothing is consumed before `commit`. */
 export interface Drained {
   readonly changes: readonly Change[];
-  /** Number of records read, with those that `changes` leaves out. */
+  /** Number of records read, including those that `changes` leaves out. */
   readonly records: number;
-  /** True when the positions or a record were invalid; the rest up to the producer is skipped. */
+  /** True when the positions or a record were invalid; everything up to the producer position is skipped. */
   readonly damaged: boolean;
 }
 
 export const NOTHING_DRAINED: Drained = { changes: [], records: 0, damaged: false };
 
 export interface Ring {
-  /** True when there is a record behind the last one that was read. */
+  /** True when there is a record that was not read yet. */
   pending(): boolean;
   /**
-   * All finished records behind those read before. `moves` leaves out those of new bindings: the map has them, and
-   * after a provisioning there are tens of thousands.
+   * All finished records that were not read before. `moves` leaves out those of new bindings: the map has them, and
+   * there may be tens of thousands after provisioning.
    */
   read(what: 'all' | 'moves'): Drained;
-  /** Frees the room of all records read so far for the program. */
+  /** Consumes all records read so far, so that the program can use their room. */
   commit(): void;
   close(): void;
 }
 
 /**
- * Maps a pinned BPF_MAP_TYPE_RINGBUF of `size` bytes. The consumer position lives in the map: the next process
- * goes on where the last one committed. Close it before the descriptor. Throws SnoopyError `map_failed`.
+ * Maps a pinned BPF_MAP_TYPE_RINGBUF of `size` bytes. The consumer position is in the map: the next process continues
+ * where the last one committed. Close it before the descriptor. Throws SnoopyError `map_failed`.
  */
 export function openRing(fd: number, size: number): Ring {
   const page = pageSize();
@@ -48,7 +48,7 @@ export function openRing(fd: number, size: number): Ring {
   const consumer = mmap(fd, page, PROT_READ | PROT_WRITE, 0, context);
   let producer: Mapping;
   try {
-    // The data pages are mapped twice in a row, so that a record that wraps can be read in one piece.
+    // The data pages are mapped twice in a row, so that a record that wraps is contiguous.
     producer = mmap(fd, page + 2 * size, PROT_READ, page, context);
   } catch (thrown) {
     consumer.unmap();
@@ -74,7 +74,7 @@ export function openRing(fd: number, size: number): Ring {
     while (position < stop) {
       const offset = position % size;
       const header = Atomics.load(headers, offset / 4) >>> 0;
-      // A record that only looks busy would be waited for in vain, so the length of a busy one is checked too.
+      // The length of a busy record is checked too: an invalid one that only looks busy would block the ring for ever.
       const length = header & ~(BUSY_BIT | DISCARD_BIT);
       if (length !== CHANGE_BYTES || position + STRIDE > stop) return passOver();
       if ((header & BUSY_BIT) !== 0) break;
@@ -108,7 +108,7 @@ export function openRing(fd: number, size: number): Ring {
   };
 }
 
-/** Opens the ring that is pinned, and closes it when `use` returns or throws. Undefined: none is pinned. */
+/** Opens the pinned ring, and closes it when `use` returns or throws. `use` gets undefined when none is pinned. */
 export function withRing<Result>(
   { maps }: Pick<Pins, 'maps'>,
   use: (ring: Ring | undefined) => Result,

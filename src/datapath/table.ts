@@ -1,4 +1,4 @@
-// A map of the kernel as a table of records: the one place that lays entries out as bytes.
+// A kernel map as a table of records: the only place that lays entries out as bytes.
 
 import { errnoOf, SnoopyError } from '../base/errors.ts';
 import { type MapInfo, mapInfo } from '../ffi/info.ts';
@@ -15,7 +15,7 @@ import {
 } from '../ffi/map.ts';
 import type { KeyCodec, ValueCodec, ValueDecoder } from './records/codec.ts';
 
-/** A map in the kernel. The descriptor is its holder's. */
+/** A map in the kernel. Its holder closes the descriptor. */
 export interface OpenMap {
   readonly fd: number;
   readonly info: MapInfo;
@@ -26,10 +26,10 @@ export function openMap(fd: number): OpenMap {
   return { fd, info: mapInfo(fd) };
 }
 
-/** Which entries a write may be for: all, those that are not there yet, or those that are. */
+/** Which entries a write applies to: any, only new ones, or only existing ones. */
 type WriteMode = 'any' | 'new' | 'existing';
 
-/** Flags of bpf_map_update_elem, and the errno by which the kernel refuses. */
+/** The flag of bpf_map_update_elem, and the errno when the mode does not allow the write. */
 const WRITE_MODES = {
   any: { flags: BPF_ANY, refusal: undefined },
   new: { flags: BPF_NOEXIST, refusal: 'EEXIST' },
@@ -37,8 +37,9 @@ const WRITE_MODES = {
 } as const;
 
 /**
- * A map with keys and values of one kind. `valueSize` is that of this version: the map may be of another, where it has
- * bindings or the layout record. All methods throw SnoopyError `map_failed`, whose `errno` is E2BIG where it is full.
+ * A map with keys and values of one kind. `valueSize` is that of this version; a map of bindings or of the layout
+ * record may be of another version. All methods throw SnoopyError `map_failed`, whose `errno` is E2BIG when the map is
+ * full.
  */
 export class Table<Key, Value> {
   readonly map: OpenMap;
@@ -53,7 +54,7 @@ export class Table<Key, Value> {
     this.#valueSize = valueSize;
   }
 
-  /** Undefined when the key is not in the map. Throws SnoopyError `malformed` for a value that is no such record. */
+  /** Undefined when the key is not in the map. Throws SnoopyError `malformed` for a value that cannot be decoded. */
   get(key: Key): Value | undefined {
     const { fd, info } = this.map;
     const keyBytes = this.#encodeKey(key);
@@ -62,7 +63,7 @@ export class Table<Key, Value> {
     return this.#value.decode(fit(value, 1, info.valueSize, this.#valueSize), 0, keyBytes, 0);
   }
 
-  /** All values, read in batches; those that are malformed are left out. */
+  /** All values, read in batches. Malformed ones are left out. */
   values(): Value[] {
     return decodeAll(readEntries(this.map, this.#valueSize), this.#value);
   }
@@ -77,7 +78,7 @@ export class Table<Key, Value> {
     });
   }
 
-  /** Writes an entry; false when there is one already (`new`), or none (`existing`). */
+  /** Writes an entry; false when it exists already (`new`) or does not exist (`existing`). */
   set(key: Key, value: Value, mode: WriteMode = 'any'): boolean {
     const { fd, info } = this.map;
     const { flags, refusal } = WRITE_MODES[mode];
@@ -117,8 +118,8 @@ export class Table<Key, Value> {
 }
 
 /**
- * All entries of a map with values of `valueSize` bytes. Those of another version are cut short, or filled up with
- * zeroes: new fields come at the end, and zero in them means "not known".
+ * All entries of a map, with values of `valueSize` bytes. Values of another version are cut short or padded with
+ * zeroes: new fields are at the end, and zero in them means "not known".
  */
 export function readEntries({ fd, info }: OpenMap, valueSize: number): MapEntries {
   const { keys, values, count } = mapEntries(fd, info);
@@ -134,8 +135,8 @@ function fit(values: Uint8Array, count: number, from: number, to: number): Uint8
 }
 
 /**
- * Decodes entries that lie side by side. One that is malformed is left out: neither the program nor a run wrote it,
- * the program never looks it up, and it is no reason to do without all others.
+ * Decodes adjacent entries. A malformed one is left out: neither the program nor a run wrote it, the program never
+ * looks it up, and the other entries are still good.
  */
 export function decodeAll<Value>(entries: MapEntries, { decode }: ValueDecoder<Value>): Value[] {
   const { keys, values, count } = entries;

@@ -32,7 +32,7 @@ export interface MapInfo {
 /** enum bpf_link_type, of LinkInfo. */
 export const BPF_LINK_TYPE_TCX = 11;
 
-/** struct bpf_link_info of a TCX link; `ifIndex` is 0 when its device is gone. */
+/** struct bpf_link_info of a TCX link; `ifIndex` is 0 when its device was removed. */
 export interface LinkInfo {
   readonly id: number;
   /** BPF_LINK_TYPE_* */
@@ -42,7 +42,7 @@ export interface LinkInfo {
   readonly attachType: number;
 }
 
-/** Fills `info` as far as the kernel knows it. */
+/** Fills `info` with the fields that the kernel has. */
 function readInfo(fd: number, info: Uint8Array, what: string): Uint8Array {
   const result = libbpf.objGetInfoByFd(fd, info, new Uint32Array([info.length]));
   if (result < 0) {

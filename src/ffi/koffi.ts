@@ -1,4 +1,4 @@
-// The foreign function interface itself, loaded when it is first needed and not before.
+// koffi, the foreign function interface, loaded at its first use.
 
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -10,12 +10,12 @@ export type Koffi = typeof import('koffi');
 /** A shared library that koffi has opened. */
 export type Library = Pick<ReturnType<Koffi['load']>, 'func'>;
 
-/** Name of a C function, type of its result, types of its arguments. */
+/** Name of a C function, its result type, and its argument types. */
 export type Signature = readonly [name: string, result: string, arguments_: readonly string[]];
 
 let loaded: Koffi | undefined;
 
-/** koffi; throws `unsupported` where its native part does not run. */
+/** koffi; throws `unsupported` when its native part does not run here. */
 export function koffi(): Koffi {
   loaded ??= loadKoffi();
   return loaded;
@@ -27,8 +27,8 @@ export function isLoaded(): boolean {
 }
 
 /**
- * The functions of a library. The library is opened when the first of them is used, and each is declared when it is
- * used itself: a run takes a third of them.
+ * The functions of a library. The library is opened at the first use of any of them, and each function is declared at
+ * its own first use: a run uses a third of them.
  */
 export function bindLazily<Functions>(
   open: () => Library,
@@ -53,19 +53,19 @@ export function bindLazily<Functions>(
 function loadKoffi(): Koffi {
   // The bundle replaces import.meta.url by __filename, which createRequire takes as well.
   const require = createRequire(import.meta.url);
-  // The native part alone is all that is used of koffi. Its own search for it, which reads three modules and
-  // Node's ELF header, takes eight times as long as to load it, a tenth of a run with nothing to do.
+  // Only the native part of koffi is used. koffi's own search for it reads three modules and Node's ELF header. That
+  // takes eight times as long as loading it, and a tenth of a run with nothing to do.
   const native = `linux_${arch()}/koffi.node`;
   const places = [`koffi/build/koffi/${native}`, `@koromix/koffi-linux-${arch()}/${native}`];
   for (const directory of require.resolve.paths('koffi') ?? []) {
     for (const place of places) {
       const path = `${directory}/${place}`;
-      // By its path: a name would have Node read the package's manifest, and throw where there is none.
+      // By path: for a name, Node would read the package's manifest, and throw when there is none.
       if (!existsSync(path)) continue;
       try {
         return require(path) as Koffi;
       } catch {
-        // For another C library.
+        // Built for another C library.
       }
     }
   }

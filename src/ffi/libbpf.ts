@@ -123,26 +123,26 @@ function loadLibbpf(): Library {
 
 const BPF_CAPABILITIES = 'CAP_BPF and CAP_NET_ADMIN';
 
-/** The error of a call that returned `result`, a negative errno; `detail` is what the kernel says beside it. */
+/** The error of a call that returned `result`, a negative errno; `detail` is the kernel's message, if any. */
 export function bpfError(context: CallContext, result: number, detail?: string): SnoopyError {
   const errno = -result;
-  let said = detail;
-  // From 4000 on the numbers are libbpf's own (enum libbpf_errno).
+  let text = detail;
+  // Numbers from 4000 on are libbpf's own (enum libbpf_errno).
   if (errno >= 4000) {
-    const text = new Uint8Array(128);
-    libbpf.strerror(errno, text, text.length);
-    const own = readText(text, 0, text.length);
-    said = detail === undefined || detail === '' ? own : `${own}; ${detail}`;
+    const buffer = new Uint8Array(128);
+    libbpf.strerror(errno, buffer, buffer.length);
+    const own = readText(buffer, 0, buffer.length);
+    text = detail === undefined || detail === '' ? own : `${own}; ${detail}`;
   }
-  return systemError({ capability: BPF_CAPABILITIES, ...context }, errno, said);
+  return systemError({ capability: BPF_CAPABILITIES, ...context }, errno, text);
 }
 
-/** Version of the library, such as `1.1`. Throws `unsupported` where there is none. */
+/** Version of the library, such as `1.1`. Throws `unsupported` when it is not installed. */
 export function libbpfVersion(): string {
   return libbpf.versionString().replace('v', '');
 }
 
-/** True for a result that says that the kernel lacks this operation. */
+/** True for a result that means that the kernel lacks this operation. */
 export function isUnsupported(result: number): boolean {
   return result === -EINVAL || result === -ENOTSUPP || result === -EOPNOTSUPP;
 }

@@ -1,21 +1,21 @@
-// Typed wrappers over the few libc calls that node:fs does not offer.
+// Typed wrappers for the few libc calls that node:fs lacks.
 
 import { constants } from 'node:os';
 import { readU16, writeU16, writeU32 } from '../base/bytes.ts';
 import { type ErrorCode, fixFor, SnoopyError } from '../base/errors.ts';
 import { bindLazily, isLoaded, koffi } from './koffi.ts';
 
-/** What a call was for: what its error says beside the errno. */
+/** The purpose of a call: what its error has besides the errno. */
 export interface CallContext {
   /** Such as `attach to port "tap100i0"`. */
   readonly operation: string;
   /** What it is about: an interface, a file, a pin. */
   readonly object: string;
-  /** Default: `syscall_failed`. EPERM and EACCES become `not_permitted` whatever is given here. */
+  /** Default: `syscall_failed`. EPERM and EACCES always become `not_permitted`. */
   readonly code?: ErrorCode;
   /** What the caller may lack, such as `CAP_NET_ADMIN`; default `CAP_SYS_ADMIN`. */
   readonly capability?: string;
-  /** What to do about it, for errors that are not a lack of permission. */
+  /** The fix, for errors other than a lack of permission. */
   readonly fix?: string;
 }
 
@@ -34,17 +34,17 @@ export const EROFS = constants.errno.EROFS;
 export const ENOSPC = constants.errno.ENOSPC;
 export const ENOBUFS = constants.errno.ENOBUFS;
 export const EOPNOTSUPP = constants.errno.EOPNOTSUPP;
-/** The kernel's own "not supported" (linux/errno.h), which leaks to user space here and there. */
+/** The kernel's own "not supported" (linux/errno.h), which sometimes leaks to user space. */
 export const ENOTSUPP = 524;
 
 let names: ReadonlyMap<number, string> | undefined;
 
-/** Name of an errno such as `EEXIST`; `errno 999` where there is none. */
+/** Name of an errno such as `EEXIST`; `errno 999` for an unknown one. */
 export function errnoName(errno: number): string {
   if (names === undefined) {
     const found = new Map<number, string>([[ENOTSUPP, 'ENOTSUPP']]);
     for (const [name, value] of Object.entries(constants.errno)) {
-      // EAGAIN is EWOULDBLOCK, and EOPNOTSUPP is ENOTSUP: the kernel's spelling counts.
+      // EAGAIN equals EWOULDBLOCK, and EOPNOTSUPP equals ENOTSUP: use the kernel's spelling.
       if (name !== 'EWOULDBLOCK' && name !== 'ENOTSUP') found.set(value, name);
     }
     names = found;
@@ -52,7 +52,7 @@ export function errnoName(errno: number): string {
   return names.get(errno) ?? `errno ${errno}`;
 }
 
-/** The error of a failed call. `detail` is what the kernel or a library says beside the number. */
+/** The error of a failed call. `detail` is the message of the kernel or of a library, if any. */
 export function systemError(context: CallContext, errno: number, detail?: string): SnoopyError {
   const name = errnoName(errno);
   const isForbidden = errno === EPERM || errno === EACCES;
@@ -107,7 +107,7 @@ interface Libc {
   readonly exit: (status: number) => void;
 }
 
-// No library name: the C library that Node itself runs on, whichever it is.
+// No library name: the C library that Node itself uses.
 const libc = bindLazily<Libc>(() => koffi().load(null), {
   socket: ['socket', 'int', ['int', 'int', 'int']],
   bind: ['bind', 'int', ['int', 'void *', 'uint32_t']],
@@ -127,7 +127,7 @@ const libc = bindLazily<Libc>(() => koffi().load(null), {
   exit: ['_exit', 'void', ['int']],
 });
 
-/** errno of the call before; to be read at once. */
+/** errno of the last call; must be read at once. */
 function lastErrno(): number {
   return koffi().errno();
 }
@@ -162,7 +162,7 @@ export function getsockname(fd: number, address: Uint8Array): void {
   }
 }
 
-/** setsockopt(2) with an int; false when the kernel refuses it (too new an option for it, not permitted). */
+/** setsockopt(2) with an int; false when the kernel refuses it (unknown option, not permitted). */
 export function setSocketOption(fd: number, level: number, option: number, value: number): boolean {
   return libc.setsockopt(fd, level, option, new Int32Array([value]), 4) === 0;
 }
@@ -188,7 +188,10 @@ export function send(fd: number, bytes: Uint8Array, length: number): void {
   }
 }
 
-/** What became of a datagram. `absent`: the interface is gone or down. `refused`: a queue is full, or worse. */
+/**
+ * The outcome of sending a datagram. `absent`: the interface was removed or is down. `refused`: any other error, mostly
+ * a full queue.
+ */
 export type Sending = 'sent' | 'absent' | 'refused';
 
 const ABSENT: readonly number[] = [ENXIO, ENODEV, ENETDOWN];
@@ -200,13 +203,13 @@ export function sendTo(fd: number, bytes: Uint8Array, address: Uint8Array): Send
   return sent < 0 && ABSENT.includes(lastErrno()) ? 'absent' : 'refused';
 }
 
-/** What recv(2) brought. `truncated`: the datagram is longer than the buffer, its end is lost. */
+/** The outcome of recv(2). `truncated`: the datagram was longer than the buffer, and its end is lost. */
 export type Receipt =
   | { readonly kind: 'datagram'; readonly length: number }
   | { readonly kind: 'truncated'; readonly length: number }
   | { readonly kind: 'empty' }
   | { readonly kind: 'interrupted' }
-  /** ENOBUFS: the kernel dropped datagrams for want of room. */
+  /** ENOBUFS: the kernel dropped datagrams because the receive buffer was full. */
   | { readonly kind: 'overrun' };
 
 /** recv(2) of one datagram into `buffer`; without `wait` it returns `empty` at once. */
@@ -229,7 +232,7 @@ export type PollOutcome =
   | { readonly kind: 'timeout' }
   | { readonly kind: 'interrupted' };
 
-/** poll(2) for input. A descriptor with POLLERR or POLLHUP counts as ready. -1 waits for ever. */
+/** poll(2) for input. A descriptor with POLLERR or POLLHUP counts as ready. -1 waits without a limit. */
 export function poll(fds: readonly number[], timeoutMs: number): PollOutcome {
   const entries = new Uint8Array(fds.length * POLLFD_SIZE);
   for (const [index, fd] of fds.entries()) {
@@ -300,7 +303,9 @@ function lockOperation(mode: LockMode): number {
   }
 }
 
-/** flock(2) without waiting: false when another holds it. The lock ends with the last copy of the descriptor. */
+/**
+ * flock(2) without waiting; false when another process holds the lock. It ends with the last copy of the descriptor.
+ */
 export function flock(fd: number, mode: LockMode, context: CallContext): boolean {
   for (;;) {
     if (libc.flock(fd, lockOperation(mode)) === 0) return true;
@@ -324,7 +329,7 @@ export function mount(
 
 const TIOCGWINSZ = 0x5413;
 
-/** Size of the terminal open as `fd` in characters; undefined for what is none, or does not know it. */
+/** Size of the terminal open as `fd` in characters; undefined when it is not a terminal or has no size. */
 export function windowSize(fd: number): { readonly columns: number; readonly rows: number } | undefined {
   // struct winsize: u16 rows, columns, and the same in pixels.
   const size = new Uint8Array(8);
@@ -344,8 +349,8 @@ export function sleep(durationMs: number): void {
 }
 
 /**
- * _exit(2), where this binding is in use; returns where it is not. All that is to be written must be written: Node's
- * own end takes the heap and its threads down first, and koffi's then waits until stdout is on the disk (fsync).
+ * _exit(2), if koffi is loaded; otherwise it returns. All output must be written before. A normal exit of Node first
+ * frees the heap and stops its threads, and that of koffi then waits until stdout is on the disk (fsync).
  */
 export function exitAtOnce(status: number): void {
   if (isLoaded()) libc.exit(status);

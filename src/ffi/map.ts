@@ -1,4 +1,4 @@
-// Entries of maps as bytes: one by one and in batches. src/datapath/table.ts makes records of them.
+// Map entries as bytes, one by one and in batches. src/datapath/table.ts turns them into records.
 
 import { readU64AsNumber, writeU32, writeU64 } from '../base/bytes.ts';
 import type { SnoopyError } from '../base/errors.ts';
@@ -11,7 +11,7 @@ export const BPF_ANY = 0;
 export const BPF_NOEXIST = 1;
 export const BPF_EXIST = 2;
 
-/** The error of a map operation, with the map's name, and with its size where it is full. */
+/** The error of a map operation, with the map's name, and with its size when it is full. */
 function mapError(fd: number, operation: string, result: number): SnoopyError {
   let info: Pick<MapInfo, 'name' | 'maxEntries'>;
   try {
@@ -20,7 +20,7 @@ function mapError(fd: number, operation: string, result: number): SnoopyError {
     info = { name: `descriptor ${fd}`, maxEntries: 0 };
   }
   const { name: object, maxEntries } = info;
-  // A full hash map answers E2BIG, a full trie ENOSPC.
+  // A full hash map returns E2BIG, a full trie ENOSPC.
   const isFull = (result === -E2BIG || result === -ENOSPC) && maxEntries > 0;
   const context = { operation: `${operation} map "${object}"`, object, code: 'map_failed' } as const;
   if (!isFull) return bpfError(context, result);
@@ -59,10 +59,10 @@ export interface MapEntries {
 
 /** Room of the first batch: most maps of most nodes have fewer entries. */
 const FIRST_BATCH = 512;
-/** Room of the second: untouched memory costs nothing, but counts as used. */
+/** Room of the second batch: untouched memory costs nothing, but is counted as used. */
 const SECOND_BATCH = 65_536;
 
-/** The buffer that mapEntries fills, and enlarges when it is full. */
+/** The buffer that mapEntries fills and enlarges. */
 class EntryBuffer {
   keys: Uint8Array;
   values: Uint8Array;
@@ -77,7 +77,7 @@ class EntryBuffer {
     this.values = new Uint8Array(capacity * info.valueSize);
   }
 
-  /** Room for all that the map may have, or for very many; then for twice as many. */
+  /** Grows to the room for all entries of the map, or for very many; after that to twice its size. */
   grow(): void {
     const most = Math.min(this.#info.maxEntries, SECOND_BATCH);
     const larger = new EntryBuffer(this.#info, Math.max(most, this.capacity * 2));
@@ -107,7 +107,7 @@ class EntryBuffer {
 }
 
 /**
- * The whole map, read in batches, or one by one where the kernel has no batches for its type. While the program writes,
+ * The whole map, read in batches, or one by one when the kernel has no batches for its type. While the program writes,
  * an entry may be missed or appear twice. Throws SnoopyError `map_failed`. Not for per-CPU maps.
  */
 export function mapEntries(fd: number, info: MapInfo): MapEntries {
@@ -135,7 +135,7 @@ export function mapEntries(fd: number, info: MapInfo): MapEntries {
       position.set(next);
       isFirst = false;
     } else if (result === -ENOSPC) {
-      // The next bucket has more entries than there is room for.
+      // The next bucket has more entries than the buffer has room for.
       buffer.grow();
     } else if (isFirst && isUnsupported(result)) {
       return entriesOneByOne(fd, info, buffer);
@@ -147,7 +147,7 @@ export function mapEntries(fd: number, info: MapInfo): MapEntries {
 
 function entriesOneByOne(fd: number, info: MapInfo, buffer: EntryBuffer): MapEntries {
   let key: Uint8Array | null = null;
-  // When an entry is deleted while it is read, the kernel starts again: the bound ends that.
+  // When the current key is deleted, the kernel starts again at the first one. The bound ends such a loop.
   for (let step = 0; step < info.maxEntries * 2 + 16; step++) {
     const next = new Uint8Array(info.keySize);
     const result = libbpf.mapGetNextKey(fd, key, next);
@@ -165,7 +165,7 @@ function entriesOneByOne(fd: number, info: MapInfo, buffer: EntryBuffer): MapEnt
   return buffer.entries();
 }
 
-/** Writes entries, in batches where the kernel can. Throws SnoopyError `map_failed`. */
+/** Writes entries, in batches if the kernel supports them. Throws SnoopyError `map_failed`. */
 export function mapUpdateAll(fd: number, info: MapInfo, entries: MapEntries, flags: number = BPF_ANY): void {
   if (entries.count === 0) return;
   // struct bpf_map_batch_opts: size_t sz, u64 elem_flags, u64 flags.

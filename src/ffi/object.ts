@@ -1,4 +1,4 @@
-// Loading an eBPF object: its maps are made or reused, one of its programs is verified.
+// Loads an eBPF object: creates or reuses its maps, and has one of its programs verified.
 
 import { writeU64 } from '../base/bytes.ts';
 import { SnoopyError } from '../base/errors.ts';
@@ -7,22 +7,22 @@ import { bpfError, libbpf, type Pointer } from './libbpf.ts';
 import { EINVAL } from './libc.ts';
 
 /**
- * A loaded object. It owns `programFd` and the descriptors in `maps` until `close()` (idempotent); what is pinned
- * outlives them. A reused map has a descriptor of the object's own here.
+ * A loaded object. It owns `programFd` and the descriptors in `maps` until `close()` (idempotent); pins outlive them.
+ * For a reused map it has a descriptor of its own.
  */
 export interface LoadedObject {
   readonly programFd: number;
-  /** Descriptors by the maps' full names in the object, `.rodata` and its like included. */
+  /** Descriptors by the full names of the maps in the object, including `.rodata` and the like. */
   readonly maps: ReadonlyMap<string, number>;
   close(): void;
 }
 
 export interface LoadOptions {
-  /** Name of the C function; other programs of the object are left out. Loaded as BPF_PROG_TYPE_SCHED_CLS. */
+  /** Name of the C function; other programs of the object are not loaded. Its type is BPF_PROG_TYPE_SCHED_CLS. */
   readonly program: string;
-  /** Sizes by map name, other than those in the object. */
+  /** Numbers of entries by map name, when they differ from the object. */
   readonly maxEntries: ReadonlyMap<string, number>;
-  /** Maps to share with what is in the kernel already, by name; the descriptor stays the caller's. */
+  /** Existing maps to use instead of new ones, by name. The caller still closes these descriptors. */
   readonly reuse: ReadonlyMap<string, number>;
 }
 
@@ -30,9 +30,9 @@ export interface LoadOptions {
 const BPF_PROG_TYPE_SCHED_CLS = 3;
 /** enum bpf_map_type */
 const BPF_MAP_TYPE_RINGBUF = 27;
-/** The largest log that kernels before 5.2 take; only pages that the kernel writes to become memory. */
+/** The largest log that kernels before 5.2 accept. Only pages that the kernel writes to use memory. */
 const LOG_SIZE = 2 ** 24 - 1;
-/** How much of the verifier's log goes into an error: its end says what was wrong. */
+/** How much of the verifier's log is put into an error: the reason is at its end. */
 const LOG_TAIL_LINES = 24;
 
 /**
@@ -63,7 +63,7 @@ export function loadObject(bytes: Uint8Array, options: LoadOptions): LoadedObjec
 }
 
 function openObject(bytes: Uint8Array, name: string): Pointer {
-  // A copy begins at an aligned address, as libelf expects.
+  // A copy, because libelf expects an aligned address.
   const image = new Uint8Array(bytes);
   const objectName = new TextEncoder().encode(`${name}\0`);
   // struct bpf_object_open_opts, its first members: size_t sz, const char *object_name.
@@ -72,7 +72,7 @@ function openObject(bytes: Uint8Array, name: string): Pointer {
   writeU64(openOptions, 8, koffi().address(objectName));
   const object = libbpf.objectOpenMem(image, image.length, openOptions);
   const errno = koffi().errno();
-  // A use behind the call keeps the name alive while libbpf, which has only its address, reads it.
+  // libbpf has only the address of the name: a use after the call keeps the name alive until then.
   objectName.fill(0);
   if (object === null) {
     throw bpfError({ operation: 'open the eBPF object', object: name, code: 'load_failed' }, -errno);
@@ -80,7 +80,7 @@ function openObject(bytes: Uint8Array, name: string): Pointer {
   return object;
 }
 
-/** All items of a libbpf iterator, which begins and ends with NULL. */
+/** All items of a libbpf iterator, which starts from NULL and ends with NULL. */
 function* iterate(next: (previous: Pointer | null) => Pointer | null): Generator<Pointer> {
   for (let item = next(null); item !== null; item = next(item)) yield item;
 }
@@ -141,7 +141,7 @@ function load(object: Pointer, program: Pointer, name: string): void {
     object: name,
     code: 'load_failed',
   } as const;
-  // EINVAL is the answer to an unknown map type, too. The probe creates a map of that type and nothing else.
+  // EINVAL may also mean an unknown map type. The probe only creates a map of that type.
   if (result === -EINVAL && libbpf.probeMapType(BPF_MAP_TYPE_RINGBUF, null) === 0) {
     throw new SnoopyError({
       ...context,
@@ -158,7 +158,7 @@ function load(object: Pointer, program: Pointer, name: string): void {
     .split('\n');
   const tail = lines.slice(-LOG_TAIL_LINES).join('\n');
   if (tail === '') throw bpfError(context, result);
-  // The verifier refuses code with EACCES or EPERM: where there is a log, no permission is missing.
+  // The verifier also refuses code with EACCES or EPERM. When there is a log, no permission is missing.
   const { problem } = bpfError(context, result);
   throw new SnoopyError({
     ...problem,

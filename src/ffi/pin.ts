@@ -1,4 +1,4 @@
-// Pins: eBPF objects by their names in a bpf file system.
+// Pins: names of eBPF objects in a bpf file system.
 
 import { readlinkSync } from 'node:fs';
 import { SnoopyError } from '../base/errors.ts';
@@ -15,19 +15,19 @@ export function objGet(path: string): number | undefined {
       code: 'pin_unusable',
       object: path,
       operation: `open pin "${path}"`,
-      cause: 'EACCES (it is no eBPF object, or its mode forbids it)',
+      cause: 'EACCES (it is not an eBPF object, or its mode forbids it)',
       fix: 'move it away, or run as root',
       errno: 'EACCES',
     });
   }
-  // The kernel opens no pin on a file system that may not be written.
+  // The kernel does not open a pin on a read-only file system.
   const fix = fd === -EROFS ? { fix: 'remount bpffs read-write' } : {};
   throw bpfError({ operation: `open pin "${path}"`, object: path, code: 'pin_unusable', ...fix }, fd);
 }
 
 export type ObjectKind = 'map' | 'program' | 'link';
 
-/** Kind of the object that is open as `fd`; undefined for another. Only the name of its file tells it. */
+/** Kind of the object open as `fd`; undefined for any other. Only the link in /proc/self/fd has it. */
 export function objectKind(fd: number): ObjectKind | undefined {
   const name = readlinkSync(`/proc/self/fd/${fd}`);
   if (/bpf[-_]map/.test(name)) return 'map';
@@ -42,7 +42,7 @@ export function objPin(fd: number, path: string): void {
   const context = { code: 'pin_unusable', object: path, operation: `pin "${path}"` } as const;
   const fix = 'check that its directory exists on a bpf file system';
   if (result === -EPERM) {
-    // The kernel answers the same for a path on another file system.
+    // The kernel returns the same error for a path on another file system.
     const cause = 'EPERM';
     throw new SnoopyError({
       ...context,

@@ -25,10 +25,10 @@ const IFA_FLAGS = 8;
 
 export interface InterfaceAddress {
   readonly ifIndex: IfIndex;
-  /** The interface's own address: IFA_LOCAL, or IFA_ADDRESS where there is none. */
+  /** The interface's own address: IFA_LOCAL, or IFA_ADDRESS without it. */
   readonly ip: IpAddress;
   readonly prefixLength: number;
-  /** What is connected: the prefix of IFA_ADDRESS, the peer's on a point-to-point address. */
+  /** The connected prefix, that of IFA_ADDRESS: on a point-to-point address it is the peer's. */
   readonly connected: Prefix;
   /** IFA_F_* */
   readonly flags: number;

@@ -1,4 +1,4 @@
-// A descriptor of a NETLINK_ROUTE socket: opened and bound, and read a datagram at a time.
+// A descriptor of a NETLINK_ROUTE socket: opens and binds it, and reads one datagram at a time.
 
 import { closeSync } from 'node:fs';
 import { readU32, writeU16 } from '../base/bytes.ts';
@@ -17,12 +17,12 @@ const NETLINK_CAP_ACK = 10;
 const NETLINK_EXT_ACK = 11;
 const NETLINK_GET_STRICT_CHK = 12;
 
-/** Room in the kernel for what is on its way to us. */
+/** Size of the kernel's receive buffer. */
 const RECEIVE_BUFFER = 4 * 1024 * 1024;
 /** The kernel builds dumps in datagrams of 32 KiB at most; a single object can be larger (a device with many VFs). */
 export const DATAGRAM_SIZE = 256 * 1024;
 
-/** A bound socket; its port ID comes from the kernel. Options that an old kernel lacks are left out. */
+/** A bound socket; its port ID comes from the kernel. Options that an old kernel lacks are skipped. */
 export function openDescriptor(): { fd: number; portId: number } {
   const fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
   try {
@@ -44,7 +44,7 @@ export function openDescriptor(): { fd: number; portId: number } {
   }
 }
 
-/** Bytes of the kernel's receive buffer: twice what was asked for, as the kernel counts its own overhead. */
+/** Bytes of the kernel's receive buffer: twice the requested size, as the kernel includes its own overhead. */
 export function receiveBufferSize(fd: number): number {
   return getSocketOption(fd, SOL_SOCKET, SO_RCVBUF);
 }
@@ -53,7 +53,7 @@ export function receiveBufferSize(fd: number): number {
 export type Received =
   | { readonly kind: 'messages'; readonly messages: readonly Message[] }
   | { readonly kind: 'empty' }
-  /** Messages were lost; where they are notifications: read everything again. */
+  /** Messages were lost. If they were notifications, read everything again. */
   | { readonly kind: 'overrun' };
 
 /** Receives one datagram, waiting no longer than `timeoutMs`. The messages' payloads are in `buffer`. */

@@ -36,12 +36,12 @@ export interface FdbEntry {
   readonly isLocal: boolean;
 }
 
-/** For one message at a time. */
+/** Reused for each message. */
 const INDEX = new AttributeIndex(NDA_FLAGS_EXT);
 
 /**
- * undefined for what is no entry of a bridge: neighbors, a VXLAN device's own entries (NTF_SELF); and for a MAC that it
- * does not let in (NTF_EXT_LOCKED), who is not here yet.
+ * undefined for messages that are not entries of a bridge: neighbors, and a VXLAN device's own entries (NTF_SELF). Also
+ * for a locked MAC (NTF_EXT_LOCKED), whose frames the bridge does not accept yet.
  */
 export function decodeFdbEntry(message: Message): FdbEntry | undefined {
   if (message.type !== RTM_NEWNEIGH && message.type !== RTM_DELNEIGH) return undefined;
@@ -50,7 +50,7 @@ export function decodeFdbEntry(message: Message): FdbEntry | undefined {
   const flags = readU8(payload, 10);
   if ((flags & NTF_SELF) !== 0) return undefined;
   const attributes = new Attributes(payload, NDMSG_SIZE, payload.length, INDEX);
-  // fdb_fill_info (net/bridge/br_fdb.c) always names the bridge; what has no bridge is not a bridge's entry.
+  // fdb_fill_info (net/bridge/br_fdb.c) always has the bridge; a message without it is not a bridge's entry.
   const bridge = attributes.u32(NDA_MASTER);
   if (((attributes.u32(NDA_FLAGS_EXT) ?? 0) & NTF_EXT_LOCKED) !== 0) return undefined;
   const mac = attributes.mac(NDA_LLADDR);
@@ -76,7 +76,7 @@ export function fdbDump(bridge: IfIndex): Request {
 
 const ENTRIES = 'forwarding entries';
 
-/** What one bridge forwards to its ports: an address of a port itself is the node's, and is left out. */
+/** The MACs that one bridge forwards to its ports, without the ports' own addresses, which are the node's. */
 export function readForwarding(socket: NetlinkSocket, bridge: IfIndex): ForwardingTable {
   return socket.dumpInto(fdbDump(bridge), ENTRIES, {
     begin: () => new ForwardingTable(Math.floor(Math.random() * 2 ** 32)),
@@ -88,15 +88,15 @@ export function readForwarding(socket: NetlinkSocket, bridge: IfIndex): Forwardi
   });
 }
 
-/** The kernel also shows other bridges' own addresses. */
+/** The kernel also lists other bridges' own addresses. */
 function entryOf(bridge: IfIndex, message: Message): FdbEntry | undefined {
   const entry = decodeFdbEntry(message);
   return entry?.bridge === bridge ? entry : undefined;
 }
 
 /**
- * Milliseconds since the bridge has last seen a frame of this MAC, in one VLAN of it (0: no VLAN); undefined where it
- * does not know the MAC. `br_fdb_update` of net/bridge/br_fdb.c writes the time.
+ * Milliseconds since the bridge last saw a frame from this MAC in one VLAN (0: no VLAN); undefined when it does not
+ * know the MAC. `br_fdb_update` of net/bridge/br_fdb.c writes the time.
  */
 export function fdbAgeMs(socket: NetlinkSocket, bridge: IfIndex, vlan: number, mac: Mac): number | undefined {
   const [age] = socket.dump(fdbDump(bridge), ENTRIES, (message) => {

@@ -1,4 +1,4 @@
-// Where a bridge forwards each MAC, by VLAN: what a dump of its FDB says, in flat memory.
+// Where a bridge forwards each MAC, by VLAN: a dump of its FDB in flat memory.
 
 import { decodeMac, encodeMac, type IfIndex, type Mac } from '../base/address.ts';
 import { readU16, readU32, writeU16, writeU32 } from '../base/bytes.ts';
@@ -11,16 +11,16 @@ export interface ForwardingEntry {
   readonly port: IfIndex;
 }
 
-/** For a MAC on its way between text and numbers. */
+/** Scratch bytes for conversions between text and numbers. */
 const MAC = new Uint8Array(6);
-/** Entries that there is room for at first, a power of two as always; there are twice as many slots. */
+/** Initial room in entries. It is always a power of two, and there are twice as many slots. */
 const FIRST_ROOM = 64;
 const FREE = -1;
 
 /**
- * A hash table with its entries in the order in which they came. There are tens of thousands of them, each is looked up
- * a few times, and none needs to be an object. Guests choose their MACs: a random seed keeps them from choosing those
- * that share a slot. Nothing else depends on it.
+ * A hash table that keeps its entries in insertion order. There may be tens of thousands; each is looked up a few
+ * times, and none needs to be an object. Guests choose their MACs, so a random seed keeps them from choosing MACs that
+ * share a slot. Nothing else depends on the seed.
  */
 export class ForwardingTable implements Iterable<ForwardingEntry> {
   readonly #seed: number;
@@ -30,14 +30,14 @@ export class ForwardingTable implements Iterable<ForwardingEntry> {
   /** The VLAN, then the first two bytes of the MAC. */
   #high = new Uint32Array(FIRST_ROOM);
   #ports = new Int32Array(FIRST_ROOM);
-  /** The number of an entry, or FREE. */
+  /** The index of an entry, or FREE. */
   #slots = new Int32Array(FIRST_ROOM * 2).fill(FREE);
 
   constructor(seed = 0) {
     this.#seed = seed;
   }
 
-  /** Adds an entry; of two for the same VLAN and MAC the later counts. */
+  /** Adds an entry, or replaces that of the same VLAN and MAC. */
   push({ vlan, mac, port }: ForwardingEntry): void {
     encodeMac(mac, MAC, 0);
     const low = readU32(MAC, 2);
@@ -56,7 +56,7 @@ export class ForwardingTable implements Iterable<ForwardingEntry> {
     if (this.#count === this.#ports.length) this.#grow();
   }
 
-  /** The port that frames for a MAC leave by; undefined when the bridge does not know it. */
+  /** The port to which a MAC is forwarded; undefined when the bridge does not know the MAC. */
   portOf(vlan: number, mac: Mac): IfIndex | undefined {
     encodeMac(mac, MAC, 0);
     const slot = this.#slotOf(readU32(MAC, 2), ((vlan << 16) | readU16(MAC, 0)) >>> 0);
@@ -73,7 +73,7 @@ export class ForwardingTable implements Iterable<ForwardingEntry> {
     }
   }
 
-  /** The slot that has the entry, or that it would go into. */
+  /** The slot of the entry, or the free slot that it would get. */
   #slotOf(low: number, high: number): number {
     const mask = this.#slots.length - 1;
     let slot = mix(mix(this.#seed ^ low) ^ high) & mask;
@@ -101,7 +101,7 @@ function enlarged<Numbers extends Uint32Array | Int32Array>(from: Numbers, to: N
   return to;
 }
 
-/** Spreads a number over 32 bits: the finalizer of MurmurHash3, by which no two numbers become the same. */
+/** Spreads a number over 32 bits: the finalizer of MurmurHash3, which is a bijection. */
 function mix(value: number): number {
   let h = value;
   h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);

@@ -44,7 +44,7 @@ const IFLA_BRPORT_LEARNING = 8;
 const IFLA_BRPORT_NEIGH_SUPPRESS = 32;
 const IFLA_BRPORT_ISOLATED = 33;
 
-/** Of IFLA_EXT_MASK: no counters, they are most of a message. */
+/** Of IFLA_EXT_MASK: no counters, which are most of a message. */
 const RTEXT_FILTER_SKIP_STATS = 1 << 3;
 
 /** The bridge's times are clock_t: USER_HZ is 100 on every architecture but alpha. */
@@ -68,7 +68,7 @@ export interface Link {
   readonly flags: number;
   /** IFF_UP */
   readonly up: boolean;
-  /** IFF_LOWER_UP: there is a carrier. */
+  /** IFF_LOWER_UP: the link has a carrier. */
   readonly lowerUp: boolean;
   readonly mtu: number;
   /** Of kind `bridge`. */
@@ -108,7 +108,7 @@ export interface BridgePortAttributes {
   readonly state: number;
 }
 
-/** undefined for messages that are no RTM_NEWLINK or RTM_DELLINK of a device (AF_BRIDGE ones for instance). */
+/** undefined for messages other than RTM_NEWLINK and RTM_DELLINK of a device (AF_BRIDGE ones, for instance). */
 export function decodeLink(message: Message): Link | undefined {
   if (message.type !== RTM_NEWLINK && message.type !== RTM_DELLINK) return undefined;
   const { payload } = message;
@@ -139,7 +139,7 @@ export function decodeLink(message: Message): Link | undefined {
   };
 }
 
-/** An index out of an attribute; 0 stands for none. */
+/** An ifindex from an attribute, where 0 means none. */
 function indexOf(value: number | undefined): IfIndex | undefined {
   return value === undefined || value === 0 ? undefined : (value as IfIndex);
 }

@@ -29,13 +29,13 @@ export const NLMSG_DONE = 3;
 export const NLM_F_REQUEST = 0x01;
 export const NLM_F_ACK = 0x04;
 export const NLM_F_DUMP_INTR = 0x10;
-// Of requests that read.
+// For requests that read.
 export const NLM_F_DUMP = 0x300;
-// Of requests that write.
+// For requests that write.
 export const NLM_F_REPLACE = 0x100;
 export const NLM_F_EXCL = 0x200;
 export const NLM_F_CREATE = 0x400;
-// Of acknowledgements.
+// For acknowledgements.
 export const NLM_F_CAPPED = 0x100;
 export const NLM_F_ACK_TLVS = 0x200;
 
@@ -62,12 +62,12 @@ export interface Message {
   readonly payload: Uint8Array;
 }
 
-/** A request before it has a sequence number. NLM_F_REQUEST and NLM_F_ACK are the socket's business. */
+/** A request before it has a sequence number. The socket adds NLM_F_REQUEST and NLM_F_ACK. */
 export interface Request {
   readonly type: number;
   readonly flags: number;
   readonly payload: Uint8Array;
-  /** True for a request that is answered with messages besides the acknowledgement. */
+  /** True for a request whose answer has messages besides the acknowledgement. */
   readonly answered?: boolean;
 }
 
@@ -97,7 +97,7 @@ export function decodeMessages(datagram: Uint8Array): Message[] {
   return messages;
 }
 
-/** Writes `request` with its header at `offset`; returns the offset behind it, aligned. */
+/** Writes `request` with its header at `offset`; returns the aligned offset after it. */
 export function encodeMessage(
   request: Request,
   flags: number,
@@ -130,21 +130,22 @@ export interface Attribute {
 }
 
 /**
- * Where each type of attribute begins in a message, -1 where there is none, as nla_parse() of the kernel has it. Lent to
- * `Attributes` by who reads tens of thousands of messages, one after the other: it is true until it is lent again.
+ * The offset of each type of attribute in a message, or -1, like the table of the kernel's nla_parse(). A reader of
+ * tens of thousands of messages lends one index to the `Attributes` of each in turn; it is valid until it is lent
+ * again.
  */
 export class AttributeIndex {
   readonly starts: Int32Array;
 
-  /** For types up to `last`; others are not found. */
+  /** For types up to `last`; higher ones are not found. */
   constructor(last: number) {
     this.starts = new Int32Array(last + 1);
   }
 }
 
 /**
- * The attributes of a message or of a nest, unknown ones included. The last of a type counts, as in the kernel. Without
- * an index they are looked for where they stand: mostly once or twice.
+ * The attributes of a message or of a nest, including unknown ones. The last one of a type counts, as in the kernel.
+ * Without an index each lookup scans the bytes, which is fine for one or two lookups.
  */
 export class Attributes implements Iterable<Attribute> {
   readonly #bytes: Uint8Array;
@@ -152,7 +153,7 @@ export class Attributes implements Iterable<Attribute> {
   readonly #end: number;
   readonly #starts: Int32Array | undefined;
 
-  /** Those from `offset` to `end`. Throws `malformed` when one is cut short. */
+  /** The attributes from `offset` to `end`. Throws `malformed` when one is cut short. */
   constructor(bytes: Uint8Array, offset: number, end: number = bytes.length, index?: AttributeIndex) {
     requireBytes(bytes, 0, offset);
     requireBytes(bytes, offset, end - offset);
@@ -167,7 +168,7 @@ export class Attributes implements Iterable<Attribute> {
       if (length < RTA_HDRLEN || length > end - at) {
         throw malformedMessage(`an attribute's length is ${length}, ${end - at} bytes are left`);
       }
-      // Beyond its end a typed array takes nothing.
+      // Writing beyond the end of a typed array has no effect.
       if (starts !== undefined) starts[readU16(bytes, at + 2) & NLA_TYPE_MASK] = at;
       at += align(length);
     }
@@ -202,7 +203,7 @@ export class Attributes implements Iterable<Attribute> {
     return this.#find(type) >= 0;
   }
 
-  // The readers throw `malformed` when the attribute is shorter than what is read.
+  // These readers throw `malformed` when the attribute is shorter than the value.
 
   u8(type: number): number | undefined {
     const start = this.#payload(type, 1);
@@ -220,19 +221,19 @@ export class Attributes implements Iterable<Attribute> {
     return start < 0 ? undefined : readBe16(this.#bytes, start);
   }
 
-  /** `offset`: where it begins in the payload, for a structure of several. */
+  /** `offset` is within the payload, for a structure of several fields. */
   u32(type: number, offset = 0): number | undefined {
     const start = this.#payload(type, offset + 4);
     return start < 0 ? undefined : readU32(this.#bytes, start + offset);
   }
 
-  /** A link-layer address; undefined also when it is not Ethernet's. */
+  /** A link-layer address; also undefined when it is not an Ethernet address. */
   mac(type: number): Mac | undefined {
     const at = this.#find(type);
     return at < 0 || this.#lengthAt(at) !== 6 ? undefined : decodeMac(this.#bytes, at + RTA_HDRLEN);
   }
 
-  /** An IP address of `family`; another length is malformed. */
+  /** An IP address of `family`. Throws `malformed` for another length. */
   ip(type: number, family: Family): IpAddress | undefined {
     const at = this.#find(type);
     if (at < 0) return undefined;
@@ -241,7 +242,7 @@ export class Attributes implements Iterable<Attribute> {
     return decodeIp(this.#bytes, at + RTA_HDRLEN, family);
   }
 
-  /** Up to the first NUL. */
+  /** Text up to the first NUL. */
   text(type: number): string | undefined {
     const at = this.#find(type);
     return at < 0 ? undefined : readText(this.#bytes, at + RTA_HDRLEN, this.#lengthAt(at));
@@ -270,8 +271,8 @@ export class Attributes implements Iterable<Attribute> {
 }
 
 /**
- * Payloads come out of slabs: ten thousand requests are ten thousand views, not as many buffers for the
- * garbage collector to move. A slab is used once, so that its bytes are zero.
+ * Payloads are views of slabs: ten thousand requests need ten thousand views, but not as many buffers for the garbage
+ * collector to move. A slab is used only once, so its bytes are zero.
  */
 const SLAB_SIZE = 64 * 1024;
 let slab = new Uint8Array(0);
@@ -299,12 +300,12 @@ export class PayloadWriter {
   #bytes: Uint8Array;
   #length = 0;
 
-  /** `size`: the payload's length where it is known, otherwise a guess. */
+  /** `size` is the length of the payload, or an estimate. */
   constructor(size: number) {
     this.#bytes = allocate(size);
   }
 
-  /** Room for `length` bytes, zero up to the next multiple of four; returns where it begins. */
+  /** Makes room for `length` bytes, zero-padded to a multiple of four; returns its offset. */
   #reserve(length: number): number {
     const at = this.#length;
     this.#length += align(length);
@@ -316,13 +317,13 @@ export class PayloadWriter {
     return at;
   }
 
-  /** Room for the message's structure, zeroed, at the start of what is returned; to be filled at once. */
+  /** Makes zeroed room for the message's structure, at the start of the returned bytes. Fill it before adding more. */
   structure(size: number): Uint8Array {
     this.#reserve(size);
     return this.#bytes;
   }
 
-  /** Room for an attribute's payload; returns its offset in `bytes`. */
+  /** Makes room for an attribute's payload; returns its offset in `bytes`. */
   #attribute(type: number, length: number): number {
     const at = this.#reserve(RTA_HDRLEN + length);
     writeAttributeHeader(this.#bytes, at, type, length);
@@ -350,13 +351,13 @@ export class PayloadWriter {
     writeU32(this.#bytes, at, value);
   }
 
-  /** ASCII text with a NUL behind it. */
+  /** ASCII text with a final NUL. */
   text(type: number, value: string): void {
     const at = this.#attribute(type, value.length + 1);
     for (let i = 0; i < value.length; i++) this.#bytes[at + i] = value.charCodeAt(i);
   }
 
-  /** An attribute of `length` bytes, written by `write` at the offset it is given. */
+  /** An attribute of `length` bytes, written by `write` at the given offset. */
   fill(type: number, length: number, write: (bytes: Uint8Array, offset: number) => void): void {
     const at = this.#attribute(type, length);
     write(this.#bytes, at);

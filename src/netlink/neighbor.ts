@@ -38,7 +38,7 @@ export const NDMSG_SIZE = 12;
 
 const NDA_DST = 1;
 export const NDA_LLADDR = 2;
-/** struct nda_cacheinfo: u32 confirmed, used, updated, refcnt; times are clock_t that have passed since. */
+/** struct nda_cacheinfo: u32 confirmed, used, updated, refcnt; times are ages in clock_t. */
 export const NDA_CACHEINFO = 3;
 export const NDA_VLAN = 5;
 const NDA_IFINDEX = 8;
@@ -47,8 +47,8 @@ export const NDA_PROTOCOL = 12;
 export const NDA_FLAGS_EXT = 15;
 
 /**
- * ndmsg.ndm_type of a multicast group. A host's is RTN_UNICAST, or RTN_BROADCAST in a namespace that has never
- * had an IPv4 address: the kernel has no local table to ask then (__inet_dev_addr_type).
+ * ndmsg.ndm_type of a multicast group. That of a host is RTN_UNICAST, or RTN_BROADCAST in a namespace that has never
+ * had an IPv4 address, because it has no local routing table (__inet_dev_addr_type).
  */
 const RTN_MULTICAST = 5;
 
@@ -70,36 +70,36 @@ export const NTF_EXT_LEARNED = 1 << 4;
 export const NTF_ROUTER = 1 << 7;
 
 // NDA_FLAGS_EXT
-/** Of a bridge's entry, from Linux 6.2 on: a MAC that the bridge knows and does not let in yet (MAB). */
+/** Of a bridge's entry, from Linux 6.2 on: the bridge knows the MAC but does not accept its frames yet (MAB). */
 export const NTF_EXT_LOCKED = 1 << 1;
-/** 6.17 and later: neither garbage collection nor loss of carrier takes the entry. */
+/** Linux 6.17 and later: neither garbage collection nor loss of carrier deletes the entry. */
 export const NTF_EXT_EXT_VALIDATED = 1 << 2;
 
 export interface Neighbor {
   readonly ifIndex: IfIndex;
   readonly ip: IpAddress;
-  /** Undefined while there is none (INCOMPLETE, FAILED), or when it is not Ethernet's. */
+  /** Undefined while there is none (INCOMPLETE, FAILED), or when it is not an Ethernet address. */
   readonly mac: Mac | undefined;
   /** NUD_* */
   readonly state: number;
   /** NTF_* */
   readonly flags: number;
-  /** NTF_EXT_* (NDA_FLAGS_EXT), 0 where the kernel has none. */
+  /** NTF_EXT_* (NDA_FLAGS_EXT), 0 when the kernel has none. */
   readonly extFlags: number;
-  /** NDA_PROTOCOL: who wrote it, 0 for the kernel. */
+  /** NDA_PROTOCOL: the program that wrote it, 0 for the kernel. */
   readonly protocol: number;
   /** Time since it was confirmed (a write of a connected state does), and since it was written. */
   readonly confirmedMs: number;
   readonly updatedMs: number;
 }
 
-/** What RTM_NEWNEIGH says of an entry. */
+/** The data of an entry in RTM_NEWNEIGH. */
 export type NeighborWrite = Omit<Neighbor, 'mac' | 'confirmedMs' | 'updatedMs'> & { readonly mac: Mac };
 
-/** For one message at a time. */
+/** Reused for each message. */
 const INDEX = new AttributeIndex(NDA_FLAGS_EXT);
 
-/** undefined for what is no neighbor: FDB entries, proxy entries, multicast. */
+/** undefined for messages that are not about neighbors: FDB entries, proxy entries, multicast. */
 export function decodeNeighbor(message: Message): Neighbor | undefined {
   if (message.type !== RTM_NEWNEIGH && message.type !== RTM_DELNEIGH) return undefined;
   const { payload } = message;
@@ -123,7 +123,7 @@ export function decodeNeighbor(message: Message): Neighbor | undefined {
   };
 }
 
-/** `device` leaves the others out in the kernel. */
+/** With `device` the kernel leaves out those of other devices. */
 export function neighborDump(family: Family, device?: IfIndex): Request {
   const writer = new PayloadWriter(NDMSG_SIZE + 8);
   // With NETLINK_GET_STRICT_CHK the rest of the structure must be zero; the device is an attribute.
@@ -141,13 +141,13 @@ export function dumpNeighbors(socket: NetlinkSocket, family: Family, device?: If
   });
 }
 
-/** An attribute's header and payload, as long as they are in a message. */
+/** Length of an attribute in a message: header and padded payload. */
 const attributeSize = (length: number): number => align(RTA_HDRLEN + length);
 const MAC_LENGTH = 6;
 
-/** What is to become of a neighbor. */
+/** A change of a neighbor. */
 export type NeighborRequest =
-  /** `create`: EEXIST when there is an entry. `replace`: creates it or writes over it. */
+  /** `create`: EEXIST when there is an entry. `replace`: creates or overwrites it. */
   | { readonly kind: 'create' | 'replace'; readonly entry: NeighborWrite }
   /** ENOENT when there is none. */
   | { readonly kind: 'delete'; readonly ifIndex: IfIndex; readonly ip: IpAddress };
@@ -178,11 +178,11 @@ function* encodeAll(requests: Iterable<NeighborRequest>): Generator<Request> {
 }
 
 /**
- * Encodes each entry in the bytes of the one before, so that tens of thousands cost no memory. NetlinkSocket.batch()
- * has copied a request by the time it asks for the next; these bytes never leave this file otherwise.
+ * Encodes each entry into the bytes of the previous one, so that tens of thousands cost no memory.
+ * NetlinkSocket.batch() copies a request before it takes the next; the bytes are used nowhere else.
  */
 class PutEncoder {
-  /** Payloads by their length, which says what is in them and where: the headers of the attributes are written once. */
+  /** Payloads by length, which determines the attributes in them: their headers are written only once. */
   readonly #payloads = new Map<number, Uint8Array>();
 
   encode(entry: NeighborWrite, mode: 'create' | 'replace'): Request {

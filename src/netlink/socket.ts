@@ -1,4 +1,4 @@
-// Requests to NETLINK_ROUTE and their answers: dumps and batches. Notifications: see subscription.ts.
+// Requests to NETLINK_ROUTE and their answers: dumps and batches. For notifications see subscription.ts.
 
 import { closeSync } from 'node:fs';
 import { readI32, readU32 } from '../base/bytes.ts';
@@ -28,12 +28,12 @@ const NLMSGERR_ATTR_MSG = 1;
 
 /** Most bytes in one sendto; the kernel refuses more than SO_SNDBUF, 208 KiB by default. */
 const SEND_SIZE = 64 * 1024;
-/** What an acknowledgement, and an answer, take of the receive buffer: skb->truesize, rounded up. */
+/** Bytes of the receive buffer for an acknowledgement and for an answer: skb->truesize, rounded up. */
 const ACK_COST = 1024;
 const ANSWER_COST = 10 * 1024;
-/** How often a dump is begun, when the kernel says each time that the table changed meanwhile. */
+/** How often a dump is started when the kernel reports each time that the table has changed meanwhile. */
 const DUMP_ATTEMPTS = 10;
-/** The kernel answers within the sendto; this only ends a wait that would never end. */
+/** The kernel answers within the sendto call. This limit only prevents an endless wait. */
 const ANSWER_TIMEOUT_MS = 10_000;
 
 /** A request that the kernel refused. */
@@ -42,11 +42,11 @@ export interface Failure {
   readonly errno: number;
   /** Such as `EEXIST`. */
   readonly name: string;
-  /** The kernel's extended acknowledgement, where it sent one. */
+  /** The kernel's extended acknowledgement, if it sent one. */
   readonly message: string | undefined;
 }
 
-/** `replies`: the messages that answer a request with `answered: true`; their payloads are copies. */
+/** `replies` are the answers to a request with `answered: true`. Their payloads are copies. */
 export interface Success {
   readonly ok: true;
   readonly replies: readonly Message[];
@@ -54,9 +54,9 @@ export interface Success {
 
 export type Result = Success | Failure;
 
-/** How the messages of a dump are gathered. */
+/** How the messages of a dump are collected. */
 export interface Collector<Collection> {
-  /** An empty one, for each attempt. */
+  /** An empty collection, for each attempt. */
   begin(): Collection;
   add(collection: Collection, message: Message): void;
 }
@@ -65,17 +65,17 @@ export interface NetlinkSocket {
   /** nlmsg_pid of our own requests, and of the notifications they cause. */
   readonly portId: number;
   /**
-   * Sends `request` as a dump and decodes every message of the answer; undefined from `decode` leaves one
-   * out. `what` names it in errors: `neighbors`. Payloads must not be kept: the buffer is used again.
-   * Starts again, a few times, when the kernel says that the table changed while it was read.
+   * Sends `request` as a dump and decodes every message of the answer; when `decode` returns undefined, the message is
+   * left out. `what` is the name in errors, such as `neighbors`. Payloads must not be kept: the buffer is reused.
+   * Starts again, a few times, when the kernel reports that the table changed during the dump.
    */
   dump<T>(request: Request, what: string, decode: (message: Message) => T | undefined): T[];
-  /** The same, into something else than a list. */
+  /** The same, into a collection other than a list. */
   dumpInto<Collection>(request: Request, what: string, collector: Collector<Collection>): Collection;
   /**
-   * Sends the requests, many in one datagram, in order, and returns one result for each, in that order. A
-   * failure does not stop those behind it. ENOBUFS: the kernel lost the answer, the outcome is unknown. Each is
-   * taken before the next is asked for, so that tens of thousands need not be there at once.
+   * Sends the requests in order, many in one datagram, and returns one result for each, in the same order. A failure
+   * does not stop later requests. ENOBUFS means that the kernel lost the answer and the outcome is unknown. Each
+   * request is copied before the next is taken from the iterable, so tens of thousands need not exist at once.
    */
   batch(requests: Iterable<Request>): Result[];
   close(): void;
@@ -122,7 +122,7 @@ export function decodeFailure(message: Message): Failure | undefined {
 
 const DONE: Success = { ok: true, replies: [] };
 
-/** What the answers to a request take of the receive buffer. */
+/** Bytes of the receive buffer for the answers to a request. */
 function costOf({ answered }: Request): number {
   return answered === true ? ACK_COST + ANSWER_COST : ACK_COST;
 }
@@ -130,7 +130,7 @@ function costOf({ answered }: Request): number {
 class RouteSocket implements NetlinkSocket {
   readonly portId: number;
   readonly #fd: number;
-  /** What all answers on their way may take of the kernel's receive buffer. */
+  /** Bytes of the kernel's receive buffer for all outstanding answers. */
   readonly #answerBudget: number;
   readonly #inbound = new Uint8Array(DATAGRAM_SIZE);
   readonly #outbound = new Uint8Array(SEND_SIZE);
@@ -141,7 +141,7 @@ class RouteSocket implements NetlinkSocket {
     const { fd, portId } = openDescriptor();
     this.#fd = fd;
     this.portId = portId;
-    // The kernel says what it really took, doubled; a quarter stays free.
+    // The kernel returns the size it really set, doubled. A quarter stays free.
     this.#answerBudget = (receiveBufferSize(fd) * 3) / 4;
   }
 
@@ -167,14 +167,14 @@ class RouteSocket implements NetlinkSocket {
     });
   }
 
-  /** One attempt; false when the kernel says that the table changed. */
+  /** One attempt; false when the kernel reports that the table changed. */
   #dumpOnce(request: Request, what: string, take: (message: Message) => void): boolean {
     const context = { operation: `read the ${what}`, object: what };
     const sequence = this.#sequence++;
     const length = encodeMessage(request, NLM_F_REQUEST | NLM_F_DUMP, sequence, this.#outbound, 0);
     send(this.#fd, this.#outbound, length);
     let isInterrupted = false;
-    // A decoder's error waits until the dump is over, so that the socket stays usable.
+    // A decoder's error is thrown after the dump ends, so that the socket stays usable.
     let error: unknown;
     for (;;) {
       const answer = receiveMessages(this.#fd, this.#inbound, ANSWER_TIMEOUT_MS);
@@ -211,9 +211,9 @@ class RouteSocket implements NetlinkSocket {
   }
 
   /**
-   * Sends `first` and as many of the requests behind it as fit in one datagram, so that all the answers they may
-   * cause fit in the receive buffer, adds their results, and returns the request that is next. Only the last asks
-   * for an acknowledgement: the kernel works in order, and refusals are always reported.
+   * Sends `first` and as many further requests as fit into one datagram, and whose answers fit into the receive buffer.
+   * Adds their results, and returns the next request. Only the last one requests an acknowledgement: the kernel works
+   * in order, and always reports failures.
    */
   #sendSome(first: Request, queue: Iterator<Request>, results: Result[]): IteratorResult<Request> {
     const firstSequence = this.#sequence;
@@ -243,7 +243,7 @@ class RouteSocket implements NetlinkSocket {
     let isLost = false;
     const answered = new Set<number>();
     for (;;) {
-      // After an overrun the last acknowledgement may be among what was lost: do not wait for it.
+      // After an overrun the last acknowledgement may be lost too: do not wait for it.
       const answer = receiveMessages(this.#fd, this.#inbound, isLost ? 0 : ANSWER_TIMEOUT_MS);
       if (answer.kind === 'overrun') {
         isLost = true;
@@ -265,7 +265,7 @@ class RouteSocket implements NetlinkSocket {
         } else {
           const before = results[first + index];
           const replies = before?.ok === true ? before.replies : [];
-          // The buffer is used again: keep a copy.
+          // A copy, because the buffer is reused.
           const reply = { ...message, payload: new Uint8Array(message.payload) };
           results[first + index] = { ok: true, replies: [...replies, reply] };
         }

@@ -1,4 +1,4 @@
-// Notifications of NETLINK_ROUTE: what changes in the kernel, whoever changes it.
+// Notifications of NETLINK_ROUTE: all changes in the kernel, made by any program.
 
 import { closeSync } from 'node:fs';
 import { SnoopyError } from '../base/errors.ts';
@@ -22,7 +22,7 @@ export interface Subscription {
   close(): void;
 }
 
-/** Joins groups, RTNLGRP_*. Receives what happens after the return. */
+/** Joins groups, RTNLGRP_*. Receives every change after it has returned. */
 export function subscribe(groups: readonly number[]): Subscription {
   const { fd } = openDescriptor();
   for (const group of groups) {

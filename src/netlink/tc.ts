@@ -84,7 +84,7 @@ export interface FilterProgram {
   readonly directAction: boolean;
 }
 
-/** Where a filter is, or is to be. */
+/** The place of an existing or a new filter. */
 export interface FilterPlace {
   readonly ifIndex: IfIndex;
   readonly direction: Direction;
@@ -139,12 +139,12 @@ export function createClsact(ifIndex: IfIndex): Request {
   return clsactRequest(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, ifIndex);
 }
 
-/** Takes all filters with it. */
+/** Also deletes all its filters. */
 export function deleteClsact(ifIndex: IfIndex): Request {
   return clsactRequest(RTM_DELQDISC, 0, ifIndex);
 }
 
-/** undefined for the line that stands for a whole pref (handle 0), and for other parents than clsact's. */
+/** undefined for the entry of a whole pref (handle 0), and for parents other than clsact's. */
 export function decodeFilter(message: Message): Filter | undefined {
   if (message.type !== RTM_NEWTFILTER && message.type !== RTM_DELTFILTER) return undefined;
   const { payload } = message;
@@ -180,7 +180,7 @@ function encodeInfo(payload: Uint8Array, pref: number): void {
   writeU32(payload, 16, ((pref << 16) | readU16(protocol, 0)) >>> 0);
 }
 
-/** undefined for a classic BPF filter, which is no program. */
+/** undefined for a classic BPF filter, which has no program. */
 function decodeProgram(options: Attributes): FilterProgram | undefined {
   const id = options.u32(TCA_BPF_ID);
   if (id === undefined) return undefined;
@@ -196,7 +196,7 @@ function filterDump(ifIndex: IfIndex, direction: Direction): Request {
   return { type: RTM_GETTFILTER, flags: 0, payload: tcWriter(ifIndex, 0, parentOf(direction), 0).finish() };
 }
 
-/** The filters of one direction of a device, all chains, in the order in which they run; none without a clsact. */
+/** The filters of one direction of a device, of all chains, in the order in which they run; none without a clsact. */
 export function dumpFilters(socket: NetlinkSocket, ifIndex: IfIndex, direction: Direction): Filter[] {
   return socket.dump(filterDump(ifIndex, direction), 'filters', decodeFilter);
 }
@@ -221,10 +221,10 @@ export function getFilter(place: FilterPlace): Request {
   return { ...filterRequest(RTM_GETTFILTER, 0, place), answered: true };
 }
 
-/** The filter of an answer to getFilter; undefined when there is none, and when there is no clsact or no device. */
+/** The filter of an answer to getFilter; undefined when there is none, no clsact, or no device. */
 export function filterOf(result: Result): Filter | undefined {
   if (!result.ok) {
-    // The kernel says EINVAL where there is no clsact qdisc, ENODEV where there is no device.
+    // The kernel returns EINVAL without a clsact qdisc, and ENODEV without the device.
     if (result.errno === ENOENT || result.errno === EINVAL || result.errno === ENODEV) return undefined;
     throw failureError(result, { operation: 'read a filter', object: 'filter' });
   }
@@ -235,7 +235,7 @@ export function filterOf(result: Result): Filter | undefined {
   return undefined;
 }
 
-/** A direct-action cls_bpf filter for all frames. `create`: EEXIST when it is there. */
+/** A direct-action cls_bpf filter for all frames. `create`: EEXIST when it exists. */
 export function putFilter(
   place: FilterPlace,
   program: { readonly fd: number; readonly name: string },

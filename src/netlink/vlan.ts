@@ -1,4 +1,4 @@
-// VLANs of the ports of VLAN-aware bridges, and the VNIs that a VXLAN port of many gives them: IFLA_BRIDGE_VLAN_INFO
+// VLANs of the ports of VLAN-aware bridges, and their VNIs on a VXLAN port with many VNIs: IFLA_BRIDGE_VLAN_INFO
 // and IFLA_BRIDGE_VLAN_TUNNEL_INFO (linux/if_bridge.h).
 
 import { AF_BRIDGE, type IfIndex } from '../base/address.ts';
@@ -9,7 +9,7 @@ import { Attributes, type Message, type Request } from './message.ts';
 import type { NetlinkSocket } from './socket.ts';
 
 const IFLA_AF_SPEC = 26;
-/** In IFLA_AF_SPEC of an AF_BRIDGE message, once for each VLAN or end of a range. */
+/** In IFLA_AF_SPEC of an AF_BRIDGE message, once for each VLAN, or for each end of a range. */
 const IFLA_BRIDGE_VLAN_INFO = 2;
 /** Likewise, with attributes of its own. */
 const IFLA_BRIDGE_VLAN_TUNNEL_INFO = 3;
@@ -24,13 +24,13 @@ const BRIDGE_VLAN_INFO_RANGE_END = 1 << 4;
 /** Of IFLA_EXT_MASK: VLANs, as ranges. */
 const RTEXT_FILTER_BRVLAN_COMPRESSED = 1 << 2;
 
-/** The VLANs of one port, or of a bridge itself: `ifIndex` is the bridge's then. */
+/** The VLANs of one port, or of a bridge itself, when `ifIndex` is the bridge's. */
 export interface PortVlans {
   readonly ifIndex: IfIndex;
   /** 0: untagged frames have no VLAN. */
   readonly pvid: number;
   readonly ranges: readonly VlanRange[];
-  /** What VLANs are called beyond a VXLAN port of many VNIs (`vlan_tunnel on`); none for other ports. */
+  /** The VNIs of the VLANs on a VXLAN port with many VNIs (`vlan_tunnel on`); none for other ports. */
   readonly vnis: readonly VniRange[];
 }
 
@@ -108,7 +108,7 @@ function portVlanDump(): Request {
   return linkRequest(AF_BRIDGE, RTEXT_FILTER_BRVLAN_COMPRESSED);
 }
 
-/** All ports that have VLANs; empty where the kernel has no VLAN filtering. */
+/** All ports with VLANs; empty when the kernel has no VLAN filtering. */
 export function dumpPortVlans(socket: NetlinkSocket): PortVlans[] {
   return socket.dump(portVlanDump(), 'VLANs of bridge ports', decodePortVlans);
 }

@@ -6,13 +6,13 @@ import { LOAD_REASONS } from '../core/load-reasons.ts';
 import type { NeighborChangeReport, NeighborEntry, Outcome, Step } from '../core/report.ts';
 import { count, paint, printable, type RenderOptions, type Row, type Tone } from './style.ts';
 
-/** Where there is no such thing. */
+/** The cell of something that does not exist. */
 const NONE = '-';
 
-/** More of one kind on one bridge than this become one line, unless every one is asked for. */
+/** More alike than this on one bridge are shown as one line, unless `--verbose` asks for each. */
 const MAX_LIKE = 10;
 
-/** What was done, or is due, as rows: one each, many alike in one. None with `--diff`, but for what went wrong. */
+/** What was done or is due, as rows; many alike share a row. With `--diff` only those that went wrong. */
 export function changeRows(
   steps: readonly Step[],
   changes: readonly NeighborChangeReport[],
@@ -27,7 +27,7 @@ export function changeRows(
   return [...gather(steps, STEPS, options), ...gather(changes, NEIGHBORS, options)];
 }
 
-/** What was there before as `-` and what is there after as `+`. */
+/** The state before as `-` lines, and the state after as `+` lines. */
 export function diffLines(
   steps: readonly Step[],
   changes: readonly NeighborChangeReport[],
@@ -44,20 +44,20 @@ export function describeAction(action: ActionSummary): string {
   return [action.kind, ...objectCells(action)].filter((word) => word !== NONE).join(' ');
 }
 
-/** Applied or planned, so that its kind says everything. */
+/** True for an outcome that needs no words: applied or planned. */
 function isPlain(outcome: Outcome): boolean {
   return outcome.kind === 'applied' || outcome.kind === 'planned';
 }
 
-/** How things become rows. */
+/** How items become rows. */
 interface Style<T> {
-  /** What it is about: those of one kind about the same are alike. */
+  /** What an item is about: items of one kind about the same thing are alike. */
   readonly about: (item: T) => string;
   readonly kind: (item: T) => string;
-  /** So many that are alike may stand one by one. */
+  /** How many alike items get a row each. */
   readonly most: (item: T) => number;
   readonly row: (item: T) => Row;
-  /** The one row for `size` of them, of which `item` is the first. */
+  /** The one row for `size` alike items; `item` is the first. */
   readonly summary: (item: T, size: number) => Row;
 }
 
@@ -86,34 +86,34 @@ const NEIGHBORS: Style<NeighborChangeReport> = {
   }),
 };
 
-/** Those that are alike. */
+/** Items that are alike. */
 interface Group {
   size: number;
-  isTold: boolean;
+  isShown: boolean;
 }
 
-/** A row for each item, or one for all that are alike where they are too many. */
+/** A row for each item, or one row for alike items when there are too many. */
 function gather<T extends { readonly outcome: Outcome }>(
   items: readonly T[],
   style: Style<T>,
   options: RenderOptions,
 ): Row[] {
   if (options.verbose) return items.map(style.row);
-  // By names that are there already: to put a key together for each of tens of thousands takes longer than the rest.
+  // Nested maps by existing strings: building a key for each of tens of thousands of items takes longer than the rest.
   const groups = new Map<string, Map<string, Group>>();
   const groupOf = (item: T): Group => {
     const ofKind = ensure(groups, style.kind(item), () => new Map<string, Group>());
-    return ensure(ofKind, style.about(item), () => ({ size: 0, isTold: false }));
+    return ensure(ofKind, style.about(item), () => ({ size: 0, isShown: false }));
   };
-  // What went well went so in one way: a run plans, or applies.
+  // All that went well have the same outcome: a run either plans or applies.
   for (const item of items) if (isPlain(item.outcome)) groupOf(item).size += 1;
   const rows: Row[] = [];
   for (const item of items) {
     const group = isPlain(item.outcome) ? groupOf(item) : null;
     if (group === null || group.size <= style.most(item)) {
       rows.push(style.row(item));
-    } else if (!group.isTold) {
-      group.isTold = true;
+    } else if (!group.isShown) {
+      group.isShown = true;
       rows.push(style.summary(item, group.size));
     }
   }
@@ -184,7 +184,7 @@ function isWithdrawal({ kind }: ActionSummary): boolean {
   return kind === 'detach' || kind === 'unpin' || kind.startsWith('drop-');
 }
 
-/** How `--diff` calls what is there after a `+`, or was there before a `-`. */
+/** How `--diff` names what a `+` line adds or a `-` line removes. */
 function stepDiff(action: ActionSummary, options: RenderOptions): string {
   const states: Readonly<Record<ActionSummary['kind'], string>> = {
     mount: 'mounted',

@@ -1,4 +1,4 @@
-// The report of `doctor` -> text: a line for each check, and below a complaint why it matters and what fixes it.
+// The report of `doctor` -> text: a line for each check, and below a problem why it matters and the fix.
 
 import type { Check, CheckStatus } from '../core/doctor/check.ts';
 import type { DoctorReport } from '../core/doctor/diagnose.ts';
@@ -7,10 +7,10 @@ import { count, joinLines, paint, printable, type RenderOptions, type Tone, wrap
 const TONES: Readonly<Record<CheckStatus, Tone>> = { ok: 'good', warning: 'notable', failure: 'bad' };
 const STATUS_WIDTH = 'warning'.length;
 const WHY = 'why: ';
-/** What was found beside a name that is wider has a line of its own. */
+/** Beside a wider name the finding gets a line of its own. */
 const MOST_NAME = 32;
 
-/** The report of `doctor` as text; but for a fix, a line is no longer than the terminal is wide, if names allow. */
+/** The report of `doctor` as text. Except for a fix, lines fit the width of the terminal, as far as names allow. */
 export function renderDoctor({ checks }: DoctorReport, options: RenderOptions): string {
   const nameOf = ({ id, subject }: Check): string => printable(subject === null ? id : `${id} ${subject}`);
   const names = checks.map((check) => nameOf(check).length).filter((length) => length <= MOST_NAME);
@@ -35,7 +35,7 @@ function renderFound(
   return [...lines, ...rest.map((line) => ' '.repeat(column) + line)];
 }
 
-/** The fix stands in one line, however long, so that it can be copied. */
+/** The fix is one line, however long, so that it can be copied. */
 function renderRemedy({ why, remedy, status }: Check, { color, width }: RenderOptions): string[] {
   if (remedy === null) return [];
   const indent = ' '.repeat(STATUS_WIDTH + 2);

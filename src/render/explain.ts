@@ -1,4 +1,4 @@
-// The report of `explain` -> text: the story in a sentence, and below it step by step.
+// The report of `explain` -> text: the story in one sentence, then step by step.
 
 import { formatAge } from '../base/units.ts';
 import type { ExplainReport, Lookout, StepId, StepStatus, Story } from '../core/explain/report.ts';
@@ -21,10 +21,10 @@ const NAMES: Readonly<Record<StepId, string>> = {
 };
 const STATUS_WIDTH = 'unknown'.length;
 const NAME_WIDTH = 'neighbor'.length;
-/** How many of many silent hosts are named. */
+/** How many silent hosts are named. */
 const MOST_SILENT = 8;
 
-/** The report of `explain` as text; a line is no longer than the terminal is wide, if names allow. */
+/** The report of `explain` as text. Lines fit the width of the terminal, as far as names allow. */
 export function renderExplain(report: ExplainReport, options: RenderOptions): string {
   const { stories, lookouts, ip, next } = report;
   if (stories.length > 0) {
@@ -50,7 +50,7 @@ function renderStory(story: Story, options: RenderOptions): string[] {
   ];
 }
 
-/** Messages that were rejected, where that is not the story itself. */
+/** A note on rejected messages, unless they are the story itself. */
 function renderRefused({ refused, state }: Story, options: RenderOptions): string[] {
   if (refused === null || state === 'refused') return [];
   const { because, port, source, firstAge, lastAge } = refused;
@@ -107,7 +107,7 @@ function headline(text: string, tone: Tone, { color, width }: RenderOptions): st
   );
 }
 
-/** A step: its status, its name, and what was found beside them, in as many lines as that takes. */
+/** A step: its status, its name, and beside them the finding in as many lines as it takes. */
 function item({ word, tone, name, text }: Item, { color, width }: RenderOptions): string[] {
   const indent = 2 + STATUS_WIDTH + 2 + NAME_WIDTH + 2;
   const head = `  ${paint(word, tone, color)}${' '.repeat(STATUS_WIDTH - word.length)}  ${name.padEnd(NAME_WIDTH)}  `;

@@ -4,7 +4,7 @@ import { formatProblem, type Problem } from '../base/errors.ts';
 import type { Warning } from '../core/warning.ts';
 import { formatWarning } from './warnings.ts';
 
-/** Any report. What is data in it and words in the document are its warnings and errors. */
+/** Any report. Its warnings and errors are data; the document has them as text. */
 export interface Document {
   readonly version: 1;
   readonly warnings?: readonly Warning[];
@@ -21,7 +21,7 @@ export function renderJsonLine(report: Document): string {
   return `${JSON.stringify(inWords(report))}\n`;
 }
 
-/** The document that stands for a report when an error ended the command. */
+/** The document for a command that an error ended. */
 export function errorReport(errors: readonly Problem[]): Document & { readonly ok: false } {
   return { version: 1, ok: false, errors };
 }

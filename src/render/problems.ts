@@ -6,7 +6,7 @@ import type { Warning } from '../core/warning.ts';
 import { joinLines, printable } from './style.ts';
 import { formatWarning } from './warnings.ts';
 
-/** One line each; what is wrong with a configuration begins with its place, so that editors can go there. */
+/** One line for each problem. A problem of a configuration begins with its place, so that editors can jump there. */
 export function renderProblems(problems: readonly Problem[]): string {
   return joinLines(
     problems.map((problem) => {

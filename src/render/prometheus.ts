@@ -1,15 +1,15 @@
-// How a run went and what is there after it -> the text format of Prometheus.
+// The result of a run and the state after it -> the text format of Prometheus.
 
 import type { NeighborCount, Outcome, RunReport, StatusReport } from '../core/report.ts';
 
 export interface Metrics {
   readonly version: string;
-  /** Seconds since the epoch, as all times here. */
+  /** Seconds since the epoch, like all times here. */
   readonly writtenAt: number;
   /** 0: never, as far as is known. */
   readonly succeededAt: number;
   readonly run: RunReport;
-  /** What is there after the run; null when it could not be read. */
+  /** The state after the run; null when it could not be read. */
   readonly stock: Stock | null;
 }
 
@@ -26,7 +26,7 @@ type Sample = readonly [labels: Labels, value: number];
 const BINDING_STATES = ['installed', 'waiting', 'remote', 'frozen', 'homeless'] as const;
 const CHANGE_KINDS = ['add', 'replace', 'remove'] as const;
 
-/** The textfile: every family with its help and its type, in an order that never changes. */
+/** The textfile: every family with its help and type, always in the same order. */
 export function renderMetrics({ version, writtenAt, succeededAt, run, stock }: Metrics): string {
   const families = [
     gauge('snoopy_build_info', 'Version of snoopy.', [[{ version }, 1]]),
@@ -167,7 +167,7 @@ function formatLabels(labels: Labels): string {
   return pairs.length === 0 ? '' : `{${pairs.join(',')}}`;
 }
 
-/** As the text format asks: backslash, quote and end of line. */
+/** Escapes what the text format requires: backslash, quote and end of line. */
 function escapeLabel(value: string): string {
   return value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n');
 }

@@ -25,7 +25,7 @@ export function renderReconcile(report: ReconcileReport, options: RenderOptions)
   return joinLines(lines);
 }
 
-/** True when all there is to print is that there was nothing to do. */
+/** True when the text would only be that there was nothing to do. */
 export function hasNothingToSay({ ok, steps, neighbors, warnings }: ReconcileReport): boolean {
   return ok && steps.length === 0 && neighbors.changes.length === 0 && warnings.length === 0;
 }
@@ -44,7 +44,7 @@ function renderChanges(report: Changes, warnings: readonly Warning[], options: R
   return [...diff, ...alignRows(rows, options.color)];
 }
 
-/** What went wrong, or is still due, and has no row of its own among the changes. */
+/** Rows for problems and due steps that have no row among the changes. */
 function troubleRows(report: Changes, warnings: readonly Warning[]): Row[] {
   const rows: Row[] = warnings.map((warning) => ({
     tone: 'notable',
@@ -72,7 +72,7 @@ function failuresOf({ steps, neighbors }: Changes): string[] {
   );
 }
 
-/** How many there are of each kind. */
+/** The number of each kind. */
 function tally(items: readonly { readonly outcome: Outcome }[]): Record<Outcome['kind'], number> {
   const numbers = { planned: 0, applied: 0, skipped: 0, failed: 0 };
   for (const { outcome } of items) numbers[outcome.kind] += 1;

@@ -1,8 +1,8 @@
-// A report that is drawn over the one before: `--watch` on a terminal.
+// A report drawn over the previous one: `--watch` on a terminal.
 
 import { count } from './style.ts';
 
-/** Of a terminal, in characters. */
+/** The size of a terminal in characters. */
 export interface ScreenSize {
   readonly columns: number;
   readonly rows: number;
@@ -12,19 +12,19 @@ const HOME = '\u001b[H';
 const CLEAR_REST_OF_LINE = '\u001b[K';
 const CLEAR_BELOW = '\u001b[J';
 
-/** Moves what stands on the screen up and out, to where it can be scrolled back to. */
+/** Scrolls the current screen up into the scroll-back buffer. */
 export function renderScrollOut({ rows }: ScreenSize): string {
   return '\n'.repeat(rows);
 }
 
 /**
- * The text as a whole screen, drawn over what is there line by line, so that nothing flickers. What the screen has
- * no room for is counted in the last line. Nothing is to be restored afterwards, however the process ends: the
- * cursor is never hidden, and stands below the text.
+ * The text as a whole screen. It is drawn over the old one line by line, so that nothing flickers. The last line counts
+ * the lines that do not fit. The process may end at any time without cleaning up: the cursor is never hidden, and stays
+ * below the text.
  */
 export function renderScreen(text: string, size: ScreenSize): string {
   const lines = text.split('\n').slice(0, -1);
-  // The last row is the cursor's.
+  // The last row is for the cursor.
   const shown = fitting(lines, size.columns, size.rows - 1);
   if (shown < lines.length) {
     const kept = fitting(lines, size.columns, size.rows - 2);
@@ -34,7 +34,7 @@ export function renderScreen(text: string, size: ScreenSize): string {
   return `${HOME}${lines.map((line) => `${line}${CLEAR_REST_OF_LINE}\n`).join('')}${CLEAR_BELOW}`;
 }
 
-/** How many of the lines fit in so many rows, where one that is too long for a row takes more. */
+/** How many of the lines fit into the rows. A line longer than a row takes several. */
 function fitting(lines: readonly string[], columns: number, rows: number): number {
   let left = rows;
   const end = lines.findIndex((line) => {
@@ -44,8 +44,8 @@ function fitting(lines: readonly string[], columns: number, rows: number): numbe
   return end < 0 ? lines.length : end;
 }
 
-/** Without the codes that set colors. */
+/** The text without color codes. */
 function visibleLength(line: string): number {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: an escape code is what is looked for.
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: the pattern is for an escape code.
   return line.replaceAll(/\u001b\[\d*m/g, '').length;
 }

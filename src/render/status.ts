@@ -22,11 +22,11 @@ import {
 
 /** Length of a MAC as text. */
 const MAC_WIDTH = 17;
-/** Columns before a host. */
+/** Indent of a host, in columns. */
 const HOST_INDENT = 4;
 const NOT_LOADED = `Nothing is loaded: ${LOAD_REASONS.absent.effect}. Go on with \`snoopy reconcile\`.`;
 
-/** The report of `status` as text; a line is no longer than the terminal is wide, if names allow. */
+/** The report of `status` as text. Lines fit the width of the terminal, as far as names allow. */
 export function renderStatus(
   report: StatusReport,
   options: RenderOptions,
@@ -45,21 +45,21 @@ export function renderStatus(
   }
   const nothing = renderNothing(report, filter);
   if (nothing !== null) lines.push(nothing);
-  // What is counted for the host as a whole says nothing of the few that were asked about.
+  // The figures are for the whole host, so they do not fit a filter.
   if (report.loaded && formatFilter(filter) === '') lines.push(...renderFigures(report, options));
   if (report.frr.state === 'silent') {
-    const said = wrap(`FRR: ${printable(report.frr.message)}`, options.width);
-    lines.push(...said.map((line) => paint(line, 'notable', options.color)));
+    const message = wrap(`FRR: ${printable(report.frr.message)}`, options.width);
+    lines.push(...message.map((line) => paint(line, 'notable', options.color)));
   }
   const errors = report.errors.map((error): Row => ({ tone: 'bad', cells: ['error', formatProblem(error)] }));
   lines.push(...alignRows(errors, options.color));
   return joinLines(lines);
 }
 
-/** That a filter has left nothing; null where something is left, or there is no filter. */
+/** A line for a filter that nothing matches; null when something does, or without a filter. */
 export function renderNothing({ bridges }: StatusReport, filter: HostFilter): string | null {
-  const asked = formatFilter(filter);
-  return bridges.length > 0 || asked === '' ? null : `Nothing matches ${printable(asked)}.`;
+  const words = formatFilter(filter);
+  return bridges.length > 0 || words === '' ? null : `Nothing matches ${printable(words)}.`;
 }
 
 function renderBridge(
@@ -70,12 +70,12 @@ function renderBridge(
 ): string[] {
   const name = printable(bridge.name);
   if (!bridge.present) return [`${name}: ${paint('absent', 'notable', options.color)}`];
-  const isTold = bindings.some(({ advertised }) => advertised !== null);
+  const hasRoutes = bindings.some(({ advertised }) => advertised !== null);
   const summary = [
     count(ports.length, 'port'),
     count(bindings.length, 'host'),
     count(bridge.neighbors, 'neighbor'),
-    ...(isTold ? [`${bindings.filter(({ advertised }) => advertised).length} advertised`] : []),
+    ...(hasRoutes ? [`${bindings.filter(({ advertised }) => advertised).length} advertised`] : []),
   ].join(', ');
   const vlans = [...groupBy(bindings, ({ vlan }) => vlan)].sort(([a], [b]) => a - b);
   return [
@@ -106,19 +106,19 @@ function headOf(vlan: number, hosts: readonly BindingReport[]): string {
   return `  ${vlan === 0 ? 'untagged' : `VLAN ${vlan}`}${device === null ? ', no device' : ` on ${printable(device)}`}`;
 }
 
-/** Widths of the columns of all hosts, whatever bridge and VLAN they are in; that of a MAC is known. */
+/** Column widths, the same for the hosts of all bridges and VLANs. That of a MAC is constant. */
 interface Columns {
   readonly address: number;
   readonly port: number;
   readonly age: number;
   readonly state: number;
-  /** 0: FRR was not asked. */
+  /** 0: FRR was not queried. */
   readonly route: number;
-  /** What a line may have. */
+  /** Width of a line. */
   readonly width: number;
 }
 
-/** An address that is too long for what the others leave has a line to itself. */
+/** An address too long for the space that the other columns leave gets a line of its own. */
 function columnsOf(bindings: readonly BindingReport[], width: number): Columns {
   const widest = (textOf: (binding: BindingReport) => string): number =>
     bindings.reduce((most, binding) => Math.max(most, textOf(binding).length), 0);
@@ -144,7 +144,7 @@ function stateOf({ state, source }: BindingReport): string {
   return source === 'static' ? `${state}, static` : state;
 }
 
-/** Of a host that has no neighbor the state says enough. */
+/** Empty for a host without a neighbor: its state is enough. */
 function routeOf({ state, advertised }: BindingReport): string {
   if (advertised === true) return 'advertised';
   return advertised === false && state === 'installed' ? 'not advertised' : '';

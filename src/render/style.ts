@@ -1,4 +1,4 @@
-// Colors, columns and plain words: what all text reports share.
+// Colors, columns and counts: what all text reports share.
 
 export interface RenderOptions {
   readonly color: boolean;
@@ -19,7 +19,7 @@ const CODES: Readonly<Record<Tone, string>> = {
   plain: '',
 };
 
-/** The text in a tone; as it is without colors. */
+/** The text in a tone; unchanged without colors. */
 export function paint(text: string, tone: Tone, color: boolean): string {
   return color && tone !== 'plain' && text !== '' ? `${CODES[tone]}${text}\u001b[0m` : text;
 }
@@ -35,7 +35,7 @@ export function alignRows(rows: readonly Row[], color: boolean): string[] {
   const widths: number[] = [];
   for (const { cells } of rows) {
     for (const [column, cell] of cells.entries()) {
-      // What has nothing to its right needs no room kept for it.
+      // The last cell of a row needs no padding.
       if (column < cells.length - 1) widths[column] = Math.max(widths[column] ?? 0, printable(cell).length);
     }
   }
@@ -48,7 +48,7 @@ export function alignRows(rows: readonly Row[], color: boolean): string[] {
   });
 }
 
-/** The text without control characters: a name may hold any, and a terminal obeys them. */
+/** The text without control characters: a name may contain any, and a terminal obeys them. */
 export function printable(text: string): string {
   return text.replaceAll(/\p{Cc}/gu, '?');
 }
@@ -64,12 +64,12 @@ export function formatTally(tally: Readonly<Record<string, number>>): string {
   return parts.length === 0 ? 'none' : parts.map(([name, number]) => `${number} ${name}`).join(', ');
 }
 
-/** Lines as a text; nothing for none. */
+/** Lines as a text; empty for no lines. */
 export function joinLines(lines: readonly string[]): string {
   return lines.length === 0 ? '' : `${lines.join('\n')}\n`;
 }
 
-/** A text in lines of no more than `width` characters, broken between words; none for an empty text. */
+/** A text in lines of at most `width` characters, broken between words; no line for an empty text. */
 export function wrap(text: string, width: number): string[] {
   const lines: string[] = [];
   for (const word of text.split(' ').filter((each) => each !== '')) {

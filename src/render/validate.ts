@@ -1,4 +1,4 @@
-// What a configuration resolves to -> a configuration that says everything, as YAML.
+// The desired state -> a configuration with every default written out, as YAML.
 
 import { COLLECTION_STYLE, type DumpOptions, dump, type Node, visit } from 'js-yaml';
 import { writtenOut } from '../config/desired.ts';
@@ -7,7 +7,7 @@ import type { Desired } from '../core/desired.ts';
 import type { Document } from './json.ts';
 import { count, joinLines, paint, printable, type RenderOptions } from './style.ts';
 
-/** What each bridge resolves to; the text is itself a configuration, and resolves to the same. */
+/** The settings of each bridge. The text is itself a configuration, and means the same. */
 export function renderValidate(
   file: string,
   desired: Desired,
@@ -19,7 +19,7 @@ export function renderValidate(
 
 type ValidateReport = Document & RawWholeConfig & { readonly ok: true; readonly file: string };
 
-/** The same as a report. */
+/** The same as a JSON report. */
 export function validateReport(file: string, desired: Desired): ValidateReport {
   const { version, ...rest } = writtenOut(desired);
   return { version, ok: true, file, ...rest, errors: [] };
@@ -36,10 +36,10 @@ const STYLE: DumpOptions = {
     }),
 };
 
-/** The settings of a bridge: each takes one line. */
+/** Depth of the settings of a bridge: each takes one line. */
 const SETTING_DEPTH = 3;
 
-/** The static entries: each of them takes a line. */
+/** True for the static entries: each takes a line of its own. */
 function isListOfMappings(node: Node): boolean {
   return node.kind === 'sequence' && node.items.some(({ kind }) => kind === 'mapping');
 }

@@ -1,4 +1,4 @@
-// Bridges and their ports: what must be so for hosts to be seen, and for FRR to take them.
+// Bridges and their ports: what hosts need to be seen, and FRR needs to take them.
 
 import type { IfIndex } from '../../base/address.ts';
 import type { Link } from '../../netlink/link.ts';
@@ -51,7 +51,7 @@ function checkPorts({ desired, ports }: Bridge, { observed }: Findings): Check {
   return failure('ports', { subject: name, ...PORTS.unattached({ names: bare }), items: bare });
 }
 
-/** What another program does with a frame is unknown. That hosts are forwarded and none was seen is known. */
+/** What another program does with a frame is unknown. It is known when hosts are forwarded and none was seen. */
 function checkChain(bridge: Bridge, { rivals, hosts, desired }: Findings): Check[] {
   const subject = bridge.desired.name;
   const rivalsOf = (ifIndex: IfIndex): readonly Rival[] => rivals.get(ifIndex) ?? [];

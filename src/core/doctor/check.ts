@@ -1,4 +1,4 @@
-// What doctor looks at, and what a check is: one line for each thing that can keep a route from being advertised.
+// The input of doctor and its checks: each is about one thing that can keep a route from being advertised.
 
 import type { IfIndex } from '../../base/address.ts';
 import { formatCause, type Problem } from '../../base/errors.ts';
@@ -13,7 +13,7 @@ import { type CheckId, WHY } from './wording.ts';
 
 export type CheckStatus = 'ok' | 'warning' | 'failure';
 
-/** One thing that was looked at. */
+/** The result of one check. */
 export interface Check {
   readonly id: CheckId;
   readonly status: CheckStatus;
@@ -21,9 +21,9 @@ export interface Check {
   readonly subject: string | null;
   readonly found: string;
   readonly why: string;
-  /** What fixes it, a command where there is one; null when nothing is wrong. */
+  /** The fix, if possible a command; null when nothing is wrong. */
   readonly remedy: string | null;
-  /** What exactly it is about, where that can be many: ports, addresses. */
+  /** The ports or addresses that it is about, for a check that can be about many. */
   readonly items: readonly string[];
 }
 
@@ -31,7 +31,7 @@ export function ok(id: CheckId, subject: string | null, found: string): Check {
   return { id, status: 'ok', subject, found, why: WHY[id], remedy: null, items: [] };
 }
 
-/** A check that found something. */
+/** What a failed check reports. */
 export interface Complaint {
   readonly subject: string | null;
   readonly found: string;
@@ -47,12 +47,12 @@ export function failure(id: CheckId, complaint: Complaint): Check {
   return { id, status: 'failure', why: WHY[id], items: [], ...complaint };
 }
 
-/** A problem as a check shows it. */
+/** A problem in the form of a check. */
 export function wordsOf(problem: Problem): { readonly found: string; readonly remedy: string } {
   return { found: formatCause(problem), remedy: problem.fix };
 }
 
-/** All that doctor looks at. */
+/** The input of all checks. */
 export interface Findings {
   readonly desired: Desired;
   readonly topology: Topology;
@@ -74,31 +74,31 @@ export interface HostFacts {
   readonly kernel: string;
   /** Version of libbpf, such as 1.1. */
   readonly libbpf: string;
-  /** Why a trial load failed; null when it did not, or the program is loaded already. */
+  /** Why a trial load failed; null when it succeeded, or when the program is already loaded. */
   readonly loadFailure: Problem | null;
-  /** Of the capabilities that not every run needs, those that are missing. */
+  /** Missing capabilities among those that not every run needs. */
   readonly missingCapabilities: readonly string[];
   /** False when the first process of the system sees another file system at that path. */
   readonly bpffsShared: boolean;
-  /** Since the last run that succeeded; null: none did, or not with these pins. */
+  /** Time since the last successful run; null when no run succeeded with these pins. */
   readonly lastSuccessAgeMs: number | null;
-  /** net.ipv4.neigh.default and net.ipv6.neigh.default; null where they cannot be read (other network namespaces). */
+  /** net.ipv4.neigh.default and net.ipv6.neigh.default; null when they cannot be read (other network namespaces). */
   readonly gcThresholds: { readonly ipv4: GcThresholds; readonly ipv6: GcThresholds } | null;
 }
 
 /** gc_thresh1 to gc_thresh3 of one family. */
 export type GcThresholds = readonly [number, number, number];
 
-/** What netlink does not say of a bridge or of a neighbor device. */
+/** Facts about a bridge or neighbor device that netlink does not have. */
 export interface DeviceFacts {
   readonly disableIpv6: boolean;
-  /** True when its MAC was set by hand (NET_ADDR_SET); null when that cannot be told. */
+  /** True when its MAC was set explicitly (NET_ADDR_SET); null when that is unknown. */
   readonly macPinned: boolean | null;
 }
 
 /** Something that sees a frame before our program does, on the same port. */
 export interface Rival {
   readonly kind: 'filter' | 'tcx';
-  /** For people: `filter flower pref 1`, `TCX program 17`. */
+  /** For display: `filter flower pref 1`, `TCX program 17`. */
   readonly name: string;
 }

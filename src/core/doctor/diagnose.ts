@@ -9,7 +9,7 @@ import { checkHosts } from './hosts.ts';
 /** What `doctor --format json` prints. */
 export interface DoctorReport {
   readonly version: 1;
-  /** False when a check failed; warnings are none. */
+  /** False when a check failed; a warning is not a failure. */
   readonly ok: boolean;
   readonly checks: readonly Check[];
 }

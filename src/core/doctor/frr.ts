@@ -1,4 +1,4 @@
-// FRR's side: does it answer, does it know the VNIs, does it look at the devices that we write to?
+// FRR: whether it answers, knows the VNIs, and takes neighbors from the devices that we write to.
 
 import type { Link } from '../../netlink/link.ts';
 import type { Frr } from '../frr.ts';
@@ -7,9 +7,9 @@ import { tunnelLinks } from './bridges.ts';
 import { type Check, type Findings, failure, ok, warning } from './check.ts';
 import { ADVERTISE_ALL_VNI, FRR, NEIGHBOR_DEVICE, PEERS, VNI } from './wording-routes.ts';
 
-/** What these checks look at. */
+/** The input of these checks. */
 export interface FrrFindings extends Pick<Findings, 'frr' | 'topology' | 'observed' | 'plan'> {
-  /** Only what concerns the hosts of this VLAN; by default all VLANs. */
+  /** Check only the VNI of this VLAN; default: all VLANs. */
   readonly vlan?: number;
 }
 
@@ -46,7 +46,7 @@ function checkPeers({ peers }: Frr): Check {
   return down.length === peers.length ? failure('peers', complaint) : warning('peers', complaint);
 }
 
-/** Every VNI of every VXLAN port: a port has one, or as many as its VLANs are mapped to. */
+/** Every VNI of every VXLAN port: a port has either one VNI, or one for each of its mapped VLANs. */
 function checkVnis(bridge: Bridge, findings: FrrFindings, frr: Frr): Check[] {
   const { observed, vlan: only } = findings;
   return tunnelLinks(bridge, observed.links).flatMap((link): Check[] => {
@@ -67,7 +67,7 @@ function checkVnis(bridge: Bridge, findings: FrrFindings, frr: Frr): Check[] {
   });
 }
 
-/** `vlan`: the one that the port carries by this VNI; 0 on a plain bridge. */
+/** `vlan` is the VLAN that is mapped to this VNI; 0 on a plain bridge. */
 function checkVni(
   bridge: Bridge,
   findings: FrrFindings,
@@ -87,7 +87,7 @@ function checkVni(
   return [ok('vni', subject, VNI.ok(data)), checkDevice(bridge, findings, subject, vlan, known.svi)];
 }
 
-/** A VLAN without a device is a failure where hosts of it are known. */
+/** A VLAN without a device is a failure only when hosts of it are known. */
 function checkDevice(
   bridge: Bridge,
   { plan }: FrrFindings,

@@ -31,7 +31,7 @@ function checkKernel({ host }: Findings): Check {
   return failure('kernel', { subject: null, ...words });
 }
 
-/** The verifier's log stands behind the cause. */
+/** The verifier's log follows the cause. */
 function whyRefused({ cause, details }: Problem): string {
   return details === undefined ? cause : `${cause}: ${details}`;
 }
@@ -46,7 +46,7 @@ function checkCapabilities({ host, desired }: Findings): Check {
   return warning('capabilities', { subject: null, ...words });
 }
 
-/** What a run needs to probe silent hosts; it needs the others that may be missing to load the program. */
+/** The capability to probe silent hosts. The others that may be missing are for loading the program. */
 const TO_PROBE = 'CAP_NET_RAW';
 
 function missingToLoad({ missingCapabilities }: Findings['host']): string[] {
@@ -80,7 +80,7 @@ function checkLastRun({ host: { lastSuccessAgeMs } }: Findings): Check {
     : ok('last-run', null, LAST_RUN.ok(run));
 }
 
-/** Neighbors come and go with the hosts, so a change of theirs that is due means nothing. */
+/** Neighbors come and go with the hosts, so a due change of a neighbor is normal. */
 function checkDue({ due }: Findings): Check {
   const items = due.map(nameOf);
   if (items.length === 0) return ok('due', null, DUE.ok());

@@ -28,7 +28,7 @@ function checkFrozen({ plan }: Findings): Check {
   return warning('frozen', { subject: null, ...FROZEN.frozen({ ips: items }), items });
 }
 
-/** Hosts of local ports without a neighbor, by reason. Hosts of other nodes and frozen ones rightly have none. */
+/** Hosts on local ports without a neighbor, by reason. Hosts of other nodes and frozen ones must not have one. */
 function checkInstalled({ plan, counters }: Findings): Check[] {
   const rejected = Object.entries(counters.rejected).filter(([, number]) => number > 0);
   if (plan.decisions.length === 0 && rejected.length > 0) {

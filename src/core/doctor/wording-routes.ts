@@ -1,4 +1,4 @@
-// The words of `doctor` for FRR and for the hosts: for each finding what is so and what fixes it.
+// The words of `doctor` for FRR and for the hosts: each finding and its fix.
 
 import type { IpAddress } from '../../base/address.ts';
 import { some } from '../../base/text.ts';

@@ -1,4 +1,4 @@
-// The words of `doctor`: why each check matters, and for each finding what is so and what fixes it.
+// The words of `doctor`: why each check matters, and each finding with its fix.
 
 import type { Mac } from '../../base/address.ts';
 import { some } from '../../base/text.ts';
@@ -40,7 +40,7 @@ export const WHY = {
 
 export type CheckId = keyof typeof WHY;
 
-/** What a check found wrong: keys of the report. */
+/** A finding of a check: keys of the report. */
 interface Words {
   readonly found: string;
   readonly remedy: string;
@@ -231,7 +231,7 @@ export const CHAIN = {
   }),
 };
 
-/** Our link is the first when it is created; a later program may have asked for the place before it. */
+/** Our link is the first when it is created. A program that is attached later may request the place before it. */
 function fixChain({ isTcx, attach }: Rivals): string {
   if (attach !== 'clsact')
     return 'bpftool net show; let that program end with TCX_NEXT, or attach it after snoopy';

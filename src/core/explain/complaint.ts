@@ -1,4 +1,4 @@
-// What doctor finds wrong with the bridge of a story and with FRR.
+// The problems that doctor finds with the bridge of a story and with FRR.
 
 import { checkTunnels } from '../doctor/bridges.ts';
 import { checkFrr } from '../doctor/frr.ts';

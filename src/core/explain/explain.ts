@@ -1,5 +1,5 @@
-// The story of one address, from the first message of its host to its route: six steps, the first that is wrong, and
-// what fixes it. Pure.
+// The story of one address, from the first message of its host to its route: six steps, the first one that is wrong,
+// and the fix. Pure.
 
 import { HostIndex } from '../host-index.ts';
 import { describeEntry } from '../neighbor-entry.ts';
@@ -17,7 +17,7 @@ import { checkSeen } from './seen.ts';
 import { VERDICT } from './wording.ts';
 import { checkSilent, checkVni, checkZebra } from './zebra.ts';
 
-/** `closeups` are those of the places, in their order. */
+/** `closeups` has one for each of the places, in their order. */
 export function explain(facts: Facts, places: readonly Place[], closeups: readonly Closeup[]): ExplainReport {
   const { ip } = facts;
   const index = new HostIndex(facts.hosts);
@@ -59,7 +59,7 @@ function storyOf(scene: Scene): Story {
 
 function stepsOf(scene: Scene): StoryStep[] {
   const seen = step('heard', checkSeen(scene));
-  // Of an address whose every message was rejected there is nothing further down.
+  // When every message about the address was rejected, there is nothing to check further down.
   if (scene.state === 'refused') return [seen];
   return [
     seen,
@@ -91,7 +91,7 @@ function step(id: StepId, finding: Finding): StoryStep {
   return { id, ...finding };
 }
 
-/** The first step that is wrong is the cause. What comes after it waits for that, and is not fixed by itself. */
+/** The first wrong step is the cause. Later wrong steps wait for it and have no fix of their own. */
 function blameFirst(steps: readonly StoryStep[]): StoryStep[] {
   const cause = steps.findIndex(({ status }) => status === 'wrong');
   return steps.map((one, i): StoryStep => {

@@ -1,4 +1,4 @@
-// Where an address of which nothing is known would be learned, and what to do so that it is. Pure.
+// Where an unknown address would be learned, and what to do so that it is learned. Pure.
 
 import type { IfIndex, IpAddress } from '../../base/address.ts';
 import { whyNotLearnable } from '../learnable.ts';
@@ -34,13 +34,13 @@ function lookoutsOf(bridge: Bridge, { ip, observed, hosts }: Facts): Lookout[] {
   });
 }
 
-/** Why no message of this family is learned from. */
+/** Why the bridge ignores all messages of this family; null when it does not. */
 function whyIgnored({ desired: { learn } }: Bridge, ip: IpAddress): string | null {
   const kinds = ip.includes(':') ? ['na', 'ns'] : ['arp-request', 'arp-reply'];
   return learn.some((kind) => kinds.includes(kind)) ? null : UNLEARNED({ kinds });
 }
 
-/** What makes the address known. */
+/** What to do so that the address is learned. */
 export function whatNext(lookouts: readonly Lookout[], ip: IpAddress): string {
   if (lookouts.length === 0) return NEXT.noBridge();
   if (lookouts.every(({ because }) => because !== null)) return NEXT.unfit();

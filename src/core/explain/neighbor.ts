@@ -35,7 +35,7 @@ export function checkNeighbor(scene: Scene): Finding {
       if (hasOwnNeighbor(scene)) return NEIGHBOR.ending({ found });
       return isUsable(neighbor) ? NEIGHBOR.there({ found }) : NEIGHBOR.unanswered({ found, ip });
     default: {
-      // Where the cause is another, an earlier step has told it.
+      // For any other cause an earlier step has reported it.
       const because = decision?.because ?? '';
       return entry === null
         ? NEIGHBOR.missing({ found, because })

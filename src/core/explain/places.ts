@@ -1,4 +1,4 @@
-// Where an address is known: each VLAN of each bridge, with all that is known of the address there. Pure.
+// The places where an address is known: VLANs of bridges, with everything known about the address there. Pure.
 
 import type { IfIndex, IpAddress, Mac } from '../../base/address.ts';
 import type { Binding } from '../../datapath/records/binding.ts';
@@ -12,7 +12,7 @@ import type { HostPlan } from '../neighbors/plan.ts';
 import type { Observed, ObservedHosts } from '../observed.ts';
 import { type Bridge, type Domain, effectiveVlan, type Topology } from '../topology.ts';
 
-/** What a story is made of. */
+/** The input of the stories. */
 export interface Facts {
   readonly ip: IpAddress;
   readonly desired: Desired;
@@ -25,33 +25,33 @@ export interface Facts {
   readonly frr: FrrAnswer;
 }
 
-/** A VLAN of a bridge where something is known of the address. */
+/** A VLAN of a bridge where something is known about the address. */
 export interface Place {
   readonly bridgeIndex: IfIndex;
   readonly vlan: number;
-  /** Undefined: not a bridge of the configuration. */
+  /** Undefined for a bridge that is not in the configuration. */
   readonly bridge: Bridge | undefined;
   readonly domain: Domain | undefined;
   readonly decision: Decision | undefined;
   readonly binding: Binding | undefined;
   readonly refused: Rejection | undefined;
   readonly neighbor: Neighbor | undefined;
-  /** The MAC that has the address; where none has it, the one that claimed it last. */
+  /** The MAC that has the address; if none has it, the one that claimed it last. */
   readonly mac: Mac | null;
-  /** The VNI of the domain, where zebra has one. */
+  /** The VNI of the domain, if zebra has one. */
   readonly vni: number | null;
 }
 
 type PlaceKey = Pick<BindingKey, 'bridge' | 'vlan'>;
 
-/** Whatever names the address, on any bridge. */
+/** All records about the address, on any bridge. */
 interface Traces {
   readonly bindings: readonly Binding[];
   readonly rejections: readonly Rejection[];
   readonly neighbors: readonly Neighbor[];
 }
 
-/** The places of the address, in the order of bridges and VLANs; `only`: those on bridges of the topology. */
+/** The places of the address, ordered by bridge and VLAN; with `only`, those on bridges of the topology. */
 export function findPlaces(facts: Facts, only: boolean): Place[] {
   const { ip, topology, hosts } = facts;
   const isMeant = (one: { readonly ip: IpAddress }): boolean => one.ip === ip;
@@ -70,7 +70,7 @@ export function findPlaces(facts: Facts, only: boolean): Place[] {
     .map((key) => placeOf(key, facts, traces));
 }
 
-/** Where the configuration or the neighbor device names the address. */
+/** Places where the address is static, or in the table of a neighbor device. */
 function keysOf({ bridges }: Topology, ip: IpAddress, neighbors: readonly Neighbor[]): PlaceKey[] {
   const devices = new Set(neighbors.map(({ ifIndex }) => ifIndex));
   return bridges.flatMap((bridge) => {

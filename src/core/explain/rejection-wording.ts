@@ -1,9 +1,9 @@
-// The words of `explain` for each reason to reject a message.
+// The words of `explain` for each reason why a message is rejected.
 
 import type { IpAddress, Mac } from '../../base/address.ts';
 import type { RejectionReason } from '../../datapath/records/counters.ts';
 
-/** What was wrong with a message, and what fixes it: keys of the report. */
+/** What was wrong with a message, and the fix: keys of the report. */
 export interface RejectionWords {
   readonly because: string;
   readonly remedy: string;
@@ -16,7 +16,7 @@ interface Message {
   readonly claimed: Mac | null;
   readonly port: string;
   readonly bridge: string;
-  /** The kinds of messages that the bridge learns from; null where it is not configured. */
+  /** The kinds of messages that the bridge learns from; null when it is not configured. */
   readonly learn: readonly string[] | null;
   /** The addresses that it learns. */
   readonly learns: string;
@@ -40,7 +40,7 @@ export const REJECTIONS: Readonly<Record<RejectionReason, Row>> = {
     because: `VLAN ${vlan} is not a VLAN of ${port}, or the frame has two tags or an 802.1ad tag`,
     remedy: `bridge vlan show dev ${port}; the host must send in a VLAN of its port`,
   }),
-  truncated: malformed('it is shorter than its headers say'),
+  truncated: malformed('it is shorter than the length in its headers'),
   arp_header: malformed('its ARP header is not for IPv4 on Ethernet'),
   spoofed: ({ source, claimed }) => ({
     because: `its Ethernet source is ${source}, and it claims the address for ${claimed ?? 'another MAC'}`,
@@ -86,13 +86,13 @@ export const REJECTIONS: Readonly<Record<RejectionReason, Row>> = {
 
 const AGAIN = 'let the host send again: it is learned now';
 
-/** Where the rules have changed since. */
+/** For rules that have changed since. */
 export const LEARNED_NOW: Readonly<Record<'subnet' | 'link_local', Row>> = {
   subnet: ({ bridge }) => ({ because: `${bridge} did not learn this address then`, remedy: AGAIN }),
   link_local: () => ({ because: 'link-local addresses were not learned here then', remedy: AGAIN }),
 };
 
-/** What a bridge learns, where that is not a list of prefixes. */
+/** What a bridge learns, when that is not a list of prefixes. */
 export const LEARNS = {
   nothing: () => 'nothing, because it is not configured',
   notReserved: () => "no address of the node's own, and no broadcast address",

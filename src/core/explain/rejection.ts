@@ -1,4 +1,4 @@
-// The last message about an address that the program rejected: why, and what fixes it. Pure.
+// The last message about an address that the program rejected: the reason and the fix. Pure.
 
 import { familyOf, formatPrefix } from '../../base/address.ts';
 import type { Rejection } from '../../datapath/records/rejection.ts';
@@ -8,15 +8,15 @@ import { LEARNED_NOW, LEARNS, REJECTIONS, type RejectionWords } from './rejectio
 import type { RefusedReport } from './report.ts';
 import { nameOf, type Scene, secondsSince } from './scene.ts';
 
-/** Where the message came in. */
+/** Where the message was received. */
 export interface Ingress {
-  /** Undefined: not a bridge of the configuration. */
+  /** Undefined for a bridge that is not in the configuration. */
   readonly bridge: Bridge | undefined;
   readonly bridgeName: string;
   readonly port: string;
 }
 
-/** Null where no message was rejected. */
+/** Null when no message was rejected. */
 export function rejectedReport({ facts, place, bridgeName }: Scene): RefusedReport | null {
   const { refused, bridge } = place;
   if (refused === undefined) return null;
@@ -33,7 +33,7 @@ export function rejectedReport({ facts, place, bridgeName }: Scene): RefusedRepo
   };
 }
 
-/** The reason in words. The configuration or the node's addresses may have changed since: then it is learned now. */
+/** The reason in words. If the configuration or the node's addresses have changed since, it may be learned now. */
 export function describeRejection(
   rejection: Rejection,
   { bridge, bridgeName, port }: Ingress,
@@ -51,7 +51,7 @@ export function describeRejection(
   return REJECTIONS[reason](data);
 }
 
-/** Which addresses of that family the bridge learns. */
+/** The addresses of a family that the bridge learns. */
 function describeLearned({ ip, vlan }: Rejection, bridge: Bridge | undefined): string {
   if (bridge === undefined) return LEARNS.nothing();
   const domain = bridge.domains.get(vlan);

@@ -1,4 +1,4 @@
-// The report of `explain`: a plain JSON value (contract: more keys may come, none of these may change).
+// The report of `explain`: a plain JSON value (contract: keys may be added, none of these may change).
 
 import type { IpAddress, Mac } from '../../base/address.ts';
 import type { RejectionReason } from '../../datapath/records/counters.ts';
@@ -8,20 +8,20 @@ import type { BindingState, NeighborEntry } from '../report.ts';
 /** What `explain --format json` prints. */
 export interface ExplainReport {
   readonly version: 1;
-  /** True when the address is where it should be, in every VLAN where it is known. */
+  /** True when every VLAN that knows the address has it in its right state. */
   readonly ok: boolean;
   readonly ip: IpAddress;
   /** One for each VLAN of each bridge that knows the address. */
   readonly stories: readonly Story[];
-  /** Where the address would be learned; empty where there are stories. */
+  /** Where the address would be learned; empty when there are stories. */
   readonly lookouts: readonly Lookout[];
-  /** What to do then; null where there are stories, whose steps say it. */
+  /** What to do next; null when there are stories, whose steps have the fix. */
   readonly next: string | null;
 }
 
 /**
- * The state of the address: as in `status`; `ended`: the next run forgets its binding; `refused`: it has no binding
- * because every message was rejected; `unheard`: it has a neighbor, and no local port has seen it.
+ * The state of the address: one of `status`, or one more. `ended`: the next run deletes its binding. `refused`: it has
+ * no binding because every message was rejected. `unheard`: it has a neighbor, but no local port has seen it.
  */
 export type StoryState = BindingState | 'ended' | 'refused' | 'unheard';
 
@@ -35,15 +35,15 @@ export interface Story {
   readonly verdict: string;
   /** The neighbor device; null when there is none for this VLAN. */
   readonly device: string | null;
-  /** The VNI whose neighbors zebra takes from that device; null: none, or FRR does not answer. */
+  /** The VNI whose neighbors zebra takes from that device; null: none, or no answer from FRR. */
   readonly vni: number | null;
   readonly mac: Mac | null;
   readonly port: string | null;
   readonly heard: HeardReport | null;
-  /** Seconds since the bridge saw the MAC; null: it does not know it. */
+  /** Seconds since the bridge last saw the MAC; null when it does not know the MAC. */
   readonly forwardedAge: number | null;
   readonly neighbor: (NeighborEntry & { readonly age: number }) | null;
-  /** What FRR knows of it; null: FRR does not answer, or takes no neighbors from this device. */
+  /** What FRR knows about it; null when FRR does not answer or takes no neighbors from this device. */
   readonly frr: FrrHost | null;
   /** The last message about the address that was rejected, and how many there were. */
   readonly refused: RefusedReport | null;
@@ -58,7 +58,7 @@ export interface HeardReport {
   readonly lastAge: number;
   /** Changes of the MAC in the current window (RFC 9161, section 3.7). */
   readonly moves: number;
-  /** For how long it stays frozen; null: it is not frozen. */
+  /** How long it stays frozen; null when it is not frozen. */
   readonly frozenFor: number | null;
   /** The MAC and port that had it when the moves began. */
   readonly owner: { readonly mac: Mac; readonly port: string } | null;
@@ -70,7 +70,7 @@ export interface RefusedReport {
   readonly remedy: string;
   readonly count: number;
   readonly port: string;
-  /** The Ethernet source of the message, and the MAC that it claims; null: the program did not read that far. */
+  /** The Ethernet source of the message, and the MAC that it names; null when the program did not read that far. */
   readonly source: Mac;
   readonly claimed: Mac | null;
   /** Seconds. */
@@ -80,14 +80,14 @@ export interface RefusedReport {
 
 export type StepId = 'heard' | 'rule' | 'bridge' | 'neighbor' | 'zebra' | 'route';
 
-/** `wrong`: the cause; `waits`: cannot be right before the cause is fixed; `unknown`: could not be checked. */
+/** `wrong`: the cause. `waits`: cannot be right until the cause is fixed. `unknown`: could not be checked. */
 export type StepStatus = 'ok' | 'wrong' | 'waits' | 'unknown';
 
 export interface StoryStep {
   readonly id: StepId;
   readonly status: StepStatus;
   readonly found: string;
-  /** What fixes it; null: nothing to do, or not here. */
+  /** The fix; null when there is nothing to do here. */
   readonly remedy: string | null;
 }
 
@@ -95,12 +95,12 @@ export interface StoryStep {
 export interface Lookout {
   readonly bridge: string;
   readonly vlan: number;
-  /** Ports that have the program. */
+  /** Ports with the program attached. */
   readonly ports: readonly string[];
-  /** Ports that lack it. */
+  /** Ports without it. */
   readonly deaf: readonly string[];
   /** Why the address would not be learned here; null: it would. */
   readonly because: string | null;
-  /** Hosts that the bridge forwards and of which no address is known. */
+  /** Hosts that the bridge forwards and that have no known address. */
   readonly silent: readonly { readonly mac: Mac; readonly port: string }[];
 }

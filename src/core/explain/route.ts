@@ -1,4 +1,4 @@
-// Step 6: whether bgpd has the route as its best path, and whom it sends it to.
+// Step 6: whether bgpd has the route as its best path, and to which peers it sends it.
 
 import { findComplaint } from './complaint.ts';
 import type { Finding } from './finding.ts';

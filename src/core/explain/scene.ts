@@ -1,4 +1,4 @@
-// What each step of a story looks at: one place, its state, and what was read of it there. Pure.
+// The input of the steps of a story: one place, its state, and what was read about it. Pure.
 
 import type { IfIndex } from '../../base/address.ts';
 import type { Neighbor } from '../../netlink/neighbor.ts';
@@ -8,9 +8,9 @@ import { isOurs, isRemote, isValid } from '../neighbor-entry.ts';
 import type { Facts, Place } from './places.ts';
 import type { StoryState } from './report.ts';
 
-/** What is read of a place once its MAC and its VNI are known. */
+/** What is read about a place once its MAC and VNI are known. */
 export interface Closeup {
-  /** Since the bridge saw the MAC; null: it does not know it. */
+  /** Time since the bridge last saw the MAC; null when it does not know the MAC. */
   readonly fdbAgeMs: number | null;
   readonly frr: FrrHost | null;
 }
@@ -25,7 +25,7 @@ export interface Scene {
   readonly bridgeName: string;
 }
 
-/** Sets the scene of a place. */
+/** The scene of a place. */
 export function sceneOf(facts: Facts, place: Place, closeup: Closeup, location: Location): Scene {
   const bridgeName = place.bridge?.desired.name ?? nameOf(facts, place.bridgeIndex);
   return { facts, place, closeup, location, state: stateOf(place), bridgeName };
@@ -43,12 +43,12 @@ export function isUsable(neighbor: Neighbor | undefined): boolean {
   return neighbor !== undefined && isValid(neighbor);
 }
 
-/** True where the neighbor of the address is snoopy's. */
+/** True when snoopy wrote the neighbor of the address. */
 export function hasOwnNeighbor({ facts, place: { neighbor } }: Scene): boolean {
   return neighbor !== undefined && isOurs(neighbor, facts.desired.runtime.neighborProtocol);
 }
 
-/** For how many seconds the address stays frozen; null: it is not frozen. */
+/** How many seconds the address stays frozen; null when it is not frozen. */
 export function frozenFor({ facts, place: { binding } }: Scene): number | null {
   const { nowMs } = facts.hosts;
   return binding !== undefined && binding.frozenUntilMs > nowMs
@@ -69,7 +69,7 @@ export function nameOf({ observed }: Facts, ifIndex: IfIndex): string {
   return observed.links.get(ifIndex)?.name ?? `the deleted port #${ifIndex}`;
 }
 
-/** Whole seconds; 0 where the clock was read before `ms`. */
+/** Whole seconds; 0 when the clock was read before `ms`. */
 export function secondsSince(nowMs: number, ms: number): number {
   return Math.max(0, Math.floor((nowMs - ms) / 1000));
 }

@@ -26,7 +26,7 @@ export function checkSeen(scene: Scene): Finding {
     isOtherThanStatic: decision?.source === 'static' && facts.plan.endings.has(binding),
   };
   const isPort = place.bridge?.ports.some(({ ifIndex }) => ifIndex === binding.port) ?? false;
-  // Its route is there all the same, until the binding ages out.
+  // It still has its route, until the binding ages out.
   if (state === 'installed' && isPort && !hasProgram(facts.observed, binding.port))
     return SEEN.withoutProgram(seen);
   return SEEN.seen(seen);

@@ -13,7 +13,7 @@ interface Address {
   readonly ip: IpAddress;
 }
 
-/** What makes the program see a host. */
+/** How to make the program see a host. */
 function letItSend({ ip }: Address): string {
   return ip.includes(':')
     ? `let the host send something: ping its gateway from ${ip}`
@@ -26,7 +26,7 @@ interface Seen {
   readonly firstAge: number;
   readonly lastAge: number;
   readonly moves: number;
-  /** True when the address is static and that MAC is not one of its own. */
+  /** True when the address is static, but not for that MAC. */
   readonly isOtherThanStatic: boolean;
 }
 
@@ -110,7 +110,7 @@ interface Prefixes {
 /** Why an address may be learned. */
 export const ALLOWED = {
   linkLocal: () => 'link-local, which is learned here',
-  everything: () => 'any address is learned, as "subnets" says',
+  everything: () => 'any address is learned, by "subnets"',
   noPrefix: ({ device }: { readonly device: string }) =>
     `any address is learned, because ${device} has none of that family`,
   connected: ({ prefixes, device }: Prefixes & { readonly device: string }) =>
@@ -118,7 +118,7 @@ export const ALLOWED = {
   listed: ({ prefixes }: Prefixes) => `within ${some(prefixes, 3)} of "subnets"`,
 };
 
-/** What keeps the next run from forgetting an address. */
+/** What to do so that the next run keeps an address. */
 export const ENDING_FIXES = {
   noPort: ({ bridge }: { readonly bridge: string }) =>
     `bridge link show master ${bridge}; see "ports"; the host is learned again when it sends ARP or ND`,
@@ -362,11 +362,11 @@ function describeLack(state: StoryState, step: StepId): string {
   return step === 'route' ? 'is not advertised' : 'has no route';
 }
 
-/** Why messages of a family are not learned from. */
+/** Why the messages of a family are ignored. */
 export const UNLEARNED = ({ kinds }: { readonly kinds: readonly string[] }): string =>
   `"learn" has neither ${kinds.join(' nor ')}`;
 
-/** What makes an unknown address known. */
+/** What to do so that an unknown address is learned. */
 export const NEXT = {
   noBridge: () => 'name the bridge of the host under "bridges"; then: snoopy reconcile',
   unfit: () =>

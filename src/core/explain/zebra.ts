@@ -6,12 +6,12 @@ import type { Finding } from './finding.ts';
 import type { Scene } from './scene.ts';
 import { ZEBRA } from './wording.ts';
 
-/** Where FRR does not answer. */
+/** For an FRR that does not answer. */
 export function checkSilent(kind: 'absent' | 'silent', message: string): Finding {
   return kind === 'absent' ? ZEBRA.absent() : ZEBRA.silent({ message });
 }
 
-/** Where zebra has no VNI for the neighbor device. */
+/** For a neighbor device without a VNI in zebra. */
 export function checkVni(scene: Scene): Finding {
   const complaint = findComplaint(scene, ['tunnel', 'vni', 'neighbor-device', 'advertise-all-vni']);
   return complaint === undefined
@@ -19,7 +19,7 @@ export function checkVni(scene: Scene): Finding {
     : ZEBRA.blocked(complaint);
 }
 
-/** Where it has one. */
+/** For a neighbor device with a VNI. */
 export function checkZebra(scene: Scene, vni: number): Finding {
   const { facts, place, closeup, state } = scene;
   const { ip } = facts;

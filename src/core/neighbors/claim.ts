@@ -1,4 +1,4 @@
-// A claim: an address that asks for a neighbor, with all that a decision about it looks at. Pure.
+// A claim: a MAC that may get the neighbor of an address, with all input of the decision about it. Pure.
 
 import type { IpAddress, Mac } from '../../base/address.ts';
 import type { Binding } from '../../datapath/records/binding.ts';
@@ -11,12 +11,12 @@ import { type Bridge, type Domain, effectiveVlan, type Port } from '../topology.
 /** An address that does not go to another MAC in this run. */
 export interface KeptByOwner {
   readonly owner: Mac;
-  /** False: the next pass is to probe the owner. */
+  /** False: the next pass probes the owner. */
   readonly isProbed: boolean;
   readonly because: string;
 }
 
-/** What the decisions about one bridge have in common. */
+/** What all decisions about one bridge share. */
 export interface Context {
   readonly bridge: Bridge;
   readonly index: HostIndex;
@@ -28,14 +28,14 @@ export interface Context {
   readonly kept: ReadonlyMap<string, KeptByOwner>;
 }
 
-/** A binding, or a static entry with the one of its MACs that is here. */
+/** A binding, or a static entry with one of its MACs. */
 export interface Claim extends BindingKey {
   readonly source: 'learned' | 'static';
   readonly mac: Mac;
   readonly router: boolean;
   /** What was learned about the address; undefined for a static entry whose host was never seen. */
   readonly binding: Binding | undefined;
-  /** Where it was learned; undefined when that port is gone, and for a static entry, which may be on any port. */
+  /** Where it was learned; undefined when that port was removed, and for a static entry, which may be on any port. */
   readonly port: Port | undefined;
   /** Where the bridge forwards its MAC. */
   readonly location: Location;

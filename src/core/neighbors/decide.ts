@@ -9,16 +9,16 @@ import type { BindingReport } from '../report.ts';
 import type { Bridge } from '../topology.ts';
 import type { Claim, Context, KeptByOwner } from './claim.ts';
 
-/** What was decided about one address, in the words of the report. */
+/** The decision about one address, with the names that the report shows. */
 export interface Decision
   extends Pick<
     BindingReport,
     'bridge' | 'vlan' | 'device' | 'ip' | 'mac' | 'port' | 'source' | 'state' | 'because'
   > {
   readonly claim: Claim;
-  /** What happens to the entry of the address: `none` is not wanted, `keep` stays as it is. */
+  /** What happens to the entry of the address. `none`: no entry is wanted. `keep`: it stays as it is. */
   readonly action: 'none' | 'keep' | 'add' | 'replace';
-  /** True when its neighbor is yet to be written. */
+  /** True when its neighbor must still be written. */
   readonly due: boolean;
 }
 
@@ -117,7 +117,7 @@ function isFrozen({ nowMs }: Context, { source, binding }: Claim): boolean {
 }
 
 function keptByOwner({ kept }: Context, key: BindingKey): KeptByOwner | undefined {
-  // No key is put together where there is no conflict.
+  // Without conflicts no key is built.
   return kept.size === 0 ? undefined : kept.get(bindingId(key));
 }
 
@@ -135,7 +135,7 @@ function waiting(location: Location): Ruling {
   return location.kind === 'nowhere' ? UNFORWARDED : ON_ANOTHER_PORT;
 }
 
-/** An entry of ours stays while it is right, and is replaced when the host or the configuration has changed. */
+/** Our own entry stays while it is right, and is replaced when the host or the configuration has changed. */
 function ruleOurs(context: Context, claim: Claim, entry: Neighbor): Ruling {
   if (entry.mac === claim.mac) {
     const because = whyRewrite(context.bridge, claim, entry);
@@ -146,12 +146,12 @@ function ruleOurs(context: Context, claim: Claim, entry: Neighbor): Ruling {
   return keepsMac(context, claim, entry.mac) ? { ...ruling, action: 'keep' } : ruling;
 }
 
-/** The bridge does not confirm the claim: the MAC that has the address keeps it while it is here. */
+/** When the bridge does not confirm the claim, the MAC in the entry keeps the address while it is on a local port. */
 function keepsMac({ forwarding }: Context, { source, vlan }: Claim, mac: Mac | undefined): boolean {
   return source === 'learned' && mac !== undefined && forwarding.locate(vlan, mac).kind === 'local';
 }
 
-/** Why an entry of ours with the right MAC is written again; null when it is right. */
+/** Why our own entry with the right MAC is written again; null when it is right. */
 function whyRewrite({ desired }: Bridge, { router }: Claim, entry: Neighbor): string | null {
   if (router !== isRouter(entry)) return router ? 'it is a router now' : 'it is no router any more';
   // The kernel moves entries between stale and reachable by itself.
@@ -160,9 +160,9 @@ function whyRewrite({ desired }: Bridge, { router }: Claim, entry: Neighbor): st
 }
 
 /**
- * An entry that zebra learned from another node gives way only to a host that is here now: a local port forwards its
- * MAC, and a host with another MAC was seen after zebra wrote the entry. Without that second condition two nodes with
- * a live MAC each would take the address from each other at every run.
+ * An entry that zebra learned from another node is replaced only for a host that is here now. A local port must forward
+ * its MAC; and if the entry has another MAC, the host must have been seen after zebra wrote the entry. Without the
+ * second condition two nodes, each with a live MAC, would take the address from each other at every run.
  */
 function ruleRemote({ nowMs }: Context, claim: Claim, entry: Neighbor): Ruling {
   const { binding } = claim;

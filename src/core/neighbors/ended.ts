@@ -10,11 +10,11 @@ import type { Claim, Context } from './claim.ts';
 /** Why a binding has ended. */
 export interface Ending {
   readonly because: string;
-  /** True: no message of the host revives it. False: the host was silent, or is not where it was. */
+  /** True: no message of the host revives it. False: the host was silent, or is no longer where it was. */
   readonly isFinal: boolean;
 }
 
-/** Why the binding of a claim has ended and is to be forgotten; null when it lives. `entry` is static. */
+/** Why the binding of a claim has ended and must be deleted; null when it has not. `entry` is static. */
 export function whyEnded(
   { bridge, index, nowMs }: Context,
   { location, port }: Claim,
@@ -22,7 +22,7 @@ export function whyEnded(
   entry: StaticEntry | undefined,
   whyNotLearnable: LearnableCheck,
 ): Ending | null {
-  // Where the bridge forwards the MAC to another port that is learned from, the host is still here.
+  // When the bridge forwards the MAC to another port that is learned from, the host is still here.
   if (port === undefined && location.kind !== 'local') return gone('its port is gone or not learned from');
   if (port !== undefined && !takesVlan(bridge, port, binding.vlan))
     return gone('its port is not in that VLAN');
@@ -38,7 +38,7 @@ export function whyEnded(
     : null;
 }
 
-/** An end that the host's next message may undo. */
+/** An end that the host's next message may revert. */
 function gone(because: string): Ending {
   return { because, isFinal: false };
 }

@@ -1,4 +1,4 @@
-// planHosts(topology, hosts) -> the changes of the neighbor table that are due: decisions, folded. Pure.
+// planHosts(topology, hosts) -> the due changes of the neighbor table, from the decisions of all addresses. Pure.
 
 import type { IfIndex, Mac } from '../../base/address.ts';
 import type { Binding } from '../../datapath/records/binding.ts';
@@ -22,13 +22,13 @@ import {
 import { type Decision, decide, isKeptByOwner } from './decide.ts';
 import { type Ending, whyEnded } from './ended.ts';
 
-/** A change of the neighbor table that is due. Where no configured bridge has the device, the key names the device. */
+/** A due change of the neighbor table. If no configured bridge has the device, the key's `bridge` is the device. */
 export interface NeighborChange extends BindingKey {
   readonly kind: 'add' | 'replace' | 'remove';
   readonly bridgeName: string;
   readonly device: IfIndex;
   readonly deviceName: string;
-  /** After the change; for `remove` the MAC of the entry that goes. */
+  /** The MAC after the change; for `remove` that of the removed entry. */
   readonly mac: Mac | null;
   readonly port: string | null;
   /** The entry as it was observed. */
@@ -40,23 +40,23 @@ export interface NeighborChange extends BindingKey {
 
 export interface HostPlan {
   readonly changes: readonly NeighborChange[];
-  /** Entries to write again unchanged, because the kernel's garbage collection may take them. */
+  /** Entries to write again unchanged, because garbage collection may delete them. */
   readonly refresh: readonly NeighborChange[];
   /** Bindings that have ended: to be deleted once the changes are in the kernel. */
   readonly forget: readonly Binding[];
-  /** Why each of those of a configured bridge has ended. */
+  /** Why they have ended, for bindings of configured bridges. */
   readonly endings: ReadonlyMap<Binding, Ending>;
   readonly decisions: readonly Decision[];
-  /** Learned bindings that have a neighbor, or whose hosts are at least here: their hosts may be probed. */
+  /** Learned bindings that have a neighbor, or whose hosts are on a local port: these hosts may be probed. */
   readonly present: readonly Binding[];
   /**
    * Learned bindings without a neighbor, because the bridge no longer has the MAC, or because another node claims the
    * address while the host is still on its port here. An answer to a probe brings the neighbor back.
    */
   readonly lost: readonly Binding[];
-  /** Ports that have as many bindings as they may. */
+  /** Ports that are at their limit of bindings. */
   readonly fullPorts: readonly { readonly port: string; readonly limit: number }[];
-  /** Neighbors that are ours once the changes are made. */
+  /** Number of our own neighbors after the changes. */
   readonly total: number;
 }
 
@@ -70,8 +70,8 @@ export interface HostOptions {
 }
 
 /**
- * Decides every address of the configured bridges, and what must change in the neighbor table. `index` is that of
- * `hosts`, from a caller that has it already.
+ * The decisions about every address of the configured bridges, and the changes that they make due in the neighbor
+ * table. `index` is an index of `hosts`, if the caller has one.
  */
 export function planHosts(
   topology: Topology,
@@ -101,7 +101,7 @@ export function planHosts(
   };
 }
 
-/** What was decided about one bridge, and what of the neighbor table must change for it. */
+/** The decisions about one bridge, and the changes of the neighbor table for it. */
 interface BridgePlan {
   readonly decisions: readonly Decision[];
   readonly ended: readonly Ended[];
@@ -111,7 +111,7 @@ interface BridgePlan {
   readonly lost: readonly Binding[];
 }
 
-/** Lists as one; flatMap takes several times as long for tens of thousands of items. */
+/** Joins lists; flatMap takes several times as long for tens of thousands of items. */
 function concat<T>(lists: readonly (readonly T[])[]): T[] {
   const none: T[] = [];
   return none.concat(...lists);
@@ -121,7 +121,7 @@ function concat<T>(lists: readonly (readonly T[])[]): T[] {
 interface Ended {
   readonly binding: Binding;
   readonly ending: Ending;
-  /** The entry of its address, and whether it stays: a MAC that claims an address and disappears has not won it. */
+  /** The entry of its address, and whether it stays: a MAC that claims an address and disappears does not get it. */
   readonly entry: Neighbor | undefined;
   readonly isKept: boolean;
 }
@@ -148,7 +148,7 @@ function planBridge(context: Context): BridgePlan {
   return { decisions, ended, changes, refresh, present, lost };
 }
 
-/** The decisions about bindings that live, then about static entries; and the bindings that have ended. */
+/** The decisions about live bindings, then about static entries; and the bindings that have ended. */
 function decideBridge(context: Context): Pick<BridgePlan, 'decisions' | 'ended'> {
   const { bridge, index } = context;
   const statics = staticEntries(bridge);
@@ -198,7 +198,7 @@ function needsRefresh(entry: Neighbor, protocol: number): boolean {
   return isOurs(entry, protocol) && isExposed(entry) && entry.confirmedMs > REFRESH_AFTER_MS;
 }
 
-/** What the decisions mean for the entries that are there. */
+/** What the decisions mean for the existing entries. */
 interface Fates {
   /** Entries that are ours and stay, or become ours. */
   readonly staying: ReadonlySet<Neighbor>;
@@ -231,8 +231,8 @@ function isLost({ state, claim: { location } }: Decision): boolean {
 }
 
 /**
- * The host has a neighbor, or is here at least. Also while an entry of another owner serves the address: when that
- * entry goes, a claim from long ago must not count.
+ * True when the host has a neighbor or is on a local port. That includes a host that an entry of another owner serves:
+ * it is probed, so that no outdated claim gets the address when that entry is removed.
  */
 function isPresent({ state, claim: { location } }: Decision): boolean {
   return state === 'installed' || (location.kind === 'local' && state !== 'frozen');
@@ -252,7 +252,7 @@ function fullPorts(bridge: Bridge, bindings: readonly Binding[]): HostPlan['full
     .map(({ name }) => ({ port: name, limit }));
 }
 
-/** Entries of ours that nothing claims any more. */
+/** Our own entries that nothing claims any more. */
 function planRemovals(
   topology: Topology,
   hosts: ObservedHosts,

@@ -1,4 +1,4 @@
-// Bindings that are not what is pinned: recovered from the neighbor table, or unfrozen by the operator. Pure.
+// Bindings that differ from the pinned ones: recovered from the neighbor table, or unfrozen by the operator. Pure.
 
 import type { IpAddress } from '../../base/address.ts';
 import type { Binding } from '../../datapath/records/binding.ts';
@@ -9,8 +9,8 @@ import type { Topology } from '../topology.ts';
 import type { Warning } from '../warning.ts';
 
 /**
- * Bindings for the neighbors of ours, for a run that finds nothing pinned. A host whose MAC a local port forwards is
- * still here; it counts as seen now. `protocol` is NDA_PROTOCOL of our own entries.
+ * Bindings for our own neighbors, for a run that finds nothing pinned. A host whose MAC a local port forwards is still
+ * here, and is treated as just seen. `protocol` is NDA_PROTOCOL of our own entries.
  */
 export function recoverBindings(topology: Topology, hosts: ObservedHosts, protocol: number): Binding[] {
   const index = new HostIndex(hosts);
@@ -41,9 +41,9 @@ export function recoverBindings(topology: Topology, hosts: ObservedHosts, protoc
 
 const NO_MOVES = { moves: 0, windowMs: 0, frozenUntilMs: 0, owner: null } as const;
 
-/** What an unfreeze makes of the hosts. */
+/** The result of unfreezing addresses. */
 export interface Unfrozen {
-  /** As if the addresses were not frozen. */
+  /** The hosts, with these addresses not frozen. */
   readonly hosts: ObservedHosts;
   /** The bindings to write. */
   readonly rewritten: readonly Binding[];

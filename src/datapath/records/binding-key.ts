@@ -14,7 +14,7 @@ import { type Field, getIfIndex, getU16, setU16, setU32 } from '../../base/field
 import { BINDING_KEY } from '../../generated/layouts.ts';
 import type { KeyCodec } from './codec.ts';
 
-/** Where an address lives: a bridge and a VLAN of it. */
+/** An address and the domain that it is in: a bridge and a VLAN of it. */
 export interface BindingKey {
   readonly bridge: IfIndex;
   /** 0: untagged on a port without a PVID. */
@@ -27,7 +27,7 @@ export function bindingId({ bridge, vlan, ip }: BindingKey): string {
   return `${bridge} ${vlan} ${ip}`;
 }
 
-/** The fields that several structures begin their keys with. */
+/** The fields at the start of several key structures. */
 interface KeyFields {
   readonly bridge: Field<'u32'>;
   readonly vlan: Field<'u16'>;

@@ -8,7 +8,7 @@ import { type BindingKey, getIp } from './binding-key.ts';
 import type { ValueCodec } from './codec.ts';
 import { getMs, setMs } from './time.ts';
 
-/** struct snoopy_binding with its key. Times are CLOCK_MONOTONIC in milliseconds. */
+/** struct snoopy_binding with its key. Times are milliseconds of CLOCK_MONOTONIC. */
 export interface Binding extends BindingKey {
   readonly mac: Mac;
   readonly router: boolean;
@@ -22,13 +22,13 @@ export interface Binding extends BindingKey {
   readonly windowMs: number;
   /** 0: not frozen. */
   readonly frozenUntilMs: number;
-  /** The owner when that window began; null: not known. */
+  /** The owner when that window began; null when unknown. */
   readonly owner: { readonly mac: Mac; readonly port: IfIndex } | null;
 }
 
-/** `encode` begins the window of moves anew. */
+/** `encode` starts a new window of moves. */
 export const bindingCodec: ValueCodec<Binding> = {
-  // Field by field: an object that is spread from its key becomes a dictionary first.
+  // Field by field: V8 turns an object that is spread from its key into a slow dictionary first.
   decode: (values, at, keys, keyAt) => ({
     bridge: getIfIndex(keys, keyAt, BINDING_KEY.bridge),
     vlan: getU16(keys, keyAt, BINDING_KEY.vlan),
@@ -60,8 +60,8 @@ function decodeOwner(values: Uint8Array, at: number): Binding['owner'] {
 }
 
 /**
- * True when a binding was seen, or frozen, since it was read; `now` is its entry now, if it has one. A claim that
- * freezes a binding does not count as seeing it.
+ * True when a binding was seen or frozen after it was read; `now` is its current entry, if there is one. A claim that
+ * freezes a binding does not update its last-seen time.
  */
 export function isSeenSince(now: Binding | undefined, read: Binding): boolean {
   if (now === undefined) return false;

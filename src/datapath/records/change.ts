@@ -26,7 +26,7 @@ export const CHANGE_BYTES = CHANGE.size;
 
 const DECODE = 'decode a record of the ring';
 
-/** The record at `at`. Throws SnoopyError `malformed` when it is none of ours. */
+/** The record at `at`. Throws SnoopyError `malformed` when it is not one of ours. */
 export function decodeChange(bytes: Uint8Array, at: number): Change {
   if (bytes.length - at < CHANGE.size) {
     throw malformed('changes', DECODE, `it has ${bytes.length - at} bytes, not ${CHANGE.size}`);
@@ -44,7 +44,7 @@ export function decodeChange(bytes: Uint8Array, at: number): Change {
   };
 }
 
-/** True for the record of a new binding, which says nothing that the map of bindings does not. */
+/** True for the record of a new binding, which has nothing that the map of bindings does not have. */
 export function isNewBinding(bytes: Uint8Array, at: number): boolean {
   return getU32(bytes, at, CHANGE.kind) === SNOOPY_CHANGE_NEW;
 }

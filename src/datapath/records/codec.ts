@@ -7,14 +7,14 @@ export interface KeyCodec<Key> {
 }
 
 /**
- * A value out of bytes. The bytes of its key come with it, as many values hold what their key says. Throws
- * SnoopyError `malformed` for bytes that are cut short, and for what neither the program nor a run writes.
+ * Decodes a value. It gets the bytes of the key too, as many records include the fields of their key. Throws
+ * SnoopyError `malformed` for bytes that are cut short, and for values that neither the program nor a run writes.
  */
 export interface ValueDecoder<Value> {
   decode(values: Uint8Array, at: number, keys: Uint8Array, keyAt: number): Value;
 }
 
-/** `encode` fills bytes that are zero. */
+/** `encode` writes into zeroed bytes. */
 export interface ValueCodec<Value> extends ValueDecoder<Value> {
   encode(value: Value, bytes: Uint8Array, at: number): void;
 }

@@ -4,13 +4,13 @@ import { COUNTERS } from '../../generated/layouts.ts';
 
 export type CounterName = (typeof COUNTERS)[number];
 
-/** Counters of messages that are accepted, or of what these did. */
+/** Counters of accepted messages and of their effects. */
 type Accepted = 'sightings' | 'ring_dropped' | 'created' | 'moved' | 'duplicates';
 
 /** Why a message is rejected. */
 export type RejectionReason = Exclude<CounterName, Accepted>;
 
-/** The first counter that names a reason for rejecting a message; all after it do too. */
+/** Index of the first counter that is a reason for rejecting a message; all later ones are reasons too. */
 export const FIRST_REASON = COUNTERS.indexOf('vlan');
 
 /** True for a counter of messages that are rejected, or ignored. */

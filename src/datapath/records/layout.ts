@@ -1,4 +1,4 @@
-// struct snoopy_layout, map "layout": by which a run knows what is pinned.
+// struct snoopy_layout, map "layout": the record by which a run knows what is pinned.
 
 import { formatHex, requireBytes } from '../../base/bytes.ts';
 import { getU32, getU64, setU32, setU64 } from '../../base/field.ts';
@@ -9,7 +9,7 @@ export interface Layout {
   readonly abi: number;
   /** Inode of the network namespace. */
   readonly netns: number;
-  /** SHA-256 of the object in hex; only zeroes when the load did not finish. */
+  /** SHA-256 of the object in hex; all zeroes when the load did not finish. */
   readonly digest: string;
 }
 
@@ -34,12 +34,12 @@ export const layoutCodec: ValueCodec<Layout> = {
   },
 };
 
-/** True when the load that wrote this record came to its end. */
+/** True when the load that wrote this record finished. */
 export function isComplete(layout: Layout): boolean {
   return layout.digest !== NO_DIGEST;
 }
 
-/** A layout record that says: a load is under way. */
+/** A layout record for a load that is not finished. */
 export function unfinishedLayout(netns: number): Layout {
   return { abi: SNOOPY_ABI, netns, digest: NO_DIGEST };
 }

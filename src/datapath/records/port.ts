@@ -31,7 +31,7 @@ export interface PortPolicy {
   /** SNOOPY_LEARN_* bits. */
   readonly learn: number;
   readonly linkLocal: boolean;
-  /** True when snoopy made the clsact qdisc of the port, and so may delete it. */
+  /** True when snoopy created the clsact qdisc of the port, and so may delete it. */
   readonly ownsClsact: boolean;
   readonly maxBindings: number;
   readonly newIntervalNs: number;
@@ -39,9 +39,9 @@ export interface PortPolicy {
   readonly duplicateMoves: number;
   readonly duplicateWindowMs: number;
   readonly duplicateHoldMs: number;
-  /** Bindings of this port deleted by user space, ever (modulo 2^64, signed). */
+  /** Bindings of this port that user space has deleted so far (modulo 2^64, signed). */
   readonly released: number;
-  /** The VLANs the port is in, a bit each; null on a bridge that is not VLAN-aware. */
+  /** The VLANs of the port, one bit each; null on a bridge that is not VLAN-aware. */
   readonly vlans: Uint8Array | null;
 }
 
@@ -61,7 +61,7 @@ export const ifIndexCodec: KeyCodec<IfIndex> = {
 /** sizeof(snoopy_port.vlans): a bit for each VLAN ID. */
 const VLAN_BYTES = 4096 / 8;
 
-/** A set of VLAN IDs as snoopy_port.vlans has it: on a little-endian machine bit v % 8 of byte v / 8. */
+/** A set of VLAN IDs in the form of snoopy_port.vlans: on a little-endian machine, bit v % 8 of byte v / 8. */
 export function encodeVlans(ranges: readonly { readonly start: number; readonly end: number }[]): Uint8Array {
   const bits = new Uint8Array(VLAN_BYTES);
   for (const { start, end } of ranges) {
@@ -114,7 +114,7 @@ export const portPolicyCodec: ValueCodec<PortPolicy> = {
 /** The counts of a port before its first attachment. */
 export const NO_COUNTS: PortState = { gained: 0, lost: 0, limited: 0 };
 
-/** `encode` leaves the rate limit of new bindings as it is for a port that has none yet. */
+/** `encode` writes the rate limit of new bindings as that of a port without any. */
 export const portStateCodec: ValueCodec<PortState> = {
   decode: (values, at) => ({
     gained: getU64(values, at, PORT_STATE.gained),

@@ -7,7 +7,7 @@ import { PREFIX_KEY } from '../../generated/layouts.ts';
 import { getKey, setKey } from './binding-key.ts';
 import type { KeyCodec, ValueCodec } from './codec.ts';
 
-/** What a rule is about: a whole bridge (`prefix` null), or a prefix in one VLAN of it. */
+/** What a rule applies to: a whole bridge (`prefix` is null), or a prefix in one VLAN of it. */
 export interface PrefixRuleKey {
   readonly bridge: IfIndex;
   readonly vlan: number;

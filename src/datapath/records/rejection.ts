@@ -11,11 +11,11 @@ import { getMs } from './time.ts';
 
 export interface Rejection extends BindingKey {
   readonly reason: RejectionReason;
-  /** The port that it came in by. */
+  /** The port on which it was received. */
   readonly port: IfIndex;
   /** Its Ethernet source. */
   readonly source: Mac;
-  /** The MAC that the message gives the address; null: it was not read so far. */
+  /** The MAC that the message claims the address for; null when the program did not read that far. */
   readonly claimed: Mac | null;
   /** Rejected messages since `firstMs`, for any reason. */
   readonly count: number;

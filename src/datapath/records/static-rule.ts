@@ -7,7 +7,7 @@ import { STATIC_KEY } from '../../generated/layouts.ts';
 import { type BindingKey, getKey, setKey } from './binding-key.ts';
 import type { KeyCodec, ValueCodec } from './codec.ts';
 
-/** That an address is provisioned (`mac` null), or a MAC that may have it. */
+/** A provisioned address (`mac` is null), or a MAC that may have it. */
 export interface StaticRule extends BindingKey {
   readonly mac: Mac | null;
 }
@@ -26,7 +26,7 @@ export const staticKeyCodec: KeyCodec<StaticRule> = {
   },
 };
 
-/** The key says it all; the value is 1. */
+/** The key has everything; the value is 1. */
 export const staticRuleCodec: ValueCodec<StaticRule> = {
   decode: (_values, _at, keys, keyAt) => staticKeyCodec.decode(keys, keyAt),
   encode: (_rule, bytes, at) => writeU8(bytes, at, 1),

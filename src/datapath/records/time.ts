@@ -10,7 +10,7 @@ export function getMs(bytes: Uint8Array, at: number, field: Field<'u64'>): numbe
   return readU64AsNumber(bytes, at + field) / NS_PER_MS;
 }
 
-/** Writes whole milliseconds, rounded down: a time that is read again is never later than it was. */
+/** Writes whole milliseconds, rounded down: a time never becomes later by being written and read. */
 export function setMs(bytes: Uint8Array, at: number, field: Field<'u64'>, ms: number): void {
   setU64(bytes, at, field, BigInt(Math.floor(ms)) * 1_000_000n);
 }
