@@ -1,4 +1,4 @@
-// The end of a run: its report, its textfile, and the time of its success.
+// The end of a run: its report, its textfile, and the time of success.
 
 import { problemOf } from '../base/errors.ts';
 import { APPLIED, type ReconcileReport, type RunReport, type Step } from '../core/report.ts';
@@ -7,12 +7,12 @@ import { noteSuccess } from '../host/pin-directory.ts';
 import { writeMetrics } from './metrics.ts';
 import type { Pass, Run } from './run.ts';
 
-/** The report of a run with this result, published. */
+/** Makes the report of a run with this result, and publishes it. */
 export function conclude(run: Run, result: Pass): ReconcileReport {
   return publish(run, reportOf(run, result));
 }
 
-/** Publishes that an error ended the run. */
+/** Publishes the error that ended a run. */
 export function concludeFailure(run: Run, thrown: unknown): void {
   const errors = [problemOf(thrown, 'snoopy')];
   publish(run, { ok: false, errors, durations: run.stopwatch.seconds() });
@@ -42,14 +42,14 @@ function reportOf({ session, options, stopwatch }: Run, result: Pass): Reconcile
   };
 }
 
-/** bpffs is mounted before the lock is taken, so it is in no plan. */
+/** The step for a mount of bpffs: it happens before the lock is taken, so no plan has it. */
 function mountStep(path: string): Step {
   return { action: { kind: 'mount', path }, outcome: APPLIED };
 }
 
 /**
- * Writes the textfile and notes a success. Not for a check, nor for a run with `--bridge`, whose report is not that of
- * the host.
+ * Writes the textfile and stores the time of a success. Does nothing for a check, or for a run with `--bridge`, whose
+ * report does not cover the whole host.
  */
 function publish<Report extends RunReport>(run: Run, report: Report): Report {
   const { session, everything, options, environment, stopwatch } = run;

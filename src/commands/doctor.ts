@@ -1,4 +1,4 @@
-// What keeps routes from being advertised, and the fix, check by check. Changes nothing.
+// Finds what keeps routes from being advertised, and the fix, check by check. Changes nothing.
 
 import { SnoopyError } from '../base/errors.ts';
 import { loadConfig } from '../config/config.ts';
@@ -6,7 +6,7 @@ import type { Desired } from '../core/desired.ts';
 import { type Check, failure, wordsOf } from '../core/doctor/check.ts';
 import { type DoctorReport, diagnose, reportOf } from '../core/doctor/diagnose.ts';
 import { plan } from '../core/plan.ts';
-import { askFrr } from '../host/frr.ts';
+import { queryFrr } from '../host/frr.ts';
 import { inspectDevices, inspectHost, inspectRivals } from '../host/inspect.ts';
 import { observeCounters } from '../host/observe.ts';
 import { pinDirectory } from '../host/pin-directory.ts';
@@ -18,7 +18,7 @@ const INSPECT: Purpose = { ...READ, capabilities: ['CAP_NET_ADMIN'] };
 
 const WHOLE = { whole: true } as const;
 
-/** Throws SnoopyError for a configuration that is not valid, and where nothing may be read. */
+/** Throws SnoopyError for an invalid configuration, or when the process may read nothing. */
 export function runDoctor({ config }: CommandOptions, environment: Environment): DoctorReport {
   const desired = loadConfig(config, environment.users);
   try {
@@ -42,12 +42,12 @@ function examine(desired: Desired, environment: Environment): Check[] {
       host: inspectHost(session, wallClock),
       devices: inspectDevices(topology, observed),
       rivals: inspectRivals(netlink, runtime, topology, observed),
-      frr: askFrr(),
+      frr: queryFrr(),
     });
   });
 }
 
-/** Pins that no run could use, and a host that lacks something, are findings; other errors are the command's. */
+/** Unusable pins and missing features of the host are findings; other errors end the command. */
 function refusal(thrown: unknown, { runtime }: Desired): Check {
   if (!(thrown instanceof SnoopyError) || !['unsupported', 'pin_unusable'].includes(thrown.code))
     throw thrown;

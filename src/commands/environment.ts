@@ -1,11 +1,11 @@
-// What the commands have in common: the world around the kernel, options, and a session that ends with its command.
+// What the commands share: their environment, common options, and a session that closes with its command.
 
 import type { Users } from '../base/trust.ts';
 import type { Desired } from '../core/desired.ts';
 import type { Step } from '../core/report.ts';
 import { openSession, type Session, type SessionOptions } from '../host/session.ts';
 
-/** What a command may use of the world beside the kernel. */
+/** What a command may use besides the kernel. */
 export interface Environment {
   /** CLOCK_MONOTONIC in milliseconds, the clock of the bindings. */
   readonly now: () => number;
@@ -15,7 +15,7 @@ export interface Environment {
   readonly users: Users;
   /** Writes a line about progress, for `--verbose`. */
   readonly log: (line: string) => void;
-  /** Shows the progress of long work in one line, which the next one replaces; null: no terminal shows it. */
+  /** Shows progress in one line, which the next one replaces; null without a terminal. */
   readonly progress: ((line: string) => void) | null;
 }
 
@@ -32,7 +32,7 @@ export interface ChangeOptions extends CommandOptions {
   readonly lockTimeoutMs: number;
 }
 
-/** What a command needs of a session. */
+/** What a command needs from its session. */
 export type Purpose = Pick<SessionOptions, 'mode' | 'lockTimeoutMs' | 'capabilities'>;
 
 /** A command that only reads waits for no lock. */

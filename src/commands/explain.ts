@@ -1,4 +1,4 @@
-// The whole story of one address: what was seen of it, what was decided, and what FRR has. Changes nothing.
+// The story of one address: what was seen, what was decided, and what FRR has. Changes nothing.
 
 import type { IpAddress } from '../base/address.ts';
 import { loadConfig } from '../config/config.ts';
@@ -7,7 +7,7 @@ import { type Facts, findPlaces, type Place } from '../core/explain/places.ts';
 import type { ExplainReport } from '../core/explain/report.ts';
 import type { Closeup } from '../core/explain/scene.ts';
 import { chooseBridges } from '../core/topology.ts';
-import { askFrrHost, askFrrSetup } from '../host/frr.ts';
+import { queryFrrHost, queryFrrSetup } from '../host/frr.ts';
 import { observeRejections } from '../host/observe.ts';
 import { fdbAgeMs } from '../netlink/fdb.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';
@@ -29,7 +29,7 @@ export function runExplain(options: ExplainOptions, environment: Environment): E
     const found = survey(session, desired, now, { whole: bridge === null });
     const rejections = observeRejections(session.pins);
     log('asking FRR');
-    const facts: Facts = { ip, desired, ...found, rejections, frr: askFrrSetup() };
+    const facts: Facts = { ip, desired, ...found, rejections, frr: queryFrrSetup() };
     const places = findPlaces(facts, bridge !== null);
     return explain(
       facts,
@@ -43,6 +43,6 @@ function lookCloser({ bridge, vlan, mac, vni }: Place, ip: IpAddress, netlink: N
   const tag = bridge?.vlanAware ? vlan : 0;
   return {
     fdbAgeMs: bridge && mac !== null ? (fdbAgeMs(netlink, bridge.ifIndex, tag, mac) ?? null) : null,
-    frr: vni === null ? null : askFrrHost(vni, ip, mac),
+    frr: vni === null ? null : queryFrrHost(vni, ip, mac),
   };
 }

@@ -25,15 +25,15 @@ import { checkConflicts } from './owner-checks.ts';
 import { type Machine, retrieveHosts } from './retrieve.ts';
 import { type Pass, RETRY_MS, type Run, scopeOf } from './run.ts';
 
-/** The part of a pass that is about hosts. */
+/** The hosts' part of the result of a pass. */
 type HostPass = Pick<
   Pass,
   'changes' | 'total' | 'records' | 'probes' | 'confirms' | 'bridges' | 'warnings' | 'errors' | 'next'
 >;
 
 /**
- * Turns what the program saw into neighbors. Only when they are in the kernel are the ring's records consumed. Throws
- * SnoopyError `netlink_failed` or `map_failed`; a failure of one neighbor, or of probes, is in the result.
+ * Turns what the program saw into neighbors. The ring's records are consumed only when the neighbors are in the kernel.
+ * Throws SnoopyError `netlink_failed` or `map_failed`; a failure of one neighbor or of probes is in the result.
  */
 export function reconcileHosts(run: Run, machine: Machine): HostPass {
   return withRing(run.session.pins, (ring) => reconcileWith(run, machine, ring));
@@ -87,12 +87,12 @@ interface Found {
   readonly warnings: readonly Warning[];
 }
 
-/** Reads the ring and then the map, which has the binding of each record by then; ends the freezes of `--unfreeze`. */
+/** Reads the ring, then the map, which has the binding of each record by then; unfreezes what `--unfreeze` names. */
 function drain(run: Run, machine: Machine, ring: Ring | undefined): Found {
   const { session, options, environment } = run;
   const drained = ring?.read('moves') ?? NOTHING_DRAINED;
   const retrieved = retrieveHosts(session, machine, environment.now);
-  // Where no map of bindings is pinned, by a check or a load that failed, what a load would recover counts.
+  // Without a pinned map of bindings (a check, or a failed load) use the bindings that a load would recover.
   const hosts = keepsBindings(session.pins)
     ? retrieved
     : { ...retrieved, bindings: recoverHosts(run, machine) };
@@ -103,7 +103,7 @@ function drain(run: Run, machine: Machine, ring: Ring | undefined): Found {
 }
 
 /**
- * Bindings for the neighbors of all configured bridges, also of those that `--bridge` leaves alone: for a load that
+ * Bindings for the neighbors of all configured bridges, including those that `--bridge` leaves out. For a load that
  * finds no bindings.
  */
 export function recoverHosts({ session, everything, environment }: Run, { observed }: Machine): Binding[] {
@@ -114,13 +114,13 @@ export function recoverHosts({ session, everything, environment }: Run, { observ
 
 /** What a pass wrote for its hosts. */
 interface HostsWritten extends Pick<HostPass, 'changes' | 'probes' | 'errors'> {
-  /** True where a host whose binding had ended was seen meanwhile: the next pass decides again. */
+  /** True when a host whose binding had ended was seen meanwhile: the next pass decides again. */
   readonly hasReturned: boolean;
 }
 
 const NOTHING_WRITTEN: HostsWritten = { changes: [], probes: 0, errors: [], hasReturned: false };
 
-/** Writes neighbors first, then ends bindings, then consumes the ring: a run that is killed in between repeats it. */
+/** Writes neighbors, then ends bindings, then consumes the ring: the run after a killed one repeats these steps. */
 function write(
   { session, stopwatch }: Run,
   { topology, observed }: Machine,
@@ -145,8 +145,8 @@ function write(
 }
 
 /**
- * Forgets the bindings that have ended and corrects the ports' binding counts. A neighbor that could not be removed
- * keeps its binding. True where a host was seen meanwhile: its binding stays.
+ * Deletes the bindings that have ended and corrects the ports' binding counts. A neighbor that could not be removed
+ * keeps its binding. Returns true when a host was seen meanwhile, so that its binding stays.
  */
 function endBindings(
   session: Session,

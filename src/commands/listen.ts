@@ -1,4 +1,4 @@
-// Passes until the time is over: the first at once, each other one as soon as there is something to do.
+// Passes until the time is over: the first at once, each later one when there is something to do.
 
 import { problemOf } from '../base/errors.ts';
 import { formatAge } from '../base/units.ts';
@@ -9,17 +9,17 @@ import { openWatch, type Watch } from '../host/watch.ts';
 import { conclude } from './conclude.ts';
 import { type Pass, RETRY_MS, type Run } from './run.ts';
 
-/** All passes as one. Throws what the first pass throws; the failure of a later one is in the result. */
+/** Merges all passes into one result. Throws what the first pass throws; a failure of a later one is in the result. */
 export function listen(run: Run, pass: (run: Run) => Pass): Pass {
   const { session, options, environment, stopwatch } = run;
   const { now } = environment;
   const deadlineMs = now() + options.listenMs;
-  // Subscribed before the first pass: what happens during it ends the first wait.
+  // Subscribes before the first pass, so that a change during the pass ends the first wait.
   const watch = openWatch(session.netlink.portId, now);
   const later: Run = { ...run, options: { ...options, unfreeze: [] } };
   try {
     let result = pass(run);
-    // Not only at the end, which may be far away.
+    // Now, and not only at the end, which may be far away.
     conclude(run, result);
     stopwatch.enter('listen');
     while (now() < deadlineMs) {
@@ -28,7 +28,7 @@ export function listen(run: Run, pass: (run: Run) => Pass): Pass {
       if (startedMs >= deadlineMs) break;
       result = merge(result, attempt(later, pass, result));
       stopwatch.enter('listen');
-      // At most half of a core, however fast things change.
+      // Uses at most half of a core, however fast things change.
       sleep(Math.max(0, Math.min(now() - startedMs, deadlineMs - now())));
     }
     return result;
@@ -37,10 +37,10 @@ export function listen(run: Run, pass: (run: Run) => Pass): Pass {
   }
 }
 
-/** How often the line of progress is written anew. */
+/** How often the progress line is rewritten. */
 const TICK_MS = 1000;
 
-/** Waits until there is something to do, or a pass is due, or the listening is over. */
+/** Waits until there is something to do, a pass is due, or the time is over. */
 function waitForWork({ session, environment }: Run, watch: Watch, before: Pass, deadlineMs: number): void {
   const { now, progress } = environment;
   const ring = session.pins.maps.get('changes')?.fd;
@@ -54,7 +54,7 @@ function waitForWork({ session, environment }: Run, watch: Watch, before: Pass, 
   }
 }
 
-/** A pass whose failure ends neither the listening nor the report of what was done before. */
+/** Runs a pass whose failure neither ends the listening nor loses the report of earlier passes. */
 function attempt(run: Run, pass: (run: Run) => Pass, before: Pass): Pass {
   try {
     run.session.reopenPins();
@@ -64,7 +64,7 @@ function attempt(run: Run, pass: (run: Run) => Pass, before: Pass): Pass {
   }
 }
 
-/** A pass that did nothing: what it would have found is as before. */
+/** The result of a pass that failed: it did nothing, and found what the previous pass found. */
 function failedPass(thrown: unknown, before: Pass, dueMs: number): Pass {
   const { interest } = before.next();
   return {
@@ -80,7 +80,7 @@ function failedPass(thrown: unknown, before: Pass, dueMs: number): Pass {
   };
 }
 
-/** Two passes as one: what was done adds up, what was found is the later. */
+/** Merges two passes: what was done adds up, and what was found is that of the later pass. */
 function merge(earlier: Pass, later: Pass): Pass {
   return {
     ...later,

@@ -1,4 +1,4 @@
-// The textfile of a run: how it went, and what is there after it.
+// The textfile of a run: its result, and the state after it.
 
 import { type Problem, problemOf } from '../base/errors.ts';
 import type { RunReport } from '../core/report.ts';
@@ -10,7 +10,7 @@ import type { Run } from './run.ts';
 import { takeStock } from './status.ts';
 
 /**
- * Writes the textfile at `path` as completely as it can, and returns what went wrong. `nowMs` is in milliseconds since
+ * Writes the textfile at `path` as completely as possible, and returns the problems. `nowMs` is in milliseconds since
  * the epoch.
  */
 export function writeMetrics(run: Run, path: string, report: RunReport, nowMs: number): Problem[] {
@@ -34,7 +34,7 @@ export function writeMetrics(run: Run, path: string, report: RunReport, nowMs: n
     const metrics: Metrics = {
       version: VERSION,
       writtenAt: nowMs / 1000,
-      // A time to come is none: the clock was wrong, or is.
+      // A time in the future is ignored: the clock was wrong then, or is wrong now.
       succeededAt: succeededMs > nowMs ? 0 : Math.round(succeededMs) / 1000,
       run: outcome,
       stock,

@@ -21,15 +21,15 @@ import { checkOwners } from '../host/prober.ts';
 import { type Machine, retrieveHosts } from './retrieve.ts';
 import type { Run } from './run.ts';
 
-/** The hosts as they are after the owner checks of a pass, and what those found. */
+/** The hosts after the owner checks of a pass, and the findings of these checks. */
 interface Checked {
   readonly hosts: ObservedHosts;
-  /** Of these hosts. */
+  /** The index of these hosts. */
   readonly index: HostIndex;
   /** By bindingId: addresses that do not go to another MAC in this pass. */
   readonly kept: ReadonlyMap<string, KeptByOwner>;
   readonly confirms: Confirms;
-  /** What the ring had meanwhile. */
+  /** What was read from the ring meanwhile. */
   readonly drained: Drained;
   readonly warnings: readonly Warning[];
   readonly errors: readonly Problem[];
@@ -37,7 +37,7 @@ interface Checked {
 
 /**
  * Probes the owners of addresses that another MAC claims, as many as one pass can, and retrieves the hosts again. A
- * check, or a pass without a ring, probes no owner. Throws nothing of the probes: an owner that could not be probed
+ * check, or a pass without a ring, probes no owner. Errors of probes are not thrown: an owner that could not be probed
  * keeps its address.
  */
 export function checkConflicts(
@@ -82,7 +82,7 @@ function probeOwners(
   const hosts = retrieveHosts(session, machine, environment.now);
   const index = new HostIndex(hosts);
   const left = findConflicts(machine.topology, hosts, runtime.neighborProtocol, index);
-  // A record that the ring had no room for may have been an answer.
+  // A record that was dropped by a full ring may have been an answer.
   const isCertain = observeCounters(pins).ringDropped === droppedBefore;
   const unanswered = isCertain ? probed : surelyUnanswered(probed, left);
   const kept = keepForOwners(left, unanswered, [...answered.keys()]);

@@ -1,4 +1,4 @@
-// One run: retrieve, plan, apply, verify, reconcile the hosts, report. With --listen the same again: see listen.ts.
+// One run: retrieve, plan, apply, verify, reconcile the hosts, report. For --listen see listen.ts.
 
 import { Stopwatch } from '../base/stopwatch.ts';
 import { loadConfig } from '../config/config.ts';
@@ -20,8 +20,8 @@ import { type Machine, retrieve } from './retrieve.ts';
 import { type Pass, type ReconcileOptions, type Run, scopeOf } from './run.ts';
 
 /**
- * Brings the host to what the configuration says. Throws SnoopyError for what keeps the run from starting: the
- * configuration, the lock, privileges, a kernel that lacks a feature. Everything else is in the report.
+ * Brings the host in line with the configuration. Throws SnoopyError when the run cannot start: because of the
+ * configuration, the lock, privileges, or a feature that the kernel lacks. Every other problem is in the report.
  */
 export function runReconcile(options: ReconcileOptions, environment: Environment): ReconcileReport {
   const stopwatch = new Stopwatch(PHASES, environment.now);
@@ -41,7 +41,7 @@ export function runReconcile(options: ReconcileOptions, environment: Environment
 }
 
 function purposeOf({ check, lockTimeoutMs }: ReconcileOptions, { bridges }: Desired): Purpose {
-  // With `auto` a run that may not send probes does everything else.
+  // With `auto`, a run that may not send probes does everything else.
   const mustProbe = !check && bridges.some(({ probe }) => probe.enabled === 'always');
   return { mode: check ? 'plan' : 'write', lockTimeoutMs, capabilities: mustProbe ? ['CAP_NET_RAW'] : [] };
 }
@@ -75,14 +75,14 @@ function pass(run: Run): Pass {
 
 interface Applied {
   readonly steps: readonly Step[];
-  /** As it is after the steps. */
+  /** The machine after the steps. */
   readonly machine: Machine;
   readonly remaining: readonly ActionSummary[];
   /** Number of bindings that were recovered for a load. */
   readonly recovered: number;
 }
 
-/** Applies the plan, then verifies it: what the same plan says of the machine as it is now is still due. */
+/** Applies the plan, then verifies it by planning again: the actions of the new plan are still due. */
 function apply(run: Run, before: Machine, actions: readonly Action[]): Applied {
   const { session, desired, options, environment, stopwatch } = run;
   if (options.check || actions.length === 0) {

@@ -1,4 +1,4 @@
-// Leaves the host as it was before: withdraws its neighbors, detaches, unpins.
+// Restores the host: withdraws our neighbors, detaches, unpins.
 
 import { AF_INET, AF_INET6 } from '../base/address.ts';
 import { loadConfig } from '../config/config.ts';
@@ -22,10 +22,10 @@ export interface RemoveOptions extends ChangeOptions {
   readonly keepNeighbors: boolean;
 }
 
-/** No bridge at all: what a host without snoopy looks like to a plan. */
+/** No bridge at all: the topology of a host without snoopy. */
 const NO_BRIDGES: Topology = { bridges: [], problems: [] };
 
-/** Throws SnoopyError as `runReconcile` does. A run on a host where there is nothing of ours changes nothing. */
+/** Throws SnoopyError as `runReconcile` does. On a host without anything of ours it changes nothing. */
 export function runRemove(options: RemoveOptions, environment: Environment): RemoveReport {
   const { check, lockTimeoutMs, keepNeighbors } = options;
   const desired = loadConfig(options.config, environment.users);
@@ -52,17 +52,19 @@ export function runRemove(options: RemoveOptions, environment: Environment): Rem
   });
 }
 
-/** Every detachment due when no bridge is configured, the textfile, then the pins, and the maps with them. */
+/** The detachments that are due when no bridge is configured, then the textfile, then the pins with all maps. */
 function planRemoval(session: Session, textfile: string | null): Action[] {
   const { netlink, runtime, pins } = session;
   const observed = observe(netlink, runtime, pins);
   const nothing = { runtime, bridges: [], textfile: null };
-  const settled: Observed = {
+  const onlyAttachments: Observed = {
     ...observed,
     bpffsMounted: true,
     datapath: { ...observed.datapath, loadReason: null, prefixes: [], statics: [] },
   };
-  const actions = plan(nothing, NO_BRIDGES, settled, { whole: true }).filter(({ kind }) => kind === 'detach');
+  const actions = plan(nothing, NO_BRIDGES, onlyAttachments, { whole: true }).filter(
+    ({ kind }) => kind === 'detach',
+  );
   if (textfile !== null && hasTextfile(textfile, session.users))
     actions.push({ kind: 'drop-textfile', path: textfile });
   const path = pinDirectory(runtime);
@@ -71,8 +73,8 @@ function planRemoval(session: Session, textfile: string | null): Action[] {
 
 /** What is still to be removed. */
 function verify(session: Session, textfile: string | null, steps: readonly Step[]): ActionSummary[] {
-  // All is detached where all is unpinned; and with the directory the lock has gone: what is there by now may be the
-  // work of a run that waited for it.
+  // Pins are removed only after every detachment. The lock goes with the directory, so anything found now may already
+  // be the work of a run that waited for the lock.
   if (steps.some(({ action, outcome }) => action.kind === 'unpin' && outcome.kind === 'applied')) return [];
   session.reopenPins();
   return planRemoval(session, textfile).map(summarize);

@@ -1,4 +1,4 @@
-// The host as it is, and what the configuration makes of it. Changes nothing.
+// Reads the host, and resolves the configuration against it. Changes nothing.
 
 import type { Desired } from '../core/desired.ts';
 import { type HostPlan, planHosts } from '../core/neighbors/plan.ts';
@@ -29,14 +29,14 @@ export function retrieveHosts(
   return observeHosts(netlink, pins, topology, observed, now);
 }
 
-/** All that a command looks at which only reads. */
+/** Everything that a read-only command uses. */
 export interface Survey extends Machine {
   readonly hosts: ObservedHosts;
-  /** What a run would do about the hosts now. */
+  /** What a run would do for the hosts now. */
   readonly plan: HostPlan;
 }
 
-/** Machine, hosts, and what a run of that scope would decide. Throws as `retrieve` does. */
+/** Reads machine and hosts, and plans what a run of that scope would do. Throws as `retrieve` does. */
 export function survey(session: Session, desired: Desired, now: () => number, { whole }: Scope): Survey {
   const machine = retrieve(session, desired);
   const hosts = retrieveHosts(session, machine, now);

@@ -13,11 +13,11 @@ import type { Interest } from '../host/watch.ts';
 import type { ChangeOptions, Environment } from './environment.ts';
 
 export interface ReconcileOptions extends ChangeOptions {
-  /** How long to go on after the first pass; 0: not at all. */
+  /** How long to continue after the first pass; 0: not at all. */
   readonly listenMs: number;
   /** Only these bridges; empty: all that are configured. */
   readonly bridges: readonly string[];
-  /** Addresses whose freeze as duplicates is to end (RFC 9161, section 3.7). */
+  /** Duplicate addresses to unfreeze (RFC 9161, section 3.7). */
   readonly unfreeze: readonly IpAddress[];
 }
 
@@ -32,7 +32,7 @@ export interface Run {
   readonly stopwatch: Stopwatch<Phase>;
 }
 
-/** A run with `--bridge` leaves what belongs to other bridges as it is. */
+/** A run with `--bridge` does not change anything of other bridges. */
 export function scopeOf({ options }: Run): Scope {
   return { whole: options.bridges.length === 0 };
 }
@@ -51,7 +51,7 @@ export interface Pass {
   readonly remaining: readonly ActionSummary[];
   readonly warnings: readonly Warning[];
   readonly errors: readonly Problem[];
-  /** What to wait for after the pass. A function, because only a run that listens needs it. */
+  /** What to wait for after the pass. A function, because only a listening run needs it. */
   readonly next: () => Next;
 }
 
@@ -59,9 +59,9 @@ export interface Pass {
 export interface Next {
   /** The notifications that matter. */
   readonly interest: Interest;
-  /** When a pass is due without any: for a probe, the end of a hold time or of an age. CLOCK_MONOTONIC. */
+  /** When a pass is due without a notification: for a probe, the end of a hold time or of an age. CLOCK_MONOTONIC. */
   readonly dueMs: number;
 }
 
-/** Time until the next pass after one that could not be finished. */
+/** Time from a failed pass to the next one. */
 export const RETRY_MS = 1000;

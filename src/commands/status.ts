@@ -1,4 +1,4 @@
-// Bridges, ports, bindings and counters as they are. Changes nothing, consumes nothing, waits for no lock.
+// The current bridges, ports, bindings and counters. Changes nothing, consumes nothing, waits for no lock.
 
 import { loadConfig } from '../config/config.ts';
 import { countByPort } from '../core/binding-counts.ts';
@@ -12,7 +12,7 @@ import { countNeighbors, describeBinding, describeBridges } from '../core/summar
 import { chooseBridges } from '../core/topology.ts';
 import { withRing } from '../datapath/ring.ts';
 import { sleep } from '../ffi/libc.ts';
-import { askZebra } from '../host/frr.ts';
+import { queryZebra } from '../host/frr.ts';
 import { observeCounters } from '../host/observe.ts';
 import type { Session } from '../host/session.ts';
 import { type CommandOptions, type Environment, READ, withSession } from './environment.ts';
@@ -20,17 +20,17 @@ import { type Survey, survey } from './retrieve.ts';
 
 export interface StatusOptions extends CommandOptions {
   readonly filter: HostFilter;
-  /** False: FRR is not asked, which saves the time of two processes. */
+  /** False: FRR is not queried, which saves the time of two processes. */
   readonly frr: boolean;
 }
 
-/** Throws SnoopyError as `runReconcile` does, but for the lock. */
+/** Throws SnoopyError as `runReconcile` does, except for the lock. */
 export function runStatus({ config, filter, frr }: StatusOptions, environment: Environment): StatusReport {
   const { now, users } = environment;
   const everything = loadConfig(config, users);
   const desired = chooseBridges(everything, filter.bridges);
   return withSession(everything, READ, environment, (session) => {
-    const stock = takeStock(session, desired, frr ? { now, filter, askFrr: askZebra } : { now, filter });
+    const stock = takeStock(session, desired, frr ? { now, filter, queryFrr: queryZebra } : { now, filter });
     return stock.report;
   });
 }
@@ -56,15 +56,15 @@ interface StockOptions {
   /** CLOCK_MONOTONIC in milliseconds. */
   readonly now: () => number;
   readonly filter?: HostFilter;
-  /** Asks FRR about the hosts that match; without it FRR is not asked. */
-  readonly askFrr?: () => FrrAnswer;
+  /** Queries FRR for the hosts that match; undefined: FRR is not queried. */
+  readonly queryFrr?: () => FrrAnswer;
 }
 
-/** The report of what is there now, and the number of neighbors of ours by bridge and state. */
+/** The report of the current state, and the number of our own neighbors by bridge and state. */
 export function takeStock(
   session: Session,
   desired: Desired,
-  { now, filter = EVERYTHING, askFrr }: StockOptions,
+  { now, filter = EVERYTHING, queryFrr }: StockOptions,
 ): { readonly report: StatusReport; readonly neighbors: readonly NeighborCount[] } {
   const { runtime, pins } = session;
   const found = survey(session, desired, now, { whole: true });
@@ -75,7 +75,7 @@ export function takeStock(
     bridges: describeBridges(desired, topology, { decisions }),
     ports: describePorts(found),
   };
-  const answer = decisions.length > 0 ? askFrr?.() : undefined;
+  const answer = decisions.length > 0 ? queryFrr?.() : undefined;
   const blockerOf = answer?.kind === 'answered' ? findBlockers(answer.frr) : null;
   const report: StatusReport = {
     version: 1,

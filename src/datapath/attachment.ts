@@ -59,7 +59,7 @@ type PinnedLink =
 function openLink(directory: string, ifIndex: IfIndex): PinnedLink {
   const fd = openPinned(linkPath(directory, ifIndex), 'link');
   if (fd === undefined) return { kind: 'none' };
-  if (fd === 'foreign') return { kind: 'dead' };
+  if (fd === 'other') return { kind: 'dead' };
   const info = linkInfo(fd);
   const isIngress = info.type === BPF_LINK_TYPE_TCX && info.attachType === BPF_TCX_INGRESS;
   if (isIngress && info.ifIndex === ifIndex) return { kind: 'attached', fd, programId: info.programId };

@@ -35,7 +35,7 @@ export function load(
     const layout = layoutTable(openMap(fdOf(loaded, 'layout')));
     layout.set(0, unfinishedLayout(expected.netns));
     if (tables.state === undefined) {
-      // Each port starts without counts: the program creates no binding on a port without them.
+      // Every port needs an entry: the program creates no binding on a port without one.
       const ports = tables.ports?.entries() ?? [];
       const counts = stateTable(openMap(fdOf(loaded, 'state')));
       counts.setAll(ports.map(([ifIndex]) => [ifIndex, NO_COUNTS]));
@@ -45,7 +45,7 @@ export function load(
       pinReplaced(pins);
       migrateBindings(pins, bindings);
     }
-    // Before the map is pinned: otherwise a kill here would leave an empty map that looks complete.
+    // Before the map is pinned: otherwise a kill here would leave a map that only looks complete.
     addBindings(bindings, recovered);
     for (const name of MAP_NAMES) {
       if (!maps.has(name)) pinOver(fdOf(loaded, name), pinPath(pins.directory, name));

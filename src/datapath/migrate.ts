@@ -116,7 +116,7 @@ export function pinReplaced({ directory, oldBindings }: Pins): void {
 
 function isPinnedAt(path: string, mapId: number): boolean {
   const fd = openPinned(path, 'map');
-  if (fd === undefined || fd === 'foreign') return false;
+  if (fd === undefined || fd === 'other') return false;
   try {
     return mapInfo(fd).id === mapId;
   } finally {

@@ -119,14 +119,14 @@ export function sizesOf(expected: Expected): ReadonlyMap<string, number> {
  * directory, a symlink (which is not followed) or another kind of object. It is neither read nor written, and the next
  * pin replaces it.
  */
-export function openPinned(path: string, kind: ObjectKind): number | 'foreign' | undefined {
+export function openPinned(path: string, kind: ObjectKind): number | 'other' | undefined {
   const stat = lstatSync(path, { throwIfNoEntry: false });
   if (stat === undefined) return undefined;
-  if (!stat.isFile()) return 'foreign';
+  if (!stat.isFile()) return 'other';
   const fd = objGet(path);
   if (fd === undefined || objectKind(fd) === kind) return fd;
   closeSync(fd);
-  return 'foreign';
+  return 'other';
 }
 
 /** Also false for a symlink to a directory. */
@@ -164,7 +164,7 @@ export function clearName(path: string): void {
 /** What is pinned at the name of a map. */
 type Pin =
   | { readonly kind: 'absent' }
-  | { readonly kind: 'foreign' }
+  | { readonly kind: 'other' }
   | { readonly kind: 'map'; readonly map: OpenMap; readonly mismatches: readonly ShapeField[] };
 
 /**
@@ -204,7 +204,7 @@ export function openPins(directory: string, expected: Expected): Pins {
 function openPin(directory: string, name: MapName, expected: Expected, fds: number[]): Pin {
   const fd = openPinned(pinPath(directory, name), 'map');
   if (fd === undefined) return { kind: 'absent' };
-  if (fd === 'foreign') return { kind: 'foreign' };
+  if (fd === 'other') return { kind: 'other' };
   fds.push(fd);
   const map = openMap(fd);
   return { kind: 'map', map, mismatches: mismatchesOf(map.info, shapeOf(name, sizeOf(name, expected))) };
@@ -247,7 +247,7 @@ function whyPinUnfit(pin: Pin): LoadReason | null {
   switch (pin.kind) {
     case 'absent':
       return 'incomplete';
-    case 'foreign':
+    case 'other':
       return 'layout';
     case 'map':
       if (pin.mismatches.length === 0) return null;
@@ -261,7 +261,7 @@ function whyPinUnfit(pin: Pin): LoadReason | null {
 function openReplaced(directory: string, fds: number[]): OpenMap[] {
   return replacedIds(directory).flatMap((id) => {
     const fd = openPinned(replacedPath(directory, id), 'map');
-    if (fd === undefined || fd === 'foreign') return [];
+    if (fd === undefined || fd === 'other') return [];
     fds.push(fd);
     const map = openMap(fd);
     return holdsBindings(map.info) ? [map] : [];
@@ -311,7 +311,7 @@ function refuseForeign(directory: string, layout: Layout, expected: Expected): v
 function openProgram(directory: string, fds: number[]): PinnedProgram | null {
   const path = pinPath(directory, 'program');
   const fd = openPinned(path, 'program');
-  if (fd === undefined || fd === 'foreign') return null;
+  if (fd === undefined || fd === 'other') return null;
   fds.push(fd);
   const { id, mapIds } = programInfo(fd);
   return { fd, id, mapIds };

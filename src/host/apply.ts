@@ -1,4 +1,4 @@
-// Action -> Outcome: carries out a plan. An action that fails has an outcome that says so; nothing is thrown.
+// Action -> Outcome: carries out a plan. A failed action has a `failed` outcome; nothing is thrown.
 
 import type { IfIndex } from '../base/address.ts';
 import { type ErrorCode, type Problem, problemOf, SnoopyError } from '../base/errors.ts';
@@ -37,7 +37,7 @@ import {
 import { removePinDirectory } from './pin-directory.ts';
 import { deleteTextfile } from './textfile.ts';
 
-/** What applying needs; `pins` is replaced by a load. */
+/** What actions are applied to; a load replaces `pins`. */
 export interface Target {
   readonly netlink: NetlinkSocket;
   readonly expected: Expected;
@@ -50,39 +50,39 @@ export interface Target {
 
 const PORT_GONE: Outcome = { kind: 'skipped', because: 'the port is gone' };
 const STILL_NEEDED: Outcome = { kind: 'skipped', because: 'the program is not attached in the other way' };
-/** By its entry the next run knows what to detach from a port. */
+/** The port keeps its entry, by which the next run knows what to detach. */
 const STILL_TIED: Outcome = { kind: 'skipped', because: 'not everything could be detached' };
 
-/** Every action as it would stand in a report of `--check`. */
+/** The actions as steps of a report of `--check`. */
 export function planned(actions: readonly Action[]): Step[] {
   return actions.map((action) => ({ action: summarize(action), outcome: PLANNED }));
 }
 
-/** What applying takes beside the target. */
+/** Further input of applyActions. */
 export interface ApplyOptions {
-  /** Bindings that a load adds to those that are pinned. */
+  /** Bindings that a load adds to the pinned ones. */
   readonly recovered: readonly Binding[];
-  /** Called with how far the work is, where there are many actions; null: nothing shows it. */
+  /** Called with the progress when there are many actions; null when it is not shown. */
   readonly progress: ((line: string) => void) | null;
 }
 
-/** An action that was taken, or must not be, and what became of it. */
+/** An action and its outcome. */
 interface Done {
   readonly action: Action;
   readonly outcome: Outcome;
 }
 
-/** Progress is reported where there are so many actions, and after every so many. */
+/** Progress is reported when there are at least this many actions, and after each such number. */
 const MANY = 50;
 
-/** Applies the actions in order; filters are attached and detached many in one netlink batch. */
+/** Applies the actions in order. Filters are attached and detached in netlink batches. */
 export function applyActions(
   target: Target,
   actions: readonly Action[],
   { recovered, progress }: ApplyOptions,
 ): Step[] {
   const steps: Step[] = [];
-  /** Ports to which the program could not be attached: what is attached in the other way stays. */
+  /** Ports to which the program could not be attached: an attachment in the other way stays. */
   const bare = new Set<IfIndex>();
   /** Ports that still have an attachment that was to be removed. */
   const tied = new Set<IfIndex>();
@@ -109,7 +109,7 @@ function describeProgress(done: number, total: number, group: readonly Action[])
   return `${steps} of ${total}: ${first?.kind ?? ''}`;
 }
 
-/** Why an action must not be taken after what came before it; null: it may. */
+/** Why the outcomes of earlier actions forbid an action; null when they do not. */
 function whyNot(action: Action, bare: ReadonlySet<IfIndex>, tied: ReadonlySet<IfIndex>): Outcome | null {
   const { kind } = action;
   if (kind === 'detach') return bare.has(action.port.ifIndex) ? STILL_NEEDED : null;
@@ -123,10 +123,10 @@ function isFilterAction(action: Action): action is FilterAction {
   return (action.kind === 'attach' || action.kind === 'detach') && action.mode === 'clsact';
 }
 
-/** Says why an action must not be taken now; null: it may. */
+/** The outcome of an action that must not be taken now; null when it may. */
 type WhyHeld = (action: Action) => Outcome | null;
 
-/** The filter actions of one kind from `start` on that may be taken; else the action there alone. */
+/** The run of allowed filter actions of one kind from `start` on; else only the action at `start`. */
 function takeGroup(actions: readonly Action[], start: number, whyHeld: WhyHeld): Action[] {
   const first = actions[start];
   if (first === undefined) return [];
@@ -172,7 +172,7 @@ function apply(target: Target, action: Action, recovered: readonly Binding[]): O
 function applyOne(target: Target, action: Action, recovered: readonly Binding[]): Outcome {
   switch (action.kind) {
     case 'mount':
-      // Done before the lock was taken, and only reported here.
+      // Mounted before the lock was taken; only reported here.
       return APPLIED;
     case 'load':
       load(target.object(), target.pins, target.expected, recovered);
@@ -191,7 +191,7 @@ function applyOne(target: Target, action: Action, recovered: readonly Binding[])
       tableOf(target, 'statics').delete(action.rule);
       return APPLIED;
     case 'set-port':
-      // The program's own counts of a port begin at zero, and are kept where they are.
+      // The program's counts for a port start at zero; existing ones are kept.
       tableOf(target, 'state').set(action.port.ifIndex, NO_COUNTS, 'new');
       tableOf(target, 'ports').set(action.port.ifIndex, action.policy);
       return APPLIED;
@@ -219,7 +219,7 @@ function applyOne(target: Target, action: Action, recovered: readonly Binding[])
 
 /**
  * Migrates what replaced programs have learned since their map of bindings was replaced, and unpins that map when none
- * of them is attached any more. `observed` has the attachments as they are now. Returns why it could not.
+ * of them is attached any more. `observed` has the current attachments. Returns the problems.
  */
 export function finishMigration(target: Target, { attachments }: Observed): Problem[] {
   const { directory, program, loadReason } = target.pins;
@@ -231,7 +231,7 @@ export function finishMigration(target: Target, { attachments }: Observed): Prob
       attachment.filterProgramId,
       attachment.tcxProgramId,
     ]);
-    // 0 is a link that is detached.
+    // 0 stands for a detached link.
     const isAtWork = attached.some((id) => id !== null && id !== 0 && id !== program.id);
     if (isAtWork) return [];
     for (const id of replacedIds(directory)) clearName(replacedPath(directory, id));
@@ -271,7 +271,7 @@ function notLoaded(target: Target): SnoopyError {
   });
 }
 
-/** An item and the kernel's answer about it. */
+/** An item and the kernel's answer to its request. */
 interface Answered<Item> {
   readonly item: Item;
   readonly result: Result;
@@ -286,7 +286,7 @@ function batchFor<Item>(
   return mapPairs(items, netlink.batch(items.map(requestFor)), (item, result) => ({ item, result }));
 }
 
-/** Makes clsact qdiscs where there are none, then puts the filters; EEXIST of a qdisc is as good as made. */
+/** Creates missing clsact qdiscs, then the filters. EEXIST for a qdisc is a success. */
 function attachFilters({ netlink, pins }: Target, actions: readonly FilterAction[]): Done[] {
   const { program } = pins;
   if (program === null || pins.loadReason !== null) {
@@ -294,7 +294,7 @@ function attachFilters({ netlink, pins }: Target, actions: readonly FilterAction
     return actions.map((action) => ({ action, outcome }));
   }
   const qdiscs = batchFor(netlink, actions, ({ port }) => createClsact(port.ifIndex));
-  // A qdisc that has just been made has no filters.
+  // A new qdisc has no filters.
   const older = qdiscs.filter(({ result }) => !result.ok).map(({ item }) => item);
   const ours = findOurs(netlink, older);
   const filters = batchFor(netlink, qdiscs, ({ item: action }) => {
@@ -308,14 +308,14 @@ function attachFilters({ netlink, pins }: Target, actions: readonly FilterAction
   });
 }
 
-/** The actions on whose ports the filter at our place is ours; one of another owner is neither replaced nor deleted. */
+/** The actions whose port has our filter at our place. A filter of another owner is neither replaced nor deleted. */
 function findOurs(netlink: NetlinkSocket, actions: readonly FilterAction[]): Set<FilterAction> {
   const found = batchFor(netlink, actions, ({ port }) => getFilter(filterPlace(port.ifIndex)));
   const ours = found.filter(({ result }) => isOurFilter(filterOf(result)?.bpf?.name ?? ''));
   return new Set(ours.map(({ item }) => item));
 }
 
-/** Deletes our filters, then our qdiscs that have no other filters. */
+/** Deletes our filters, then our qdiscs without other filters. */
 function detachFilters({ netlink }: Target, actions: readonly FilterAction[]): Done[] {
   const ours = findOurs(netlink, actions);
   const deletions = [...ours].map(({ port }) => deleteFilter(filterPlace(port.ifIndex)));
@@ -328,7 +328,7 @@ function detachFilters({ netlink }: Target, actions: readonly FilterAction[]): D
   });
 }
 
-/** Errors that say that there is nothing left to delete. */
+/** Errors that mean that there is nothing to delete. */
 const GONE: readonly string[] = ['ENOENT', 'EINVAL'];
 
 function dropClsact(netlink: NetlinkSocket, port: PortRef): Outcome {

@@ -1,4 +1,4 @@
-// The end of bindings and the ports' binding counts: what a run writes to the maps beside the plan.
+// The end of bindings and the ports' binding counts: map writes of a run that are not steps of its plan.
 
 import type { IfIndex } from '../base/address.ts';
 import type { Pins } from '../datapath/pins.ts';
@@ -6,10 +6,10 @@ import { type Binding, isSeenSince } from '../datapath/records/binding.ts';
 import type { PortPolicy } from '../datapath/records/port.ts';
 
 /**
- * Deletes bindings that have ended, and returns which; a host is learned again when it sends. They go from the maps
- * that are still migrated as well, or they would come back. A binding that was seen after it was read stays: the
- * decision that it has ended did not know that. Those whose end `isFinal` go all the same: the program refreshes a
- * binding with each message, and a host that sends all the time would keep for ever what it may not have.
+ * Deletes bindings that have ended, and returns the deleted ones; a host is learned again when it sends. They are also
+ * deleted from maps that are still migrated, or they would come back. A binding that was seen after it was read stays,
+ * because that message was unknown when its end was decided. But one whose end `isFinal` is deleted in any case: the
+ * program refreshes a binding with each message, so a busy host would keep an address that it may not have.
  */
 export function forgetBindings(
   { tables, oldBindings }: Pins,
@@ -28,17 +28,17 @@ export function forgetBindings(
   return forgotten;
 }
 
-/** Writes bindings as they shall be from now on; one that was deleted meanwhile stays deleted. */
+/** Writes changed bindings. One that was deleted meanwhile stays deleted. */
 export function rewriteBindings({ tables, oldBindings }: Pins, bindings: readonly Binding[]): void {
   if (tables.bindings === undefined) return;
   for (const binding of bindings) {
-    // From a map that was replaced it would come back as it was.
+    // Otherwise the old binding would come back from a replaced map.
     for (const table of oldBindings) table.delete(binding);
     tables.bindings.set(binding, binding, 'existing');
   }
 }
 
-/** Writes policies whose `released` was corrected. */
+/** Writes policies with a corrected `released`. */
 export function writePolicies({ tables }: Pins, policies: ReadonlyMap<IfIndex, PortPolicy>): void {
   for (const [ifIndex, policy] of policies) tables.ports?.set(ifIndex, policy);
 }

@@ -1,4 +1,4 @@
-// What zebra and bgpd say, through vtysh. Reads only.
+// The state of zebra and bgpd, queried through vtysh. Reads only.
 
 import { spawnSync } from 'node:child_process';
 import { type IpAddress, type Mac, parseIp, parseMac } from '../base/address.ts';
@@ -7,32 +7,32 @@ import type { Frr, FrrAnswer, FrrHost, FrrNeighbor, FrrVni } from '../core/frr.t
 
 /** A daemon that hangs must not hang doctor. */
 const TIMEOUT_MS = 10_000;
-/** What status waits for a daemon: whoever looks there has not come for FRR. */
+/** How long status waits for a daemon: FRR is not the main part of its report. */
 const BRIEF_TIMEOUT_MS = 2_000;
 const MAX_BYTES = 256 * 2 ** 20;
 
-/** Asks FRR all that doctor looks at. vtysh is looked up in the PATH. */
-export function askFrr(): FrrAnswer {
-  return ask([VNIS, NEIGHBORS, BGP_VNIS, BGP_SUMMARY], TIMEOUT_MS);
+/** Queries everything that doctor checks. vtysh is looked up in the PATH. */
+export function queryFrr(): FrrAnswer {
+  return query([VNIS, NEIGHBORS, BGP_VNIS, BGP_SUMMARY], TIMEOUT_MS);
 }
 
-/** Asks FRR how it is set up, and for none of its neighbors: with thousands of them that is much quicker. */
-export function askFrrSetup(): FrrAnswer {
-  return ask([VNIS, BGP_VNIS, BGP_SUMMARY], TIMEOUT_MS);
+/** Queries the setup of FRR, without its neighbors: with thousands of them that is much faster. */
+export function queryFrrSetup(): FrrAnswer {
+  return query([VNIS, BGP_VNIS, BGP_SUMMARY], TIMEOUT_MS);
 }
 
-/** Asks zebra alone, for its VNIs and neighbors, and does not wait long: two processes of some 50 ms. */
-export function askZebra(): FrrAnswer {
-  return ask([VNIS, NEIGHBORS], BRIEF_TIMEOUT_MS);
+/** Queries only zebra, for its VNIs and neighbors, with a short timeout: two processes of about 50 ms. */
+export function queryZebra(): FrrAnswer {
+  return query([VNIS, NEIGHBORS], BRIEF_TIMEOUT_MS);
 }
 
-/** The first command that gets no answer ends it. */
-function ask(commands: readonly string[], timeoutMs: number): FrrAnswer {
+/** Runs the commands until one gets no answer. */
+function query(commands: readonly string[], timeoutMs: number): FrrAnswer {
   const answers = new Map<string, unknown>();
   for (const command of commands) {
-    const said = vtysh(command, timeoutMs);
-    if (said.kind !== 'said') return said;
-    answers.set(command, said.json);
+    const answer = vtysh(command, timeoutMs);
+    if (answer.kind !== 'json') return answer;
+    answers.set(command, answer.json);
   }
   return {
     kind: 'answered',
@@ -40,28 +40,28 @@ function ask(commands: readonly string[], timeoutMs: number): FrrAnswer {
   };
 }
 
-/** What zebra and bgpd know of one host; nothing where they do not answer. */
-export function askFrrHost(vni: number, ip: IpAddress, mac: Mac | null): FrrHost {
-  const answer = (command: string): unknown => {
-    const said = vtysh(`${command} json`, TIMEOUT_MS);
-    return said.kind === 'said' ? said.json : undefined;
+/** What zebra and bgpd know about one host; nothing when they do not answer. */
+export function queryFrrHost(vni: number, ip: IpAddress, mac: Mac | null): FrrHost {
+  const jsonOf = (command: string): unknown => {
+    const answer = vtysh(`${command} json`, TIMEOUT_MS);
+    return answer.kind === 'json' ? answer.json : undefined;
   };
-  const neighbor = answer(`show evpn arp-cache vni ${vni} ip ${ip}`);
+  const neighbor = jsonOf(`show evpn arp-cache vni ${vni} ip ${ip}`);
   const route = mac === null ? '' : `mac ${mac} ip ${ip}`;
-  const rd = text(answer(`show bgp l2vpn evpn vni ${vni}`), 'rd');
+  const rd = text(jsonOf(`show bgp l2vpn evpn vni ${vni}`), 'rd');
   return readFrrHost(ip, {
     neighbor,
-    route: route === '' ? undefined : answer(`show bgp l2vpn evpn route vni ${vni} ${route}`),
-    // Only what is advertised under the node's own route distinguisher says to whom.
-    own: route === '' || rd === undefined ? undefined : answer(`show bgp l2vpn evpn route rd ${rd} ${route}`),
+    route: route === '' ? undefined : jsonOf(`show bgp l2vpn evpn route vni ${vni} ${route}`),
+    // Only the route under the node's own route distinguisher lists the peers that it is advertised to.
+    own: route === '' || rd === undefined ? undefined : jsonOf(`show bgp l2vpn evpn route rd ${rd} ${route}`),
   });
 }
 
-type Said =
+type VtyshAnswer =
   | Exclude<FrrAnswer, { readonly kind: 'answered' }>
-  | { readonly kind: 'said'; readonly json: unknown };
+  | { readonly kind: 'json'; readonly json: unknown };
 
-function vtysh(command: string, timeoutMs: number): Said {
+function vtysh(command: string, timeoutMs: number): VtyshAnswer {
   const { error, status, stdout, stderr } = spawnSync('vtysh', ['-c', command], {
     encoding: 'utf8',
     timeout: timeoutMs,
@@ -71,10 +71,10 @@ function vtysh(command: string, timeoutMs: number): Said {
   });
   if (errnoOf(error) === 'ENOENT') return { kind: 'absent' };
   const json = status === 0 ? parse(stdout) : undefined;
-  if (json !== undefined) return { kind: 'said', json };
-  const [said = ''] = `${stderr}\n${stdout}`.split('\n').filter((line) => line.trim() !== '');
+  if (json !== undefined) return { kind: 'json', json };
+  const [firstLine = ''] = `${stderr}\n${stdout}`.split('\n').filter((line) => line.trim() !== '');
   const isLate = errnoOf(error) === 'ETIMEDOUT';
-  const why = isLate ? `no answer in ${timeoutMs / 1000} s` : (error?.message ?? said.trim());
+  const why = isLate ? `no answer in ${timeoutMs / 1000} s` : (error?.message ?? firstLine.trim());
   return { kind: 'silent', message: `vtysh -c "${command}" fails: ${why || `it ended with ${status}`}` };
 }
 
@@ -83,7 +83,7 @@ const NEIGHBORS = 'show evpn arp-cache vni all json';
 const BGP_VNIS = 'show bgp l2vpn evpn vni json';
 const BGP_SUMMARY = 'show bgp l2vpn evpn summary json';
 
-/** An empty text is what some versions print where there is nothing. */
+/** Some versions print an empty text for an empty answer. */
 function parse(text: string): unknown {
   try {
     return JSON.parse(text.trim() === '' ? '{}' : text);
@@ -92,7 +92,7 @@ function parse(text: string): unknown {
   }
 }
 
-/** The answers as one; what was not asked, is missing or of another form in some version reads as none. */
+/** Combines the answers. Data that was not queried, is missing, or has another form in some version reads as empty. */
 export function readFrr(vnis: unknown, neighbors: unknown, bgpVnis: unknown, bgpSummary: unknown): Frr {
   return {
     vnis: items(vnis).flatMap(readVni),
@@ -118,7 +118,7 @@ function readVni(line: unknown): FrrVni[] {
   return vniOf(line).map((vni) => ({ vni, svi: text(line, 'sviInterface') ?? null }));
 }
 
-/** An address and its entry; between them stands a count. */
+/** Reads an address and its entry. A count may be among them, and is skipped. */
 function readNeighbor([address, entry]: readonly [string, unknown]): (readonly [IpAddress, FrrNeighbor])[] {
   const ip = parseIp(address);
   const mac: Mac | undefined = parseMac(text(entry, 'mac') ?? '');
@@ -136,7 +136,7 @@ function readNeighbor([address, entry]: readonly [string, unknown]): (readonly [
   ];
 }
 
-/** The answers about one host, likewise. */
+/** Combines the answers about one host, in the same way. */
 export function readFrrHost(
   ip: IpAddress,
   { neighbor, route, own }: { readonly neighbor: unknown; readonly route: unknown; readonly own: unknown },
@@ -157,7 +157,7 @@ export function readFrrHost(
   };
 }
 
-/** Lists of lists of paths, below whatever key: it is `paths` here and the prefix there. */
+/** The lists of lists of paths below any key: depending on the command it is `paths` or the prefix. */
 function pathsOf(route: unknown): readonly unknown[] {
   return entries(route).flatMap(([, value]) => items(value).flatMap(items));
 }

@@ -1,4 +1,4 @@
-// What doctor wants to know of the host beyond what a run needs. Reads only.
+// Facts about the host that doctor needs in addition to those that a run reads. Reads only.
 
 import { readFileSync, statSync } from 'node:fs';
 import { release } from 'node:os';
@@ -17,7 +17,7 @@ import { lastSuccess } from './pin-directory.ts';
 import { LOADING, missingCapabilities } from './privileges.ts';
 import type { Session } from './session.ts';
 
-/** `wallClock` is the time of day in milliseconds. */
+/** `wallClock` reads milliseconds since the epoch. */
 export function inspectHost(session: Session, wallClock: () => number): HostFacts {
   const { runtime, pins } = session;
   const succeeded = lastSuccess(pins.directory);
@@ -32,7 +32,7 @@ export function inspectHost(session: Session, wallClock: () => number): HostFact
   };
 }
 
-/** The truth about a kernel is what it says to the program; nothing is pinned. */
+/** Why a trial load fails; null when it succeeds. Only loading shows whether a kernel accepts the program. */
 function whyNotLoaded({ object, expected }: Session): Problem | null {
   try {
     tryLoad(object(), expected);
@@ -42,7 +42,7 @@ function whyNotLoaded({ object, expected }: Session): Problem | null {
   }
 }
 
-/** True when the first process of the system sees the same file system, and where that cannot be asked. */
+/** True when the first process of the system sees the same file system, or when that cannot be checked. */
 function isShared({ bpffs }: Runtime): boolean {
   try {
     return statSync(`/proc/1/root${bpffs}`).dev === statSync(bpffs).dev;
@@ -51,7 +51,7 @@ function isShared({ bpffs }: Runtime): boolean {
   }
 }
 
-/** They are there in the initial network namespace alone. */
+/** They exist only in the initial network namespace. */
 function readGcThresholds(): HostFacts['gcThresholds'] {
   const read = (family: string): GcThresholds | null => {
     const [first, second, third] = [1, 2, 3].map((n) =>
@@ -83,10 +83,10 @@ export function inspectDevices(topology: Topology, observed: Observed): Map<IfIn
   );
 }
 
-/** net_device.addr_assign_type of include/linux/netdevice.h: set by somebody. */
+/** net_device.addr_assign_type of include/linux/netdevice.h: set explicitly. */
 const NET_ADDR_SET = 3;
 
-/** Null where /sys is that of another network namespace, which knows other devices. */
+/** Null when /sys belongs to another network namespace, which has other devices. */
 function isMacPinned({ name, ifIndex, mac }: Link): boolean | null {
   const directory = `/sys/class/net/${name}`;
   if (readNumber(`${directory}/ifindex`) !== ifIndex || readText(`${directory}/address`) !== mac) return null;
@@ -94,7 +94,7 @@ function isMacPinned({ name, ifIndex, mac }: Link): boolean | null {
   return type === undefined ? null : type === NET_ADDR_SET;
 }
 
-/** What sees a frame of a local port before our program: TCX programs, and filters of a lower pref. */
+/** What sees a frame of a local port before our program does: TCX programs, and filters of a lower pref. */
 export function inspectRivals(
   netlink: NetlinkSocket,
   runtime: Runtime,

@@ -1,4 +1,4 @@
-// One writer at a time: flock(2) on the pin directory itself, so that no file is left behind anywhere.
+// One writer at a time: flock(2) on the pin directory itself, so that no lock file is left behind.
 
 import { closeSync, constants, fstatSync, openSync, readFileSync, statSync } from 'node:fs';
 import { causeOf, errnoOf, SnoopyError } from '../base/errors.ts';
@@ -8,13 +8,13 @@ export interface Lock {
   release(): void;
 }
 
-/** How often a held lock is tried again. */
+/** The interval between attempts to take a held lock. */
 const RETRY_MS = 50;
 
 /**
- * Locks the directory at `path`, waiting up to `timeoutMs`; `prepare` makes it, for each try anew: a `remove` that
- * held the lock has taken it away. The kernel releases it with the process, however that ends. Throws SnoopyError
- * `locked` when the time is over, `not_permitted` when it cannot be opened.
+ * Locks the directory at `path`, waiting up to `timeoutMs`. `prepare` creates the directory before each attempt,
+ * because a `remove` that held the lock has deleted it. The kernel releases the lock when the process ends in any way.
+ * Throws SnoopyError `locked` on a timeout, `not_permitted` when the directory cannot be opened.
  */
 export function acquireLock(path: string, timeoutMs: number, now: () => number, prepare?: () => void): Lock {
   const deadline = now() + timeoutMs;
@@ -48,15 +48,15 @@ function heldBy(path: string, timeoutMs: number): SnoopyError {
 
 interface Holder {
   readonly pid: number;
-  /** By SIGSTOP or a debugger: it will not end by itself. */
+  /** Stopped by SIGSTOP or a debugger: it does not end by itself. */
   readonly isStopped: boolean;
 }
 
-/** The process that has the lock, by proc_locks(5); undefined where /proc hides it, and when it has ended since. */
+/** The process that has the lock, by proc_locks(5); undefined when /proc hides it or it has ended since. */
 function holderOf(path: string): Holder | undefined {
   try {
     const { dev, ino } = statSync(path);
-    // makedev(3) of glibc, for numbers as small as those of mounted file systems.
+    // makedev(3) of glibc, for small numbers like those of mounted file systems.
     const major = (dev >>> 8) & 0xfff;
     const minor = (dev & 0xff) | ((dev >>> 12) & 0xfff00);
     const place = `${hex(major)}:${hex(minor)}:${ino}`;
@@ -73,17 +73,19 @@ function hex(value: number): string {
   return value.toString(16).padStart(2, '0');
 }
 
-/** The state in proc_pid_stat(5) stands behind the name, which may have brackets of its own. */
+/** The state in proc_pid_stat(5) comes after the name, which may contain brackets. */
 function isStopped(pid: number): boolean {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
   return /^[Tt]/.test(stat.slice(stat.lastIndexOf(')') + 2));
 }
 
-/** Undefined when another holds it, or when the directory was replaced while we waited (a `remove`, a mount). */
+/**
+ * Undefined when another process holds the lock, or when the directory was replaced meanwhile (a `remove`, a mount).
+ */
 function tryLock(path: string, prepare: (() => void) | undefined): Lock | undefined {
   prepare?.();
   const fd = openDirectory(path);
-  // Gone, by a `remove`: to be made anew, or else there is nothing left to lock.
+  // A `remove` has deleted it: it is created again, or there is nothing to lock.
   if (fd === undefined) return prepare === undefined ? { release: () => {} } : undefined;
   try {
     const taken = flock(fd, 'exclusive', { operation: `lock "${path}"`, object: path });

@@ -1,4 +1,4 @@
-// Neighbor changes -> the kernel, in batches -> a report of each.
+// Writes neighbor changes to the kernel, in batches, and reports each.
 
 import { AF_INET6, familyOf, type Mac } from '../base/address.ts';
 import { mapPairs, takeNext } from '../base/pairs.ts';
@@ -23,7 +23,7 @@ const NUD: Readonly<Record<NeighborState, number>> = {
   reachable: NUD_REACHABLE,
 };
 
-/** Changes of the neighbor table once they are sent. */
+/** The result of sending changes. */
 export interface Written {
   /** A report of each change, in their order. */
   readonly reports: readonly NeighborChangeReport[];
@@ -31,7 +31,7 @@ export interface Written {
   readonly failed: readonly NeighborChange[];
 }
 
-/** Reports of changes that `--check` does not write. `protocol` is NDA_PROTOCOL of our own entries, as below. */
+/** Reports of changes that `--check` does not write. Here and below, `protocol` is NDA_PROTOCOL of our own entries. */
 export function plannedNeighbors(
   changes: readonly NeighborChange[],
   protocol: number,
@@ -39,7 +39,10 @@ export function plannedNeighbors(
   return changes.map((change) => describeChange(change, PLANNED, protocol));
 }
 
-/** Writes the changes in order, many in one datagram. Throws SnoopyError `netlink_failed` without an answer. */
+/**
+ * Writes the changes in order, many in one datagram. Throws SnoopyError `netlink_failed` when the kernel does not
+ * answer.
+ */
 export function writeNeighbors(
   netlink: NetlinkSocket,
   changes: readonly NeighborChange[],
@@ -54,7 +57,7 @@ export function writeNeighbors(
   return { reports, failed };
 }
 
-/** Writes entries again unchanged. One that the kernel refuses is due again in the next run. */
+/** Writes entries again, unchanged. An entry that the kernel refuses is due again in the next run. */
 export function refreshNeighbors(
   netlink: NetlinkSocket,
   entries: readonly NeighborChange[],
@@ -64,8 +67,8 @@ export function refreshNeighbors(
 }
 
 /**
- * One result for each change, in their order. NOARP entries are sent with NTF_EXT_EXT_VALIDATED (Linux 6.17), and
- * once more without it where the kernel answers EINVAL.
+ * Returns one result for each change, in their order. NOARP entries are sent with NTF_EXT_EXT_VALIDATED (Linux 6.17),
+ * and again without it when the kernel returns EINVAL.
  */
 function send(netlink: NetlinkSocket, changes: readonly NeighborChange[], protocol: number): Result[] {
   const results = changeNeighbors(netlink, requestsOf(changes, protocol, NTF_EXT_EXT_VALIDATED));

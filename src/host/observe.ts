@@ -48,7 +48,7 @@ function observeDatapath({ tables, program, loadReason }: Pins): ObservedDatapat
   };
 }
 
-/** Every device with a clsact (or ingress) qdisc, and every one with a pinned TCX link of ours. */
+/** Every device with a clsact (or ingress) qdisc, and every one with our pinned TCX link. */
 function observeAttachments(netlink: NetlinkSocket, pins: Pins): Map<IfIndex, Attachment> {
   const devices = dumpQdiscs(netlink)
     .filter((qdisc) => qdisc.kind === 'clsact' || qdisc.kind === 'ingress')
@@ -75,7 +75,7 @@ function observeAttachments(netlink: NetlinkSocket, pins: Pins): Map<IfIndex, At
   return attachments;
 }
 
-/** Bindings first, then the FDB and the neighbors: a host that was seen is forwarded by then. */
+/** Reads bindings first, then the FDB and the neighbors: the bridge forwards a seen host by then. */
 export function observeHosts(
   netlink: NetlinkSocket,
   pins: Pins,
@@ -103,7 +103,7 @@ export function observeHosts(
   };
 }
 
-/** Nothing for a bridge that is deleted while we look: the next observation knows of it. */
+/** Empty for a bridge that is deleted meanwhile; the next observation does not have it. */
 function observeForwarding(netlink: NetlinkSocket, bridge: IfIndex): ForwardingTable {
   try {
     return readForwarding(netlink, bridge);

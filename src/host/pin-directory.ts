@@ -1,4 +1,4 @@
-// bpffs and our directory in it: mounted, made, locked, removed.
+// bpffs and our directory in it: mounting, creating, locking and removing them.
 
 import {
   lstatSync,
@@ -20,12 +20,12 @@ import { acquireLock, type Lock } from './lock.ts';
 /** BPF_FS_MAGIC of linux/magic.h */
 const BPF_FS_MAGIC = 0xcafe4a11;
 
-/** Everything pinned lives here. */
+/** The directory of all pins. */
 export function pinDirectory(runtime: Runtime): string {
   return `${runtime.bpffs}/${runtime.pinDir}`;
 }
 
-/** False where there is nothing; what cannot be looked at must not be mounted over. */
+/** False when the path does not exist. Other errors are thrown, so that nothing unknown is mounted over. */
 export function isBpffs(path: string): boolean {
   try {
     return statfsSync(path).type === BPF_FS_MAGIC;
@@ -40,8 +40,8 @@ export function directoryExists(path: string): boolean {
 }
 
 /**
- * Mounts bpffs where it is not mounted; true when it did. Two runs at once mount it once: both lock the mount
- * point first. Throws SnoopyError `bpffs_unusable` or `not_permitted`.
+ * Mounts bpffs unless it is mounted; true when it did. Two runs at the same time mount it only once, as both lock the
+ * mount point first. Throws SnoopyError `bpffs_unusable` or `not_permitted`.
  */
 export function mountBpffs(runtime: Runtime, timeoutMs: number, now: () => number): boolean {
   const { bpffs } = runtime;
@@ -71,7 +71,7 @@ export function mountBpffs(runtime: Runtime, timeoutMs: number, now: () => numbe
   }
 }
 
-/** Makes the pin directory, readable by root alone, and locks it. Throws SnoopyError `locked` and others. */
+/** Creates the pin directory, readable only by root, and locks it. Throws SnoopyError `locked` and others. */
 export function lockPinDirectory(runtime: Runtime, timeoutMs: number, now: () => number, users: Users): Lock {
   return acquireLock(pinDirectory(runtime), timeoutMs, now, () => {
     makeDirectory(runtime, users);
@@ -79,15 +79,15 @@ export function lockPinDirectory(runtime: Runtime, timeoutMs: number, now: () =>
 }
 
 export interface RemovalLock extends Lock {
-  /** True where nothing is pinned: the directory is there for this lock alone. */
+  /** True when nothing is pinned: the directory exists only for this lock. */
   readonly isBlank: boolean;
 }
 
 const NO_LOCK: RemovalLock = { isBlank: true, release: () => {} };
 
 /**
- * Locks the pin directory for a removal. Where there is none, one is made until the release: filters and neighbors may
- * be left all the same, and a run that begins meanwhile shall wait.
+ * Locks the pin directory for a removal. A missing directory is created until the release: filters and neighbors may
+ * exist without it, and a run that starts meanwhile must wait.
  */
 export function lockForRemoval(
   runtime: Runtime,
@@ -97,7 +97,7 @@ export function lockForRemoval(
 ): RemovalLock {
   const { bpffs } = runtime;
   if (!directoryExists(bpffs)) return NO_LOCK;
-  // Who mounts bpffs locks the mount point.
+  // A run that mounts bpffs locks the mount point too.
   if (!isBpffs(bpffs)) return { isBlank: true, ...acquireLock(bpffs, timeoutMs, now) };
   const path = pinDirectory(runtime);
   const made: string[] = [];
@@ -111,7 +111,7 @@ export function lockForRemoval(
     };
     return { isBlank: made.includes(path) && readdirSync(path).length === 0, release };
   } catch (thrown) {
-    // Nobody else can pin anything either.
+    // Then no other run can pin anything either.
     if (errnoOf(thrown) === 'EROFS') return NO_LOCK;
     throw thrown;
   }
@@ -121,13 +121,13 @@ function removeIfEmpty(directory: string): void {
   try {
     rmdirSync(directory);
   } catch {
-    // Somebody uses it by now, or it is gone.
+    // Another run uses it by now, or has removed it.
   }
 }
 
 /**
- * Throws SnoopyError `pin_unusable` for a path that others may lead elsewhere, as far as it is there: their pins
- * would decide what this host advertises, and what a `remove` deletes.
+ * Throws SnoopyError `pin_unusable` when untrusted users may redirect an existing part of the path: their pins would
+ * decide what this host advertises and what a `remove` deletes.
  */
 export function refuseWeakPath(path: string, users: Users): void {
   const { weakness } = follow(path, users);
@@ -142,8 +142,8 @@ export function refuseWeakPath(path: string, users: Users): void {
 }
 
 /**
- * Keeps the time of the last run that succeeded (milliseconds since the epoch): the layout record's pin has it.
- * Returns why it could not, for the run itself has done its work.
+ * Stores the time of a successful run (milliseconds since the epoch) as the modification time of the layout record's
+ * pin. Returns a failure as a problem, because the run itself has succeeded.
  */
 export function noteSuccess(directory: string, timeMs: number): Problem[] {
   const path = pinPath(directory, 'layout');
@@ -155,13 +155,13 @@ export function noteSuccess(directory: string, timeMs: number): Problem[] {
   }
 }
 
-/** When a run last succeeded with what is pinned, in milliseconds since the epoch; null: none did. */
+/** When a run last succeeded with these pins, in milliseconds since the epoch; null when none did. */
 export function lastSuccess(directory: string): number | null {
   const found = statSync(pinPath(directory, 'layout'), { throwIfNoEntry: false });
   return found === undefined || found.mtimeMs === 0 ? null : found.mtimeMs;
 }
 
-/** Throws SnoopyError `pin_unusable` where something else stands in the place of the pin directory. */
+/** Throws SnoopyError `pin_unusable` when the path of the pin directory is not a directory. */
 export function refuseOther(path: string): void {
   const found = lstatSync(path, { throwIfNoEntry: false });
   if (found === undefined || found.isDirectory()) return;
@@ -174,7 +174,7 @@ export function refuseOther(path: string): void {
   });
 }
 
-/** One by one: what others have put there since is not followed. Returns those that it made, the innermost first. */
+/** Creates missing directories one by one, without following new links. Returns those it created, innermost first. */
 function makeDirectory(runtime: Runtime, users: Users): string[] {
   const made: string[] = [];
   let path = runtime.bpffs;

@@ -16,25 +16,25 @@ const CAPABILITIES = {
 } as const;
 
 /**
- * What a session is for. `write`: mounts bpffs, makes the pin directory and locks it. `remove`: locks that as well,
- * and makes it for no longer than that where there is none. `plan`: locks it if it is there. `read`: neither waits nor
- * locks.
+ * The purpose of a session. `write`: mounts bpffs, creates the pin directory and locks it. `remove`: locks the
+ * directory too; a missing one is created only for the lock. `plan`: locks the directory if it exists. `read`: takes no
+ * lock and waits for none.
  */
 export type Mode = 'write' | 'remove' | 'plan' | 'read';
 
 export type Capability = keyof typeof CAPABILITIES;
 
-/** To load the program, beside CAP_NET_ADMIN: without them the verifier allows no packet access by pointers. */
+/** Needed to load the program, besides CAP_NET_ADMIN: the verifier allows packet access only with them. */
 export const LOADING: readonly Capability[] = ['CAP_BPF', 'CAP_PERFMON'];
 
-/** What a session takes on this host as it is now. Reading takes none, but access to what is pinned. */
+/** The capabilities that a session needs on this host now. Reading needs none, but access to the pins. */
 export function takenBy(mode: Mode, runtime: Runtime): Capability[] {
   const { effectiveUser } = readCredentials();
   const owner = ownerOfPins(runtime);
   const taken: Capability[] = mode === 'write' || mode === 'remove' ? ['CAP_NET_ADMIN'] : [];
   if (mode === 'write' && owner !== undefined) {
     if (owner === 'nothing pinned') taken.push(...LOADING);
-    // A mount point that is not there is another matter.
+    // A missing mount point is reported later, as an error of its own.
     if (directoryExists(runtime.bpffs) && !isBpffs(runtime.bpffs)) taken.push('CAP_SYS_ADMIN');
   }
   const mayLook =
@@ -43,7 +43,7 @@ export function takenBy(mode: Mode, runtime: Runtime): Capability[] {
   return taken;
 }
 
-/** The user of the pin directory; undefined where only others may look. */
+/** The user of the pin directory; undefined when this process may not read it. */
 function ownerOfPins(runtime: Runtime): number | 'nothing pinned' | undefined {
   try {
     return statSync(pinDirectory(runtime), { throwIfNoEntry: false })?.uid ?? 'nothing pinned';
@@ -52,7 +52,7 @@ function ownerOfPins(runtime: Runtime): number | 'nothing pinned' | undefined {
   }
 }
 
-/** True as well for what is not there. */
+/** Also true for a missing path. */
 function isOwn(path: string, user: number): boolean {
   try {
     return (statSync(path, { throwIfNoEntry: false })?.uid ?? user) === user;
@@ -62,8 +62,8 @@ function isOwn(path: string, user: number): boolean {
 }
 
 /**
- * Throws SnoopyError `not_permitted` that names what is missing, or `unsupported` where this is not Linux. `bpffs` is
- * the mount point, for the fix where the right to mount it is missing.
+ * Throws SnoopyError `not_permitted` with the missing capabilities, or `unsupported` when this is not Linux. `bpffs` is
+ * the mount point, for the fix when the process may not mount it.
  */
 export function requireCapabilities(wanted: readonly Capability[], { bpffs }: Pick<Runtime, 'bpffs'>): void {
   const missing = missingCapabilities(wanted);
@@ -85,11 +85,11 @@ export function requireCapabilities(wanted: readonly Capability[], { bpffs }: Pi
   });
 }
 
-/** Those of the given that this process does not have, each once. */
+/** The given capabilities that this process lacks, each once. */
 export function missingCapabilities(wanted: readonly Capability[]): Capability[] {
   const { capabilities } = readCredentials();
   const has = (name: Capability): boolean => (capabilities & (1n << CAPABILITIES[name])) !== 0n;
-  // Before Linux 5.8 there were no others for eBPF, and CAP_SYS_ADMIN still includes them.
+  // Before Linux 5.8 eBPF needed CAP_SYS_ADMIN, which still includes the newer capabilities.
   const includes = (name: Capability): boolean => LOADING.includes(name) && has('CAP_SYS_ADMIN');
   return [...new Set(wanted)].filter((name) => !has(name) && !includes(name));
 }

@@ -1,4 +1,4 @@
-// Questions -> the wire: out of the host's own port, past the kernel's resolver, which would take any address.
+// Sends probes out of the host's own port, not by the kernel's resolver, which may use any of the node's addresses.
 
 import { closeSync } from 'node:fs';
 import type { IfIndex } from '../base/address.ts';
@@ -16,8 +16,8 @@ const AF_PACKET = 17;
 const SOCK_RAW = 3;
 
 /**
- * Sends the probes and notes them in the map; returns how many went out. A port that went away meanwhile is
- * left to the next run. Throws SnoopyError `not_permitted` without CAP_NET_RAW.
+ * Sends the probes and records them in the map; returns how many were sent. A port that was removed meanwhile is left
+ * to the next run. Throws SnoopyError `not_permitted` without CAP_NET_RAW.
  */
 export function sendProbes(pins: Pins, probes: readonly HostProbe[]): number {
   const table = pins.tables.probes;
@@ -32,7 +32,7 @@ export function sendProbes(pins: Pins, probes: readonly HostProbe[]): number {
       sent++;
     }
   } catch (thrown) {
-    // The map is full of silent hosts: the others are probed when there is room again.
+    // The map is full of silent hosts. The others are probed when it has room again.
     if (errnoOf(thrown) !== 'E2BIG') throw thrown;
   } finally {
     closeSync(fd);
@@ -40,24 +40,24 @@ export function sendProbes(pins: Pins, probes: readonly HostProbe[]): number {
   return sent;
 }
 
-/** How long an owner has for an answer: a VM needs one millisecond, or some more when its host is busy. */
+/** How long an owner has to answer: a VM needs about one millisecond, or a few when its node is busy. */
 const CONFIRM_MS = 100;
-/** First and longest pause between two looks at the ring. */
+/** First and longest pause between two reads of the ring. */
 const PAUSES_MS = { first: 1, longest: 10 };
 
 export interface Answers {
-  /** The conflicts whose probes went out, to every port that could take one. */
+  /** The conflicts whose probes were sent, on every port that could send one. */
   readonly probed: readonly Conflict[];
   /** The conflicts whose owners answered, and on which port. */
   readonly answered: ReadonlyMap<Conflict, IfIndex>;
-  /** All that the ring had meanwhile. */
+  /** Everything that was read from the ring meanwhile. */
   readonly drained: Drained;
 }
 
 /**
- * Probes the owners of addresses in conflict, and waits until all have answered or the time is over. To the program an
- * answer is a claim of the owner: it makes a record, even if the other MAC claims the address again at once, or if it
- * is one move too many and freezes the address. Throws SnoopyError `not_permitted` without CAP_NET_RAW.
+ * Probes the owners of addresses in conflict, and waits until all have answered or the time is over. For the program an
+ * answer is a claim by the owner, and makes a record: even when the other MAC claims the address again at once, or when
+ * the answer is one move too many and freezes the address. Throws SnoopyError `not_permitted` without CAP_NET_RAW.
  */
 export function checkOwners(conflicts: readonly Conflict[], ring: Ring, now: () => number): Answers {
   const probed: Conflict[] = [];
@@ -68,7 +68,7 @@ export function checkOwners(conflicts: readonly Conflict[], ring: Ring, now: () 
       const sendings = conflict.probes.map(({ port, question }) =>
         sendTo(fd, encodeQuestion(question), linkAddress(port.ifIndex)),
       );
-      // A host behind a full queue was not probed. Behind a port that is gone or down no host could answer.
+      // A host behind a full queue was not probed. A host behind a removed or downed port could not answer anyway.
       if (!sendings.includes('refused')) probed.push(conflict);
     }
   } finally {

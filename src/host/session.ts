@@ -24,9 +24,9 @@ export interface Session extends Target {
   readonly runtime: Runtime;
   /** True when this session mounted bpffs. */
   readonly mounted: boolean;
-  /** True for a removal where nothing is pinned: the pin directory is there for its lock alone. */
+  /** True for a removal when nothing is pinned: the pin directory exists only for its lock. */
   readonly isBlank: boolean;
-  /** Reads the pins anew. */
+  /** Opens the pins again, as they are now. */
   reopenPins(): void;
   close(): void;
 }
@@ -36,9 +36,9 @@ export interface SessionOptions {
   readonly lockTimeoutMs: number;
   /** CLOCK_MONOTONIC in milliseconds. */
   readonly now: () => number;
-  /** Whose files are trusted. */
+  /** Users whose files are trusted. */
   readonly users: Users;
-  /** What the command takes beside what the mode and the state of the host do. */
+  /** Capabilities that the command needs besides those for the mode and the state of the host. */
   readonly capabilities: readonly Capability[];
 }
 
@@ -49,7 +49,7 @@ export function openSession(
 ): Session {
   const { mode, lockTimeoutMs, now, users, capabilities } = options;
   const directory = pinDirectory(runtime);
-  // All that is missing at once, and before anything is made.
+  // Reports everything that is missing together, before anything is created.
   requireCapabilities([...takenBy(mode, runtime), ...capabilities], runtime);
   refuseWeakPath(directory, users);
   const expected: Expected = {
@@ -57,7 +57,7 @@ export function openSession(
     netns: statSync('/proc/self/ns/net').ino,
     ringBytes: runtime.ringBytes,
     maxBindings: runtime.maxBindings,
-    // Twice: the new ones are written before the old ones are deleted.
+    // Doubled: new ones are written before old ones are deleted.
     maxStatics: roomFor(2 * staticKeys(bridges)),
   };
   const closers: (() => void)[] = [];
@@ -95,7 +95,7 @@ export function openSession(
   }
 }
 
-/** The size of the map of static entries, in steps: not each new entry replaces the map. */
+/** The size of the map of static entries, in steps, so that not every new entry replaces the map. */
 function roomFor(keys: number): number {
   return Math.max(16_384, 2 ** Math.ceil(Math.log2(Math.max(1, keys))));
 }

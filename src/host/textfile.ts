@@ -15,16 +15,16 @@ import { causeOf, errnoOf, isAbsence, SnoopyError } from '../base/errors.ts';
 import { describeWeakness, follow, type Users, type Weakness } from '../base/trust.ts';
 
 /**
- * The name while it is written: the collector reads `*.prom` only, and the lock keeps other runs away, so that
- * one name will do, and what a killed run has left is taken away by the next.
+ * The name while it is written. The collector only reads `*.prom`. One name is enough, as the lock excludes other runs;
+ * and the next run replaces what a killed run has left.
  */
 function temporary(path: string): string {
   return `${path}.tmp`;
 }
 
 /**
- * Replaces the file at `path` or throws SnoopyError `textfile_failed`. The directory may be that of another user,
- * such as the collector's, and what lies above it as well: links in there are not followed, and what is opened is new.
+ * Replaces the file at `path` or throws SnoopyError `textfile_failed`. The directory and those above it may belong to
+ * another user, such as the collector's: links in them are not followed, and only a new file is opened.
  */
 export function replaceTextfile(path: string, text: string, users: Users): void {
   const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
@@ -35,7 +35,7 @@ export function replaceTextfile(path: string, text: string, users: Users): void 
         rmSync(draft, { force: true });
         const fd = openSync(draft, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o644);
         try {
-          // The collector runs as another user, whatever the umask of this run is.
+          // The collector runs as another user, so the umask of this run must not matter.
           fchmodSync(fd, 0o644);
           writeFileSync(fd, text);
         } finally {
@@ -65,7 +65,7 @@ function failed(path: string, cause: string, fix: string, errno?: string): Snoop
   });
 }
 
-/** A unit with ProtectSystem=strict sees a read-only file system where others see none. */
+/** EROFS: for a unit with ProtectSystem=strict most of the file system is read-only. */
 function fixOf(errno: string | undefined): string {
   switch (errno) {
     case 'EROFS':
@@ -81,16 +81,16 @@ function takeAway(draft: string): void {
   try {
     rmSync(draft, { force: true });
   } catch {
-    // What kept it from being written keeps it from being removed.
+    // It cannot be removed for the same reason that it could not be written.
   }
 }
 
-/** O_PATH of asm-generic/fcntl.h, which Node does not name: to go on from, not to read. */
+/** O_PATH of asm-generic/fcntl.h, which Node does not export: a descriptor to walk on from, not to read. */
 const O_PATH = 0o10000000;
 
 /**
- * Calls `work` with a path to the file that stays in its directory, whatever happens to the names on the way there.
- * Links count as long as nobody else could have made them.
+ * Calls `work` with a path to the file through a descriptor of its directory, so that renamed parents do not matter.
+ * Links are followed only if no untrusted user could have made them.
  */
 function inDirectoryOf<T>(path: string, users: Users, work: (file: string) => T): T {
   const { safe, rest, weakness } = follow(dirname(path), users);
@@ -116,12 +116,12 @@ function openNext(fd: number, name: string, flags: number, weakness: Weakness | 
   return openSync(next, flags);
 }
 
-/** True where a run has left a textfile, or half of one. What else may be there instead is not ours to delete. */
+/** True when a run has left a textfile, or half of one. Anything else at its path is not ours to delete. */
 export function hasTextfile(path: string, users: Users): boolean {
   try {
     return inDirectoryOf(path, users, (file) => [file, temporary(file)].some(isFile));
   } catch (thrown) {
-    // What is below no directory is no file, and where nothing is written nothing was left.
+    // Without its directory there is no file; and a run leaves none at a path to which it does not write.
     if (isAbsence(thrown) || thrown instanceof SnoopyError) return false;
     throw thrown;
   }
@@ -131,7 +131,7 @@ function isFile(path: string): boolean {
   return lstatSync(path, { throwIfNoEntry: false })?.isFile() ?? false;
 }
 
-/** Deletes the textfile, and what a killed run has left of one. */
+/** Deletes the textfile, and the unfinished one of a killed run. */
 export function deleteTextfile(path: string, users: Users): void {
   inDirectoryOf(path, users, (file) => {
     for (const each of [file, temporary(file)].filter(isFile)) rmSync(each);

@@ -18,7 +18,7 @@ import {
 } from '../netlink/subscription.ts';
 import { RTM_DELQDISC, RTM_DELTFILTER } from '../netlink/tc.ts';
 
-/** What the last run knows, to tell notifications that matter from the many that do not. */
+/** What the last pass knows, to find the few notifications that matter. */
 export interface Interest {
   /** MACs of all bindings. */
   readonly macs: ReadonlySet<Mac>;
@@ -30,7 +30,7 @@ export interface Interest {
 export interface Watch {
   /**
    * Waits until there is something to do (true) or the time is over (false). `ring` is the descriptor of the
-   * pinned ring; `interest` filters what rtnetlink says.
+   * pinned ring; `interest` filters the notifications of rtnetlink.
    */
   wait(ring: number | undefined, interest: Interest, deadlineMs: number): boolean;
   close(): void;
@@ -48,8 +48,9 @@ export function openWatch(ownPortId: number, now: () => number): Watch {
         if (leftMs <= 0) return false;
         const outcome = poll(fds, Math.ceil(leftMs));
         if (outcome.kind !== 'ready') continue;
-        const heard = isReady(outcome, subscription.fd) && hearsOfInterest(subscription, interest, ownPortId);
-        if (heard || (ring !== undefined && isReady(outcome, ring))) return true;
+        const isNotified =
+          isReady(outcome, subscription.fd) && drainMatters(subscription, interest, ownPortId);
+        if (isNotified || (ring !== undefined && isReady(outcome, ring))) return true;
       }
     },
     close: () => subscription.close(),
@@ -60,19 +61,19 @@ function isReady(outcome: PollOutcome, fd: number): boolean {
   return outcome.kind === 'ready' && outcome.ready.includes(fd);
 }
 
-/** Takes all notifications that are there; true when one of them matters. Bounded by what the buffer holds. */
-function hearsOfInterest(subscription: Subscription, interest: Interest, ownPortId: number): boolean {
-  let heard = false;
+/** Receives all waiting notifications; true when one of them matters. The size of the buffer bounds the work. */
+function drainMatters(subscription: Subscription, interest: Interest, ownPortId: number): boolean {
+  let isNotified = false;
   for (;;) {
     const received = subscription.receive();
     switch (received.kind) {
       case 'empty':
-        return heard;
+        return isNotified;
       case 'overrun':
-        heard = true;
+        isNotified = true;
         break;
       case 'messages':
-        heard ||= received.messages.some((message) => matters(message, interest, ownPortId));
+        isNotified ||= received.messages.some((message) => matters(message, interest, ownPortId));
         break;
       default:
         return received satisfies never;
@@ -80,7 +81,7 @@ function hearsOfInterest(subscription: Subscription, interest: Interest, ownPort
   }
 }
 
-/** True for a notification after which a run may have something to do. Echoes of our own requests are none. */
+/** True when a run may have something to do after a notification. Echoes of our own requests do not count. */
 export function matters(message: Message, interest: Interest, ownPortId: number): boolean {
   if (message.portId === ownPortId) return false;
   switch (message.type) {
@@ -93,7 +94,7 @@ export function matters(message: Message, interest: Interest, ownPortId: number)
     case RTM_DELTFILTER:
       return true;
     default:
-      // Addresses, which decide the subnets; new qdiscs and filters are none of our business.
+      // Addresses matter, as they define the subnets. New qdiscs and filters do not.
       return message.type === RTM_NEWADDR || message.type === RTM_DELADDR;
   }
 }

@@ -71,7 +71,7 @@ function runFamilies(run: RunReport): string[] {
       'Neighbors that the last whole run wrote or withdrew.',
       changes && CHANGE_KINDS.map((kind) => [{ kind }, changes.filter((one) => one.kind === kind).length]),
     ),
-    gauge('snoopy_last_run_probes', 'Silent hosts that the last whole run asked.', probes?.sent),
+    gauge('snoopy_last_run_probes', 'Silent hosts that the last whole run probed.', probes?.sent),
     gauge('snoopy_last_run_ring_records', 'Changes that the last whole run read.', ring?.records),
   ];
 }
@@ -128,11 +128,11 @@ function stockFamilies({ status, neighbors, maxBindings, ringBytes }: Stock): st
     gauge('snoopy_ring_size_bytes', 'Size of the ring of changes.', ringBytes),
     gauge('snoopy_ring_pending', 'Whether changes wait to be read.', Number(ring.pending)),
     counter('snoopy_ring_dropped_total', 'Changes lost to a full ring.', ring.dropped),
-    counter('snoopy_sightings_total', 'Messages believed.', counters.sightings),
+    counter('snoopy_sightings_total', 'Messages accepted.', counters.sightings),
     counter('snoopy_ignored_total', 'Messages that are not learned from.', counters.ignored),
     counter(
       'snoopy_rejected_total',
-      'Messages not believed, by reason.',
+      'Messages rejected, by reason.',
       Object.entries(counters.rejected).map(([reason, value]) => [{ reason }, value]),
     ),
     counter('snoopy_bindings_created_total', 'Addresses seen for the first time.', counters.created),

@@ -179,7 +179,7 @@ describe('--watch', () => {
   test('is refused without a terminal, and ends with the error of a failing look', () => {
     const refused = machine.snoopy.run('status', '--watch');
     assertExit(refused, 64);
-    assert.match(refused.stderr, /no terminal; for scripts there is --watch --format json/);
+    assert.match(refused.stderr, /no terminal; in a script, use --watch --format json/);
     const wrong = join(createTempDir(machine.scope, 'wrong'), 'snoopy.yaml');
     writeFileSync(wrong, 'version: 2\n');
     const { output, code } = inTerminal(['--watch', '--config', wrong], {});
