@@ -6,18 +6,18 @@
  * take on two idle cores, in `npm test` and in `npm run test:all`; the summary names a file over its budget.
  */
 export const SUITES = [
-  { name: 'unit', budgetS: [8, 8], deep: [] },
-  { name: 'ansible', budgetS: [120, 400], deep: ['fabric', 'preflight'] },
-  { name: 'package', budgetS: [60, 120], deep: ['npm'] },
+  { name: 'unit', budgetS: [12, 12], deep: [] },
+  { name: 'ansible', budgetS: [240, 900], deep: ['fabric', 'preflight'] },
+  { name: 'package', budgetS: [60, 300], deep: ['npm'] },
   {
     name: 'safety',
-    budgetS: [60, 240],
+    budgetS: [60, 600],
     deep: ['faults', 'files', 'impersonation', 'limits', 'partial', 'pins', 'soak', 'switch', 'upgrade'],
   },
   { name: 'fabric', budgetS: [40, 120], deep: ['tunnel'] },
   { name: 'fuzz', budgetS: [40, 90], deep: [] },
-  { name: 'kernel', budgetS: [40, 60], deep: ['progress', 'provisioning'] },
-  { name: 'guest', budgetS: [120, 300], deep: ['fabric', 'features'] },
+  { name: 'kernel', budgetS: [40, 120], deep: ['progress', 'provisioning'] },
+  { name: 'guest', budgetS: [150, 600], deep: ['fabric', 'features'] },
 ];
 
 /** The kernel whose guest is part of every run, and the tests that run in it besides the suite `guest`. */

@@ -66,7 +66,7 @@ describe('snoopy.evpn.reconcile', () => {
     }
   });
 
-  test('neighbors are in the diff and in the facts, and are no change of the desired state', async () => {
+  deepTest('neighbors are in the diff and in the facts, and are no change of the desired state', async () => {
     await node.announce();
     const planned = reconcile({ config: CONFIG }, { check: true, diff: true });
     assert.deepEqual([planned.changed, planned.neighbors_changed], [false, true], planned.msg);

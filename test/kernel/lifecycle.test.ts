@@ -194,7 +194,7 @@ describe('the lock', () => {
     assertExit(await first.ended(), 0);
   });
 
-  test('ten runs at once all succeed, and the result is right', async (t) => {
+  deepTest('ten runs at once all succeed, and the result is right', async (t) => {
     const machine = new Machine(t, { hosts: 3 });
     const runs = Array.from({ length: 10 }, () => machine.snoopy.startReconcile('--lock-timeout', '60s'));
     const results = await Promise.all(runs.map((one) => one.ended(60_000)));
@@ -546,71 +546,77 @@ describe('reconcile --listen', () => {
     return (ticks * 1000) / Number(run(['getconf', 'CLK_TCK']));
   }
 
-  test('handles ports and hosts as they come, restores what is deleted, and sleeps in between', async (t) => {
-    const machine = new Machine(t, { tunnel: true });
-    const host = machine.host(1);
-    const bpffs = createTempDir(machine.scope, 'unmounted');
-    machine.snoopy.privileged().configure({ runtime: { bpffs }, bridges: [{ name: 'br0' }] });
-    const listening = machine.snoopy.startReconcile('--listen', '6s');
-    await until(
-      'a filter on tap1',
-      () => machine.filterPrograms('tap1').length,
-      (count) => count === 1,
-    );
-    host.announce();
-    await neighborOf(machine, host);
+  deepTest(
+    'handles ports and hosts as they come, restores what is deleted, and sleeps in between',
+    async (t) => {
+      const machine = new Machine(t, { tunnel: true });
+      const host = machine.host(1);
+      const bpffs = createTempDir(machine.scope, 'unmounted');
+      machine.snoopy.privileged().configure({ runtime: { bpffs }, bridges: [{ name: 'br0' }] });
+      const listening = machine.snoopy.startReconcile('--listen', '6s');
+      await until(
+        'a filter on tap1',
+        () => machine.filterPrograms('tap1').length,
+        (count) => count === 1,
+      );
+      host.announce();
+      await neighborOf(machine, host);
 
-    const late = machine.addHost(5);
-    await until(
-      'a filter on tap5',
-      () => machine.filterPrograms('tap5').length,
-      (count) => count === 1,
-    );
-    late.announce();
-    await neighborOf(machine, late);
+      const late = machine.addHost(5);
+      await until(
+        'a filter on tap5',
+        () => machine.filterPrograms('tap5').length,
+        (count) => count === 1,
+      );
+      late.announce();
+      await neighborOf(machine, late);
 
-    machine.run('ip', 'neigh', 'flush', 'dev', 'br0', 'nud', 'noarp');
-    await neighborOf(machine, host);
-    await neighborOf(machine, late);
-    machine.run('tc', 'filter', 'del', 'dev', 'tap1', 'ingress');
-    await until(
-      'the filter on tap1 to be put back',
-      () => machine.filterPrograms('tap1').length,
-      (count) => count === 1,
-    );
-    machine.run('bridge', ...`fdb replace ${late.mac} dev ${TUNNEL} master dynamic extern_learn`.split(' '));
-    await until(
-      'the neighbor of the host that left',
-      () => findNeighbor(machine.netns, 'br0', late.ip),
-      (line) => line === undefined,
-      { timeoutMs: 5_000 },
-    );
+      machine.run('ip', 'neigh', 'flush', 'dev', 'br0', 'nud', 'noarp');
+      await neighborOf(machine, host);
+      await neighborOf(machine, late);
+      machine.run('tc', 'filter', 'del', 'dev', 'tap1', 'ingress');
+      await until(
+        'the filter on tap1 to be put back',
+        () => machine.filterPrograms('tap1').length,
+        (count) => count === 1,
+      );
+      machine.run(
+        'bridge',
+        ...`fdb replace ${late.mac} dev ${TUNNEL} master dynamic extern_learn`.split(' '),
+      );
+      await until(
+        'the neighbor of the host that left',
+        () => findNeighbor(machine.netns, 'br0', late.ip),
+        (line) => line === undefined,
+        { timeoutMs: 5_000 },
+      );
 
-    // Events that do not concern it: known hosts, and MACs that other bridges learn.
-    const [started, before] = [performance.now(), cpuMs(listening.pid)];
-    await until(
-      'a second to pass',
-      () => {
-        host.announce();
-        return performance.now() - started;
-      },
-      (passed) => passed > 1_000,
-      { everyMs: 200 },
-    );
-    const share = (cpuMs(listening.pid) - before) / (performance.now() - started);
-    assert.ok(share < 0.3, `an idle listener used ${(share * 100).toFixed(0)} % of a core`);
-    assert.ok(listening.running, 'it ended too early, and nothing was measured');
+      // Events that do not concern it: known hosts, and MACs that other bridges learn.
+      const [started, before] = [performance.now(), cpuMs(listening.pid)];
+      await until(
+        'a second to pass',
+        () => {
+          host.announce();
+          return performance.now() - started;
+        },
+        (passed) => passed > 1_000,
+        { everyMs: 200 },
+      );
+      const share = (cpuMs(listening.pid) - before) / (performance.now() - started);
+      assert.ok(share < 0.3, `an idle listener used ${(share * 100).toFixed(0)} % of a core`);
+      assert.ok(listening.running, 'it ended too early, and nothing was measured');
 
-    const result = withReport(await listening.ended());
-    assertExit(result, 0);
-    assert.equal(result.report.changed, true);
-    const kinds = result.report.steps.map(({ action }) => action.kind);
-    assert.equal(kinds.filter((kind) => kind === 'mount').length, 1, 'the mount is reported once');
-    assert.equal(kinds.filter((kind) => kind === 'load').length, 1);
-    assert.ok(portSteps(result.report).includes('attach tap5'));
-    assert.ok(result.report.ring.records >= 2);
-    machine.assertIdle();
-  });
+      const result = withReport(await listening.ended());
+      assertExit(result, 0);
+      assert.equal(result.report.changed, true);
+      const kinds = result.report.steps.map(({ action }) => action.kind);
+      assert.equal(kinds.filter((kind) => kind === 'mount').length, 1, 'the mount is reported once');
+      assert.equal(kinds.filter((kind) => kind === 'load').length, 1);
+      assert.ok(portSteps(result.report).includes('attach tap5'));
+      assert.ok(result.report.ring.records >= 2);
+      machine.assertIdle();
+    },
+  );
 
   deepTest('leaves the work to the next run when it is killed at any time', async (t) => {
     const machine = new Machine(t, { hosts: 2 });

@@ -277,7 +277,7 @@ describe('the sandbox', () => {
 });
 
 describe('the profile prompt', () => {
-  test('acts on a new host and a new port while it listens', async (t) => {
+  deepTest('acts on a new host and a new port while it listens', async (t) => {
     const machine = await machineWith(t, 'prompt');
     const first = machine.addHost(1);
     machine.run('systemctl', 'start', TIMER);

@@ -252,7 +252,7 @@ while time.monotonic() < end:
     },
   );
 
-  it('stays with an owner that answers, even if the MAC that claims it is behind the tunnel', () => {
+  deepTest('stays with an owner that answers, even if the MAC that claims it is behind the tunnel', () => {
     const host = machine({ duplicates: NO_FREEZE });
     const { owner, other, node } = host;
     const mac = '02:00:00:00:09:09';
@@ -350,7 +350,7 @@ while time.monotonic() < end:
     },
   );
 
-  it('is not probed by --check, which reports what it would write without an answer', async () => {
+  deepTest('is not probed by --check, which reports what it would write without an answer', async () => {
     const host = machine();
     const { owner, other } = host;
     claim(other, owner.ip);

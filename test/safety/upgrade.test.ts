@@ -599,7 +599,7 @@ describe('pins that no product has made', () => {
       assertExit(result, 69);
       assert.ok(result.stderr.includes(machine.pins));
       assert.match(result.stderr, new RegExp(`newer snoopy \\(layout ${abi}, this one knows ${ABI}\\)`));
-      assert.match(result.stderr, /upgrade snoopy, or run "snoopy remove" with the newer one first/);
+      assert.match(result.stderr, /upgrade snoopy, or run `snoopy remove` with the newer one first/);
     }
     const doctor = runAs(machine, THIS, 'doctor', '--format', 'json');
     assertExit(doctor, 1);
