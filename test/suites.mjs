@@ -3,7 +3,7 @@
 /**
  * In the order in which they start. `deep`: files that only `npm run test:all` runs; single tests of other files that
  * only it runs are declared with `deepTest` of test/lib/depth.ts. `budgetS`: seconds that one file of the suite may
- * take on two idle cores, in `npm test` and in `npm run test:all`; the summary names a file over its budget.
+ * take on two cores beside two other files, in `npm test` and in `npm run test:all`; the summary names a file over it.
  */
 export const SUITES = [
   { name: 'unit', budgetS: [12, 12], deep: [] },
