@@ -16,6 +16,7 @@ import {
   mkdirSync,
   readFileSync,
   renameSync,
+  rmSync,
   statSync,
   writeFileSync,
 } from 'node:fs';
@@ -64,7 +65,7 @@ function includesOfHost() {
   return directories.filter((directory) => existsSync(join(directory, 'asm/types.h'))).slice(0, 1);
 }
 
-/** What an object is compiled from: digest of the sources and the options, and the compiler. */
+/** What an object is compiled from: digest of the sources and the options. */
 function describeSources() {
   const hash = createHash('sha256').update(FLAGS.join(' '));
   for (const name of SOURCES) hash.update(readFileSync(join(here, name)));
@@ -101,9 +102,12 @@ function verify() {
   const { compiler } = JSON.parse(readFileSync(record, 'utf8'));
   if (compiler !== compilerName())
     fail(`snoopy.bpf.o is of ${compiler}, this is ${compilerName()}; use that one`);
-  compile(object);
-  if (!readFileSync(object).equals(readFileSync(recorded)))
-    fail(`snoopy.bpf.o is not what its sources compile to; ${again}`);
+  // Beside the object of the build, which tests may read meanwhile.
+  const made = `${object}.verify`;
+  compile(made);
+  const isSame = readFileSync(made).equals(readFileSync(recorded));
+  rmSync(made);
+  if (!isSame) fail(`snoopy.bpf.o is not what its sources compile to; ${again}`);
 }
 
 function renderObject(bytes) {
@@ -142,16 +146,25 @@ function isCurrent() {
   return [...SOURCES, 'build.mjs'].every((source) => statSync(join(here, source)).mtimeMs < built);
 }
 
+/** Puts the committed object into dist, unless it is there. */
+function install() {
+  if (existsSync(object) && readFileSync(object).equals(readFileSync(recorded))) return;
+  mkdirSync(dirname(object), { recursive: true });
+  copyFileSync(recorded, `${object}.${process.pid}.tmp`);
+  renameSync(`${object}.${process.pid}.tmp`, object);
+}
+
 const [mode] = process.argv.slice(2);
-if (mode === '--verify') verify();
-else if (mode === '--record') {
+if (mode === '--verify') {
+  verify();
+  process.exit();
+}
+if (mode === '--record') {
   compile(recorded);
   writeFileSync(record, `${JSON.stringify({ ...describeSources(), compiler: compilerName() }, null, 2)}\n`);
 }
-if (isRecorded()) {
-  mkdirSync(dirname(object), { recursive: true });
-  copyFileSync(recorded, object);
-} else if (!isCurrent()) compile(object);
+if (isRecorded()) install();
+else if (!isCurrent()) compile(object);
 const bytes = readFileSync(object);
 generate('object.ts', renderObject(bytes));
 generate('layouts.ts', layoutsOf(bytes));
