@@ -41,12 +41,20 @@ async function startNode(node: VlanNode, underlay: Netns, number: number): Promi
   return frr;
 }
 
-/** The findings of doctor with this FRR's `vtysh`. */
-function examine(node: VlanNode, frr: Frr): readonly Check[] {
+/**
+ * The findings of doctor with this FRR's `vtysh`, once FRR has answered in time: on an emulated processor beside other
+ * work it may take longer than doctor waits.
+ */
+async function examine(node: VlanNode, frr: Frr): Promise<readonly Check[]> {
   const { PATH = '' } = process.env;
   const path = `PATH=${frr.binDirectory()}:${PATH}`;
-  const doctor = node.netns.tryRun(['env', path, ...node.snoopy.argv('doctor', '--format', 'json')]);
-  return (JSON.parse(doctor.stdout) as { checks: Check[] }).checks;
+  const read = (): readonly Check[] => {
+    const doctor = node.netns.tryRun(['env', path, ...node.snoopy.argv('doctor', '--format', 'json')]);
+    return (JSON.parse(doctor.stdout) as { checks: Check[] }).checks;
+  };
+  const hasAnswered = (checks: readonly Check[]): boolean =>
+    !checks.some(({ id, status }) => id === 'frr' && status === 'failure');
+  return until('FRR to answer doctor in time', read, hasAnswered, PATIENCE);
 }
 
 test('a host in a VLAN is known in that VLAN at the far node, and removed there when it is removed here', async (t) => {
@@ -80,7 +88,7 @@ test('a host in a VLAN is known in that VLAN at the far node, and removed there 
   }
 
   // doctor has no complaint about VLANs, SVIs and VNIs here.
-  const checks = examine(near, frr);
+  const checks = await examine(near, frr);
   assert.deepEqual(complaintsOf(checks), []);
   assert.ok(checks.some(({ id, found }) => id === 'advertised' && found === '2 of 2 neighbors'));
   const ofVrf = checks.find(({ id, subject }) => id === 'vni' && subject === `VNI ${VRF_VLAN}`);
@@ -103,7 +111,7 @@ test('a host in a VLAN is known in that VLAN at the far node, and removed there 
   assert.equal(farNeighbor(20, ip)?.lladdr, trunk.mac);
 
   near.netns.run('ip', 'link', 'del', 'br0.20');
-  const homeless = examine(near, frr).find(
+  const homeless = (await examine(near, frr)).find(
     ({ id, status }) => id === 'neighbor-device' && status === 'failure',
   );
   assert.deepEqual(
@@ -126,7 +134,7 @@ test('doctor names the VNIs of a single VXLAN device that zebra knows, and what 
 
   // FRR supports such a device from 8.5 on.
   const known = Object.keys(frr.json<Record<string, unknown>>('show evpn vni json')).map(Number);
-  const vnis = examine(node, frr).filter(({ id }) => id === 'vni');
+  const vnis = (await examine(node, frr)).filter(({ id }) => id === 'vni');
   assert.deepEqual(
     vnis.map(({ subject, status }) => `${subject} ${status}`),
     VLANS.map((vlan) => `VNI ${vlan * 1000} ${known.includes(vlan * 1000) ? 'ok' : 'failure'}`),
@@ -134,7 +142,7 @@ test('doctor names the VNIs of a single VXLAN device that zebra knows, and what 
   for (const { status, remedy } of vnis) assert.equal(/FRR 8\.5/.test(remedy ?? ''), status === 'failure');
 
   node.netns.run('bridge', 'link', 'set', 'dev', tunnel, 'vlan_tunnel', 'off');
-  const without = examine(node, frr).filter(({ id }) => id === 'vni');
+  const without = (await examine(node, frr)).filter(({ id }) => id === 'vni');
   assert.deepEqual(complaintsOf(without), [`warning vni ${tunnel}`]);
   assert.match(without[0]?.remedy ?? '', /vlan_tunnel on/);
 });
