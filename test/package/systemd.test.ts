@@ -196,7 +196,7 @@ describe('the sandbox', () => {
       assert.notEqual(machine.container.tryRun(['systemctl', 'start', SERVICE]).code, 0);
       assert.match(
         machine.container.journal(SERVICE),
-        /CAP_SYS_ADMIN missing.*mount -t bpf bpf \/sys\/fs\/bpf$/m,
+        /lacks CAP_SYS_ADMIN.*mount -t bpf bpf \/sys\/fs\/bpf$/m,
       );
       assert.notEqual(machine.container.tryRun(['mountpoint', '/sys/fs/bpf']).code, 0);
       machine.run('mount', '-t', 'bpf', 'bpf', '/sys/fs/bpf');
