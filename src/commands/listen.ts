@@ -5,6 +5,7 @@ import { formatAge } from '../base/units.ts';
 import { NO_CONFIRMS } from '../core/report.ts';
 import { distinct } from '../core/warning.ts';
 import { sleep } from '../ffi/libc.ts';
+import { reopenPins } from '../host/apply.ts';
 import { openWatch, type Watch } from '../host/watch.ts';
 import { conclude } from './conclude.ts';
 import { type Pass, RETRY_MS, type Run } from './run.ts';
@@ -26,10 +27,12 @@ export function listen(run: Run, pass: (run: Run) => Pass): Pass {
       waitForWork(run, watch, result, deadlineMs);
       const startedMs = now();
       if (startedMs >= deadlineMs) break;
-      result = merge(result, attempt(later, pass, result));
+      const { isDone, found } = attempt(later, pass, result);
+      result = merge(result, found);
       stopwatch.enter('listen');
-      // Uses at most half of a core, however fast things change.
-      sleep(Math.max(0, Math.min(now() - startedMs, deadlineMs - now())));
+      // Uses at most half of a core, however fast things change. What a failed pass left waits too: it may fail again.
+      const pauseMs = isDone ? now() - startedMs : RETRY_MS;
+      sleep(Math.max(0, Math.min(pauseMs, deadlineMs - now())));
     }
     return result;
   } finally {
@@ -54,17 +57,22 @@ function waitForWork({ session, environment }: Run, watch: Watch, before: Pass, 
   }
 }
 
-/** Runs a pass whose failure neither ends the listening nor loses the report of earlier passes. */
-function attempt(run: Run, pass: (run: Run) => Pass, before: Pass): Pass {
+/** A pass whose failure neither ends the listening nor loses the report of earlier passes. */
+interface Attempt {
+  readonly isDone: boolean;
+  readonly found: Pass;
+}
+
+function attempt(run: Run, pass: (run: Run) => Pass, before: Pass): Attempt {
   try {
-    run.session.reopenPins();
-    return pass(run);
+    reopenPins(run.session);
+    return { isDone: true, found: pass(run) };
   } catch (thrown) {
-    return failedPass(thrown, before, run.environment.now() + RETRY_MS);
+    return { isDone: false, found: failedPass(thrown, before, run.environment.now()) };
   }
 }
 
-/** The result of a pass that failed: it did nothing, and found what the previous pass found. */
+/** The result of a pass that failed: it did nothing, found what the previous pass found, and is due again. */
 function failedPass(thrown: unknown, before: Pass, dueMs: number): Pass {
   const { interest } = before.next();
   return {

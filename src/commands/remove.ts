@@ -9,7 +9,7 @@ import { plan } from '../core/plan.ts';
 import type { NeighborChangeReport, RemoveReport, Step } from '../core/report.ts';
 import { allWell, anyChange } from '../core/summary.ts';
 import type { Topology } from '../core/topology.ts';
-import { applyActions, planned } from '../host/apply.ts';
+import { applyActions, planned, reopenPins } from '../host/apply.ts';
 import { plannedNeighbors, writeNeighbors } from '../host/neighbor-table.ts';
 import { observe } from '../host/observe.ts';
 import { directoryExists, pinDirectory } from '../host/pin-directory.ts';
@@ -76,7 +76,7 @@ function verify(session: Session, textfile: string | null, steps: readonly Step[
   // Pins are removed only after every detachment. The lock goes with the directory, so anything found now may already
   // be the work of a run that waited for the lock.
   if (steps.some(({ action, outcome }) => action.kind === 'unpin' && outcome.kind === 'applied')) return [];
-  session.reopenPins();
+  reopenPins(session);
   return planRemoval(session, textfile).map(summarize);
 }
 

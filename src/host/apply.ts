@@ -176,7 +176,7 @@ function applyOne(target: Target, action: Action, recovered: readonly Binding[])
       return APPLIED;
     case 'load':
       load(target.object(), target.pins, target.expected, recovered);
-      reopen(target);
+      reopenPins(target);
       return APPLIED;
     case 'set-prefix':
       tableOf(target, 'prefixes').set(action.rule, action.rule);
@@ -236,17 +236,18 @@ export function finishMigration(target: Target, { attachments }: Observed): Prob
     if (isAtWork) return [];
     for (const id of replacedIds(directory)) clearName(replacedPath(directory, id));
     clearName(path);
-    reopen(target);
+    reopenPins(target);
     return [];
   } catch (thrown) {
     return [problemOf(thrown, path)];
   }
 }
 
-function reopen(target: Target): void {
-  const { directory } = target.pins;
-  target.pins.close();
-  target.pins = openPins(directory, target.expected);
+/** Opens the pins again, as they are now. When that fails, the old ones stay open: a closed descriptor is never used. */
+export function reopenPins(target: Pick<Target, 'pins' | 'expected'>): void {
+  const before = target.pins;
+  target.pins = openPins(before.directory, target.expected);
+  before.close();
 }
 
 function tableOf<Name extends keyof Tables>(target: Target, name: Name): NonNullable<Tables[Name]> {

@@ -26,8 +26,6 @@ export interface Session extends Target {
   readonly mounted: boolean;
   /** True for a removal when nothing is pinned: the pin directory exists only for its lock. */
   readonly isBlank: boolean;
-  /** Opens the pins again, as they are now. */
-  reopenPins(): void;
   close(): void;
 }
 
@@ -80,10 +78,6 @@ export function openSession(
       users,
       object: () => Buffer.from(OBJECT_BASE64, 'base64'),
       pins: openPins(directory, expected),
-      reopenPins: () => {
-        session.pins.close();
-        session.pins = openPins(directory, expected);
-      },
       close,
     };
     closers.push(() => session.pins.close());
