@@ -90,6 +90,9 @@ function parseArguments(args) {
 /** What this run consists of: a function for each file, and one for the guest with all of its files. */
 function planJobs() {
   const chosen = SUITES.flatMap(listFiles);
+  for (const filter of filters) {
+    if (!chosen.some((path) => path.includes(filter))) complaints.push(`no test file matches ${filter}`);
+  }
   const isForGuest = (path) => guest === undefined && path.startsWith('guest/');
   const files = chosen.filter((path) => !isForGuest(path)).map((path) => () => runFile(path));
   const inGuest = chosen.filter(isForGuest);
@@ -177,6 +180,7 @@ async function runInGuest(paths) {
   });
   process.stdout.write(printed);
   const [, ...counted] = /^(\d+) passed, (\d+) failed, (\d+) skipped$/m.exec(printed) ?? [];
+  if (counted.length === 0) complaints.push('the tests in the guest ended without a summary');
   for (const [i, what] of Object.keys(count).entries()) count[what] += Number(counted[i] ?? 0);
   if (code !== 0) complaints.push(`the tests in the guest ended with exit code ${code}`);
 }
