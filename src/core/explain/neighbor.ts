@@ -1,6 +1,6 @@
 // Step 4: the neighbor of the address on the neighbor device.
 
-import { describeEntry } from '../neighbor-entry.ts';
+import { describeEntry, isOurs, isRemote } from '../neighbor-entry.ts';
 import type { Finding } from './finding.ts';
 import { hasOwnNeighbor, isUsable, type Scene } from './scene.ts';
 import { describeNeighbor, NEIGHBOR } from './wording.ts';
@@ -18,7 +18,8 @@ export function checkNeighbor(scene: Scene): Finding {
       : {
           ...describeEntry(neighbor),
           age: neighbor.updatedMs / 1000,
-          isOurs: neighbor.protocol === desired.runtime.neighborProtocol,
+          isOurs: isOurs(neighbor, desired.runtime.neighborProtocol),
+          isRemote: isRemote(neighbor),
         };
   const found = describeNeighbor({ entry, device, isDue });
   if (isDue) return NEIGHBOR.due({ found, because: decision.because });

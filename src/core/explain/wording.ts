@@ -237,6 +237,8 @@ interface Entry extends NeighborEntry {
   /** Seconds. */
   readonly age: number;
   readonly isOurs: boolean;
+  /** True for an entry that zebra learned from another node; it may have replaced one of snoopy and kept its number. */
+  readonly isRemote: boolean;
 }
 
 interface EntryOfDevice {
@@ -248,10 +250,15 @@ interface EntryOfDevice {
 /** An entry of the neighbor table in a few words. */
 export function describeNeighbor({ entry, device, isDue }: EntryOfDevice): string {
   if (entry === null) return `none on ${device}${isDue ? ' yet' : ''}`;
-  const { mac, state, flags, protocol, age, isOurs } = entry;
-  const origin = isOurs ? 'snoopy' : (ORIGINS[protocol] ?? `protocol ${protocol}`);
+  const { mac, state, flags, age } = entry;
+  const origin = originOf(entry);
   const words = [state, ...flags].join(' ');
   return `${mac === null ? '' : `${mac}, `}${words}, by ${origin} on ${device}, ${formatAge(age)} old`;
+}
+
+function originOf({ protocol, isOurs, isRemote }: Entry): string {
+  if (isOurs) return 'snoopy';
+  return isRemote ? 'zebra' : (ORIGINS[protocol] ?? `protocol ${protocol}`);
 }
 
 interface Vni {

@@ -248,6 +248,12 @@ describe('stories', () => {
     assertGolden('test/unit/render/snapshots/explain.txt', texts.join('\n'));
   });
 
+  test('name zebra as the writer of an entry that it has taken over with our protocol number', () => {
+    const folder = 'an-entry-of-evpn-with-our-protocol-number-is-not-ours';
+    const [story] = reportOf({ folder, ip: '10.0.0.10', frr: frr(), host: REMOTE }).stories;
+    assert.match(story?.steps.find(({ id }) => id === 'neighbor')?.found ?? '', / by zebra on br0/);
+  });
+
   test('name one cause and its fix, and leave out what follows from it', () => {
     for (const [name, story] of Object.entries(STORIES)) {
       for (const { steps, ok } of reportOf(story).stories) {
