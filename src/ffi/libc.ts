@@ -196,6 +196,23 @@ export type Sending = 'sent' | 'absent' | 'refused';
 
 const ABSENT: readonly number[] = [ENXIO, ENODEV, ENETDOWN];
 
+const AF_PACKET = 17;
+const SOCK_RAW = 3;
+
+/** A socket that sends whole frames and receives none (its protocol is 0). */
+export function packetSocket(context: CallContext): number {
+  return socket(AF_PACKET, SOCK_RAW, 0, context);
+}
+
+/** Sends a whole frame out of an interface, without waiting. */
+export function sendFrame(fd: number, frame: Uint8Array, ifIndex: number): Sending {
+  // struct sockaddr_ll (linux/if_packet.h): u16 family, u16 protocol, s32 ifindex; the rest does not matter here.
+  const address = new Uint8Array(20);
+  writeU16(address, 0, AF_PACKET);
+  writeU32(address, 4, ifIndex);
+  return sendTo(fd, frame, address);
+}
+
 /** sendto(2) of a whole datagram, without waiting. */
 export function sendTo(fd: number, bytes: Uint8Array, address: Uint8Array): Sending {
   const sent = libc.sendto(fd, bytes, bytes.length, MSG_DONTWAIT, address, address.length);

@@ -10,10 +10,7 @@ import type { Pins } from '../datapath/pins.ts';
 import { bindingId } from '../datapath/records/binding-key.ts';
 import type { Change } from '../datapath/records/change.ts';
 import type { Drained, Ring } from '../datapath/ring.ts';
-import { sendTo, sleep, socket } from '../ffi/libc.ts';
-
-const AF_PACKET = 17;
-const SOCK_RAW = 3;
+import { packetSocket, sendFrame, sleep } from '../ffi/libc.ts';
 
 /**
  * Sends the probes and records them in the map; returns how many were sent. A port that was removed meanwhile is left
@@ -26,7 +23,7 @@ export function sendProbes(pins: Pins, probes: readonly HostProbe[]): number {
   let sent = 0;
   try {
     for (const { binding, port, question, state } of probes) {
-      if (sendTo(fd, encodeQuestion(question), linkAddress(port.ifIndex)) !== 'sent') continue;
+      if (sendFrame(fd, encodeQuestion(question), port.ifIndex) !== 'sent') continue;
       const { bridge, vlan, ip } = binding;
       table.set(binding, { bridge, vlan, ip, ...state });
       sent++;
@@ -66,7 +63,7 @@ export function checkOwners(conflicts: readonly Conflict[], ring: Ring, now: () 
   try {
     for (const conflict of conflicts) {
       const sendings = conflict.probes.map(({ port, question }) =>
-        sendTo(fd, encodeQuestion(question), linkAddress(port.ifIndex)),
+        sendFrame(fd, encodeQuestion(question), port.ifIndex),
       );
       // A host behind a full queue was not probed. A host behind a removed or downed port could not answer anyway.
       if (!sendings.includes('refused')) probed.push(conflict);
@@ -98,20 +95,10 @@ export function checkOwners(conflicts: readonly Conflict[], ring: Ring, now: () 
 }
 
 function openPacketSocket(): number {
-  // Protocol 0: the socket receives nothing.
-  return socket(AF_PACKET, SOCK_RAW, 0, {
+  return packetSocket({
     operation: 'open a packet socket for probes',
     object: 'probes',
     capability: 'CAP_NET_RAW',
     fix: 'set "probe: {enabled: never}"',
   });
-}
-
-/** struct sockaddr_ll (linux/if_packet.h): only family and interface matter for a whole frame. */
-function linkAddress(ifIndex: number): Uint8Array {
-  const address = new Uint8Array(20);
-  const data = new DataView(address.buffer);
-  data.setUint16(0, AF_PACKET, true);
-  data.setInt32(4, ifIndex, true);
-  return address;
 }

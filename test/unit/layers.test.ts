@@ -33,10 +33,14 @@ const files = readdirSync(`${ROOT}src`, { recursive: true, encoding: 'utf8' })
 
 const sources = new Map(files.map((path) => [path, readFileSync(`${ROOT}src/${path}`, 'utf8')]));
 
-/** The text without comments and without the content of strings. */
+/** The text without comments and without the content of strings; of a template the expressions in it are left. */
 function codeOf(source: string): string {
   const skipped = /\/\*[\s\S]*?\*\/|\/\/[^\n]*|'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|`(?:\\.|[^`\\])*`/g;
-  return source.replace(skipped, (text) => (text.startsWith('/') ? ' ' : "''"));
+  return source.replace(skipped, (text) => {
+    if (text.startsWith('/')) return ' ';
+    const expressions = text.startsWith('`') ? [...text.matchAll(/\$\{([^}]*)/g)] : [];
+    return ["''", ...expressions.map(([, code]) => `(${codeOf(code ?? '')})`)].join(' + ');
+  });
 }
 
 /** The imports of a file: specifiers of import and export declarations, including types. */
@@ -94,6 +98,28 @@ test('the host uses only system calls of ffi: maps and programs come from the da
     const bindings = localImports(path).filter((target) => target.startsWith('ffi/'));
     assert.deepEqual(
       bindings.filter((target) => target !== 'ffi/libc.ts'),
+      [],
+      path,
+    );
+  }
+});
+
+test('the host computes no offset in bytes', () => {
+  for (const [path, source] of sources) {
+    if (!path.startsWith('host/')) continue;
+    assert.ok(!localImports(path).includes('base/bytes.ts'), path);
+    assert.doesNotMatch(codeOf(source), /\bDataView\b|\bsubarray\b/, path);
+  }
+});
+
+test('core and render are pure', () => {
+  for (const [path, source] of sources) {
+    if (!path.startsWith('core/') && !path.startsWith('render/')) continue;
+    assert.doesNotMatch(codeOf(source), /\bMath\.random\b|\bWeakMap\b|^let /m, path);
+    assert.deepEqual(
+      importsOf(source).filter(
+        (target) => target.startsWith('node:') || /^\.\.\/(?:\.\.\/)?(?:ffi|host)\//.test(target),
+      ),
       [],
       path,
     );
@@ -167,6 +193,10 @@ test('a switch on kind ends in satisfies never', () => {
 test('the checks of this file find what they forbid', () => {
   assert.match(codeOf('let a = b!.c;'), /[\w)\]]!(?![=\w])/);
   assert.doesNotMatch(codeOf("if (a !== b) say('no!'); // yes!"), /[\w)\]]!(?![=\w])/);
+  const template = (expression: string): string => codeOf(`const a = \`no! \${${expression}}\`;`);
+  assert.match(template('b!.c'), /[\w)\]]!(?![=\w])/);
+  assert.match(template("b ? 'no!' : process.pid"), /\bprocess\b/);
+  assert.doesNotMatch(template("b ? 'no!' : c"), /!/);
   assert.deepEqual(
     importsOf("import { a } from './a.ts';\nexport type { B } from './b.ts';\nimport './c.ts';"),
     ['./a.ts', './b.ts', './c.ts'],
