@@ -55,7 +55,7 @@ function run(command, ...args) {
 
 /**
  * Where <asm/types.h> lies. With the target bpf clang does not search the directory that Debian has for each
- * architecture, so clang is asked for the name that it has for this host; elsewhere /usr/include has it.
+ * architecture. Its name comes from clang; on other systems /usr/include has the header.
  */
 function includesOfHost() {
   const triple = run('clang', '-print-multiarch').trim() || run('clang', '-dumpmachine').trim();

@@ -6,8 +6,8 @@ import { build } from 'esbuild';
 const outfile = 'dist/snoopy.cjs';
 
 /**
- * node:child_process brings half of Node's streams with it. commander imports it for what nothing here uses,
- * doctor to ask FRR; so it is loaded by whoever calls one of its functions, and not with every command.
+ * node:child_process loads half of Node's streams. commander imports it for features that are not used here, and doctor
+ * to query FRR; so it is loaded at the first call of one of its functions, and not with every command.
  */
 const lazyChildProcess = {
   name: 'lazy-child-process',

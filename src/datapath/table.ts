@@ -1,4 +1,4 @@
-// A kernel map as a table of records: the only place that lays entries out as bytes.
+// A kernel map as a table of records. Only migrate.ts handles entries as bytes besides.
 
 import { errnoOf, SnoopyError } from '../base/errors.ts';
 import { type MapInfo, mapInfo } from '../ffi/info.ts';
@@ -135,8 +135,8 @@ function fit(values: Uint8Array, count: number, from: number, to: number): Uint8
 }
 
 /**
- * Decodes adjacent entries. A malformed one is left out: neither the program nor a run wrote it, the program never
- * looks it up, and the other entries are still good.
+ * Decodes adjacent entries. A malformed one is left out: neither the program nor a run wrote it, and the other entries
+ * are still good.
  */
 export function decodeAll<Value>(entries: MapEntries, { decode }: ValueDecoder<Value>): Value[] {
   const { keys, values, count } = entries;

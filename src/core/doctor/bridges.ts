@@ -120,7 +120,7 @@ function checkIpv6(bridge: Bridge, { devices, plan }: Findings): Check[] {
   if (!learnsIpv6) return [];
   return [...bridge.domains.values()].map(({ device, deviceName: name }) => {
     if (!devices.get(device)?.disableIpv6) return ok('ipv6', name, IPV6.ok());
-    const isNeeded = plan.decisions.some((verdict) => verdict.device === name && verdict.ip.includes(':'));
+    const isNeeded = plan.decisions.some((decision) => decision.device === name && decision.ip.includes(':'));
     const complaint = { subject: name, ...IPV6.off({ name }) };
     return isNeeded ? failure('ipv6', complaint) : warning('ipv6', complaint);
   });

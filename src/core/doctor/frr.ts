@@ -98,7 +98,7 @@ function checkDevice(
   const { name } = bridge.desired;
   const device = bridge.domains.get(vlan)?.deviceName;
   if (device === undefined) {
-    const isNeeded = plan.decisions.some((verdict) => verdict.bridge === name && verdict.vlan === vlan);
+    const isNeeded = plan.decisions.some((decision) => decision.bridge === name && decision.vlan === vlan);
     const complaint = { subject, ...NEIGHBOR_DEVICE.none({ bridge: name, vlan }) };
     return isNeeded ? failure('neighbor-device', complaint) : warning('neighbor-device', complaint);
   }

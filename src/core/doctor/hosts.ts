@@ -55,11 +55,11 @@ function checkAdvertised({ plan }: Findings, frr: Frr): Check[] {
   const blockerOf = findBlockers(frr);
   const blocked: { readonly ip: IpAddress; readonly blocker: Blocker }[] = [];
   let count = 0;
-  for (const verdict of plan.decisions) {
-    if (verdict.state !== 'installed' || verdict.due) continue;
-    const blocker = blockerOf(verdict);
+  for (const decision of plan.decisions) {
+    if (decision.state !== 'installed' || decision.due) continue;
+    const blocker = blockerOf(decision);
     if (blocker === null) count += 1;
-    else blocked.push({ ip: verdict.ip, blocker });
+    else blocked.push({ ip: decision.ip, blocker });
   }
   const groups = groupBy(blocked, ({ blocker }) => `${blocker.subject}\n${blocker.reason}`);
   const checks = [...groups.values()].flatMap((group) => {
