@@ -132,7 +132,23 @@ struct {
  */
 const struct snoopy_change *snoopy_change_type SEC("types");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 17); /* only a limit: each port has its own slots */
+	__type(key, struct snoopy_heard_key);
+	__type(value, struct snoopy_heard);
+} snoopy_heard SEC(".maps");
+
 /* The program reads neither this map nor the next: they are pinned with the others for user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536); /* user space sets it before the load */
+	__type(key, struct snoopy_hint_key);
+	__type(value, struct snoopy_hint);
+} snoopy_hints SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

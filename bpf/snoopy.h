@@ -9,7 +9,7 @@
 #ifndef SNOOPY_H
 #define SNOOPY_H
 
-#define SNOOPY_ABI 2
+#define SNOOPY_ABI 3
 
 /* Messages that a port learns from (snoopy_port.learn). */
 #define SNOOPY_LEARN_ARP_REQUEST (1 << 0)
@@ -71,6 +71,7 @@ struct snoopy_port {
 	__u64 duplicate_window_ns;
 	__u64 duplicate_hold_ns;
 	__u64 released; /* bindings of this port that user space has ever deleted: see snoopy_port_state */
+	__u64 reported; /* snoopy_port_state.limited when a run last reported it */
 	/* The VLANs the port is in, with SNOOPY_PORT_VLAN_AWARE: bit v % 64 of word v / 64. */
 	__u64 vlans[64];
 };
@@ -81,10 +82,11 @@ struct snoopy_port {
  * other. The current number of bindings of a port is gained - lost - snoopy_port.released.
  */
 struct snoopy_port_state {
-	__u64 gained;  /* bindings created on, or moved to, this port (atomic) */
-	__u64 lost;    /* bindings moved away from this port (atomic) */
-	__u64 next_ns; /* theoretical arrival time of the next new binding (GCRA) */
-	__u64 limited; /* sightings rejected for max_bindings or for the rate (atomic) */
+	__u64 gained;       /* bindings created on, or moved to, this port (atomic) */
+	__u64 lost;         /* bindings moved away from this port (atomic) */
+	__u64 next_ns;      /* theoretical arrival time of the next new binding (GCRA) */
+	__u64 limited;      /* sightings rejected for max_bindings or for the rate (atomic) */
+	__u64 hint_next_ns; /* theoretical arrival time of the next SNOOPY_CHANGE_HINT (GCRA) */
 };
 
 /*
@@ -114,10 +116,11 @@ struct snoopy_static_key {
 	__u8 pad[2]; /* zero */
 };
 
-/* Ring buffer "changes": one record for each change. The bindings map has the current state. */
+/* Ring buffer "changes": one record for each change. The maps have the current state. */
 #define SNOOPY_CHANGE_NEW       1 /* a binding was created */
 #define SNOOPY_CHANGE_MOVE      2 /* its MAC, its port or its router flag changed */
 #define SNOOPY_CHANGE_DUPLICATE 3 /* it was frozen: mac and port are the claim's, old_* the last holder's */
+#define SNOOPY_CHANGE_HINT      4 /* a message hinted at a host: mac and port are its own, old_* are zero */
 
 struct snoopy_change {
 	__u32 kind;
@@ -129,43 +132,100 @@ struct snoopy_change {
 	__u64 time_ns;
 };
 
-/* Map "counters" (per-CPU array of __u64). A message counts once: seen, ignored or rejected. */
+/* Map "counters" (per-CPU array of __u64). A message counts once: seen, ignored, a hint or rejected. */
 #define SNOOPY_COUNTER_SIGHTINGS    0 /* passed every check */
 #define SNOOPY_COUNTER_IGNORED      1 /* a kind of message that the port's policy does not learn from */
 #define SNOOPY_COUNTER_RING_DROPPED 2 /* change records that found the ring full (beside the sighting) */
 #define SNOOPY_COUNTER_CREATED      3 /* bindings created (beside the sighting) */
 #define SNOOPY_COUNTER_MOVED        4 /* bindings moved to another MAC or port (beside the sighting) */
 #define SNOOPY_COUNTER_DUPLICATES   5 /* bindings frozen (beside the sighting) */
-#define SNOOPY_COUNTER_VLAN         6 /* rejected: two tags, one not 802.1Q's, or a VLAN the port is not in */
-#define SNOOPY_COUNTER_TRUNCATED    7 /* rejected: shorter than its headers say */
-#define SNOOPY_COUNTER_ARP_HEADER   8 /* rejected: ARP types, lengths or operation (RFC 826) */
-#define SNOOPY_COUNTER_SPOOFED      9 /* rejected: Ethernet source differs from the address in the message */
-#define SNOOPY_COUNTER_MAC          10 /* rejected: zero or multicast MAC */
-#define SNOOPY_COUNTER_IP           11 /* rejected: not an address that a host can have */
-#define SNOOPY_COUNTER_LINK_LOCAL   12 /* rejected: link-local, which the policy does not learn */
-#define SNOOPY_COUNTER_FRAGMENT     13 /* rejected: fragmented ND (RFC 6980) */
-#define SNOOPY_COUNTER_HOP_LIMIT    14 /* rejected: hop limit is not 255 (RFC 4861, 7.1) */
-#define SNOOPY_COUNTER_CHECKSUM     15 /* rejected: ICMPv6 checksum */
-#define SNOOPY_COUNTER_ND_HEADER    16 /* rejected: code, length or solicited flag (RFC 4861, 7.1) */
-#define SNOOPY_COUNTER_ND_OPTION    17 /* rejected: options malformed, too many, repeated, or no address */
-#define SNOOPY_COUNTER_OVERRIDE     18 /* rejected: NA with O = 0, an anycast address (RFC 9161, 3.2) */
-#define SNOOPY_COUNTER_SUBNET       19 /* rejected: not in a prefix that may be learned */
-#define SNOOPY_COUNTER_STATIC       20 /* rejected: the address is provisioned for another MAC */
-#define SNOOPY_COUNTER_FROZEN       21 /* rejected: a claim on a frozen binding */
-#define SNOOPY_COUNTER_PORT_LIMIT   22 /* rejected: the port has reached its limit of bindings */
-#define SNOOPY_COUNTER_RATE_LIMIT   23 /* rejected: new bindings come too fast on this port */
-#define SNOOPY_COUNTER_TABLE_FULL   24 /* rejected: no room in the bindings map */
-#define SNOOPY_COUNTERS             25
+#define SNOOPY_COUNTER_HINTS        6 /* messages that only hint at a host */
+#define SNOOPY_COUNTER_VLAN         7 /* rejected: two tags, one not 802.1Q's, or a VLAN the port is not in */
+#define SNOOPY_COUNTER_TRUNCATED    8 /* rejected: shorter than its headers say */
+#define SNOOPY_COUNTER_ARP_HEADER   9 /* rejected: ARP types, lengths or operation (RFC 826) */
+#define SNOOPY_COUNTER_SPOOFED      10 /* rejected: Ethernet source differs from the address in the message */
+#define SNOOPY_COUNTER_MAC          11 /* rejected: zero or multicast MAC */
+#define SNOOPY_COUNTER_IP           12 /* rejected: not an address that a host can have */
+#define SNOOPY_COUNTER_LINK_LOCAL   13 /* rejected: link-local, which the policy does not learn */
+#define SNOOPY_COUNTER_FRAGMENT     14 /* rejected: fragmented ND (RFC 6980) */
+#define SNOOPY_COUNTER_HOP_LIMIT    15 /* rejected: hop limit is not 255 (RFC 4861, 7.1) */
+#define SNOOPY_COUNTER_CHECKSUM     16 /* rejected: ICMPv6 checksum */
+#define SNOOPY_COUNTER_ND_HEADER    17 /* rejected: code, length or solicited flag (RFC 4861, 7.1) */
+#define SNOOPY_COUNTER_ND_OPTION    18 /* rejected: options malformed, too many, repeated, or no address */
+#define SNOOPY_COUNTER_OVERRIDE     19 /* rejected: NA with O = 0, an anycast address (RFC 9161, 3.2) */
+#define SNOOPY_COUNTER_SUBNET       20 /* rejected: not in a prefix that may be learned */
+#define SNOOPY_COUNTER_STATIC       21 /* rejected: the address is provisioned for another MAC */
+#define SNOOPY_COUNTER_FROZEN       22 /* rejected: a claim on a frozen binding */
+#define SNOOPY_COUNTER_PORT_LIMIT   23 /* rejected: the port has reached its limit of bindings */
+#define SNOOPY_COUNTER_RATE_LIMIT   24 /* rejected: new bindings come too fast on this port */
+#define SNOOPY_COUNTER_TABLE_FULL   25 /* rejected: no room in the bindings map */
+#define SNOOPY_COUNTERS             26
+
+/*
+ * What shows that a host has an address, and is not enough to learn it: user space probes the host, and its
+ * answer is learned.
+ */
+#define SNOOPY_HINT_SOLICITATION 1 /* an NS that names its source's MAC, not learned from by RFC 9161, 3.2   \
+				    */
+#define SNOOPY_HINT_UNNAMED   2    /* a solicited NA about its own source, without the target's MAC */
+#define SNOOPY_HINT_ANYCAST   3    /* an NA with the target's MAC and O = 0 */
+#define SNOOPY_HINT_TENTATIVE 4    /* DAD (RFC 4862, 5.4) or ARP Probe (RFC 5227): about to be used */
+#define SNOOPY_HINT_RATE      5    /* a sighting that the rate of new bindings rejected */
+/* The following come from user space only. */
+#define SNOOPY_HINT_FABRIC 16 /* another node had the address, with a MAC that is local now */
+#define SNOOPY_HINT_ENDED  17 /* a binding that ended here */
+
+/*
+ * Map "heard" (hash): the hints that the program has seen, for user space to take. A port has
+ * SNOOPY_HEARD_SLOTS slots, and the address with its MAC decides which one: a flood of hints displaces only
+ * those of its own port.
+ */
+#define SNOOPY_HEARD_SLOTS 128
+
+struct snoopy_heard_key {
+	__u32 port; /* ifindex */
+	__u32 slot; /* below SNOOPY_HEARD_SLOTS */
+};
+
+struct snoopy_heard {
+	struct snoopy_binding_key key; /* the address that was hinted at */
+	__u8 mac[6];
+	__u8 kind;     /* SNOOPY_HINT_*, below 16 */
+	__u8 pad;      /* zero */
+	__u64 time_ns; /* of the last such message, as exact as snoopy_binding.last_seen_ns */
+};
+
+/* Map "hints" (hash): user space's memory of hints from all sources. The program does not read it. */
+struct snoopy_hint_key {
+	__u32 bridge;
+	__u16 vlan;
+	__u16 family;
+	__u8 ip[16];
+	__u8 mac[6];
+	__u8 pad[2]; /* zero */
+};
+
+struct snoopy_hint {
+	__u8 kind;       /* SNOOPY_HINT_* */
+	__u8 probes;     /* sent since heard_ns */
+	__u8 pad[2];     /* zero */
+	__u32 port;      /* ifindex of the port that received it; 0: not known */
+	__u64 heard_ns;  /* when the hint was last given */
+	__u64 probed_ns; /* of the last probe; 0: none */
+};
 
 /*
  * Map "probes" (hash by struct snoopy_binding_key): user space's record of its probes of a silent host (RFC
- * 9161, 3.5). The program does not read it. An entry is valid for a binding only while last_ns is later
- * than the binding's last_seen_ns.
+ * 9161, 3.5), and of owner checks (3.7b). The program does not read it. last_ns and count are valid for a
+ * binding only while last_ns is later than the binding's last_seen_ns.
  */
 struct snoopy_probe {
-	__u64 last_ns; /* CLOCK_MONOTONIC */
-	__u32 count;   /* probes since the host was seen */
-	__u32 pad;     /* zero */
+	__u64 last_ns;    /* CLOCK_MONOTONIC */
+	__u32 count;      /* probes since the host was seen */
+	__u32 pad;        /* zero */
+	__u8 winner[6];   /* the MAC that got the address in the last owner check that an owner lost */
+	__u8 pad2[2];     /* zero */
+	__u64 decided_ns; /* when that was; 0: never */
 };
 
 /*
@@ -196,12 +256,16 @@ struct snoopy_layout {
 #define SNOOPY_SIZE(type, size) _Static_assert(sizeof(struct type) == (size), #type)
 SNOOPY_SIZE(snoopy_binding_key, 24);
 SNOOPY_SIZE(snoopy_binding, 64);
-SNOOPY_SIZE(snoopy_port, 560);
-SNOOPY_SIZE(snoopy_port_state, 32);
+SNOOPY_SIZE(snoopy_port, 568);
+SNOOPY_SIZE(snoopy_port_state, 40);
 SNOOPY_SIZE(snoopy_prefix_key, 28);
 SNOOPY_SIZE(snoopy_static_key, 32);
 SNOOPY_SIZE(snoopy_change, 56);
-SNOOPY_SIZE(snoopy_probe, 16);
+SNOOPY_SIZE(snoopy_heard_key, 8);
+SNOOPY_SIZE(snoopy_heard, 40);
+SNOOPY_SIZE(snoopy_hint_key, 32);
+SNOOPY_SIZE(snoopy_hint, 24);
+SNOOPY_SIZE(snoopy_probe, 32);
 SNOOPY_SIZE(snoopy_rejection, 48);
 SNOOPY_SIZE(snoopy_layout, 48);
 #undef SNOOPY_SIZE

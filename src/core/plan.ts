@@ -207,6 +207,7 @@ function portPolicy(
     duplicateWindowMs: duplicates.windowMs,
     duplicateHoldMs: duplicates.holdMs,
     released: found?.released ?? 0,
+    reported: found?.reported ?? 0,
     vlans: bridge.vlanAware ? encodeVlans(port.vlans) : null,
   };
 }

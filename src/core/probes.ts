@@ -65,7 +65,7 @@ export function planProbes(
     probes.push({
       ...probeOut(bridge, port, vlan, source, { mac, ip, named: false }),
       binding,
-      state: { lastMs: hosts.nowMs, count: before.count + 1 },
+      state: { ...before, lastMs: hosts.nowMs, count: before.count + 1 },
     });
   };
   for (const binding of present) consider(binding, false);
@@ -95,9 +95,12 @@ export function probeOut(
   };
 }
 
+const NOT_PROBED: ProbeState = { lastMs: 0, count: 0, decided: null };
+
 /** The probes since the host was last seen. */
 function stateSinceSeen(binding: Binding, state: ProbeState | undefined): ProbeState {
-  return state === undefined || state.lastMs <= binding.lastSeenMs ? { lastMs: 0, count: 0 } : state;
+  const { lastMs, count, decided } = state ?? NOT_PROBED;
+  return lastMs <= binding.lastSeenMs ? { lastMs: 0, count: 0, decided } : { lastMs, count, decided };
 }
 
 /** When a silent host may be probed next, and when its silence after the last probe counts. */

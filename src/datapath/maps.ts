@@ -9,6 +9,8 @@ import { type Binding, bindingCodec } from './records/binding.ts';
 import { type BindingKey, bindingKeyCodec } from './records/binding-key.ts';
 import type { KeyCodec } from './records/codec.ts';
 import type { CounterName } from './records/counters.ts';
+import { type Heard, type HeardKey, heardCodec, heardKeyCodec } from './records/heard.ts';
+import { type Hint, type HintKey, hintCodec, hintKeyCodec } from './records/hint.ts';
 import { type Layout, layoutCodec } from './records/layout.ts';
 import {
   ifIndexCodec,
@@ -60,6 +62,9 @@ export interface Tables {
   readonly prefixes: Table<PrefixRuleKey, PrefixRule> | undefined;
   readonly statics: Table<StaticRule, StaticRule> | undefined;
   readonly probes: Table<BindingKey, ProbeRecord> | undefined;
+  /** User space only takes entries out of this one. */
+  readonly heard: Table<HeardKey, Heard> | undefined;
+  readonly hints: Table<HintKey, Hint> | undefined;
   readonly layout: Table<0, Layout> | undefined;
   /** The sums over all CPUs, counted since the program was first loaded. */
   readonly counters: { sums(): Readonly<Record<CounterName, number>> } | undefined;
@@ -85,6 +90,8 @@ export function tablesOf(maps: ReadonlyMap<MapName, OpenMap>): Tables {
       (map) => new Table(map, staticKeyCodec, staticRuleCodec, MAPS.statics.valueSize),
     ),
     probes: open('probes', (map) => new Table(map, bindingKeyCodec, probeCodec, MAPS.probes.valueSize)),
+    heard: open('heard', (map) => new Table(map, heardKeyCodec, heardCodec, MAPS.heard.valueSize)),
+    hints: open('hints', (map) => new Table(map, hintKeyCodec, hintCodec, MAPS.hints.valueSize)),
     layout: open('layout', layoutTable),
     counters: open('counters', ({ fd }) => ({ sums: () => countersOf(fd) })),
     rejected: open('rejected', (map) => ({

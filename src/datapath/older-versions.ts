@@ -1,6 +1,7 @@
 // The pins of other versions, as far as this one reads them. This version's own layouts are generated.
 //
 // ABI 1: struct snoopy_binding ends with frozen_until_ns, after 48 bytes. Everything else is as in ABI 2.
+// ABI 2: there are no maps of hints. Bindings are as in ABI 3.
 
 import { LAYOUT } from '../generated/layouts.ts';
 import { type MapName, type MapShape, mismatchesOf, shapeOf } from './maps.ts';

@@ -37,6 +37,8 @@ export const MAP_NAMES: readonly MapName[] = [
   'statics',
   'counters',
   'changes',
+  'heard',
+  'hints',
   'probes',
   'rejected',
   'layout',
@@ -98,6 +100,7 @@ export function replacedPath(directory: string, mapId: number): string {
 function sizeOf(name: MapName, expected: Expected): number {
   switch (name) {
     case 'bindings':
+    case 'hints':
     case 'probes':
       return expected.maxBindings;
     case 'statics':
@@ -325,8 +328,12 @@ function whyStale(
 ): LoadReason | null {
   if (layout === null || program === null || !isComplete(layout)) return 'incomplete';
   for (const [name, { info }] of maps) {
-    // The program uses neither of these two maps.
-    if (name !== 'layout' && name !== 'probes' && !program.mapIds.includes(info.id)) return 'incomplete';
+    if (!isForUserSpace(name) && !program.mapIds.includes(info.id)) return 'incomplete';
   }
   return layout.digest === expected.digest ? null : 'program';
+}
+
+/** True for a map that the program does not use. */
+function isForUserSpace(name: MapName): boolean {
+  return name === 'heard' || name === 'hints' || name === 'layout' || name === 'probes';
 }

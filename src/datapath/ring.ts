@@ -3,7 +3,7 @@
 import { SnoopyError } from '../base/errors.ts';
 import { type Mapping, mmap, PROT_READ, PROT_WRITE, pageSize } from '../ffi/libc.ts';
 import type { Pins } from './pins.ts';
-import { CHANGE_BYTES, type Change, decodeChange, isNewBinding } from './records/change.ts';
+import { CHANGE_BYTES, type Change, decodeChange, isInMap } from './records/change.ts';
 
 /** BPF_RINGBUF_BUSY_BIT: the program has not finished the record yet. */
 const BUSY_BIT = 0x8000_0000;
@@ -29,8 +29,8 @@ export interface Ring {
   /** True when there is a record that was not read yet. */
   pending(): boolean;
   /**
-   * All finished records that were not read before. `moves` leaves out those of new bindings: the map has them, and
-   * there may be tens of thousands after provisioning.
+   * All finished records that were not read before. `moves` leaves out those of new bindings and of hints: their maps
+   * have them, and there may be tens of thousands after provisioning.
    */
   read(what: 'all' | 'moves'): Drained;
   /** Consumes all records read so far, so that the program can use their room. */
@@ -81,7 +81,7 @@ export function openRing(fd: number, size: number): Ring {
       if ((header & DISCARD_BIT) === 0) {
         const at = page + offset + HEADER_BYTES;
         try {
-          const isWanted = what === 'all' || !isNewBinding(producer.bytes, at);
+          const isWanted = what === 'all' || !isInMap(producer.bytes, at);
           if (isWanted) changes.push(decodeChange(producer.bytes, at));
           records++;
         } catch (thrown) {

@@ -7,6 +7,8 @@ import { SnoopyError } from '../../src/base/errors.ts';
 import { type Binding, bindingCodec } from '../../src/datapath/records/binding.ts';
 import { bindingKeyCodec } from '../../src/datapath/records/binding-key.ts';
 import { decodeChange } from '../../src/datapath/records/change.ts';
+import { type Heard, heardCodec, heardKeyCodec } from '../../src/datapath/records/heard.ts';
+import { type Hint, hintCodec, hintKeyCodec } from '../../src/datapath/records/hint.ts';
 import { layoutCodec } from '../../src/datapath/records/layout.ts';
 import {
   encodeVlans,
@@ -22,6 +24,10 @@ import {
   BINDING,
   BINDING_KEY,
   CHANGE,
+  HEARD,
+  HEARD_KEY,
+  HINT,
+  HINT_KEY,
   LAYOUT,
   MAPS,
   PORT,
@@ -42,6 +48,10 @@ const PREFIXES = [prefixRuleCodec, MAPS.prefixes.valueSize] as const;
 const STATIC_KEYS = [staticKeyCodec, STATIC_KEY.size] as const;
 const STATICS = [staticRuleCodec, MAPS.statics.valueSize] as const;
 const PROBES = [probeCodec, PROBE.size] as const;
+const HEARD_KEYS = [heardKeyCodec, HEARD_KEY.size] as const;
+const HEARDS = [heardCodec, HEARD.size] as const;
+const HINT_KEYS = [hintKeyCodec, HINT_KEY.size] as const;
+const HINTS = [hintCodec, HINT.size] as const;
 const LAYOUTS = [layoutCodec, LAYOUT.size] as const;
 const NONE = new Uint8Array(0);
 
@@ -90,17 +100,19 @@ it('any bytes as a record of the ring are a change or are rejected', () => {
     if (length >= 4) data.setUint32(0, kind, true);
     if (length >= 32) data.setUint16(30, family & 0xffff, true);
     const change = readOrRefuse(() => decodeChange(bytes, 0));
-    const isGood = length >= CHANGE.size && kind >= 1 && kind <= 3 && [2, 10].includes(family & 0xffff);
+    const isGood = length >= CHANGE.size && kind >= 1 && kind <= 4 && [2, 10].includes(family & 0xffff);
     assert.equal(change !== undefined, isGood);
     if (change !== undefined) kinds.add(change.kind);
   });
-  assert.deepEqual([...kinds].sort(), ['duplicate', 'move', 'new']);
+  assert.deepEqual([...kinds].sort(), ['duplicate', 'hint', 'move', 'new']);
 });
 
 it('any bytes as entries of a map are decoded or rejected', () => {
   const readers: readonly ((keys: Uint8Array, values: Uint8Array) => unknown)[] = [
     (keys, values) => decodeEntry(BINDINGS, keys, values),
     (keys, values) => decodeEntry(PROBES, keys, values),
+    (keys, values) => decodeEntry(HEARDS, keys, values),
+    (keys, values) => decodeEntry(HINTS, keys, values),
     (keys, values) => decodeEntry(PREFIXES, keys, values),
     (keys, values) => decodeEntry(STATICS, keys, values),
     (keys) => bindingKeyCodec.decode(keys, 0),
@@ -121,10 +133,18 @@ it('a record that lacks the last byte of its fields is rejected', () => {
     return bytes.map((_, at) => (at % 2 === 0 ? 10 : 0));
   };
   const whole = cut(1024);
+  // A kind of hint that exists, where each of the two structures has it.
+  const hintBytes = cut(1024);
+  hintBytes[HEARD.kind] = 1;
+  hintBytes[HINT.kind] = 1;
   const reads: readonly (() => unknown)[] = [
     () => decodeEntry(BINDINGS, cut(BINDING_KEY.size), whole),
     () => decodeEntry(BINDINGS, whole, cut(BINDING.pad2)),
-    () => decodeEntry(PROBES, whole, cut(PROBE.pad)),
+    () => decodeEntry(PROBES, whole, cut(PROBE.size)),
+    () => decodeEntry(HEARDS, cut(HEARD_KEY.size), hintBytes),
+    () => decodeEntry(HEARDS, whole, hintBytes.subarray(0, HEARD.size - 1)),
+    () => decodeEntry(HINTS, cut(HINT_KEY.pad), hintBytes),
+    () => decodeEntry(HINTS, whole, hintBytes.subarray(0, HINT.size - 1)),
     () => decodeEntry(PREFIXES, cut(PREFIX_KEY.size), whole),
     () => decodeEntry(STATICS, cut(STATIC_KEY.pad), whole),
     () => decodeEntry(POLICIES, NONE, cut(PORT.size)),
@@ -175,6 +195,7 @@ it('encoded policies, rules, probes, indexes and layouts decode to the same valu
     duplicateWindowMs: fc.nat({ max: 9_000_000 }),
     duplicateHoldMs: fc.nat({ max: 9_000_000 }),
     released: fc.integer({ min: -Number.MAX_SAFE_INTEGER, max: Number.MAX_SAFE_INTEGER }),
+    reported: fc.nat({ max: Number.MAX_SAFE_INTEGER }),
     vlans: fc.option(
       fc
         .array(
@@ -204,9 +225,45 @@ it('encoded policies, rules, probes, indexes and layouts decode to the same valu
   check(fc.tuple(ifIndex, vlan, ip, fc.option(mac)), 2_000, ([bridge, id, address, who]) => {
     const rule = { bridge, vlan: id, ip: address, mac: who === '00:00:00:00:00:00' ? null : who };
     assert.deepEqual(decodeEntry(STATICS, keyBytes(STATIC_KEYS, rule), valueBytes(STATICS, rule)), rule);
-    const probe = { bridge, vlan: id, ip: address, lastMs: 12_345, count: bridge };
+    const decided = who === null || who === '00:00:00:00:00:00' ? null : { mac: who, atMs: 23_456 };
+    const probe = { bridge, vlan: id, ip: address, lastMs: 12_345, count: bridge, decided };
     assert.deepEqual(decodeEntry(PROBES, keyBytes(BINDING_ID, probe), valueBytes(PROBES, probe)), probe);
     assert.equal(ifIndexCodec.decode(keyBytes([ifIndexCodec, 4], bridge), 0), bridge);
+  });
+  const hint: fc.Arbitrary<Hint> = fc.record({
+    bridge: ifIndex,
+    vlan,
+    ip,
+    mac,
+    kind: fc.constantFrom<Hint['kind']>(
+      'solicitation',
+      'unnamed',
+      'anycast',
+      'tentative',
+      'rate',
+      'fabric',
+      'ended',
+    ),
+    probes: fc.nat(255),
+    port: ifIndex,
+    heardMs: fc.nat({ max: 9_000_000 }),
+    probedMs: fc.nat({ max: 9_000_000 }),
+  });
+  check(hint, 2_000, (one) => {
+    assert.deepEqual(decodeEntry(HINTS, keyBytes(HINT_KEYS, one), valueBytes(HINTS, one)), { ...one });
+  });
+  const heard: fc.Arbitrary<Heard> = fc.record({
+    port: ifIndex,
+    slot: fc.nat(127),
+    bridge: ifIndex,
+    vlan,
+    ip,
+    mac,
+    kind: fc.constantFrom<Heard['kind']>('solicitation', 'unnamed', 'anycast', 'tentative', 'rate'),
+    timeMs: fc.nat({ max: 9_000_000 }),
+  });
+  check(heard, 2_000, (one) => {
+    assert.deepEqual(decodeEntry(HEARDS, keyBytes(HEARD_KEYS, one), valueBytes(HEARDS, one)), { ...one });
   });
   const digest = fc
     .uint8Array({ minLength: 32, maxLength: 32 })

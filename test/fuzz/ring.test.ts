@@ -64,14 +64,14 @@ function writeRecord(data: Uint8Array, position: number, id: number, state: Stat
   view.setUint32(4, 3, true);
   // The program writes the header last: a busy record has no content yet.
   if (state === 'busy') return;
-  view.setUint32(8, 1 + (id % 3), true);
+  view.setUint32(8, 1 + (id % KINDS.length), true);
   view.setUint32(12, id, true);
   view.setUint32(32, 7, true);
   view.setUint16(38, 2, true);
   view.setUint32(40, id, false);
 }
 
-const KINDS = ['new', 'move', 'duplicate'];
+const KINDS = ['new', 'move', 'duplicate', 'hint'];
 
 it('is read to its end from any position: discarded records are left out, and reading stops at a busy one', () => {
   const states = fc.array(
@@ -104,7 +104,7 @@ it('is read to its end from any position: discarded records are left out, and re
         expected,
       );
       for (const { kind, port, bridge, ip } of changes) {
-        assert.equal(kind, KINDS[port % 3] ?? '');
+        assert.equal(kind, KINDS[port % KINDS.length] ?? '');
         assert.equal(bridge, 7);
         assert.equal(ip, `${port >>> 24}.${(port >> 16) & 255}.${(port >> 8) & 255}.${port & 255}`);
       }
@@ -182,6 +182,23 @@ it('with any positions, headers and records is read in finite time, and continue
     });
   });
   assert.ok(passedOver > 100, `${passedOver} were damaged`);
+});
+
+it('a read of the moves leaves out what is in a map, and consumes it', () => {
+  const data = new Uint8Array(SIZE);
+  for (let slot = 0; slot < SLOTS; slot++) writeRecord(data, slot * STRIDE, slot, 'whole');
+  withRing({ consumer: 0n, producer: BigInt(SIZE), data }, (ring) => {
+    const { changes, records } = ring.read('moves');
+    assert.equal(records, SLOTS);
+    assert.deepEqual(
+      changes.map(({ port, kind }) => [port, kind]),
+      Array.from({ length: SLOTS }, (_, slot) => [slot, KINDS[slot % KINDS.length]]).filter(
+        ([, kind]) => kind === 'move' || kind === 'duplicate',
+      ),
+    );
+    ring.commit();
+    assert.equal(consumerPosition(), BigInt(SIZE));
+  });
 });
 
 it('bytes inside a record that look like a busy record do not stop the reader', () => {

@@ -298,6 +298,7 @@ export class Datapath {
       [BigInt(policy.duplicateWindowMs ?? 3_600_000) * 1_000_000n, 8],
       [BigInt(policy.duplicateHoldMs ?? 3_600_000) * 1_000_000n, 8],
       [policy.released ?? 0, 8],
+      [0, 8],
       ...vlanWords(policy.vlans ?? []).map((word) => [word, 8] as const),
     );
     return `map update pinned ${this.map('ports')} key hex ${pack([ifindex, 4])} value hex ${value}`;
@@ -308,7 +309,7 @@ export class Datapath {
   }
 
   #stateLine(ifindex: number): string {
-    const value = pack([0, 8], [0, 8], [0, 8], [0, 8]);
+    const value = pack([0, 8], [0, 8], [0, 8], [0, 8], [0, 8]);
     return `map update pinned ${this.map('state')} key hex ${pack([ifindex, 4])} value hex ${value}`;
   }
 

@@ -16,6 +16,8 @@ const MAPS = [
   'statics',
   'counters',
   'changes',
+  'heard',
+  'hints',
   'probes',
   'rejected',
   'layout',
@@ -403,15 +405,14 @@ describe('the content of the maps', () => {
     const machine = await withNeighbor(t);
     const ff = (length: number): number[] => Array(length).fill(0xff);
     // No address has the family 0xffff.
-    writeMap(machine, 'bindings', ff(24), ff(mapAt(`${machine.pins}/bindings`).bytes_value));
+    for (const name of ['bindings', 'heard', 'hints', 'probes', 'rejected', 'ports', 'state']) {
+      const { bytes_key: key, bytes_value: value } = mapAt(`${machine.pins}/${name}`);
+      writeMap(machine, name, ff(key), ff(value));
+    }
     writeMap(machine, 'statics', ff(32), [1]);
-    writeMap(machine, 'probes', ff(24), ff(16));
-    writeMap(machine, 'rejected', ff(24), ff(48));
     // 64 bits of bridge, VLAN and family, and no more: shorter than any prefix, and of no family.
     writeMap(machine, 'prefixes', [65, 0, 0, 0, ...ff(24)], [1]);
     writeMap(machine, 'prefixes', [7, 0, 0, 0, ...ff(24)], [0]);
-    writeMap(machine, 'ports', ff(4), ff(560));
-    writeMap(machine, 'state', ff(4), ff(32));
     assertRepaired(machine);
     machine.host(1).announce('10.1.0.99');
     assert.equal(machine.reconcile().neighbors.changes.length, 1);
@@ -420,7 +421,7 @@ describe('the content of the maps', () => {
 
   test('bindings of garbage with an address do no harm', async (t) => {
     const machine = await withNeighbor(t);
-    const size = mapAt(`${machine.pins}/bindings`).bytes_value;
+    const sizeOf = (name: string): number => mapAt(`${machine.pins}/${name}`).bytes_value;
     const bytes = (length: number, byte: number): number[] => Array(length).fill(byte);
     const bridge =
       machine.netns.json<{ ifindex: number }[]>('ip', '-json', 'link', 'show', 'br0')[0]?.ifindex ?? 0;
@@ -429,13 +430,13 @@ describe('the content of the maps', () => {
         machine,
         'bindings',
         [bridge, 0, 0, 0, 0, 0, 2, 0, 10, 1, 9, i, ...bytes(12, 0)],
-        bytes(size, byte),
+        bytes(sizeOf('bindings'), byte),
       );
       writeMap(
         machine,
         'probes',
         [bridge, 0, 0, 0, 0, 0, 2, 0, 10, 1, 9, i, ...bytes(12, 0)],
-        bytes(16, byte),
+        bytes(sizeOf('probes'), byte),
       );
     }
     lookAround(machine);

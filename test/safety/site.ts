@@ -55,6 +55,8 @@ const MAPS = [
   'bindings',
   'changes',
   'counters',
+  'heard',
+  'hints',
   'layout',
   'ports',
   'prefixes',

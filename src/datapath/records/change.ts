@@ -7,15 +7,16 @@ import {
   BINDING_KEY,
   CHANGE,
   SNOOPY_CHANGE_DUPLICATE,
+  SNOOPY_CHANGE_HINT,
   SNOOPY_CHANGE_MOVE,
   SNOOPY_CHANGE_NEW,
 } from '../../generated/layouts.ts';
 import { type BindingKey, getKey } from './binding-key.ts';
 
 export interface Change extends BindingKey {
-  readonly kind: 'new' | 'move' | 'duplicate';
+  readonly kind: 'new' | 'move' | 'duplicate' | 'hint';
   readonly port: IfIndex;
-  /** 0 for a new binding. */
+  /** 0 for a new binding and for a hint. */
   readonly oldPort: IfIndex | 0;
   readonly mac: Mac;
   readonly oldMac: Mac;
@@ -44,9 +45,10 @@ export function decodeChange(bytes: Uint8Array, at: number): Change {
   };
 }
 
-/** True for the record of a new binding, which has nothing that the map of bindings does not have. */
-export function isNewBinding(bytes: Uint8Array, at: number): boolean {
-  return getU32(bytes, at, CHANGE.kind) === SNOOPY_CHANGE_NEW;
+/** True for the record of a new binding or of a hint, which has nothing that its map does not have. */
+export function isInMap(bytes: Uint8Array, at: number): boolean {
+  const kind = getU32(bytes, at, CHANGE.kind);
+  return kind === SNOOPY_CHANGE_NEW || kind === SNOOPY_CHANGE_HINT;
 }
 
 function decodeKind(kind: number): Change['kind'] {
@@ -57,7 +59,9 @@ function decodeKind(kind: number): Change['kind'] {
       return 'move';
     case SNOOPY_CHANGE_DUPLICATE:
       return 'duplicate';
+    case SNOOPY_CHANGE_HINT:
+      return 'hint';
     default:
-      throw malformed('changes', DECODE, `its kind is ${kind}, not 1 to 3`);
+      throw malformed('changes', DECODE, `its kind is ${kind}, not 1 to 4`);
   }
 }

@@ -4,8 +4,8 @@ import { COUNTERS } from '../../generated/layouts.ts';
 
 export type CounterName = (typeof COUNTERS)[number];
 
-/** Counters of accepted messages and of their effects. */
-type Accepted = 'sightings' | 'ring_dropped' | 'created' | 'moved' | 'duplicates';
+/** Counters of accepted messages, of their effects, and of hints. */
+type Accepted = 'sightings' | 'ring_dropped' | 'created' | 'moved' | 'duplicates' | 'hints';
 
 /** Why a message is rejected. */
 export type RejectionReason = Exclude<CounterName, Accepted>;

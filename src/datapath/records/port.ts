@@ -41,6 +41,8 @@ export interface PortPolicy {
   readonly duplicateHoldMs: number;
   /** Bindings of this port that user space has deleted so far (modulo 2^64, signed). */
   readonly released: number;
+  /** `PortState.limited` when a run last reported it. */
+  readonly reported: number;
   /** The VLANs of the port, one bit each; null on a bridge that is not VLAN-aware. */
   readonly vlans: Uint8Array | null;
 }
@@ -88,6 +90,7 @@ export const portPolicyCodec: ValueCodec<PortPolicy> = {
       duplicateWindowMs: getMs(values, at, PORT.duplicateWindowNs),
       duplicateHoldMs: getMs(values, at, PORT.duplicateHoldNs),
       released: Number(BigInt.asIntN(64, readU64(values, at + PORT.released))),
+      reported: getU64(values, at, PORT.reported),
       vlans: (flags & SNOOPY_PORT_VLAN_AWARE) === 0 ? null : values.slice(vlans, vlans + VLAN_BYTES),
     };
   },
@@ -107,6 +110,7 @@ export const portPolicyCodec: ValueCodec<PortPolicy> = {
     setMs(bytes, at, PORT.duplicateWindowNs, policy.duplicateWindowMs);
     setMs(bytes, at, PORT.duplicateHoldNs, policy.duplicateHoldMs);
     setU64(bytes, at, PORT.released, BigInt(policy.released));
+    setU64(bytes, at, PORT.reported, BigInt(policy.reported));
     if (policy.vlans !== null) bytes.set(policy.vlans, at + PORT.vlans);
   },
 };

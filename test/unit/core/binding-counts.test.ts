@@ -21,6 +21,7 @@ const POLICY: PortPolicy = {
   duplicateWindowMs: 1,
   duplicateHoldMs: 1,
   released: 0,
+  reported: 0,
   vlans: null,
 };
 

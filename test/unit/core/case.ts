@@ -398,7 +398,7 @@ function observeHosts(machine: Machine): ObservedHosts {
     (machine.probes ?? []).map((probe) => {
       const { ip, vlan = 0, count, ago } = probe;
       const key = { bridge: indexOf(machine, probe.bridge), vlan, ip: ip as IpAddress };
-      return [bindingId(key), { count, lastMs: nowMs - ago * 1000 }];
+      return [bindingId(key), { count, lastMs: nowMs - ago * 1000, decided: null }];
     }),
   );
   return { nowMs, bindings, probes, portStates: new Map(), deviceNames, forwarding, neighbors };

@@ -41,6 +41,7 @@ it('every field starts where the one before it ends', () => {
 it('every constant has its number', () => {
   assert.equal(layouts.SNOOPY_LEARN_NS, 1 << 3);
   assert.equal(layouts.SNOOPY_CHANGE_DUPLICATE, 3);
+  assert.equal(layouts.SNOOPY_HINT_ENDED, 17);
   assert.match(header, new RegExp(`#define SNOOPY_ABI\\s+${layouts.SNOOPY_ABI}\\b`));
   const counters = [...header.matchAll(/^#define SNOOPY_COUNTER_(\w+)\s+(\d+)/gm)];
   assert.deepEqual(

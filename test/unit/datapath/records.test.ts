@@ -8,6 +8,8 @@ import { SnoopyError } from '../../../src/base/errors.ts';
 import { type Binding, bindingCodec, isSeenSince } from '../../../src/datapath/records/binding.ts';
 import { bindingKeyCodec } from '../../../src/datapath/records/binding-key.ts';
 import { decodeChange } from '../../../src/datapath/records/change.ts';
+import { type Heard, heardCodec, heardKeyCodec } from '../../../src/datapath/records/heard.ts';
+import { type Hint, hintCodec, hintKeyCodec } from '../../../src/datapath/records/hint.ts';
 import { isComplete, layoutCodec, unfinishedLayout } from '../../../src/datapath/records/layout.ts';
 import { encodeVlans, portPolicyCodec, portStateCodec } from '../../../src/datapath/records/port.ts';
 import { prefixKeyCodec, prefixRuleCodec } from '../../../src/datapath/records/prefix-rule.ts';
@@ -19,6 +21,10 @@ import {
   BINDING_KEY,
   CHANGE,
   COUNTERS,
+  HEARD,
+  HEARD_KEY,
+  HINT,
+  HINT_KEY,
   LAYOUT,
   MAPS,
   PORT,
@@ -40,6 +46,10 @@ const PREFIXES = [prefixRuleCodec, MAPS.prefixes.valueSize] as const;
 const STATIC_KEYS = [staticKeyCodec, STATIC_KEY.size] as const;
 const STATICS = [staticRuleCodec, MAPS.statics.valueSize] as const;
 const PROBES = [probeCodec, PROBE.size] as const;
+const HEARD_KEYS = [heardKeyCodec, HEARD_KEY.size] as const;
+const HEARDS = [heardCodec, HEARD.size] as const;
+const HINT_KEYS = [hintKeyCodec, HINT_KEY.size] as const;
+const HINTS = [hintCodec, HINT.size] as const;
 const LAYOUTS = [layoutCodec, LAYOUT.size] as const;
 const NONE = new Uint8Array(0);
 const REJECTIONS = [rejectionDecoder, REJECTION.size] as const;
@@ -55,9 +65,11 @@ const KEY = '02000000 0000 0200 0a00004d 000000000000000000000000';
 const VALUE =
   '4e49347ec857 00 00 04000000 00000000 215eeecad0020000 b02177cad8030000 0000000000000000 0000000000000000' +
   '000000000000 0000 00000000 00000000';
-// ports: bridge 2, learn 7, flags 2 (owns its clsact), 64 bindings, one in 50 ms, 20 at once, 5 moves in 3 min, 9 min.
+// ports: bridge 2, learn 7, flags 2 (owns its clsact), 64 bindings, one in 50 ms, 20 at once, 5 moves in 3 min, 9 min,
+// 3 rejections reported.
 const POLICY =
   '02000000 0000 07 02 40000000 80f0fa02 14000000 05000000 0008d6e829000000 001882ba7d000000 0000000000000000' +
+  '0300000000000000' +
   '00'.repeat(512);
 // prefixes: 96 bits, bridge 2, VLAN 0, 10.0.0.1.
 const PREFIX = '60000000 02000000 0000 0200 0a000001 000000000000000000000000';
@@ -131,6 +143,7 @@ it('the policy of a port of a real map is decoded and encoded', () => {
     duplicateWindowMs: 180_000,
     duplicateHoldMs: 540_000,
     released: 0,
+    reported: 3,
     vlans: null,
   });
   assert.equal(hex(valueBytes(POLICIES, policy)), POLICY.replaceAll(' ', ''));
@@ -142,14 +155,14 @@ it('the policy of a port of a real map is decoded and encoded', () => {
     ]),
   };
   const written = valueBytes(POLICIES, aware);
-  assert.deepEqual([written[7], written[48], written[48 + 511]], [2 | 4, 1 << 1, 1 << 6]);
+  assert.deepEqual([written[7], written[56], written[56 + 511]], [2 | 4, 1 << 1, 1 << 6]);
   assert.deepEqual(decodeEntry(POLICIES, NONE, written), aware);
   const negative = { ...policy, released: -3 };
   assert.deepEqual(decodeEntry(POLICIES, NONE, valueBytes(POLICIES, negative)), negative);
 });
 
 it('the state of a port: gained, lost, limited', () => {
-  const state = '0500000000000000 0200000000000000 ffffffffffffff0f 0000000001000000';
+  const state = '0500000000000000 0200000000000000 ffffffffffffff0f 0000000001000000 ffffffffffffff0f';
   assert.deepEqual(decodeEntry(STATES, NONE, bytes(state)), { gained: 5, lost: 2, limited: 2 ** 32 });
 });
 
@@ -177,14 +190,76 @@ it('static rules: the address itself, and a MAC that may have it', () => {
 });
 
 it('the record of a probe', () => {
-  const probe = { bridge: index(2), vlan: 0, ip: ip('10.0.0.77'), lastMs: 1234, count: 2 };
-  assert.deepEqual(decodeEntry(PROBES, bytes(KEY), valueBytes(PROBES, probe)), probe);
+  const address = { bridge: index(2), vlan: 0, ip: ip('10.0.0.77') };
+  for (const probe of [
+    { ...address, lastMs: 1234, count: 2, decided: null },
+    { ...address, lastMs: 0, count: 0, decided: { mac: mac('02:00:00:00:00:01'), atMs: 5678 } },
+  ])
+    assert.deepEqual(decodeEntry(PROBES, bytes(KEY), valueBytes(PROBES, probe)), probe);
+});
+
+it('a hint that the program has seen', () => {
+  const key = '04000000 7f000000';
+  const value = `${KEY} 020000000110 04 00 b02177cad8030000`;
+  const heard = decodeEntry(HEARDS, bytes(key), bytes(value));
+  assert.deepEqual(heard, {
+    port: 4,
+    slot: 127,
+    bridge: 2,
+    vlan: 0,
+    ip: '10.0.0.77',
+    mac: '02:00:00:00:01:10',
+    kind: 'tentative',
+    timeMs: 4229644.624304,
+  } satisfies Record<keyof Heard, unknown>);
+  assert.equal(hex(keyBytes(HEARD_KEYS, heard)), key.replaceAll(' ', ''));
+  const written = decodeEntry(HEARDS, bytes(key), valueBytes(HEARDS, heard));
+  assert.deepEqual(written, { ...heard, timeMs: 4229644 });
+  // The kinds that user space adds are none of the program's.
+  for (const [kind, name] of [
+    [0, null],
+    [1, 'solicitation'],
+    [2, 'unnamed'],
+    [3, 'anycast'],
+    [5, 'rate'],
+    [6, null],
+    [16, null],
+    [17, null],
+  ] as const) {
+    const other = bytes(value);
+    other[HEARD.kind] = kind;
+    if (name !== null) assert.equal(decodeEntry(HEARDS, bytes(key), other).kind, name);
+    else assert.throws(() => decodeEntry(HEARDS, bytes(key), other), SnoopyError, `${kind}`);
+  }
+});
+
+it('a hint that is remembered', () => {
+  const hint: Hint = {
+    bridge: index(2),
+    vlan: 10,
+    ip: ip('2001:db8::5'),
+    mac: mac('02:00:00:00:01:10'),
+    kind: 'fabric',
+    probes: 2,
+    port: 0,
+    heardMs: 1234,
+    probedMs: 2345,
+  };
+  const key = keyBytes(HINT_KEYS, hint);
+  assert.equal(hex(key), '020000000a000a0020010db80000000000000000000000050200000001100000');
+  const value = valueBytes(HINTS, hint);
+  assert.equal(hex(value), '1002000000000000 80588d4900000000 40dcc58b00000000'.replaceAll(' ', ''));
+  assert.deepEqual(decodeEntry(HINTS, key, value), hint);
+  const often: Hint = { ...hint, kind: 'ended', port: index(4), probes: 1000 };
+  assert.deepEqual(decodeEntry(HINTS, key, valueBytes(HINTS, often)), { ...often, probes: 255 });
+  value[HINT.kind] = 18;
+  assert.throws(() => decodeEntry(HINTS, key, value), SnoopyError);
 });
 
 it('the record of a rejection, from a real map', () => {
   const key = bytes('e9030000 0000 0200 c0a8010a 000000000000000000000000');
   const value = bytes(
-    '09000000 03000000 020000000220 020000000110 00000000 0200000000000000 f566012320020000 ef6c052320020000',
+    '0a000000 03000000 020000000220 020000000110 00000000 0200000000000000 f566012320020000 ef6c052320020000',
   );
   const noted = decodeEntry(REJECTIONS, key, value);
   assert.deepEqual(noted, {
@@ -206,6 +281,7 @@ it('the record of a rejection, from a real map', () => {
     ['ignored', true],
     ['ring_dropped', false],
     ['duplicates', false],
+    ['hints', false],
     ['vlan', true],
     ['table_full', true],
   ] as const) {

@@ -1,0 +1,62 @@
+// struct snoopy_hint, map "hints": the memory of what to probe a host for.
+
+import type { IfIndex, Mac } from '../../base/address.ts';
+import { getIfIndex, getMac, getU8, setMac, setU8, setU32 } from '../../base/field.ts';
+import { HINT, HINT_KEY } from '../../generated/layouts.ts';
+import { type BindingKey, getKey, setKey } from './binding-key.ts';
+import type { KeyCodec, ValueCodec } from './codec.ts';
+import { decodeHintKind, encodeHintKind, type HintKind } from './hint-kind.ts';
+import { getMs, setMs } from './time.ts';
+
+/** An address, and the MAC that may have it. */
+export interface HintKey extends BindingKey {
+  readonly mac: Mac;
+}
+
+/** An entry of the map. Times are milliseconds of CLOCK_MONOTONIC. */
+export interface Hint extends HintKey {
+  readonly kind: HintKind;
+  /** Probes since `heardMs`, at most 255. */
+  readonly probes: number;
+  /** The port that received it; 0: not known. */
+  readonly port: IfIndex | 0;
+  /** When the hint was last given. */
+  readonly heardMs: number;
+  /** Of the last probe; 0: none. */
+  readonly probedMs: number;
+}
+
+export const hintKeyCodec: KeyCodec<HintKey> = {
+  decode(bytes, at) {
+    const { bridge, vlan, ip } = getKey(bytes, at, HINT_KEY, 'hints');
+    return { bridge, vlan, ip, mac: getMac(bytes, at, HINT_KEY.mac) };
+  },
+  encode(key, bytes, at) {
+    setKey(bytes, at, HINT_KEY, key);
+    setMac(bytes, at, HINT_KEY.mac, key.mac);
+  },
+};
+
+export const hintCodec: ValueCodec<Hint> = {
+  decode(values, at, keys, keyAt) {
+    const { bridge, vlan, ip, mac } = hintKeyCodec.decode(keys, keyAt);
+    return {
+      bridge,
+      vlan,
+      ip,
+      mac,
+      kind: decodeHintKind(getU8(values, at, HINT.kind)),
+      probes: getU8(values, at, HINT.probes),
+      port: getIfIndex(values, at, HINT.port),
+      heardMs: getMs(values, at, HINT.heardNs),
+      probedMs: getMs(values, at, HINT.probedNs),
+    };
+  },
+  encode(hint, bytes, at) {
+    setU8(bytes, at, HINT.kind, encodeHintKind(hint.kind));
+    setU8(bytes, at, HINT.probes, Math.min(hint.probes, 255));
+    setU32(bytes, at, HINT.port, hint.port);
+    setMs(bytes, at, HINT.heardNs, hint.heardMs);
+    setMs(bytes, at, HINT.probedNs, hint.probedMs);
+  },
+};
