@@ -202,7 +202,7 @@ function portPolicy(
     ownsClsact: mode === 'clsact' && (!attachment.hasClsact || ownsClsact(attachment, found)),
     maxBindings: limits.bindingsPerPort,
     newIntervalNs: Math.floor(NS_PER_S / limits.newBindingsPerSecond),
-    newBurst: limits.newBindingsPerSecond,
+    newBurst: limits.bindingsPerPort,
     duplicateMoves: duplicates.moves,
     duplicateWindowMs: duplicates.windowMs,
     duplicateHoldMs: duplicates.holdMs,
