@@ -165,12 +165,11 @@ struct snoopy_change {
  * What shows that a host has an address, and is not enough to learn it: user space probes the host, and its
  * answer is learned.
  */
-#define SNOOPY_HINT_SOLICITATION 1 /* an NS that names its source's MAC, not learned from by RFC 9161, 3.2   \
-				    */
-#define SNOOPY_HINT_UNNAMED   2    /* a solicited NA about its own source, without the target's MAC */
-#define SNOOPY_HINT_ANYCAST   3    /* an NA with the target's MAC and O = 0 */
-#define SNOOPY_HINT_TENTATIVE 4    /* DAD (RFC 4862, 5.4) or ARP Probe (RFC 5227): about to be used */
-#define SNOOPY_HINT_RATE      5    /* a sighting that the rate of new bindings rejected */
+#define SNOOPY_HINT_SOLICITATION 1 /* an NS with its source's MAC, not to be learned (RFC 9161, 3.2) */
+#define SNOOPY_HINT_UNNAMED      2 /* a solicited NA about its own source, without the target's MAC */
+#define SNOOPY_HINT_ANYCAST      3 /* an NA with the target's MAC and O = 0 */
+#define SNOOPY_HINT_TENTATIVE    4 /* DAD (RFC 4862, 5.4) or ARP Probe (RFC 5227): about to be used */
+#define SNOOPY_HINT_RATE         5 /* a sighting that the rate of new bindings rejected */
 /* The following come from user space only. */
 #define SNOOPY_HINT_FABRIC 16 /* another node had the address, with a MAC that is local now */
 #define SNOOPY_HINT_ENDED  17 /* a binding that ended here */

@@ -12,7 +12,7 @@ import type { ExplainReport } from '../../../src/core/explain/report.ts';
 import type { Closeup } from '../../../src/core/explain/scene.ts';
 import type { FrrAnswer, FrrHost } from '../../../src/core/frr.ts';
 import { planHosts } from '../../../src/core/neighbors/plan.ts';
-import type { RejectionReason } from '../../../src/datapath/records/counters.ts';
+import { isReason, type RejectionReason } from '../../../src/datapath/records/counters.ts';
 import type { Rejection } from '../../../src/datapath/records/rejection.ts';
 import { COUNTERS } from '../../../src/generated/layouts.ts';
 import { readFrrHost } from '../../../src/host/frr.ts';
@@ -298,10 +298,7 @@ test('each reason for a rejection has its text and its fix', () => {
   const [bridge] = topology.bridges;
   const rejection = { bridge: 1 as IfIndex, vlan: 0, ip: '192.0.2.77' as IpAddress, port: 2 as IfIndex };
   const times = { count: 1, firstMs: 0, lastMs: 0 };
-  const reasons = COUNTERS.filter(
-    (name): name is RejectionReason =>
-      !['sightings', 'ring_dropped', 'created', 'moved', 'duplicates'].includes(name),
-  );
+  const reasons = COUNTERS.filter(isReason);
   const texts = reasons.map((reason) => {
     const rejected = { ...rejection, ...times, reason, source: B, claimed: A };
     const { because, remedy } = describeRejection(rejected, { bridge, bridgeName: 'br0', port: 'tap2' });
