@@ -24,7 +24,7 @@ import { createTempDir } from '../lib/temp.ts';
 import { until } from '../lib/wait.ts';
 import {
   alikeVersion,
-  firstVersion,
+  earlierVersion,
   nextVersion,
   objectOf,
   otherBuild,
@@ -36,11 +36,13 @@ const ANNOUNCER = fileURLToPath(new URL('../../../test/safety/announcer.py', imp
 
 const scope = new Scope();
 let first: Version;
+let second: Version;
 let other: Version;
 let next: Version;
 let alike: Version;
 before(() => {
-  first = firstVersion(scope);
+  first = earlierVersion(scope, 1);
+  second = earlierVersion(scope, 2);
   other = otherBuild(scope);
   next = nextVersion(scope);
   alike = alikeVersion(scope);
@@ -230,6 +232,8 @@ describe('another version on the same pins', () => {
   const steps: readonly [string, Mode, () => Version, () => Version, number][] = [
     ['of ABI 1, which this one replaces', 'clsact', () => first, () => THIS, 65_536],
     ['of ABI 1, which this one replaces with a smaller table', 'tcx', () => first, () => THIS, 50_000],
+    ['of ABI 2, which this one replaces', 'clsact', () => second, () => THIS, 65_536],
+    ['of ABI 2, which this one replaces with a smaller table', 'tcx', () => second, () => THIS, 50_000],
     ['of another program, which this one replaces', 'clsact', () => other, () => THIS, 65_536],
     ['of this program, which another one replaces', 'tcx', () => THIS, () => other, 65_536],
     ['of this ABI, which a later one replaces', 'clsact', () => THIS, () => next, 65_536],

@@ -12,9 +12,6 @@ import { createTempDir } from '../lib/temp.ts';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 
-/** The product of ABI 1 as it was built then (see the README beside it). */
-const FIRST_BUNDLE = join(ROOT, 'test/safety/abi1/snoopy.cjs.gz');
-
 /** A version of the product. */
 export interface Version {
   readonly abi: number;
@@ -25,9 +22,10 @@ export interface Version {
 /** The product of this tree. */
 export const THIS: Version = { abi: ABI, bundle: PRODUCT };
 
-/** The last version of ABI 1. */
-export function firstVersion(scope: Scope): Version {
-  return { abi: 1, bundle: writeBundle(scope, 1, gunzipSync(readFileSync(FIRST_BUNDLE)).toString()) };
+/** The last version of an earlier ABI, as it was built then (see the READMEs). */
+export function earlierVersion(scope: Scope, abi: 1 | 2): Version {
+  const bundle = gunzipSync(readFileSync(join(ROOT, `test/safety/abi${abi}/snoopy.cjs.gz`)));
+  return { abi, bundle: writeBundle(scope, abi, bundle.toString()) };
 }
 
 /** This version with another digest: the effect of a change to the program alone. */
