@@ -9,6 +9,7 @@
  *   find_message()           VLAN tags; of IPv6, only solicitations and advertisements
  *   check_arp(), check_nd()  is the message valid, and is it about its own sender
  *   learn()                  its binding: refreshed, created, moved or frozen
+ *   hint()                   or what it shows without being learned from, for user space to probe
  *   note()                   or the reason why not, for explain
  *
  * No byte of a frame is ever written, and TC_ACT_UNSPEC leaves the decision on it to the next program.
@@ -67,6 +68,14 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
  * clean. Ages are counted in minutes, so a tenth of a second is exact enough.
  */
 #define QUIET_NS (100 * 1000 * 1000)
+
+/*
+ * A record in the ring wakes a run that listens, so hints make few: one for a new hint and for one that comes
+ * again after a pause, and for each port no more than a rate. A run reads the hints themselves from the map.
+ */
+#define HINT_PAUSE_NS    (5ULL * 1000 * 1000 * 1000)
+#define HINT_INTERVAL_NS (100 * 1000 * 1000)
+#define HINT_BURST       16
 
 /*
  * Each change of a flag makes user space rewrite a neighbor, so a host that alternates its flag is accepted
@@ -230,11 +239,18 @@ struct nd_option {
 	__u8 mac[ETH_ALEN];
 };
 
-/* The claim of a message: this address has this MAC. It is valid when it passes every check. */
+/*
+ * The claim of a message: this address has this MAC. It is valid when it passes every check. A weak one is
+ * not learned from: it can refresh the binding that its host already has, and hint that the host has the
+ * address.
+ */
 struct sighting {
 	struct snoopy_binding_key key; /* family 0: the address is not known */
 	__u8 mac[ETH_ALEN];
-	bool unnamed; /* it has no link-layer address: it can refresh a binding, but not create one */
+	__u8 weak; /* the counter of a weak one that neither refreshes nor hints; 0: it is learned from */
+	__u8 hint; /* SNOOPY_HINT_* of a weak one; 0: it cannot hint */
+	bool unlearned; /* the port does not learn from this kind of message */
+	bool unnamed;   /* it has no link-layer address: the Ethernet source stands for it */
 	bool advertisement;
 	bool router; /* the R flag of an advertisement */
 	bool link_local;
@@ -409,6 +425,31 @@ static __always_inline bool is_multicast(const struct in6_addr *ip)
 	return ip->in6_u.u6_addr8[0] == 0xff;
 }
 
+static __always_inline bool is_unspecified(const struct in6_addr *ip)
+{
+	const __be32 *word = ip->in6_u.u6_addr32;
+
+	return !(word[0] | word[1] | word[2] | word[3]);
+}
+
+/* ff02::1:ff00:0/104 (RFC 4291, 2.7.1) */
+static __always_inline bool is_solicited_node(const struct in6_addr *ip)
+{
+	const __be32 *word = ip->in6_u.u6_addr32;
+
+	return word[0] == bpf_htonl(0xff020000) && !word[1] && word[2] == bpf_htonl(1) &&
+	       ip->in6_u.u6_addr8[12] == 0xff;
+}
+
+static __always_inline bool same_ip(const struct in6_addr *a, const struct in6_addr *b)
+{
+	__be32 difference = 0;
+
+	for (int i = 0; i < 4; i++)
+		difference |= a->in6_u.u6_addr32[i] ^ b->in6_u.u6_addr32[i];
+	return !difference;
+}
+
 /* ff00::/8 multicast; ::, ::1 and all of ::/96; ::ffff:0:0/96 IPv4-mapped (RFC 4291, 2.5 and 2.7). */
 static __always_inline enum scope scope_of_ipv6(const struct in6_addr *ip)
 {
@@ -449,6 +490,7 @@ static __always_inline __u32 check_arp(struct __sk_buff *skb, const struct frame
 {
 	struct cursor cursor = cursor_at(skb, frame->offset);
 	const struct arp *arp = cursor.next;
+	const __u8 *ip;
 	__u8 kind;
 
 	if (!step(&cursor, sizeof(*arp)))
@@ -463,12 +505,20 @@ static __always_inline __u32 check_arp(struct __sk_buff *skb, const struct frame
 	else
 		return SNOOPY_COUNTER_ARP_HEADER;
 
+	ip = arp->sender_ip;
+	/* An ARP Probe (RFC 5227, 2.1.1): the sender asks before it uses the address. */
+	if (kind == SNOOPY_LEARN_ARP_REQUEST && !(ip[0] | ip[1] | ip[2] | ip[3])) {
+		ip = arp->target_ip;
+		seen->weak = SNOOPY_COUNTER_IP;
+		seen->hint = SNOOPY_HINT_TENTATIVE;
+	}
 	seen->key.family = AF_INET;
-	__builtin_memcpy(seen->key.ip, arp->sender_ip, sizeof(arp->sender_ip));
+	__builtin_memcpy(seen->key.ip, ip, sizeof(arp->sender_ip));
 	__builtin_memcpy(seen->mac, arp->sender_mac, sizeof(arp->sender_mac));
-	if (!(port->learn & kind))
+	seen->unlearned = !(port->learn & kind);
+	if (seen->unlearned && !seen->weak)
 		return SNOOPY_COUNTER_IGNORED;
-	return check_sender(skb, port, seen, scope_of_ipv4(arp->sender_ip));
+	return check_sender(skb, port, seen, scope_of_ipv4(ip));
 }
 
 /*
@@ -545,23 +595,28 @@ static __always_inline __u32 check_nd(struct __sk_buff *skb, const struct frame 
 	struct cursor cursor = cursor_at(skb, frame->offset);
 	const struct ipv6hdr *ip = cursor.next;
 	bool advertisement = frame->type == ND_ADVERTISEMENT;
+	__u8 kind = advertisement ? SNOOPY_LEARN_NA : SNOOPY_LEARN_NS;
 	const struct nd_message *message;
 	const struct in6_addr *speaker;
+	bool whole, tentative = false;
 	__u32 length, verdict;
 	enum scope scope;
-	bool whole;
 
 	if (!step(&cursor, sizeof(*ip)))
 		return SNOOPY_COUNTER_TRUNCATED;
 	message = cursor.next;
 	whole = !frame->fragment && step(&cursor, sizeof(*message));
 	if (whole) {
-		/* An advertisement is about its target, a solicitation about its source. */
-		speaker = advertisement ? &message->target : &ip->saddr;
+		/* Duplicate Address Detection (RFC 4862, 5.4.2): its sender has no address yet. */
+		tentative = !advertisement && is_unspecified(&ip->saddr);
+		/* An advertisement is about its target, any other solicitation about its source. */
+		speaker = advertisement || tentative ? &message->target : &ip->saddr;
 		seen->key.family = AF_INET6;
 		__builtin_memcpy(seen->key.ip, speaker, sizeof(*speaker));
 	}
-	if (!(port->learn & (advertisement ? SNOOPY_LEARN_NA : SNOOPY_LEARN_NS)))
+	seen->unlearned = !(port->learn & kind);
+	/* Where advertisements are learned from, a solicitation may hint. */
+	if (!(port->learn & (kind | SNOOPY_LEARN_NA)))
 		return SNOOPY_COUNTER_IGNORED;
 	if (frame->fragment)
 		return SNOOPY_COUNTER_FRAGMENT;
@@ -582,16 +637,35 @@ static __always_inline __u32 check_nd(struct __sk_buff *skb, const struct frame 
 	/* A solicited advertisement goes to the host that solicited it. */
 	if (advertisement && message->icmp.icmp6_solicited && is_multicast(&ip->daddr))
 		return SNOOPY_COUNTER_ND_HEADER;
+	if (tentative && !is_solicited_node(&ip->daddr))
+		return SNOOPY_COUNTER_ND_HEADER;
 	verdict = check_options(cursor, length - sizeof(*message),
 				advertisement ? ND_OPTION_TARGET_MAC : ND_OPTION_SOURCE_MAC, seen);
 	if (verdict != SNOOPY_COUNTER_SIGHTINGS)
 		return verdict;
-	/*
-	 * O = 0 with an address: an anycast address or a proxy, which displaces no host (RFC 9161, 3.2).
-	 * Without an address O is 0 as well (RFC 4861, 7.2.4): a probe's answer, which can refresh.
-	 */
-	if (advertisement && !seen->unnamed && !message->icmp.icmp6_override)
-		return SNOOPY_COUNTER_OVERRIDE;
+
+	if (advertisement && seen->unnamed) {
+		/* The answer to a unicast solicitation (RFC 4861, 7.2.4), whatever its O flag. */
+		seen->weak = SNOOPY_COUNTER_ND_OPTION;
+		if (message->icmp.icmp6_solicited && same_ip(&ip->saddr, &message->target))
+			seen->hint = SNOOPY_HINT_UNNAMED;
+	} else if (advertisement && !message->icmp.icmp6_override) {
+		/* An anycast address or a proxy, which displaces no host (RFC 9161, 3.2). */
+		seen->weak = SNOOPY_COUNTER_OVERRIDE;
+		seen->hint = SNOOPY_HINT_ANYCAST;
+	} else if (tentative) {
+		if (!seen->unnamed)
+			return SNOOPY_COUNTER_ND_OPTION;
+		seen->weak = SNOOPY_COUNTER_IP;
+		seen->hint = SNOOPY_HINT_TENTATIVE;
+	} else if (seen->unnamed) {
+		if (seen->unlearned)
+			return SNOOPY_COUNTER_ND_OPTION;
+		seen->weak = SNOOPY_COUNTER_ND_OPTION;
+	} else if (seen->unlearned) {
+		seen->weak = SNOOPY_COUNTER_IGNORED;
+		seen->hint = SNOOPY_HINT_SOLICITATION;
+	}
 
 	scope = is_multicast(&message->target) ? SCOPE_NO_HOST : scope_of_ipv6(speaker);
 	seen->advertisement = advertisement;
@@ -643,19 +717,18 @@ static __always_inline bool has_room(const struct snoopy_port *port, const struc
 }
 
 /*
- * The generic cell rate algorithm (ITU-T I.371): next_ns is when the next binding is due at the average
+ * The generic cell rate algorithm (ITU-T I.371): next_ns is when the next event is due at the average
  * rate, and a burst may run ahead of it. Two CPUs at once may let one more through, which is acceptable
  * without a lock.
  */
-static __always_inline bool is_in_rate(const struct snoopy_port *port, struct snoopy_port_state *state,
-				       __u64 now)
+static __always_inline bool is_in_rate(__u64 *next_ns, __u64 interval_ns, __u32 burst, __u64 now)
 {
-	__u64 ahead = port->new_burst > 1 ? (__u64)port->new_interval_ns * (port->new_burst - 1) : 0;
-	__u64 due = state->next_ns > now ? state->next_ns : now;
+	__u64 ahead = burst > 1 ? interval_ns * (burst - 1) : 0;
+	__u64 due = *next_ns > now ? *next_ns : now;
 
 	if (due - now > ahead)
 		return false;
-	state->next_ns = due + port->new_interval_ns;
+	*next_ns = due + interval_ns;
 	return true;
 }
 
@@ -685,6 +758,65 @@ static __always_inline void report(__u32 kind, const struct sighting *seen, __u3
 	bpf_ringbuf_submit(change, 0);
 }
 
+/* FNV-1a over the address and the MAC. */
+static __always_inline __u32 slot_of(const struct sighting *seen)
+{
+	const __u8 *key = (const __u8 *)&seen->key;
+	__u64 hash = 0xcbf29ce484222325;
+
+	for (__u32 i = 0; i < sizeof(seen->key); i++)
+		hash = (hash ^ key[i]) * 0x100000001b3;
+	for (int i = 0; i < ETH_ALEN; i++)
+		hash = (hash ^ seen->mac[i]) * 0x100000001b3;
+	return (hash >> 32 ^ hash) % SNOOPY_HEARD_SLOTS;
+}
+
+/* Whether the last hint in a slot is this one. */
+static __always_inline bool same_hint(const struct snoopy_heard *last, const struct snoopy_heard *next)
+{
+	__u8 difference = last->kind ^ next->kind;
+
+	for (__u32 i = 0; i < sizeof(next->key.ip); i++)
+		difference |= last->key.ip[i] ^ next->key.ip[i];
+	return !difference && last->key.bridge == next->key.bridge && last->key.vlan == next->key.vlan &&
+	       last->key.family == next->key.family && same_mac(last->mac, next->mac);
+}
+
+/*
+ * Leaves a hint for user space. The same hint again is updated in place; any other one replaces the entry, so
+ * no reader sees half of each.
+ */
+static __always_inline void hint(const struct sighting *seen, __u8 kind, __u32 ifindex, __u64 now)
+{
+	struct snoopy_heard_key slot = {.port = ifindex, .slot = slot_of(seen)};
+	struct snoopy_heard next = {.key = seen->key, .kind = kind, .time_ns = now};
+	struct snoopy_heard *last = bpf_map_lookup_elem(&snoopy_heard, &slot);
+	struct snoopy_port_state *state;
+	struct snoopy_binding none = {};
+	__u64 before;
+
+	__builtin_memcpy(next.mac, seen->mac, ETH_ALEN);
+	if (last && same_hint(last, &next)) {
+		before = last->time_ns;
+		if (now <= before + QUIET_NS)
+			return;
+		last->time_ns = now;
+		if (now <= before + HINT_PAUSE_NS)
+			return;
+	} else {
+		bpf_map_update_elem(&snoopy_heard, &slot, &next, BPF_ANY);
+	}
+	state = bpf_map_lookup_elem(&snoopy_state, &ifindex);
+	if (state && is_in_rate(&state->hint_next_ns, HINT_INTERVAL_NS, HINT_BURST, now))
+		report(SNOOPY_CHANGE_HINT, seen, ifindex, &none, now);
+}
+
+/* User space finds out by a probe, so the answer to it must be one that the port learns from. */
+static __always_inline bool can_probe(const struct sighting *seen, const struct snoopy_port *port)
+{
+	return port->learn & (seen->key.family == AF_INET ? SNOOPY_LEARN_ARP_REPLY : SNOOPY_LEARN_NA);
+}
+
 /*
  * The owner has sent again. The fields other than the MAC are written in place: a reader sees each one
  * whole, and a freeze that has ended means the same as none.
@@ -702,7 +834,10 @@ static __always_inline __u32 refresh(struct snoopy_binding *binding, const struc
 	}
 	if (now > binding->last_seen_ns + QUIET_NS)
 		binding->last_seen_ns = now;
-	/* A change that comes too soon is not lost: the next advertisement has it again. */
+	/*
+	 * RFC 4861, 7.2.5: an advertisement of the MAC that is known sets the flag, also with O = 0 or
+	 * without an address. A change that comes too soon is not lost: the next one has it again.
+	 */
 	if (seen->advertisement && binding->flags != flags && tick - binding->flags_changed >= FLAGS_PAUSE) {
 		binding->flags = flags;
 		binding->flags_changed = tick;
@@ -725,8 +860,13 @@ static __always_inline __u32 create(const struct sighting *seen, const struct sn
 
 	if (!has_room(port, state))
 		return limited(state, SNOOPY_COUNTER_PORT_LIMIT);
-	if (port->new_interval_ns && !is_in_rate(port, state, now))
+	if (port->new_interval_ns &&
+	    !is_in_rate(&state->next_ns, port->new_interval_ns, port->new_burst, now)) {
+		/* A host that sends once, with many others, is learned when it answers. */
+		if (can_probe(seen, port))
+			hint(seen, SNOOPY_HINT_RATE, ifindex, now);
 		return limited(state, SNOOPY_COUNTER_RATE_LIMIT);
+	}
 	__builtin_memcpy(binding.mac, seen->mac, ETH_ALEN);
 	error = bpf_map_update_elem(&snoopy_bindings, &seen->key, &binding, BPF_NOEXIST);
 	if (error == -EEXIST) /* another CPU was faster, and has told of it */
@@ -841,6 +981,21 @@ static __always_inline __u32 move(const struct snoopy_binding *known, const stru
 	return SNOOPY_COUNTER_SIGHTINGS;
 }
 
+/* Whether this MAC may have the address now. */
+static __always_inline __u32 check_claim(const struct sighting *seen, const struct snoopy_binding *known,
+					 __u64 now, bool *provisioned)
+{
+	enum provision provision;
+
+	if (known && now < known->frozen_until_ns)
+		return SNOOPY_COUNTER_FROZEN;
+	if (!is_allowed(seen))
+		return SNOOPY_COUNTER_SUBNET;
+	provision = provision_of(seen);
+	*provisioned = provision == PROVISIONED_FOR_IT;
+	return provision == PROVISIONED_FOR_OTHERS ? SNOOPY_COUNTER_STATIC : SNOOPY_COUNTER_SIGHTINGS;
+}
+
 /*
  * A valid message updates a binding. The owner comes first and is fastest: its right to the address was
  * checked when the binding was created, and user space deletes bindings that no longer fit.
@@ -849,25 +1004,29 @@ static __always_inline __u32 learn(const struct sighting *seen, const struct sno
 {
 	__u64 now = bpf_ktime_get_ns();
 	struct snoopy_binding *known = bpf_map_lookup_elem(&snoopy_bindings, &seen->key);
+	bool tentative = seen->hint == SNOOPY_HINT_TENTATIVE;
 	struct snoopy_port_state *state;
-	enum provision provision;
+	bool provisioned = false;
+	__u32 verdict;
 
+	if (known && tentative) /* it asks whether the address is in use, and it is */
+		return seen->weak;
 	if (known && known->port == ifindex && same_mac(known->mac, seen->mac))
 		return refresh(known, seen, ifindex, now);
-	if (seen->unnamed)
-		return SNOOPY_COUNTER_ND_OPTION;
-	if (known && now < known->frozen_until_ns)
-		return SNOOPY_COUNTER_FROZEN;
-	if (!is_allowed(seen))
-		return SNOOPY_COUNTER_SUBNET;
-	provision = provision_of(seen);
-	if (provision == PROVISIONED_FOR_OTHERS)
-		return SNOOPY_COUNTER_STATIC;
+	verdict = check_claim(seen, known, now, &provisioned);
+	if (seen->weak) {
+		if (verdict != SNOOPY_COUNTER_SIGHTINGS || !seen->hint || !can_probe(seen, port))
+			return seen->weak;
+		hint(seen, seen->hint, ifindex, now);
+		return SNOOPY_COUNTER_HINTS;
+	}
+	if (verdict != SNOOPY_COUNTER_SIGHTINGS)
+		return verdict;
 	state = bpf_map_lookup_elem(&snoopy_state, &ifindex);
 	if (!state) /* a port without books has no room */
 		return SNOOPY_COUNTER_PORT_LIMIT;
 	if (known)
-		return move(known, seen, port, ifindex, state, provision == PROVISIONED_FOR_IT, now);
+		return move(known, seen, port, ifindex, state, provisioned, now);
 	return create(seen, port, ifindex, state, now);
 }
 
@@ -921,6 +1080,9 @@ static __always_inline void note(struct __sk_buff *skb, const struct sighting *s
 
 	if (!seen->key.family || reason == SNOOPY_COUNTER_IP || !step(&cursor, sizeof(*eth)))
 		return;
+	/* Its sender does not claim the address yet. */
+	if (seen->hint == SNOOPY_HINT_TENTATIVE)
+		return;
 	scope = scope_of(&seen->key);
 	if (scope == SCOPE_NO_HOST)
 		return;
@@ -971,10 +1133,13 @@ static __always_inline void snoop(struct __sk_buff *skb)
 	/* Checked after the message, because only then its address is known for the rejection. */
 	if (frame.tags > 1 || frame.foreign_tag || !is_in_vlan(port, seen.key.vlan))
 		verdict = SNOOPY_COUNTER_VLAN;
-	if (verdict == SNOOPY_COUNTER_SIGHTINGS)
+	else if (verdict == SNOOPY_COUNTER_SIGHTINGS)
 		verdict = learn(&seen, port, ifindex);
+	/* What is wrong with a message that would not be learned from anyway does not matter. */
+	if (seen.unlearned && verdict > SNOOPY_COUNTER_VLAN)
+		verdict = SNOOPY_COUNTER_IGNORED;
 	count(verdict);
-	if (verdict != SNOOPY_COUNTER_SIGHTINGS)
+	if (verdict != SNOOPY_COUNTER_SIGHTINGS && verdict != SNOOPY_COUNTER_HINTS)
 		note(skb, &seen, port, ifindex, verdict);
 }
 

@@ -335,5 +335,5 @@ function whyStale(
 
 /** True for a map that the program does not use. */
 function isForUserSpace(name: MapName): boolean {
-  return name === 'heard' || name === 'hints' || name === 'layout' || name === 'probes';
+  return name === 'hints' || name === 'layout' || name === 'probes';
 }

@@ -8,7 +8,7 @@ import { writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { COUNTERS, Datapath, LEARN, type Policy, PROJECT, PYTHON } from '../kernel/datapath.ts';
+import { COUNTERS, Datapath, HINT, LEARN, type Policy, PROJECT, PYTHON } from '../kernel/datapath.ts';
 import { sample } from '../lib/depth.ts';
 import { type Background, parseJson } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
@@ -122,6 +122,8 @@ interface Findings {
   readonly seconds: number;
   readonly made: Readonly<Record<string, number>>;
   readonly learnedOf: Readonly<Record<string, number>>;
+  /** Hints by kind. */
+  readonly hinted: Readonly<Record<string, number>>;
   readonly counted: Readonly<Record<string, number>>;
   readonly failures: readonly Failure[];
 }
@@ -150,7 +152,10 @@ class Arena {
     this.#scope = scope;
     this.#way = way;
     // Few buckets: the fuzzer reads all of them after each frame.
-    this.#datapath = new Datapath(scope, { snoopy_bindings: 'type hash key 24 value 64 entries 16' });
+    this.#datapath = new Datapath(scope, {
+      snoopy_bindings: 'type hash key 24 value 64 entries 16',
+      snoopy_heard: 'type hash key 8 value 40 entries 16 flags 1',
+    });
     const probe = this.#datapath.loadProbe();
     this.#probe = probe.seen;
     this.#datapath.netns.ipBatch([
@@ -215,6 +220,8 @@ class Arena {
       ports: this.#ports,
       program: this.#datapath.program,
       bindings: this.#datapath.map('bindings'),
+      heard: this.#datapath.map('heard'),
+      hintKinds: Object.fromEntries(HINT_KINDS.map((name) => [name, HINT.get(name.toUpperCase())])),
       counters: this.#datapath.map('counters'),
       counterNames: COUNTERS,
       probe: this.#probe,
@@ -224,6 +231,9 @@ class Arena {
     return this.#datapath.netns.start(PYTHON, join(PROJECT, 'test/fuzz/frames/fuzz.py'), file);
   }
 }
+
+/** The hints of single messages, by their names in the model. */
+const HINT_KINDS = ['solicitation', 'unnamed', 'anycast', 'tentative'];
 
 const numbered = (kind: string, count: number): string[] =>
   Array.from({ length: Math.ceil(count) }, (_, number) => `${kind} ${number}`);
@@ -281,6 +291,7 @@ function addUp(parts: readonly Findings[]): Findings {
     seconds: Math.max(...parts.map((part) => part.seconds)),
     made: merge((part) => part.made),
     learnedOf: merge((part) => part.learnedOf),
+    hinted: merge((part) => part.hinted),
     counted: merge((part) => part.counted),
     failures: parts.flatMap((part) => part.failures),
   };
@@ -295,7 +306,8 @@ const TELLING = 4_000;
 const isTelling = (way: Way): boolean => JOB === undefined && RANDOM[way] >= TELLING;
 
 /** A fuzzer that never meets a rule, or never satisfies one, proves nothing. */
-function assertTelling({ made, learnedOf, counted }: Findings): void {
+function assertTelling({ made, learnedOf, hinted, counted }: Findings): void {
+  assert.deepEqual(Object.keys(hinted).sort(), [...HINT_KINDS].sort());
   for (const [maker, frames] of Object.entries(made)) {
     const learned = learnedOf[maker] ?? 0;
     if (NEVER_LEARNED.includes(maker)) continue;

@@ -13,9 +13,18 @@ const PROJECT = fileURLToPath(new URL('../../../', import.meta.url));
  */
 const DEFAULT_TESTS = [
   'guest/',
-  ...['bindings', 'checks', 'commands', 'ffi', 'neighbors', 'netlink', 'reconcile', 'tcx', 'wire'].map(
-    (name) => `kernel/${name}`,
-  ),
+  ...[
+    'bindings',
+    'checks',
+    'commands',
+    'ffi',
+    'hints',
+    'neighbors',
+    'netlink',
+    'reconcile',
+    'tcx',
+    'wire',
+  ].map((name) => `kernel/${name}`),
   'fabric/routes',
 ];
 const TIMEOUT_MS = 90 * 60_000;

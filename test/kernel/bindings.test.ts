@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { Scope } from '../lib/scope.ts';
 import { sleepSync } from '../lib/wait.ts';
-import { type Arrival, buildFrames, CHANGE, COUNTERS, Datapath, LEARN, LEARN_ALL } from './datapath.ts';
+import { type Arrival, buildFrames, CHANGE, COUNTERS, Datapath, LEARN } from './datapath.ts';
 import { ANN, arp, BOB, IP4, na, ns } from './messages.ts';
 
 const BOB_BYTES = [2, 0, 0, 0, 2, 0x20];
@@ -24,8 +24,7 @@ const specs = {
   annVlan: arp({ tags: [['Dot1Q', { vlan: 20 }]] }),
   bobVlan: arp({ mac: BOB, tags: [['Dot1Q', { vlan: 20 }]] }),
   forged: arp({ ether: { src: BOB } }),
-  ann6Asks: ns(),
-  bob6Asks: ns({ mac: BOB }),
+  bobReply: arp({ mac: BOB, arp: { op: 2 } }),
 };
 const HOSTS = 80;
 /** One address, with another MAC for each number. */
@@ -121,7 +120,7 @@ test('an NA without the address moves no binding to another MAC or port', () => 
   datapath.domain();
   count(frames.ann6);
   const old = onlyBinding();
-  assert.deepEqual(count(frames.bob6Answer, on(1, frames.ann6Answer)), { ND_OPTION: 2 });
+  assert.deepEqual(count(frames.bob6Answer, on(1, frames.ann6Answer)), { ND_OPTION: 1, HINTS: 1 });
   assert.deepEqual(onlyBinding(), old);
 });
 
@@ -516,15 +515,18 @@ test('each limit is recorded as a reason: the port, the rate, the subnet, the fr
 });
 
 test('an ignored kind of message is recorded for an unknown host, not for a known one', () => {
-  datapath.domain({ learn: LEARN_ALL & ~(LEARN.get('NS') ?? 0) });
-  const solicitation = frames.ann6Asks;
-  assert.deepEqual(count(solicitation), { IGNORED: 1 });
-  assert.deepEqual(described(onlyNote()), ['IGNORED', 0, ANN_BYTES, [0, 0, 0, 0, 0, 0], 1]);
-  count(frames.ann6, solicitation, solicitation);
-  assert.equal(onlyNote().count, 1);
+  datapath.domain({ learn: LEARN.get('ARP_REQUEST') ?? 0 });
+  assert.deepEqual(count(frames.annReply, frames.ann6), { IGNORED: 2 });
+  const [v4, v6] = datapath.rejections().sort((a, b) => a.key.family - b.key.family);
+  assert.deepEqual(v4 && described(v4.value), ['IGNORED', 0, ANN_BYTES, ANN_BYTES, 1]);
+  assert.deepEqual(v6 && described(v6.value), ['IGNORED', 0, ANN_BYTES, [0, 0, 0, 0, 0, 0], 1]);
+  count(frames.ann, frames.annReply, frames.annReply);
+  const of4 = () => datapath.rejections().find(({ key }) => key.family === 2)?.value;
+  assert.deepEqual(of4(), v4?.value);
   // Another host with the same address: that is recorded.
-  count(on(1, frames.bob6Asks));
-  assert.deepEqual(described(onlyNote()), ['IGNORED', 1, BOB_BYTES, [0, 0, 0, 0, 0, 0], 2]);
+  count(on(1, frames.bobReply));
+  const last = of4();
+  assert.deepEqual(last && described(last), ['IGNORED', 1, BOB_BYTES, BOB_BYTES, 2]);
 });
 
 test('a flood of claims displaces older rejections, and nothing else', () => {

@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { BINDING } from '../../src/generated/layouts.ts';
+import { BINDING, HEARD } from '../../src/generated/layouts.ts';
 import { mountBpffs } from '../lib/bpffs.ts';
 import { Netns } from '../lib/netns.ts';
 import { parseJson, run, runJson } from '../lib/run.ts';
@@ -39,6 +39,7 @@ function constants(prefix: string): ReadonlyMap<string, number> {
 export const COUNTERS: readonly string[] = [...constants('SNOOPY_COUNTER').keys()];
 export const LEARN = constants('SNOOPY_LEARN');
 export const CHANGE = constants('SNOOPY_CHANGE');
+export const HINT = constants('SNOOPY_HINT');
 const PORT = constants('SNOOPY_PORT');
 export const LEARN_ALL = [...LEARN.values()].reduce((all, one) => all | one, 0);
 
@@ -110,6 +111,17 @@ export interface Rejection {
     readonly count: number;
     readonly first_ns: number;
     readonly last_ns: number;
+  };
+}
+
+/** A hint as bpftool prints it. */
+export interface Heard {
+  readonly key: { readonly port: number; readonly slot: number };
+  readonly value: {
+    readonly key: Binding['key'];
+    readonly mac: number[];
+    readonly kind: number;
+    readonly time_ns: number;
   };
 }
 
@@ -374,21 +386,39 @@ export class Datapath {
 
   /** Ages the newest domain: its bindings become as they would be `ms` later. */
   age(ms: number): void {
+    const times = [BINDING.firstSeenNs, BINDING.lastSeenNs, BINDING.windowNs];
+    this.#age<Binding>('bindings', times, ms, ({ key }) => key.bridge);
+  }
+
+  /** Ages the hints of the newest domain likewise. */
+  ageHints(ms: number): void {
+    this.#age<Heard>('heard', [HEARD.timeNs], ms, ({ value }) => value.key.bridge);
+  }
+
+  #age<Formatted>(
+    name: string,
+    times: readonly number[],
+    ms: number,
+    bridgeOf: (entry: Formatted) => number,
+  ): void {
     interface Entry {
       readonly key: readonly string[];
       readonly value: readonly string[];
-      readonly formatted: Binding;
+      readonly formatted: Formatted;
     }
-    const map = this.map('bindings');
+    const map = this.map(name);
     const [dump] = this.batch([`map dump pinned ${map}`]) as [readonly Entry[]];
     const updates = dump.flatMap(({ key, value, formatted }) => {
-      if (formatted.key.bridge !== this.#bridge) return [];
+      if (bridgeOf(formatted) !== this.#bridge) return [];
       const bytes = Buffer.from(value.map(Number));
-      for (const at of [BINDING.firstSeenNs, BINDING.lastSeenNs, BINDING.windowNs])
-        bytes.writeBigUInt64LE(bytes.readBigUInt64LE(at) - BigInt(Math.round(ms * 1e6)), at);
+      for (const at of times) {
+        const ns = bytes.readBigUInt64LE(at);
+        // A time of 0 says that there is none.
+        if (ns > 0n) bytes.writeBigUInt64LE(ns - BigInt(Math.round(ms * 1e6)), at);
+      }
       return [`map update pinned ${map} key ${key.join(' ')} value ${[...bytes].join(' ')}`];
     });
-    assert.ok(updates.length > 0, 'there is no binding to age');
+    assert.ok(updates.length > 0, `there is nothing to age in ${name}`);
     this.batch(updates);
   }
 
@@ -396,6 +426,12 @@ export class Datapath {
   rejections(): Rejection[] {
     const [dump] = this.batch([`map dump pinned ${this.map('rejected')}`]) as [{ formatted: Rejection }[]];
     return dump.map((entry) => entry.formatted).filter(({ key }) => key.bridge === this.#bridge);
+  }
+
+  /** The hints of the newest domain. */
+  heard(): Heard[] {
+    const [dump] = this.batch([`map dump pinned ${this.map('heard')}`]) as [{ formatted: Heard }[]];
+    return dump.map((entry) => entry.formatted).filter(({ value }) => value.key.bridge === this.#bridge);
   }
 
   state(port: number): PortState {

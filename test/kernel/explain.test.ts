@@ -208,7 +208,7 @@ test('rejected: each with the check, the port and the count', async (t) => {
       arpFrame({ ...forged, senderIp: '10.1.0.30', targetIp: '10.1.0.1' }),
       arpFrame({ ...forged, senderIp: '10.1.0.30', targetIp: '10.1.0.1' }),
       naFrame({ target: '2001:db8:1::31', targetMac: mac, hopLimit: 64 }),
-      naFrame({ target: '2001:db8:1::32', targetMac: mac, override: false }),
+      naFrame({ target: '2001:db8:2::32', targetMac: mac, override: false }),
       naFrame({ target: 'fe80::33', targetMac: mac }),
     );
   machine.host(1).announce('192.0.2.34');
@@ -218,7 +218,7 @@ test('rejected: each with the check, the port and the count', async (t) => {
   for (const [ip, reason, count, claimed] of [
     ['10.1.0.30', 'spoofed', 2, '02:00:00:00:00:99'],
     ['2001:db8:1::31', 'hop_limit', 1, null],
-    ['2001:db8:1::32', 'override', 1, mac],
+    ['2001:db8:2::32', 'override', 1, mac],
     ['fe80::33', 'link_local', 1, mac],
     ['192.0.2.34', 'subnet', 1, mac],
     ['10.1.0.35', 'port_limit', 1, mac],

@@ -203,7 +203,7 @@ describe('impersonation', () => {
       ],
       [
         'an advertisement without override',
-        'override',
+        'hints',
         () => advert(attacker.mac, victim.ip6, { override: false }),
       ],
       [
@@ -223,7 +223,7 @@ describe('impersonation', () => {
       // No address of a host.
       [
         '0.0.0.0, an ARP probe',
-        'ip',
+        'hints',
         () =>
           arpFrame({
             operation: 'request',

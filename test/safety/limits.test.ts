@@ -62,9 +62,14 @@ function machineWith(
   return machine;
 }
 
-/** Builds the claims, and sends them half a second later. */
-async function startFlood(host: Host, count: number, seed: number): Promise<Background> {
-  const flood = host.start(PYTHON, FLOOD_PY, 'forge', String(count), String(seed));
+/** Builds the claims, or the hints, and sends them half a second later. */
+async function startFlood(
+  host: Host,
+  count: number,
+  seed: number,
+  what: 'forge' | 'hint' = 'forge',
+): Promise<Background> {
+  const flood = host.start(PYTHON, FLOOD_PY, what, String(count), String(seed));
   await flood.printed(/ready/, 60_000);
   return flood;
 }
@@ -190,6 +195,36 @@ test('after a burst of as many as a port may have, new bindings come no faster t
   assert.equal(fast + full + report.counters.created + claimedAgain(report), 2 * FLOOD);
   assert.ok(fast > FLOOD - 1000, `${fast} too fast`);
   t.diagnostic(`${later} bindings in ${most.toFixed(2)} s`);
+});
+
+interface HeardEntry {
+  readonly key: { readonly port: number; readonly slot: number };
+  readonly value: { readonly mac: readonly number[]; readonly kind: number; readonly time_ns: number };
+}
+
+test('a flood of forged hints stays in the slots of its own port, and makes few records', async (t) => {
+  const machine = machineWith(t, { hosts: 3, perPort: 64, perSecond: 20 });
+  const [attacker, other, owner] = [machine.host(1), machine.host(2), machine.host(3)];
+  await owner.announceAndWait();
+  await endFlood(await startFlood(other, 20, 4, 'hint'));
+  machine.reconcile();
+  const before = bindings(machine);
+  const heardOf = (host: Host): HeardEntry[] => {
+    const ifindex = ifindexOf(machine, host.port);
+    return machine.dump<HeardEntry>('heard').filter(({ key }) => key.port === ifindex);
+  };
+  const theirs = heardOf(other);
+  assert.ok(theirs.length > 10, `${theirs.length} hints of another port`);
+
+  const { began, ended } = await endFlood(await startFlood(attacker, FLOOD, 5, 'hint'));
+  const seconds = (ended - began) / 1e9;
+  assert.equal(heardOf(attacker).length, 128);
+  assert.deepEqual(heardOf(other), theirs);
+  assert.deepEqual(bindings(machine), before);
+  const { ring } = machine.reconcile();
+  assert.ok(ring.records >= 16 && ring.records <= 18 + 10 * seconds, `${ring.records} in ${seconds} s`);
+  assert.equal(ring.dropped, 0);
+  t.diagnostic(`${FLOOD} hints in ${seconds.toFixed(2)} s: ${ring.records} records`);
 });
 
 test('two processors at once let at most one more through each', async (t) => {

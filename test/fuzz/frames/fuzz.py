@@ -25,6 +25,9 @@ BLOCK = 500  # Frames in a job.
 TC_ACT_UNSPEC = 0xFFFFFFFF
 KEY = struct.Struct("=IHH16s")  # struct snoopy_binding_key
 BINDING = struct.Struct("=6sBBIIQQQQ6s2xI4x")  # struct snoopy_binding
+HEARD_KEY = struct.Struct("=II")  # struct snoopy_heard_key
+HEARD = struct.Struct("=IHH16s6sBxQ")  # struct snoopy_heard
+HEARD_SLOTS = 128
 AF_INET, AF_INET6 = 2, 10
 ENOUGH = 5  # Failures that are printed.
 
@@ -173,11 +176,34 @@ class Bindings:
         for key, value in self.map.take().items():
             of, vlan, family, ip = KEY.unpack(key)
             mac, flags, _, port, _, _, last_seen, _, _, _, _ = BINDING.unpack(value)
-            if family == AF_INET and any(ip[4:]):
-                raise Disturbed(f"a key of IPv4 with something behind the address: {key.hex()}")
-            address = ip_address(ip[:4] if family == AF_INET else ip)
+            address = address_of(family, ip)
             where = (vlan, address) if of == bridge else (of, vlan, address)
             found[where] = model.Bound(mac.hex(":"), port, bool(flags & 1), last_seen > 1)
+        return found
+
+
+def address_of(family, ip):
+    if family == AF_INET and any(ip[4:]):
+        raise Disturbed(f"a key of IPv4 with something behind the address: {ip.hex()}")
+    return ip_address(ip[:4] if family == AF_INET else ip)
+
+
+class Hints:
+    """The pinned hints in the form of the model."""
+
+    def __init__(self, path, kinds):
+        self.map = bpf.Map(path, HEARD_KEY.size, HEARD.size)
+        self.kinds = {number: name for name, number in kinds.items()}
+
+    def take(self, bridge):
+        """The only hint, or None."""
+        found = None
+        for key, value in self.map.take().items():
+            port, slot = HEARD_KEY.unpack(key)
+            of, vlan, family, ip, mac, kind, time_ns = HEARD.unpack(value)
+            if found is not None or of != bridge or slot >= HEARD_SLOTS or time_ns == 0:
+                raise Disturbed(f"an unexpected hint: {key.hex()} {value.hex()}")
+            found = model.Hint(vlan, address_of(family, ip), mac.hex(":"), port, self.kinds.get(kind))
         return found
 
 
@@ -207,11 +233,13 @@ class Fuzzer:
         self.name = orders["way"]
         self.way = WAYS[self.name](orders)
         self.bindings = Bindings(orders["bindings"])
+        self.hints = Hints(orders["heard"], orders["hintKinds"])
         self.counters = Counters(orders["counters"], orders["counterNames"])
         self.seeds = mutate.built_by_scapy()
         self.fixed = {}
         self.failures = []
         self.seen = {"frames": 0, "refused": 0, "learned": 0, "inPages": 0}
+        self.hinted = Counter()
         self.makers = Counter()
         self.learned_of = Counter()
         self.counted = Counter()
@@ -229,6 +257,7 @@ class Fuzzer:
         chance = random.Random(f"{self.seed} {self.name} {job}")
         before = self.counters.read()
         frames = learned = 0
+        hinted = self.hinted.total()
         for at, (maker, frame) in enumerate(self.frames_of(kind, int(number), chance)):
             port = self.ports[0] if kind != "random" else chance.choice(self.ports)
             maker = maker.split()[0]
@@ -240,31 +269,44 @@ class Fuzzer:
                     self.learned_of[maker] += 1
             except Refused:
                 self.seen["refused"] += 1
-                self.bindings.map.take()
+                self.clear()
             except Disturbed as failure:
                 self.fail(job, at, maker, port, frame, str(failure))
-                self.bindings.map.take()
+                self.clear()
             if len(self.failures) >= ENOUGH:
                 break
         counted = self.counters.read() - before
         self.counted += counted
         messages = sum(n for name, n in counted.items() if name not in BESIDE)
-        if not self.failures and (messages > frames or counted["SIGHTINGS"] != learned):
-            self.fail(job, -1, kind, self.ports[0], b"", f"{frames} frames, {learned} learned from, counted as {counted}")
+        hinted = self.hinted.total() - hinted
+        if not self.failures and (
+            messages > frames or counted["SIGHTINGS"] != learned or counted["HINTS"] != hinted
+        ):
+            what = f"{frames} frames, {learned} learned from, {hinted} hints, counted as {counted}"
+            self.fail(job, -1, kind, self.ports[0], b"", what)
         self.seen["frames"] += frames
         self.seen["learned"] += learned
+
+    def clear(self):
+        self.bindings.map.take()
+        self.hints.map.take()
 
     def judge(self, frame, port, kind, chance):
         """Sends one frame; True when it was to be learned from."""
         claim = model.judge(frame, port)
         known = self.known(claim, port, kind, chance)
-        wanted = model.apply(known, claim, port)
+        wanted, hint = model.apply(known, claim, port)
         self.bindings.put(port.bridge, known)
         in_pages = self.way.send(frame, port, chance)
         self.seen["inPages"] += in_pages
         found = self.bindings.take(port.bridge)
         if found != wanted:
             raise Disturbed(f"the bindings are {shown(found)}, the model says {shown(wanted)}")
+        left = self.hints.take(port.bridge)
+        if left != hint:
+            raise Disturbed(f"the hint is {left}, the model says {hint}")
+        if hint is not None:
+            self.hinted[hint.kind] += 1
         return any(bound.fresh for bound in wanted.values())
 
     def known(self, claim, port, kind, chance):
@@ -302,6 +344,7 @@ def main():
                 "seconds": time.monotonic() - began,
                 "made": fuzzer.makers,
                 "learnedOf": fuzzer.learned_of,
+                "hinted": fuzzer.hinted,
                 "counted": fuzzer.counted,
                 "failures": fuzzer.failures,
             }

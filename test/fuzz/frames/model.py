@@ -34,10 +34,16 @@ NO_HOST_IPV4 = (
 )
 LINK_LOCAL = (IPv4Network("169.254.0.0/16"), IPv6Network("fe80::/10"))
 
-# The claim of a valid message: "this address has this MAC". `named` is false when the message has no such option and
-# the MAC is the frame's source. `router` is None where the message has no router flag (RFC 4861, 7.2.5: only an
-# advertisement has one).
-Claim = namedtuple("Claim", "vlan ip mac named router")
+SOLICITED_NODE = IPv6Network("ff02::1:ff00:0/104")  # RFC 4291, 2.7.1
+
+# The claim of a valid message: "this address has this MAC". `strength` says what may come of it: LEARNED; REFRESHES a
+# binding that its host has; or the name of a hint, which refreshes such a binding too, unless it is TENTATIVE.
+# `router` is None where the message has no router flag (RFC 4861, 7.2.5: only an advertisement has one).
+Claim = namedtuple("Claim", "vlan ip mac strength router")
+LEARNED, REFRESHES = "learned", "refreshes"
+SOLICITATION, UNNAMED, ANYCAST, TENTATIVE = "solicitation", "unnamed", "anycast", "tentative"
+# What a hint leaves for user space.
+Hint = namedtuple("Hint", "vlan ip mac port kind")
 # The fields of a binding that one frame can change.
 Bound = namedtuple("Bound", "mac port router fresh")
 
@@ -79,13 +85,13 @@ def judge(frame, port):
         return None
     if claim is None:
         return None
-    ip, mac, router = claim
+    ip, mac, strength, router = claim
     # The Ethernet source must be the sender of the message.
     if mac is not None and mac != ether.src:
         return None
     if not is_unicast(ether.src) or not is_host(ip, port):
         return None
-    return Claim(vlan, ip, ether.src, mac is not None, router)
+    return Claim(vlan, ip, ether.src, strength, router)
 
 
 def vlan_of(tags, port):
@@ -106,9 +112,12 @@ def address_resolution(arp, port):
     if (arp.hwtype, arp.ptype, arp.hwlen, arp.plen) != (1, 0x0800, 6, 4):
         return None
     kind = {1: "arp-request", 2: "arp-reply"}.get(arp.op)
+    # RFC 5227, 2.1.1: an ARP Probe. Its sender is about to use the target address.
+    if kind == "arp-request" and arp.psrc == "0.0.0.0":
+        return ip_address(arp.pdst), arp.hwsrc, TENTATIVE, None
     if kind not in port.learn:
         return None
-    return ip_address(arp.psrc), arp.hwsrc, None
+    return ip_address(arp.psrc), arp.hwsrc, LEARNED, None
 
 
 def neighbor_discovery(ip, port):
@@ -124,7 +133,7 @@ def neighbor_discovery(ip, port):
     if IPv6Address(nd.tgt).is_multicast:
         return None
     advertises = isinstance(nd, ICMPv6ND_NA)
-    if ("na" if advertises else "ns") not in port.learn:
+    if advertises and "na" not in port.learn:
         return None
     if advertises and nd.S and IPv6Address(ip.dst).is_multicast:
         return None
@@ -136,10 +145,23 @@ def neighbor_discovery(ip, port):
     if len(addresses) > 1 or any(len(body) != 6 for body in addresses):
         return None
     mac = addresses[0].hex(":") if addresses else None
-    # RFC 9161, 3.2: O = 0 with an address is an anycast address; without one it answers a probe (RFC 4861, 7.2.4).
-    if advertises and mac is not None and not nd.O:
-        return None
-    return ip_address(nd.tgt if advertises else ip.src), mac, bool(nd.R) if advertises else None
+    if advertises:
+        return ip_address(nd.tgt), mac, strength_of_advertisement(ip, nd, mac), bool(nd.R)
+    if ip.src == "::":
+        # RFC 4861, 7.1.1, and Duplicate Address Detection, RFC 4862, 5.4.2.
+        valid = IPv6Address(ip.dst) in SOLICITED_NODE and mac is None
+        return (ip_address(nd.tgt), mac, TENTATIVE, None) if valid else None
+    # RFC 9161, 3.2: nothing is to be learned from a solicitation, unless the operator wants it.
+    if "ns" in port.learn:
+        return ip_address(ip.src), mac, LEARNED if mac is not None else REFRESHES, None
+    return (ip_address(ip.src), mac, SOLICITATION, None) if mac is not None else None
+
+
+def strength_of_advertisement(ip, nd, mac):
+    """RFC 9161, 3.2: O = 0 with an address is an anycast address; without one it answers a probe (RFC 4861, 7.2.4)."""
+    if mac is None:
+        return UNNAMED if nd.S and IPv6Address(ip.src) == IPv6Address(nd.tgt) else REFRESHES
+    return LEARNED if nd.O else ANYCAST
 
 
 def options(data):
@@ -187,17 +209,27 @@ def is_provisioned_for_another(claim, port):
 
 
 def apply(known, claim, port):
-    """The bindings of the port's bridge after a claim: (vlan, ip) -> Bound. Those that the claim does not change are not fresh."""
+    """The bindings of the port's bridge after a claim, (vlan, ip) -> Bound, and the Hint or None.
+
+    A binding that the claim does not change is not fresh.
+    """
     if claim is None:
-        return known
+        return known, None
     key = (claim.vlan, claim.ip)
     old = known.get(key)
+    if old is not None and claim.strength == TENTATIVE:
+        return known, None
     if old is not None and (old.mac, old.port) == (claim.mac, port.ifindex):
         # The binding is the sender's already: what it may have was decided when the binding was created.
-        return {**known, key: Bound(old.mac, old.port, router_of(old, claim), True)}
-    if not claim.named or not is_allowed(claim, port) or is_provisioned_for_another(claim, port):
-        return known
-    return {**known, key: Bound(claim.mac, port.ifindex, router_of(old, claim), True)}
+        return {**known, key: Bound(old.mac, old.port, router_of(old, claim), True)}, None
+    if claim.strength == REFRESHES or not is_allowed(claim, port) or is_provisioned_for_another(claim, port):
+        return known, None
+    if claim.strength == LEARNED:
+        return {**known, key: Bound(claim.mac, port.ifindex, router_of(old, claim), True)}, None
+    # A hint is of use where the answer to a probe is learned from.
+    if ("arp-reply" if claim.ip.version == 4 else "na") not in port.learn:
+        return known, None
+    return known, Hint(claim.vlan, claim.ip, claim.mac, port.ifindex, claim.strength)
 
 
 def router_of(old, claim):

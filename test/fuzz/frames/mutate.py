@@ -109,6 +109,7 @@ def built_by_scapy():
         "arp reply": Ether(**everyone) / ARP(op=2, **ours),
         "arp tagged": Ether(**everyone) / Dot1Q(vlan=10, prio=3) / ARP(op=1, **ours),
         "arp priority tag": Ether(**everyone) / Dot1Q(vlan=0, prio=5) / ARP(op=1, **ours),
+        "arp probe": Ether(**everyone) / ARP(op=1, **{**ours, "psrc": "0.0.0.0", "pdst": "192.168.1.10"}),
         "arp two tags": Ether(**everyone) / Dot1AD(vlan=10) / Dot1Q(vlan=10) / ARP(op=1, **ours),
         "na": Ether(**nodes) / IPv6(**ipv6) / advertisement() / target,
         "na tagged": Ether(**nodes) / Dot1Q(vlan=10) / IPv6(**ipv6) / advertisement() / target,
@@ -119,6 +120,8 @@ def built_by_scapy():
         / target,
         "na link-local": Ether(**nodes) / IPv6(**{**ipv6, "src": "fe80::10"}) / advertisement(tgt="fe80::10") / target,
         "na without address": Ether(**nodes) / IPv6(**ipv6) / advertisement(O=0),
+        "na answer": Ether(**nodes) / IPv6(**{**ipv6, "dst": "2001:db8::1"}) / advertisement(S=1, O=0),
+        "na anycast": Ether(**nodes) / IPv6(**ipv6) / advertisement(O=0) / target,
         "na options": Ether(**nodes) / IPv6(**ipv6) / advertisement() / filler(2) / target / ICMPv6NDOptMTU(),
         "na eight options": many(Ether(**nodes), IPv6(**ipv6), advertisement(), *[filler(1)] * 7, target),
         "na long": Ether(**nodes) / IPv6(**ipv6) / advertisement() / target / filler(100) / filler(51),
@@ -128,7 +131,7 @@ def built_by_scapy():
         / ICMPv6ND_NS(tgt="2001:db8::1")
         / ICMPv6NDOptSrcLLAddr(lladdr=ANN),
         "ns of duplicate address detection": Ether(**nodes)
-        / IPv6(**{**ipv6, "src": "::"})
+        / IPv6(**{**ipv6, "src": "::", "dst": "ff02::1:ff00:10"})
         / ICMPv6ND_NS(tgt="2001:db8::10"),
         "na in a fragment": Ether(**nodes) / IPv6(**ipv6) / IPv6ExtHdrFragment(id=7) / advertisement() / target,
         "na behind options": Ether(**nodes) / IPv6(**ipv6) / IPv6ExtHdrHopByHop() / advertisement() / target,
@@ -249,7 +252,8 @@ class Generator:
         kinds = struct.pack("!HHBB", number(1, 2), number(ETH_IP, 2), number(6, 1), number(4, 1))
         operation = number(self.random.choice([1, 2]), 2)
         destination = self.random.choice([b"\xff" * 6, mac_bytes(BOB), self.mac()])
-        body = kinds + struct.pack("!H", operation) + mac + self.ip() + self.mac() + self.ip()
+        sender = bytes(4) if self.rarely(0.1) else self.ip()
+        body = kinds + struct.pack("!H", operation) + mac + sender + self.mac() + self.ip()
         return self.ethernet(source, destination, ETH_ARP) + body
 
     def nd(self, options=None, chain=b"", first=58, length=None):
@@ -269,6 +273,8 @@ class Generator:
         size = len(chain) + len(message)
         ipv6_source = ip if not advertises or not self.rarely(0.1) else self.ip6()
         to = self.random.choice(["ff02::1", "ff02::1:ff00:10", "2001:db8::1", "fe80::1"])
+        if not advertises and self.rarely(0.2):
+            ipv6_source = bytes(16)
         hops = number(255, 1)
         version = 0x60000000 | (self.random.randrange(1 << 28) if self.rarely(0.1) else 0)
         plen = number(size, 2) if length is None else length

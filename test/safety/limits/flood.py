@@ -1,9 +1,10 @@
 #!/usr/bin/python3
-"""Claims many addresses: flood.py forge COUNT SEED DEVICE | flood.py announce COUNT INTERVAL_MS DEVICE
+"""Claims many addresses: flood.py forge|hint COUNT SEED DEVICE | flood.py announce COUNT INTERVAL_MS DEVICE
 
 forge: COUNT claims of random MACs and addresses, by ARP requests, replies and advertisements, as fast as possible;
-prints "ready" when they are built, and "sending" half a second later. announce: one new host each interval; prints a
-line of JSON for each, with its address and the time (CLOCK_MONOTONIC) just before it was sent.
+prints "ready" when they are built, and "sending" half a second later. hint: likewise, by messages that are not learned
+from: solicitations, ARP Probes and advertisements without the override flag. announce: one new host each interval;
+prints a line of JSON for each, with its address and the time (CLOCK_MONOTONIC) just before it was sent.
 """
 
 import json
@@ -32,8 +33,16 @@ def arp(operation, mac, ip):
     return BROADCAST + mac + struct.pack("!HHHBBH", 0x0806, 1, 0x0800, 6, 4, operation) + mac + ip + bytes(6) + ip
 
 
-def advertisement(mac, ip):
-    body = struct.pack("!BBHI", 136, 0, 0, 0x20000000) + ip + b"\2\1" + mac
+def advertisement(mac, ip, override=True):
+    return neighbor_discovery(mac, ip, 136, (0x20000000 if override else 0), ip, 2)
+
+
+def solicitation(mac, ip):
+    return neighbor_discovery(mac, ip, 135, 0, SUBNET, 1)
+
+
+def neighbor_discovery(mac, ip, kind, flags, target, option):
+    body = struct.pack("!BBHI", kind, 0, 0, flags) + target + bytes([option, 1]) + mac
     value = checksum(ip + TO_ALL + struct.pack("!II", len(body), 58) + body)
     body = body[:2] + struct.pack("!H", value) + body[4:]
     header = struct.pack("!HIHBB", 0x86DD, 6 << 28, len(body), 58, 255)
@@ -52,8 +61,21 @@ def forged(count, chance):
             yield arp(at % 2 + 1, mac, near if chance.random() < 0.5 else far)
 
 
-def forge(count, seed, sender):
-    frames = list(forged(count, random.Random(seed)))
+def hinting(count, chance):
+    for at in range(count):
+        mac = bytes([2, 0xBA, 0, 0]) + struct.pack("!H", chance.randrange(MACS))
+        ip = SUBNET[:8] + b"\xba" + chance.randbytes(7)
+        if at % 4 == 3:
+            yield BROADCAST + arp_probe(mac, bytes([10, 1, chance.randrange(1, 255), chance.randrange(256)]))
+        else:
+            yield advertisement(mac, ip, override=False) if at % 4 == 2 else solicitation(mac, ip)
+
+
+def arp_probe(mac, ip):
+    return mac + struct.pack("!HHHBBH", 0x0806, 1, 0x0800, 6, 4, 1) + mac + bytes(10) + ip
+
+
+def flood(frames, sender):
     print("ready", flush=True)
     time.sleep(0.5)
     print("sending", flush=True)
@@ -78,7 +100,11 @@ def main():
     what, count, number, device = sys.argv[1:]
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
         sender.bind((device, 0))
-        {"forge": forge, "announce": announce}[what](int(count), int(number), sender)
+        if what == "announce":
+            announce(int(count), int(number), sender)
+        else:
+            make = {"forge": forged, "hint": hinting}[what]
+            flood(list(make(int(count), random.Random(int(number)))), sender)
 
 
 if __name__ == "__main__":
