@@ -103,7 +103,7 @@ function verify() {
   if (compiler !== compilerName())
     fail(`snoopy.bpf.o is of ${compiler}, this is ${compilerName()}; use that one`);
   // Beside the object of the build, which tests may read meanwhile.
-  const made = `${object}.verify`;
+  const made = `${object}.${process.pid}.verify`;
   compile(made);
   const isSame = readFileSync(made).equals(readFileSync(recorded));
   rmSync(made);

@@ -912,6 +912,23 @@ static __always_inline bool returns(const struct snoopy_binding *old, const stru
 	return same_mac(old->owner_mac, seen->mac) && old->first_seen_ns > since;
 }
 
+/* 00:00:5e:00:01:xx and 00:00:5e:00:02:xx (RFC 9568, 7.3) */
+static __always_inline bool is_virtual_router(const __u8 *mac)
+{
+	return !mac[0] && !mac[1] && mac[2] == 0x5e && !mac[3] && (mac[4] == 1 || mac[4] == 2);
+}
+
+/*
+ * A virtual router uses two MACs for its address: it answers with the virtual one, and asks for its clients
+ * with that of its interface, as keepalived does with use_vmac. Both come from one port, and the virtual MAC
+ * keeps the address, or it would change with each new client.
+ */
+static __always_inline bool is_its_router(const struct snoopy_binding *known, const struct sighting *seen,
+					  __u32 ifindex)
+{
+	return known->port == ifindex && is_virtual_router(known->mac) && !is_virtual_router(seen->mac);
+}
+
 /*
  * Another MAC or another port claims the address. The entry is replaced as a whole, so no reader sees half a
  * MAC. RFC 9161, 3.7: a MAC that changes too often means two hosts with one address. Then the binding is
@@ -930,6 +947,8 @@ static __always_inline __u32 move(const struct snoopy_binding *known, const stru
 	struct snoopy_binding old = *known; /* a copy: the update hands the element on to another key */
 	struct snoopy_binding next = old;
 	bool other_mac = !same_mac(old.mac, seen->mac);
+	/* The virtual MAC of a router takes the address from the other one: no duplicate. */
+	bool is_router = old.port == ifindex && is_virtual_router(seen->mac) && !is_virtual_router(old.mac);
 
 	if (old.port != ifindex && !has_room(port, state))
 		return limited(state, SNOOPY_COUNTER_PORT_LIMIT);
@@ -938,7 +957,7 @@ static __always_inline __u32 move(const struct snoopy_binding *known, const stru
 		next.window_ns = 0;
 		next.frozen_until_ns = 0;
 	}
-	if (other_mac && !provisioned) {
+	if (other_mac && !provisioned && !is_router) {
 		if (!next.window_ns || now > next.window_ns + port->duplicate_window_ns) {
 			next.moves = 0;
 			next.window_ns = now;
@@ -1012,6 +1031,8 @@ static __always_inline __u32 learn(const struct sighting *seen, const struct sno
 	if (known && tentative) /* it asks whether the address is in use, and it is */
 		return seen->weak;
 	if (known && known->port == ifindex && same_mac(known->mac, seen->mac))
+		return refresh(known, seen, ifindex, now);
+	if (known && is_its_router(known, seen, ifindex))
 		return refresh(known, seen, ifindex, now);
 	verdict = check_claim(seen, known, now, &provisioned);
 	if (seen->weak) {

@@ -189,12 +189,13 @@ struct snoopy_heard_key {
 struct snoopy_heard {
 	struct snoopy_binding_key key; /* the address that was hinted at */
 	__u8 mac[6];
-	__u8 kind;     /* SNOOPY_HINT_*, below 16 */
-	__u8 pad;      /* zero */
-	__u64 time_ns; /* of the last such message, as exact as snoopy_binding.last_seen_ns */
+	__u8 kind;       /* SNOOPY_HINT_*, below 16 */
+	__u8 probes;     /* sent by user space */
+	__u64 time_ns;   /* of the last such message, as exact as snoopy_binding.last_seen_ns */
+	__u64 probed_ns; /* of the last probe; 0: none */
 };
 
-/* Map "hints" (hash): user space's memory of hints from all sources. The program does not read it. */
+/* Map "hints" (hash): user space's memory of hosts that are elsewhere or gone. The program does not read it. */
 struct snoopy_hint_key {
 	__u32 bridge;
 	__u16 vlan;
@@ -205,10 +206,9 @@ struct snoopy_hint_key {
 };
 
 struct snoopy_hint {
-	__u8 kind;       /* SNOOPY_HINT_* */
-	__u8 probes;     /* sent since heard_ns */
-	__u8 pad[2];     /* zero */
-	__u32 port;      /* ifindex of the port that received it; 0: not known */
+	__u8 kind;       /* SNOOPY_HINT_*, from 16 on */
+	__u8 probes;     /* sent while its MAC was on a local port */
+	__u8 pad[6];     /* zero */
 	__u64 heard_ns;  /* when the hint was last given */
 	__u64 probed_ns; /* of the last probe; 0: none */
 };
@@ -261,7 +261,7 @@ SNOOPY_SIZE(snoopy_prefix_key, 28);
 SNOOPY_SIZE(snoopy_static_key, 32);
 SNOOPY_SIZE(snoopy_change, 56);
 SNOOPY_SIZE(snoopy_heard_key, 8);
-SNOOPY_SIZE(snoopy_heard, 40);
+SNOOPY_SIZE(snoopy_heard, 48);
 SNOOPY_SIZE(snoopy_hint_key, 32);
 SNOOPY_SIZE(snoopy_hint, 24);
 SNOOPY_SIZE(snoopy_probe, 32);

@@ -9,6 +9,11 @@ import { ANN, arp, BOB, IP4, na, ns } from './messages.ts';
 const BOB_BYTES = [2, 0, 0, 0, 2, 0x20];
 const ANN_BYTES = [2, 0, 0, 0, 1, 0x10];
 
+/** Virtual routers of VRRP: for IPv4, and for IPv6 (RFC 9568, 7.3). */
+const VRRP4 = '00:00:5e:00:01:07';
+const VRRP4_BYTES = [0, 0, 0x5e, 0, 1, 7];
+const VRRP6 = '00:00:5e:00:02:07';
+
 const specs = {
   ann: arp(),
   annReply: arp({ arp: { op: 2 } }),
@@ -25,6 +30,8 @@ const specs = {
   bobVlan: arp({ mac: BOB, tags: [['Dot1Q', { vlan: 20 }]] }),
   forged: arp({ ether: { src: BOB } }),
   bobReply: arp({ mac: BOB, arp: { op: 2 } }),
+  vrrp4: arp({ mac: VRRP4 }),
+  vrrp6: arp({ mac: VRRP6 }),
 };
 const HOSTS = 80;
 /** One address, with another MAC for each number. */
@@ -325,6 +332,35 @@ test('moves further apart than the window are no duplicate', () => {
     assert.equal(onlyBinding().moves, 1);
     sleepSync(20);
   }
+});
+
+test('the virtual MAC of a router keeps its address beside the MAC of its interface', () => {
+  datapath.domain({ duplicateMoves: 2 });
+  count(frames.ann);
+  datapath.ring('consume');
+  assert.deepEqual(count(frames.vrrp4), { SIGHTINGS: 1, MOVED: 1 });
+  const virtual = onlyBinding();
+  assert.deepEqual([virtual.mac, virtual.moves, virtual.window_ns], [VRRP4_BYTES, 0, 0]);
+  assert.equal(datapath.ring('consume').records.length, 1);
+  sleepSync(150);
+  assert.deepEqual(count(frames.ann, frames.bob, frames.ann), { SIGHTINGS: 3 });
+  const { last_seen_ns, ...rest } = onlyBinding();
+  assert.ok(last_seen_ns > virtual.last_seen_ns);
+  assert.deepEqual(rest, (({ last_seen_ns: _, ...others }) => others)(virtual));
+  assert.deepEqual(datapath.ring('consume').records, []);
+});
+
+test('a virtual router that moves to another port does so by the rules of all hosts', () => {
+  datapath.domain({ duplicateMoves: 2 });
+  count(frames.vrrp4);
+  assert.deepEqual(count(on(1, frames.vrrp4)), { SIGHTINGS: 1, MOVED: 1 });
+  assert.equal(onlyBinding().moves, 0);
+  // The MAC of an interface on another port, and another virtual router, are other hosts.
+  assert.deepEqual(count(frames.ann), { SIGHTINGS: 1, MOVED: 1 });
+  assert.equal(onlyBinding().moves, 1);
+  datapath.domain({ duplicateMoves: 2 });
+  assert.deepEqual(count(frames.vrrp4, frames.vrrp6), { SIGHTINGS: 2, CREATED: 1, MOVED: 1 });
+  assert.equal(onlyBinding().moves, 1);
 });
 
 test('with moves set to 0 nothing is ever frozen, and the count stops at 255', () => {
