@@ -37,6 +37,9 @@ function hexDigit(value: number): number {
 
 const COLON = 0x3a;
 
+/** The MAC of nobody. In structures it stands for none. */
+export const NO_MAC = '00:00:00:00:00:00' as Mac;
+
 /**
  * The MAC at `offset` of `bytes`. Throws SnoopyError `malformed` when fewer than six bytes are left. The string is made
  * from all its characters at once: joining pieces for tens of thousands of MACs would be the slowest part of a run.
@@ -291,4 +294,20 @@ export function isLinkLocal(ip: IpAddress): boolean {
   // The first character rules out nearly every address.
   if (ip[0] === '1') return ip.startsWith('169.254.');
   return ip[0] === 'f' && /^fe[89ab][0-9a-f]:/.test(ip);
+}
+
+/** The link-local address that a MAC gives: fe80::/64 and its modified EUI-64 (RFC 4291, appendix A). */
+export function linkLocalOf(mac: Mac): IpAddress {
+  const bytes = new Uint8Array(16);
+  bytes.set([0xfe, 0x80]);
+  encodeMac(mac, bytes, 8);
+  bytes.copyWithin(13, 11, 14);
+  bytes.set([(bytes[8] ?? 0) ^ 0x02], 8);
+  bytes.set([0xff, 0xfe], 11);
+  return decodeIp(bytes, 0, AF_INET6);
+}
+
+/** True for the MAC of a virtual router, 00:00:5e:00:01:xx or 00:00:5e:00:02:xx (RFC 9568, section 7.3), as CARP has it too. */
+export function isVirtualRouter(mac: Mac): boolean {
+  return mac.startsWith('00:00:5e:00:01:') || mac.startsWith('00:00:5e:00:02:');
 }

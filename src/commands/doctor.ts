@@ -8,7 +8,7 @@ import { type DoctorReport, diagnose, reportOf } from '../core/doctor/diagnose.t
 import { plan } from '../core/plan.ts';
 import { queryFrr } from '../host/frr.ts';
 import { inspectDevices, inspectHost, inspectRivals } from '../host/inspect.ts';
-import { observeCounters } from '../host/observe.ts';
+import { observeCounters, observeRejections } from '../host/observe.ts';
 import { pinDirectory } from '../host/pin-directory.ts';
 import { type CommandOptions, type Environment, type Purpose, READ, withSession } from './environment.ts';
 import { survey } from './retrieve.ts';
@@ -39,6 +39,7 @@ function examine(desired: Desired, environment: Environment): Check[] {
       ...found,
       due: plan(desired, topology, observed, WHOLE),
       counters: observeCounters(pins),
+      rejections: observeRejections(pins),
       host: inspectHost(session, wallClock),
       devices: inspectDevices(topology, observed),
       rivals: inspectRivals(netlink, runtime, topology, observed),

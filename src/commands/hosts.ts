@@ -1,34 +1,44 @@
-// The hosts of a pass: drain, check owners, decide, write neighbors, end bindings, probe.
+// The hosts of a pass: drain, probe, decide, write neighbors, end bindings, remember.
 
-import { type Problem, problemOf } from '../base/errors.ts';
 import { correctCounts } from '../core/binding-counts.ts';
 import type { Desired } from '../core/desired.ts';
-import { type HostPlan, type NeighborChange, planHosts } from '../core/neighbors/plan.ts';
+import type { HostIndex } from '../core/host-index.ts';
+import type { HostPlan, NeighborChange } from '../core/neighbors/plan.ts';
 import { recoverBindings, unfreeze } from '../core/neighbors/recover.ts';
 import type { Observed, ObservedHosts } from '../core/observed.ts';
-import { planProbes } from '../core/probes.ts';
+import { type HintFates, isHeard, judgeHints } from '../core/probes/hints.ts';
+import { planMemory } from '../core/probes/memory.ts';
 import { describeBridges } from '../core/summary.ts';
 import { nextDue } from '../core/timers.ts';
 import { resolveTopology, type Topology } from '../core/topology.ts';
 import type { Warning } from '../core/warning.ts';
-import { warningsOf, warningsOfTable } from '../core/warnings.ts';
+import { warningsOf, warningsOfLimits, warningsOfTable } from '../core/warnings.ts';
 import { keepsBindings } from '../datapath/pins.ts';
 import type { Binding } from '../datapath/records/binding.ts';
 import { bindingId } from '../datapath/records/binding-key.ts';
+import type { Hint } from '../datapath/records/hint.ts';
 import { type Drained, NOTHING_DRAINED, type Ring, withRing } from '../datapath/ring.ts';
-import { forgetBindings, rewriteBindings, writePolicies } from '../host/bindings.ts';
+import { forgetBindings, rewriteBindings, writeHints, writePolicies } from '../host/bindings.ts';
 import { plannedNeighbors, refreshNeighbors, writeNeighbors } from '../host/neighbor-table.ts';
-import { sendProbes } from '../host/prober.ts';
 import type { Session } from '../host/session.ts';
 import type { Interest } from '../host/watch.ts';
-import { checkConflicts } from './owner-checks.ts';
+import { probeHosts } from './probing.ts';
 import { type Machine, retrieveHosts } from './retrieve.ts';
 import { type Pass, RETRY_MS, type Run, scopeOf } from './run.ts';
 
 /** The hosts' part of the result of a pass. */
 type HostPass = Pick<
   Pass,
-  'changes' | 'total' | 'records' | 'probes' | 'confirms' | 'bridges' | 'warnings' | 'errors' | 'next'
+  | 'changes'
+  | 'total'
+  | 'records'
+  | 'probes'
+  | 'confirms'
+  | 'hints'
+  | 'bridges'
+  | 'warnings'
+  | 'errors'
+  | 'next'
 >;
 
 /**
@@ -45,37 +55,41 @@ function reconcileWith(run: Run, machine: Machine, ring: Ring | undefined): Host
   const { neighborProtocol: protocol, maxBindings } = session.runtime;
   stopwatch.enter('drain');
   const { drained, ...found } = drain(run, machine, ring);
-  const { hosts, index, ...checked } = checkConflicts(run, machine, found.hosts, ring);
+  const { hosts, index, plan, ...probed } = probeHosts(run, machine, found.hosts, ring);
 
-  stopwatch.enter('decide');
-  const decided = planHosts(topology, hosts, { protocol, ...scopeOf(run), kept: checked.kept }, index);
-
+  const fates = judgeHints(topology, hosts, index, scopeOf(run));
   const written = options.check
-    ? { ...NOTHING_WRITTEN, changes: plannedNeighbors(decided.changes, protocol) }
-    : write(run, machine, hosts, decided, ring);
+    ? { ...NOTHING_WRITTEN, changes: plannedNeighbors(plan.changes, protocol) }
+    : write(run, machine, hosts, plan, ring);
+  const remembered = options.check ? [] : remember(run, machine, hosts, index, plan, fates);
 
-  const isUnfinished = written.hasReturned || [...checked.kept.values()].some(({ isProbed }) => !isProbed);
-  const moves = [...drained.changes, ...checked.drained.changes];
-  const isDamaged = drained.damaged || checked.drained.damaged;
+  const moves = [...drained.changes, ...probed.drained.changes];
+  const isDamaged = drained.damaged || probed.drained.damaged;
   return {
     changes: written.changes,
-    total: decided.total,
-    records: drained.records + checked.drained.records,
-    probes: written.probes,
-    confirms: checked.confirms,
-    bridges: describeBridges(desired, topology, decided),
+    total: plan.total,
+    records: drained.records + probed.drained.records,
+    probes: probed.sent.hosts,
+    confirms: probed.confirms,
+    hints: { probed: probed.sent.hints, learned: fates.learned.length },
+    bridges: describeBridges(desired, topology, plan),
     warnings: [
       ...found.warnings,
-      ...checked.warnings,
-      ...warningsOf(decided, moves, isDamaged),
+      ...probed.warnings,
+      ...warningsOf(plan, moves, isDamaged),
       ...warningsOfTable(hosts.bindings, maxBindings, topology),
+      ...warningsOfLimits(machine.observed, hosts, topology),
     ],
-    errors: [...topology.problems, ...checked.errors, ...written.errors],
+    errors: [...topology.problems, ...probed.errors],
     next: () => ({
-      interest: interestOf(desired, topology, decided),
-      dueMs: isUnfinished
-        ? hosts.nowMs + RETRY_MS
-        : nextDue(topology, hosts, { protocol, hasProbed: written.probes > 0 }),
+      interest: interestOf(desired, topology, [...hosts.hints, ...remembered], plan),
+      dueMs:
+        written.hasReturned || probed.hasUnprobed
+          ? hosts.nowMs + RETRY_MS
+          : Math.min(
+              fates.dueMs,
+              nextDue(topology, hosts, { protocol, hasProbed: probed.sent.hosts + probed.sent.hints > 0 }),
+            ),
     }),
   };
 }
@@ -113,35 +127,43 @@ export function recoverHosts({ session, everything, environment }: Run, { observ
 }
 
 /** What a pass wrote for its hosts. */
-interface HostsWritten extends Pick<HostPass, 'changes' | 'probes' | 'errors'> {
+interface HostsWritten extends Pick<HostPass, 'changes'> {
   /** True when a host whose binding had ended was seen meanwhile: the next pass decides again. */
   readonly hasReturned: boolean;
 }
 
-const NOTHING_WRITTEN: HostsWritten = { changes: [], probes: 0, errors: [], hasReturned: false };
+const NOTHING_WRITTEN: HostsWritten = { changes: [], hasReturned: false };
 
 /** Writes neighbors, then ends bindings, then consumes the ring: the run after a killed one repeats these steps. */
 function write(
   { session, stopwatch }: Run,
-  { topology, observed }: Machine,
+  { observed }: Machine,
   hosts: ObservedHosts,
-  decided: HostPlan,
+  plan: HostPlan,
   ring: Ring | undefined,
 ): HostsWritten {
-  const { netlink, pins, runtime } = session;
+  const { netlink, runtime } = session;
   stopwatch.enter('write');
-  const { reports, failed } = writeNeighbors(netlink, decided.changes, runtime.neighborProtocol);
-  refreshNeighbors(netlink, decided.refresh, runtime.neighborProtocol);
-  const hasReturned = endBindings(session, observed, hosts, decided, failed);
+  const { reports, failed } = writeNeighbors(netlink, plan.changes, runtime.neighborProtocol);
+  refreshNeighbors(netlink, plan.refresh, runtime.neighborProtocol);
+  const hasReturned = endBindings(session, observed, hosts, plan, failed);
   ring?.commit();
-  stopwatch.enter('probe');
-  try {
-    const probes = sendProbes(pins, planProbes(topology, decided, hosts));
-    return { changes: reports, probes, errors: [], hasReturned };
-  } catch (thrown) {
-    const errors: Problem[] = [problemOf(thrown, 'probes')];
-    return { changes: reports, probes: 0, errors, hasReturned };
-  }
+  return { changes: reports, hasReturned };
+}
+
+/** Writes the memory of hints, and deletes hints that are done with. Returns those that were written. */
+function remember(
+  { session }: Run,
+  { topology }: Machine,
+  hosts: ObservedHosts,
+  index: HostIndex,
+  plan: HostPlan,
+  fates: HintFates,
+): readonly Hint[] {
+  const { maxBindings } = session.runtime;
+  const { remember, forget } = planMemory(topology, hosts, index, plan, fates, maxBindings);
+  writeHints(session.pins, { remember, forget, heard: [...fates.learned, ...fates.void].filter(isHeard) });
+  return remember;
 }
 
 /**
@@ -166,12 +188,19 @@ function endBindings(
   return forgotten.size < ended.length;
 }
 
-function interestOf({ bridges }: Desired, topology: Topology, { decisions }: HostPlan): Interest {
+function interestOf(
+  { bridges }: Desired,
+  topology: Topology,
+  hints: readonly Hint[],
+  { decisions }: HostPlan,
+): Interest {
   const domains = topology.bridges.flatMap((bridge) => [...bridge.domains.values()]);
   const provisioned = bridges.flatMap(({ statics }) => statics.flatMap(({ macs }) => macs));
   return {
     macs: new Set([...decisions.map(({ mac }) => mac), ...provisioned]),
-    ips: new Set(decisions.map(({ ip }) => ip)),
+    ips: new Set([...decisions, ...hints].map(({ ip }) => ip)),
     devices: new Set(domains.map(({ device }) => device)),
+    hinted: new Set(hints.map(({ mac }) => mac)),
+    ports: new Set(topology.bridges.flatMap(({ ports }) => ports.map(({ ifIndex }) => ifIndex))),
   };
 }

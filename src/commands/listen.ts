@@ -2,7 +2,7 @@
 
 import { problemOf } from '../base/errors.ts';
 import { formatAge } from '../base/units.ts';
-import { NO_CONFIRMS } from '../core/report.ts';
+import { NO_CONFIRMS, NO_HINTS } from '../core/report.ts';
 import { distinct } from '../core/warning.ts';
 import { sleep } from '../ffi/libc.ts';
 import { reopenPins } from '../host/apply.ts';
@@ -82,6 +82,7 @@ function failedPass(thrown: unknown, before: Pass, dueMs: number): Pass {
     records: 0,
     probes: 0,
     confirms: NO_CONFIRMS,
+    hints: NO_HINTS,
     warnings: [],
     errors: [problemOf(thrown, 'listen')],
     next: () => ({ interest, dueMs }),
@@ -99,6 +100,10 @@ function merge(earlier: Pass, later: Pass): Pass {
     confirms: {
       sent: earlier.confirms.sent + later.confirms.sent,
       answered: earlier.confirms.answered + later.confirms.answered,
+    },
+    hints: {
+      probed: earlier.hints.probed + later.hints.probed,
+      learned: earlier.hints.learned + later.hints.learned,
     },
     warnings: distinct([...earlier.warnings, ...later.warnings]),
   };

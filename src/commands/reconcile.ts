@@ -3,7 +3,6 @@
 import { Stopwatch } from '../base/stopwatch.ts';
 import { loadConfig } from '../config/config.ts';
 import { type Action, type ActionSummary, summarize } from '../core/actions.ts';
-import type { Desired } from '../core/desired.ts';
 import { plan } from '../core/plan.ts';
 import { PHASES, type ReconcileReport, type Step } from '../core/report.ts';
 import { chooseBridges } from '../core/topology.ts';
@@ -28,7 +27,7 @@ export function runReconcile(options: ReconcileOptions, environment: Environment
   const everything = loadConfig(options.config, environment.users);
   const desired = chooseBridges(everything, options.bridges);
   stopwatch.enter('lock');
-  return withSession(everything, purposeOf(options, desired), environment, (session) => {
+  return withSession(everything, purposeOf(options), environment, (session) => {
     const run: Run = { session, everything, desired, options, environment, stopwatch };
     try {
       const isListening = options.listenMs > 0 && !options.check;
@@ -40,10 +39,9 @@ export function runReconcile(options: ReconcileOptions, environment: Environment
   });
 }
 
-function purposeOf({ check, lockTimeoutMs }: ReconcileOptions, { bridges }: Desired): Purpose {
-  // With `auto`, a run that may not send probes does everything else.
-  const mustProbe = !check && bridges.some(({ probe }) => probe.enabled === 'always');
-  return { mode: check ? 'plan' : 'write', lockTimeoutMs, capabilities: mustProbe ? ['CAP_NET_RAW'] : [] };
+/** A run that may not send probes does everything else, so no capability for them is required. */
+function purposeOf({ check, lockTimeoutMs }: ReconcileOptions): Purpose {
+  return { mode: check ? 'plan' : 'write', lockTimeoutMs, capabilities: [] };
 }
 
 /** One pass over the host. */

@@ -23,7 +23,7 @@ export interface RemoveOptions extends ChangeOptions {
 }
 
 /** No bridge at all: the topology of a host without snoopy. */
-const NO_BRIDGES: Topology = { bridges: [], problems: [] };
+const NO_BRIDGES: Topology = { bridges: [], freePorts: new Set(), problems: [] };
 
 /** Throws SnoopyError as `runReconcile` does. On a host without anything of ours it changes nothing. */
 export function runRemove(options: RemoveOptions, environment: Environment): RemoveReport {
@@ -92,6 +92,8 @@ function withdraw({ netlink, runtime, pins }: Session, check: boolean): readonly
       nowMs: 0,
       bindings: [],
       probes: new Map(),
+      heard: [],
+      hints: [],
       portStates: new Map(),
       deviceNames,
       forwarding: new Map(),

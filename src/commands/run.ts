@@ -6,7 +6,15 @@ import type { Stopwatch } from '../base/stopwatch.ts';
 import type { ActionSummary } from '../core/actions.ts';
 import type { Desired } from '../core/desired.ts';
 import type { Scope } from '../core/plan.ts';
-import type { BridgeReport, Confirms, Counters, NeighborChangeReport, Phase, Step } from '../core/report.ts';
+import type {
+  BridgeReport,
+  Confirms,
+  Counters,
+  HintsReport,
+  NeighborChangeReport,
+  Phase,
+  Step,
+} from '../core/report.ts';
 import type { Warning } from '../core/warning.ts';
 import type { Session } from '../host/session.ts';
 import type { Interest } from '../host/watch.ts';
@@ -45,6 +53,7 @@ export interface Pass {
   readonly records: number;
   readonly probes: number;
   readonly confirms: Confirms;
+  readonly hints: HintsReport;
   readonly dropped: number;
   readonly counters: Counters;
   readonly bridges: readonly BridgeReport[];

@@ -1,12 +1,13 @@
 // The current bridges, ports, bindings and counters. Changes nothing, consumes nothing, waits for no lock.
 
 import { loadConfig } from '../config/config.ts';
-import { countByPort } from '../core/binding-counts.ts';
+import { countByPort, limitedSince } from '../core/binding-counts.ts';
 import { findBlockers } from '../core/blockers.ts';
 import type { Desired } from '../core/desired.ts';
 import { EVERYTHING, type HostFilter, matchesHost, select } from '../core/filter.ts';
 import type { FrrAnswer } from '../core/frr.ts';
 import { hasProgram } from '../core/observed.ts';
+import { countHints } from '../core/probes/hints.ts';
 import type { FrrReport, NeighborCount, PortReport, StatusReport } from '../core/report.ts';
 import { countNeighbors, describeBinding, describeBridges } from '../core/summary.ts';
 import { chooseBridges } from '../core/topology.ts';
@@ -84,6 +85,7 @@ export function takeStock(
     reason: pins.loadReason,
     ...select(filter, all, decisions),
     bindings: decisions.map((decision) => describeBinding(decision, hosts.nowMs, blockerOf)),
+    hints: countHints(hosts),
     frr: describeFrr(answer),
     ring: { pending: withRing(pins, (ring) => ring?.pending() ?? false), dropped: ringDropped },
     counters,
@@ -99,8 +101,9 @@ function describeFrr(answer: FrrAnswer | undefined): FrrReport {
   };
 }
 
-function describePorts({ topology, observed, hosts }: Survey): PortReport[] {
-  const counts = countByPort(hosts.bindings);
+function describePorts({ topology, observed, hosts, plan }: Survey): PortReport[] {
+  // As in the list of bindings: without those that have ended.
+  const counts = countByPort(hosts.bindings.filter((binding) => !plan.endings.has(binding)));
   return topology.bridges.flatMap((bridge) =>
     bridge.ports.map(({ ifIndex, name }) => {
       return {
@@ -110,6 +113,7 @@ function describePorts({ topology, observed, hosts }: Survey): PortReport[] {
         bindings: counts.get(ifIndex) ?? 0,
         limit: bridge.desired.limits.bindingsPerPort,
         limited: hosts.portStates.get(ifIndex)?.limited ?? 0,
+        limitedSince: limitedSince(observed.datapath.ports.get(ifIndex), hosts.portStates.get(ifIndex)),
       };
     }),
   );

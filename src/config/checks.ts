@@ -114,9 +114,9 @@ function checkSettings(settings: YamlItem | undefined, path: Path, report: Repor
   const text = textOf(source);
   if (source !== undefined && text !== undefined && text !== 'auto') {
     const ip = parseIp(text);
-    // A probe from 0.0.0.0 or :: does not name its sender, which RFC 9161 allows.
-    const isUnspecified = ip === '0.0.0.0' || ip === '::';
-    if (ip === undefined || (!isUnspecified && !isHostAddress(ip))) {
+    // A probe from 0.0.0.0 does not name its sender, which RFC 9161 allows; one from :: would be Duplicate Address
+    // Detection.
+    if (ip === undefined || (ip !== '0.0.0.0' && !isHostAddress(ip))) {
       report([...path, 'probe', 'source'], source, `is ${quote(text)}`, 'auto or the address of a host');
     }
   }

@@ -84,7 +84,7 @@ function desiredBridge(bridge: RawBridge, settings: RawSettings): DesiredBridge 
 
 function probeMode(enabled: RawProbe['enabled']): DesiredBridge['probe']['enabled'] {
   if (typeof enabled === 'string') return enabled;
-  return enabled ? 'always' : 'never';
+  return enabled ? 'auto' : 'never';
 }
 
 function checked<T>(parse: (text: string) => T | undefined, text: string): T {

@@ -40,7 +40,7 @@ export interface RawDuplicates {
 }
 
 export interface RawProbe {
-  readonly enabled: 'auto' | 'always' | 'never' | boolean;
+  readonly enabled: 'auto' | 'own' | 'never' | boolean;
   readonly after: string;
   readonly source: string;
 }

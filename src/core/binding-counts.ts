@@ -1,4 +1,5 @@
-// How many bindings a port has, as the program counts them: gained - lost - released (bpf/snoopy.h). Pure.
+// How many bindings a port has, as the program counts them: gained - lost - released (bpf/snoopy.h), and what its limits
+// have cost. Pure.
 
 import type { IfIndex } from '../base/address.ts';
 import type { Binding } from '../datapath/records/binding.ts';
@@ -8,7 +9,8 @@ import type { PortPolicy, PortState } from '../datapath/records/port.ts';
 export const NEARLY_FULL = 0.9;
 
 /**
- * The policies whose `released` must change, so that the program's count for a port equals the number of its bindings
+ * The policies that must change: those whose limits have cost something, which is reported now, and those whose `released`
+ * must change, so that the program's count for a port equals the number of its bindings
  * in the map. Only the program adds and only user space subtracts, so neither overwrites the other. A binding that was
  * created while the map was read makes a count wrong until the next run.
  */
@@ -22,9 +24,18 @@ export function correctCounts(
   for (const [ifIndex, policy] of policies) {
     const state = states.get(ifIndex);
     const released = (state?.gained ?? 0) - (state?.lost ?? 0) - (counts.get(ifIndex) ?? 0);
-    if (released !== policy.released) corrected.set(ifIndex, { ...policy, released });
+    const reported = state?.limited ?? policy.reported;
+    if (released !== policy.released || reported !== policy.reported) {
+      corrected.set(ifIndex, { ...policy, released, reported });
+    }
   }
   return corrected;
+}
+
+/** How many messages the limits of a port have cost since a run reported them. */
+export function limitedSince(policy: PortPolicy | undefined, state: PortState | undefined): number {
+  // A port that has come back counts from zero again.
+  return Math.max(0, (state?.limited ?? 0) - (policy?.reported ?? 0));
 }
 
 /** Number of bindings by port. */

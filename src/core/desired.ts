@@ -40,7 +40,7 @@ export interface DesiredBridge {
   readonly limits: { readonly bindingsPerPort: number; readonly newBindingsPerSecond: number };
   readonly duplicates: { readonly moves: number; readonly windowMs: number; readonly holdMs: number };
   readonly probe: {
-    readonly enabled: 'auto' | 'always' | 'never';
+    readonly enabled: 'auto' | 'own' | 'never';
     readonly afterMs: number;
     readonly source: 'auto' | IpAddress;
   };

@@ -32,6 +32,8 @@ export interface Forwarding {
 export class HostIndex {
   readonly #hosts: ObservedHosts;
   readonly #bindings: ReadonlyMap<IfIndex, readonly Binding[]>;
+  /** Made when it is first used: most passes look up no single address. */
+  #byAddress: ReadonlyMap<IpAddress, readonly Binding[]> | undefined;
   readonly #forwarding = new Map<Bridge, Forwarding>();
   /** By device, then by address: one key made of both would be a new string at every lookup. */
   readonly #neighbors = new Map<IfIndex, Map<IpAddress, Neighbor>>();
@@ -48,6 +50,12 @@ export class HostIndex {
 
   bindingsOf(bridge: IfIndex): readonly Binding[] {
     return this.#bindings.get(bridge) ?? [];
+  }
+
+  /** The binding of an address. */
+  bindingOf({ bridge, vlan, ip }: BindingKey): Binding | undefined {
+    this.#byAddress ??= groupBy(this.#hosts.bindings, (binding) => binding.ip);
+    return this.#byAddress.get(ip)?.find((binding) => binding.bridge === bridge && binding.vlan === vlan);
   }
 
   forwardingOf(bridge: Bridge): Forwarding {

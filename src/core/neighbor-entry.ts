@@ -20,6 +20,9 @@ import type { NeighborEntry } from './report.ts';
 /** States in which the kernel uses the entry's MAC (NUD_VALID of net/neighbour.h). */
 const NUD_VALID = NUD_PERMANENT | NUD_NOARP | NUD_REACHABLE | NUD_PROBE | NUD_STALE | NUD_DELAY;
 
+/** The protocol of entries that nobody marked (linux/rtnetlink.h). */
+const RTPROT_UNSPEC = 0;
+
 /** States in which the kernel leaves an entry as it is. */
 const NUD_FIXED = NUD_NOARP | NUD_PERMANENT;
 
@@ -53,6 +56,11 @@ export function isOurs(entry: Neighbor, protocol: number): boolean {
 /** True for an entry that zebra learned from another node. */
 export function isRemote({ flags }: Neighbor): boolean {
   return (flags & NTF_EXT_LEARNED) !== 0;
+}
+
+/** True for an entry that the kernel made from ARP or Neighbor Discovery, and keeps by itself. */
+export function isKernels(entry: Neighbor): boolean {
+  return entry.protocol === RTPROT_UNSPEC && !isRemote(entry) && !isFixed(entry);
 }
 
 /** True when the kernel uses the entry's MAC. */

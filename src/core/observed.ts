@@ -3,6 +3,8 @@
 import type { IfIndex } from '../base/address.ts';
 import type { LoadReason } from '../datapath/pins.ts';
 import type { Binding } from '../datapath/records/binding.ts';
+import type { Heard } from '../datapath/records/heard.ts';
+import type { Hint } from '../datapath/records/hint.ts';
 import type { PortPolicy, PortState } from '../datapath/records/port.ts';
 import type { PrefixRule } from '../datapath/records/prefix-rule.ts';
 import type { ProbeState } from '../datapath/records/probe.ts';
@@ -52,6 +54,10 @@ export interface ObservedHosts {
   readonly bindings: readonly Binding[];
   /** The probes of silent hosts, by bindingId. */
   readonly probes: ReadonlyMap<string, ProbeState>;
+  /** Hints that the program has taken from messages. */
+  readonly heard: readonly Heard[];
+  /** The memory of hints: addresses of other nodes' hosts, and of bindings that have ended. */
+  readonly hints: readonly Hint[];
   readonly portStates: ReadonlyMap<IfIndex, PortState>;
   /** Names of the devices that have neighbors. */
   readonly deviceNames: ReadonlyMap<IfIndex, string>;

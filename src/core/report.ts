@@ -3,6 +3,7 @@
 import type { IpAddress, Mac } from '../base/address.ts';
 import { EXIT, formatProblem, type Problem } from '../base/errors.ts';
 import type { LoadReason } from '../datapath/pins.ts';
+import type { HintKind } from '../datapath/records/hint-kind.ts';
 import type { ActionSummary } from './actions.ts';
 import type { Warning } from './warning.ts';
 
@@ -69,6 +70,8 @@ export interface BridgeReport {
 export interface Counters {
   readonly sightings: number;
   readonly ignored: number;
+  /** Messages that only suggest that a host is here. */
+  readonly hints: number;
   readonly created: number;
   readonly moved: number;
   readonly duplicates: number;
@@ -82,6 +85,15 @@ export interface Confirms {
 }
 
 export const NO_CONFIRMS: Confirms = { sent: 0, answered: 0 };
+
+/** Hints: hosts that were probed because something suggested that they are here. */
+export interface HintsReport {
+  readonly probed: number;
+  /** Hints whose hosts have their addresses now. */
+  readonly learned: number;
+}
+
+export const NO_HINTS: HintsReport = { probed: 0, learned: 0 };
 
 /** The phases of a run, in order. */
 export const PHASES = [
@@ -125,10 +137,11 @@ export interface ReconcileReport {
   };
   readonly ring: { readonly records: number; readonly dropped: number };
   readonly counters: Counters;
-  /** Silent hosts that were probed (RFC 9161, section 3.5). */
+  /** Bound hosts that were probed because they were silent (RFC 9161, section 3.5). */
   readonly probes: { readonly sent: number };
   /** Owner checks: owners that were probed because another MAC claimed their address. */
   readonly confirms: Confirms;
+  readonly hints: HintsReport;
   readonly bridges: readonly BridgeReport[];
   /** Seconds by phase. */
   readonly durations: Durations;
@@ -184,8 +197,9 @@ export interface PortReport {
   readonly attached: boolean;
   readonly bindings: number;
   readonly limit: number;
-  /** Sightings rejected because of the limits of this port. */
+  /** Sightings rejected because of the limits of this port: in all, and since the last run. */
   readonly limited: number;
+  readonly limitedSince: number;
 }
 
 export interface StatusReport {
@@ -198,6 +212,8 @@ export interface StatusReport {
   readonly bridges: readonly BridgeReport[];
   readonly ports: readonly PortReport[];
   readonly bindings: readonly BindingReport[];
+  /** How many hints of each kind there are. */
+  readonly hints: Readonly<Record<HintKind, number>>;
   readonly frr: FrrReport;
   readonly ring: { readonly pending: boolean; readonly dropped: number };
   readonly counters: Counters;

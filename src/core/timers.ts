@@ -3,7 +3,8 @@
 import { bindingId } from '../datapath/records/binding-key.ts';
 import { isExposed, isOurs, REFRESH_AFTER_MS } from './neighbor-entry.ts';
 import type { ObservedHosts } from './observed.ts';
-import { ANSWER_MS, probeTimes } from './probes.ts';
+import { probeTimes } from './probes/ageing.ts';
+import { ANSWER_MS } from './probes/probe.ts';
 import type { Topology } from './topology.ts';
 
 /** The shortest time between two passes that only the clock causes. */

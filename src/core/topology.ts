@@ -66,6 +66,8 @@ export interface Domain {
 
 export interface Topology {
   readonly bridges: readonly Bridge[];
+  /** Interfaces that are in no bridge. */
+  readonly freePorts: ReadonlySet<IfIndex>;
   /** Configured names that do not exist, or are no usable bridge. */
   readonly problems: readonly Problem[];
 }
@@ -107,7 +109,9 @@ export function resolveTopology(desired: Desired, observed: Observed): Topology 
       );
     }
   }
-  return { bridges, problems };
+  const links = [...observed.links.values()];
+  const free = links.filter(({ master }) => master === undefined).map(({ ifIndex }) => ifIndex);
+  return { bridges, freePorts: new Set(free), problems };
 }
 
 function push<K, V>(lists: Map<K, V[]>, key: K, value: V): void {

@@ -25,6 +25,8 @@ export type Warning =
   | { readonly kind: 'damaged-ring' }
   /** `macs` are the MACs that claimed the address during this run. */
   | ({ readonly kind: 'duplicate'; readonly macs: readonly Mac[] } & HostAddress)
+  /** Messages that limits have rejected since the last run. */
+  | { readonly kind: 'limited'; readonly ports: readonly { readonly name: string; readonly count: number }[] }
   | { readonly kind: 'full-port'; readonly port: string; readonly limit: number }
   | {
       readonly kind: 'full-table';

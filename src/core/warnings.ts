@@ -4,10 +4,10 @@ import type { Mac } from '../base/address.ts';
 import type { Binding } from '../datapath/records/binding.ts';
 import { bindingId } from '../datapath/records/binding-key.ts';
 import type { Change } from '../datapath/records/change.ts';
-import { countByPort, NEARLY_FULL } from './binding-counts.ts';
+import { countByPort, limitedSince, NEARLY_FULL } from './binding-counts.ts';
 import type { Desired } from './desired.ts';
 import type { HostPlan } from './neighbors/plan.ts';
-import { hasLostPins, type Observed } from './observed.ts';
+import { hasLostPins, type Observed, type ObservedHosts } from './observed.ts';
 import type { Topology } from './topology.ts';
 import type { Warning } from './warning.ts';
 
@@ -56,6 +56,23 @@ export function warningsOf(hosts: HostPlan, changes: readonly Change[], damaged:
 
 /** How many ports a warning names. */
 const NAMED_PORTS = 3;
+
+/** A warning when limits have cost something since the last run, with the ports that they cost most. */
+export function warningsOfLimits(
+  { datapath }: Pick<Observed, 'datapath'>,
+  { portStates }: Pick<ObservedHosts, 'portStates'>,
+  topology: Topology,
+): Warning[] {
+  const ports = topology.bridges
+    .flatMap((bridge) => bridge.ports)
+    .map(({ ifIndex, name }) => {
+      const count = limitedSince(datapath.ports.get(ifIndex), portStates.get(ifIndex));
+      return { name, count };
+    })
+    .filter(({ count }) => count > 0)
+    .sort((a, b) => b.count - a.count);
+  return ports.length === 0 ? [] : [{ kind: 'limited', ports: ports.slice(0, NAMED_PORTS) }];
+}
 
 /** A warning when the table is nearly full: a full table keeps every port from learning, whichever port filled it. */
 export function warningsOfTable(

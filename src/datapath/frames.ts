@@ -11,12 +11,6 @@ export interface Question {
   readonly targetIp: IpAddress;
   /** VLAN ID of an 802.1Q tag; null: none. */
   readonly tag: number | null;
-  /**
-   * True: the answer must have the MAC. An answer to a solicitation sent to a unicast address may omit it, and Linux
-   * does; one to the solicited-node group must have it (RFC 4861, section 7.2.4). The frame is unicast in either case,
-   * which IPv6 allows (RFC 6085). ARP answers always have the MAC.
-   */
-  readonly named: boolean;
 }
 
 const ETH_HLEN = 14;
@@ -72,6 +66,10 @@ function encodeArpRequest(question: Question): Uint8Array {
   return frame;
 }
 
+/**
+ * A solicitation to the solicited-node group in a unicast frame (RFC 6085). Its answer must have the MAC: one to a
+ * solicitation sent to a unicast address may omit it (RFC 4861, section 7.2.4), and Linux does.
+ */
 function encodeSolicitation(question: Question): Uint8Array {
   const { sourceMac, sourceIp, targetIp } = question;
   if (sourceIp === null)
@@ -82,7 +80,7 @@ function encodeSolicitation(question: Question): Uint8Array {
   body.setUint8(6, IPPROTO_ICMPV6);
   body.setUint8(7, 255);
   bytes.set(encodeIp(sourceIp), 8);
-  bytes.set(question.named ? solicitedNode(targetIp) : encodeIp(targetIp), 24);
+  bytes.set(solicitedNode(targetIp), 24);
   body.setUint8(IPV6_LENGTH, ND_NEIGHBOR_SOLICIT);
   bytes.set(encodeIp(targetIp), IPV6_LENGTH + 8);
   body.setUint8(IPV6_LENGTH + 24, ND_OPT_SOURCE_LINKADDR);

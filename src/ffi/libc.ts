@@ -256,7 +256,8 @@ export function poll(fds: readonly number[], timeoutMs: number): PollOutcome {
     writeU32(entries, index * POLLFD_SIZE, fd);
     writeU16(entries, index * POLLFD_SIZE + 4, POLLIN);
   }
-  const count = libc.poll(entries, fds.length, timeoutMs);
+  // A C int; a longer wait times out early, after 24 days.
+  const count = libc.poll(entries, fds.length, Math.min(timeoutMs, 2 ** 31 - 1));
   if (count === 0) return { kind: 'timeout' };
   if (count < 0) {
     const errno = lastErrno();

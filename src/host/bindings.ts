@@ -1,8 +1,11 @@
-// The end of bindings and the ports' binding counts: map writes of a run that are not steps of its plan.
+// The end of bindings, the ports' binding counts and the hints: map writes of a run that are not steps of its plan.
 
 import type { IfIndex } from '../base/address.ts';
+import { errnoOf } from '../base/errors.ts';
 import type { Pins } from '../datapath/pins.ts';
 import { type Binding, isSeenSince } from '../datapath/records/binding.ts';
+import type { Heard } from '../datapath/records/heard.ts';
+import type { Hint } from '../datapath/records/hint.ts';
 import type { PortPolicy } from '../datapath/records/port.ts';
 
 /**
@@ -41,4 +44,22 @@ export function rewriteBindings({ tables, oldBindings }: Pins, bindings: readonl
 /** Writes policies with a corrected `released`. */
 export function writePolicies({ tables }: Pins, policies: ReadonlyMap<IfIndex, PortPolicy>): void {
   for (const [ifIndex, policy] of policies) tables.ports?.set(ifIndex, policy);
+}
+
+/** Hints to write and to delete; `heard` are of the program's map. */
+export interface HintWrites {
+  readonly remember: readonly Hint[];
+  readonly forget: readonly Hint[];
+  readonly heard: readonly Heard[];
+}
+
+/** Writes hints. A full map costs those that have no room: they are found again while their cause lasts. */
+export function writeHints({ tables }: Pins, { remember, forget, heard }: HintWrites): void {
+  for (const hint of heard) tables.heard?.delete(hint);
+  for (const hint of forget) tables.hints?.delete(hint);
+  try {
+    if (remember.length > 0) tables.hints?.setAll(remember.map((hint) => [hint, hint]));
+  } catch (thrown) {
+    if (errnoOf(thrown) !== 'E2BIG') throw thrown;
+  }
 }

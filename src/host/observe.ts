@@ -86,6 +86,8 @@ export function observeHosts(
   const portStates = new Map(pins.tables.state?.entries());
   const bindings = readBindings(pins);
   const probes = pins.tables.probes?.values() ?? [];
+  const heard = pins.tables.heard?.values() ?? [];
+  const hints = pins.tables.hints?.values() ?? [];
   const forwarding = new Map(
     topology.bridges.map(({ ifIndex }) => [ifIndex, observeForwarding(netlink, ifIndex)]),
   );
@@ -96,6 +98,8 @@ export function observeHosts(
     nowMs,
     bindings,
     probes: new Map(probes.map((probe) => [bindingId(probe), probe])),
+    heard,
+    hints,
     portStates,
     deviceNames,
     forwarding,
@@ -125,6 +129,7 @@ export function observeCounters(pins: Pins): Counters & { readonly ringDropped: 
   return {
     sightings: value('sightings'),
     ignored: value('ignored'),
+    hints: value('hints'),
     created: value('created'),
     moved: value('moved'),
     duplicates: value('duplicates'),

@@ -1,83 +1,77 @@
-// Sends probes out of the host's own port, not by the kernel's resolver, which may use any of the node's addresses.
+// Sends probes out of the host's own port, not by the kernel's resolver, which may use any of the node's addresses, and
+// waits for answers.
 
 import { closeSync } from 'node:fs';
-import type { IfIndex } from '../base/address.ts';
-import { errnoOf } from '../base/errors.ts';
-import type { Conflict } from '../core/conflicts.ts';
-import type { HostProbe } from '../core/probes.ts';
+import type { IfIndex, Mac } from '../base/address.ts';
+import type { Probe } from '../core/probes/probe.ts';
 import { encodeQuestion } from '../datapath/frames.ts';
 import type { Pins } from '../datapath/pins.ts';
-import { bindingId } from '../datapath/records/binding-key.ts';
+import { type BindingKey, bindingId } from '../datapath/records/binding-key.ts';
 import type { Change } from '../datapath/records/change.ts';
 import type { Drained, Ring } from '../datapath/ring.ts';
-import { packetSocket, sendFrame, sleep } from '../ffi/libc.ts';
+import { packetSocket, type Sending, sendFrame, sleep } from '../ffi/libc.ts';
 
 /**
- * Sends the probes and records them in the map; returns how many were sent. A port that was removed meanwhile is left
- * to the next run. Throws SnoopyError `not_permitted` without CAP_NET_RAW.
+ * Sends each probe once, and returns how each went. A port that was removed meanwhile is left to the next run. Throws
+ * SnoopyError `not_permitted` without CAP_NET_RAW.
  */
-export function sendProbes(pins: Pins, probes: readonly HostProbe[]): number {
-  const table = pins.tables.probes;
-  if (probes.length === 0 || table === undefined) return 0;
+export function sendProbes(probes: readonly Probe[]): Sending[] {
+  if (probes.length === 0) return [];
   const fd = openPacketSocket();
-  let sent = 0;
   try {
-    for (const { binding, port, question, state } of probes) {
-      if (sendFrame(fd, encodeQuestion(question), port.ifIndex) !== 'sent') continue;
-      const { bridge, vlan, ip } = binding;
-      table.set(binding, { bridge, vlan, ip, ...state });
-      sent++;
-    }
-  } catch (thrown) {
-    // The map is full of silent hosts. The others are probed when it has room again.
-    if (errnoOf(thrown) !== 'E2BIG') throw thrown;
+    return probes.map(({ port, question }) => sendFrame(fd, encodeQuestion(question), port.ifIndex));
   } finally {
     closeSync(fd);
   }
-  return sent;
 }
 
-/** How long an owner has to answer: a VM needs about one millisecond, or a few when its node is busy. */
-const CONFIRM_MS = 100;
-/** First and longest pause between two reads of the ring. */
+/** How long a run waits for answers: a VM needs about one millisecond, or a few when its node is busy. */
+const WAIT_MS = 100;
+/** First and longest pause between two looks. */
 const PAUSES_MS = { first: 1, longest: 10 };
+/** The program may leave a binding's time as it is for this long (QUIET_NS in bpf/snoopy.bpf.c). */
+const QUIET_MS = 100;
+
+/** An address, and the MAC that was probed for it. */
+export interface Asked extends BindingKey {
+  readonly mac: Mac;
+}
+
+/** An address and a MAC as text. */
+export function askedId(one: Asked): string {
+  return `${bindingId(one)} ${one.mac}`;
+}
 
 export interface Answers {
-  /** The conflicts whose probes were sent, on every port that could send one. */
-  readonly probed: readonly Conflict[];
-  /** The conflicts whose owners answered, and on which port. */
-  readonly answered: ReadonlyMap<Conflict, IfIndex>;
+  /** The ports on which those have answered who did, by askedId. */
+  readonly answered: ReadonlyMap<string, IfIndex>;
   /** Everything that was read from the ring meanwhile. */
   readonly drained: Drained;
 }
 
 /**
- * Probes the owners of addresses in conflict, and waits until all have answered or the time is over. For the program an
- * answer is a claim by the owner, and makes a record: even when the other MAC claims the address again at once, or when
- * the answer is one move too many and freezes the address. Throws SnoopyError `not_permitted` without CAP_NET_RAW.
+ * Waits until all have answered or the time is over. An answer shows in the ring when it makes or moves a binding, even
+ * when another MAC claims the address again at once, or when it is one move too many and freezes the address. One that
+ * refreshes a binding shows in the map alone.
  */
-export function checkOwners(conflicts: readonly Conflict[], ring: Ring, now: () => number): Answers {
-  const probed: Conflict[] = [];
-  const answered = new Map<Conflict, IfIndex>();
-  const fd = openPacketSocket();
-  try {
-    for (const conflict of conflicts) {
-      const sendings = conflict.probes.map(({ port, question }) =>
-        sendFrame(fd, encodeQuestion(question), port.ifIndex),
-      );
-      // A host behind a full queue was not probed. A host behind a removed or downed port could not answer anyway.
-      if (!sendings.includes('refused')) probed.push(conflict);
-    }
-  } finally {
-    closeSync(fd);
-  }
-  const silent = new Map(conflicts.map((conflict) => [bindingId(conflict), conflict]));
+export function awaitAnswers(
+  asked: readonly Asked[],
+  { tables }: Pick<Pins, 'tables'>,
+  ring: Ring,
+  now: () => number,
+): Answers {
+  const silent = new Map(asked.map((one) => [askedId(one), one]));
+  const answered = new Map<string, IfIndex>();
   const changes: Change[] = [];
   let records = 0;
   let damaged = false;
-  const deadlineMs = now() + CONFIRM_MS;
+  const take = (one: Asked, port: IfIndex): void => {
+    if (silent.delete(askedId(one))) answered.set(askedId(one), port);
+  };
+  const startedMs = now();
+  const deadlineMs = startedMs + WAIT_MS;
   let pauseMs = PAUSES_MS.first;
-  for (let leftMs = CONFIRM_MS; silent.size > 0 && leftMs > 0; leftMs = deadlineMs - now()) {
+  for (let leftMs = WAIT_MS; silent.size > 0 && leftMs > 0; leftMs = deadlineMs - now()) {
     sleep(Math.min(pauseMs, leftMs));
     pauseMs = Math.min(pauseMs * 2, PAUSES_MS.longest);
     const drained = ring.read('all');
@@ -85,13 +79,14 @@ export function checkOwners(conflicts: readonly Conflict[], ring: Ring, now: () 
     damaged ||= drained.damaged;
     for (const change of drained.changes) {
       changes.push(change);
-      const conflict = silent.get(bindingId(change));
-      if (conflict?.owner !== change.mac) continue;
-      silent.delete(bindingId(change));
-      answered.set(conflict, change.port);
+      if (change.kind !== 'hint') take(change, change.port);
+    }
+    for (const one of silent.values()) {
+      const binding = tables.bindings?.get(one);
+      if (binding?.mac === one.mac && binding.lastSeenMs > startedMs - QUIET_MS) take(one, binding.port);
     }
   }
-  return { probed, answered, drained: { changes, records, damaged } };
+  return { answered, drained: { changes, records, damaged } };
 }
 
 function openPacketSocket(): number {

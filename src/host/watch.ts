@@ -1,6 +1,7 @@
 // Waiting for something to do: the ring's descriptor and rtnetlink notifications, without spinning.
 
 import type { IfIndex, IpAddress, Mac } from '../base/address.ts';
+import { isRemote } from '../core/neighbor-entry.ts';
 import { type PollOutcome, poll } from '../ffi/libc.ts';
 import { RTM_DELADDR, RTM_NEWADDR } from '../netlink/address.ts';
 import { decodeFdbEntry } from '../netlink/fdb.ts';
@@ -22,9 +23,12 @@ import { RTM_DELQDISC, RTM_DELTFILTER } from '../netlink/tc.ts';
 export interface Interest {
   /** MACs of all bindings. */
   readonly macs: ReadonlySet<Mac>;
-  /** Addresses of all bindings and static entries. */
+  /** Addresses of all bindings, static entries and hints. */
   readonly ips: ReadonlySet<IpAddress>;
   readonly devices: ReadonlySet<IfIndex>;
+  /** MACs of the memory of hints, which matter when they are on a port of `ports`. */
+  readonly hinted: ReadonlySet<Mac>;
+  readonly ports: ReadonlySet<IfIndex>;
 }
 
 export interface Watch {
@@ -36,21 +40,35 @@ export interface Watch {
   close(): void;
 }
 
+/** How long an event that only adds to what is remembered may wait, so that many of them cost one pass. */
+const SOON_MS = 1000;
+
 /** Subscribes at once, so that nothing is missed between the first observation and the first wait. */
 export function openWatch(ownPortId: number, now: () => number): Watch {
   const groups = [RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_TC, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR];
   const subscription = subscribe(groups);
+  let soonMs = Number.POSITIVE_INFINITY;
   return {
     wait: (ring, interest, deadlineMs) => {
       const fds = ring === undefined ? [subscription.fd] : [ring, subscription.fd];
       for (;;) {
-        const leftMs = deadlineMs - now();
+        const nowMs = now();
+        if (nowMs >= soonMs) {
+          soonMs = Number.POSITIVE_INFINITY;
+          return true;
+        }
+        const leftMs = Math.min(deadlineMs, soonMs) - nowMs;
         if (leftMs <= 0) return false;
         const outcome = poll(fds, Math.ceil(leftMs));
         if (outcome.kind !== 'ready') continue;
-        const isNotified =
-          isReady(outcome, subscription.fd) && drainMatters(subscription, interest, ownPortId);
-        if (isNotified || (ring !== undefined && isReady(outcome, ring))) return true;
+        const urgency = isReady(outcome, subscription.fd)
+          ? drain(subscription, interest, ownPortId)
+          : 'never';
+        if (urgency === 'now' || (ring !== undefined && isReady(outcome, ring))) {
+          soonMs = Number.POSITIVE_INFINITY;
+          return true;
+        }
+        if (urgency === 'soon') soonMs = Math.min(soonMs, nowMs + SOON_MS);
       }
     },
     close: () => subscription.close(),
@@ -61,19 +79,23 @@ function isReady(outcome: PollOutcome, fd: number): boolean {
   return outcome.kind === 'ready' && outcome.ready.includes(fd);
 }
 
-/** Receives all waiting notifications; true when one of them matters. The size of the buffer bounds the work. */
-function drainMatters(subscription: Subscription, interest: Interest, ownPortId: number): boolean {
-  let isNotified = false;
+/** Receives all waiting notifications, and returns the highest urgency. The size of the buffer bounds the work. */
+function drain(subscription: Subscription, interest: Interest, ownPortId: number): Urgency {
+  let highest: Urgency = 'never';
   for (;;) {
     const received = subscription.receive();
     switch (received.kind) {
       case 'empty':
-        return isNotified;
+        return highest;
       case 'overrun':
-        isNotified = true;
+        highest = 'now';
         break;
       case 'messages':
-        isNotified ||= received.messages.some((message) => matters(message, interest, ownPortId));
+        for (const message of received.messages) {
+          if (highest === 'now') break;
+          const urgency = urgencyOf(message, interest, ownPortId);
+          if (urgency !== 'never') highest = urgency;
+        }
         break;
       default:
         return received satisfies never;
@@ -81,27 +103,36 @@ function drainMatters(subscription: Subscription, interest: Interest, ownPortId:
   }
 }
 
-/** True when a run may have something to do after a notification. Echoes of our own requests do not count. */
-export function matters(message: Message, interest: Interest, ownPortId: number): boolean {
-  if (message.portId === ownPortId) return false;
+/** When a pass is due after a notification. */
+export type Urgency = 'now' | 'soon' | 'never';
+
+/** How urgent a notification is. Echoes of our own requests are not. */
+export function urgencyOf(message: Message, interest: Interest, ownPortId: number): Urgency {
+  if (message.portId === ownPortId) return 'never';
   switch (message.type) {
     case RTM_NEWNEIGH:
     case RTM_DELNEIGH:
-      return neighborMatters(message, interest);
+      return urgencyOfNeighbor(message, interest);
     case RTM_NEWLINK:
     case RTM_DELLINK:
     case RTM_DELQDISC:
     case RTM_DELTFILTER:
-      return true;
+      return 'now';
     default:
       // Addresses matter, as they define the subnets. New qdiscs and filters do not.
-      return message.type === RTM_NEWADDR || message.type === RTM_DELADDR;
+      return message.type === RTM_NEWADDR || message.type === RTM_DELADDR ? 'now' : 'never';
   }
 }
 
-function neighborMatters(message: Message, interest: Interest): boolean {
+function urgencyOfNeighbor(message: Message, interest: Interest): Urgency {
   const entry = decodeFdbEntry(message);
-  if (entry !== undefined) return interest.macs.has(entry.mac);
+  if (entry !== undefined) {
+    const isHint = interest.ports.has(entry.ifIndex) && interest.hinted.has(entry.mac);
+    return isHint || interest.macs.has(entry.mac) ? 'now' : 'never';
+  }
   const neighbor = decodeNeighbor(message);
-  return neighbor !== undefined && interest.devices.has(neighbor.ifIndex) && interest.ips.has(neighbor.ip);
+  if (neighbor === undefined || !interest.devices.has(neighbor.ifIndex)) return 'never';
+  if (interest.ips.has(neighbor.ip)) return 'now';
+  // A host of another node, which is remembered.
+  return message.type === RTM_NEWNEIGH && isRemote(neighbor) ? 'soon' : 'never';
 }

@@ -44,7 +44,7 @@ export function renderMetrics({ version, writtenAt, succeededAt, run, stock }: M
 }
 
 function runFamilies(run: RunReport): string[] {
-  const { durations, errors, warnings, remaining, steps, neighbors, probes, ring } = run;
+  const { durations, errors, warnings, remaining, steps, neighbors, probes, hints, ring } = run;
   const outcomes = [...(steps ?? []), ...(neighbors?.changes ?? [])].map(({ outcome }) => outcome);
   const codes = [...errors.map(({ code }) => code), ...outcomes.flatMap(failureCode)].sort();
   const changes = neighbors?.changes.filter(({ outcome }) => outcome.kind === 'applied');
@@ -72,6 +72,14 @@ function runFamilies(run: RunReport): string[] {
       changes && CHANGE_KINDS.map((kind) => [{ kind }, changes.filter((one) => one.kind === kind).length]),
     ),
     gauge('snoopy_last_run_probes', 'Silent hosts that the last whole run probed.', probes?.sent),
+    gauge(
+      'snoopy_last_run_hints',
+      'Hosts that something suggested are here: probed by the last whole run, and learned.',
+      hints && [
+        [{ outcome: 'probed' }, hints.probed],
+        [{ outcome: 'learned' }, hints.learned],
+      ],
+    ),
     gauge('snoopy_last_run_ring_records', 'Changes that the last whole run read.', ring?.records),
   ];
 }
@@ -81,7 +89,7 @@ function failureCode(outcome: Outcome): string[] {
 }
 
 function stockFamilies({ status, neighbors, maxBindings, ringBytes }: Stock): string[] {
-  const { bridges, ports, bindings, counters, ring } = status;
+  const { bridges, ports, bindings, hints, counters, ring } = status;
   const byBridge = (count: (bridge: string) => number): Sample[] =>
     bridges.map(({ name }) => [{ bridge: name }, count(name)]);
   const portsBy = (isMeant: (port: StatusReport['ports'][number]) => boolean): Sample[] =>
@@ -125,11 +133,17 @@ function stockFamilies({ status, neighbors, maxBindings, ringBytes }: Stock): st
       'Neighbors in the kernel that are written by snoopy, by state.',
       neighbors.map(({ bridge, state, count }) => [{ bridge, state }, count]),
     ),
+    gauge(
+      'snoopy_hints',
+      'Addresses that something suggests are here, by what does.',
+      Object.entries(hints).map(([kind, number]) => [{ kind }, number]),
+    ),
     gauge('snoopy_ring_size_bytes', 'Size of the ring of changes.', ringBytes),
     gauge('snoopy_ring_pending', 'Whether changes wait to be read.', Number(ring.pending)),
     counter('snoopy_ring_dropped_total', 'Changes lost to a full ring.', ring.dropped),
     counter('snoopy_sightings_total', 'Messages accepted.', counters.sightings),
     counter('snoopy_ignored_total', 'Messages that are not learned from.', counters.ignored),
+    counter('snoopy_hints_total', 'Messages that only suggest that a host is here.', counters.hints),
     counter(
       'snoopy_rejected_total',
       'Messages rejected, by reason.',

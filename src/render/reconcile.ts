@@ -113,12 +113,13 @@ function countErrors(
   return Math.max(errors.length, check ? 0 : remaining.length);
 }
 
-function renderFigures({ ring, counters, probes, confirms }: ReconcileReport): string[] {
+function renderFigures({ ring, counters, probes, confirms, hints }: ReconcileReport): string[] {
   const { sightings, created, moved, duplicates, ignored, rejected } = counters;
+  const hinted = `${count(hints.probed, 'hint')} probed, ${hints.learned} learned`;
   const owners = `${count(confirms.sent, 'owner')} probed, ${confirms.answered} answered`;
   return [
-    `ring: ${count(ring.records, 'record')} read, ${ring.dropped} dropped; ${count(probes.sent, 'probe')} sent; ${owners}`,
-    `seen: ${count(sightings, 'sighting')}, ${created} new, ${moved} moved, ${duplicates} frozen, ${ignored} ignored`,
+    `ring: ${count(ring.records, 'record')} read, ${ring.dropped} dropped; ${count(probes.sent, 'probe')} sent; ${owners}; ${hinted}`,
+    `seen: ${count(sightings, 'sighting')}, ${created} new, ${moved} moved, ${duplicates} frozen, ${ignored} ignored, ${counters.hints} hints`,
     `rejected: ${formatTally(rejected)}`,
   ];
 }

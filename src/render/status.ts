@@ -90,7 +90,11 @@ function renderPorts(ports: readonly PortReport[], options: RenderOptions): stri
     port.name,
     port.attached ? 'attached' : 'not attached',
     `${port.bindings} of ${count(port.limit, 'host')}`,
-    ...(port.limited === 0 ? [] : [`${port.limited} rejected for its limits`]),
+    ...(port.limited === 0
+      ? []
+      : [
+          `${port.limited} rejected for its limits${port.limitedSince === 0 ? '' : ` (${port.limitedSince} new)`}`,
+        ]),
   ]);
   return indent(
     2,
@@ -209,12 +213,13 @@ function toneOf({ state }: BindingReport): Tone {
   }
 }
 
-function renderFigures({ ring, counters }: StatusReport, { width }: RenderOptions): string[] {
+function renderFigures({ ring, counters, hints }: StatusReport, { width }: RenderOptions): string[] {
   const { sightings, created, moved, duplicates, ignored, rejected } = counters;
   const pending = ring.pending ? ', changes not read yet' : '';
   return [
-    `seen: ${count(sightings, 'sighting')}, ${created} new, ${moved} moved, ${duplicates} frozen, ${ignored} ignored`,
+    `seen: ${count(sightings, 'sighting')}, ${created} new, ${moved} moved, ${duplicates} frozen, ${ignored} ignored, ${counters.hints} hints`,
     `rejected: ${formatTally(rejected)}`,
+    `hints: ${formatTally(hints)}`,
     `ring: ${ring.dropped} dropped${pending}`,
   ].flatMap((line) => wrap(line, width));
 }

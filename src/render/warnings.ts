@@ -32,6 +32,13 @@ export function formatWarning(warning: Warning): string {
         `Duplicate address ${where(warning)}: ${warning.macs.join(' and ') || 'two MACs'} claim it in turn, so it is ` +
         `frozen until its hold time ends; find the two hosts, then: snoopy reconcile --unfreeze ${warning.ip}`
       );
+    case 'limited': {
+      const ports = warning.ports.map(({ name, count }) => `"${name}" (${count})`).join(', ');
+      return (
+        `Limits have rejected messages since the last run on ${ports}: hosts that came too fast are probed by the next ` +
+        'runs; see limits.new_bindings_per_second and limits.bindings_per_port'
+      );
+    }
     case 'full-port':
       return `Port "${warning.port}" has ${warning.limit} bindings, its limit: it learns no further address; see limits.bindings_per_port`;
     case 'full-table': {

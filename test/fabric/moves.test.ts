@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { Fabric } from '../lib/fabric.ts';
+import { rarpFrame } from '../lib/frames.ts';
 import type { MacIpRoute } from '../lib/frr.ts';
+import type { Vm } from '../lib/node.ts';
 import { findNeighbor, listOwnNeighbors } from '../lib/oracles.ts';
 import { outputOf, Snoopy } from '../lib/snoopy.ts';
 import { until } from '../lib/wait.ts';
@@ -14,7 +16,7 @@ describe('a host that moves or is deleted', () => {
   let snoopies: readonly Snoopy[];
 
   before(async () => {
-    fabric = await Fabric.start();
+    fabric = await Fabric.start({ vms: 6 });
     snoopies = fabric.nodes.map(({ node }) => new Snoopy(fabric.scope, node.netns));
     reconcile(1);
     reconcile(2);
@@ -125,5 +127,65 @@ describe('a host that moves or is deleted', () => {
       () => findNeighbor(fabric.node(2).node.netns, BRIDGE, vm.ip),
       (line) => line === undefined,
     );
+  });
+
+  /** A VM of node 1 whose routes node 2 has, and has remembered. */
+  async function settle(number: number): Promise<Vm> {
+    const vm = fabric.vm(1, number);
+    vm.gratuitous();
+    vm.sendNa();
+    reconcile(1);
+    for (const ip of [vm.ip, vm.ip6]) await zebraHas(2, ip, vm.mac);
+    reconcile(2);
+    return vm;
+  }
+
+  const SIGNS = [
+    ['RARP, as qemu sends it', (vm: Vm) => vm.send(rarpFrame(vm.mac))],
+    ['a frame of data', (vm: Vm) => vm.sendMarker()],
+  ] as const;
+  for (const [i, [sign, send]] of SIGNS.entries()) {
+    test(`moves and sends only ${sign}: the next run at its new node has its routes`, async () => {
+      const vm = await settle(3 + i);
+      vm.moveTo(fabric.node(2).node);
+      send(vm);
+      reconcile(2);
+      reconcile(1);
+      for (const ip of [vm.ip, vm.ip6]) {
+        await routedBy(ip, 2);
+        assert.deepEqual(ownAt(2, ip), [vm.mac]);
+        assert.deepEqual(ownAt(1, ip), []);
+      }
+    });
+  }
+
+  test('moves while both nodes have its port: it is routed by the new node, and stays there', async () => {
+    const vm = await settle(5);
+    // qemu plugs the port at the new node while the guest still runs at the old one.
+    const moved = fabric.node(2).node.addVm({ id: 290, mac: vm.mac, ip: vm.ip, ip6: vm.ip6 });
+    moved.send(rarpFrame(vm.mac));
+    reconcile(2);
+    vm.unplug();
+    moved.send(rarpFrame(vm.mac));
+    reconcile(1);
+    reconcile(2);
+    for (const ip of [vm.ip, vm.ip6]) await routedBy(ip, 2);
+    for (let i = 0; i < 2; i++) {
+      reconcile(1);
+      reconcile(2);
+    }
+    for (const ip of [vm.ip, vm.ip6]) await routedBy(ip, 2);
+  });
+
+  test('moves with RARP alone while a run listens at its new node', async (t) => {
+    const vm = await settle(6);
+    const listening = snoopies[1]?.startReconcile('--listen', '30s');
+    assert.ok(listening !== undefined);
+    vm.moveTo(fabric.node(2).node);
+    const started = performance.now();
+    vm.send(rarpFrame(vm.mac));
+    for (const ip of [vm.ip, vm.ip6]) await routedBy(ip, 2);
+    t.diagnostic(`both routes at both nodes ${(performance.now() - started).toFixed(0)} ms after the RARP`);
+    await listening.stop();
   });
 });

@@ -4,7 +4,7 @@ import { it } from 'node:test';
 import fc from 'fast-check';
 import type { IfIndex, IpAddress, Mac } from '../../src/base/address.ts';
 import { SnoopyError } from '../../src/base/errors.ts';
-import { matters } from '../../src/host/watch.ts';
+import { urgencyOf } from '../../src/host/watch.ts';
 import { decodeAddress, RTM_NEWADDR } from '../../src/netlink/address.ts';
 import { decodeFdbEntry } from '../../src/netlink/fdb.ts';
 import { decodeLink, RTM_NEWLINK } from '../../src/netlink/link.ts';
@@ -28,6 +28,14 @@ import { anyBytes, anyDamage, check, damaged } from './property.ts';
 
 const CAPTURES: readonly Uint8Array[] = Object.values(captures);
 
+const NO_INTEREST = {
+  macs: new Set<never>(),
+  ips: new Set<never>(),
+  devices: new Set<never>(),
+  hinted: new Set<never>(),
+  ports: new Set<never>(),
+};
+
 /** All decoders of a message besides the one for failures. */
 const DECODERS: readonly ((message: Message) => unknown)[] = [
   decodeLink,
@@ -37,7 +45,7 @@ const DECODERS: readonly ((message: Message) => unknown)[] = [
   decodeQdisc,
   decodeFilter,
   decodePortVlans,
-  (message) => matters(message, { macs: new Set(), ips: new Set(), devices: new Set() }, 1),
+  (message) => urgencyOf(message, NO_INTEREST, 1),
   // As in the socket: only these messages are decoded as failures.
   (message) => (message.type === NLMSG_ERROR ? decodeFailure(message) : undefined),
 ];

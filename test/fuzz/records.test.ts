@@ -148,7 +148,7 @@ it('a record that lacks the last byte of its fields is rejected', () => {
     () => decodeEntry(PREFIXES, cut(PREFIX_KEY.size), whole),
     () => decodeEntry(STATICS, cut(STATIC_KEY.pad), whole),
     () => decodeEntry(POLICIES, NONE, cut(PORT.size)),
-    () => decodeEntry(STATES, NONE, cut(PORT_STATE.size)),
+    () => decodeEntry(STATES, NONE, cut(PORT_STATE.hintNextNs)),
     () => decodeEntry(LAYOUTS, NONE, cut(LAYOUT.size)),
     () => decodeChange(cut(CHANGE.size), 0),
   ];
@@ -245,7 +245,6 @@ it('encoded policies, rules, probes, indexes and layouts decode to the same valu
       'ended',
     ),
     probes: fc.nat(255),
-    port: ifIndex,
     heardMs: fc.nat({ max: 9_000_000 }),
     probedMs: fc.nat({ max: 9_000_000 }),
   });
@@ -260,7 +259,9 @@ it('encoded policies, rules, probes, indexes and layouts decode to the same valu
     ip,
     mac,
     kind: fc.constantFrom<Heard['kind']>('solicitation', 'unnamed', 'anycast', 'tentative', 'rate'),
-    timeMs: fc.nat({ max: 9_000_000 }),
+    probes: fc.nat(255),
+    heardMs: fc.nat({ max: 9_000_000 }),
+    probedMs: fc.nat({ max: 9_000_000 }),
   });
   check(heard, 2_000, (one) => {
     assert.deepEqual(decodeEntry(HEARDS, keyBytes(HEARD_KEYS, one), valueBytes(HEARDS, one)), { ...one });

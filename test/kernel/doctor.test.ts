@@ -9,6 +9,7 @@ import { BPF_F_BEFORE, BPF_TCX_INGRESS, tcxAttach } from '../../src/ffi/link.ts'
 import { Container } from '../lib/container.ts';
 import { deepTest } from '../lib/depth.ts';
 import { type Check, complaintsOf } from '../lib/doctor.ts';
+import { arpFrame } from '../lib/frames.ts';
 import { run } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
 import { enterNetns } from '../lib/setns.ts';
@@ -405,6 +406,26 @@ describe('hosts', () => {
     assert.equal(frozen.remedy, 'find the two hosts, then: snoopy reconcile --unfreeze 10.1.0.1');
     assert.deepEqual(frozen.items, ['10.1.0.1']);
   });
+
+  deepTest(
+    'a virtual router answers from another MAC than the one that it claims, as CARP does',
+    async (t) => {
+      const machine = await healthy(t);
+      const virtual = { senderMac: '00:00:5e:00:01:07', senderIp: '10.1.0.254', targetIp: '10.1.0.254' };
+      const { mac } = machine.host(1);
+      machine.host(1).send(arpFrame({ operation: 'reply', source: mac, ...virtual }));
+      machine.reconcile();
+      assert.deepEqual(complaints(machine), ['warning virtual-router br0']);
+      const { remedy } = find(machine, 'virtual-router');
+      const entry = '{ip: "10.1.0.254", mac: "00:00:5e:00:01:07"}';
+      assert.equal(remedy, `add it under "static": ${entry}`);
+      machine.snoopy.configure({
+        bridges: [{ name: 'br0', static: [JSON.parse(entry.replace(/(ip|mac):/g, '"$1":'))] }],
+      });
+      machine.reconcile();
+      assert.equal(examine(machine).checks.filter(({ id }) => id === 'virtual-router').length, 0);
+    },
+  );
 
   test('the bridge does not forward a host, with the reason', async (t) => {
     const machine = await healthy(t);

@@ -26,6 +26,7 @@ interface Story {
     readonly moves: number;
     readonly frozenFor: number | null;
   } | null;
+  readonly hint: { readonly kind: string; readonly probes: number } | null;
   readonly refused: {
     readonly reason: string;
     readonly count: number;
@@ -208,7 +209,7 @@ test('rejected: each with the check, the port and the count', async (t) => {
       arpFrame({ ...forged, senderIp: '10.1.0.30', targetIp: '10.1.0.1' }),
       arpFrame({ ...forged, senderIp: '10.1.0.30', targetIp: '10.1.0.1' }),
       naFrame({ target: '2001:db8:1::31', targetMac: mac, hopLimit: 64 }),
-      naFrame({ target: '2001:db8:2::32', targetMac: mac, override: false }),
+      naFrame({ target: '2001:db8:1::32', targetMac: mac, override: false }),
       naFrame({ target: 'fe80::33', targetMac: mac }),
     );
   machine.host(1).announce('192.0.2.34');
@@ -218,7 +219,6 @@ test('rejected: each with the check, the port and the count', async (t) => {
   for (const [ip, reason, count, claimed] of [
     ['10.1.0.30', 'spoofed', 2, '02:00:00:00:00:99'],
     ['2001:db8:1::31', 'hop_limit', 1, null],
-    ['2001:db8:2::32', 'override', 1, mac],
     ['fe80::33', 'link_local', 1, mac],
     ['192.0.2.34', 'subnet', 1, mac],
     ['10.1.0.35', 'port_limit', 1, mac],
@@ -234,6 +234,15 @@ test('rejected: each with the check, the port and the count', async (t) => {
     );
     assert.match(causeOf(story), new RegExp(`^heard: .* on ${port} from ${mac}: `));
   }
+  // An advertisement with O=0 is not learned from, and has its host probed.
+  const before = storyOf(machine, '2001:db8:1::32');
+  assert.deepEqual([before.state, before.hint?.kind, before.hint?.probes], ['hinted', 'anycast', 0]);
+  assert.match(causeOf(before), /^heard: .*O=0.*not probed yet/);
+  machine.reconcile();
+  assert.match(
+    causeOf(storyOf(machine, '2001:db8:1::32')),
+    /probed once, the last 0s ago, without an answer$/,
+  );
 });
 
 test('rejected: a kind of message that is not learned from', async (t) => {

@@ -241,7 +241,8 @@ for (const [name, { frame: _, kind, policy = DEFAULT, ip, vlan = 0 }] of Object.
       key: { bridge, vlan, family, ip },
       mac: ANN_BYTES,
       kind: kindOf(kind),
-      pad: 0,
+      probes: 0,
+      probed_ns: 0,
     });
     assert.equal(hint.key.port, datapath.ports[0]);
     assert.ok(hint.key.slot < 128);

@@ -23,11 +23,13 @@ test('a pass that fails is repeated once a second, not as often as the ring has 
     };
     // The time is over after the third attempt.
     const now = (): number => (startedMs.length < 3 ? performance.now() : Number.MAX_SAFE_INTEGER);
-    const interest = { macs: new Set(), ips: new Set(), devices: new Set() };
+    const none = new Set();
+    const interest = { macs: none, ips: none, devices: none, hinted: none, ports: none };
     const next = (): object => ({ interest, dueMs: Number.POSITIVE_INFINITY });
     const confirms = { sent: 0, answered: 0 };
     const done = { steps: [], changes: [], warnings: [], errors: [], remaining: [] };
-    const pass = { ...done, records: 0, probes: 0, confirms, next };
+    const hints = { probed: 0, learned: 0 };
+    const pass = { ...done, records: 0, probes: 0, confirms, hints, next };
     const run = {
       session: { netlink: { portId: 0 }, pins, expected: {}, mounted: false },
       options: { listenMs: 600_000, check: false, bridges: ['br0'], unfreeze: [] },

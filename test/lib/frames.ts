@@ -32,6 +32,12 @@ export function arpFrame(arp: ArpFields): Buffer {
   ]);
 }
 
+/** What qemu sends for a guest that it has moved: a reverse ARP request for its own MAC (RFC 903), without an address. */
+export function rarpFrame(address: string): Buffer {
+  const body = Buffer.concat([mac(address), Buffer.alloc(4), mac(address), Buffer.alloc(4 + 18)]);
+  return Buffer.concat([ethernet(BROADCAST, address, 0x8035), Buffer.from([0, 1, 8, 0, 6, 4, 0, 3]), body]);
+}
+
 export interface NaFields {
   readonly target: string;
   /** The target link-layer address option; null leaves it out. */

@@ -66,6 +66,7 @@ export interface Report {
   readonly probes: { readonly sent: number };
   /** Seconds by phase. */
   readonly confirms: { readonly sent: number; readonly answered: number };
+  readonly hints: { readonly probed: number; readonly learned: number };
   readonly durations: Readonly<Record<string, number>>;
   readonly warnings: readonly string[];
   readonly bridges: readonly {

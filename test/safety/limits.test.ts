@@ -236,6 +236,14 @@ test('two processors at once let at most one more through each', async (t) => {
   assert.ok(length >= 64 && length < 64 + availableParallelism(), `${length} bindings`);
 });
 
+/** The warning about messages that limits have rejected since the last run. */
+function limitsOf(ports: string): string {
+  return (
+    `Limits have rejected messages since the last run on ${ports}: hosts that came too fast are probed by the next runs; ` +
+    'see limits.new_bindings_per_second and limits.bindings_per_port'
+  );
+}
+
 test('a port at its limit is named in the report, and its other hosts and other ports are not affected', async (t) => {
   const machine = machineWith(t, { hosts: 2, perPort: 8, perSecond: 100_000 });
   const [attacker, other] = [machine.host(1), machine.host(2)];
@@ -247,7 +255,9 @@ test('a port at its limit is named in the report, and its other hosts and other 
   assert.equal(run.code, 0, outputOf(run));
   assert.deepEqual(run.report.warnings, [
     'Port "tap1" has 8 bindings, its limit: it learns no further address; see limits.bindings_per_port',
+    limitsOf('"tap1" (993)'),
   ]);
+  assert.ok(!machine.reconcile().warnings.includes(limitsOf('"tap1" (993)')), 'it is reported once');
   const status = machine.snoopy.run('status', '--format', 'json');
   const { ports } = parseJson<{ ports: readonly { name: string; bindings: number; limited: number }[] }>(
     status.stdout,
@@ -289,6 +299,7 @@ test('ports that fill the table together keep their bindings, and the report say
     'Port "tap1" has 64 bindings, its limit: it learns no further address; see limits.bindings_per_port',
     'The table has 128 of 128 bindings, most of them on "tap1" (64), "tap2" (63), "tap4" (1): when it is full, ' +
       'no port learns a new host; see runtime.max_bindings and limits.bindings_per_port',
+    limitsOf('"tap1" (936)'),
   ]);
   honest.announce('10.1.0.99');
   assert.equal(onPort(machine, honest).length, 1);

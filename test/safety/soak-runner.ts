@@ -148,7 +148,7 @@ export class Soak {
     // zebra overwrites any entry at an address that a host of another node has.
     const entries = fabric === null ? [...FOREIGN, ...FOREIGN_CLAIMED] : FOREIGN;
     const ofOthers = new Set(entries.map(({ ip }) => ip));
-    this.#model = new Model(nodes.map((_, at) => ({ probes: at === 1, statics: STATICS, ofOthers })));
+    this.#model = new Model(nodes.map(() => ({ probes: true, statics: STATICS, ofOthers })));
     const duplicates = { moves: MOVES, holdMs: HOLD_S * 1000 };
     const sharing = fabric === null ? 'per node' : 'per fabric';
     this.#steps = new Steps(this.#random, this.#world, this.#model, duplicates, sharing);

@@ -2,6 +2,7 @@
 
 import type { IfIndex } from '../../base/address.ts';
 import { formatCause, type Problem } from '../../base/errors.ts';
+import type { Rejection } from '../../datapath/records/rejection.ts';
 import type { Action } from '../actions.ts';
 import type { Desired } from '../desired.ts';
 import type { FrrAnswer } from '../frr.ts';
@@ -62,6 +63,8 @@ export interface Findings {
   /** Steps that a run would take now. */
   readonly due: readonly Action[];
   readonly counters: Counters & { readonly ringDropped: number };
+  /** The last rejected message about each address. */
+  readonly rejections: readonly Rejection[];
   readonly host: HostFacts;
   readonly devices: ReadonlyMap<IfIndex, DeviceFacts>;
   /** Programs and filters that run before ours, by port. */

@@ -1,23 +1,31 @@
 // Hosts: those that are not learned, not installed, or installed and not advertised, each with the reason.
 
-import type { IpAddress } from '../../base/address.ts';
+import { type IpAddress, isVirtualRouter } from '../../base/address.ts';
 import { groupBy } from '../../base/group.ts';
 import { type Blocker, findBlockers } from '../blockers.ts';
+import { staticEntry } from '../explain/rejection-wording.ts';
 import type { Frr } from '../frr.ts';
+import { warningsOfLimits } from '../warnings.ts';
 import { type Check, type Findings, failure, ok, warning } from './check.ts';
-import { ADVERTISED, FROZEN, HOSTS, LIMITS } from './wording-routes.ts';
+import { ADVERTISED, FROZEN, HOSTS, LIMITS, VIRTUAL_ROUTER } from './wording-routes.ts';
 
 export function checkHosts(findings: Findings): Check[] {
   return [
     checkLimits(findings),
     checkFrozen(findings),
+    ...checkVirtualRouters(findings),
     ...checkInstalled(findings),
     ...(findings.frr.kind === 'answered' ? checkAdvertised(findings, findings.frr.frr) : []),
   ];
 }
 
-function checkLimits({ plan }: Findings): Check {
-  if (plan.fullPorts.length === 0) return ok('limits', null, LIMITS.ok());
+function checkLimits({ plan, observed, hosts, topology }: Findings): Check {
+  if (plan.fullPorts.length === 0) {
+    const [limited] = warningsOfLimits(observed, hosts, topology);
+    if (limited?.kind !== 'limited') return ok('limits', null, LIMITS.ok());
+    const items = limited.ports.map(({ name, count }) => `${name} (${count})`);
+    return warning('limits', { subject: null, ...LIMITS.rejected({ names: items }), items });
+  }
   const items = plan.fullPorts.map(({ port, limit }) => `${port} (${limit})`);
   return warning('limits', { subject: null, ...LIMITS.full({ names: items }), items });
 }
@@ -26,6 +34,19 @@ function checkFrozen({ plan }: Findings): Check {
   const items = plan.decisions.filter(({ state }) => state === 'frozen').map(({ ip }) => ip);
   if (items.length === 0) return ok('frozen', null, FROZEN.ok());
   return warning('frozen', { subject: null, ...FROZEN.frozen({ ips: items }), items });
+}
+
+/** Virtual routers whose answers come from another MAC than the one that they claim, as those of CARP do. */
+function checkVirtualRouters({ rejections, topology }: Findings): Check[] {
+  return topology.bridges.flatMap((bridge) =>
+    rejections.flatMap(({ bridge: ifIndex, ip, vlan, reason, claimed }) => {
+      if (ifIndex !== bridge.ifIndex || reason !== 'spoofed') return [];
+      if (claimed === null || !isVirtualRouter(claimed)) return [];
+      if (bridge.desired.statics.some((entry) => entry.ip === ip)) return [];
+      const entry = staticEntry({ ip, vlan, mac: claimed });
+      return [warning('virtual-router', { subject: bridge.desired.name, ...VIRTUAL_ROUTER({ ip, entry }) })];
+    }),
+  );
 }
 
 /** Hosts on local ports without a neighbor, by reason. Hosts of other nodes and frozen ones must not have one. */

@@ -80,7 +80,17 @@ export const LIMITS = {
     found: `at their limit: ${some(names)}`,
     remedy: 'snoopy status shows their hosts; raise limits.bindings_per_port if they belong there',
   }),
+  rejected: ({ names }: { readonly names: readonly string[] }) => ({
+    found: `messages rejected for limits since the last run: ${some(names)}`,
+    remedy:
+      'the next runs probe these hosts; raise limits.new_bindings_per_second if so many may come at once',
+  }),
 };
+
+export const VIRTUAL_ROUTER = ({ ip, entry }: { readonly ip: IpAddress; readonly entry: string }) => ({
+  found: `${ip} belongs to a virtual router that answers from another MAC, as CARP does: it is not learned`,
+  remedy: `add it under "static": ${entry}`,
+});
 
 export const FROZEN = {
   ok: () => 'no address is',

@@ -34,6 +34,7 @@ export const WHY = {
   'gc-thresh':
     'Above gc_thresh1 this kernel collects neighbors that are not sent again; above gc_thresh3 it refuses new ones.',
   frozen: 'A frozen address has no neighbor until its hold time is over (RFC 9161, section 3.7).',
+  'virtual-router': 'The address of a virtual router is learned only from its own MAC.',
   hosts: 'A host without a neighbor has no MAC/IP route.',
   advertised: 'A neighbor is there to be advertised.',
 } as const;

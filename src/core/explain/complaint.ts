@@ -1,5 +1,6 @@
 // The problems that doctor finds with the bridge of a story and with FRR.
 
+import type { IfIndex } from '../../base/address.ts';
 import { checkTunnels } from '../doctor/bridges.ts';
 import { checkFrr } from '../doctor/frr.ts';
 import type { CheckId } from '../doctor/wording.ts';
@@ -16,7 +17,7 @@ export function findComplaint(
   ids: readonly CheckId[],
 ): Complaint | undefined {
   if (bridge === undefined) return undefined;
-  const topology = { bridges: [bridge], problems: [] };
+  const topology = { bridges: [bridge], freePorts: new Set<IfIndex>(), problems: [] };
   const checks = [
     ...checkTunnels(bridge, { observed }),
     ...checkFrr({ frr, topology, observed, plan, vlan }),

@@ -13,7 +13,7 @@ import type { ExplainReport, HeardReport, StepId, Story, StoryStep } from './rep
 import { checkRoute } from './route.ts';
 import { checkRule } from './rule.ts';
 import { type Closeup, frozenFor, nameOf, portOf, type Scene, sceneOf, secondsSince } from './scene.ts';
-import { checkSeen } from './seen.ts';
+import { checkSeen, hintReport } from './seen.ts';
 import { VERDICT } from './wording.ts';
 import { checkSilent, checkVni, checkZebra } from './zebra.ts';
 
@@ -53,14 +53,15 @@ function storyOf(scene: Scene): Story {
     neighbor: neighbor ? { ...describeEntry(neighbor), age: Math.floor(neighbor.updatedMs / 1000) } : null,
     frr: closeup.frr,
     refused: rejectedReport(scene),
+    hint: hintReport(scene),
     steps,
   };
 }
 
 function stepsOf(scene: Scene): StoryStep[] {
   const seen = step('heard', checkSeen(scene));
-  // When every message about the address was rejected, there is nothing to check further down.
-  if (scene.state === 'refused') return [seen];
+  // When no message about the address was learned from, there is nothing to check further down.
+  if (scene.state === 'refused' || scene.state === 'hinted') return [seen];
   return [
     seen,
     step('rule', checkRule(scene)),

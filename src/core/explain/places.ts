@@ -3,6 +3,7 @@
 import type { IfIndex, IpAddress, Mac } from '../../base/address.ts';
 import type { Binding } from '../../datapath/records/binding.ts';
 import { type BindingKey, bindingId } from '../../datapath/records/binding-key.ts';
+import type { Hint } from '../../datapath/records/hint.ts';
 import type { Rejection } from '../../datapath/records/rejection.ts';
 import type { Neighbor } from '../../netlink/neighbor.ts';
 import type { Desired } from '../desired.ts';
@@ -35,6 +36,8 @@ export interface Place {
   readonly decision: Decision | undefined;
   readonly binding: Binding | undefined;
   readonly refused: Rejection | undefined;
+  /** What suggested last that a host with this address is here. */
+  readonly hint: Hint | undefined;
   readonly neighbor: Neighbor | undefined;
   /** The MAC that has the address; if none has it, the one that claimed it last. */
   readonly mac: Mac | null;
@@ -49,6 +52,7 @@ interface Traces {
   readonly bindings: readonly Binding[];
   readonly rejections: readonly Rejection[];
   readonly neighbors: readonly Neighbor[];
+  readonly hints: readonly Hint[];
 }
 
 /** The places of the address, ordered by bridge and VLAN; with `only`, those on bridges of the topology. */
@@ -59,10 +63,13 @@ export function findPlaces(facts: Facts, only: boolean): Place[] {
     bindings: hosts.bindings.filter(isMeant),
     rejections: facts.rejections.filter(isMeant),
     neighbors: hosts.neighbors.filter(isMeant),
+    // The last one first.
+    hints: [...hosts.heard, ...hosts.hints].filter(isMeant).sort((a, b) => b.heardMs - a.heardMs),
   };
   const order = new Map(topology.bridges.map(({ ifIndex }, i) => [ifIndex, i]));
   const rank = (bridge: IfIndex): number => order.get(bridge) ?? order.size;
-  const keys = [...traces.bindings, ...traces.rejections, ...keysOf(topology, ip, traces.neighbors)]
+  const { bindings, rejections, hints, neighbors } = traces;
+  const keys = [...bindings, ...rejections, ...hints, ...keysOf(topology, ip, neighbors)]
     .filter(({ bridge }) => !only || order.has(bridge))
     .map(({ bridge, vlan }) => [bindingId({ bridge, vlan, ip }), { bridge, vlan }] as const);
   return [...new Map(keys).values()]
@@ -95,6 +102,7 @@ function placeOf(key: PlaceKey, { ip, topology, plan, frr }: Facts, traces: Trac
   );
   const binding = traces.bindings.find(isHere);
   const refused = traces.rejections.find(isHere);
+  const hint = traces.hints.find(isHere);
   const neighbor = traces.neighbors.find(({ ifIndex }) => ifIndex === domain?.device);
   const vnis = frr.kind === 'answered' ? frr.frr.vnis : [];
   return {
@@ -105,8 +113,16 @@ function placeOf(key: PlaceKey, { ip, topology, plan, frr }: Facts, traces: Trac
     decision,
     binding,
     refused,
+    hint,
     neighbor,
-    mac: decision?.mac ?? binding?.mac ?? neighbor?.mac ?? refused?.claimed ?? refused?.source ?? null,
+    mac:
+      decision?.mac ??
+      binding?.mac ??
+      neighbor?.mac ??
+      hint?.mac ??
+      refused?.claimed ??
+      refused?.source ??
+      null,
     vni: (domain && vnis.find(({ svi }) => svi === domain.deviceName)?.vni) ?? null,
   };
 }

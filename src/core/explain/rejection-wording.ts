@@ -1,6 +1,6 @@
 // The words of `explain` for each reason why a message is rejected.
 
-import type { IpAddress, Mac } from '../../base/address.ts';
+import { type IpAddress, isVirtualRouter, type Mac } from '../../base/address.ts';
 import type { RejectionReason } from '../../datapath/records/counters.ts';
 
 /** What was wrong with a message, and the fix: keys of the report. */
@@ -31,6 +31,32 @@ function malformed(because: string): Row {
   });
 }
 
+/** CARP answers for the MAC of its virtual router, and sends from its own. */
+function ofVirtualRouter({
+  ip,
+  vlan,
+  source,
+  claimed,
+}: Pick<Message, 'ip' | 'vlan' | 'source'> & { readonly claimed: Mac }): RejectionWords {
+  return {
+    because: `a virtual router sends it from ${source}, and it claims the address for ${claimed}, as CARP does`,
+    remedy: `add it under "static": ${staticEntry({ ip, vlan, mac: claimed })}`,
+  };
+}
+
+/** A static entry as it is written in the configuration. */
+export function staticEntry({
+  ip,
+  vlan,
+  mac,
+}: {
+  readonly ip: IpAddress;
+  readonly vlan: number;
+  readonly mac: Mac;
+}): string {
+  return `{ip: "${ip}", mac: "${mac}"${vlan === 0 ? '' : `, vlan: ${vlan}`}}`;
+}
+
 export const REJECTIONS: Readonly<Record<RejectionReason, Row>> = {
   ignored: ({ learn }) => ({
     because: `"learn" does not take this kind of message, only ${learn?.join(', ') ?? 'others'}`,
@@ -42,10 +68,13 @@ export const REJECTIONS: Readonly<Record<RejectionReason, Row>> = {
   }),
   truncated: malformed('it is shorter than the length in its headers'),
   arp_header: malformed('its ARP header is not for IPv4 on Ethernet'),
-  spoofed: ({ source, claimed }) => ({
-    because: `its Ethernet source is ${source}, and it claims the address for ${claimed ?? 'another MAC'}`,
-    remedy: 'the host must send it itself; for a host behind a proxy, add the address under "static"',
-  }),
+  spoofed: ({ ip, vlan, source, claimed }) =>
+    claimed !== null && isVirtualRouter(claimed)
+      ? ofVirtualRouter({ ip, vlan, source, claimed })
+      : {
+          because: `its Ethernet source is ${source}, and it claims the address for ${claimed ?? 'another MAC'}`,
+          remedy: 'the host must send it itself; for a host behind a proxy, add the address under "static"',
+        },
   mac: malformed('no host can have the MAC that it names: zero, or a group address'),
   ip: malformed('no host can have the address that it names'),
   link_local: () => ({

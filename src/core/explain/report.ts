@@ -2,6 +2,7 @@
 
 import type { IpAddress, Mac } from '../../base/address.ts';
 import type { RejectionReason } from '../../datapath/records/counters.ts';
+import type { HintKind } from '../../datapath/records/hint-kind.ts';
 import type { FrrHost } from '../frr.ts';
 import type { BindingState, NeighborEntry } from '../report.ts';
 
@@ -20,10 +21,11 @@ export interface ExplainReport {
 }
 
 /**
- * The state of the address: one of `status`, or one more. `ended`: the next run deletes its binding. `refused`: it has
+ * The state of the address: one of `status`, or one more. `ended`: the next run deletes its binding. `hinted`: something
+ * suggests that it is here, and its host has not answered a probe yet. `refused`: it has
  * no binding because every message was rejected. `unheard`: it has a neighbor, but no local port has seen it.
  */
-export type StoryState = BindingState | 'ended' | 'refused' | 'unheard';
+export type StoryState = BindingState | 'ended' | 'hinted' | 'refused' | 'unheard';
 
 export interface Story {
   readonly bridge: string;
@@ -47,6 +49,8 @@ export interface Story {
   readonly frr: FrrHost | null;
   /** The last message about the address that was rejected, and how many there were. */
   readonly refused: RefusedReport | null;
+  /** What suggests that it is here. */
+  readonly hint: HintReport | null;
   /** From the host to the route, in this order. */
   readonly steps: readonly StoryStep[];
 }
@@ -62,6 +66,17 @@ export interface HeardReport {
   readonly frozenFor: number | null;
   /** The MAC and port that had it when the moves began. */
   readonly owner: { readonly mac: Mac; readonly port: string } | null;
+}
+
+export interface HintReport {
+  readonly kind: HintKind;
+  readonly mac: Mac;
+  /** The local port with that MAC; null when it is on none. */
+  readonly port: string | null;
+  readonly lastAge: number;
+  /** Probes sent, and seconds since the last one. */
+  readonly probes: number;
+  readonly probeAge: number | null;
 }
 
 export interface RefusedReport {

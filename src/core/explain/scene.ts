@@ -31,11 +31,13 @@ export function sceneOf(facts: Facts, place: Place, closeup: Closeup, location: 
   return { facts, place, closeup, location, state: stateOf(place), bridgeName };
 }
 
-function stateOf({ decision, binding, neighbor, refused }: Place): StoryState {
+function stateOf({ decision, binding, neighbor, refused, hint }: Place): StoryState {
   if (decision !== undefined) return decision.due ? 'waiting' : decision.state;
   if (binding !== undefined) return 'ended';
   if (neighbor !== undefined && isRemote(neighbor)) return 'remote';
-  return refused !== undefined && !isUsable(neighbor) ? 'refused' : 'unheard';
+  if (isUsable(neighbor)) return 'unheard';
+  if (hint !== undefined) return 'hinted';
+  return refused === undefined ? 'unheard' : 'refused';
 }
 
 /** True for an entry whose MAC the kernel uses. */

@@ -3,6 +3,7 @@
 import { hasProgram } from '../observed.ts';
 import type { Finding } from './finding.ts';
 import { rejectedReport } from './rejection.ts';
+import type { HintReport } from './report.ts';
 import { frozenFor, hasOwnNeighbor, isUsable, nameOf, type Scene, secondsSince } from './scene.ts';
 import { SEEN } from './wording.ts';
 
@@ -37,7 +38,24 @@ function checkUnseen(scene: Scene): Finding {
   if (place.decision !== undefined) return SEEN.static();
   const rejected = rejectedReport(scene);
   if (state === 'refused' && rejected !== null) return SEEN.rejected(rejected);
+  const hint = hintReport(scene);
+  if (state === 'hinted' && hint !== null) return SEEN.hinted({ ...hint, ip: facts.ip });
   if (state === 'remote') return SEEN.remote();
   if (isUsable(place.neighbor) && !hasOwnNeighbor(scene)) return SEEN.otherOwner();
   return SEEN.never({ ip: facts.ip });
+}
+
+/** What suggests that the address is here, although nothing was learned. */
+export function hintReport({ facts, place: { hint }, location }: Scene): HintReport | null {
+  if (hint === undefined) return null;
+  const { nowMs } = facts.hosts;
+  const { kind, mac, probes, heardMs, probedMs } = hint;
+  return {
+    kind,
+    mac,
+    port: location.kind === 'local' ? location.port.name : null,
+    lastAge: secondsSince(nowMs, heardMs),
+    probes,
+    probeAge: probes === 0 ? null : secondsSince(nowMs, probedMs),
+  };
 }

@@ -7,7 +7,8 @@ import { makeVlanDevice } from '../doctor/wording-routes.ts';
 import type { NeighborEntry } from '../report.ts';
 import type { Complaint } from './complaint.ts';
 import { ok, unknown, wrong } from './finding.ts';
-import type { RefusedReport, StepId, StoryState } from './report.ts';
+import { describeHint } from './hint-wording.ts';
+import type { HintReport, RefusedReport, StepId, StoryState } from './report.ts';
 
 interface Address {
   readonly ip: IpAddress;
@@ -52,6 +53,7 @@ export const SEEN = {
     },
     ({ remedy }) => remedy,
   ),
+  hinted: wrong((hint: HintReport & Address) => describeHint(hint), letItSend),
   frozen: wrong(
     ({ frozenSeconds, owner }: Frozen) => {
       const before = owner === null ? '' : ` (before: ${owner.mac} on ${owner.port})`;
@@ -366,6 +368,7 @@ function nameSubject({ ip, bridge, vlan }: Subject): string {
 function describeLack(state: StoryState, step: StepId): string {
   if (state === 'remote') return 'is at another node, and has no route';
   if (state === 'refused') return 'is not learned';
+  if (state === 'hinted') return 'is not learned yet';
   return step === 'route' ? 'is not advertised' : 'has no route';
 }
 

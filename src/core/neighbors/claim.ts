@@ -1,6 +1,6 @@
 // A claim: a MAC that may get the neighbor of an address, with all input of the decision about it. Pure.
 
-import type { IpAddress, Mac } from '../../base/address.ts';
+import { type IfIndex, type IpAddress, type Mac, NO_MAC } from '../../base/address.ts';
 import type { Binding } from '../../datapath/records/binding.ts';
 import type { BindingKey } from '../../datapath/records/binding-key.ts';
 import type { Neighbor } from '../../netlink/neighbor.ts';
@@ -22,6 +22,8 @@ export interface Context {
   readonly index: HostIndex;
   readonly forwarding: Forwarding;
   readonly nowMs: number;
+  /** Interfaces that are in no bridge. */
+  readonly freePorts: ReadonlySet<IfIndex>;
   /** NDA_PROTOCOL of our own entries. */
   readonly protocol: number;
   /** By bindingId. */
@@ -71,7 +73,7 @@ export function staticClaim(context: Context, { ip, vlan: id, macs }: StaticEntr
   const vlan = effectiveVlan(bridge, id);
   const candidates = binding === undefined ? macs : [binding.mac, ...macs];
   const here = candidates.find((mac) => forwarding.locate(vlan, mac).kind === 'local');
-  const mac = here ?? candidates[0] ?? ('00:00:00:00:00:00' as Mac);
+  const mac = here ?? candidates[0] ?? NO_MAC;
   const domain = bridge.domains.get(vlan);
   return {
     source: 'static',

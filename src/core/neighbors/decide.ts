@@ -4,10 +4,11 @@ import type { Mac } from '../../base/address.ts';
 import { type BindingKey, bindingId } from '../../datapath/records/binding-key.ts';
 import { type Neighbor, NUD_NOARP } from '../../netlink/neighbor.ts';
 import type { Location } from '../host-index.ts';
-import { isFixed, isOurs, isRemote, isRouter, isValid } from '../neighbor-entry.ts';
+import { isFixed, isKernels, isOurs, isRemote, isRouter, isValid } from '../neighbor-entry.ts';
 import type { BindingReport } from '../report.ts';
 import type { Bridge } from '../topology.ts';
 import type { Claim, Context, KeptByOwner } from './claim.ts';
+import { isOut } from './ended.ts';
 
 /** The decision about one address, with the names that the report shows. */
 export interface Decision
@@ -20,14 +21,18 @@ export interface Decision
   readonly action: 'none' | 'keep' | 'add' | 'replace';
   /** True when its neighbor must still be written. */
   readonly due: boolean;
+  /** True when an answer of the host would change the decision: it is probed at once. */
+  readonly isDoubtful: boolean;
 }
 
-type Ruling = Pick<Decision, 'state' | 'action' | 'because'>;
+interface Ruling extends Pick<Decision, 'state' | 'action' | 'because'> {
+  readonly isDoubtful?: true;
+}
 
 /** Decides one claim. */
 export function decide(context: Context, claim: Claim): Decision {
   const { vlan, ip, mac, source, location, domain } = claim;
-  const { state, action, because } = rule(context, claim);
+  const { state, action, because, isDoubtful = false } = rule(context, claim);
   const port = location.kind === 'local' ? location.port : claim.port;
   return {
     bridge: context.bridge.desired.name,
@@ -42,6 +47,7 @@ export function decide(context: Context, claim: Claim): Decision {
     claim,
     action,
     due: action === 'add' || action === 'replace',
+    isDoubtful,
   };
 }
 
@@ -60,15 +66,28 @@ const OF_ANOTHER_NODE: Ruling = {
   action: 'none',
   because: 'learned from another node by EVPN',
 };
+const OUT_OF_BRIDGE: Ruling = {
+  state: 'waiting',
+  action: 'none',
+  because: 'its port is out of the bridge',
+};
 const UNFORWARDED: Ruling = {
   state: 'waiting',
   action: 'none',
   because: 'the bridge does not forward its MAC now',
+  isDoubtful: true,
 };
 const ON_ANOTHER_PORT: Ruling = {
   state: 'waiting',
   action: 'none',
   because: 'the bridge forwards its MAC to another port',
+  isDoubtful: true,
+};
+const UNANSWERED: Ruling = {
+  state: 'waiting',
+  action: 'none',
+  because: 'it has not answered the kernel since it was seen last',
+  isDoubtful: true,
 };
 const OF_ANOTHER_OWNER: Ruling = {
   state: 'waiting',
@@ -98,17 +117,36 @@ function rule(context: Context, claim: Claim): Ruling {
       because: `no device for VLAN ${claim.vlan} above the bridge`,
     };
   }
+  const { binding } = claim;
+  if (claim.port === undefined && binding !== undefined && isOut(context, binding, location)) {
+    return OUT_OF_BRIDGE;
+  }
   const kept = claim.source === 'learned' ? keptByOwner(context, claim) : undefined;
   if (kept !== undefined && kept.owner !== claim.mac) {
     const action = isKeptByOwner(context, claim, entry) ? 'keep' : 'none';
     return { state: 'waiting', action, because: kept.because };
   }
   if (location.kind === 'tunnel') return BEHIND_TUNNEL;
-  if (entry === undefined) return isHere(claim) ? NEW : waiting(location);
-  if (!isValid(entry)) return isHere(claim) ? replace('the entry was not valid') : waiting(location);
+  if (entry === undefined || !isValid(entry)) return ruleUnserved(context, claim, entry);
   if (isRemote(entry)) return ruleRemote(context, claim, entry);
   if (isOurs(entry, context.protocol)) return ruleOurs(context, claim, entry);
-  return entry.mac === claim.mac ? SERVED : OF_ANOTHER_OWNER;
+  if (entry.mac === claim.mac) return SERVED;
+  const isProven = kept?.isProbed === true && isHere(claim);
+  return isKernels(entry) && isProven ? replace('its owner still answers') : OF_ANOTHER_OWNER;
+}
+
+/**
+ * Nothing serves the address: its host gets an entry if it is here. An entry that the kernel found invalid counts as the
+ * silence of its host, until the host is seen again.
+ */
+function ruleUnserved({ nowMs, protocol }: Context, claim: Claim, entry: Neighbor | undefined): Ruling {
+  const { binding, source, location } = claim;
+  if (!isHere(claim)) return waiting(location);
+  if (entry === undefined) return NEW;
+  const isSilent =
+    source === 'learned' && binding !== undefined && binding.lastSeenMs < nowMs - entry.updatedMs;
+  if (!isSilent) return replace('the entry was not valid');
+  return isOurs(entry, protocol) ? { ...UNANSWERED, action: 'keep' } : UNANSWERED;
 }
 
 /** A static entry is never frozen. */
@@ -165,9 +203,11 @@ function whyRewrite({ desired }: Bridge, { router }: Claim, entry: Neighbor): st
  * second condition two nodes, each with a live MAC, would take the address from each other at every run.
  */
 function ruleRemote({ nowMs }: Context, claim: Claim, entry: Neighbor): Ruling {
-  const { binding } = claim;
+  const { binding, location } = claim;
   const isNewer = binding !== undefined && binding.lastSeenMs > nowMs - entry.updatedMs;
   return isHere(claim) && (entry.mac === claim.mac || isNewer)
     ? replace('the host has moved here')
-    : OF_ANOTHER_NODE;
+    : location.kind === 'local'
+      ? { ...OF_ANOTHER_NODE, isDoubtful: true }
+      : OF_ANOTHER_NODE;
 }

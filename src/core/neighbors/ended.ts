@@ -2,8 +2,9 @@
 
 import type { Binding } from '../../datapath/records/binding.ts';
 import type { StaticEntry } from '../desired.ts';
+import type { Location } from '../host-index.ts';
 import type { LearnableCheck } from '../learnable.ts';
-import { isUnanswered } from '../probes.ts';
+import { isUnanswered } from '../probes/ageing.ts';
 import { takesVlan } from '../topology.ts';
 import type { Claim, Context } from './claim.ts';
 
@@ -12,20 +13,25 @@ export interface Ending {
   readonly because: string;
   /** True: no message of the host revives it. False: the host was silent, or is no longer where it was. */
   readonly isFinal: boolean;
+  /** True: the host may come back to another port, and is then probed for the address. */
+  readonly leavesHint: boolean;
 }
 
 /** Why the binding of a claim has ended and must be deleted; null when it has not. `entry` is static. */
 export function whyEnded(
-  { bridge, index, nowMs }: Context,
+  context: Context,
   { location, port }: Claim,
   binding: Binding,
   entry: StaticEntry | undefined,
   whyNotLearnable: LearnableCheck,
 ): Ending | null {
+  const { bridge, index, nowMs } = context;
   // When the bridge forwards the MAC to another port that is learned from, the host is still here.
-  if (port === undefined && location.kind !== 'local') return gone('its port is gone or not learned from');
+  if (port === undefined && location.kind !== 'local' && !isOut(context, binding, location)) {
+    return left('its port is gone or not learned from');
+  }
   if (port !== undefined && !takesVlan(bridge, port, binding.vlan))
-    return gone('its port is not in that VLAN');
+    return left('its port is not in that VLAN');
   if (entry !== undefined && !entry.macs.includes(binding.mac)) return refused('provisioned for another MAC');
   const because = whyNotLearnable(binding);
   if (because !== null) return refused(because);
@@ -38,11 +44,24 @@ export function whyEnded(
     : null;
 }
 
-/** An end that the host's next message may revert. */
+/**
+ * True when the port of a binding is out of its bridge but still exists, and its MAC is not known to be elsewhere:
+ * ifreload takes ports out for a moment.
+ */
+export function isOut({ freePorts }: Context, { port }: Binding, location: Location): boolean {
+  return location.kind === 'nowhere' && freePorts.has(port);
+}
+
+/** The host is no longer where it was. */
+function left(because: string): Ending {
+  return { because, isFinal: false, leavesHint: true };
+}
+
+/** The host is silent; its next message reverts the end. */
 function gone(because: string): Ending {
-  return { because, isFinal: false };
+  return { because, isFinal: false, leavesHint: false };
 }
 
 function refused(because: string): Ending {
-  return { because, isFinal: true };
+  return { because, isFinal: true, leavesHint: false };
 }

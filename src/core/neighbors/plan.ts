@@ -10,6 +10,7 @@ import { HostIndex } from '../host-index.ts';
 import { learnableOn } from '../learnable.ts';
 import { isExposed, isOurs, isRouter, REFRESH_AFTER_MS } from '../neighbor-entry.ts';
 import type { ObservedHosts } from '../observed.ts';
+import type { PlacedBinding } from '../probes/ageing.ts';
 import type { Bridge, Domain, Topology } from '../topology.ts';
 import {
   addressId,
@@ -47,13 +48,10 @@ export interface HostPlan {
   /** Why they have ended, for bindings of configured bridges. */
   readonly endings: ReadonlyMap<Binding, Ending>;
   readonly decisions: readonly Decision[];
-  /** Learned bindings that have a neighbor, or whose hosts are on a local port: these hosts may be probed. */
-  readonly present: readonly Binding[];
-  /**
-   * Learned bindings without a neighbor, because the bridge no longer has the MAC, or because another node claims the
-   * address while the host is still on its port here. An answer to a probe brings the neighbor back.
-   */
-  readonly lost: readonly Binding[];
+  /** Learned bindings that have a neighbor, or whose hosts are on a local port: these hosts are probed when silent. */
+  readonly present: readonly PlacedBinding[];
+  /** Learned bindings without a neighbor that an answer to a probe would give one. */
+  readonly doubtful: readonly PlacedBinding[];
   /** Ports that are at their limit of bindings. */
   readonly fullPorts: readonly { readonly port: string; readonly limit: number }[];
   /** Number of our own neighbors after the changes. */
@@ -81,7 +79,8 @@ export function planHosts(
 ): HostPlan {
   const plans = topology.bridges.map((bridge) => {
     const forwarding = index.forwardingOf(bridge);
-    return planBridge({ bridge, index, forwarding, nowMs: hosts.nowMs, protocol, kept });
+    const { freePorts } = topology;
+    return planBridge({ bridge, index, forwarding, nowMs: hosts.nowMs, freePorts, protocol, kept });
   });
   const decisions = concat(plans.map((plan) => plan.decisions));
   const ended = concat(plans.map((plan) => plan.ended));
@@ -95,7 +94,7 @@ export function planHosts(
     endings: new Map(ended.map(({ binding, ending }) => [binding, ending])),
     decisions,
     present: concat(plans.map((plan) => plan.present)),
-    lost: concat(plans.map((plan) => plan.lost)),
+    doubtful: concat(plans.map((plan) => plan.doubtful)),
     fullPorts: topology.bridges.flatMap((bridge) => fullPorts(bridge, index.bindingsOf(bridge.ifIndex))),
     total: fates.staying.size + added,
   };
@@ -107,8 +106,8 @@ interface BridgePlan {
   readonly ended: readonly Ended[];
   readonly changes: readonly NeighborChange[];
   readonly refresh: readonly NeighborChange[];
-  readonly present: readonly Binding[];
-  readonly lost: readonly Binding[];
+  readonly present: readonly PlacedBinding[];
+  readonly doubtful: readonly PlacedBinding[];
 }
 
 /** Joins lists; flatMap takes several times as long for tens of thousands of items. */
@@ -131,13 +130,14 @@ function planBridge(context: Context): BridgePlan {
   const { decisions, ended } = decideBridge(context);
   const changes: NeighborChange[] = [];
   const refresh: NeighborChange[] = [];
-  const present: Binding[] = [];
-  const lost: Binding[] = [];
+  const present: PlacedBinding[] = [];
+  const doubtful: PlacedBinding[] = [];
   for (const decision of decisions) {
-    const { domain, entry, source, binding } = decision.claim;
-    if (source === 'learned' && binding !== undefined) {
-      if (isLost(decision)) lost.push(binding);
-      else if (isPresent(decision)) present.push(binding);
+    const { domain, entry, source, binding, port: seenOn, location } = decision.claim;
+    const port = location.kind === 'local' && decision.isDoubtful ? location.port : seenOn;
+    if (source === 'learned' && binding !== undefined && port !== undefined) {
+      if (decision.isDoubtful) doubtful.push({ binding, port });
+      else if (isPresent(decision)) present.push({ binding, port });
     }
     if (domain === undefined) continue;
     if (decision.due) changes.push(changeOf(bridge, domain, decision));
@@ -145,7 +145,7 @@ function planBridge(context: Context): BridgePlan {
       refresh.push(changeOf(bridge, domain, decision));
     }
   }
-  return { decisions, ended, changes, refresh, present, lost };
+  return { decisions, ended, changes, refresh, present, doubtful };
 }
 
 /** The decisions about live bindings, then about static entries; and the bindings that have ended. */
@@ -221,13 +221,6 @@ function fatesOf(decisions: readonly Decision[], ended: readonly Ended[], protoc
     else if (action !== 'keep' || isOurs(entry, protocol)) staying.add(entry);
   }
   return { staying, reasons };
-}
-
-/** A probe may bring the neighbor back: the bridge no longer has the MAC, or another node claims the address. */
-function isLost({ state, claim: { location } }: Decision): boolean {
-  return (
-    (state === 'waiting' && location.kind === 'nowhere') || (state === 'remote' && location.kind === 'local')
-  );
 }
 
 /**

@@ -1,10 +1,11 @@
 // struct snoopy_heard, map "heard": the hints that the program has seen, for a run to take.
 
-import type { IfIndex, Mac } from '../../base/address.ts';
+import type { IfIndex } from '../../base/address.ts';
 import { getIfIndex, getMac, getU8, getU32, setMac, setU8, setU32 } from '../../base/field.ts';
 import { BINDING_KEY, HEARD, HEARD_KEY } from '../../generated/layouts.ts';
-import { type BindingKey, getKey, setKey } from './binding-key.ts';
+import { getKey, setKey } from './binding-key.ts';
 import type { KeyCodec, ValueCodec } from './codec.ts';
+import type { Hint } from './hint.ts';
 import { decodeHeardKind, encodeHintKind, type HeardKind } from './hint-kind.ts';
 import { getMs, setMs } from './time.ts';
 
@@ -14,13 +15,9 @@ export interface HeardKey {
   readonly slot: number;
 }
 
-/** An entry of the map. The address is the one that was hinted at. */
-export interface Heard extends HeardKey, BindingKey {
-  /** The Ethernet source of the message. */
-  readonly mac: Mac;
+/** An entry of the map: a hint of a message, whose Ethernet source is `mac`. */
+export interface Heard extends HeardKey, Hint {
   readonly kind: HeardKind;
-  /** CLOCK_MONOTONIC in milliseconds, of the last such message. */
-  readonly timeMs: number;
 }
 
 export const heardKeyCodec: KeyCodec<HeardKey> = {
@@ -39,13 +36,25 @@ export const heardCodec: ValueCodec<Heard> = {
     const { port, slot } = heardKeyCodec.decode(keys, keyAt);
     const { bridge, vlan, ip } = getKey(values, at + HEARD.key, BINDING_KEY, 'heard');
     const kind = decodeHeardKind(getU8(values, at, HEARD.kind), 'heard');
-    const mac = getMac(values, at, HEARD.mac);
-    return { port, slot, bridge, vlan, ip, mac, kind, timeMs: getMs(values, at, HEARD.timeNs) };
+    return {
+      port,
+      slot,
+      bridge,
+      vlan,
+      ip,
+      mac: getMac(values, at, HEARD.mac),
+      kind,
+      probes: getU8(values, at, HEARD.probes),
+      heardMs: getMs(values, at, HEARD.timeNs),
+      probedMs: getMs(values, at, HEARD.probedNs),
+    };
   },
   encode(heard, bytes, at) {
     setKey(bytes, at + HEARD.key, BINDING_KEY, heard);
     setMac(bytes, at, HEARD.mac, heard.mac);
     setU8(bytes, at, HEARD.kind, encodeHintKind(heard.kind));
-    setMs(bytes, at, HEARD.timeNs, heard.timeMs);
+    setU8(bytes, at, HEARD.probes, Math.min(heard.probes, 255));
+    setMs(bytes, at, HEARD.timeNs, heard.heardMs);
+    setMs(bytes, at, HEARD.probedNs, heard.probedMs);
   },
 };

@@ -17,6 +17,17 @@ export type HeardKind = 'solicitation' | 'unnamed' | 'anycast' | 'tentative' | '
 /** These, and what user space finds: an address of another node's host whose MAC is local, a binding that ended. */
 export type HintKind = HeardKind | 'fabric' | 'ended';
 
+/** All kinds, for reports that count each. */
+export const HINT_KINDS: readonly HintKind[] = [
+  'solicitation',
+  'unnamed',
+  'anycast',
+  'tentative',
+  'rate',
+  'fabric',
+  'ended',
+];
+
 const NUMBERS: Readonly<Record<HintKind, number>> = {
   solicitation: SNOOPY_HINT_SOLICITATION,
   unnamed: SNOOPY_HINT_UNNAMED,

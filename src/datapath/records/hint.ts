@@ -1,7 +1,7 @@
-// struct snoopy_hint, map "hints": the memory of what to probe a host for.
+// struct snoopy_hint, map "hints": the memory of hosts that are elsewhere or gone.
 
-import type { IfIndex, Mac } from '../../base/address.ts';
-import { getIfIndex, getMac, getU8, setMac, setU8, setU32 } from '../../base/field.ts';
+import type { Mac } from '../../base/address.ts';
+import { getMac, getU8, setMac, setU8 } from '../../base/field.ts';
 import { HINT, HINT_KEY } from '../../generated/layouts.ts';
 import { type BindingKey, getKey, setKey } from './binding-key.ts';
 import type { KeyCodec, ValueCodec } from './codec.ts';
@@ -16,10 +16,8 @@ export interface HintKey extends BindingKey {
 /** An entry of the map. Times are milliseconds of CLOCK_MONOTONIC. */
 export interface Hint extends HintKey {
   readonly kind: HintKind;
-  /** Probes since `heardMs`, at most 255. */
+  /** Probes sent for it, at most 255. */
   readonly probes: number;
-  /** The port that received it; 0: not known. */
-  readonly port: IfIndex | 0;
   /** When the hint was last given. */
   readonly heardMs: number;
   /** Of the last probe; 0: none. */
@@ -47,7 +45,6 @@ export const hintCodec: ValueCodec<Hint> = {
       mac,
       kind: decodeHintKind(getU8(values, at, HINT.kind)),
       probes: getU8(values, at, HINT.probes),
-      port: getIfIndex(values, at, HINT.port),
       heardMs: getMs(values, at, HINT.heardNs),
       probedMs: getMs(values, at, HINT.probedNs),
     };
@@ -55,7 +52,6 @@ export const hintCodec: ValueCodec<Hint> = {
   encode(hint, bytes, at) {
     setU8(bytes, at, HINT.kind, encodeHintKind(hint.kind));
     setU8(bytes, at, HINT.probes, Math.min(hint.probes, 255));
-    setU32(bytes, at, HINT.port, hint.port);
     setMs(bytes, at, HINT.heardNs, hint.heardMs);
     setMs(bytes, at, HINT.probedNs, hint.probedMs);
   },

@@ -1,6 +1,6 @@
 // struct snoopy_rejection, map "rejected": the last message about an address that was rejected, or ignored.
 
-import type { IfIndex, Mac } from '../../base/address.ts';
+import { type IfIndex, type Mac, NO_MAC } from '../../base/address.ts';
 import { malformed } from '../../base/errors.ts';
 import { getIfIndex, getMac, getU32, getU64 } from '../../base/field.ts';
 import { BINDING_KEY, COUNTERS, REJECTION } from '../../generated/layouts.ts';
@@ -23,8 +23,6 @@ export interface Rejection extends BindingKey {
   readonly firstMs: number;
   readonly lastMs: number;
 }
-
-const NO_MAC = '00:00:00:00:00:00';
 
 export const rejectionDecoder: ValueDecoder<Rejection> = {
   decode(values, at, keys, keyAt) {

@@ -1,6 +1,6 @@
 // struct snoopy_static_key, map "statics": provisioned addresses.
 
-import type { Mac } from '../../base/address.ts';
+import { type Mac, NO_MAC } from '../../base/address.ts';
 import { writeU8 } from '../../base/bytes.ts';
 import { getMac, setMac } from '../../base/field.ts';
 import { STATIC_KEY } from '../../generated/layouts.ts';
@@ -11,8 +11,6 @@ import type { KeyCodec, ValueCodec } from './codec.ts';
 export interface StaticRule extends BindingKey {
   readonly mac: Mac | null;
 }
-
-const NO_MAC = '00:00:00:00:00:00';
 
 export const staticKeyCodec: KeyCodec<StaticRule> = {
   decode(bytes, at) {

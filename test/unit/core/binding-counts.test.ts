@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import type { IfIndex, IpAddress, Mac } from '../../../src/base/address.ts';
-import { correctCounts } from '../../../src/core/binding-counts.ts';
+import { correctCounts, limitedSince } from '../../../src/core/binding-counts.ts';
 import type { Binding } from '../../../src/datapath/records/binding.ts';
 import type { PortPolicy } from '../../../src/datapath/records/port.ts';
 
@@ -58,4 +58,18 @@ it('a recovered binding, which the program never counted, makes it negative', ()
 it('a port without a state has gained nothing', () => {
   const corrected = correctCounts(new Map([[PORT, POLICY]]), new Map(), bindings(1));
   assert.equal(corrected.get(PORT)?.released, -1);
+});
+
+it('what the limits of a port have cost is reported once', () => {
+  const state = { gained: 1, lost: 0, limited: 5 };
+  assert.equal(limitedSince({ ...POLICY, reported: 2 }, state), 3);
+  const corrected = correctCounts(
+    new Map([[PORT, { ...POLICY, reported: 2 }]]),
+    new Map([[PORT, state]]),
+    bindings(1),
+  );
+  assert.equal(corrected.get(PORT)?.reported, 5);
+  assert.equal(limitedSince(corrected.get(PORT), state), 0);
+  // The port was out of the bridge, and counts from zero.
+  assert.equal(limitedSince({ ...POLICY, reported: 5 }, { ...state, limited: 1 }), 0);
 });

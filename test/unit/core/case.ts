@@ -9,16 +9,21 @@ import { parsePrefix, prefixOf } from '../../../src/base/address.ts';
 import { formatProblem } from '../../../src/base/errors.ts';
 import { parseConfig } from '../../../src/config/config.ts';
 import { summarize } from '../../../src/core/actions.ts';
-import { findConflicts } from '../../../src/core/conflicts.ts';
 import type { Desired } from '../../../src/core/desired.ts';
+import { HostIndex } from '../../../src/core/host-index.ts';
 import { planHosts } from '../../../src/core/neighbors/plan.ts';
 import type { Attachment, Observed, ObservedHosts } from '../../../src/core/observed.ts';
 import { plan } from '../../../src/core/plan.ts';
-import { planProbes } from '../../../src/core/probes.ts';
+import { isHeard, judgeHints } from '../../../src/core/probes/hints.ts';
+import { planMemory } from '../../../src/core/probes/memory.ts';
+import { planProbes } from '../../../src/core/probes/plan.ts';
+import type { Probe } from '../../../src/core/probes/probe.ts';
 import { resolveTopology, type Topology } from '../../../src/core/topology.ts';
 import type { LoadReason } from '../../../src/datapath/pins.ts';
 import type { Binding } from '../../../src/datapath/records/binding.ts';
 import { bindingId } from '../../../src/datapath/records/binding-key.ts';
+import type { Heard } from '../../../src/datapath/records/heard.ts';
+import type { Hint } from '../../../src/datapath/records/hint.ts';
 import { ForwardingTable } from '../../../src/netlink/forwarding-table.ts';
 import type { Link } from '../../../src/netlink/link.ts';
 import {
@@ -30,7 +35,9 @@ import {
 
 /** The program that is pinned in every case. Attachments are compared with its ID. */
 const PROGRAM_ID = 100;
-/** The MAC of every interface: no case depends on it. */
+/** The size of the memory of hints. */
+const MEMORY_ROOM = 8;
+/** The MAC of every interface. */
 const OWN_MAC = '02:ff:00:00:00:01' as Mac;
 const NUD: Readonly<Record<string, number>> = {
   none: 0,
@@ -106,6 +113,19 @@ interface Machine {
     readonly ip: string;
     readonly count: number;
     readonly ago: number;
+    /** `MAC seconds`: the MAC that got the address in the last owner check, and how long ago. */
+    readonly decided?: string;
+  }[];
+  /** Hints; `age` and `probed` in seconds. Those with a slot are the program's. */
+  readonly hints?: readonly {
+    readonly bridge: string;
+    readonly vlan?: number;
+    readonly ip: string;
+    readonly mac: string;
+    readonly kind: Hint['kind'];
+    readonly age?: number;
+    readonly probes?: number;
+    readonly probed?: number;
   }[];
   readonly datapath?: {
     readonly mounted?: boolean;
@@ -137,6 +157,10 @@ export interface Expected {
   readonly verdicts?: readonly string[];
   /** `IP at MAC out of #port from source IP [tag]` */
   readonly probes?: readonly string[];
+  /** The same of hosts that were hinted at, and when the next such probe is due: `next in SECONDS`. */
+  readonly hints?: readonly string[];
+  /** Changes of the memory of hints. */
+  readonly memory?: readonly string[];
   /** `IP of MAC, claimed by MAC: from source IP on port [tag], ...` */
   readonly conflicts?: readonly string[];
 }
@@ -190,24 +214,34 @@ export function actual({ desired, observed, hosts, topology }: Case): Required<E
     const { kind, ...rest } = summarize(action);
     return [kind, ...Object.values(rest)].join(' ');
   });
-  const decided = planHosts(topology, hosts, { protocol: desired.runtime.neighborProtocol, whole: true });
+  const options = { protocol: desired.runtime.neighborProtocol, whole: true };
+  const index = new HostIndex(hosts);
+  const decided = planHosts(topology, hosts, options, index);
+  const probes = planProbes(topology, hosts, index, decided, options);
+  const fates = judgeHints(topology, hosts, index, options);
+  const memory = planMemory(topology, hosts, index, decided, fates, MEMORY_ROOM);
   const describe = (change: (typeof decided.changes)[number]): string =>
     [
       `${change.kind} ${change.ip} ${change.mac} dev ${change.deviceName}`,
       change.router ? ' router' : '',
       ` (${change.because})`,
     ].join('');
-  const conflicts = findConflicts(topology, hosts, desired.runtime.neighborProtocol);
   return {
     problems: topology.problems.map(({ code, object }) => `${code} ${object}`),
     steps,
     changes: decided.changes.map(describe),
     refresh: decided.refresh.map(describe),
-    probes: planProbes(topology, decided, hosts).map(
-      ({ binding, port, question: { sourceIp, tag } }) =>
-        `${binding.ip} at ${binding.mac} out of ${port.name} from ${sourceIp ?? '0.0.0.0'}${tag === null ? '' : ` tag ${tag}`}`,
-    ),
-    conflicts: conflicts.map(({ ip, owner, claimant, probes }) => {
+    probes: [...probes.doubtful, ...probes.silent].map(describeProbe),
+    hints: [
+      ...probes.hints.map(describeProbe),
+      ...(fates.dueMs === Number.POSITIVE_INFINITY ? [] : [`next in ${(fates.dueMs - hosts.nowMs) / 1000}`]),
+    ],
+    memory: [
+      ...memory.remember.map((hint) => `remember ${describeHint(hint)}`),
+      ...memory.forget.map((hint) => `forget ${describeHint(hint)}`),
+      ...[...fates.learned, ...fates.void].filter(isHeard).map((hint) => `take ${describeHint(hint)}`),
+    ],
+    conflicts: probes.conflicts.map(({ ip, owner, claimant, probes }) => {
       const ports = probes.map(
         ({ port, question: { tag } }) => `${port.name}${tag === null ? '' : ` tag ${tag}`}`,
       );
@@ -220,6 +254,16 @@ export function actual({ desired, observed, hosts, topology }: Case): Required<E
         `${ip} ${mac} ${port ?? '-'} ${device ?? '-'} ${source} ${state}`,
     ),
   };
+}
+
+function describeProbe({ port, question: { targetIp, targetMac, sourceIp, tag } }: Probe): string {
+  const tagged = tag === null ? '' : ` tag ${tag}`;
+  return `${targetIp} at ${targetMac} out of ${port.name} from ${sourceIp ?? '0.0.0.0'}${tagged}`;
+}
+
+function describeHint({ ip, mac, kind, vlan, probes }: Hint): string {
+  const where = vlan === 0 ? '' : ` vlan ${vlan}`;
+  return `${ip} at ${mac}${where} (${kind}${probes === 0 ? '' : `, ${probes} probes`})`;
 }
 
 function indexOf(machine: Machine, name: string): IfIndex {
@@ -398,8 +442,37 @@ function observeHosts(machine: Machine): ObservedHosts {
     (machine.probes ?? []).map((probe) => {
       const { ip, vlan = 0, count, ago } = probe;
       const key = { bridge: indexOf(machine, probe.bridge), vlan, ip: ip as IpAddress };
-      return [bindingId(key), { count, lastMs: nowMs - ago * 1000, decided: null }];
+      const [mac, seconds] = probe.decided?.split(' ') ?? [];
+      const decided = mac === undefined ? null : { mac: mac as Mac, atMs: nowMs - Number(seconds) * 1000 };
+      return [bindingId(key), { count, lastMs: nowMs - ago * 1000, decided }];
     }),
   );
-  return { nowMs, bindings, probes, portStates: new Map(), deviceNames, forwarding, neighbors };
+  const hints = (machine.hints ?? []).map((hint): Hint => {
+    const { vlan = 0, kind, age = 1, probes = 0, probed } = hint;
+    return {
+      bridge: indexOf(machine, hint.bridge),
+      vlan,
+      ip: hint.ip as IpAddress,
+      mac: hint.mac as Mac,
+      kind,
+      heardMs: nowMs - age * 1000,
+      probes,
+      probedMs: probed === undefined ? 0 : nowMs - probed * 1000,
+    };
+  });
+  const isMemory = ({ kind }: Hint): boolean => kind === 'fabric' || kind === 'ended';
+  const heard = hints
+    .filter((hint) => !isMemory(hint))
+    .map((hint, slot) => ({ ...hint, slot, port: 1 as IfIndex }) as Heard);
+  return {
+    nowMs,
+    bindings,
+    probes,
+    heard,
+    hints: hints.filter(isMemory),
+    portStates: new Map(),
+    deviceNames,
+    forwarding,
+    neighbors,
+  };
 }

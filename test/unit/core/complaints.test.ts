@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import type { IfIndex, IpAddress } from '../../../src/base/address.ts';
+import type { IfIndex, IpAddress, Mac } from '../../../src/base/address.ts';
 import type { Problem } from '../../../src/base/errors.ts';
 import type { Findings } from '../../../src/core/doctor/check.ts';
 import { diagnose, reportOf } from '../../../src/core/doctor/diagnose.ts';
@@ -96,7 +96,17 @@ const HEALTHY: Findings = withTunnel(
     topology,
     plan: decided,
     due: plan(desired, topology, observed, { whole: true }),
-    counters: { sightings: 0, ignored: 0, created: 0, moved: 0, duplicates: 0, rejected: {}, ringDropped: 0 },
+    rejections: [],
+    counters: {
+      sightings: 0,
+      ignored: 0,
+      hints: 0,
+      created: 0,
+      moved: 0,
+      duplicates: 0,
+      rejected: {},
+      ringDropped: 0,
+    },
     host: {
       kernel: '6.1.0',
       libbpf: '1.1',
@@ -188,6 +198,21 @@ const BROKEN: Readonly<Record<string, (base: Findings) => Findings>> = {
   'warning limits': (base) => ({
     ...base,
     plan: { ...base.plan, fullPorts: [{ port: 'tap1', limit: 64 }] },
+  }),
+  'warning virtual-router': (base) => ({
+    ...base,
+    rejections: base.topology.bridges.slice(0, 1).map(({ ifIndex }) => ({
+      bridge: ifIndex,
+      vlan: 10,
+      ip: '10.0.0.254' as IpAddress,
+      reason: 'spoofed' as const,
+      port: 2 as IfIndex,
+      source: '02:00:00:00:00:0a' as Mac,
+      claimed: '00:00:5e:00:01:07' as Mac,
+      count: 1,
+      firstMs: 0,
+      lastMs: 0,
+    })),
   }),
   'warning frozen': (base) => withHost(base, { state: 'frozen' }),
   'warning hosts': (base) => withHost(base, { state: 'waiting', because: 'its MAC is not in the FDB' }),

@@ -4,8 +4,8 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { it } from 'node:test';
 import type { IpAddress } from '../../../src/base/address.ts';
-import { findConflicts, keepForOwners } from '../../../src/core/conflicts.ts';
 import { planHosts } from '../../../src/core/neighbors/plan.ts';
+import { findConflicts, keepForOwners } from '../../../src/core/probes/owners.ts';
 import { ROOT } from '../golden.ts';
 import { readCase } from './case.ts';
 

@@ -28,7 +28,17 @@ function findings(
     topology,
     plan: planHosts(topology, hosts, { protocol: desired.runtime.neighborProtocol, whole: true }),
     due: plan(desired, topology, observed, { whole: true }),
-    counters: { sightings: 0, ignored: 0, created: 0, moved: 0, duplicates: 0, rejected: {}, ringDropped: 0 },
+    rejections: [],
+    counters: {
+      sightings: 0,
+      ignored: 0,
+      hints: 0,
+      created: 0,
+      moved: 0,
+      duplicates: 0,
+      rejected: {},
+      ringDropped: 0,
+    },
     host: {
       kernel: '6.1.0',
       libbpf: '1.1',

@@ -227,6 +227,18 @@ const STORIES: Readonly<Record<string, Story & { readonly ok: boolean; readonly 
     ok: false,
     state: 'refused',
   },
+  'hinted-and-not-probed': {
+    folder: 'a-hint-ends-when-its-host-has-its-address',
+    ip: '10.0.0.12',
+    ok: false,
+    state: 'hinted',
+  },
+  'hinted-and-silent': {
+    folder: 'a-hint-without-an-answer-is-probed-less-and-less-often',
+    ip: '10.0.0.11',
+    ok: false,
+    state: 'hinted',
+  },
   'never-seen': { folder: 'nothing-to-do', ip: '10.0.0.77', ok: false, state: null },
   'never-seen-and-outside': { folder: 'subnets-as-a-list', ip: '2001:db8::77', ok: false, state: null },
 };

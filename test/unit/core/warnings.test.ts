@@ -27,7 +27,7 @@ it('a duplicate address on two bridges is one warning each, with the MACs of its
     ...hosts,
     bindings: [binding, { ...binding, bridge: other.ifIndex }],
   };
-  const decided = planHosts({ bridges: [bridge, other], problems: [] }, both, { protocol: 115, whole: true });
+  const decided = planHosts({ ...topology, bridges: [bridge, other] }, both, { protocol: 115, whole: true });
   const duplicate = (on: IfIndex, mac: string, oldMac: string): Change => ({
     kind: 'duplicate',
     bridge: on,

@@ -10,7 +10,6 @@ const ASK = {
   sourceMac: '02:00:00:00:00:01' as Mac,
   targetMac: '02:00:00:00:00:02' as Mac,
   tag: null,
-  named: false,
 };
 const V4: Question = { ...ASK, sourceIp: '10.0.0.1' as IpAddress, targetIp: '10.0.0.2' as IpAddress };
 const V6: Question = { ...ASK, sourceIp: '2001:db8::1' as IpAddress, targetIp: '2001:db8::2' as IpAddress };
@@ -46,24 +45,13 @@ function dissect(...questions: readonly Question[]): string[] {
 }
 
 it('an ARP request and a Neighbor Solicitation are what scapy expects', () => {
-  assert.deepEqual(
-    dissect(
-      V4,
-      { ...V4, sourceIp: null },
-      { ...V4, tag: 10 },
-      V6,
-      { ...V6, tag: 4094 },
-      { ...V6, named: true },
-    ),
-    [
-      '02:00:00:00:00:01 02:00:00:00:00:02 arp 1 02:00:00:00:00:01 10.0.0.1 00:00:00:00:00:00 10.0.0.2 length 60',
-      '02:00:00:00:00:01 02:00:00:00:00:02 arp 1 02:00:00:00:00:01 0.0.0.0 00:00:00:00:00:00 10.0.0.2 length 60',
-      '02:00:00:00:00:01 02:00:00:00:00:02 vlan 10 arp 1 02:00:00:00:00:01 10.0.0.1 00:00:00:00:00:00 10.0.0.2 length 60',
-      '02:00:00:00:00:01 02:00:00:00:00:02 ns 2001:db8::1 2001:db8::2 hlim 255 2001:db8::2 02:00:00:00:00:01 checksum True length 86',
-      '02:00:00:00:00:01 02:00:00:00:00:02 vlan 4094 ns 2001:db8::1 2001:db8::2 hlim 255 2001:db8::2 02:00:00:00:00:01 checksum True length 90',
-      '02:00:00:00:00:01 02:00:00:00:00:02 ns 2001:db8::1 ff02::1:ff00:2 hlim 255 2001:db8::2 02:00:00:00:00:01 checksum True length 86',
-    ],
-  );
+  assert.deepEqual(dissect(V4, { ...V4, sourceIp: null }, { ...V4, tag: 10 }, V6, { ...V6, tag: 4094 }), [
+    '02:00:00:00:00:01 02:00:00:00:00:02 arp 1 02:00:00:00:00:01 10.0.0.1 00:00:00:00:00:00 10.0.0.2 length 60',
+    '02:00:00:00:00:01 02:00:00:00:00:02 arp 1 02:00:00:00:00:01 0.0.0.0 00:00:00:00:00:00 10.0.0.2 length 60',
+    '02:00:00:00:00:01 02:00:00:00:00:02 vlan 10 arp 1 02:00:00:00:00:01 10.0.0.1 00:00:00:00:00:00 10.0.0.2 length 60',
+    '02:00:00:00:00:01 02:00:00:00:00:02 ns 2001:db8::1 ff02::1:ff00:2 hlim 255 2001:db8::2 02:00:00:00:00:01 checksum True length 86',
+    '02:00:00:00:00:01 02:00:00:00:00:02 vlan 4094 ns 2001:db8::1 ff02::1:ff00:2 hlim 255 2001:db8::2 02:00:00:00:00:01 checksum True length 90',
+  ]);
 });
 
 it('a solicitation without a source is never built: it would be Duplicate Address Detection', () => {

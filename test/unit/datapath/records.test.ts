@@ -200,7 +200,7 @@ it('the record of a probe', () => {
 
 it('a hint that the program has seen', () => {
   const key = '04000000 7f000000';
-  const value = `${KEY} 020000000110 04 00 b02177cad8030000`;
+  const value = `${KEY} 020000000110 04 02 b02177cad8030000 80588d4900000000`;
   const heard = decodeEntry(HEARDS, bytes(key), bytes(value));
   assert.deepEqual(heard, {
     port: 4,
@@ -210,11 +210,13 @@ it('a hint that the program has seen', () => {
     ip: '10.0.0.77',
     mac: '02:00:00:00:01:10',
     kind: 'tentative',
-    timeMs: 4229644.624304,
+    probes: 2,
+    heardMs: 4229644.624304,
+    probedMs: 1234,
   } satisfies Record<keyof Heard, unknown>);
   assert.equal(hex(keyBytes(HEARD_KEYS, heard)), key.replaceAll(' ', ''));
   const written = decodeEntry(HEARDS, bytes(key), valueBytes(HEARDS, heard));
-  assert.deepEqual(written, { ...heard, timeMs: 4229644 });
+  assert.deepEqual(written, { ...heard, heardMs: 4229644 });
   // The kinds that user space adds are none of the program's.
   for (const [kind, name] of [
     [0, null],
@@ -241,7 +243,6 @@ it('a hint that is remembered', () => {
     mac: mac('02:00:00:00:01:10'),
     kind: 'fabric',
     probes: 2,
-    port: 0,
     heardMs: 1234,
     probedMs: 2345,
   };
@@ -250,7 +251,7 @@ it('a hint that is remembered', () => {
   const value = valueBytes(HINTS, hint);
   assert.equal(hex(value), '1002000000000000 80588d4900000000 40dcc58b00000000'.replaceAll(' ', ''));
   assert.deepEqual(decodeEntry(HINTS, key, value), hint);
-  const often: Hint = { ...hint, kind: 'ended', port: index(4), probes: 1000 };
+  const often: Hint = { ...hint, kind: 'ended', probes: 1000 };
   assert.deepEqual(decodeEntry(HINTS, key, valueBytes(HINTS, often)), { ...often, probes: 255 });
   value[HINT.kind] = 18;
   assert.throws(() => decodeEntry(HINTS, key, value), SnoopyError);

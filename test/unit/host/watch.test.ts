@@ -3,11 +3,17 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import type { IfIndex, IpAddress, Mac } from '../../../src/base/address.ts';
-import { type Interest, matters } from '../../../src/host/watch.ts';
+import { type Interest, urgencyOf } from '../../../src/host/watch.ts';
 import { RTM_DELADDR, RTM_NEWADDR } from '../../../src/netlink/address.ts';
 import { RTM_DELLINK, RTM_NEWLINK } from '../../../src/netlink/link.ts';
 import type { Message } from '../../../src/netlink/message.ts';
-import { NUD_NOARP, NUD_REACHABLE, RTM_DELNEIGH, RTM_NEWNEIGH } from '../../../src/netlink/neighbor.ts';
+import {
+  NTF_EXT_LEARNED,
+  NUD_NOARP,
+  NUD_REACHABLE,
+  RTM_DELNEIGH,
+  RTM_NEWNEIGH,
+} from '../../../src/netlink/neighbor.ts';
 import { RTM_DELQDISC, RTM_DELTFILTER, RTM_NEWQDISC, RTM_NEWTFILTER } from '../../../src/netlink/tc.ts';
 import { deleteNeighbor, putNeighbor } from '../../lib/neighbor-requests.ts';
 
@@ -18,23 +24,31 @@ const OURS = 4711;
 const BRIDGE = 2 as IfIndex;
 const KNOWN = '10.0.0.1' as IpAddress;
 const MAC = '02:00:00:00:00:01' as Mac;
-const interest: Interest = { macs: new Set([MAC]), ips: new Set([KNOWN]), devices: new Set([BRIDGE]) };
+const PORT = 7 as IfIndex;
+const HINTED = '02:00:00:00:00:02' as Mac;
+const interest: Interest = {
+  macs: new Set([MAC]),
+  ips: new Set([KNOWN]),
+  devices: new Set([BRIDGE]),
+  hinted: new Set([HINTED]),
+  ports: new Set([PORT]),
+};
 
 function message(type: number, payload: Uint8Array = new Uint8Array(0), portId = 0): Message {
   return { type, flags: 0, sequence: 0, portId, payload };
 }
 
-function neighbor(device: IfIndex, ip: IpAddress): Uint8Array {
-  const entry = { ifIndex: device, ip, mac: MAC, state: NUD_NOARP, flags: 0, extFlags: 0, protocol: 115 };
+function neighbor(device: IfIndex, ip: IpAddress, flags = 0): Uint8Array {
+  const entry = { ifIndex: device, ip, mac: MAC, state: NUD_NOARP, flags, extFlags: 0, protocol: 115 };
   return putNeighbor(entry, 'create').payload;
 }
 
 /** struct ndmsg with AF_BRIDGE, NDA_LLADDR and NDA_MASTER, as the kernel sends it when a bridge learns a MAC. */
-function fdb(mac: Mac): Uint8Array {
+function fdb(mac: Mac, port = 3): Uint8Array {
   const bytes = new Uint8Array(12 + 12 + 8);
   const data = new DataView(bytes.buffer);
   data.setUint8(0, 7);
-  data.setInt32(4, 3, true);
+  data.setInt32(4, port, true);
   data.setUint16(8, NUD_REACHABLE, true);
   data.setUint8(10, NTF_MASTER);
   data.setUint16(12, 10, true);
@@ -48,32 +62,48 @@ function fdb(mac: Mac): Uint8Array {
 
 it('links, addresses, and the loss of a qdisc or a filter wake it', () => {
   for (const type of [RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR, RTM_DELQDISC, RTM_DELTFILTER]) {
-    assert.equal(matters(message(type), interest, OURS), true, `${type}`);
+    assert.equal(urgencyOf(message(type), interest, OURS), 'now', `${type}`);
   }
 });
 
 it('new qdiscs and filters do not', () => {
   for (const type of [RTM_NEWQDISC, RTM_NEWTFILTER]) {
-    assert.equal(matters(message(type), interest, OURS), false, `${type}`);
+    assert.equal(urgencyOf(message(type), interest, OURS), 'never', `${type}`);
   }
 });
 
 it('a neighbor wakes it on a device of ours with an address of ours', () => {
   for (const type of [RTM_NEWNEIGH, RTM_DELNEIGH]) {
-    assert.equal(matters(message(type, neighbor(BRIDGE, KNOWN)), interest, OURS), true);
-    assert.equal(matters(message(type, neighbor(BRIDGE, '10.0.0.2' as IpAddress)), interest, OURS), false);
-    assert.equal(matters(message(type, neighbor(3 as IfIndex, KNOWN)), interest, OURS), false);
+    assert.equal(urgencyOf(message(type, neighbor(BRIDGE, KNOWN)), interest, OURS), 'now');
+    assert.equal(
+      urgencyOf(message(type, neighbor(BRIDGE, '10.0.0.2' as IpAddress)), interest, OURS),
+      'never',
+    );
+    assert.equal(urgencyOf(message(type, neighbor(3 as IfIndex, KNOWN)), interest, OURS), 'never');
   }
   const gone = deleteNeighbor(BRIDGE, KNOWN).payload;
-  assert.equal(matters(message(RTM_DELNEIGH, gone), interest, OURS), true);
+  assert.equal(urgencyOf(message(RTM_DELNEIGH, gone), interest, OURS), 'now');
 });
 
 it('a MAC that a bridge learns wakes it when a binding has that MAC', () => {
-  assert.equal(matters(message(RTM_NEWNEIGH, fdb(MAC)), interest, OURS), true);
-  assert.equal(matters(message(RTM_NEWNEIGH, fdb('02:00:00:00:00:02' as Mac)), interest, OURS), false);
+  assert.equal(urgencyOf(message(RTM_NEWNEIGH, fdb(MAC)), interest, OURS), 'now');
+  assert.equal(urgencyOf(message(RTM_NEWNEIGH, fdb('02:00:00:00:00:02' as Mac)), interest, OURS), 'never');
+});
+
+it('a MAC that is remembered wakes it on a local port alone', () => {
+  assert.equal(urgencyOf(message(RTM_NEWNEIGH, fdb(HINTED, PORT)), interest, OURS), 'now');
+  assert.equal(urgencyOf(message(RTM_NEWNEIGH, fdb(HINTED)), interest, OURS), 'never');
+});
+
+it('an unknown host of another node is looked at soon, with others like it', () => {
+  const payload = neighbor(BRIDGE, '10.0.0.2' as IpAddress, NTF_EXT_LEARNED);
+  assert.equal(urgencyOf(message(RTM_NEWNEIGH, payload), interest, OURS), 'soon');
+  assert.equal(urgencyOf(message(RTM_DELNEIGH, payload), interest, OURS), 'never');
+  const known = neighbor(BRIDGE, KNOWN, NTF_EXT_LEARNED);
+  assert.equal(urgencyOf(message(RTM_NEWNEIGH, known), interest, OURS), 'now');
 });
 
 it('the echo of our own request never does', () => {
-  assert.equal(matters(message(RTM_NEWNEIGH, neighbor(BRIDGE, KNOWN), OURS), interest, OURS), false);
-  assert.equal(matters(message(RTM_NEWLINK, undefined, OURS), interest, OURS), false);
+  assert.equal(urgencyOf(message(RTM_NEWNEIGH, neighbor(BRIDGE, KNOWN), OURS), interest, OURS), 'never');
+  assert.equal(urgencyOf(message(RTM_NEWLINK, undefined, OURS), interest, OURS), 'never');
 });

@@ -19,6 +19,7 @@ import {
 const COUNTERS: Counters = {
   sightings: 40,
   ignored: 2,
+  hints: 5,
   created: 3,
   moved: 1,
   duplicates: 0,
@@ -87,6 +88,7 @@ export const QUIET: ReconcileReport = {
   ring: { records: 0, dropped: 0 },
   probes: { sent: 0 },
   confirms: { sent: 0, answered: 0 },
+  hints: { probed: 0, learned: 0 },
   counters: COUNTERS,
   bridges: [
     {
@@ -164,7 +166,12 @@ export const TROUBLED: ReconcileReport = {
   neighbors: {
     changed: false,
     total: 12,
-    changes: [change('add', '192.168.1.10', { kind: 'skipped', because: 'somebody else was faster' })],
+    changes: [
+      change('add', '192.168.1.10', {
+        kind: 'skipped',
+        because: 'another owner wrote an entry meanwhile; the next run decides',
+      }),
+    ],
   },
   bridges: [...QUIET.bridges, { name: 'vmbr9', present: false, ports: [], bindings: 0, neighbors: 0 }],
   remaining: [
@@ -243,8 +250,24 @@ export const STATUS: StatusReport = {
     { name: 'vmbr9', present: false, ports: [], bindings: 0, neighbors: 0 },
   ],
   ports: [
-    { name: 'tap100i0', bridge: 'vmbr0', attached: true, bindings: 4, limit: 64, limited: 0 },
-    { name: 'longest-name-15', bridge: 'vmbr0', attached: false, bindings: 1, limit: 1, limited: 17 },
+    {
+      name: 'tap100i0',
+      bridge: 'vmbr0',
+      attached: true,
+      bindings: 4,
+      limit: 64,
+      limited: 0,
+      limitedSince: 0,
+    },
+    {
+      name: 'longest-name-15',
+      bridge: 'vmbr0',
+      attached: false,
+      bindings: 1,
+      limit: 1,
+      limited: 17,
+      limitedSince: 3,
+    },
   ],
   bindings: [
     binding('192.168.1.10', {}),
@@ -275,6 +298,7 @@ export const STATUS: StatusReport = {
       because: 'its MAC changes too often: a duplicate',
     }),
   ],
+  hints: { solicitation: 1, unnamed: 0, anycast: 0, tentative: 0, rate: 0, fabric: 3, ended: 0 },
   frr: { state: 'unasked', message: '' },
   ring: { pending: true, dropped: 0 },
   counters: COUNTERS,

@@ -31,6 +31,15 @@ const WARNINGS: { readonly [Kind in Warning['kind']]: Variants<Kind> } = {
     { kind: 'duplicate', ...HOST, macs: [FIRST, SECOND] },
     { kind: 'duplicate', ...HOST, vlan: 10, macs: [] },
   ],
+  limited: [
+    {
+      kind: 'limited',
+      ports: [
+        { name: 'tap1', count: 50 },
+        { name: 'tap2', count: 1 },
+      ],
+    },
+  ],
   'full-port': [{ kind: 'full-port', port: 'tap1', limit: 64 }],
   'full-table': [
     {

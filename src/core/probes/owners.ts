@@ -1,22 +1,23 @@
 // Conflicts: addresses that one MAC has and another claims. The owner is checked first (RFC 9161, section 3.7b). Pure.
 
-import type { IfIndex, Mac } from '../base/address.ts';
-import type { Binding } from '../datapath/records/binding.ts';
-import { type BindingKey, bindingId } from '../datapath/records/binding-key.ts';
-import { type Forwarding, HostIndex } from './host-index.ts';
-import { isOurs, isValid } from './neighbor-entry.ts';
-import { addressId, type KeptByOwner, staticEntries } from './neighbors/claim.ts';
-import type { ObservedHosts } from './observed.ts';
-import { type Probe, probeOut, probeSource } from './probes.ts';
-import { type Bridge, type Topology, takesVlan } from './topology.ts';
-import type { Warning } from './warning.ts';
+import type { IfIndex, Mac } from '../../base/address.ts';
+import type { Binding } from '../../datapath/records/binding.ts';
+import { type BindingKey, bindingId } from '../../datapath/records/binding-key.ts';
+import type { ProbeState } from '../../datapath/records/probe.ts';
+import { type Forwarding, HostIndex } from '../host-index.ts';
+import { isFixed, isKernels, isOurs, isValid } from '../neighbor-entry.ts';
+import { addressId, type KeptByOwner, staticEntries } from '../neighbors/claim.ts';
+import type { ObservedHosts } from '../observed.ts';
+import { type Bridge, type Topology, takesVlan } from '../topology.ts';
+import type { Warning } from '../warning.ts';
+import { type Probe, probeOut, probeSource } from './probe.ts';
 
 /** An address that one MAC has and another claims. */
 export interface Conflict extends BindingKey {
   readonly bridgeName: string;
   readonly owner: Mac;
   readonly claimant: Mac;
-  /** Null when the port no longer exists. */
+  /** Null when it is on no local port. */
   readonly claimantPort: string | null;
   /** When the claimant took it: CLOCK_MONOTONIC in milliseconds. */
   readonly sinceMs: number;
@@ -32,10 +33,10 @@ const FRAMES_PER_RUN = 4096;
 const CONFLICTS_PER_RUN = 256;
 
 /**
- * Every learned address whose MAC differs from the one in its neighbor or, when it has no neighbor yet, from the one
- * that had it when its moves began. This compares states and does not use the ring's records of moves, so neither a
- * full ring nor a killed run skips an owner check. Provisioned and frozen addresses, and domains without probes, have
- * no conflicts. The oldest claims come first. `index` is an index of `hosts`, if the caller has one.
+ * Every learned address that one MAC has and another claims. This compares states and does not use the ring's records
+ * of moves, so neither a full ring nor a killed run skips an owner check. Provisioned and frozen addresses, and domains
+ * without probes, have no conflicts. The oldest claims come first. `index` is an index of `hosts`, if the caller has
+ * one.
  */
 export function findConflicts(
   topology: Topology,
@@ -44,14 +45,20 @@ export function findConflicts(
   index: HostIndex = new HostIndex(hosts),
 ): Conflict[] {
   const conflicts = topology.bridges.flatMap((bridge) => {
-    const forwarding = index.forwardingOf(bridge);
+    const view: View = {
+      bridge,
+      index,
+      protocol,
+      nowMs: hosts.nowMs,
+      forwarding: index.forwardingOf(bridge),
+    };
     const statics = staticEntries(bridge);
     const found: Conflict[] = [];
     for (const binding of index.bindingsOf(bridge.ifIndex)) {
-      const owner = ownerOf(bridge, binding, index, forwarding, protocol, hosts.nowMs);
-      if (owner === undefined || owner === binding.mac) continue;
+      const contest = contestOf(view, binding);
+      if (contest === null) continue;
       if (binding.frozenUntilMs > hosts.nowMs || statics.has(addressId(binding.vlan, binding.ip))) continue;
-      const conflict = conflictOf(bridge, binding, owner);
+      const conflict = conflictOf(view, binding, contest);
       if (conflict !== null) found.push(conflict);
     }
     return found;
@@ -59,47 +66,80 @@ export function findConflicts(
   return conflicts.sort((a, b) => a.sinceMs - b.sinceMs);
 }
 
-/** The MAC that has the address now, whichever MAC claims it; undefined when no owner can lose it. */
-function ownerOf(
-  bridge: Bridge,
-  binding: Binding,
-  index: HostIndex,
-  forwarding: Forwarding,
-  protocol: number,
-  nowMs: number,
-): Mac | undefined {
+/** One bridge, as the search for conflicts sees it. */
+interface View {
+  readonly bridge: Bridge;
+  readonly index: HostIndex;
+  readonly forwarding: Forwarding;
+  /** NDA_PROTOCOL of our own entries. */
+  readonly protocol: number;
+  readonly nowMs: number;
+}
+
+type Contest = Pick<Conflict, 'owner' | 'claimant' | 'sinceMs'>;
+
+/** Who has an address and who claims it; null when nobody but its owner does. */
+function contestOf({ bridge, index, forwarding, protocol, nowMs }: View, binding: Binding): Contest | null {
   const domain = bridge.domains.get(binding.vlan);
-  if (domain === undefined) return undefined;
+  if (domain === undefined) return null;
   const entry = index.neighborOf(domain.device, binding.ip);
-  // A claim never replaces an entry of another owner.
-  if (entry !== undefined && isValid(entry)) return isOurs(entry, protocol) ? entry.mac : undefined;
-  if (binding.owner === null) return undefined;
+  if (entry?.mac !== undefined && isValid(entry)) {
+    const isOwn = isOurs(entry, protocol);
+    // Only snoopy writes such an entry, so its MAC is that of the owner.
+    if (isOwn && isFixed(entry)) return claimBy(binding, entry.mac);
+    // A claim never replaces an entry of another owner.
+    if (!isOwn && !isKernels(entry)) return null;
+    // The kernel writes the last claim into it (neigh_update), so the binding has the owner.
+    const state = index.probesOf(binding);
+    const before = ownerBefore(binding, state);
+    if (before !== null) return claimBy(binding, before);
+    const isSettled = state?.decided?.mac === entry.mac && state.decided.atMs >= binding.lastSeenMs;
+    if (entry.mac === binding.mac || isSettled) return null;
+    return { owner: binding.mac, claimant: entry.mac, sinceMs: nowMs - entry.updatedMs };
+  }
   // Two MACs claimed it before either had a neighbor: the first is the owner, while moves are counted.
+  const before = ownerBefore(binding, index.probesOf(binding));
   const isRecent = nowMs - binding.windowMs <= bridge.desired.duplicates.windowMs;
-  const isDue = forwarding.locate(binding.vlan, binding.mac).kind === 'local';
-  return isRecent && isDue ? binding.owner.mac : undefined;
+  const isDue = before !== null && isRecent && forwarding.locate(binding.vlan, binding.mac).kind === 'local';
+  return isDue ? claimBy(binding, before) : null;
+}
+
+function claimBy({ mac, firstSeenMs }: Binding, owner: Mac): Contest | null {
+  return owner === mac ? null : { owner, claimant: mac, sinceMs: firstSeenMs };
+}
+
+/** The owner when the moves of the binding began; null when none is known, or it has lost an owner check since. */
+function ownerBefore({ owner, mac, firstSeenMs }: Binding, state: ProbeState | undefined): Mac | null {
+  const decided = state?.decided ?? null;
+  const hasLost = decided !== null && decided.mac === mac && decided.atMs >= firstSeenMs;
+  return owner === null || owner.mac === mac || hasLost ? null : owner.mac;
 }
 
 /**
  * Null when the owner cannot be probed. The probe goes to the owner's MAC, but out of every port: another host may have
  * sent a frame with that MAC, so neither the FDB nor the port of the last message is proof of where the owner is.
  */
-function conflictOf(bridge: Bridge, binding: Binding, owner: Mac): Conflict | null {
+function conflictOf({ bridge, forwarding }: View, binding: Binding, contest: Contest): Conflict | null {
   const { ip, vlan } = binding;
+  const { owner, claimant } = contest;
   const source = probeSource(bridge, vlan, ip);
   if (source === null) return null;
+  const place = forwarding.locate(vlan, claimant);
   return {
+    ...contest,
     bridge: bridge.ifIndex,
     vlan,
     ip,
     bridgeName: bridge.desired.name,
-    owner,
-    claimant: binding.mac,
-    claimantPort: nameOf(bridge, binding.port),
-    sinceMs: binding.firstSeenMs,
+    claimantPort:
+      claimant === binding.mac
+        ? nameOf(bridge, binding.port)
+        : place.kind === 'local'
+          ? place.port.name
+          : null,
     probes: bridge.ports
       .filter((port) => takesVlan(bridge, port, vlan))
-      .map((port) => probeOut(bridge, port, vlan, source, { mac: owner, ip, named: true })),
+      .map((port) => probeOut(bridge, port, vlan, source, { mac: owner, ip })),
   };
 }
 

@@ -1,0 +1,227 @@
+// The probes of a pass: planned together, sent together, and waited for once. What the answers change is decided anew.
+
+import type { IfIndex } from '../base/address.ts';
+import { errnoOf, type Problem, problemOf } from '../base/errors.ts';
+import { HostIndex } from '../core/host-index.ts';
+import type { KeptByOwner } from '../core/neighbors/claim.ts';
+import { type HostPlan, planHosts } from '../core/neighbors/plan.ts';
+import type { ObservedHosts } from '../core/observed.ts';
+import type { HostProbe } from '../core/probes/ageing.ts';
+import { type HintProbe, isHeard } from '../core/probes/hints.ts';
+import {
+  type Conflict,
+  findConflicts,
+  keepForOwners,
+  surelyUnanswered,
+  warningOfKept,
+  warningsOfUnprobed,
+} from '../core/probes/owners.ts';
+import { type ProbePlan, planProbes } from '../core/probes/plan.ts';
+import { type Confirms, NO_CONFIRMS } from '../core/report.ts';
+import type { Warning } from '../core/warning.ts';
+import type { Pins } from '../datapath/pins.ts';
+import { bindingId } from '../datapath/records/binding-key.ts';
+import { type Drained, NOTHING_DRAINED, type Ring } from '../datapath/ring.ts';
+import { observeCounters } from '../host/observe.ts';
+import { type Answers, type Asked, askedId, awaitAnswers, sendProbes } from '../host/prober.ts';
+import { type Machine, retrieveHosts } from './retrieve.ts';
+import { type Run, scopeOf } from './run.ts';
+
+/** The hosts after the probes of a pass, and what is to be done for them. */
+export interface Probed {
+  readonly hosts: ObservedHosts;
+  readonly index: HostIndex;
+  readonly plan: HostPlan;
+  /** True when owners were not probed: the next pass probes them. */
+  readonly hasUnprobed: boolean;
+  /** How many bound hosts were probed, and how many that were hinted at. */
+  readonly sent: { readonly hosts: number; readonly hints: number };
+  readonly confirms: Confirms;
+  /** What was read from the ring meanwhile. */
+  readonly drained: Drained;
+  readonly warnings: readonly Warning[];
+  readonly errors: readonly Problem[];
+}
+
+/**
+ * Decides about the hosts, sends the probes that are due, waits for the answers, and decides again. A check, or a pass
+ * without a ring, sends nothing. Errors of probes are not thrown: an owner that could not be probed keeps its address.
+ */
+export function probeHosts(run: Run, machine: Machine, hosts: ObservedHosts, ring: Ring | undefined): Probed {
+  const { session, options, stopwatch } = run;
+  stopwatch.enter('decide');
+  const index = new HostIndex(hosts);
+  const plan = decide(run, machine, hosts, index);
+  const unprobed: Probed = {
+    hosts,
+    index,
+    plan,
+    hasUnprobed: false,
+    sent: { hosts: 0, hints: 0 },
+    confirms: NO_CONFIRMS,
+    drained: NOTHING_DRAINED,
+    warnings: [],
+    errors: [],
+  };
+  if (options.check || ring === undefined) return unprobed;
+  stopwatch.enter('probe');
+  const { neighborProtocol: protocol } = session.runtime;
+  const due = planProbes(machine.topology, hosts, index, plan, { protocol, ...scopeOf(run) });
+  try {
+    return ask(run, machine, due, unprobed, ring);
+  } catch (thrown) {
+    const kept = keepForOwners(due.conflicts, [], []);
+    return {
+      ...unprobed,
+      plan: decide(run, machine, hosts, index, kept),
+      hasUnprobed: kept.size > 0,
+      warnings: warningsOfUnprobed(kept),
+      errors: [problemOf(thrown, 'probes')],
+    };
+  }
+}
+
+function decide(
+  run: Run,
+  { topology }: Machine,
+  hosts: ObservedHosts,
+  index: HostIndex,
+  kept?: ReadonlyMap<string, KeptByOwner>,
+): HostPlan {
+  const { neighborProtocol: protocol } = run.session.runtime;
+  return planHosts(topology, hosts, { protocol, ...scopeOf(run), ...(kept && { kept }) }, index);
+}
+
+function ask(run: Run, machine: Machine, due: ProbePlan, before: Probed, ring: Ring): Probed {
+  const { session, environment, stopwatch, options } = run;
+  const { pins } = session;
+  const droppedBefore = observeCounters(pins).ringDropped;
+  const sent = send(pins, due, before.hosts.nowMs);
+  const counts = { hosts: sent.hosts.length, hints: sent.hints.length };
+  // An answer that makes or moves a binding wakes a listening run, which need not wait for it.
+  const isListening = options.listenMs > 0;
+  const asked = [...sent.owners.map(askOwner), ...(isListening ? [] : sent.awaited)];
+  if (asked.length === 0 && due.conflicts.length === 0) return { ...before, sent: counts };
+
+  stopwatch.enter('confirm');
+  const { answered, drained } = awaitAnswers(asked, pins, ring, environment.now);
+  const hosts = retrieveHosts(session, machine, environment.now);
+  const index = new HostIndex(hosts);
+  // A record that was dropped by a full ring may have been an answer.
+  const isCertain = observeCounters(pins).ringDropped === droppedBefore;
+  const checked = conclude(run, machine, hosts, index, sent.owners, answered, isCertain);
+  const plan = decide(run, machine, hosts, index, checked.kept);
+  return { ...checked, hosts, index, plan, sent: counts, drained, errors: [] };
+}
+
+/** What was sent. */
+interface Sent {
+  /** Conflicts whose probes were sent, on every port that could send one. */
+  readonly owners: readonly Conflict[];
+  readonly hosts: readonly HostProbe[];
+  readonly hints: readonly HintProbe[];
+  /** Those whose answer changes what this pass writes. */
+  readonly awaited: readonly Asked[];
+}
+
+/** Sends everything, and records it for later runs. */
+function send(pins: Pins, { owners, hints, doubtful, silent }: ProbePlan, nowMs: number): Sent {
+  const hosts = [...doubtful, ...silent];
+  const results = sendProbes([...owners.flatMap(({ probes }) => probes), ...hints, ...hosts]).values();
+  const next = (): boolean => results.next().value === 'sent';
+  // A host behind a full queue was not probed. A host behind a removed or downed port could not answer anyway.
+  const askedOwners = owners.filter(({ probes }) => {
+    const outcomes = probes.map(() => results.next().value);
+    return !outcomes.includes('refused');
+  });
+  const sentHints = hints.filter(next);
+  const sentHosts = hosts.filter(next);
+  record(pins, sentHints, sentHosts, nowMs);
+  const wereDoubtful = new Set(doubtful);
+  const awaited = [
+    ...sentHints.map(({ hint }) => hint),
+    ...sentHosts.filter((probe) => wereDoubtful.has(probe)).map(({ binding }) => binding),
+  ];
+  return { owners: askedOwners, hosts: sentHosts, hints: sentHints, awaited };
+}
+
+function record(
+  { tables }: Pins,
+  hints: readonly HintProbe[],
+  hosts: readonly HostProbe[],
+  nowMs: number,
+): void {
+  for (const { hint } of hints) {
+    const probed = { probes: hint.probes + 1, probedMs: nowMs };
+    if (isHeard(hint)) tables.heard?.set(hint, { ...hint, ...probed }, 'existing');
+    else tables.hints?.set(hint, { ...hint, ...probed }, 'existing');
+  }
+  try {
+    for (const { binding, state } of hosts) {
+      const { bridge, vlan, ip } = binding;
+      tables.probes?.set(binding, { bridge, vlan, ip, ...state });
+    }
+  } catch (thrown) {
+    // The map is full of silent hosts. These are probed again until it has room.
+    if (errnoOf(thrown) !== 'E2BIG') throw thrown;
+  }
+}
+
+/** Who is asked in an owner check. */
+function askOwner({ bridge, vlan, ip, owner }: Conflict): Asked {
+  return { bridge, vlan, ip, mac: owner };
+}
+
+/** What the owner checks of a pass mean. */
+interface Verdicts extends Pick<Probed, 'hasUnprobed' | 'confirms' | 'warnings'> {
+  /** By bindingId: addresses that do not go to another MAC in this pass. */
+  readonly kept: ReadonlyMap<string, KeptByOwner>;
+}
+
+function conclude(
+  { session }: Run,
+  { topology }: Machine,
+  hosts: ObservedHosts,
+  index: HostIndex,
+  probed: readonly Conflict[],
+  answers: Answers['answered'],
+  isCertain: boolean,
+): Verdicts {
+  const { pins, runtime } = session;
+  const left = findConflicts(topology, hosts, runtime.neighborProtocol, index);
+  const portOf = (conflict: Conflict): IfIndex | undefined => answers.get(askedId(askOwner(conflict)));
+  const answered = probed.filter((conflict) => portOf(conflict) !== undefined);
+  const unanswered = isCertain ? probed : surelyUnanswered(probed, left);
+  const kept = keepForOwners(left, unanswered, answered);
+  recordLosers(
+    pins,
+    hosts,
+    unanswered.filter((conflict) => portOf(conflict) === undefined),
+  );
+  return {
+    kept,
+    hasUnprobed: [...kept.values()].some(({ isProbed }) => !isProbed),
+    confirms: { sent: probed.length, answered: answered.length },
+    warnings: [
+      ...answered.flatMap((conflict) => {
+        const port = portOf(conflict);
+        return port === undefined ? [] : [warningOfKept(conflict, port)];
+      }),
+      ...warningsOfUnprobed(kept),
+    ],
+  };
+}
+
+/** Remembers which owners have lost their addresses, where no entry shows it: the kernel rewrites some by itself. */
+function recordLosers({ tables }: Pins, hosts: ObservedHosts, lost: readonly Conflict[]): void {
+  try {
+    for (const { bridge, vlan, ip, claimant } of lost) {
+      const state = hosts.probes.get(bindingId({ bridge, vlan, ip })) ?? { lastMs: 0, count: 0 };
+      const decided = { mac: claimant, atMs: hosts.nowMs };
+      tables.probes?.set({ bridge, vlan, ip }, { bridge, vlan, ip, ...state, decided });
+    }
+  } catch (thrown) {
+    // The map is full of silent hosts. The owner is checked again.
+    if (errnoOf(thrown) !== 'E2BIG') throw thrown;
+  }
+}

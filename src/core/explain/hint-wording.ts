@@ -1,0 +1,27 @@
+// The words of `explain` for an address that was only hinted at, and what was sent for it.
+
+import { formatAge } from '../../base/units.ts';
+import type { HintKind } from '../../datapath/records/hint-kind.ts';
+import type { HintReport } from './report.ts';
+
+/** What suggests that an address is here, and is not enough to learn it. */
+const HINTS: Readonly<Record<HintKind, string>> = {
+  solicitation: 'its host has sent a Neighbor Solicitation, which is not learned from',
+  unnamed: 'its host has sent an advertisement without its MAC',
+  anycast: 'its host has sent an advertisement that displaces nobody (O=0)',
+  tentative: 'its host has checked whether the address is free',
+  rate: 'its message came faster than new_bindings_per_second and its burst',
+  fabric: 'another node had it',
+  ended: 'it was here before',
+};
+
+/** What suggests that the address is here, where its MAC is, and what came of the probes. */
+export function describeHint({ kind, mac, port, lastAge, probes, probeAge }: HintReport): string {
+  const where = port === null ? 'on no local port now' : `on ${port}`;
+  const times = probes === 1 ? 'once' : `${probes} times`;
+  const asked =
+    probeAge === null
+      ? 'not probed yet'
+      : `probed ${times}, the last ${formatAge(probeAge)} ago, without an answer`;
+  return `${HINTS[kind]}, ${formatAge(lastAge)} ago; its MAC ${mac} is ${where}; ${asked}`;
+}

@@ -1,0 +1,115 @@
+// Probes of silent hosts, and when silence means that a host is gone (RFC 9161, section 3.5). Pure.
+
+import type { Binding } from '../../datapath/records/binding.ts';
+import { bindingId } from '../../datapath/records/binding-key.ts';
+import type { ProbeState } from '../../datapath/records/probe.ts';
+import type { ObservedHosts } from '../observed.ts';
+import type { Bridge, Port, Topology } from '../topology.ts';
+import { ANSWER_MS, type Probe, probeOut, probeSource } from './probe.ts';
+
+/** A binding, and the port where its host is expected. */
+export interface PlacedBinding {
+  readonly binding: Binding;
+  readonly port: Port;
+}
+
+/** The probe of a bound host. */
+export interface HostProbe extends Probe {
+  readonly binding: Binding;
+  /** What is to be remembered once it is sent. */
+  readonly state: ProbeState;
+}
+
+/** Probes before the silence of a host counts (MAX_UNICAST_SOLICIT of RFC 4861, section 10). */
+const MAX_PROBES = 3;
+/** Most probes of one run, the longest silent first: a burst must not fill a tap's queue. */
+const PROBES_PER_RUN = 256;
+/** Time from the first probe of a host that ought to answer now to the second; each later one takes this many times as long. */
+const FIRST_PAUSE_MS = 1000;
+const PAUSE_GROWS = 8;
+
+/** The time after the `count`-th probe of a host that ought to answer now, until the next one. */
+export function backoffMs(count: number, longestMs: number): number {
+  return Math.min(longestMs, FIRST_PAUSE_MS * PAUSE_GROWS ** Math.max(0, count - 1));
+}
+
+/** The bound hosts of a plan that may be probed. */
+export interface Probeable {
+  /** Hosts that have a neighbor or are on a local port: probed when they are silent. */
+  readonly present: readonly PlacedBinding[];
+  /** Hosts that an answer would give their neighbor back: probed at once. */
+  readonly doubtful: readonly PlacedBinding[];
+}
+
+/** The probes that are due: of hosts that have been silent for `after`, and at once of those in doubt. */
+export function planHostProbes(
+  topology: Topology,
+  { present, doubtful }: Probeable,
+  hosts: Pick<ObservedHosts, 'nowMs' | 'probes'>,
+): { readonly silent: readonly HostProbe[]; readonly doubtful: readonly HostProbe[] } {
+  const bridges = new Map(
+    topology.bridges.map((bridge) => [bridge.ifIndex, { bridge, pace: probePace(bridge) }]),
+  );
+  const probesOf = (placed: readonly PlacedBinding[], isDoubtful: boolean): HostProbe[] => {
+    const probes: HostProbe[] = [];
+    for (const { binding, port } of placed) {
+      const known = bridges.get(binding.bridge);
+      if (known === undefined) continue;
+      const { bridge, pace } = known;
+      if (!isDoubtful && hosts.nowMs - binding.lastSeenMs < pace.afterMs) continue;
+      const before = stateSinceSeen(binding, hosts.probes.get(bindingId(binding)));
+      const pauseMs = isDoubtful ? backoffMs(before.count, pace.intervalMs) : pace.intervalMs;
+      if (before.count > 0 && hosts.nowMs - before.lastMs < pauseMs) continue;
+      const { vlan, ip, mac } = binding;
+      const source = probeSource(bridge, vlan, ip);
+      if (source === null) continue;
+      probes.push({
+        ...probeOut(bridge, port, vlan, source, { mac, ip }),
+        binding,
+        state: { ...before, lastMs: hosts.nowMs, count: before.count + 1 },
+      });
+    }
+    return probes.sort((a, b) => a.binding.lastSeenMs - b.binding.lastSeenMs);
+  };
+  const now = probesOf(doubtful, true).slice(0, PROBES_PER_RUN);
+  return { silent: probesOf(present, false).slice(0, PROBES_PER_RUN - now.length), doubtful: now };
+}
+
+/** The probes since the host was last seen. */
+function stateSinceSeen(binding: Binding, state: ProbeState | undefined): ProbeState {
+  if (state === undefined) return { lastMs: 0, count: 0, decided: null };
+  return state.lastMs > binding.lastSeenMs ? state : { ...state, lastMs: 0, count: 0 };
+}
+
+/** When a silent host may be probed next, and when its silence after the last probe counts. */
+export function probeTimes(
+  bridge: Bridge,
+  binding: Binding,
+  state: ProbeState | undefined,
+): readonly number[] {
+  if (probeSource(bridge, binding.vlan, binding.ip) === null) return [];
+  const { afterMs, intervalMs } = probePace(bridge);
+  const { lastMs, count } = stateSinceSeen(binding, state);
+  if (count === 0) return [binding.lastSeenMs + afterMs];
+  return [lastMs + backoffMs(count, intervalMs), lastMs + intervalMs, lastMs + ANSWER_MS];
+}
+
+/** The first probe after `after`, at most half of `max_age`; MAX_PROBES of them until that is over. */
+function probePace(bridge: Bridge): { readonly afterMs: number; readonly intervalMs: number } {
+  const { maxAgeMs, probe } = bridge.desired;
+  const afterMs = maxAgeMs === null ? probe.afterMs : Math.min(probe.afterMs, maxAgeMs / 2);
+  const roomMs = maxAgeMs === null ? afterMs : maxAgeMs - afterMs;
+  return { afterMs, intervalMs: Math.max(ANSWER_MS, roomMs / MAX_PROBES) };
+}
+
+/** True when a host was probed for this address often enough and has not answered. */
+export function isUnanswered(
+  bridge: Bridge,
+  binding: Binding,
+  state: ProbeState | undefined,
+  nowMs: number,
+): boolean {
+  if (probeSource(bridge, binding.vlan, binding.ip) === null) return false;
+  const { count, lastMs } = stateSinceSeen(binding, state);
+  return count >= MAX_PROBES && nowMs - lastMs >= ANSWER_MS;
+}

@@ -1,0 +1,187 @@
+// Hints: what suggests that an address is here and is not enough to learn it. They are probed; the answers are learned
+// like any other message. Pure.
+
+import { AF_INET, familyOf, type IfIndex } from '../../base/address.ts';
+import { bindingId } from '../../datapath/records/binding-key.ts';
+import type { Heard } from '../../datapath/records/heard.ts';
+import type { Hint, HintKey } from '../../datapath/records/hint.ts';
+import { HINT_KINDS, type HintKind } from '../../datapath/records/hint-kind.ts';
+import type { HostIndex } from '../host-index.ts';
+import { learnableOn } from '../learnable.ts';
+import { addressId, staticEntries } from '../neighbors/claim.ts';
+import type { ObservedHosts } from '../observed.ts';
+import type { Scope } from '../plan.ts';
+import { type Bridge, type Port, type Topology, takesVlan } from '../topology.ts';
+import { backoffMs } from './ageing.ts';
+import { type Probe, probeOut, probeSource } from './probe.ts';
+
+/** The probe of a host that was hinted at, out of the port where the bridge has its MAC. */
+export interface HintProbe extends Probe {
+  readonly hint: Hint;
+}
+
+/** Most probes of one run for hints. Every port has an equal share, so a flood on one port delays no other. */
+const PROBES_PER_RUN = 256;
+
+/** How long a hint is kept on a bridge without max_age. */
+const DEFAULT_LIFE_MS = 20 * 60_000;
+
+/** How long a hint is kept. */
+export function lifeMsOf({ desired }: Bridge): number {
+  return desired.maxAgeMs ?? DEFAULT_LIFE_MS;
+}
+
+/**
+ * How long a host that is about to use an address must not be asked for it. An ARP Probe for an address that a host is
+ * checking is a conflict for that host (RFC 5227, section 2.1.1: it waits 1 s, probes for up to 4 s, and waits 2 s more).
+ * Duplicate Address Detection takes a second and more (RFC 4862, section 5.4); until then nobody answers.
+ */
+const CHECKING_MS = { arp: 10_000, nd: 3_000 };
+
+/** How many hints of each kind there are. */
+export function countHints({
+  heard,
+  hints,
+}: Pick<ObservedHosts, 'heard' | 'hints'>): Record<HintKind, number> {
+  const counts = Object.fromEntries(HINT_KINDS.map((kind) => [kind, 0])) as Record<HintKind, number>;
+  for (const { kind } of [...heard, ...hints]) counts[kind] += 1;
+  return counts;
+}
+
+/** What becomes of a hint now. */
+type Fate =
+  /** Its host has the address by now. */
+  | { readonly kind: 'learned' }
+  /** Nothing can come of it: too old, or the address may not be learned for this MAC. */
+  | { readonly kind: 'void' }
+  /** No local port has its MAC. */
+  | { readonly kind: 'away' }
+  /** Its next probe is due later. */
+  | { readonly kind: 'waiting'; readonly dueMs: number }
+  | { readonly kind: 'due'; readonly bridge: Bridge; readonly port: Port };
+
+/** The fates of all hints of an observation. */
+export interface HintFates {
+  readonly probes: readonly HintProbe[];
+  /** Hints whose hosts have their addresses by now. */
+  readonly learned: readonly Hint[];
+  readonly void: readonly Hint[];
+  /** Hints whose hosts were probed here and have left: when they are back, their probes begin anew. */
+  readonly left: readonly Hint[];
+  /** When the next probe is due: CLOCK_MONOTONIC in milliseconds, Infinity when none is. */
+  readonly dueMs: number;
+}
+
+/** Judges every hint. `index` is an index of `hosts`. */
+export function judgeHints(
+  topology: Topology,
+  hosts: ObservedHosts,
+  index: HostIndex,
+  { whole }: Scope,
+): HintFates {
+  const judges = new Map(topology.bridges.map((bridge) => [bridge.ifIndex, judgeOf(bridge, hosts, index)]));
+  // A run with --bridge leaves those of other bridges alone.
+  const elsewhere = whole ? VOID : NEVER;
+  const probes: HintProbe[] = [];
+  const learned: Hint[] = [];
+  const spent: Hint[] = [];
+  const left: Hint[] = [];
+  let dueMs = Number.POSITIVE_INFINITY;
+  for (const hint of [...hosts.heard, ...hosts.hints]) {
+    const fate = judges.get(hint.bridge)?.(hint) ?? elsewhere;
+    switch (fate.kind) {
+      case 'learned':
+        learned.push(hint);
+        break;
+      case 'void':
+        spent.push(hint);
+        break;
+      case 'away':
+        if (hint.probes > 0 && !isHeard(hint)) left.push(hint);
+        break;
+      case 'waiting':
+        dueMs = Math.min(dueMs, fate.dueMs);
+        break;
+      case 'due': {
+        const { vlan, ip, mac } = hint;
+        const source = probeSource(fate.bridge, vlan, ip);
+        if (source !== null)
+          probes.push({ ...probeOut(fate.bridge, fate.port, vlan, source, { mac, ip }), hint });
+        break;
+      }
+      default:
+        fate satisfies never;
+    }
+  }
+  return { probes: shareByPort(probes).slice(0, PROBES_PER_RUN), learned, void: spent, left, dueMs };
+}
+
+const LEARNED: Fate = { kind: 'learned' };
+const VOID: Fate = { kind: 'void' };
+const AWAY: Fate = { kind: 'away' };
+const NEVER: Fate = { kind: 'waiting', dueMs: Number.POSITIVE_INFINITY };
+
+/** True for a hint that the program has taken from a message; false for one of the memory. */
+export function isHeard(hint: Hint): hint is Heard {
+  return 'slot' in hint;
+}
+
+/** Judges the hints of one bridge. */
+function judgeOf(bridge: Bridge, hosts: ObservedHosts, index: HostIndex): (hint: Hint) => Fate {
+  const { nowMs } = hosts;
+  const { desired } = bridge;
+  const forwarding = index.forwardingOf(bridge);
+  const whyNotLearnable = learnableOn(bridge);
+  const statics = staticEntries(bridge);
+  const lifeMs = lifeMsOf(bridge);
+  const checkedUntilMs = checkingTimes(hosts.heard);
+  return (hint) => {
+    const { vlan, ip, mac } = hint;
+    if (nowMs - hint.heardMs > lifeMs) return VOID;
+    // First, because it is not here that most of the fabric's MACs are.
+    const place = forwarding.locate(vlan, mac);
+    if (place.kind !== 'local' || !takesVlan(bridge, place.port, vlan)) return AWAY;
+    // A provisioned address needs no answer, and gets none from another MAC.
+    if (statics.size > 0 && statics.has(addressId(vlan, ip))) return VOID;
+    if (whyNotLearnable(hint) !== null) return VOID;
+    const binding = index.bindingOf(hint);
+    if (binding !== undefined && binding.mac === mac && binding.port === place.port.ifIndex) return LEARNED;
+    if (binding !== undefined && binding.frozenUntilMs > nowMs) return NEVER;
+    if (probeSource(bridge, vlan, ip) === null) return NEVER;
+    const dueMs = Math.max(
+      hint.probes === 0 ? 0 : hint.probedMs + backoffMs(hint.probes, desired.probe.afterMs),
+      checkedUntilMs.get(hintId(hint)) ?? 0,
+    );
+    return dueMs > nowMs ? { kind: 'waiting', dueMs } : { kind: 'due', bridge, port: place.port };
+  };
+}
+
+/** Until when hosts check whether the addresses are free that they are about to use, by hintId. */
+function checkingTimes(heard: readonly Heard[]): ReadonlyMap<string, number> {
+  const times = new Map<string, number>();
+  for (const hint of heard) {
+    if (hint.kind !== 'tentative') continue;
+    const checkMs = familyOf(hint.ip) === AF_INET ? CHECKING_MS.arp : CHECKING_MS.nd;
+    times.set(hintId(hint), hint.heardMs + checkMs);
+  }
+  return times;
+}
+
+/** A hint as text, for maps: an address and the MAC that may have it. */
+function hintId(hint: HintKey): string {
+  return `${bindingId(hint)} ${hint.mac}`;
+}
+
+/** The probes in turns of the ports: the oldest hint of each port, then the second oldest of each. */
+function shareByPort(probes: readonly HintProbe[]): HintProbe[] {
+  const turns = new Map<IfIndex, number>();
+  return [...probes]
+    .sort((a, b) => a.hint.heardMs - b.hint.heardMs)
+    .map((probe) => {
+      const turn = turns.get(probe.port.ifIndex) ?? 0;
+      turns.set(probe.port.ifIndex, turn + 1);
+      return { probe, turn };
+    })
+    .sort((a, b) => a.turn - b.turn)
+    .map(({ probe }) => probe);
+}

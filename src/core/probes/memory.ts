@@ -1,0 +1,91 @@
+// The memory of hints: what is remembered of hosts that are elsewhere or gone, to be probed when their MACs are here.
+// Pure.
+
+import type { IfIndex, IpAddress } from '../../base/address.ts';
+import { ensure } from '../../base/group.ts';
+import type { Hint, HintKey } from '../../datapath/records/hint.ts';
+import type { HostIndex } from '../host-index.ts';
+import { learnableOn } from '../learnable.ts';
+import { isRemote, isValid } from '../neighbor-entry.ts';
+import type { HostPlan } from '../neighbors/plan.ts';
+import type { ObservedHosts } from '../observed.ts';
+import type { Bridge, Topology } from '../topology.ts';
+import { type HintFates, isHeard, lifeMsOf } from './hints.ts';
+
+/** What changes in the memory. */
+export interface MemoryChange {
+  readonly remember: readonly Hint[];
+  readonly forget: readonly Hint[];
+}
+
+/** An entry is written again when this part of its life is over, and not in every run. */
+const RENEW_AFTER = 1 / 4;
+/** The part of the map that addresses of the fabric may take: it must not be full when a host here is gone. */
+const FABRIC_SHARE = 3 / 4;
+
+/**
+ * What to remember: zebra's remote entries, which vanish within a fifth of a second when their hosts move here, and
+ * addresses whose bindings have ended because their port is gone. `room` is the size of the map.
+ */
+export function planMemory(
+  topology: Topology,
+  hosts: ObservedHosts,
+  index: HostIndex,
+  plan: Pick<HostPlan, 'endings'>,
+  fates: Pick<HintFates, 'learned' | 'void' | 'left'>,
+  room: number,
+): MemoryChange {
+  const forget = [...fates.learned, ...fates.void].filter((hint): hint is Hint => !isHeard(hint));
+  const known = latestOf(hosts.hints);
+  const left = Math.floor(room * FABRIC_SHARE) - hosts.hints.length + forget.length;
+  const remotes = topology.bridges.flatMap((bridge) => remotesOf(bridge, hosts, index, known));
+  const again = fates.left.map((hint): Hint => ({ ...hint, probes: 0, probedMs: 0 }));
+  return { remember: [...endedOf(hosts, plan), ...again, ...remotes.slice(0, Math.max(0, left))], forget };
+}
+
+/** The last known MAC of each address, by bridge, VLAN and address. */
+export type LatestHints = ReadonlyMap<IfIndex, ReadonlyMap<number, ReadonlyMap<IpAddress, Hint>>>;
+
+/** The latest hint for each address. */
+export function latestOf(hints: readonly Hint[]): LatestHints {
+  const latest = new Map<IfIndex, Map<number, Map<IpAddress, Hint>>>();
+  for (const hint of hints) {
+    const vlans = ensure(latest, hint.bridge, () => new Map<number, Map<IpAddress, Hint>>());
+    const addresses = ensure(vlans, hint.vlan, () => new Map<IpAddress, Hint>());
+    const before = addresses.get(hint.ip);
+    if (before === undefined || before.heardMs < hint.heardMs) addresses.set(hint.ip, hint);
+  }
+  return latest;
+}
+
+/** The addresses of other nodes' hosts that are not in the memory as they are now. */
+function remotesOf(bridge: Bridge, hosts: ObservedHosts, index: HostIndex, known: LatestHints): Hint[] {
+  const vlans = new Map([...bridge.domains.values()].map(({ device, vlan }) => [device, vlan]));
+  const forwarding = index.forwardingOf(bridge);
+  const whyNotLearnable = learnableOn(bridge);
+  const renewMs = lifeMsOf(bridge) * RENEW_AFTER;
+  const found: Hint[] = [];
+  for (const entry of hosts.neighbors) {
+    const vlan = vlans.get(entry.ifIndex);
+    if (vlan === undefined || entry.mac === undefined || !isRemote(entry) || !isValid(entry)) continue;
+    const { ip, mac } = entry;
+    const before = known.get(bridge.ifIndex)?.get(vlan)?.get(ip);
+    if (before?.mac === mac && hosts.nowMs - before.heardMs < renewMs) continue;
+    if (whyNotLearnable({ ip, vlan }) !== null) continue;
+    // While its MAC is here the hint is probed, and a new one would begin its probes anew.
+    if (before?.mac === mac && forwarding.locate(vlan, mac).kind === 'local') continue;
+    found.push(hintOf({ bridge: bridge.ifIndex, vlan, ip, mac }, 'fabric', hosts.nowMs));
+  }
+  return found;
+}
+
+/** The addresses of bindings that have ended although nothing speaks against their hosts. */
+function endedOf({ nowMs }: ObservedHosts, { endings }: Pick<HostPlan, 'endings'>): Hint[] {
+  return [...endings]
+    .filter(([, { leavesHint }]) => leavesHint)
+    .map(([{ bridge, vlan, ip, mac }]) => hintOf({ bridge, vlan, ip, mac }, 'ended', nowMs));
+}
+
+function hintOf(key: HintKey, kind: Hint['kind'], heardMs: number): Hint {
+  return { ...key, kind, heardMs, probes: 0, probedMs: 0 };
+}
