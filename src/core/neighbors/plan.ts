@@ -142,7 +142,7 @@ function planBridge(context: Context): BridgePlan {
     if (domain === undefined) continue;
     if (decision.due) changes.push(changeOf(bridge, domain, decision));
     else if (decision.action === 'keep' && entry !== undefined && needsRefresh(entry, protocol)) {
-      refresh.push(changeOf(bridge, domain, decision));
+      refresh.push(refreshOf(entry, changeOf(bridge, domain, decision)));
     }
   }
   return { decisions, ended, changes, refresh, present, doubtful };
@@ -192,6 +192,11 @@ function changeOf(bridge: Bridge, domain: Domain, { claim, port, because }: Deci
     router: claim.router,
     because,
   };
+}
+
+/** The same entry again: its MAC may be another than that of the claim, which does not get the address. */
+function refreshOf(entry: Neighbor, change: NeighborChange): NeighborChange {
+  return { ...change, mac: entry.mac ?? null, router: isRouter(entry) };
 }
 
 function needsRefresh(entry: Neighbor, protocol: number): boolean {
