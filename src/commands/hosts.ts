@@ -82,7 +82,7 @@ function reconcileWith(run: Run, machine: Machine, ring: Ring | undefined): Host
     ],
     errors: [...topology.problems, ...probed.errors],
     next: () => ({
-      interest: interestOf(desired, topology, [...hosts.hints, ...remembered], plan),
+      interest: interestOf(desired, topology, [...hosts.hints, ...remembered], plan, index),
       dueMs:
         written.hasReturned || probed.hasUnprobed
           ? hosts.nowMs + RETRY_MS
@@ -192,15 +192,18 @@ function interestOf(
   { bridges }: Desired,
   topology: Topology,
   hints: readonly Hint[],
-  { decisions }: HostPlan,
+  { decisions, changes }: HostPlan,
+  index: HostIndex,
 ): Interest {
   const domains = topology.bridges.flatMap((bridge) => [...bridge.domains.values()]);
   const provisioned = bridges.flatMap(({ statics }) => statics.flatMap(({ macs }) => macs));
+  const changed = new Set(changes.map(({ device, ip }) => `${device} ${ip}`));
   return {
     macs: new Set([...decisions.map(({ mac }) => mac), ...provisioned]),
     ips: new Set([...decisions, ...hints].map(({ ip }) => ip)),
     devices: new Set(domains.map(({ device }) => device)),
     hinted: new Set(hints.map(({ mac }) => mac)),
     ports: new Set(topology.bridges.flatMap(({ ports }) => ports.map(({ ifIndex }) => ifIndex))),
+    entryOf: (device, ip) => (changed.has(`${device} ${ip}`) ? undefined : index.neighborOf(device, ip)),
   };
 }

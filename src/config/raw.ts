@@ -52,7 +52,7 @@ export interface RawSettings {
   readonly learn: readonly ('arp' | LearnKind)[];
   readonly subnets: 'auto' | 'any' | readonly string[];
   readonly link_local: boolean;
-  readonly neighbor_state: NeighborState;
+  readonly neighbor_state: NeighborState | 'auto';
   readonly max_age: string;
   readonly limits: RawLimits;
   readonly duplicates: RawDuplicates;

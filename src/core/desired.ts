@@ -3,6 +3,7 @@
 import type { IpAddress, Mac, Prefix } from '../base/address.ts';
 
 export type AttachMode = 'clsact' | 'tcx';
+/** A state in which neighbors are written. */
 export type NeighborState = 'noarp' | 'stale' | 'reachable';
 export type LearnKind = 'arp-request' | 'arp-reply' | 'na' | 'ns';
 
@@ -34,7 +35,8 @@ export interface DesiredBridge {
   readonly learn: readonly LearnKind[];
   readonly subnets: 'auto' | 'any' | readonly Prefix[];
   readonly linkLocal: boolean;
-  readonly neighborState: NeighborState;
+  /** `auto`: see core/neighbors/entry-state.ts. */
+  readonly neighborState: NeighborState | 'auto';
   /** Null: never. */
   readonly maxAgeMs: number | null;
   readonly limits: { readonly bindingsPerPort: number; readonly newBindingsPerSecond: number };

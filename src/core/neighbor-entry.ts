@@ -78,9 +78,14 @@ export function isRouter({ flags }: Neighbor): boolean {
   return (flags & NTF_ROUTER) !== 0;
 }
 
+/** True for an entry with NTF_EXT_EXT_VALIDATED. */
+export function isValidated({ extFlags }: Neighbor): boolean {
+  return (extFlags & NTF_EXT_EXT_VALIDATED) !== 0;
+}
+
 /** True for an entry that garbage collection may delete while its host is still here. */
-export function isExposed({ state, extFlags }: Neighbor): boolean {
-  return state === NUD_NOARP && (extFlags & NTF_EXT_EXT_VALIDATED) === 0;
+export function isExposed(entry: Neighbor): boolean {
+  return entry.state === NUD_NOARP && !isValidated(entry);
 }
 
 /** A NUD_* state as iproute2 names it. */

@@ -181,6 +181,8 @@ export interface BindingReport {
   readonly advertised: boolean | null;
   /** Why an installed neighbor is not advertised, in a few words; else empty. */
   readonly hindrance: string;
+  /** The state of the entry of its address in the kernel, such as `noarp` or `stale`; null when there is none. */
+  readonly neighbor: string | null;
 }
 
 /** Whether FRR was queried, and whether it answered. */

@@ -104,7 +104,21 @@ export function describeBinding(
   const found = blockerOf?.(decision);
   const advertised = found === undefined ? null : found === null;
   const hindrance = state === 'installed' ? (found?.reason ?? '') : '';
-  return { bridge, device, vlan, ip, mac, port, source, state, age, because, advertised, hindrance };
+  return {
+    bridge,
+    device,
+    vlan,
+    ip,
+    mac,
+    port,
+    source,
+    state,
+    age,
+    because,
+    advertised,
+    hindrance,
+    neighbor: claim.entry === undefined ? null : stateName(claim.entry.state),
+  };
 }
 
 /** True when no step and no neighbor change failed. */

@@ -3,6 +3,7 @@
 import {
   AF_INET,
   AF_INET6,
+  contains,
   decodeIp,
   encodeIp,
   familyOf,
@@ -37,6 +38,8 @@ export interface Bridge {
   readonly ports: readonly Port[];
   /** Ports to other nodes. */
   readonly tunnelPorts: ReadonlySet<IfIndex>;
+  /** True when one of its ports is a bond. */
+  readonly hasBond: boolean;
   /** The neighbor device of each VLAN, by VLAN ID. */
   readonly domains: ReadonlyMap<number, Domain>;
 }
@@ -177,7 +180,8 @@ function resolveBridge(
   for (const device of vlanDevices) {
     if (device.vlanId !== undefined) domains.set(device.vlanId, domainOf(device.vlanId, device, observed));
   }
-  return { desired: wanted, ifIndex: link.ifIndex, vlanAware, ownVlan, ports, tunnelPorts, domains };
+  const hasBond = members.some(({ kind }) => kind === 'bond');
+  return { desired: wanted, ifIndex: link.ifIndex, vlanAware, ownVlan, ports, tunnelPorts, hasBond, domains };
 }
 
 function domainOf(vlan: number, device: Link, observed: Observed): Domain {
@@ -210,6 +214,11 @@ function sharedOf({ ip, length }: Prefix): IpAddress[] {
   if (familyOf(ip) === AF_INET6) return isLinkLocal(ip) ? [] : [ip];
   for (let bit = length; bit < 32; bit++) bytes[bit >> 3] = (bytes[bit >> 3] ?? 0) | (0x80 >> (bit & 7));
   return [ip, decodeIp(bytes, 0, AF_INET)];
+}
+
+/** The device's address in the subnet of a host; undefined when it has none there. */
+export function ownAddressFor({ addresses }: Domain, ip: IpAddress): IpAddress | undefined {
+  return addresses.find(({ connected }) => contains(connected, ip))?.ip;
 }
 
 /** True when a frame of this VLAN leaves the port with a tag. A plain bridge does not change tags. */

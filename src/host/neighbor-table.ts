@@ -48,13 +48,11 @@ export function writeNeighbors(
   changes: readonly NeighborChange[],
   protocol: number,
 ): Written {
-  const failed: NeighborChange[] = [];
-  const reports = mapPairs(changes, send(netlink, changes, protocol), (change, result) => {
-    const outcome = outcomeOf(change, result);
-    if (outcome.kind === 'failed') failed.push(change);
-    return describeChange(change, outcome, protocol);
-  });
-  return { reports, failed };
+  const { sent, results } = send(netlink, changes, protocol);
+  const reports = mapPairs(sent, results, (change, result) =>
+    describeChange(change, outcomeOf(change, result), protocol),
+  );
+  return { reports, failed: changes.filter((_, i) => reports[i]?.outcome.kind === 'failed') };
 }
 
 /** Writes entries again, unchanged. An entry that the kernel refuses is due again in the next run. */
@@ -66,39 +64,47 @@ export function refreshNeighbors(
   send(netlink, entries, protocol);
 }
 
-/**
- * Returns one result for each change, in their order. NOARP entries are sent with NTF_EXT_EXT_VALIDATED (Linux 6.17),
- * and again without it when the kernel returns EINVAL.
- */
-function send(netlink: NetlinkSocket, changes: readonly NeighborChange[], protocol: number): Result[] {
-  const results = changeNeighbors(netlink, requestsOf(changes, protocol, NTF_EXT_EXT_VALIDATED));
+/** Changes as they were sent last, and one result for each. */
+interface Sent {
+  readonly sent: readonly NeighborChange[];
+  readonly results: readonly Result[];
+}
+
+/** Sends the changes. Where the kernel does not know NTF_EXT_EXT_VALIDATED (Linux 6.17), sends plain entries instead. */
+function send(netlink: NetlinkSocket, changes: readonly NeighborChange[], protocol: number): Sent {
+  const results = changeNeighbors(netlink, requestsOf(changes, protocol));
   const refused: NeighborChange[] = [];
   const firsts = results.values();
   for (const change of changes) if (isRefusedForFlag(change, takeNext(firsts))) refused.push(change);
-  const seconds = changeNeighbors(netlink, requestsOf(refused, protocol, 0)).values();
-  return mapPairs(changes, results, (change, result) =>
-    isRefusedForFlag(change, result) ? takeNext(seconds) : result,
-  );
+  if (refused.length === 0) return { sent: changes, results };
+  const plain = refused.map(withoutFlag);
+  const seconds = changeNeighbors(netlink, requestsOf(plain, protocol)).values();
+  const plains = plain.values();
+  return {
+    sent: mapPairs(changes, results, (change, result) =>
+      isRefusedForFlag(change, result) ? takeNext(plains) : change,
+    ),
+    results: mapPairs(changes, results, (change, result) =>
+      isRefusedForFlag(change, result) ? takeNext(seconds) : result,
+    ),
+  };
 }
 
 /** True when the kernel may not know NTF_EXT_EXT_VALIDATED. */
-function isRefusedForFlag(change: NeighborChange, result: Result): boolean {
-  return !result.ok && result.name === 'EINVAL' && takesFlag(change);
+function isRefusedForFlag({ validated }: NeighborChange, result: Result): boolean {
+  return !result.ok && result.name === 'EINVAL' && validated;
 }
 
-function* requestsOf(
-  changes: readonly NeighborChange[],
-  protocol: number,
-  extFlags: number,
-): Generator<NeighborRequest> {
-  for (const change of changes) yield requestOf(change, protocol, extFlags);
+/** Without the flag an entry is NOARP, whatever is wanted: see EntryState. */
+function withoutFlag(change: NeighborChange): NeighborChange {
+  return { ...change, state: 'noarp', validated: false };
 }
 
-function takesFlag(change: NeighborChange): boolean {
-  return change.kind !== 'remove' && change.state === 'noarp';
+function* requestsOf(changes: readonly NeighborChange[], protocol: number): Generator<NeighborRequest> {
+  for (const change of changes) yield requestOf(change, protocol);
 }
 
-function requestOf(change: NeighborChange, protocol: number, extFlags: number): NeighborRequest {
+function requestOf(change: NeighborChange, protocol: number): NeighborRequest {
   if (change.kind === 'remove' || change.mac === null) {
     return { kind: 'delete', ifIndex: change.device, ip: change.ip };
   }
@@ -110,7 +116,7 @@ function requestOf(change: NeighborChange, protocol: number, extFlags: number): 
       mac: change.mac satisfies Mac,
       state: NUD[change.state],
       flags: change.router && familyOf(change.ip) === AF_INET6 ? NTF_ROUTER : 0,
-      extFlags: takesFlag(change) ? extFlags : 0,
+      extFlags: change.validated ? NTF_EXT_EXT_VALIDATED : 0,
       protocol,
     },
   };

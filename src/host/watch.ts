@@ -1,13 +1,13 @@
 // Waiting for something to do: the ring's descriptor and rtnetlink notifications, without spinning.
 
 import type { IfIndex, IpAddress, Mac } from '../base/address.ts';
-import { isRemote } from '../core/neighbor-entry.ts';
+import { isRemote, isValid } from '../core/neighbor-entry.ts';
 import { type PollOutcome, poll } from '../ffi/libc.ts';
 import { RTM_DELADDR, RTM_NEWADDR } from '../netlink/address.ts';
 import { decodeFdbEntry } from '../netlink/fdb.ts';
 import { RTM_DELLINK, RTM_NEWLINK } from '../netlink/link.ts';
 import type { Message } from '../netlink/message.ts';
-import { decodeNeighbor, RTM_DELNEIGH, RTM_NEWNEIGH } from '../netlink/neighbor.ts';
+import { decodeNeighbor, type Neighbor, RTM_DELNEIGH, RTM_NEWNEIGH } from '../netlink/neighbor.ts';
 import {
   RTNLGRP_IPV4_IFADDR,
   RTNLGRP_IPV6_IFADDR,
@@ -26,6 +26,8 @@ export interface Interest {
   /** Addresses of all bindings, static entries and hints. */
   readonly ips: ReadonlySet<IpAddress>;
   readonly devices: ReadonlySet<IfIndex>;
+  /** The neighbor that the last pass found and left as it was; undefined when there is none. */
+  entryOf(device: IfIndex, ip: IpAddress): Neighbor | undefined;
   /** MACs of the memory of hints, which matter when they are on a port of `ports`. */
   readonly hinted: ReadonlySet<Mac>;
   readonly ports: ReadonlySet<IfIndex>;
@@ -132,7 +134,18 @@ function urgencyOfNeighbor(message: Message, interest: Interest): Urgency {
   }
   const neighbor = decodeNeighbor(message);
   if (neighbor === undefined || !interest.devices.has(neighbor.ifIndex)) return 'never';
-  if (interest.ips.has(neighbor.ip)) return 'now';
+  if (interest.ips.has(neighbor.ip)) {
+    const known = interest.entryOf(neighbor.ifIndex, neighbor.ip);
+    const isNew = message.type === RTM_DELNEIGH || known === undefined || !isUnchanged(known, neighbor);
+    return isNew ? 'now' : 'never';
+  }
   // A host of another node, which is remembered.
   return message.type === RTM_NEWNEIGH && isRemote(neighbor) ? 'soon' : 'never';
+}
+
+/** True for an entry of which only the state is another, as the kernel sets it when the node talks to the host. */
+function isUnchanged(known: Neighbor, now: Neighbor): boolean {
+  return (
+    isValid(now) && now.mac === known.mac && now.protocol === known.protocol && now.flags === known.flags
+  );
 }

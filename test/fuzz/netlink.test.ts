@@ -34,6 +34,7 @@ const NO_INTEREST = {
   devices: new Set<never>(),
   hinted: new Set<never>(),
   ports: new Set<never>(),
+  entryOf: () => undefined,
 };
 
 /** All decoders of a message besides the one for failures. */

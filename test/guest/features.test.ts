@@ -63,6 +63,31 @@ test('writes a neighbor again before garbage collection may take it, and not soo
   assert.ok(confirmedS(node, host.ip6) < 10, 'the IPv6 entry was not written again');
 });
 
+test('writes NOARP where the node has an address, as the kernel would delete an entry that it keeps current', async (t) => {
+  const node = new VlanNode(t, { aware: false });
+  node.netns.ipBatch([
+    'address add 10.1.255.254/16 dev br0',
+    'address add 2001:db8:1::ffff/64 dev br0 nodad',
+  ]);
+  const host = node.addHost({ id: 1 });
+  node.reconcile();
+  host.announce();
+  host.advertise(0);
+  await host.forwarded(0);
+
+  const { changes } = node.reconcile().neighbors;
+
+  assert.deepEqual(changes.map(({ ip, after }) => `${ip} ${after?.state}`).sort(), [
+    `${host.ip} noarp`,
+    `${host.ip6} noarp`,
+  ]);
+  assert.deepEqual(
+    listNeighbors(node.netns, 'br0').map(({ dst, state }) => `${dst} ${state}`),
+    [`${host.ip} NOARP`, `${host.ip6} NOARP`],
+  );
+  assert.deepEqual(node.reconcile().neighbors.changes, []);
+});
+
 test('attaches by TCX where the kernel has it, and names what is missing where it does not', async (t) => {
   const config = { runtime: { attach: 'tcx' }, bridges: [{ name: 'br0' }] };
   const node = new VlanNode(t, { aware: false, config });

@@ -244,6 +244,7 @@ describe('status', () => {
           because: '',
           advertised: null,
           hindrance: '',
+          neighbor: 'noarp',
         },
       ],
     );

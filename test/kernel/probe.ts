@@ -2,9 +2,12 @@
 // snoopy uses.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { IfIndex, IpAddress, Mac } from '../../src/base/address.ts';
 import { SnoopyError } from '../../src/base/errors.ts';
 import { BPF_TCX_INGRESS, tcxPrograms } from '../../src/ffi/link.ts';
 import { loadObject } from '../../src/ffi/object.ts';
+import { changeNeighbors, NTF_EXT_EXT_VALIDATED, NUD_NOARP } from '../../src/netlink/neighbor.ts';
+import { openNetlink } from '../../src/netlink/socket.ts';
 import { run } from '../lib/run.ts';
 import type { Scope } from '../lib/scope.ts';
 import { createTempDir } from '../lib/temp.ts';
@@ -54,6 +57,9 @@ SEC("tc") int bad(struct __sk_buff *skb)
 }
 `;
 
+/** An ifindex that no device has. */
+const NO_DEVICE = (2 ** 31 - 1) as IfIndex;
+
 /**
  * Compiles the object and returns its path; the file ends with the scope. Its programs are "probe", "ends" and "bad".
  */
@@ -77,9 +83,36 @@ export function loadEnder(scope: Scope): number {
 /** Options of a test that needs TCX. A kernel with TCX answers a query for a missing device with ENODEV. */
 export const NEEDS_TCX: { readonly skip?: string } = hasTcx() ? {} : { skip: 'the kernel has no TCX (6.6)' };
 
+/**
+ * Options of a test that needs NTF_EXT_EXT_VALIDATED. A kernel with the flag looks for the missing device; another one
+ * refuses the unknown bit before that.
+ */
+export const NEEDS_VALIDATED: { readonly skip?: string } = hasValidated()
+  ? {}
+  : { skip: 'the kernel has no NTF_EXT_EXT_VALIDATED (6.17)' };
+
+function hasValidated(): boolean {
+  const entry = {
+    ifIndex: NO_DEVICE,
+    ip: '192.0.2.1' as IpAddress,
+    mac: '02:00:00:00:00:01' as Mac,
+    state: NUD_NOARP,
+    flags: 0,
+    extFlags: NTF_EXT_EXT_VALIDATED,
+    protocol: 115,
+  };
+  const socket = openNetlink();
+  try {
+    const [result] = changeNeighbors(socket, [{ kind: 'create', entry }]);
+    return result?.ok === false && result.name === 'ENODEV';
+  } finally {
+    socket.close();
+  }
+}
+
 function hasTcx(): boolean {
   try {
-    tcxPrograms(2 ** 31 - 1, BPF_TCX_INGRESS);
+    tcxPrograms(NO_DEVICE, BPF_TCX_INGRESS);
     return false;
   } catch (thrown) {
     return thrown instanceof SnoopyError && thrown.errno === 'ENODEV';

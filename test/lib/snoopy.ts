@@ -37,6 +37,9 @@ export interface NeighborChange {
   readonly ip: string;
   readonly mac: string;
   readonly port: string;
+  /** The entry as written; null for `remove`. */
+  readonly after: { readonly state: string } | null;
+  readonly because: string;
   readonly outcome: Outcome;
 }
 
@@ -92,6 +95,8 @@ export interface StatusBinding {
   readonly state: 'installed' | 'waiting' | 'remote' | 'frozen' | 'homeless';
   /** Seconds since it was seen; null for a static entry that was not seen. */
   readonly age: number | null;
+  /** The state of its entry in the kernel. */
+  readonly neighbor: string | null;
 }
 
 export interface ReconcileResult extends Result {

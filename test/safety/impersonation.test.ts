@@ -104,6 +104,7 @@ describe('impersonation', () => {
             { ip: STATIC, mac: victim.mac },
             { ip: GATEWAY, mac: GATEWAY_MAC },
           ],
+          neighbor_state: 'noarp',
           // The effects of one test must not freeze an address in the next.
           duplicates: { moves: 0, window: '1m', hold: '2s' },
           ...extra,
@@ -111,7 +112,9 @@ describe('impersonation', () => {
       ],
     });
     near = new Snoopy(fabric.scope, fabric.node(1).node.netns, config() as Record<string, unknown>);
-    far = new Snoopy(fabric.scope, fabric.node(2).node.netns);
+    far = new Snoopy(fabric.scope, fabric.node(2).node.netns, {
+      bridges: [{ name: BRIDGE, neighbor_state: 'noarp' }],
+    });
     run(near);
     run(far);
     for (const vm of [victim, remote]) {
@@ -512,6 +515,28 @@ describe('impersonation', () => {
     await fabric.node(1).frr.established(1);
     configure();
     await farHas('192.0.2.2', undefined);
+  });
+
+  test('a rejected message changes a neighbor that the kernel keeps current only until the next run', async () => {
+    configure({ neighbor_state: 'auto' });
+    const forged = '02:66:00:00:00:01';
+    const counters = countersOf(near);
+    attacker.send(
+      garp(forged, victim.ip, { source: attacker.mac }),
+      advert(forged, victim.ip6, { source: attacker.mac }),
+    );
+    assert.deepEqual(grown(counters, countersOf(near)), { spoofed: 2 });
+    for (const ip of [victim.ip, victim.ip6]) {
+      assert.equal(macAt(1, ip), forged, 'the kernel checks less');
+      assert.equal(bindingOf(near, ip)?.mac, victim.mac);
+    }
+    const changes = run(near).neighbors.changes.map(({ kind, ip, mac }) => `${kind} ${ip} ${mac}`);
+    assert.deepEqual(
+      changes.sort(),
+      [victim.ip, victim.ip6].map((ip) => `replace ${ip} ${victim.mac}`),
+    );
+    for (const ip of [victim.ip, victim.ip6]) await farHas(ip, victim.mac);
+    configure();
   });
 
   test("an attacker's announcement at the other node is not learned from the tunnel that it would come through", async () => {

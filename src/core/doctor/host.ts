@@ -1,11 +1,10 @@
 // The host as a whole: kernel, capabilities, bpffs, pins, and how full they are.
 
 import type { Problem } from '../../base/errors.ts';
-import { NUD_NOARP } from '../../netlink/neighbor.ts';
 import { type Action, summarize } from '../actions.ts';
 import { NEARLY_FULL } from '../binding-counts.ts';
 import { describeLoadDue } from '../load-reasons.ts';
-import { isExposed, isOurs } from '../neighbor-entry.ts';
+import { isExposed, isOurs, isValidated } from '../neighbor-entry.ts';
 import { hasLostPins } from '../observed.ts';
 import { type Check, type Findings, failure, ok, warning } from './check.ts';
 import { BPFFS, CAPABILITIES, DUE, GC_THRESH, KERNEL, LAST_RUN, PINS, RING, TABLE } from './wording.ts';
@@ -117,9 +116,10 @@ function checkRing({ counters }: Findings): Check {
  * neigh_periodic_work of net/core/neighbour.c); with the flag none of the thresholds matter.
  */
 function checkGcThresholds({ host, hosts, desired }: Findings): Check {
-  const { neighborProtocol } = desired.runtime;
-  const own = hosts.neighbors.filter((entry) => isOurs(entry, neighborProtocol) && entry.state === NUD_NOARP);
-  const isExempt = own.length > 0 && !own.some(isExposed);
+  const own = hosts.neighbors.filter(
+    (entry) => isOurs(entry, desired.runtime.neighborProtocol) && (isValidated(entry) || isExposed(entry)),
+  );
+  const isExempt = own.length > 0 && own.every(isValidated);
   if (isExempt) return ok('gc-thresh', null, GC_THRESH.exempt());
   if (host.gcThresholds === null) return ok('gc-thresh', null, GC_THRESH.unreadable());
   for (const family of ['ipv4', 'ipv6'] as const) {

@@ -2,13 +2,14 @@
 
 import type { Mac } from '../../base/address.ts';
 import { type BindingKey, bindingId } from '../../datapath/records/binding-key.ts';
-import { type Neighbor, NUD_NOARP } from '../../netlink/neighbor.ts';
+import type { Neighbor } from '../../netlink/neighbor.ts';
 import type { Location } from '../host-index.ts';
-import { isFixed, isKernels, isOurs, isRemote, isRouter, isValid } from '../neighbor-entry.ts';
+import { isKernels, isOurs, isRemote, isRouter, isValid } from '../neighbor-entry.ts';
 import type { BindingReport } from '../report.ts';
-import type { Bridge } from '../topology.ts';
+import type { Bridge, Domain } from '../topology.ts';
 import type { Claim, Context, KeptByOwner } from './claim.ts';
 import { isOut } from './ended.ts';
+import { hasState, stateFor } from './entry-state.ts';
 
 /** The decision about one address, with the names that the report shows. */
 export interface Decision
@@ -129,7 +130,7 @@ function rule(context: Context, claim: Claim): Ruling {
   if (location.kind === 'tunnel') return BEHIND_TUNNEL;
   if (entry === undefined || !isValid(entry)) return ruleUnserved(context, claim, entry);
   if (isRemote(entry)) return ruleRemote(context, claim, entry);
-  if (isOurs(entry, context.protocol)) return ruleOurs(context, claim, entry);
+  if (isOurs(entry, context.protocol)) return ruleOurs(context, claim, domain, entry);
   if (entry.mac === claim.mac) return SERVED;
   const isProven = kept?.isProbed === true && isHere(claim);
   return isKernels(entry) && isProven ? replace('its owner still answers') : OF_ANOTHER_OWNER;
@@ -174,9 +175,9 @@ function waiting(location: Location): Ruling {
 }
 
 /** Our own entry stays while it is right, and is replaced when the host or the configuration has changed. */
-function ruleOurs(context: Context, claim: Claim, entry: Neighbor): Ruling {
+function ruleOurs(context: Context, claim: Claim, domain: Domain, entry: Neighbor): Ruling {
   if (entry.mac === claim.mac) {
-    const because = whyRewrite(context.bridge, claim, entry);
+    const because = whyRewrite(context.bridge, claim, domain, entry);
     return because === null ? INSTALLED : replace(because);
   }
   if (isHere(claim)) return replace('the MAC changed');
@@ -190,11 +191,13 @@ function keepsMac({ forwarding }: Context, { source, vlan }: Claim, mac: Mac | u
 }
 
 /** Why our own entry with the right MAC is written again; null when it is right. */
-function whyRewrite({ desired }: Bridge, { router }: Claim, entry: Neighbor): string | null {
+function whyRewrite(bridge: Bridge, claim: Claim, domain: Domain, entry: Neighbor): string | null {
+  const { router } = claim;
   if (router !== isRouter(entry)) return router ? 'it is a router now' : 'it is no router any more';
-  // The kernel moves entries between stale and reachable by itself.
-  const fits = desired.neighborState === 'noarp' ? entry.state === NUD_NOARP : !isFixed(entry);
-  return fits ? null : `neighbor_state is ${desired.neighborState}`;
+  const wanted = stateFor(bridge, domain, claim);
+  if (hasState(entry, wanted)) return null;
+  const { neighborState } = bridge.desired;
+  return `neighbor_state is ${wanted.state}${neighborState === 'auto' ? ' (auto)' : ''}`;
 }
 
 /**

@@ -5,7 +5,6 @@ import type { Binding } from '../../datapath/records/binding.ts';
 import type { BindingKey } from '../../datapath/records/binding-key.ts';
 import type { Neighbor } from '../../netlink/neighbor.ts';
 import { countByPort } from '../binding-counts.ts';
-import type { NeighborState } from '../desired.ts';
 import { HostIndex } from '../host-index.ts';
 import { learnableOn } from '../learnable.ts';
 import { isExposed, isOurs, isRouter, REFRESH_AFTER_MS } from '../neighbor-entry.ts';
@@ -22,9 +21,10 @@ import {
 } from './claim.ts';
 import { type Decision, decide, isKeptByOwner } from './decide.ts';
 import { type Ending, whyEnded } from './ended.ts';
+import { type EntryState, stateFor } from './entry-state.ts';
 
 /** A due change of the neighbor table. If no configured bridge has the device, the key's `bridge` is the device. */
-export interface NeighborChange extends BindingKey {
+export interface NeighborChange extends BindingKey, EntryState {
   readonly kind: 'add' | 'replace' | 'remove';
   readonly bridgeName: string;
   readonly device: IfIndex;
@@ -34,7 +34,6 @@ export interface NeighborChange extends BindingKey {
   readonly port: string | null;
   /** The entry as it was observed. */
   readonly existing: Neighbor | undefined;
-  readonly state: NeighborState;
   readonly router: boolean;
   readonly because: string;
 }
@@ -188,7 +187,7 @@ function changeOf(bridge: Bridge, domain: Domain, { claim, port, because }: Deci
     mac: claim.mac,
     port,
     existing: claim.entry,
-    state: bridge.desired.neighborState,
+    ...stateFor(bridge, domain, claim),
     router: claim.router,
     because,
   };
@@ -283,7 +282,8 @@ function planRemovals(
       mac: entry.mac ?? null,
       port: null,
       existing: entry,
-      state: place?.bridge.desired.neighborState ?? 'noarp',
+      state: 'noarp',
+      validated: false,
       router: isRouter(entry),
       because: reasons.get(entry) ?? (place === undefined ? 'not configured' : 'no binding'),
     });

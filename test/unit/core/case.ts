@@ -224,6 +224,8 @@ export function actual({ desired, observed, hosts, topology }: Case): Required<E
     [
       `${change.kind} ${change.ip} ${change.mac} dev ${change.deviceName}`,
       change.router ? ' router' : '',
+      change.state === 'noarp' || change.kind === 'remove' ? '' : ` ${change.state}`,
+      change.validated && change.state !== 'noarp' ? ' protected' : '',
       ` (${change.because})`,
     ].join('');
   return {

@@ -5,7 +5,12 @@ import type { IfIndex, IpAddress, Mac } from '../../../src/base/address.ts';
 import type { NeighborChange } from '../../../src/core/neighbors/plan.ts';
 import { writeNeighbors } from '../../../src/host/neighbor-table.ts';
 import type { Request } from '../../../src/netlink/message.ts';
-import { decodeNeighbor, NTF_EXT_EXT_VALIDATED, RTM_NEWNEIGH } from '../../../src/netlink/neighbor.ts';
+import {
+  decodeNeighbor,
+  NTF_EXT_EXT_VALIDATED,
+  NUD_STALE,
+  RTM_NEWNEIGH,
+} from '../../../src/netlink/neighbor.ts';
 import type { NetlinkSocket, Result } from '../../../src/netlink/socket.ts';
 
 const OK: Result = { ok: true, replies: [] };
@@ -22,7 +27,8 @@ function fakeSocket(answers: readonly (readonly Result[])[]) {
   const describe = ({ type, payload }: Request): string => {
     const found = decodeNeighbor({ type, flags: 0, sequence: 0, portId: 0, payload });
     const isFlagged = ((found?.extFlags ?? 0) & NTF_EXT_EXT_VALIDATED) !== 0;
-    return `${type === RTM_NEWNEIGH ? 'put' : 'delete'} ${found?.ip}${isFlagged ? ' validated' : ''}`;
+    const state = found?.state === NUD_STALE ? ' stale' : '';
+    return `${type === RTM_NEWNEIGH ? 'put' : 'delete'} ${found?.ip}${state}${isFlagged ? ' validated' : ''}`;
   };
   const batch = (requests: Iterable<Request>): Result[] => {
     const asked: string[] = [];
@@ -33,7 +39,12 @@ function fakeSocket(answers: readonly (readonly Result[])[]) {
   return { batches, socket: { batch } as unknown as NetlinkSocket };
 }
 
-function change(kind: NeighborChange['kind'], last: number, state: NeighborChange['state']): NeighborChange {
+function change(
+  kind: NeighborChange['kind'],
+  last: number,
+  state: NeighborChange['state'],
+  validated = state === 'noarp' && kind !== 'remove',
+): NeighborChange {
   return {
     kind,
     device: 2 as IfIndex,
@@ -46,6 +57,7 @@ function change(kind: NeighborChange['kind'], last: number, state: NeighborChang
     port: 'tap1',
     existing: undefined,
     state,
+    validated,
     router: false,
     because: '',
   };
@@ -70,7 +82,7 @@ it('an entry is written again without a flag that the kernel rejects, and no oth
       'put 10.0.0.1 validated',
       'put 10.0.0.2 validated',
       'delete 10.0.0.3',
-      'put 10.0.0.4',
+      'put 10.0.0.4 stale',
       'put 10.0.0.5 validated',
       'put 10.0.0.6 validated',
     ],
@@ -81,6 +93,22 @@ it('an entry is written again without a flag that the kernel rejects, and no oth
     ['applied', 'applied', 'failed', 'failed', 'skipped', 'failed'],
   );
   assert.deepEqual(failed, [changes[2], changes[3], changes[5]]);
+});
+
+it('an entry that the kernel keeps current is a plain NOARP entry where it cannot be protected', () => {
+  const changes = [change('add', 1, 'stale', true), change('replace', 2, 'stale', true)];
+  const { batches, socket } = fakeSocket([[OK, EINVAL], [OK]]);
+
+  const { reports } = writeNeighbors(socket, changes, 115);
+
+  assert.deepEqual(batches, [
+    ['put 10.0.0.1 stale validated', 'put 10.0.0.2 stale validated'],
+    ['put 10.0.0.2'],
+  ]);
+  assert.deepEqual(
+    reports.map(({ after, outcome }) => `${after?.state} ${outcome.kind}`),
+    ['stale applied', 'noarp applied'],
+  );
 });
 
 it('a change without a result is an error, not a success', () => {

@@ -8,9 +8,15 @@ import { RTM_DELADDR, RTM_NEWADDR } from '../../../src/netlink/address.ts';
 import { RTM_DELLINK, RTM_NEWLINK } from '../../../src/netlink/link.ts';
 import type { Message } from '../../../src/netlink/message.ts';
 import {
+  decodeNeighbor,
+  type NeighborWrite,
   NTF_EXT_LEARNED,
+  NUD_DELAY,
+  NUD_FAILED,
   NUD_NOARP,
+  NUD_PROBE,
   NUD_REACHABLE,
+  NUD_STALE,
   RTM_DELNEIGH,
   RTM_NEWNEIGH,
 } from '../../../src/netlink/neighbor.ts';
@@ -32,15 +38,16 @@ const interest: Interest = {
   devices: new Set([BRIDGE]),
   hinted: new Set([HINTED]),
   ports: new Set([PORT]),
+  entryOf: () => undefined,
 };
 
 function message(type: number, payload: Uint8Array = new Uint8Array(0), portId = 0): Message {
   return { type, flags: 0, sequence: 0, portId, payload };
 }
 
-function neighbor(device: IfIndex, ip: IpAddress, flags = 0): Uint8Array {
-  const entry = { ifIndex: device, ip, mac: MAC, state: NUD_NOARP, flags, extFlags: 0, protocol: 115 };
-  return putNeighbor(entry, 'create').payload;
+function neighbor(device: IfIndex, ip: IpAddress, over: Partial<NeighborWrite> = {}): Uint8Array {
+  const entry = { ifIndex: device, ip, mac: MAC, state: NUD_NOARP, flags: 0, extFlags: 0, protocol: 115 };
+  return putNeighbor({ ...entry, ...over }, 'create').payload;
 }
 
 /** struct ndmsg with AF_BRIDGE, NDA_LLADDR and NDA_MASTER, as the kernel sends it when a bridge learns a MAC. */
@@ -85,6 +92,22 @@ it('a neighbor wakes it on a device of ours with an address of ours', () => {
   assert.equal(urgencyOf(message(RTM_DELNEIGH, gone), interest, OURS), 'now');
 });
 
+it('a state that the kernel sets does not wake it, unless the neighbor is another or not valid', () => {
+  const seen = decodeNeighbor(message(RTM_NEWNEIGH, neighbor(BRIDGE, KNOWN, { state: NUD_STALE })));
+  const after: Interest = {
+    ...interest,
+    entryOf: (device, ip) => (device === BRIDGE && ip === KNOWN ? seen : undefined),
+  };
+  const wakes = (over: Partial<NeighborWrite>, type = RTM_NEWNEIGH): boolean =>
+    urgencyOf(message(type, neighbor(BRIDGE, KNOWN, over)), after, OURS) === 'now';
+  for (const state of [NUD_STALE, NUD_DELAY, NUD_PROBE, NUD_REACHABLE]) assert.equal(wakes({ state }), false);
+  assert.equal(wakes({ state: NUD_FAILED }), true);
+  assert.equal(wakes({ state: NUD_STALE, mac: '02:00:00:00:00:02' as Mac }), true);
+  assert.equal(wakes({ state: NUD_STALE, protocol: 11 }), true);
+  assert.equal(wakes({ state: NUD_NOARP, flags: NTF_EXT_LEARNED }), true);
+  assert.equal(wakes({ state: NUD_STALE }, RTM_DELNEIGH), true);
+});
+
 it('a MAC that a bridge learns wakes it when a binding has that MAC', () => {
   assert.equal(urgencyOf(message(RTM_NEWNEIGH, fdb(MAC)), interest, OURS), 'now');
   assert.equal(urgencyOf(message(RTM_NEWNEIGH, fdb('02:00:00:00:00:02' as Mac)), interest, OURS), 'never');
@@ -96,10 +119,10 @@ it('a MAC that is remembered wakes it on a local port alone', () => {
 });
 
 it('an unknown host of another node is looked at soon, with others like it', () => {
-  const payload = neighbor(BRIDGE, '10.0.0.2' as IpAddress, NTF_EXT_LEARNED);
+  const payload = neighbor(BRIDGE, '10.0.0.2' as IpAddress, { flags: NTF_EXT_LEARNED });
   assert.equal(urgencyOf(message(RTM_NEWNEIGH, payload), interest, OURS), 'soon');
   assert.equal(urgencyOf(message(RTM_DELNEIGH, payload), interest, OURS), 'never');
-  const known = neighbor(BRIDGE, KNOWN, NTF_EXT_LEARNED);
+  const known = neighbor(BRIDGE, KNOWN, { flags: NTF_EXT_LEARNED });
   assert.equal(urgencyOf(message(RTM_NEWNEIGH, known), interest, OURS), 'now');
 });
 

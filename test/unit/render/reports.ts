@@ -236,6 +236,7 @@ function binding(address: string, over: Partial<BindingReport>): BindingReport {
     because: '',
     advertised: null,
     hindrance: '',
+    neighbor: 'noarp',
     ...over,
   };
 }
