@@ -60,8 +60,8 @@ function macOf({ node }: Machine, ip: string): string | undefined {
 }
 
 /** True when a host answers TCP: with a reset, as nothing listens on that port. */
-function reaches(from: Netns, ip: string): boolean {
-  const { code, stderr } = from.tryRun(['timeout', '2', 'bash', '-c', `: </dev/tcp/${ip}/9`]);
+function reaches(from: Netns, ip: string, timeoutS = 10): boolean {
+  const { code, stderr } = from.tryRun(['timeout', String(timeoutS), 'bash', '-c', `: </dev/tcp/${ip}/9`]);
   assert.ok(code === 124 || /refused|No route/.test(stderr), stderr);
   return stderr.includes('refused');
 }
@@ -120,7 +120,7 @@ describe('where the node has an address in the subnet', NEEDS_VALIDATED, () => {
     probeSoon(host);
     vm.netns.ipBatch([`address del ${vm.ip}/16 dev eth0`, `address del ${vm.ip6}/64 dev eth0`]);
     const monitor = node.netns.start('ip', 'monitor', 'neigh', 'dev', BRIDGE);
-    for (const ip of ips) assert.equal(reaches(node.netns, ip), false, ip);
+    for (const ip of ips) assert.equal(reaches(node.netns, ip, 2), false, ip);
     for (const ip of ips) await monitor.printed(new RegExp(`^${ip} .*PROBE[^]*^${ip} .*STALE`, 'm'));
     for (const ip of ips) assert.equal(macOf(host, ip), vm.mac);
     assert.doesNotMatch(monitor.stdout, /FAILED|Deleted/);

@@ -387,6 +387,8 @@ describe('impersonation', () => {
   });
 
   test("a stolen MAC changes only the port: no neighbor, no route, and the owner's next message takes it back", () => {
+    // The victim's kernel verifies an entry that it has of the node, and that is a message of its own.
+    for (const family of ['-4', '-6']) victim.run('ip', family, 'neigh', 'flush', 'dev', 'eth0');
     const counters = countersOf(near);
     attacker.send(garp(victim.mac, victim.ip));
     assert.deepEqual(grown(counters, countersOf(near)), { sightings: 1, moved: 1 });
@@ -530,11 +532,8 @@ describe('impersonation', () => {
       assert.equal(macAt(1, ip), forged, 'the kernel checks less');
       assert.equal(bindingOf(near, ip)?.mac, victim.mac);
     }
-    const changes = run(near).neighbors.changes.map(({ kind, ip, mac }) => `${kind} ${ip} ${mac}`);
-    assert.deepEqual(
-      changes.sort(),
-      [victim.ip, victim.ip6].map((ip) => `replace ${ip} ${victim.mac}`),
-    );
+    assert.deepEqual(run(near).confirms, { sent: 2, answered: 2 });
+    for (const ip of [victim.ip, victim.ip6]) assert.equal(macAt(1, ip), victim.mac);
     for (const ip of [victim.ip, victim.ip6]) await farHas(ip, victim.mac);
     configure();
   });
