@@ -53,7 +53,8 @@ function tell(at: Machine, code: string, exit: number, message: string): void {
     .replaceAll(at.snoopy.bpffs, '/sys/fs/bpf')
     .replaceAll(/\/tmp\/[^"/ ]+/g, '/tmp/DIRECTORY')
     .replaceAll(/process \d+/g, 'process PID')
-    .replaceAll(/interface \d+/g, 'interface N');
+    .replaceAll(/interface \d+/g, 'interface N')
+    .replaceAll(/this one knows \d+/g, 'this one knows N');
   // The verifier's text and the place of a bug change with every version.
   provoked.set(code, `${code}  ${exit}  ${plain.split('\n')[0]}`);
 }
