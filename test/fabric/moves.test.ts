@@ -1,6 +1,7 @@
 // VMs that move and VMs that are deleted leave no stale entry.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { deepTest, sample } from '../lib/depth.ts';
 import { Fabric } from '../lib/fabric.ts';
 import { rarpFrame } from '../lib/frames.ts';
 import type { MacIpRoute } from '../lib/frr.ts';
@@ -144,7 +145,7 @@ describe('a host that moves or is deleted', () => {
     ['RARP, as qemu sends it', (vm: Vm) => vm.send(rarpFrame(vm.mac))],
     ['a frame of data', (vm: Vm) => vm.sendMarker()],
   ] as const;
-  for (const [i, [sign, send]] of SIGNS.entries()) {
+  for (const [i, [sign, send]] of SIGNS.slice(0, sample(1, SIGNS.length)).entries()) {
     test(`moves and sends only ${sign}: the next run at its new node has its routes`, async () => {
       const vm = await settle(3 + i);
       vm.moveTo(fabric.node(2).node);
@@ -159,23 +160,26 @@ describe('a host that moves or is deleted', () => {
     });
   }
 
-  test('moves while both nodes have its port: it is routed by the new node, and stays there', async () => {
-    const vm = await settle(5);
-    // qemu plugs the port at the new node while the guest still runs at the old one.
-    const moved = fabric.node(2).node.addVm({ id: 290, mac: vm.mac, ip: vm.ip, ip6: vm.ip6 });
-    moved.send(rarpFrame(vm.mac));
-    reconcile(2);
-    vm.unplug();
-    moved.send(rarpFrame(vm.mac));
-    reconcile(1);
-    reconcile(2);
-    for (const ip of [vm.ip, vm.ip6]) await routedBy(ip, 2);
-    for (let i = 0; i < 2; i++) {
+  deepTest(
+    'moves while both nodes have its port: it is routed by the new node, and stays there',
+    async () => {
+      const vm = await settle(5);
+      // qemu plugs the port at the new node while the guest still runs at the old one.
+      const moved = fabric.node(2).node.addVm({ id: 290, mac: vm.mac, ip: vm.ip, ip6: vm.ip6 });
+      moved.send(rarpFrame(vm.mac));
+      reconcile(2);
+      vm.unplug();
+      moved.send(rarpFrame(vm.mac));
       reconcile(1);
       reconcile(2);
-    }
-    for (const ip of [vm.ip, vm.ip6]) await routedBy(ip, 2);
-  });
+      for (const ip of [vm.ip, vm.ip6]) await routedBy(ip, 2);
+      for (let i = 0; i < 2; i++) {
+        reconcile(1);
+        reconcile(2);
+      }
+      for (const ip of [vm.ip, vm.ip6]) await routedBy(ip, 2);
+    },
+  );
 
   test('moves with RARP alone while a run listens at its new node', async (t) => {
     const vm = await settle(6);

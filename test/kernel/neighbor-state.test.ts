@@ -100,20 +100,23 @@ describe('where the node has an address in the subnet', NEEDS_VALIDATED, () => {
     }
   });
 
-  test('the states that the kernel sets while the node talks to a host are no reason to write', async () => {
-    const host = machine(ADDRESSES);
-    const { node, vm } = host;
-    const states = (): string => [vm.ip, vm.ip6].map((ip) => stateOf(host, ip)).join();
-    assert.equal(states(), 'stale,stale');
-    assert.deepEqual(changesOf(host), []);
-    for (const ip of [vm.ip, vm.ip6]) assert.ok(reaches(node.netns, ip), ip);
-    assert.equal(states(), 'delay,delay');
-    assert.deepEqual(changesOf(host), []);
-    await until('the kernel to have probed', states, (found) => found === 'reachable,reachable');
-    assert.deepEqual(changesOf(host), []);
-  });
+  deepTest(
+    'the states that the kernel sets while the node talks to a host are no reason to write',
+    async () => {
+      const host = machine(ADDRESSES);
+      const { node, vm } = host;
+      const states = (): string => [vm.ip, vm.ip6].map((ip) => stateOf(host, ip)).join();
+      assert.equal(states(), 'stale,stale');
+      assert.deepEqual(changesOf(host), []);
+      for (const ip of [vm.ip, vm.ip6]) assert.ok(reaches(node.netns, ip), ip);
+      assert.equal(states(), 'delay,delay');
+      assert.deepEqual(changesOf(host), []);
+      await until('the kernel to have probed', states, (found) => found === 'reachable,reachable');
+      assert.deepEqual(changesOf(host), []);
+    },
+  );
 
-  test('a host that does not answer the kernel keeps its neighbor, also without carrier', async () => {
+  deepTest('a host that does not answer the kernel keeps its neighbor, also without carrier', async () => {
     const host = machine(ADDRESSES);
     const { node, vm } = host;
     const ips = [vm.ip, vm.ip6];
