@@ -39,7 +39,7 @@ const root = fileURLToPath(new URL('../dist/test/', import.meta.url));
 const sources = fileURLToPath(new URL('./', import.meta.url));
 const { isQuick, filters } = parseArguments(process.argv.slice(2));
 
-// Each file is a process of its own, and inherits these.
+// The processes of the tests inherit these.
 process.env.NODE_OPTIONS = `${process.env.NODE_OPTIONS ?? ''} --enable-source-maps`.trim();
 if (isQuick) process.env.SNOOPY_TESTS = 'quick';
 else delete process.env.SNOOPY_TESTS;
@@ -63,6 +63,8 @@ const count = { passed: 0, failed: 0, skipped: 0 };
 const complaints = [];
 /** Path and seconds of each file. */
 const times = [];
+/** The sources whose tests have passed or failed. */
+const withTests = new Set();
 
 const jobs = planJobs();
 if (jobs.length === 0) {
@@ -94,7 +96,12 @@ function planJobs() {
     if (!chosen.some((path) => path.includes(filter))) complaints.push(`no test file matches ${filter}`);
   }
   const isForGuest = (path) => guest === undefined && path.startsWith('guest/');
-  const files = chosen.filter((path) => !isForGuest(path)).map((path) => () => runFile(path));
+  const here = chosen.filter((path) => !isForGuest(path));
+  const together = here.filter(canShare);
+  const apart = here.filter((path) => together.length < 2 || !canShare(path));
+  const files = apart.map((path) => () => runFile(path));
+  // Most of their time would be the start of a process each.
+  if (together.length > 1) files.unshift(() => runTogether(together));
   const inGuest = chosen.filter(isForGuest);
   if (inGuest.length === 0) return files;
   const paths = filters.length === 0 && !isQuick ? [...inGuest, ...ALSO_IN_GUEST] : inGuest;
@@ -123,9 +130,26 @@ async function runJobs(jobs) {
   await Promise.all(Array.from({ length: CONCURRENCY }, work));
 }
 
+/** True for a file that may share a process with the others of its suite. */
+function canShare(path) {
+  return SUITES.some(({ name, apart }) => {
+    const file = path.slice(name.length + 1).replace(/\.test\.js$/, '');
+    return apart !== undefined && path.startsWith(`${name}/`) && !apart.includes(file);
+  });
+}
+
+/** Runs files in one process and prints their results. */
+async function runTogether(paths) {
+  process.env.SNOOPY_TOGETHER = JSON.stringify(paths.map((path) => join(root, path)));
+  const [suite] = paths[0].split('/');
+  await runFile(`${suite}/ (${paths.length} files)`, join(sources, 'together.mjs'));
+  for (const path of paths) {
+    if (!withTests.has(join(sources, path.replace(/\.js$/, '.ts')))) complaints.push(`${path} has no test`);
+  }
+}
+
 /** Runs one file and prints its result. */
-async function runFile(path) {
-  const file = join(root, path);
+async function runFile(path, file = join(root, path)) {
   const start = performance.now();
   const stream = run({ files: [file], timeout: TIMEOUT_MS, signal: ending.signal });
   const report = await text(Readable.from(countEvents(file, stream)).compose(new spec()));
@@ -138,6 +162,7 @@ async function runFile(path) {
 async function* countEvents(file, stream) {
   for await (const event of stream) {
     const { type, data } = event;
+    if (type === 'test:pass' || type === 'test:fail') withTests.add(data.file);
     if (type === 'test:pass') notePass(file, data);
     if (type === 'test:fail') noteFailure(data);
     if (type !== 'test:diagnostic' || data.file !== undefined || data.nesting > 0) yield event;

@@ -4,9 +4,10 @@
  * In the order in which they start. `deep`: files that only `npm run test:all` runs; single tests of other files that
  * only it runs are declared with `deepTest` of test/lib/depth.ts. `budgetS`: seconds that one file of the suite may
  * take on two cores beside two other files, in `npm test` and in `npm run test:all`; the summary names a file over it.
+ * `apart`: the files that get a process of their own in a suite whose other files share one.
  */
 export const SUITES = [
-  { name: 'unit', budgetS: [12, 12], deep: [] },
+  { name: 'unit', budgetS: [20, 20], deep: [], apart: ['main', 'start'] },
   { name: 'ansible', budgetS: [240, 900], deep: ['fabric', 'preflight'] },
   { name: 'package', budgetS: [60, 300], deep: ['npm'] },
   {
