@@ -6,7 +6,7 @@ import type { HostIndex } from '../core/host-index.ts';
 import type { HostPlan, NeighborChange } from '../core/neighbors/plan.ts';
 import { recoverBindings, unfreeze } from '../core/neighbors/recover.ts';
 import type { Observed, ObservedHosts } from '../core/observed.ts';
-import { type HintFates, isHeard, judgeHints } from '../core/probes/hints.ts';
+import { type HintsByStatus, hintsByStatus, isHeard } from '../core/probes/hints.ts';
 import { planMemory } from '../core/probes/memory.ts';
 import { describeBridges } from '../core/summary.ts';
 import { nextDue } from '../core/timers.ts';
@@ -57,11 +57,11 @@ function reconcileWith(run: Run, machine: Machine, ring: Ring | undefined): Host
   const { drained, ...found } = drain(run, machine, ring);
   const { hosts, index, plan, ...probed } = probeHosts(run, machine, found.hosts, ring);
 
-  const fates = judgeHints(topology, hosts, index, scopeOf(run));
+  const byStatus = hintsByStatus(topology, hosts, index, scopeOf(run));
   const written = options.check
     ? { ...NOTHING_WRITTEN, changes: plannedNeighbors(plan.changes, protocol) }
     : write(run, machine, hosts, plan, ring);
-  const remembered = options.check ? [] : remember(run, machine, hosts, index, plan, fates);
+  const remembered = options.check ? [] : remember(run, machine, hosts, index, plan, byStatus);
 
   const moves = [...drained.changes, ...probed.drained.changes];
   const isDamaged = drained.damaged || probed.drained.damaged;
@@ -71,7 +71,7 @@ function reconcileWith(run: Run, machine: Machine, ring: Ring | undefined): Host
     records: drained.records + probed.drained.records,
     probes: probed.sent.hosts,
     confirms: probed.confirms,
-    hints: { probed: probed.sent.hints, learned: fates.learned.length },
+    hints: { probed: probed.sent.hints, learned: byStatus.learned.length },
     bridges: describeBridges(desired, topology, plan),
     warnings: [
       ...found.warnings,
@@ -87,7 +87,7 @@ function reconcileWith(run: Run, machine: Machine, ring: Ring | undefined): Host
         written.hasReturned || probed.hasUnprobed
           ? hosts.nowMs + RETRY_MS
           : Math.min(
-              fates.dueMs,
+              byStatus.dueMs,
               nextDue(topology, hosts, { protocol, hasProbed: probed.sent.hosts + probed.sent.hints > 0 }),
             ),
     }),
@@ -158,11 +158,15 @@ function remember(
   hosts: ObservedHosts,
   index: HostIndex,
   plan: HostPlan,
-  fates: HintFates,
+  byStatus: HintsByStatus,
 ): readonly Hint[] {
   const { maxBindings } = session.runtime;
-  const { remember, forget } = planMemory(topology, hosts, index, plan, fates, maxBindings);
-  writeHints(session.pins, { remember, forget, heard: [...fates.learned, ...fates.void].filter(isHeard) });
+  const { remember, forget } = planMemory(topology, hosts, index, plan, byStatus, maxBindings);
+  writeHints(session.pins, {
+    remember,
+    forget,
+    heard: [...byStatus.learned, ...byStatus.obsolete].filter(isHeard),
+  });
   return remember;
 }
 

@@ -83,8 +83,8 @@ export function planHosts(
   });
   const decisions = concat(plans.map((plan) => plan.decisions));
   const ended = concat(plans.map((plan) => plan.ended));
-  const fates = fatesOf(decisions, ended, protocol);
-  const removals = planRemovals(topology, hosts, index, { protocol, whole }, fates);
+  const uses = usesOf(decisions, ended, protocol);
+  const removals = planRemovals(topology, hosts, index, { protocol, whole }, uses);
   const added = decisions.filter(({ action }) => action === 'add').length;
   return {
     changes: concat([removals, ...plans.map((plan) => plan.changes)]),
@@ -95,7 +95,7 @@ export function planHosts(
     present: concat(plans.map((plan) => plan.present)),
     doubtful: concat(plans.map((plan) => plan.doubtful)),
     fullPorts: topology.bridges.flatMap((bridge) => fullPorts(bridge, index.bindingsOf(bridge.ifIndex))),
-    total: fates.staying.size + added,
+    total: uses.staying.size + added,
   };
 }
 
@@ -203,14 +203,14 @@ function needsRefresh(entry: Neighbor, protocol: number): boolean {
 }
 
 /** What the decisions mean for the existing entries. */
-interface Fates {
+interface EntryUse {
   /** Entries that are ours and stay, or become ours. */
   readonly staying: ReadonlySet<Neighbor>;
   /** Why other entries are not wanted. */
   readonly reasons: ReadonlyMap<Neighbor, string>;
 }
 
-function fatesOf(decisions: readonly Decision[], ended: readonly Ended[], protocol: number): Fates {
+function usesOf(decisions: readonly Decision[], ended: readonly Ended[], protocol: number): EntryUse {
   const staying = new Set<Neighbor>();
   const reasons = new Map<Neighbor, string>();
   for (const { entry, ending, isKept } of ended) {
@@ -255,7 +255,7 @@ function planRemovals(
   hosts: ObservedHosts,
   index: HostIndex,
   { protocol, whole }: HostOptions,
-  { staying, reasons }: Fates,
+  { staying, reasons }: EntryUse,
 ): NeighborChange[] {
   const places = new Map(
     topology.bridges.flatMap((bridge) =>

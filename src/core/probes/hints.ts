@@ -49,85 +49,87 @@ export function countHints({
 }
 
 /** What becomes of a hint now. */
-type Fate =
+type HintStatus =
   /** Its host has the address by now. */
   | { readonly kind: 'learned' }
   /** Nothing can come of it: too old, or the address may not be learned for this MAC. */
-  | { readonly kind: 'void' }
+  | { readonly kind: 'obsolete' }
   /** No local port has its MAC. */
   | { readonly kind: 'away' }
   /** Its next probe is due later. */
   | { readonly kind: 'waiting'; readonly dueMs: number }
   | { readonly kind: 'due'; readonly bridge: Bridge; readonly port: Port };
 
-/** The fates of all hints of an observation. */
-export interface HintFates {
+/** All hints of an observation, by what becomes of them. */
+export interface HintsByStatus {
   readonly probes: readonly HintProbe[];
   /** Hints whose hosts have their addresses by now. */
   readonly learned: readonly Hint[];
-  readonly void: readonly Hint[];
+  readonly obsolete: readonly Hint[];
   /** Hints whose hosts were probed here and have left: when they are back, their probes begin anew. */
   readonly left: readonly Hint[];
   /** When the next probe is due: CLOCK_MONOTONIC in milliseconds, Infinity when none is. */
   readonly dueMs: number;
 }
 
-/** Judges every hint. `index` is an index of `hosts`. */
-export function judgeHints(
+/** What becomes of every hint, and the probes that are due. `index` is an index of `hosts`. */
+export function hintsByStatus(
   topology: Topology,
   hosts: ObservedHosts,
   index: HostIndex,
   { whole }: Scope,
-): HintFates {
-  const judges = new Map(topology.bridges.map((bridge) => [bridge.ifIndex, judgeOf(bridge, hosts, index)]));
+): HintsByStatus {
+  const statusOf = new Map(
+    topology.bridges.map((bridge) => [bridge.ifIndex, statusOn(bridge, hosts, index)]),
+  );
   // A run with --bridge leaves those of other bridges alone.
-  const elsewhere = whole ? VOID : NEVER;
+  const elsewhere = whole ? OBSOLETE : NEVER;
   const probes: HintProbe[] = [];
   const learned: Hint[] = [];
-  const spent: Hint[] = [];
+  const obsolete: Hint[] = [];
   const left: Hint[] = [];
   let dueMs = Number.POSITIVE_INFINITY;
   for (const hint of [...hosts.heard, ...hosts.hints]) {
-    const fate = judges.get(hint.bridge)?.(hint) ?? elsewhere;
-    switch (fate.kind) {
+    const status = statusOf.get(hint.bridge)?.(hint) ?? elsewhere;
+    switch (status.kind) {
       case 'learned':
         learned.push(hint);
         break;
-      case 'void':
-        spent.push(hint);
+      case 'obsolete':
+        obsolete.push(hint);
         break;
       case 'away':
         if (hint.probes > 0 && !isHeard(hint)) left.push(hint);
         break;
       case 'waiting':
-        dueMs = Math.min(dueMs, fate.dueMs);
+        dueMs = Math.min(dueMs, status.dueMs);
         break;
       case 'due': {
         const { vlan, ip, mac } = hint;
-        const source = probeSource(fate.bridge, vlan, ip);
+        const source = probeSource(status.bridge, vlan, ip);
         if (source !== null)
-          probes.push({ ...probeOut(fate.bridge, fate.port, vlan, source, { mac, ip }), hint });
+          probes.push({ ...probeOut(status.bridge, status.port, vlan, source, { mac, ip }), hint });
         break;
       }
       default:
-        fate satisfies never;
+        status satisfies never;
     }
   }
-  return { probes: shareByPort(probes).slice(0, PROBES_PER_RUN), learned, void: spent, left, dueMs };
+  return { probes: shareByPort(probes).slice(0, PROBES_PER_RUN), learned, obsolete, left, dueMs };
 }
 
-const LEARNED: Fate = { kind: 'learned' };
-const VOID: Fate = { kind: 'void' };
-const AWAY: Fate = { kind: 'away' };
-const NEVER: Fate = { kind: 'waiting', dueMs: Number.POSITIVE_INFINITY };
+const LEARNED: HintStatus = { kind: 'learned' };
+const OBSOLETE: HintStatus = { kind: 'obsolete' };
+const AWAY: HintStatus = { kind: 'away' };
+const NEVER: HintStatus = { kind: 'waiting', dueMs: Number.POSITIVE_INFINITY };
 
 /** True for a hint that the program has taken from a message; false for one of the memory. */
 export function isHeard(hint: Hint): hint is Heard {
   return 'slot' in hint;
 }
 
-/** Judges the hints of one bridge. */
-function judgeOf(bridge: Bridge, hosts: ObservedHosts, index: HostIndex): (hint: Hint) => Fate {
+/** Tells what becomes of a hint of one bridge. */
+function statusOn(bridge: Bridge, hosts: ObservedHosts, index: HostIndex): (hint: Hint) => HintStatus {
   const { nowMs } = hosts;
   const { desired } = bridge;
   const forwarding = index.forwardingOf(bridge);
@@ -137,13 +139,13 @@ function judgeOf(bridge: Bridge, hosts: ObservedHosts, index: HostIndex): (hint:
   const checkedUntilMs = checkingTimes(hosts.heard);
   return (hint) => {
     const { vlan, ip, mac } = hint;
-    if (nowMs - hint.heardMs > lifeMs) return VOID;
+    if (nowMs - hint.heardMs > lifeMs) return OBSOLETE;
     // First, because it is not here that most of the fabric's MACs are.
     const place = forwarding.locate(vlan, mac);
     if (place.kind !== 'local' || !takesVlan(bridge, place.port, vlan)) return AWAY;
     // A provisioned address needs no answer, and gets none from another MAC.
-    if (statics.size > 0 && statics.has(addressId(vlan, ip))) return VOID;
-    if (whyNotLearnable(hint) !== null) return VOID;
+    if (statics.size > 0 && statics.has(addressId(vlan, ip))) return OBSOLETE;
+    if (whyNotLearnable(hint) !== null) return OBSOLETE;
     const binding = index.bindingOf(hint);
     if (binding !== undefined && binding.mac === mac && binding.port === place.port.ifIndex) return LEARNED;
     if (binding !== undefined && binding.frozenUntilMs > nowMs) return NEVER;

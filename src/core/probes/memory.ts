@@ -10,7 +10,7 @@ import { isRemote, isValid } from '../neighbor-entry.ts';
 import type { HostPlan } from '../neighbors/plan.ts';
 import type { ObservedHosts } from '../observed.ts';
 import type { Bridge, Topology } from '../topology.ts';
-import { type HintFates, isHeard, lifeMsOf } from './hints.ts';
+import { type HintsByStatus, isHeard, lifeMsOf } from './hints.ts';
 
 /** What changes in the memory. */
 export interface MemoryChange {
@@ -32,14 +32,14 @@ export function planMemory(
   hosts: ObservedHosts,
   index: HostIndex,
   plan: Pick<HostPlan, 'endings'>,
-  fates: Pick<HintFates, 'learned' | 'void' | 'left'>,
+  byStatus: Pick<HintsByStatus, 'learned' | 'obsolete' | 'left'>,
   room: number,
 ): MemoryChange {
-  const forget = [...fates.learned, ...fates.void].filter((hint): hint is Hint => !isHeard(hint));
+  const forget = [...byStatus.learned, ...byStatus.obsolete].filter((hint): hint is Hint => !isHeard(hint));
   const known = latestOf(hosts.hints);
   const left = Math.floor(room * FABRIC_SHARE) - hosts.hints.length + forget.length;
   const remotes = topology.bridges.flatMap((bridge) => remotesOf(bridge, hosts, index, known));
-  const again = fates.left.map((hint): Hint => ({ ...hint, probes: 0, probedMs: 0 }));
+  const again = byStatus.left.map((hint): Hint => ({ ...hint, probes: 0, probedMs: 0 }));
   return { remember: [...endedOf(hosts, plan), ...again, ...remotes.slice(0, Math.max(0, left))], forget };
 }
 

@@ -5,7 +5,7 @@ import type { ObservedHosts } from '../observed.ts';
 import type { Scope } from '../plan.ts';
 import type { Topology } from '../topology.ts';
 import { type HostProbe, type Probeable, planHostProbes } from './ageing.ts';
-import { type HintProbe, judgeHints } from './hints.ts';
+import { type HintProbe, hintsByStatus } from './hints.ts';
 import { type Conflict, chooseConflicts, findConflicts } from './owners.ts';
 
 /** The probes of a pass, by what they are for. */
@@ -39,7 +39,7 @@ export function planProbes(
   return {
     conflicts,
     owners: chooseConflicts(conflicts),
-    hints: judgeHints(topology, hosts, index, options).probes,
+    hints: hintsByStatus(topology, hosts, index, options).probes,
     ...planHostProbes(topology, plan, hosts),
   };
 }

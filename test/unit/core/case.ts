@@ -14,7 +14,7 @@ import { HostIndex } from '../../../src/core/host-index.ts';
 import { planHosts } from '../../../src/core/neighbors/plan.ts';
 import type { Attachment, Observed, ObservedHosts } from '../../../src/core/observed.ts';
 import { plan } from '../../../src/core/plan.ts';
-import { isHeard, judgeHints } from '../../../src/core/probes/hints.ts';
+import { hintsByStatus, isHeard } from '../../../src/core/probes/hints.ts';
 import { planMemory } from '../../../src/core/probes/memory.ts';
 import { planProbes } from '../../../src/core/probes/plan.ts';
 import type { Probe } from '../../../src/core/probes/probe.ts';
@@ -218,8 +218,8 @@ export function actual({ desired, observed, hosts, topology }: Case): Required<E
   const index = new HostIndex(hosts);
   const decided = planHosts(topology, hosts, options, index);
   const probes = planProbes(topology, hosts, index, decided, options);
-  const fates = judgeHints(topology, hosts, index, options);
-  const memory = planMemory(topology, hosts, index, decided, fates, MEMORY_ROOM);
+  const byStatus = hintsByStatus(topology, hosts, index, options);
+  const memory = planMemory(topology, hosts, index, decided, byStatus, MEMORY_ROOM);
   const describe = (change: (typeof decided.changes)[number]): string =>
     [
       `${change.kind} ${change.ip} ${change.mac} dev ${change.deviceName}`,
@@ -236,12 +236,16 @@ export function actual({ desired, observed, hosts, topology }: Case): Required<E
     probes: [...probes.doubtful, ...probes.silent].map(describeProbe),
     hints: [
       ...probes.hints.map(describeProbe),
-      ...(fates.dueMs === Number.POSITIVE_INFINITY ? [] : [`next in ${(fates.dueMs - hosts.nowMs) / 1000}`]),
+      ...(byStatus.dueMs === Number.POSITIVE_INFINITY
+        ? []
+        : [`next in ${(byStatus.dueMs - hosts.nowMs) / 1000}`]),
     ],
     memory: [
       ...memory.remember.map((hint) => `remember ${describeHint(hint)}`),
       ...memory.forget.map((hint) => `forget ${describeHint(hint)}`),
-      ...[...fates.learned, ...fates.void].filter(isHeard).map((hint) => `take ${describeHint(hint)}`),
+      ...[...byStatus.learned, ...byStatus.obsolete]
+        .filter(isHeard)
+        .map((hint) => `take ${describeHint(hint)}`),
     ],
     conflicts: probes.conflicts.map(({ ip, owner, claimant, probes }) => {
       const ports = probes.map(
