@@ -19,7 +19,8 @@ export function concludeFailure(run: Run, thrown: unknown): void {
 }
 
 function reportOf({ session, options, stopwatch }: Run, result: Pass): ReconcileReport {
-  const { changes, total, records, probes, confirms, hints, dropped, counters, bridges } = result;
+  const { changes, total, records, probes, announcements, confirms, hints, dropped, counters, bridges } =
+    result;
   const { remaining, warnings, errors } = result;
   const mounts = session.mounted ? [mountStep(session.runtime.bpffs)] : [];
   const steps = [...mounts, ...result.steps];
@@ -33,6 +34,7 @@ function reportOf({ session, options, stopwatch }: Run, result: Pass): Reconcile
     ring: { records, dropped },
     counters,
     probes: { sent: probes },
+    announcements: { sent: announcements },
     confirms,
     hints,
     bridges,

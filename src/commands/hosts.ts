@@ -1,4 +1,4 @@
-// The hosts of a pass: drain, probe, decide, write neighbors, end bindings, remember.
+// The hosts of a pass: drain, probe, decide, write neighbors, end bindings, announce, remember.
 
 import { correctCounts } from '../core/binding-counts.ts';
 import type { Desired } from '../core/desired.ts';
@@ -7,7 +7,7 @@ import type { HostPlan, NeighborChange } from '../core/neighbors/plan.ts';
 import { recoverBindings, unfreeze } from '../core/neighbors/recover.ts';
 import type { Observed, ObservedHosts } from '../core/observed.ts';
 import { type HintsByStatus, hintsByStatus, isHeard } from '../core/probes/hints.ts';
-import { planMemory } from '../core/probes/memory.ts';
+import { type MemoryChange, planMemory } from '../core/probes/memory.ts';
 import { describeBridges } from '../core/summary.ts';
 import { nextDue } from '../core/timers.ts';
 import { resolveTopology, type Topology } from '../core/topology.ts';
@@ -22,6 +22,7 @@ import { forgetBindings, rewriteBindings, writeHints, writePolicies } from '../h
 import { plannedNeighbors, refreshNeighbors, writeNeighbors } from '../host/neighbor-table.ts';
 import type { Session } from '../host/session.ts';
 import type { Interest } from '../host/watch.ts';
+import { announce } from './announce.ts';
 import { probeHosts } from './probing.ts';
 import { type Machine, retrieveHosts } from './retrieve.ts';
 import { type Pass, RETRY_MS, type Run, scopeOf } from './run.ts';
@@ -33,6 +34,7 @@ type HostPass = Pick<
   | 'total'
   | 'records'
   | 'probes'
+  | 'announcements'
   | 'confirms'
   | 'hints'
   | 'bridges'
@@ -61,7 +63,12 @@ function reconcileWith(run: Run, machine: Machine, ring: Ring | undefined): Host
   const written = options.check
     ? { ...NOTHING_WRITTEN, changes: plannedNeighbors(plan.changes, protocol) }
     : write(run, machine, hosts, plan, ring);
-  const remembered = options.check ? [] : remember(run, machine, hosts, index, plan, byStatus);
+  const announced = announce(run, topology, hosts, plan.decisions, index);
+  const memory = planMemory(topology, hosts, index, plan, byStatus, {
+    room: maxBindings,
+    not: announced.left,
+  });
+  if (!options.check) writeMemory(session, memory, byStatus);
 
   const moves = [...drained.changes, ...probed.drained.changes];
   const isDamaged = drained.damaged || probed.drained.damaged;
@@ -70,6 +77,7 @@ function reconcileWith(run: Run, machine: Machine, ring: Ring | undefined): Host
     total: plan.total,
     records: drained.records + probed.drained.records,
     probes: probed.sent.hosts,
+    announcements: announced.sent,
     confirms: probed.confirms,
     hints: { probed: probed.sent.hints, learned: byStatus.learned.length },
     bridges: describeBridges(desired, topology, plan),
@@ -80,11 +88,11 @@ function reconcileWith(run: Run, machine: Machine, ring: Ring | undefined): Host
       ...warningsOfTable(hosts.bindings, maxBindings, topology),
       ...warningsOfLimits(machine.observed, hosts, topology),
     ],
-    errors: [...topology.problems, ...probed.errors],
+    errors: [...topology.problems, ...probed.errors, ...announced.errors],
     next: () => ({
-      interest: interestOf(desired, topology, [...hosts.hints, ...remembered], plan, index),
+      interest: interestOf(desired, topology, [...hosts.hints, ...memory.remember], plan, index),
       dueMs:
-        written.hasReturned || probed.hasUnprobed
+        written.hasReturned || probed.hasUnprobed || announced.left.length > 0
           ? hosts.nowMs + RETRY_MS
           : Math.min(
               byStatus.dueMs,
@@ -151,23 +159,10 @@ function write(
   return { changes: reports, hasReturned };
 }
 
-/** Writes the memory of hints, and deletes hints that are done with. Returns those that were written. */
-function remember(
-  { session }: Run,
-  { topology }: Machine,
-  hosts: ObservedHosts,
-  index: HostIndex,
-  plan: HostPlan,
-  byStatus: HintsByStatus,
-): readonly Hint[] {
-  const { maxBindings } = session.runtime;
-  const { remember, forget } = planMemory(topology, hosts, index, plan, byStatus, maxBindings);
-  writeHints(session.pins, {
-    remember,
-    forget,
-    heard: [...byStatus.learned, ...byStatus.obsolete].filter(isHeard),
-  });
-  return remember;
+/** Writes the memory of hints, and deletes hints that are done with. */
+function writeMemory({ pins }: Session, { remember, forget }: MemoryChange, byStatus: HintsByStatus): void {
+  const heard = [...byStatus.learned, ...byStatus.obsolete].filter(isHeard);
+  writeHints(pins, { remember, forget, heard });
 }
 
 /**
@@ -204,7 +199,8 @@ function interestOf(
   const changed = new Set(changes.map(({ device, ip }) => `${device} ${ip}`));
   return {
     macs: new Set([...decisions.map(({ mac }) => mac), ...provisioned]),
-    ips: new Set([...decisions, ...hints].map(({ ip }) => ip)),
+    ips: new Set(decisions.map(({ ip }) => ip)),
+    remembered: new Set(hints.map(({ ip }) => ip)),
     devices: new Set(domains.map(({ device }) => device)),
     hinted: new Set(hints.map(({ mac }) => mac)),
     ports: new Set(topology.bridges.flatMap(({ ports }) => ports.map(({ ifIndex }) => ifIndex))),

@@ -81,6 +81,7 @@ function failedPass(thrown: unknown, before: Pass, dueMs: number): Pass {
     changes: [],
     records: 0,
     probes: 0,
+    announcements: 0,
     confirms: NO_CONFIRMS,
     hints: NO_HINTS,
     warnings: [],
@@ -97,6 +98,7 @@ function merge(earlier: Pass, later: Pass): Pass {
     changes: [...earlier.changes, ...later.changes],
     records: earlier.records + later.records,
     probes: earlier.probes + later.probes,
+    announcements: earlier.announcements + later.announcements,
     confirms: {
       sent: earlier.confirms.sent + later.confirms.sent,
       answered: earlier.confirms.answered + later.confirms.answered,

@@ -52,6 +52,7 @@ export interface Pass {
   readonly total: number;
   readonly records: number;
   readonly probes: number;
+  readonly announcements: number;
   readonly confirms: Confirms;
   readonly hints: HintsReport;
   readonly dropped: number;

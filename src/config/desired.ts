@@ -72,6 +72,7 @@ function desiredBridge(bridge: RawBridge, settings: RawSettings): DesiredBridge 
       afterMs: checked(parseDuration, probe.after),
       source: probe.source === 'auto' ? 'auto' : checked(parseIp, probe.source),
     },
+    announce: settings.announce,
     statics: (bridge.static ?? []).map(
       ({ ip, mac, vlan }): StaticEntry => ({
         ip: checked(parseIp, ip),
@@ -129,6 +130,7 @@ export function writtenOut(desired: Desired): RawWholeConfig {
         after: formatDuration(bridge.probe.afterMs),
         source: bridge.probe.source,
       },
+      announce: bridge.announce,
       static: bridge.statics.map(({ ip, macs, vlan }) => ({ ip, mac: macs, vlan })),
     })),
     metrics: { textfile: desired.textfile },

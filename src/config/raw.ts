@@ -57,6 +57,7 @@ export interface RawSettings {
   readonly limits: RawLimits;
   readonly duplicates: RawDuplicates;
   readonly probe: RawProbe;
+  readonly announce: 'auto' | 'never';
 }
 
 export interface RawPartialSettings

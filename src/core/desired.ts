@@ -46,6 +46,8 @@ export interface DesiredBridge {
     readonly afterMs: number;
     readonly source: 'auto' | IpAddress;
   };
+  /** Whether addresses that moved to another MAC at another node are announced to the hosts here. */
+  readonly announce: 'auto' | 'never';
   readonly statics: readonly StaticEntry[];
 }
 

@@ -139,6 +139,8 @@ export interface ReconcileReport {
   readonly counters: Counters;
   /** Bound hosts that were probed because they were silent (RFC 9161, section 3.5). */
   readonly probes: { readonly sent: number };
+  /** Addresses that moved to another MAC at another node, and were announced to the hosts here. */
+  readonly announcements: { readonly sent: number };
   /** Owner checks: owners that were probed because another MAC claimed their address. */
   readonly confirms: Confirms;
   readonly hints: HintsReport;

@@ -38,6 +38,8 @@ export interface Bridge {
   readonly ports: readonly Port[];
   /** Ports to other nodes. */
   readonly tunnelPorts: ReadonlySet<IfIndex>;
+  /** True when a tunnel port keeps ARP and ND messages to all hosts from the hosts here. */
+  readonly suppresses: boolean;
   /** True when one of its ports is a bond. */
   readonly hasBond: boolean;
   /** The neighbor device of each VLAN, by VLAN ID. */
@@ -171,7 +173,10 @@ function resolveBridge(
       vlans: vlanAware ? (observed.portVlans.get(member.ifIndex)?.ranges ?? []) : [],
     }))
     .sort((a, b) => (a.name < b.name ? -1 : 1));
-  const tunnelPorts = new Set(members.filter(isTunnel).map((member) => member.ifIndex));
+  const tunnels = members.filter(isTunnel);
+  const suppresses = tunnels.some(
+    ({ bridgePort }) => bridgePort?.neighSuppress || bridgePort?.neighVlanSuppress,
+  );
   const domains = new Map<number, Domain>();
   // The bridge itself is the neighbor device for its untagged frames: of everything on a plain bridge, and of the VLAN
   // that is its own PVID on a VLAN-aware one.
@@ -181,7 +186,17 @@ function resolveBridge(
     if (device.vlanId !== undefined) domains.set(device.vlanId, domainOf(device.vlanId, device, observed));
   }
   const hasBond = members.some(({ kind }) => kind === 'bond');
-  return { desired: wanted, ifIndex: link.ifIndex, vlanAware, ownVlan, ports, tunnelPorts, hasBond, domains };
+  return {
+    desired: wanted,
+    ifIndex: link.ifIndex,
+    vlanAware,
+    ownVlan,
+    ports,
+    tunnelPorts: new Set(tunnels.map(({ ifIndex }) => ifIndex)),
+    suppresses,
+    hasBond,
+    domains,
+  };
 }
 
 function domainOf(vlan: number, device: Link, observed: Observed): Domain {

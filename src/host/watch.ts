@@ -23,8 +23,10 @@ import { RTM_DELQDISC, RTM_DELTFILTER } from '../netlink/tc.ts';
 export interface Interest {
   /** MACs of all bindings. */
   readonly macs: ReadonlySet<Mac>;
-  /** Addresses of all bindings, static entries and hints. */
+  /** Addresses of all bindings and static entries. */
   readonly ips: ReadonlySet<IpAddress>;
+  /** Addresses of which earlier passes knew a MAC elsewhere. */
+  readonly remembered: ReadonlySet<IpAddress>;
   readonly devices: ReadonlySet<IfIndex>;
   /** The neighbor that the last pass found and left as it was; undefined when there is none. */
   entryOf(device: IfIndex, ip: IpAddress): Neighbor | undefined;
@@ -134,13 +136,15 @@ function urgencyOfNeighbor(message: Message, interest: Interest): Urgency {
   }
   const neighbor = decodeNeighbor(message);
   if (neighbor === undefined || !interest.devices.has(neighbor.ifIndex)) return 'never';
+  const known = interest.entryOf(neighbor.ifIndex, neighbor.ip);
   if (interest.ips.has(neighbor.ip)) {
-    const known = interest.entryOf(neighbor.ifIndex, neighbor.ip);
     const isNew = message.type === RTM_DELNEIGH || known === undefined || !isUnchanged(known, neighbor);
     return isNew ? 'now' : 'never';
   }
-  // A host of another node, which is remembered.
-  return message.type === RTM_NEWNEIGH && isRemote(neighbor) ? 'soon' : 'never';
+  if (message.type === RTM_DELNEIGH || !isRemote(neighbor)) return 'never';
+  // A host of another node: announced when its MAC is not the one that was known, and remembered.
+  if (known !== undefined) return known.mac === neighbor.mac ? 'never' : 'now';
+  return interest.remembered.has(neighbor.ip) ? 'now' : 'soon';
 }
 
 /** True for an entry of which only the state is another, as the kernel sets it when the node talks to the host. */

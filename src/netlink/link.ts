@@ -43,6 +43,7 @@ const IFLA_BRPORT_STATE = 1;
 const IFLA_BRPORT_LEARNING = 8;
 const IFLA_BRPORT_NEIGH_SUPPRESS = 32;
 const IFLA_BRPORT_ISOLATED = 33;
+const IFLA_BRPORT_NEIGH_VLAN_SUPPRESS = 43;
 
 /** Of IFLA_EXT_MASK: no counters, which are most of a message. */
 const RTEXT_FILTER_SKIP_STATS = 1 << 3;
@@ -103,6 +104,8 @@ export interface VxlanAttributes {
 export interface BridgePortAttributes {
   readonly learning: boolean;
   readonly neighSuppress: boolean;
+  /** Suppression is set for each VLAN (Linux 6.5). */
+  readonly neighVlanSuppress: boolean;
   readonly isolated: boolean;
   /** BR_STATE_*: 0 disabled, 1 listening, 2 learning, 3 forwarding, 4 blocking. */
   readonly state: number;
@@ -169,6 +172,7 @@ function bridgePortAttributes(data: Attributes): BridgePortAttributes {
   return {
     learning: isSet(data, IFLA_BRPORT_LEARNING),
     neighSuppress: isSet(data, IFLA_BRPORT_NEIGH_SUPPRESS),
+    neighVlanSuppress: isSet(data, IFLA_BRPORT_NEIGH_VLAN_SUPPRESS),
     isolated: isSet(data, IFLA_BRPORT_ISOLATED),
     state: data.u8(IFLA_BRPORT_STATE) ?? 0,
   };

@@ -44,7 +44,8 @@ export function renderMetrics({ version, writtenAt, succeededAt, run, stock }: M
 }
 
 function runFamilies(run: RunReport): string[] {
-  const { durations, errors, warnings, remaining, steps, neighbors, probes, hints, ring } = run;
+  const { durations, errors, warnings, remaining, steps, neighbors, probes, announcements, hints, ring } =
+    run;
   const outcomes = [...(steps ?? []), ...(neighbors?.changes ?? [])].map(({ outcome }) => outcome);
   const codes = [...errors.map(({ code }) => code), ...outcomes.flatMap(failureCode)].sort();
   const changes = neighbors?.changes.filter(({ outcome }) => outcome.kind === 'applied');
@@ -79,6 +80,11 @@ function runFamilies(run: RunReport): string[] {
         [{ outcome: 'probed' }, hints.probed],
         [{ outcome: 'learned' }, hints.learned],
       ],
+    ),
+    gauge(
+      'snoopy_last_run_announcements',
+      'Addresses that the last whole run announced to the hosts here.',
+      announcements?.sent,
     ),
     gauge('snoopy_last_run_ring_records', 'Changes that the last whole run read.', ring?.records),
   ];

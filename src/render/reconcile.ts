@@ -113,12 +113,20 @@ function countErrors(
   return Math.max(errors.length, check ? 0 : remaining.length);
 }
 
-function renderFigures({ ring, counters, probes, confirms, hints }: ReconcileReport): string[] {
+function renderFigures({
+  ring,
+  counters,
+  probes,
+  announcements,
+  confirms,
+  hints,
+}: ReconcileReport): string[] {
   const { sightings, created, moved, duplicates, ignored, rejected } = counters;
   const hinted = `${count(hints.probed, 'hint')} probed, ${hints.learned} learned`;
   const owners = `${count(confirms.sent, 'owner')} probed, ${confirms.answered} answered`;
+  const sent = `${count(probes.sent, 'probe')} and ${count(announcements.sent, 'announcement')} sent`;
   return [
-    `ring: ${count(ring.records, 'record')} read, ${ring.dropped} dropped; ${count(probes.sent, 'probe')} sent; ${owners}; ${hinted}`,
+    `ring: ${count(ring.records, 'record')} read, ${ring.dropped} dropped; ${sent}; ${owners}; ${hinted}`,
     `seen: ${count(sightings, 'sighting')}, ${created} new, ${moved} moved, ${duplicates} frozen, ${ignored} ignored, ${counters.hints} hints`,
     `rejected: ${formatTally(rejected)}`,
   ];

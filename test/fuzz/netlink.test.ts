@@ -31,6 +31,7 @@ const CAPTURES: readonly Uint8Array[] = Object.values(captures);
 const NO_INTEREST = {
   macs: new Set<never>(),
   ips: new Set<never>(),
+  remembered: new Set<never>(),
   devices: new Set<never>(),
   hinted: new Set<never>(),
   ports: new Set<never>(),

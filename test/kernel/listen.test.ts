@@ -24,7 +24,7 @@ test('a pass that fails is repeated once a second, not as often as the ring has 
     // The time is over after the third attempt.
     const now = (): number => (startedMs.length < 3 ? performance.now() : Number.MAX_SAFE_INTEGER);
     const none = new Set();
-    const interest = { macs: none, ips: none, devices: none, hinted: none, ports: none };
+    const interest = { macs: none, ips: none, remembered: none, devices: none, hinted: none, ports: none };
     const next = (): object => ({ interest, dueMs: Number.POSITIVE_INFINITY });
     const confirms = { sent: 0, answered: 0 };
     const done = { steps: [], changes: [], warnings: [], errors: [], remaining: [] };

@@ -67,6 +67,7 @@ export interface Report {
     readonly rejected: Readonly<Record<string, number>>;
   };
   readonly probes: { readonly sent: number };
+  readonly announcements: { readonly sent: number };
   /** Seconds by phase. */
   readonly confirms: { readonly sent: number; readonly answered: number };
   readonly hints: { readonly probed: number; readonly learned: number };

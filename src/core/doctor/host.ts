@@ -37,20 +37,22 @@ function whyRefused({ cause, details }: Problem): string {
 }
 
 function checkCapabilities({ host, desired }: Findings): Check {
-  const probes = desired.bridges.some(({ probe }) => probe.enabled !== 'never');
+  const sends = desired.bridges.some(
+    ({ probe, announce }) => probe.enabled !== 'never' || announce !== 'never',
+  );
   const toLoad = missingToLoad(host);
-  const toProbe = probes ? host.missingCapabilities.filter((name) => name === TO_PROBE) : [];
-  const missing = [...toLoad, ...toProbe].join(' and ');
+  const toSend = sends ? host.missingCapabilities.filter((name) => name === TO_SEND) : [];
+  const missing = [...toLoad, ...toSend].join(' and ');
   if (missing === '') return ok('capabilities', null, CAPABILITIES.ok());
-  const words = toLoad.length > 0 ? CAPABILITIES.toLoad({ missing }) : CAPABILITIES.toProbe({ missing });
+  const words = toLoad.length > 0 ? CAPABILITIES.toLoad({ missing }) : CAPABILITIES.toSend({ missing });
   return warning('capabilities', { subject: null, ...words });
 }
 
-/** The capability to probe silent hosts. The others that may be missing are for loading the program. */
-const TO_PROBE = 'CAP_NET_RAW';
+/** The capability to send probes and announcements. The others that may be missing are for loading the program. */
+const TO_SEND = 'CAP_NET_RAW';
 
 function missingToLoad({ missingCapabilities }: Findings['host']): string[] {
-  return missingCapabilities.filter((name) => name !== TO_PROBE);
+  return missingCapabilities.filter((name) => name !== TO_SEND);
 }
 
 function checkBpffs({ observed, desired, host }: Findings): Check {

@@ -85,9 +85,9 @@ export const CAPABILITIES = {
     found: `${missing} missing: the program cannot be loaded`,
     remedy: `run as root, or with ${missing}`,
   }),
-  toProbe: ({ missing }: { readonly missing: string }) => ({
-    found: `${missing} missing: silent hosts are not probed`,
-    remedy: `run as root, or with ${missing}, or set "probe: {enabled: never}"`,
+  toSend: ({ missing }: { readonly missing: string }) => ({
+    found: `${missing} missing: no host is probed, and no address is announced`,
+    remedy: `run as root, or with ${missing}, or set "probe: {enabled: never}" and "announce: never"`,
   }),
 };
 

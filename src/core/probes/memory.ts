@@ -4,6 +4,7 @@
 import type { IfIndex, IpAddress } from '../../base/address.ts';
 import { ensure } from '../../base/group.ts';
 import type { Hint, HintKey } from '../../datapath/records/hint.ts';
+import type { Neighbor } from '../../netlink/neighbor.ts';
 import type { HostIndex } from '../host-index.ts';
 import { learnableOn } from '../learnable.ts';
 import { isRemote, isValid } from '../neighbor-entry.ts';
@@ -25,7 +26,8 @@ const FABRIC_SHARE = 3 / 4;
 
 /**
  * What to remember: zebra's remote entries, which vanish within a fifth of a second when their hosts move here, and
- * addresses whose bindings have ended because their port is gone. `room` is the size of the map.
+ * addresses whose bindings have ended because their port is gone. `room` is the size of the map; entries of `not` are left
+ * to a later run.
  */
 export function planMemory(
   topology: Topology,
@@ -33,12 +35,17 @@ export function planMemory(
   index: HostIndex,
   plan: Pick<HostPlan, 'endings'>,
   byStatus: Pick<HintsByStatus, 'learned' | 'obsolete' | 'left'>,
-  room: number,
+  { room, not = [] }: { readonly room: number; readonly not?: readonly Neighbor[] },
 ): MemoryChange {
   const forget = [...byStatus.learned, ...byStatus.obsolete].filter((hint): hint is Hint => !isHeard(hint));
   const known = latestOf(hosts.hints);
   const left = Math.floor(room * FABRIC_SHARE) - hosts.hints.length + forget.length;
-  const remotes = topology.bridges.flatMap((bridge) => remotesOf(bridge, hosts, index, known));
+  const excluded = new Set(not);
+  const neighbors =
+    not.length === 0 ? hosts.neighbors : hosts.neighbors.filter((entry) => !excluded.has(entry));
+  const remotes = topology.bridges.flatMap((bridge) =>
+    remotesOf(bridge, { ...hosts, neighbors }, index, known),
+  );
   const again = byStatus.left.map((hint): Hint => ({ ...hint, probes: 0, probedMs: 0 }));
   return { remember: [...endedOf(hosts, plan), ...again, ...remotes.slice(0, Math.max(0, left))], forget };
 }

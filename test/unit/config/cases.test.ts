@@ -36,14 +36,14 @@ test('a problem has its parts as fields beside the message', () => {
         cause: 'snoopy.yaml:4:5: bridges[0].prots: is an unknown key, did you mean `ports`?',
         fix:
           'allowed: name, required, ports, learn, subnets, link_local, neighbor_state, max_age, limits, ' +
-          'duplicates, probe and static',
+          'duplicates, probe, announce and static',
         file: 'snoopy.yaml',
         line: 4,
         column: 5,
         key: 'bridges[0].prots',
         wrong: 'is an unknown key, did you mean `ports`?',
         allowed:
-          'name, required, ports, learn, subnets, link_local, neighbor_state, max_age, limits, duplicates, probe and static',
+          'name, required, ports, learn, subnets, link_local, neighbor_state, max_age, limits, duplicates, probe, announce and static',
       },
     ],
   });

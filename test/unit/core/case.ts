@@ -9,8 +9,10 @@ import { parsePrefix, prefixOf } from '../../../src/base/address.ts';
 import { formatProblem } from '../../../src/base/errors.ts';
 import { parseConfig } from '../../../src/config/config.ts';
 import { summarize } from '../../../src/core/actions.ts';
+import { planAnnouncements } from '../../../src/core/announcements.ts';
 import type { Desired } from '../../../src/core/desired.ts';
 import { HostIndex } from '../../../src/core/host-index.ts';
+import { isRouter } from '../../../src/core/neighbor-entry.ts';
 import { planHosts } from '../../../src/core/neighbors/plan.ts';
 import type { Attachment, Observed, ObservedHosts } from '../../../src/core/observed.ts';
 import { plan } from '../../../src/core/plan.ts';
@@ -72,6 +74,8 @@ interface Machine {
         /** VLANs of a port besides its PVID. Frames of those in `untagged` leave the port without a tag. */
         readonly vlans?: readonly number[];
         readonly untagged?: readonly number[];
+        /** A tunnel port with ARP suppression; `vlan`: set for each VLAN. */
+        readonly suppress?: boolean | 'vlan';
       } | null
     >
   >;
@@ -163,6 +167,8 @@ export interface Expected {
   readonly memory?: readonly string[];
   /** `IP of MAC, claimed by MAC: from source IP on port [tag], ...` */
   readonly conflicts?: readonly string[];
+  /** `IP is MAC [router]: on port [tag], ...` */
+  readonly announcements?: readonly string[];
 }
 
 /** The default scene: used for a file that a case lacks, and for a key that its observed.yaml lacks. */
@@ -219,7 +225,7 @@ export function actual({ desired, observed, hosts, topology }: Case): Required<E
   const decided = planHosts(topology, hosts, options, index);
   const probes = planProbes(topology, hosts, index, decided, options);
   const byStatus = hintsByStatus(topology, hosts, index, options);
-  const memory = planMemory(topology, hosts, index, decided, byStatus, MEMORY_ROOM);
+  const memory = planMemory(topology, hosts, index, decided, byStatus, { room: MEMORY_ROOM });
   const describe = (change: (typeof decided.changes)[number]): string =>
     [
       `${change.kind} ${change.ip} ${change.mac} dev ${change.deviceName}`,
@@ -254,6 +260,12 @@ export function actual({ desired, observed, hosts, topology }: Case): Required<E
       const from = probes[0]?.question.sourceIp ?? '0.0.0.0';
       return `${ip} of ${owner}, claimed by ${claimant}: probed from ${from} on ${ports.join(', ')}`;
     }),
+    announcements: planAnnouncements(topology, hosts, decided.decisions).due.map(
+      ({ entry, mac, outlets }) => {
+        const ports = outlets.map(({ port, tag }) => `${port.name}${tag === null ? '' : ` tag ${tag}`}`);
+        return `${entry.ip} is ${mac}${isRouter(entry) ? ' router' : ''}: on ${ports.join(', ')}`;
+      },
+    ),
     forget: decided.forget.map(({ ip, vlan }) => (vlan === 0 ? ip : `${ip} vlan ${vlan}`)),
     verdicts: decided.decisions.map(
       ({ ip, mac, port, state, source, device }) =>
@@ -314,7 +326,16 @@ function observe(machine: Machine): Observed {
           : undefined,
       vlanId: link.vlan,
       vxlan: undefined,
-      bridgePort: undefined,
+      bridgePort:
+        link.suppress === undefined
+          ? undefined
+          : {
+              learning: false,
+              neighSuppress: link.suppress === true,
+              neighVlanSuppress: link.suppress === 'vlan',
+              isolated: false,
+              state: 3,
+            },
     });
     if (link.pvid !== undefined) {
       const untagged = new Set(link.untagged ?? []);

@@ -11,6 +11,7 @@ import {
   decodeNeighbor,
   type NeighborWrite,
   NTF_EXT_LEARNED,
+  NTF_ROUTER,
   NUD_DELAY,
   NUD_FAILED,
   NUD_NOARP,
@@ -35,6 +36,7 @@ const HINTED = '02:00:00:00:00:02' as Mac;
 const interest: Interest = {
   macs: new Set([MAC]),
   ips: new Set([KNOWN]),
+  remembered: new Set(),
   devices: new Set([BRIDGE]),
   hinted: new Set([HINTED]),
   ports: new Set([PORT]),
@@ -106,6 +108,24 @@ it('a state that the kernel sets does not wake it, unless the neighbor is anothe
   assert.equal(wakes({ state: NUD_STALE, protocol: 11 }), true);
   assert.equal(wakes({ state: NUD_NOARP, flags: NTF_EXT_LEARNED }), true);
   assert.equal(wakes({ state: NUD_STALE }, RTM_DELNEIGH), true);
+});
+
+it('an entry of zebra for a host of another node wakes it when the address is known with another MAC', () => {
+  const remote = { flags: NTF_EXT_LEARNED, protocol: 11 };
+  const before = decodeNeighbor(message(RTM_NEWNEIGH, neighbor(BRIDGE, KNOWN, remote)));
+  const there: Interest = { ...interest, ips: new Set(), entryOf: () => before };
+  const gone: Interest = { ...interest, ips: new Set(), remembered: new Set([KNOWN]) };
+  const unknown: Interest = { ...interest, ips: new Set() };
+  const other = '02:00:00:00:00:02' as Mac;
+  const wakes = (after: Interest, over: Partial<NeighborWrite>, type = RTM_NEWNEIGH): boolean =>
+    urgencyOf(message(type, neighbor(BRIDGE, KNOWN, { ...remote, ...over })), after, OURS) === 'now';
+  assert.equal(wakes(there, { mac: other }), true);
+  assert.equal(wakes(there, {}), false);
+  assert.equal(wakes(there, { flags: NTF_EXT_LEARNED | NTF_ROUTER }), false);
+  assert.equal(wakes(there, { mac: other }, RTM_DELNEIGH), false);
+  assert.equal(wakes(there, { mac: other, flags: 0 }), false);
+  assert.equal(wakes(gone, { mac: other }), true);
+  assert.equal(wakes(unknown, { mac: other }), false);
 });
 
 it('a MAC that a bridge learns wakes it when a binding has that MAC', () => {

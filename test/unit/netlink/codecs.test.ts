@@ -105,14 +105,26 @@ describe('links', () => {
     assert.equal(link.master, BR0);
     assert.equal(link.link, ETH0);
     assert.equal(link.mac, '02:00:00:00:00:11');
-    assert.deepEqual(link.bridgePort, { learning: true, neighSuppress: false, isolated: false, state: 3 });
+    assert.deepEqual(link.bridgePort, {
+      learning: true,
+      neighSuppress: false,
+      neighVlanSuppress: false,
+      isolated: false,
+      state: 3,
+    });
   });
 
   it('decodes a VXLAN port', () => {
     const link = only(decodeAll(captures.LINK_VXLAN, decodeLink));
     assert.equal(link.kind, 'vxlan');
     assert.deepEqual(link.vxlan, { vni: 100, learning: false, external: false });
-    assert.deepEqual(link.bridgePort, { learning: false, neighSuppress: true, isolated: false, state: 3 });
+    assert.deepEqual(link.bridgePort, {
+      learning: false,
+      neighSuppress: true,
+      neighVlanSuppress: false,
+      isolated: false,
+      state: 3,
+    });
   });
 
   it('leaves out the link that is in another namespace', () => {

@@ -87,6 +87,7 @@ export const QUIET: ReconcileReport = {
   neighbors: { changed: false, total: 12, changes: [] },
   ring: { records: 0, dropped: 0 },
   probes: { sent: 0 },
+  announcements: { sent: 0 },
   confirms: { sent: 0, answered: 0 },
   hints: { probed: 0, learned: 0 },
   counters: COUNTERS,

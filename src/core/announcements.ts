@@ -1,0 +1,129 @@
+// Which addresses to announce to the hosts here: those that moved to another MAC at another node. Pure.
+
+import { type IfIndex, isLinkLocal, type Mac } from '../base/address.ts';
+import { ensure } from '../base/group.ts';
+import type { BindingKey } from '../datapath/records/binding-key.ts';
+import type { Neighbor } from '../netlink/neighbor.ts';
+import type { StaticEntry } from './desired.ts';
+import { HostIndex } from './host-index.ts';
+import { isRemote, isValid } from './neighbor-entry.ts';
+import { addressId, staticEntries } from './neighbors/claim.ts';
+import type { Decision } from './neighbors/decide.ts';
+import type { ObservedHosts } from './observed.ts';
+import { type Bridge, type Domain, leavesTagged, type Port, type Topology, takesVlan } from './topology.ts';
+
+/** An entry of zebra whose address and MAC the hosts of these ports get to know. */
+export interface Announcement {
+  readonly entry: Neighbor;
+  readonly mac: Mac;
+  readonly outlets: readonly Outlet[];
+}
+
+/** A port with hosts of the VLAN. */
+interface Outlet {
+  readonly port: Port;
+  /** The VLAN ID with which frames leave the port; null: no tag. */
+  readonly tag: number | null;
+}
+
+export interface AnnouncementPlan {
+  readonly due: readonly Announcement[];
+  /** Entries that are left to the next run. For it the former MAC must still be the last known one. */
+  readonly left: readonly Neighbor[];
+}
+
+/** Most addresses and most frames of a run: a port gets one frame for each address. */
+const ADDRESSES_PER_RUN = 256;
+const FRAMES_PER_RUN = 4096;
+
+/** The MAC that the address of an entry had last, as far as this node knows. */
+interface Former {
+  readonly bridge: Bridge;
+  readonly domain: Domain;
+  readonly mac: Mac;
+  /** CLOCK_MONOTONIC in milliseconds. */
+  readonly atMs: number;
+}
+
+/**
+ * The addresses for which zebra has another MAC than the last one that was known here. A tunnel port with ARP suppression
+ * keeps the announcements of hosts at other nodes from the hosts here, which would send to the former MAC until their own
+ * entries age. The former MAC is that of zebra's entry in an earlier run, of a host that was here and has gone, or of a
+ * binding here from which another node has taken the address. An address that is here is never announced, nor one that
+ * is known for the first time. `index` is an index of `hosts`, if the caller has one.
+ */
+export function planAnnouncements(
+  topology: Topology,
+  hosts: ObservedHosts,
+  decisions: readonly Decision[],
+  index: HostIndex = new HostIndex(hosts),
+): AnnouncementPlan {
+  const bridges = new Map<IfIndex, Bridge>();
+  for (const bridge of topology.bridges) if (isAnnouncing(bridge)) bridges.set(bridge.ifIndex, bridge);
+  if (bridges.size === 0) return { due: [], left: [] };
+  const formers = new Map<Neighbor, Former>();
+  const consider = ({ bridge: ifIndex, vlan, ip }: BindingKey, mac: Mac, atMs: number): void => {
+    const bridge = bridges.get(ifIndex);
+    const domain = bridge?.domains.get(vlan);
+    if (bridge === undefined || domain === undefined) return;
+    const entry = index.neighborOf(domain.device, ip);
+    if (entry === undefined || !isRemote(entry) || !isValid(entry)) return;
+    const former = formers.get(entry);
+    if (former === undefined || former.atMs < atMs) formers.set(entry, { bridge, domain, mac, atMs });
+  };
+  for (const hint of hosts.hints) {
+    if (hint.kind === 'fabric' || hint.kind === 'ended') consider(hint, hint.mac, hint.heardMs);
+  }
+  const local = new Set<Neighbor>();
+  for (const { state, claim } of decisions) {
+    const { entry, binding } = claim;
+    if (entry === undefined || !isRemote(entry)) continue;
+    if (state !== 'remote') local.add(entry);
+    else if (binding !== undefined) consider(claim, binding.mac, binding.lastSeenMs);
+  }
+  const changed = [...formers].filter(([entry, { mac }]) => entry.mac !== mac && !local.has(entry));
+  // The oldest change first.
+  changed.sort(([a], [b]) => b.updatedMs - a.updatedMs);
+  return choose(changed.filter(announceable()));
+}
+
+function isAnnouncing({ desired, suppresses }: Bridge): boolean {
+  return desired.announce === 'auto' && suppresses;
+}
+
+/** Neither an address of the node itself, nor one that may not be learned, nor a provisioned one of another MAC. */
+function announceable(): (change: readonly [Neighbor, Former]) => boolean {
+  const statics = new Map<Bridge, ReadonlyMap<string, StaticEntry>>();
+  return ([{ ip, mac }, { bridge, domain }]) => {
+    if (domain.reserved.has(ip) || (isLinkLocal(ip) && !bridge.desired.linkLocal)) return false;
+    const entries = ensure(statics, bridge, () => staticEntries(bridge));
+    const provisioned = entries.get(addressId(domain.vlan, ip));
+    return provisioned === undefined || (mac !== undefined && provisioned.macs.includes(mac));
+  };
+}
+
+/** Those that one run sends. */
+function choose(changed: readonly (readonly [Neighbor, Former])[]): AnnouncementPlan {
+  const outlets = new Map<Domain, readonly Outlet[]>();
+  const due: Announcement[] = [];
+  const left: Neighbor[] = [];
+  let frames = 0;
+  for (const [entry, { bridge, domain }] of changed) {
+    const { mac } = entry;
+    const own = ensure(outlets, domain, () => outletsOf(bridge, domain.vlan));
+    const fits = due.length < ADDRESSES_PER_RUN && frames + own.length <= FRAMES_PER_RUN;
+    if (mac === undefined || (due.length > 0 && !fits)) {
+      left.push(entry);
+    } else {
+      frames += own.length;
+      due.push({ entry, mac, outlets: own });
+    }
+  }
+  return { due, left };
+}
+
+function outletsOf(bridge: Bridge, vlan: number): Outlet[] {
+  return bridge.ports
+    .filter((port) => takesVlan(bridge, port, vlan))
+    .map((port) => ({ port, tag: leavesTagged(bridge, port, vlan) ? vlan : null }));
+}
