@@ -327,6 +327,21 @@ static __always_inline bool is_host_mac(const __u8 *mac)
 	return any && !(mac[0] & 1);
 }
 
+/* RFC 9568, 7.3: 00-00-5E-00-01 for IPv4, 00-00-5E-00-02 for IPv6, then the VRID */
+static __always_inline bool is_virtual_router(const __u8 *mac)
+{
+	return !(mac[0] | mac[1] | mac[3]) && mac[2] == 0x5e && (mac[4] == 1 || mac[4] == 2);
+}
+
+/*
+ * At one port, a virtual router and a physical MAC that use one address are one host: keepalived with
+ * use_vmac answers for the address with its virtual MAC, and asks each new client with the physical one.
+ */
+static __always_inline bool is_virtual_of(const __u8 *virtual, const __u8 *physical)
+{
+	return is_virtual_router(virtual) && !is_virtual_router(physical);
+}
+
 static __always_inline bool is_vlan(__be16 protocol)
 {
 	return protocol == bpf_htons(ETH_P_8021Q) || protocol == bpf_htons(ETH_P_8021AD);
@@ -912,28 +927,12 @@ static __always_inline bool returns(const struct snoopy_binding *old, const stru
 	return same_mac(old->owner_mac, seen->mac) && old->first_seen_ns > since;
 }
 
-/* 00:00:5e:00:01:xx and 00:00:5e:00:02:xx (RFC 9568, 7.3) */
-static __always_inline bool is_virtual_router(const __u8 *mac)
-{
-	return !mac[0] && !mac[1] && mac[2] == 0x5e && !mac[3] && (mac[4] == 1 || mac[4] == 2);
-}
-
-/*
- * A virtual router uses two MACs for its address: it answers with the virtual one, and asks for its clients
- * with that of its interface, as keepalived does with use_vmac. Both come from one port, and the virtual MAC
- * keeps the address, or it would change with each new client.
- */
-static __always_inline bool is_its_router(const struct snoopy_binding *known, const struct sighting *seen,
-					  __u32 ifindex)
-{
-	return known->port == ifindex && is_virtual_router(known->mac) && !is_virtual_router(seen->mac);
-}
-
 /*
  * Another MAC or another port claims the address. The entry is replaced as a whole, so no reader sees half a
  * MAC. RFC 9161, 3.7: a MAC that changes too often means two hosts with one address. Then the binding is
  * frozen and goes back to the owner before the first claim; otherwise a host with many MACs would keep it
- * when the hold time is over. A change of the port alone is no duplicate.
+ * when the hold time is over. A change of the port alone is no duplicate, and neither is a host that begins
+ * to use the MAC of its virtual router.
  *
  * Unlike new bindings, moves have no rate limit. When fifty addresses fail over at once, each is announced
  * one to three times and then no more; a rejected move would leave its traffic with a host that is gone. A
@@ -947,8 +946,7 @@ static __always_inline __u32 move(const struct snoopy_binding *known, const stru
 	struct snoopy_binding old = *known; /* a copy: the update hands the element on to another key */
 	struct snoopy_binding next = old;
 	bool other_mac = !same_mac(old.mac, seen->mac);
-	/* The virtual MAC of a router takes the address from the other one: no duplicate. */
-	bool is_router = old.port == ifindex && is_virtual_router(seen->mac) && !is_virtual_router(old.mac);
+	bool one_host = old.port == ifindex && is_virtual_of(seen->mac, old.mac);
 
 	if (old.port != ifindex && !has_room(port, state))
 		return limited(state, SNOOPY_COUNTER_PORT_LIMIT);
@@ -957,7 +955,7 @@ static __always_inline __u32 move(const struct snoopy_binding *known, const stru
 		next.window_ns = 0;
 		next.frozen_until_ns = 0;
 	}
-	if (other_mac && !provisioned && !is_router) {
+	if (other_mac && !one_host && !provisioned) {
 		if (!next.window_ns || now > next.window_ns + port->duplicate_window_ns) {
 			next.moves = 0;
 			next.window_ns = now;
@@ -1032,9 +1030,14 @@ static __always_inline __u32 learn(const struct sighting *seen, const struct sno
 		return seen->weak;
 	if (known && known->port == ifindex && same_mac(known->mac, seen->mac))
 		return refresh(known, seen, ifindex, now);
-	if (known && is_its_router(known, seen, ifindex))
-		return refresh(known, seen, ifindex, now);
 	verdict = check_claim(seen, known, now, &provisioned);
+	/*
+	 * The virtual MAC keeps the address, unless only the physical one is provisioned for it. That is no
+	 * sign of life of the virtual one: a binding whose host has ceased to use it must come of age.
+	 */
+	if (verdict == SNOOPY_COUNTER_SIGHTINGS && known && known->port == ifindex && !provisioned &&
+	    is_virtual_of(known->mac, seen->mac))
+		return SNOOPY_COUNTER_SIGHTINGS;
 	if (seen->weak) {
 		if (verdict != SNOOPY_COUNTER_SIGHTINGS || !seen->hint || !can_probe(seen, port))
 			return seen->weak;

@@ -3,16 +3,17 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { Scope } from '../lib/scope.ts';
 import { sleepSync } from '../lib/wait.ts';
-import { type Arrival, buildFrames, CHANGE, COUNTERS, Datapath, LEARN } from './datapath.ts';
+import { type Arrival, buildFrames, CHANGE, COUNTERS, Datapath, LEARN, LEARN_ALL } from './datapath.ts';
 import { ANN, arp, BOB, IP4, na, ns } from './messages.ts';
+
+/** Virtual routers of VRID 7 (RFC 9568, 7.3). */
+const ROUTER = '00:00:5e:00:01:07';
+const ROUTER6 = '00:00:5e:00:02:07';
+const ROUTER_BYTES = [0, 0, 0x5e, 0, 1, 7];
 
 const BOB_BYTES = [2, 0, 0, 0, 2, 0x20];
 const ANN_BYTES = [2, 0, 0, 0, 1, 0x10];
-
-/** Virtual routers of VRRP: for IPv4, and for IPv6 (RFC 9568, 7.3). */
-const VRRP4 = '00:00:5e:00:01:07';
-const VRRP4_BYTES = [0, 0, 0x5e, 0, 1, 7];
-const VRRP6 = '00:00:5e:00:02:07';
+const ZERO_BYTES = [0, 0, 0, 0, 0, 0];
 
 const specs = {
   ann: arp(),
@@ -29,9 +30,14 @@ const specs = {
   annVlan: arp({ tags: [['Dot1Q', { vlan: 20 }]] }),
   bobVlan: arp({ mac: BOB, tags: [['Dot1Q', { vlan: 20 }]] }),
   forged: arp({ ether: { src: BOB } }),
+  router: arp({ mac: ROUTER }),
+  routerReply: arp({ mac: ROUTER, arp: { op: 2 } }),
+  otherRouter: arp({ mac: '00:00:5e:00:01:08' }),
+  router6: na({ mac: ROUTER6, nd: { R: 1 } }),
+  noRouter: arp({ mac: '00:00:5e:00:03:07' }),
+  noRouterEither: arp({ mac: '00:00:5e:01:01:07' }),
+  ann6Asks: ns(),
   bobReply: arp({ mac: BOB, arp: { op: 2 } }),
-  vrrp4: arp({ mac: VRRP4 }),
-  vrrp6: arp({ mac: VRRP6 }),
 };
 const HOSTS = 80;
 /** One address, with another MAC for each number. */
@@ -305,6 +311,79 @@ test('an owner whose port is no longer configured does not get a frozen binding 
   assert.deepEqual([onlyBinding().mac, onlyBinding().port], [BOB_BYTES, datapath.ports[1]]);
 });
 
+test('a virtual router takes the address from the MAC of its host, which is no duplicate', () => {
+  datapath.domain({ duplicateMoves: 1 });
+  count(frames.ann, frames.ann6);
+  datapath.ring('consume');
+  assert.deepEqual(count(frames.router, frames.router6), { SIGHTINGS: 2, MOVED: 2 });
+  for (const { key, value } of datapath.bindings()) {
+    const { mac, port, moves, window_ns, owner_mac, owner_port } = value;
+    assert.deepEqual(mac, [0, 0, 0x5e, 0, key.family === 2 ? 1 : 2, 7]);
+    assert.deepEqual(
+      [port, moves, window_ns, owner_mac, owner_port],
+      [datapath.ports[0], 0, 0, ZERO_BYTES, 0],
+    );
+    assert.equal(value.flags, key.family === 2 ? 0 : 1);
+  }
+  assert.deepEqual(
+    datapath.ring('consume').records.map(({ kind, mac, oldMac }) => [kind, mac, oldMac]),
+    [
+      [CHANGE.get('MOVE'), ROUTER, ANN],
+      [CHANGE.get('MOVE'), ROUTER6, ANN],
+    ],
+  );
+});
+
+test('a virtual router keeps its address when its host sends with its own MAC, however often', () => {
+  datapath.domain({ duplicateMoves: 2, learn: LEARN_ALL & ~(LEARN.get('NS') ?? 0) });
+  count(frames.router, frames.router6);
+  const old = datapath.bindings();
+  datapath.ring('consume');
+  sleepSync(150);
+  const turns = Array.from({ length: 100 }, () => [frames.ann, frames.annReply]).flat();
+  assert.deepEqual(count(...turns), { SIGHTINGS: 200 });
+  // Messages that are not learned from are no hint either.
+  assert.deepEqual(count(frames.ann6, frames.ann6Asks, frames.ann6Answer), { SIGHTINGS: 3 });
+  assert.deepEqual(datapath.heard(), []);
+  assert.deepEqual(datapath.ring().records, []);
+  // Nor do they keep a virtual MAC that is silent from ageing.
+  assert.deepEqual(datapath.bindings(), old);
+  count(frames.routerReply);
+  const fresh = datapath.bindings().find(({ key }) => key.family === 2)?.value;
+  const before = old.find(({ key }) => key.family === 2)?.value;
+  assert.ok(fresh && before && fresh.last_seen_ns > before.last_seen_ns + 100e6);
+});
+
+test('a virtual router and a physical MAC at two ports are two hosts', () => {
+  datapath.domain({ duplicateMoves: 2 });
+  count(frames.router);
+  assert.deepEqual(count(on(1, frames.ann)), { SIGHTINGS: 1, MOVED: 1 });
+  assert.deepEqual([onlyBinding().moves, onlyBinding().owner_mac], [1, ROUTER_BYTES]);
+  assert.deepEqual(count(frames.router), { SIGHTINGS: 1, DUPLICATES: 1 });
+});
+
+test('two virtual routers are two hosts, and so are MACs that only look like one', () => {
+  for (const frame of [frames.otherRouter, frames.noRouter, frames.noRouterEither]) {
+    datapath.domain({ duplicateMoves: 5 });
+    // The second is no virtual router, or both are.
+    count(frame === frames.otherRouter ? frames.router : frames.ann);
+    assert.deepEqual(count(frame), { SIGHTINGS: 1, MOVED: 1 });
+    assert.equal(onlyBinding().moves, 1);
+  }
+});
+
+test('an address that is provisioned or frozen is no concern of a virtual router', () => {
+  datapath.domain({ duplicateMoves: 5 });
+  count(frames.router);
+  datapath.provision(IP4, [ANN]);
+  assert.deepEqual(count(frames.ann), { SIGHTINGS: 1, MOVED: 1 });
+  assert.deepEqual(count(frames.router), { STATIC: 1 });
+  assert.deepEqual(onlyBinding().mac, ANN_BYTES);
+  datapath.domain({ duplicateMoves: 1 });
+  count(frames.router, on(1, frames.bob));
+  assert.deepEqual(count(frames.ann), { FROZEN: 1 });
+});
+
 test('after the hold time a binding accepts a claim as it accepts its owner', () => {
   datapath.domain({ duplicateMoves: 2, duplicateHoldMs: 1 });
   count(frames.ann, frames.bob);
@@ -332,35 +411,6 @@ test('moves further apart than the window are no duplicate', () => {
     assert.equal(onlyBinding().moves, 1);
     sleepSync(20);
   }
-});
-
-test('the virtual MAC of a router keeps its address beside the MAC of its interface', () => {
-  datapath.domain({ duplicateMoves: 2 });
-  count(frames.ann);
-  datapath.ring('consume');
-  assert.deepEqual(count(frames.vrrp4), { SIGHTINGS: 1, MOVED: 1 });
-  const virtual = onlyBinding();
-  assert.deepEqual([virtual.mac, virtual.moves, virtual.window_ns], [VRRP4_BYTES, 0, 0]);
-  assert.equal(datapath.ring('consume').records.length, 1);
-  sleepSync(150);
-  assert.deepEqual(count(frames.ann, frames.bob, frames.ann), { SIGHTINGS: 3 });
-  const { last_seen_ns, ...rest } = onlyBinding();
-  assert.ok(last_seen_ns > virtual.last_seen_ns);
-  assert.deepEqual(rest, (({ last_seen_ns: _, ...others }) => others)(virtual));
-  assert.deepEqual(datapath.ring('consume').records, []);
-});
-
-test('a virtual router that moves to another port does so by the rules of all hosts', () => {
-  datapath.domain({ duplicateMoves: 2 });
-  count(frames.vrrp4);
-  assert.deepEqual(count(on(1, frames.vrrp4)), { SIGHTINGS: 1, MOVED: 1 });
-  assert.equal(onlyBinding().moves, 0);
-  // The MAC of an interface on another port, and another virtual router, are other hosts.
-  assert.deepEqual(count(frames.ann), { SIGHTINGS: 1, MOVED: 1 });
-  assert.equal(onlyBinding().moves, 1);
-  datapath.domain({ duplicateMoves: 2 });
-  assert.deepEqual(count(frames.vrrp4, frames.vrrp6), { SIGHTINGS: 2, CREATED: 1, MOVED: 1 });
-  assert.equal(onlyBinding().moves, 1);
 });
 
 test('with moves set to 0 nothing is ever frozen, and the count stops at 255', () => {

@@ -292,10 +292,10 @@ class Fuzzer:
         self.hints.map.take()
 
     def judge(self, frame, port, kind, chance):
-        """Sends one frame; True when it was to be learned from."""
+        """Sends one frame; True when it was to be accepted."""
         claim = model.judge(frame, port)
         known = self.known(claim, port, kind, chance)
-        wanted, hint = model.apply(known, claim, port)
+        accepted, wanted, hint = model.apply(known, claim, port)
         self.bindings.put(port.bridge, known)
         in_pages = self.way.send(frame, port, chance)
         self.seen["inPages"] += in_pages
@@ -307,7 +307,7 @@ class Fuzzer:
             raise Disturbed(f"the hint is {left}, the model says {hint}")
         if hint is not None:
             self.hinted[hint.kind] += 1
-        return any(bound.fresh for bound in wanted.values())
+        return accepted
 
     def known(self, claim, port, kind, chance):
         """The bindings before the frame: mostly none; otherwise its own address, bound to its sender or to another host."""
@@ -315,7 +315,8 @@ class Fuzzer:
             return {}
         vlan, ip, mac = claim[:3] if claim else (port.pvid, ip_address("192.168.1.10"), mutate.ANN)
         other = next(p.ifindex for p in self.ports if p.bridge == port.bridge and p is not port)
-        mac, owner = chance.choice([(mac, port.ifindex), (mutate.BOB, port.ifindex), (mac, other)])
+        owners = [(mac, port.ifindex), (mutate.BOB, port.ifindex), (mutate.ROUTER, port.ifindex), (mac, other)]
+        mac, owner = chance.choice(owners)
         return {(vlan, ip): model.Bound(mac, owner, chance.random() < 0.5, False)}
 
     def fail(self, job, at, maker, port, frame, what):

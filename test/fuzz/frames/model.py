@@ -34,6 +34,7 @@ NO_HOST_IPV4 = (
 )
 LINK_LOCAL = (IPv4Network("169.254.0.0/16"), IPv6Network("fe80::/10"))
 
+VIRTUAL_ROUTERS = ("00:00:5e:00:01:", "00:00:5e:00:02:")
 SOLICITED_NODE = IPv6Network("ff02::1:ff00:0/104")  # RFC 4291, 2.7.1
 
 # The claim of a valid message: "this address has this MAC". `strength` says what may come of it: LEARNED; REFRESHES a
@@ -208,28 +209,39 @@ def is_provisioned_for_another(claim, port):
     return macs is not None and claim.mac not in macs
 
 
-def apply(known, claim, port):
-    """The bindings of the port's bridge after a claim, (vlan, ip) -> Bound, and the Hint or None.
+def is_virtual_of(one, other):
+    """RFC 9568, 7.3: the first is the MAC of a virtual router, the second is none."""
+    return one.startswith(VIRTUAL_ROUTERS) and not other.startswith(VIRTUAL_ROUTERS)
 
-    A binding that the claim does not change is not fresh.
-    """
+
+# What comes of a claim: whether the message is accepted, the bindings of the port's bridge, (vlan, ip) -> Bound, and the
+# Hint or None. A binding that the claim does not change is not fresh.
+Result = namedtuple("Result", "accepted bindings hint")
+
+
+def apply(known, claim, port):
+    nothing = Result(False, known, None)
     if claim is None:
-        return known, None
+        return nothing
     key = (claim.vlan, claim.ip)
     old = known.get(key)
     if old is not None and claim.strength == TENTATIVE:
-        return known, None
+        return nothing
     if old is not None and (old.mac, old.port) == (claim.mac, port.ifindex):
         # The binding is the sender's already: what it may have was decided when the binding was created.
-        return {**known, key: Bound(old.mac, old.port, router_of(old, claim), True)}, None
-    if claim.strength == REFRESHES or not is_allowed(claim, port) or is_provisioned_for_another(claim, port):
-        return known, None
+        return Result(True, {**known, key: Bound(old.mac, old.port, router_of(old, claim), True)}, None)
+    if not is_allowed(claim, port) or is_provisioned_for_another(claim, port):
+        return nothing
+    if old is not None and old.port == port.ifindex and is_virtual_of(old.mac, claim.mac):
+        # The physical MAC of the router's host, unless it is the one that is provisioned.
+        if (claim.vlan, claim.ip) not in port.statics:
+            return Result(True, known, None)
     if claim.strength == LEARNED:
-        return {**known, key: Bound(claim.mac, port.ifindex, router_of(old, claim), True)}, None
+        return Result(True, {**known, key: Bound(claim.mac, port.ifindex, router_of(old, claim), True)}, None)
     # A hint is of use where the answer to a probe is learned from.
-    if ("arp-reply" if claim.ip.version == 4 else "na") not in port.learn:
-        return known, None
-    return known, Hint(claim.vlan, claim.ip, claim.mac, port.ifindex, claim.strength)
+    if claim.strength == REFRESHES or ("arp-reply" if claim.ip.version == 4 else "na") not in port.learn:
+        return nothing
+    return Result(False, known, Hint(claim.vlan, claim.ip, claim.mac, port.ifindex, claim.strength))
 
 
 def router_of(old, claim):

@@ -25,7 +25,8 @@ from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
 
 ANN, BOB = "02:00:00:00:01:10", "02:00:00:00:02:20"
 PROVISIONED = "02:00:00:00:00:53"
-MACS = [ANN, BOB, PROVISIONED, "52:54:00:12:34:56", "fe:ff:ff:ff:ff:ff"]
+ROUTER = "00:00:5e:00:01:07"
+MACS = [ANN, BOB, PROVISIONED, ROUTER, "52:54:00:12:34:56", "fe:ff:ff:ff:ff:ff"]
 ODD_MACS = ["00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:01", "33:33:00:00:00:01", "03:00:00:00:01:10"]
 IPS = ["192.168.1.10", "192.168.1.11", "192.168.1.53", "10.1.2.3", "203.0.113.9"]
 ODD_IPS = [
