@@ -13,11 +13,22 @@ export const SUITES = [
   {
     name: 'safety',
     budgetS: [60, 600],
-    deep: ['faults', 'files', 'impersonation', 'limits', 'partial', 'pins', 'soak', 'switch', 'upgrade'],
+    deep: [
+      'faults',
+      'files',
+      'impersonation',
+      'limits',
+      'netlink',
+      'partial',
+      'pins',
+      'soak',
+      'switch',
+      'upgrade',
+    ],
   },
   { name: 'fabric', budgetS: [40, 120], deep: ['tunnel'] },
   { name: 'fuzz', budgetS: [40, 90], deep: [] },
-  { name: 'kernel', budgetS: [40, 120], deep: ['progress', 'provisioning'] },
+  { name: 'kernel', budgetS: [40, 120], deep: ['errors', 'progress', 'provisioning'] },
   { name: 'guest', budgetS: [150, 600], deep: ['fabric', 'features'] },
 ];
 
