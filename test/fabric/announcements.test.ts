@@ -2,10 +2,11 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { Capture } from '../lib/capture.ts';
+import { deepTest } from '../lib/depth.ts';
 import { Fabric } from '../lib/fabric.ts';
 import type { Vm } from '../lib/node.ts';
 import { findNeighbor } from '../lib/oracles.ts';
-import { outputOf, type Report, Snoopy } from '../lib/snoopy.ts';
+import { outputOf, type Report, Snoopy, withReport } from '../lib/snoopy.ts';
 import { until } from '../lib/wait.ts';
 
 const BRIDGE = 'br0';
@@ -104,5 +105,56 @@ describe('an address that moves to another MAC at another node', () => {
     assert.deepEqual([counters.created, counters.moved], [before.created, before.moved]);
     for (const ip of ips) assert.equal(macAt(heir, ip), undefined);
     talk(client, ips, heir.mac);
+  });
+
+  test('is announced where only the fabric knew it, once; a first sight is not', async () => {
+    const ips = ['10.1.9.2', '2001:db8:1::9:2'];
+    const [old, next, heir, client] = [fabric.vm(2, 1), fabric.vm(2, 2), fabric.vm(3, 1), fabric.vm(1, 1)];
+    give(old, ips);
+    run(2);
+    for (const ip of ips) await zebraHas(1, ip, old.mac);
+    assert.equal(run(1).announcements.sent, 0);
+    talk(client, ips, old.mac);
+
+    // To another host of the same node.
+    take(old, ips);
+    give(next, ips);
+    run(2);
+    for (const ip of ips) await zebraHas(1, ip, next.mac);
+    for (const ip of ips) assert.equal(macAt(client, ip), old.mac, 'the tunnel port suppresses');
+    assert.equal(run(1).announcements.sent, 2);
+    for (const ip of ips) await follows(client, ip, next.mac);
+    assert.equal(run(1).announcements.sent, 0);
+
+    // To another node.
+    take(next, ips);
+    give(heir, ips);
+    run(3);
+    for (const ip of ips) await zebraHas(1, ip, heir.mac);
+    assert.equal(run(1).announcements.sent, 2);
+    for (const ip of ips) await follows(client, ip, heir.mac);
+    assert.equal(run(1).announcements.sent, 0);
+    talk(client, ips, heir.mac);
+  });
+
+  deepTest('is announced while a run listens, soon after zebra has it', async (t) => {
+    const ip = '10.1.9.3';
+    const [old, heir, client] = [fabric.vm(2, 1), fabric.vm(3, 1), fabric.vm(1, 1)];
+    give(old, [ip]);
+    run(2);
+    await zebraHas(1, ip, old.mac);
+    run(1);
+    talk(client, [ip], old.mac);
+    const listening = snoopies[0]?.startReconcile('--listen', '8s');
+    assert.ok(listening !== undefined);
+    take(old, [ip]);
+    give(heir, [ip]);
+    run(3);
+    await zebraHas(1, ip, heir.mac);
+    const written = performance.now();
+    await follows(client, ip, heir.mac);
+    t.diagnostic(`the client has the new MAC ${(performance.now() - written).toFixed(0)} ms after zebra`);
+    const ended = withReport(await listening.ended(20_000));
+    assert.equal(ended.report.announcements.sent, 1);
   });
 });

@@ -1,6 +1,7 @@
 // RFC 9161, section 3.7b: before an address goes to another MAC, its owner is probed.
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
+import { NEEDS_VALIDATED } from '../kernel/probe.ts';
 import { Capture } from '../lib/capture.ts';
 import { deepTest } from '../lib/depth.ts';
 import { arpFrame, naFrame } from '../lib/frames.ts';
@@ -413,5 +414,51 @@ while time.monotonic() < end:
     sleepSync(700);
     assert.equal(macOf(host, owner.ip), other.mac);
     await listening.ended();
+  });
+});
+
+/** The kernel writes the last claim into the neighbor: a run corrects it, or leaves it. */
+describe('an address whose neighbor the kernel keeps current', NEEDS_VALIDATED, () => {
+  const AUTO = { neighbor_state: 'auto', duplicates: NO_FREEZE };
+
+  it('goes back to its owner in the next run when the owner answers, with a warning', () => {
+    const host = machine(AUTO);
+    const { owner, other } = host;
+    for (const ip of [owner.ip, owner.ip6]) {
+      claim(other, ip);
+      assert.equal(macOf(host, ip), other.mac, 'the kernel checks less');
+    }
+    const report = run(host);
+    assert.deepEqual(report.confirms, { sent: 2, answered: 2 });
+    for (const ip of [owner.ip, owner.ip6]) {
+      assert.equal(macOf(host, ip), owner.mac, ip);
+      assert.equal(boundMac(host, ip), owner.mac, ip);
+      const words = new RegExp(
+        `^${other.mac} on port "${other.port}" claims ${ip} .*owner ${owner.mac} on port "${owner.port}"`,
+      );
+      assert.equal(
+        report.warnings.filter((warning) => words.test(warning)).length,
+        1,
+        report.warnings.join(),
+      );
+    }
+    const next = run(host);
+    assert.equal(next.confirms.sent, 0);
+    assert.deepEqual(next.neighbors.changes, []);
+  });
+
+  it('stays with the claimant when the owner has given it up, and nothing is left to decide', () => {
+    const host = machine(AUTO);
+    const { owner, other } = host;
+    for (const ip of [owner.ip, owner.ip6]) {
+      giveUp(host, ip);
+      claim(other, ip);
+    }
+    const report = run(host);
+    assert.deepEqual(report.confirms, { sent: 2, answered: 0 });
+    for (const ip of [owner.ip, owner.ip6]) assert.equal(macOf(host, ip), other.mac, ip);
+    const next = run(host);
+    assert.equal(next.confirms.sent, 0);
+    assert.deepEqual(next.neighbors.changes, []);
   });
 });
