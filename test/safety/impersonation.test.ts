@@ -312,7 +312,8 @@ describe('impersonation', () => {
     solicit();
     assert.deepEqual(grown(counters, countersOf(near)), { hints: 1 });
     const report = run(near);
-    assert.equal(report.hints.probed, 1);
+    // The hint of the ARP Probe above is due after 10 s, and may be probed as well.
+    assert.ok(report.hints.probed >= 1);
     assert.deepEqual([report.neighbors.changes, report.confirms.sent], [[], 0]);
     assert.equal(macAt(1, victim.ip6), victim.mac);
   });
@@ -324,7 +325,7 @@ describe('impersonation', () => {
     solicit();
     const reports = [run(near), run(near)];
     attacker.run('ip', 'address', 'del', `${victim.ip6}/64`, 'dev', 'eth0');
-    assert.equal(reports[0]?.hints.probed, 1);
+    assert.ok((reports[0]?.hints.probed ?? 0) >= 1);
     assert.deepEqual(
       reports.flatMap(({ neighbors }) => neighbors.changes),
       [],
