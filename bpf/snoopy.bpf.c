@@ -1033,7 +1033,7 @@ static __always_inline __u32 learn(const struct sighting *seen, const struct sno
 	verdict = check_claim(seen, known, now, &provisioned);
 	/*
 	 * The virtual MAC keeps the address, unless only the physical one is provisioned for it. That is no
-	 * sign of life of the virtual one: a binding whose host has ceased to use it must come of age.
+	 * sign of life of the virtual one: a binding whose host no longer uses it must expire.
 	 */
 	if (verdict == SNOOPY_COUNTER_SIGHTINGS && known && known->port == ifindex && !provisioned &&
 	    is_virtual_of(known->mac, seen->mac))

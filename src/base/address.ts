@@ -37,7 +37,7 @@ function hexDigit(value: number): number {
 
 const COLON = 0x3a;
 
-/** The MAC of nobody. In structures it stands for none. */
+/** The all-zero MAC. In kernel structures it stands for none. */
 export const NO_MAC = '00:00:00:00:00:00' as Mac;
 
 /**

@@ -26,8 +26,8 @@ export function announce(
   decisions: readonly Decision[],
   index: HostIndex,
 ): Announced {
+  if (options.check) return { sent: 0, left: [], errors: [] };
   const { due, left } = planAnnouncements(topology, hosts, decisions, index);
-  if (options.check) return { sent: 0, left, errors: [] };
   try {
     sendAnnouncements(due);
     return { sent: due.length, left, errors: [] };

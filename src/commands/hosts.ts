@@ -6,7 +6,7 @@ import type { HostIndex } from '../core/host-index.ts';
 import type { HostPlan, NeighborChange } from '../core/neighbors/plan.ts';
 import { recoverBindings, unfreeze } from '../core/neighbors/recover.ts';
 import type { Observed, ObservedHosts } from '../core/observed.ts';
-import { type HintsByStatus, hintsByStatus, isHeard } from '../core/probes/hints.ts';
+import { type HintsByStatus, isHeard } from '../core/probes/hints.ts';
 import { type MemoryChange, planMemory } from '../core/probes/memory.ts';
 import { describeBridges } from '../core/summary.ts';
 import { nextDue } from '../core/timers.ts';
@@ -25,7 +25,7 @@ import type { Interest } from '../host/watch.ts';
 import { announce } from './announce.ts';
 import { probeHosts } from './probing.ts';
 import { type Machine, retrieveHosts } from './retrieve.ts';
-import { type Pass, RETRY_MS, type Run, scopeOf } from './run.ts';
+import { type Pass, RETRY_MS, type Run } from './run.ts';
 
 /** The hosts' part of the result of a pass. */
 type HostPass = Pick<
@@ -57,17 +57,13 @@ function reconcileWith(run: Run, machine: Machine, ring: Ring | undefined): Host
   const { neighborProtocol: protocol, maxBindings } = session.runtime;
   stopwatch.enter('drain');
   const { drained, ...found } = drain(run, machine, ring);
-  const { hosts, index, plan, ...probed } = probeHosts(run, machine, found.hosts, ring);
-
-  const byStatus = hintsByStatus(topology, hosts, index, scopeOf(run));
+  const { hosts, index, plan, byStatus, ...probed } = probeHosts(run, machine, found.hosts, ring);
   const written = options.check
     ? { ...NOTHING_WRITTEN, changes: plannedNeighbors(plan.changes, protocol) }
     : write(run, machine, hosts, plan, ring);
   const announced = announce(run, topology, hosts, plan.decisions, index);
-  const memory = planMemory(topology, hosts, index, plan, byStatus, {
-    room: maxBindings,
-    not: announced.left,
-  });
+  const limits = { room: maxBindings, not: announced.left };
+  const memory = options.check ? NO_CHANGE : planMemory(topology, hosts, index, plan, byStatus, limits);
   if (!options.check) writeMemory(session, memory, byStatus);
 
   const moves = [...drained.changes, ...probed.drained.changes];
@@ -158,6 +154,8 @@ function write(
   ring?.commit();
   return { changes: reports, hasReturned };
 }
+
+const NO_CHANGE: MemoryChange = { remember: [], forget: [] };
 
 /** Writes the memory of hints, and deletes hints that are done with. */
 function writeMemory({ pins }: Session, { remember, forget }: MemoryChange, byStatus: HintsByStatus): void {

@@ -6,8 +6,8 @@ import { HostIndex } from '../core/host-index.ts';
 import type { KeptByOwner } from '../core/neighbors/claim.ts';
 import { type HostPlan, planHosts } from '../core/neighbors/plan.ts';
 import type { ObservedHosts } from '../core/observed.ts';
-import type { HostProbe } from '../core/probes/ageing.ts';
-import { type HintProbe, isHeard } from '../core/probes/hints.ts';
+import { type HostProbe, NEVER_PROBED } from '../core/probes/ageing.ts';
+import { type HintProbe, type HintsByStatus, hintsByStatus, isHeard } from '../core/probes/hints.ts';
 import {
   type Conflict,
   findConflicts,
@@ -32,6 +32,8 @@ export interface Probed {
   readonly hosts: ObservedHosts;
   readonly index: HostIndex;
   readonly plan: HostPlan;
+  /** What becomes of the hints. */
+  readonly byStatus: HintsByStatus;
   /** True when owners were not probed: the next pass probes them. */
   readonly hasUnprobed: boolean;
   /** How many bound hosts were probed, and how many that were hinted at. */
@@ -52,10 +54,12 @@ export function probeHosts(run: Run, machine: Machine, hosts: ObservedHosts, rin
   stopwatch.enter('decide');
   const index = new HostIndex(hosts);
   const plan = decide(run, machine, hosts, index);
+  const byStatus = hintsByStatus(machine.topology, hosts, index, scopeOf(run));
   const unprobed: Probed = {
     hosts,
     index,
     plan,
+    byStatus,
     hasUnprobed: false,
     sent: { hosts: 0, hints: 0 },
     confirms: NO_CONFIRMS,
@@ -66,7 +70,7 @@ export function probeHosts(run: Run, machine: Machine, hosts: ObservedHosts, rin
   if (options.check || ring === undefined) return unprobed;
   stopwatch.enter('probe');
   const { neighborProtocol: protocol } = session.runtime;
-  const due = planProbes(machine.topology, hosts, index, plan, { protocol, ...scopeOf(run) });
+  const due = planProbes(machine.topology, hosts, index, plan, byStatus, protocol);
   try {
     return ask(run, machine, due, unprobed, ring);
   } catch (thrown) {
@@ -111,7 +115,8 @@ function ask(run: Run, machine: Machine, due: ProbePlan, before: Probed, ring: R
   const isCertain = observeCounters(pins).ringDropped === droppedBefore;
   const checked = conclude(run, machine, hosts, index, sent.owners, answered, isCertain);
   const plan = decide(run, machine, hosts, index, checked.kept);
-  return { ...checked, hosts, index, plan, sent: counts, drained, errors: [] };
+  const byStatus = hintsByStatus(machine.topology, hosts, index, scopeOf(run));
+  return { ...checked, hosts, index, plan, byStatus, sent: counts, drained, errors: [] };
 }
 
 /** What was sent. */
@@ -216,7 +221,7 @@ function conclude(
 function recordLosers({ tables }: Pins, hosts: ObservedHosts, lost: readonly Conflict[]): void {
   try {
     for (const { bridge, vlan, ip, claimant } of lost) {
-      const state = hosts.probes.get(bindingId({ bridge, vlan, ip })) ?? { lastMs: 0, count: 0 };
+      const state = hosts.probes.get(bindingId({ bridge, vlan, ip })) ?? NEVER_PROBED;
       const decided = { mac: claimant, atMs: hosts.nowMs };
       tables.probes?.set({ bridge, vlan, ip }, { bridge, vlan, ip, ...state, decided });
     }

@@ -5,6 +5,7 @@ import { ensure } from '../base/group.ts';
 import type { BindingKey } from '../datapath/records/binding-key.ts';
 import type { Neighbor } from '../netlink/neighbor.ts';
 import type { StaticEntry } from './desired.ts';
+import { splitByBudget } from './frame-budget.ts';
 import { HostIndex } from './host-index.ts';
 import { isRemote, isValid } from './neighbor-entry.ts';
 import { addressId, staticEntries } from './neighbors/claim.ts';
@@ -32,15 +33,13 @@ export interface AnnouncementPlan {
   readonly left: readonly Neighbor[];
 }
 
-/** Most addresses and most frames of a run: a port gets one frame for each address. */
-const ADDRESSES_PER_RUN = 256;
-const FRAMES_PER_RUN = 4096;
-
-/** The MAC that the address of an entry had last, as far as this node knows. */
-interface Former {
+/** An entry of zebra, and the MAC that its address had last as far as this node knows. */
+interface Change {
   readonly bridge: Bridge;
   readonly domain: Domain;
+  readonly entry: Neighbor;
   readonly mac: Mac;
+  readonly former: Mac;
   /** CLOCK_MONOTONIC in milliseconds. */
   readonly atMs: number;
 }
@@ -61,19 +60,19 @@ export function planAnnouncements(
   const bridges = new Map<IfIndex, Bridge>();
   for (const bridge of topology.bridges) if (isAnnouncing(bridge)) bridges.set(bridge.ifIndex, bridge);
   if (bridges.size === 0) return { due: [], left: [] };
-  const formers = new Map<Neighbor, Former>();
-  const consider = ({ bridge: ifIndex, vlan, ip }: BindingKey, mac: Mac, atMs: number): void => {
+  const changes = new Map<Neighbor, Change>();
+  const consider = ({ bridge: ifIndex, vlan, ip }: BindingKey, former: Mac, atMs: number): void => {
     const bridge = bridges.get(ifIndex);
     const domain = bridge?.domains.get(vlan);
     if (bridge === undefined || domain === undefined) return;
     const entry = index.neighborOf(domain.device, ip);
-    if (entry === undefined || !isRemote(entry) || !isValid(entry)) return;
-    const former = formers.get(entry);
-    if (former === undefined || former.atMs < atMs) formers.set(entry, { bridge, domain, mac, atMs });
+    if (entry?.mac === undefined || !isRemote(entry) || !isValid(entry)) return;
+    const latest = changes.get(entry);
+    if (latest === undefined || latest.atMs < atMs) {
+      changes.set(entry, { bridge, domain, entry, mac: entry.mac, former, atMs });
+    }
   };
-  for (const hint of hosts.hints) {
-    if (hint.kind === 'fabric' || hint.kind === 'ended') consider(hint, hint.mac, hint.heardMs);
-  }
+  for (const hint of hosts.hints) consider(hint, hint.mac, hint.heardMs);
   const local = new Set<Neighbor>();
   for (const { state, claim } of decisions) {
     const { entry, binding } = claim;
@@ -81,9 +80,11 @@ export function planAnnouncements(
     if (state !== 'remote') local.add(entry);
     else if (binding !== undefined) consider(claim, binding.mac, binding.lastSeenMs);
   }
-  const changed = [...formers].filter(([entry, { mac }]) => entry.mac !== mac && !local.has(entry));
+  const changed = [...changes.values()].filter(
+    ({ entry, mac, former }) => mac !== former && !local.has(entry),
+  );
   // The oldest change first.
-  changed.sort(([a], [b]) => b.updatedMs - a.updatedMs);
+  changed.sort((a, b) => b.entry.updatedMs - a.entry.updatedMs);
   return choose(changed.filter(announceable()));
 }
 
@@ -92,34 +93,28 @@ function isAnnouncing({ desired, suppresses }: Bridge): boolean {
 }
 
 /** Neither an address of the node itself, nor one that may not be learned, nor a provisioned one of another MAC. */
-function announceable(): (change: readonly [Neighbor, Former]) => boolean {
+function announceable(): (change: Change) => boolean {
   const statics = new Map<Bridge, ReadonlyMap<string, StaticEntry>>();
-  return ([{ ip, mac }, { bridge, domain }]) => {
+  return ({ bridge, domain, entry: { ip }, mac }) => {
     if (domain.reserved.has(ip) || (isLinkLocal(ip) && !bridge.desired.linkLocal)) return false;
     const entries = ensure(statics, bridge, () => staticEntries(bridge));
     const provisioned = entries.get(addressId(domain.vlan, ip));
-    return provisioned === undefined || (mac !== undefined && provisioned.macs.includes(mac));
+    return provisioned === undefined || provisioned.macs.includes(mac);
   };
 }
 
 /** Those that one run sends. */
-function choose(changed: readonly (readonly [Neighbor, Former])[]): AnnouncementPlan {
+function choose(changed: readonly Change[]): AnnouncementPlan {
   const outlets = new Map<Domain, readonly Outlet[]>();
-  const due: Announcement[] = [];
-  const left: Neighbor[] = [];
-  let frames = 0;
-  for (const [entry, { bridge, domain }] of changed) {
-    const { mac } = entry;
-    const own = ensure(outlets, domain, () => outletsOf(bridge, domain.vlan));
-    const fits = due.length < ADDRESSES_PER_RUN && frames + own.length <= FRAMES_PER_RUN;
-    if (mac === undefined || (due.length > 0 && !fits)) {
-      left.push(entry);
-    } else {
-      frames += own.length;
-      due.push({ entry, mac, outlets: own });
-    }
-  }
-  return { due, left };
+  const announcements = changed.map(
+    ({ bridge, domain, entry, mac }): Announcement => ({
+      entry,
+      mac,
+      outlets: ensure(outlets, domain, () => outletsOf(bridge, domain.vlan)),
+    }),
+  );
+  const { now, later } = splitByBudget(announcements, (announcement) => announcement.outlets.length);
+  return { due: now, left: later.map(({ entry }) => entry) };
 }
 
 function outletsOf(bridge: Bridge, vlan: number): Outlet[] {

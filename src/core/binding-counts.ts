@@ -9,10 +9,10 @@ import type { PortPolicy, PortState } from '../datapath/records/port.ts';
 export const NEARLY_FULL = 0.9;
 
 /**
- * The policies that must change: those whose limits have cost something, which is reported now, and those whose `released`
- * must change, so that the program's count for a port equals the number of its bindings
- * in the map. Only the program adds and only user space subtracts, so neither overwrites the other. A binding that was
- * created while the map was read makes a count wrong until the next run.
+ * The policies that must change: those whose limits have cost something, which is reported now, and those whose
+ * `released` must change, so that the program's count for a port equals the number of its bindings in the map. Only the
+ * program adds and only user space subtracts, so neither overwrites the other. A binding that was created while the map
+ * was read makes a count wrong until the next run.
  */
 export function correctCounts(
   policies: ReadonlyMap<IfIndex, PortPolicy>,

@@ -62,7 +62,7 @@ export interface Tables {
   readonly prefixes: Table<PrefixRuleKey, PrefixRule> | undefined;
   readonly statics: Table<StaticRule, StaticRule> | undefined;
   readonly probes: Table<BindingKey, ProbeRecord> | undefined;
-  /** User space only takes entries out of this one. */
+  /** Only the program adds entries to this one. */
   readonly heard: Table<HeardKey, Heard> | undefined;
   readonly hints: Table<HintKey, Hint> | undefined;
   readonly layout: Table<0, Layout> | undefined;

@@ -22,8 +22,8 @@ export interface ExplainReport {
 
 /**
  * The state of the address: one of `status`, or one more. `ended`: the next run deletes its binding. `hinted`: something
- * suggests that it is here, and its host has not answered a probe yet. `refused`: it has
- * no binding because every message was rejected. `unheard`: it has a neighbor, but no local port has seen it.
+ * suggests that it is here, and its host has not answered a probe yet. `refused`: it has no binding because every message
+ * was rejected. `unheard`: it has a neighbor, but no local port has seen it.
  */
 export type StoryState = BindingState | 'ended' | 'hinted' | 'refused' | 'unheard';
 

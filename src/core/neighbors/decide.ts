@@ -208,9 +208,6 @@ function whyRewrite(bridge: Bridge, claim: Claim, domain: Domain, entry: Neighbo
 function ruleRemote({ nowMs }: Context, claim: Claim, entry: Neighbor): Ruling {
   const { binding, location } = claim;
   const isNewer = binding !== undefined && binding.lastSeenMs > nowMs - entry.updatedMs;
-  return isHere(claim) && (entry.mac === claim.mac || isNewer)
-    ? replace('the host has moved here')
-    : location.kind === 'local'
-      ? { ...OF_ANOTHER_NODE, isDoubtful: true }
-      : OF_ANOTHER_NODE;
+  if (isHere(claim) && (entry.mac === claim.mac || isNewer)) return replace('the host has moved here');
+  return location.kind === 'local' ? { ...OF_ANOTHER_NODE, isDoubtful: true } : OF_ANOTHER_NODE;
 }

@@ -75,9 +75,12 @@ export function planHostProbes(
   return { silent: probesOf(present, false).slice(0, PROBES_PER_RUN - now.length), doubtful: now };
 }
 
+/** What is known of an address that was never probed. */
+export const NEVER_PROBED: ProbeState = { lastMs: 0, count: 0, decided: null };
+
 /** The probes since the host was last seen. */
 function stateSinceSeen(binding: Binding, state: ProbeState | undefined): ProbeState {
-  if (state === undefined) return { lastMs: 0, count: 0, decided: null };
+  if (state === undefined) return NEVER_PROBED;
   return state.lastMs > binding.lastSeenMs ? state : { ...state, lastMs: 0, count: 0 };
 }
 

@@ -79,8 +79,9 @@ export function hintsByStatus(
   index: HostIndex,
   { whole }: Scope,
 ): HintsByStatus {
+  const checkedUntilMs = checkingTimes(hosts.heard);
   const statusOf = new Map(
-    topology.bridges.map((bridge) => [bridge.ifIndex, statusOn(bridge, hosts, index)]),
+    topology.bridges.map((bridge) => [bridge.ifIndex, statusOn(bridge, hosts.nowMs, index, checkedUntilMs)]),
   );
   // A run with --bridge leaves those of other bridges alone.
   const elsewhere = whole ? OBSOLETE : NEVER;
@@ -129,14 +130,17 @@ export function isHeard(hint: Hint): hint is Heard {
 }
 
 /** Tells what becomes of a hint of one bridge. */
-function statusOn(bridge: Bridge, hosts: ObservedHosts, index: HostIndex): (hint: Hint) => HintStatus {
-  const { nowMs } = hosts;
+function statusOn(
+  bridge: Bridge,
+  nowMs: number,
+  index: HostIndex,
+  checkedUntilMs: ReadonlyMap<string, number>,
+): (hint: Hint) => HintStatus {
   const { desired } = bridge;
   const forwarding = index.forwardingOf(bridge);
   const whyNotLearnable = learnableOn(bridge);
   const statics = staticEntries(bridge);
   const lifeMs = lifeMsOf(bridge);
-  const checkedUntilMs = checkingTimes(hosts.heard);
   return (hint) => {
     const { vlan, ip, mac } = hint;
     if (nowMs - hint.heardMs > lifeMs) return OBSOLETE;

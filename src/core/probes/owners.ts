@@ -26,13 +26,6 @@ export interface Conflict extends BindingKey {
 }
 
 /**
- * Most frames and most owner checks of a run: a port gets one frame of each check, and more would fill a tap's queue.
- * The owners of other addresses keep them until the next run.
- */
-const FRAMES_PER_RUN = 4096;
-const CONFLICTS_PER_RUN = 256;
-
-/**
  * Every learned address that one MAC has and another claims. This compares states and does not use the ring's records
  * of moves, so neither a full ring nor a killed run skips an owner check. Provisioned and frozen addresses, and domains
  * without probes, have no conflicts. The oldest claims come first. `index` is an index of `hosts`, if the caller has
@@ -141,15 +134,6 @@ function conflictOf({ bridge, forwarding }: View, binding: Binding, contest: Con
       .filter((port) => takesVlan(bridge, port, vlan))
       .map((port) => probeOut(bridge, port, vlan, source, { mac: owner, ip })),
   };
-}
-
-/** The conflicts whose owners a run can check, the oldest first. */
-export function chooseConflicts(conflicts: readonly Conflict[]): Conflict[] {
-  let frames = 0;
-  return conflicts.slice(0, CONFLICTS_PER_RUN).filter(({ probes }, i) => {
-    frames += probes.length;
-    return i === 0 || frames <= FRAMES_PER_RUN;
-  });
 }
 
 function nameOf(bridge: Bridge, port: IfIndex): string | null {

@@ -1,18 +1,18 @@
 // planProbes(topology, hosts, plan) -> every probe that a pass sends. Pure.
 
+import { splitByBudget } from '../frame-budget.ts';
 import type { HostIndex } from '../host-index.ts';
 import type { ObservedHosts } from '../observed.ts';
-import type { Scope } from '../plan.ts';
 import type { Topology } from '../topology.ts';
 import { type HostProbe, type Probeable, planHostProbes } from './ageing.ts';
-import { type HintProbe, hintsByStatus } from './hints.ts';
-import { type Conflict, chooseConflicts, findConflicts } from './owners.ts';
+import type { HintProbe, HintsByStatus } from './hints.ts';
+import { type Conflict, findConflicts } from './owners.ts';
 
 /** The probes of a pass, by what they are for. */
 export interface ProbePlan {
   /** All conflicts, with those whose owners are not checked in this pass. */
   readonly conflicts: readonly Conflict[];
-  /** Owner checks (RFC 9161, section 3.7b). */
+  /** Owner checks (RFC 9161, section 3.7b). The owners of the other conflicts keep their addresses until the next run. */
   readonly owners: readonly Conflict[];
   /** Hosts that were hinted at. */
   readonly hints: readonly HintProbe[];
@@ -22,24 +22,23 @@ export interface ProbePlan {
   readonly silent: readonly HostProbe[];
 }
 
-export interface ProbeOptions extends Scope {
-  /** NDA_PROTOCOL of our own entries. */
-  readonly protocol: number;
-}
-
-/** The probes that are due. `index` is an index of `hosts`; `plan` is what would be done without them. */
+/**
+ * The probes that are due. `plan` and `byStatus` are what would become of the hosts and of the hints without them,
+ * `protocol` is NDA_PROTOCOL of our own entries, and `index` an index of `hosts`.
+ */
 export function planProbes(
   topology: Topology,
   hosts: ObservedHosts,
   index: HostIndex,
   plan: Probeable,
-  options: ProbeOptions,
+  byStatus: Pick<HintsByStatus, 'probes'>,
+  protocol: number,
 ): ProbePlan {
-  const conflicts = findConflicts(topology, hosts, options.protocol, index);
+  const conflicts = findConflicts(topology, hosts, protocol, index);
   return {
     conflicts,
-    owners: chooseConflicts(conflicts),
-    hints: hintsByStatus(topology, hosts, index, options).probes,
+    owners: splitByBudget(conflicts, ({ probes }) => probes.length).now,
+    hints: byStatus.probes,
     ...planHostProbes(topology, plan, hosts),
   };
 }

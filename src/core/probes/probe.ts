@@ -3,7 +3,6 @@
 import {
   AF_INET,
   AF_INET6,
-  contains,
   familyOf,
   type IpAddress,
   isLinkLocal,
@@ -11,7 +10,7 @@ import {
   type Mac,
 } from '../../base/address.ts';
 import type { Question } from '../../datapath/frames.ts';
-import { type Bridge, type Domain, leavesTagged, type Port } from '../topology.ts';
+import { type Bridge, type Domain, leavesTagged, ownAddressFor, type Port } from '../topology.ts';
 
 /** A question to one MAC for one address, out of one port. */
 export interface Probe {
@@ -42,7 +41,7 @@ export function probeSource(bridge: Bridge, vlan: number, ip: IpAddress): ProbeS
   const family = familyOf(ip);
   // A bridge that does not learn from answers would take each for silence.
   if (!learn.includes(family === AF_INET ? 'arp-reply' : 'na')) return null;
-  const own = domain.addresses.find(({ connected }) => contains(connected, ip))?.ip;
+  const own = ownAddressFor(domain, ip);
   if (probe.enabled === 'own' && own === undefined) return null;
   const { mac } = domain;
   if (probe.source !== 'auto' && familyOf(probe.source) === family) return { mac, ip: probe.source };

@@ -223,8 +223,8 @@ export function actual({ desired, observed, hosts, topology }: Case): Required<E
   const options = { protocol: desired.runtime.neighborProtocol, whole: true };
   const index = new HostIndex(hosts);
   const decided = planHosts(topology, hosts, options, index);
-  const probes = planProbes(topology, hosts, index, decided, options);
   const byStatus = hintsByStatus(topology, hosts, index, options);
+  const probes = planProbes(topology, hosts, index, decided, byStatus, options.protocol);
   const memory = planMemory(topology, hosts, index, decided, byStatus, { room: MEMORY_ROOM });
   const describe = (change: (typeof decided.changes)[number]): string =>
     [
