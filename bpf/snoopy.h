@@ -195,7 +195,7 @@ struct snoopy_heard {
 	__u64 probed_ns; /* of the last probe; 0: none */
 };
 
-/* Map "hints" (hash): user space's memory of hosts that are elsewhere or gone. The program does not read it. */
+/* Map "hints" (hash): user space remembers hosts that are elsewhere or gone. The program does not read it. */
 struct snoopy_hint_key {
 	__u32 bridge;
 	__u16 vlan;
