@@ -327,19 +327,26 @@ static __always_inline bool is_host_mac(const __u8 *mac)
 	return any && !(mac[0] & 1);
 }
 
-/* RFC 9568, 7.3: 00-00-5E-00-01 for IPv4, 00-00-5E-00-02 for IPv6, then the VRID */
-static __always_inline bool is_virtual_router(const __u8 *mac)
+/*
+ * How well a MAC suits an address of `family`: 2 for the virtual router MAC of that family (RFC 9568, 7.3:
+ * 00-00-5E-00-01 for IPv4, 00-00-5E-00-02 for IPv6, then the VRID), 1 for that of the other (CARP has one
+ * MAC for both), 0 for a physical one.
+ */
+static __always_inline int virtual_rank(const __u8 *mac, __u16 family)
 {
-	return !(mac[0] | mac[1] | mac[3]) && mac[2] == 0x5e && (mac[4] == 1 || mac[4] == 2);
+	if (mac[0] | mac[1] | mac[3] || mac[2] != 0x5e || (mac[4] != 1 && mac[4] != 2))
+		return 0;
+	return (mac[4] == 1) == (family == AF_INET) ? 2 : 1;
 }
 
 /*
- * At one port, a virtual router and a physical MAC that use one address are one host: keepalived with
- * use_vmac answers for the address with its virtual MAC, and asks each new client with the physical one.
+ * At one port, a virtual router and another MAC that use one address are one host. keepalived with use_vmac
+ * answers for the address with its virtual MAC, and asks each new client with the physical one; if it has a
+ * virtual router for each family, the interface of the IPv6 one answers ARP requests as well.
  */
-static __always_inline bool is_virtual_of(const __u8 *virtual, const __u8 *physical)
+static __always_inline bool is_virtual_of(const __u8 *virtual, const __u8 *other, __u16 family)
 {
-	return is_virtual_router(virtual) && !is_virtual_router(physical);
+	return virtual_rank(virtual, family) > virtual_rank(other, family);
 }
 
 static __always_inline bool is_vlan(__be16 protocol)
@@ -946,7 +953,7 @@ static __always_inline __u32 move(const struct snoopy_binding *known, const stru
 	struct snoopy_binding old = *known; /* a copy: the update hands the element on to another key */
 	struct snoopy_binding next = old;
 	bool other_mac = !same_mac(old.mac, seen->mac);
-	bool one_host = old.port == ifindex && is_virtual_of(seen->mac, old.mac);
+	bool one_host = old.port == ifindex && is_virtual_of(seen->mac, old.mac, seen->key.family);
 
 	if (old.port != ifindex && !has_room(port, state))
 		return limited(state, SNOOPY_COUNTER_PORT_LIMIT);
@@ -1036,7 +1043,7 @@ static __always_inline __u32 learn(const struct sighting *seen, const struct sno
 	 * sign of life of the virtual one: a binding whose host no longer uses it must expire.
 	 */
 	if (verdict == SNOOPY_COUNTER_SIGHTINGS && known && known->port == ifindex && !provisioned &&
-	    is_virtual_of(known->mac, seen->mac))
+	    is_virtual_of(known->mac, seen->mac, seen->key.family))
 		return SNOOPY_COUNTER_SIGHTINGS;
 	if (seen->weak) {
 		if (verdict != SNOOPY_COUNTER_SIGHTINGS || !seen->hint || !can_probe(seen, port))

@@ -38,12 +38,13 @@ test_packages=(
   'openssh-client  is how it reaches its nodes'
   'python3-voluptuous  lets ansible-test look the module over'
   'pycodestyle     looks its style over'
+  'keepalived      makes virtual routers'
 )
 root_packages=(
   'mmdebstrap      makes the Debian 13 that packages are installed in'
 )
 # Packages that bring a service, which must not run.
-services=(frr prometheus prometheus-node-exporter)
+services=(frr keepalived prometheus prometheus-node-exporter)
 
 # A Debian 13 for containers, made once: with systemd, snoopy's dependencies, and what Ansible needs to connect.
 debian_root=dist/roots/trixie

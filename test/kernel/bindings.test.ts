@@ -32,6 +32,8 @@ const specs = {
   forged: arp({ ether: { src: BOB } }),
   router: arp({ mac: ROUTER }),
   routerReply: arp({ mac: ROUTER, arp: { op: 2 } }),
+  routerOfIpv6: arp({ mac: ROUTER6, arp: { op: 2 } }),
+  router6OfIpv4: na({ mac: ROUTER }),
   otherRouter: arp({ mac: '00:00:5e:00:01:08' }),
   router6: na({ mac: ROUTER6, nd: { R: 1 } }),
   noRouter: arp({ mac: '00:00:5e:00:03:07' }),
@@ -352,6 +354,19 @@ test('a virtual router keeps its address when its host sends with its own MAC, h
   const fresh = datapath.bindings().find(({ key }) => key.family === 2)?.value;
   const before = old.find(({ key }) => key.family === 2)?.value;
   assert.ok(fresh && before && fresh.last_seen_ns > before.last_seen_ns + 100e6);
+});
+
+test('a virtual router of the other family is one host with that of the address, and with a physical MAC', () => {
+  datapath.domain({ duplicateMoves: 1 });
+  // The interface of keepalived's IPv6 router answers ARP requests, and CARP has one MAC for both families.
+  count(frames.ann, frames.ann6);
+  assert.deepEqual(count(frames.routerOfIpv6, frames.router6OfIpv4), { SIGHTINGS: 2, MOVED: 2 });
+  assert.deepEqual(count(frames.ann, frames.ann6), { SIGHTINGS: 2 });
+  assert.deepEqual(count(frames.router, frames.router6), { SIGHTINGS: 2, MOVED: 2 });
+  assert.deepEqual(count(frames.routerOfIpv6, frames.router6OfIpv4), { SIGHTINGS: 2 });
+  for (const { key, value } of datapath.bindings()) {
+    assert.deepEqual([value.mac[4], value.moves], [key.family === 2 ? 1 : 2, 0]);
+  }
 });
 
 test('a virtual router and a physical MAC at two ports are two hosts', () => {
