@@ -12,6 +12,7 @@ import { measureFirst } from './first.ts';
 import { measureHosts } from './hosts.ts';
 import { measureGrowth, measureIdle } from './idle.ts';
 import { Tools } from './measure.ts';
+import { measureMoves } from './moves.ts';
 import { measureRoutes } from './routes.ts';
 import { type Row, renderRows } from './rows.ts';
 
@@ -22,6 +23,7 @@ const GROUPS: Readonly<Record<string, (tools: Tools) => Row[] | Promise<Row[]>>>
   growth: measureGrowth,
   first: measureFirst,
   routes: measureRoutes,
+  moves: measureMoves,
 };
 
 async function main(names: readonly string[]): Promise<void> {

@@ -92,6 +92,12 @@ export function median(values: readonly number[]): number {
   return percentile(values, 50);
 }
 
+/** The time in a line of `ip -ts` in UTC, such as 2026-01-31T10:00:00.123456, in milliseconds since the epoch. */
+export function parseStamp(stamp: string): number {
+  const [seconds = '', micros = '0'] = stamp.split('.');
+  return Date.parse(`${seconds}Z`) + Number(micros) / 1e3;
+}
+
 /** Nearest rank. */
 export function percentile(values: readonly number[], percent: number): number {
   const sorted = [...values].sort((a, b) => a - b);

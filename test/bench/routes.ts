@@ -5,7 +5,7 @@ import type { Netns } from '../lib/netns.ts';
 import type { Background } from '../lib/run.ts';
 import { Snoopy } from '../lib/snoopy.ts';
 import { until } from '../lib/wait.ts';
-import { median, percentile } from './measure.ts';
+import { median, parseStamp, percentile } from './measure.ts';
 import { type Row, row, type Side } from './rows.ts';
 
 const EVENTS = Number(process.env['SNOOPY_BENCH_EVENTS'] ?? 200);
@@ -156,10 +156,4 @@ async function monitor(netns: Netns): Promise<Monitor> {
     },
     stop: () => ip.stop(),
   };
-}
-
-/** For example 2026-01-31T10:00:00.123456, in UTC. */
-function parseStamp(stamp: string): number {
-  const [seconds = '', micros = '0'] = stamp.split('.');
-  return Date.parse(`${seconds}Z`) + Number(micros) / 1e3;
 }

@@ -8,8 +8,8 @@ export interface Side {
   readonly unit: Unit;
 }
 
-/** How the two figures are compared: `ratio` is own / peer, `gain` is peer / own, `difference` is own - peer. */
-export type Comparison = 'ratio' | 'gain' | 'difference';
+/** How the two figures are compared: `ratio` is own / peer, `gain` is peer / own, `difference` is own - peer, `value` is own. */
+export type Comparison = 'ratio' | 'gain' | 'difference' | 'value';
 
 export interface Goal {
   readonly kind: 'at most' | 'at least';
@@ -52,6 +52,8 @@ function compare(own: number, peer: number, comparison: Comparison): number {
       return peer / own;
     case 'difference':
       return own - peer;
+    case 'value':
+      return own;
     default:
       return comparison satisfies never;
   }
@@ -89,6 +91,7 @@ function amount({ value, unit }: Side): string {
 }
 
 function result({ value, comparison, own }: Row): string {
+  if (comparison === 'value') return `${digits(value)} ${own.unit}`;
   if (comparison === 'difference') return `${value < 0 ? '' : '+'}${digits(value)} ${own.unit}`;
   return comparison === 'ratio' ? `${value.toFixed(2)} x` : `${value.toFixed(2)} x as fast`;
 }
