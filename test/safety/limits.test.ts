@@ -5,8 +5,11 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { PROJECT, PYTHON } from '../kernel/datapath.ts';
 import { type Host, Machine, type MachineOptions } from '../kernel/machine.ts';
+import { Capture } from '../lib/capture.ts';
+import { deepTest } from '../lib/depth.ts';
 import { type Background, parseJson } from '../lib/run.ts';
-import { outputOf, type Report } from '../lib/snoopy.ts';
+import { outputOf, type Report, withReport } from '../lib/snoopy.ts';
+import { until } from '../lib/wait.ts';
 
 const FLOOD = 200_000;
 const FLOOD_PY = join(PROJECT, 'test/safety/limits/flood.py');
@@ -227,6 +230,46 @@ test('a flood of forged hints stays in the slots of its own port, and makes few 
   t.diagnostic(`${FLOOD} hints in ${seconds.toFixed(2)} s: ${ring.records} records`);
 });
 
+deepTest(
+  'a million forged hints beside a listening run delay no other port, and are probed on their own port alone',
+  async (t) => {
+    const machine = machineWith(t, { hosts: 3, perPort: 64, perSecond: 20 });
+    const [attacker, newcomer, owner] = [machine.host(1), machine.host(2), machine.host(3)];
+    await owner.announceAndWait();
+    machine.reconcile();
+    const [bridge] = machine.netns.json<{ address: string }[]>('ip', '-json', 'link', 'show', 'br0');
+    const probes = `(arp or icmp6) and ether src ${bridge?.address}`;
+    const captures = await Promise.all(
+      [attacker, newcomer, owner].map(({ port }) => Capture.start(machine.netns, port, probes)),
+    );
+    const listening = machine.snoopy.startReconcile('--listen', '45s');
+
+    const announcing = newcomer.start(PYTHON, FLOOD_PY, 'announce', '60', '500');
+    for (let seed = 11; seed <= 15; seed++) await endFlood(await startFlood(attacker, FLOOD, seed, 'hint'));
+    const announced = await endAnnouncing(announcing);
+    const waits = delays(onPort(machine, newcomer), announced);
+    await until(
+      'a neighbor for each new host of another port',
+      () => machine.ownNeighbors(),
+      (own) => announced.every(({ ip }) => own.some((line) => line.startsWith(`${ip} `))),
+    );
+    const { report } = withReport(await listening.ended(120_000));
+
+    assert.equal(waits.length, 60, 'a host was not learned');
+    assert.ok(Math.max(...waits) < SOON_MS, `a host waited ${Math.max(...waits)} ms`);
+    assert.equal(onPort(machine, owner).length, 1);
+    assert.deepEqual(onPort(machine, attacker), []);
+    assert.ok(report.ok);
+    const probed = captures.map((capture) => capture.count(/\b02:ba:/));
+    assert.ok((probed[0] ?? 0) > 0, 'no hint was probed');
+    assert.deepEqual(probed.slice(1), [0, 0], 'a port that does not have the MAC was probed');
+    assert.ok(machine.reconcile().hints.probed <= 256);
+    t.diagnostic(
+      `${probed[0]} probes for 1,000,000 hints; a host waited ${Math.max(...waits).toFixed(2)} ms at worst`,
+    );
+  },
+);
+
 test('two processors at once let at most one more through each', async (t) => {
   const machine = machineWith(t, { hosts: 1, perPort: 64, perSecond: 1_000_000 });
   const floods = await Promise.all([1, 2].map((seed) => startFlood(machine.host(1), 20_000, seed)));
@@ -286,7 +329,7 @@ test('a port at its limit is named in the report, and its other hosts and other 
 });
 
 test('ports that fill the table together keep their bindings, and the report says why no more are learned', async (t) => {
-  const machine = machineWith(t, { hosts: 4, perPort: 64, perSecond: 100_000, table: 128 });
+  const machine = machineWith(t, { hosts: 4, perPort: 64, perSecond: 1_000_000, table: 128 });
   const honest = machine.host(4);
   await honest.announceAndWait();
   for (const id of [1, 2, 3]) await endFlood(await startFlood(machine.host(id), 1000, id));
@@ -305,7 +348,7 @@ test('ports that fill the table together keep their bindings, and the report say
   assert.equal(onPort(machine, honest).length, 1);
 
   // With room for the limits of all ports together, no port can take another's.
-  const limits = { bindings_per_port: 64, new_bindings_per_second: 100_000 };
+  const limits = { bindings_per_port: 64, new_bindings_per_second: 1_000_000 };
   machine.snoopy.configure({ runtime: { max_bindings: 256 }, bridges: [{ name: 'br0', limits }] });
   machine.reconcile();
   for (const id of [1, 2, 3]) await endFlood(await startFlood(machine.host(id), 1000, 10 + id));
