@@ -144,7 +144,7 @@ const struct snoopy_change *snoopy_change_type SEC("types");
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 1 << 17); /* only a limit: each port has its own slots */
+	__uint(max_entries, 1 << 20); /* only a limit: each port has its own slots */
 	__type(key, struct snoopy_heard_key);
 	__type(value, struct snoopy_heard);
 } snoopy_heard SEC(".maps");
@@ -251,6 +251,7 @@ struct sighting {
 	__u8 hint; /* SNOOPY_HINT_* of a weak one; 0: it cannot hint */
 	bool unlearned; /* the port does not learn from this kind of message */
 	bool unnamed;   /* it has no link-layer address: the Ethernet source stands for it */
+	bool asks;      /* a request or solicitation for another address */
 	bool advertisement;
 	bool router; /* the R flag of an advertisement */
 	bool link_local;
@@ -463,6 +464,15 @@ static __always_inline bool is_solicited_node(const struct in6_addr *ip)
 	       ip->in6_u.u6_addr8[12] == 0xff;
 }
 
+static __always_inline bool same_ipv4(const __u8 *a, const __u8 *b)
+{
+	__u8 difference = 0;
+
+	for (int i = 0; i < 4; i++)
+		difference |= a[i] ^ b[i];
+	return !difference;
+}
+
 static __always_inline bool same_ip(const struct in6_addr *a, const struct in6_addr *b)
 {
 	__be32 difference = 0;
@@ -534,6 +544,7 @@ static __always_inline __u32 check_arp(struct __sk_buff *skb, const struct frame
 		seen->weak = SNOOPY_COUNTER_IP;
 		seen->hint = SNOOPY_HINT_TENTATIVE;
 	}
+	seen->asks = kind == SNOOPY_LEARN_ARP_REQUEST && !same_ipv4(ip, arp->target_ip);
 	seen->key.family = AF_INET;
 	__builtin_memcpy(seen->key.ip, ip, sizeof(arp->sender_ip));
 	__builtin_memcpy(seen->mac, arp->sender_mac, sizeof(arp->sender_mac));
@@ -656,6 +667,9 @@ static __always_inline __u32 check_nd(struct __sk_buff *skb, const struct frame 
 		return SNOOPY_COUNTER_ND_OPTION;
 	if (!is_checksum_valid(skb, frame->offset, length))
 		return SNOOPY_COUNTER_CHECKSUM;
+	/* RFC 4861, 4.4: its source is an address of the interface. */
+	if (advertisement && (is_unspecified(&ip->saddr) || is_multicast(&ip->saddr)))
+		return SNOOPY_COUNTER_ND_HEADER;
 	/* A solicited advertisement goes to the host that solicited it. */
 	if (advertisement && message->icmp.icmp6_solicited && is_multicast(&ip->daddr))
 		return SNOOPY_COUNTER_ND_HEADER;
@@ -691,6 +705,7 @@ static __always_inline __u32 check_nd(struct __sk_buff *skb, const struct frame 
 
 	scope = is_multicast(&message->target) ? SCOPE_NO_HOST : scope_of_ipv6(speaker);
 	seen->advertisement = advertisement;
+	seen->asks = !advertisement && !tentative;
 	seen->router = advertisement && message->icmp.icmp6_router;
 	return check_sender(skb, port, seen, scope);
 }
@@ -793,10 +808,10 @@ static __always_inline __u32 slot_of(const struct sighting *seen)
 	return (hash >> 32 ^ hash) % SNOOPY_HEARD_SLOTS;
 }
 
-/* Whether the last hint in a slot is this one. */
+/* Whether the last hint in a slot is about the same address and MAC: whatever its kind, the same probe. */
 static __always_inline bool same_hint(const struct snoopy_heard *last, const struct snoopy_heard *next)
 {
-	__u8 difference = last->kind ^ next->kind;
+	__u8 difference = 0;
 
 	for (__u32 i = 0; i < sizeof(next->key.ip); i++)
 		difference |= last->key.ip[i] ^ next->key.ip[i];
@@ -805,8 +820,8 @@ static __always_inline bool same_hint(const struct snoopy_heard *last, const str
 }
 
 /*
- * Leaves a hint for user space. The same hint again is updated in place; any other one replaces the entry, so
- * no reader sees half of each.
+ * Leaves a hint for user space. The same hint again is updated in place, and keeps the probes that user space
+ * has counted; any other one replaces the entry, so no reader sees half of each.
  */
 static __always_inline void hint(const struct sighting *seen, __u8 kind, __u32 ifindex, __u64 now)
 {
@@ -820,13 +835,15 @@ static __always_inline void hint(const struct sighting *seen, __u8 kind, __u32 i
 	__builtin_memcpy(next.mac, seen->mac, ETH_ALEN);
 	if (last && same_hint(last, &next)) {
 		before = last->time_ns;
+		if (last->kind != kind)
+			last->kind = kind;
 		if (now <= before + QUIET_NS)
 			return;
 		last->time_ns = now;
 		if (now <= before + HINT_PAUSE_NS)
 			return;
-	} else {
-		bpf_map_update_elem(&snoopy_heard, &slot, &next, BPF_ANY);
+	} else if (bpf_map_update_elem(&snoopy_heard, &slot, &next, BPF_ANY)) {
+		return;
 	}
 	state = bpf_map_lookup_elem(&snoopy_state, &ifindex);
 	if (state && is_in_rate(&state->hint_next_ns, HINT_INTERVAL_NS, HINT_BURST, now))
@@ -1039,11 +1056,14 @@ static __always_inline __u32 learn(const struct sighting *seen, const struct sno
 		return refresh(known, seen, ifindex, now);
 	verdict = check_claim(seen, known, now, &provisioned);
 	/*
-	 * The virtual MAC keeps the address, unless only the physical one is provisioned for it. That is no
-	 * sign of life of the virtual one: a binding whose host no longer uses it must expire.
+	 * The virtual MAC keeps the address, unless only the other one is provisioned for it. That is no sign
+	 * of life of the virtual one: a binding whose host no longer uses it must expire. What is more than a
+	 * question is a claim of the physical MAC: the host no longer has a virtual one, or it answers an
+	 * owner check, because another host behind the port has claimed its address with one.
 	 */
 	if (verdict == SNOOPY_COUNTER_SIGHTINGS && known && known->port == ifindex && !provisioned &&
-	    is_virtual_of(known->mac, seen->mac, seen->key.family))
+	    is_virtual_of(known->mac, seen->mac, seen->key.family) &&
+	    (seen->asks || virtual_rank(seen->mac, seen->key.family)))
 		return SNOOPY_COUNTER_SIGHTINGS;
 	if (seen->weak) {
 		if (verdict != SNOOPY_COUNTER_SIGHTINGS || !seen->hint || !can_probe(seen, port))

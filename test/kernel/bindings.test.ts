@@ -19,6 +19,7 @@ const specs = {
   ann: arp(),
   annReply: arp({ arp: { op: 2 } }),
   bob: arp({ mac: BOB }),
+  annAnnounces: arp({ arp: { pdst: IP4 } }),
   ann6: na(),
   ann6Router: na({ nd: { R: 1 } }),
   ann6Answer: na({ nd: { O: 0, S: 1 }, ipv6: { dst: '2001:db8::1' }, options: [] }),
@@ -336,16 +337,15 @@ test('a virtual router takes the address from the MAC of its host, which is no d
   );
 });
 
-test('a virtual router keeps its address when its host sends with its own MAC, however often', () => {
+test('a virtual router keeps its address when its host asks others with its own MAC, however often', () => {
   datapath.domain({ duplicateMoves: 2, learn: LEARN_ALL & ~(LEARN.get('NS') ?? 0) });
   count(frames.router, frames.router6);
   const old = datapath.bindings();
   datapath.ring('consume');
   sleepSync(150);
-  const turns = Array.from({ length: 100 }, () => [frames.ann, frames.annReply]).flat();
+  const turns = Array.from({ length: 100 }, () => [frames.ann, frames.ann6Asks]).flat();
   assert.deepEqual(count(...turns), { SIGHTINGS: 200 });
-  // Messages that are not learned from are no hint either.
-  assert.deepEqual(count(frames.ann6, frames.ann6Asks, frames.ann6Answer), { SIGHTINGS: 3 });
+  // A solicitation, which is not learned from, is no hint either.
   assert.deepEqual(datapath.heard(), []);
   assert.deepEqual(datapath.ring().records, []);
   // Nor do they keep a virtual MAC that is silent from ageing.
@@ -356,12 +356,25 @@ test('a virtual router keeps its address when its host sends with its own MAC, h
   assert.ok(fresh && before && fresh.last_seen_ns > before.last_seen_ns + 100e6);
 });
 
+test('an answer or an announcement of a physical MAC is a claim on the address of a virtual router', () => {
+  for (const claim of [frames.annReply, frames.annAnnounces, frames.ann6]) {
+    datapath.domain({ duplicateMoves: 5 });
+    const router = claim === frames.ann6 ? frames.router6 : frames.router;
+    count(router);
+    assert.deepEqual(count(claim), { SIGHTINGS: 1, MOVED: 1 });
+    assert.deepEqual([onlyBinding().mac, onlyBinding().moves], [ANN_BYTES, 1]);
+    // The way back is that of a host that begins to use its virtual router, and does not count.
+    assert.deepEqual(count(router), { SIGHTINGS: 1, MOVED: 1 });
+    assert.equal(onlyBinding().moves, 1);
+  }
+});
+
 test('a virtual router of the other family is one host with that of the address, and with a physical MAC', () => {
   datapath.domain({ duplicateMoves: 1 });
   // The interface of keepalived's IPv6 router answers ARP requests, and CARP has one MAC for both families.
   count(frames.ann, frames.ann6);
   assert.deepEqual(count(frames.routerOfIpv6, frames.router6OfIpv4), { SIGHTINGS: 2, MOVED: 2 });
-  assert.deepEqual(count(frames.ann, frames.ann6), { SIGHTINGS: 2 });
+  assert.deepEqual(count(frames.ann, frames.ann6Asks), { SIGHTINGS: 2 });
   assert.deepEqual(count(frames.router, frames.router6), { SIGHTINGS: 2, MOVED: 2 });
   assert.deepEqual(count(frames.routerOfIpv6, frames.router6OfIpv4), { SIGHTINGS: 2 });
   for (const { key, value } of datapath.bindings()) {

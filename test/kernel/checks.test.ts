@@ -187,6 +187,8 @@ const invalid: Readonly<Record<string, readonly [string | null, FrameSpec, Polic
   'an NA with a source other than its checksum covers': ['CHECKSUM', na({ set: { 37: '11' } })],
 
   'an NA with a code': ['ND_HEADER', na({ nd: { code: 1 } })],
+  'an NA from ::': ['ND_HEADER', na({ ipv6: { src: '::' } })],
+  'an NA from a multicast address': ['ND_HEADER', na({ ipv6: { src: 'ff02::1' } })],
   'a solicited NA to all nodes': ['ND_HEADER', na({ nd: { S: 1 } })],
   'an NA shorter than its header': ['ND_HEADER', na({ ipv6: { plen: 20 } })],
   'an NA without a payload': ['ND_HEADER', na({ ipv6: { plen: 0 } })],

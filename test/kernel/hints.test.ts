@@ -425,10 +425,10 @@ test('a repeated hint updates its time in place, and makes a record again after 
   count(frames.asks);
   assert.equal(datapath.ring('consume').records.length, 1);
   assert.ok(only().value.time_ns > again.value.time_ns);
-  // The last kind is the one that counts.
+  // The last kind is the one that counts. It is the same hint, so that nobody evades the pauses by another kind.
   count(frames.anycast);
   assert.deepEqual([only().key.slot, only().value.kind], [first.key.slot, kindOf('ANYCAST')]);
-  assert.equal(datapath.ring('consume').records.length, 1);
+  assert.equal(datapath.ring('consume').records.length, 0);
 });
 
 test('many hints at once all have their slots, and make few records', () => {

@@ -54,6 +54,18 @@ function run({ snoopy }: Machine, ...args: string[]): Report {
   return result.report;
 }
 
+/** The virtual MACs of VRID 7 (RFC 9568, section 7.3). */
+const VIRTUAL_MACS = ['00:00:5e:00:01:07', '00:00:5e:00:02:07'] as const;
+
+/** Announces the addresses of a VM with virtual router MACs, from its port. */
+function announceVirtually(vm: Vm): void {
+  const [mac4, mac6] = VIRTUAL_MACS;
+  vm.send(
+    arpFrame({ ...GARP, senderMac: mac4, senderIp: vm.ip, targetIp: vm.ip }),
+    naFrame({ target: vm.ip6, targetMac: mac6 }),
+  );
+}
+
 function macOf({ node }: Machine, ip: string): string | undefined {
   return findNeighbor(node.netns, BRIDGE, ip)?.lladdr;
 }
@@ -123,6 +135,31 @@ describe('an address that another MAC claims', () => {
     const waitedS = report.durations['confirm'] ?? 0;
     assert.ok(waitedS >= 0.1 && waitedS < 1, `${waitedS} s`);
     assert.equal(run(host).confirms.sent, 0, 'nothing is left to decide');
+  });
+
+  it('stays with an owner that answers, though a host behind its own port claims it with a virtual router MAC', () => {
+    const host = machine();
+    const { owner } = host;
+    announceVirtually(owner);
+    const report = run(host);
+    assert.deepEqual(report.confirms, { sent: 2, answered: 2 });
+    for (const ip of [owner.ip, owner.ip6]) assert.equal(macOf(host, ip), owner.mac, ip);
+    assert.equal(report.warnings.length, 2);
+    assert.equal(run(host).confirms.sent, 0);
+  });
+
+  it('goes to the physical MAC of a host that no longer uses its virtual router MAC', () => {
+    const host = machine();
+    const { owner } = host;
+    for (const ip of [owner.ip, owner.ip6]) giveUp(host, ip);
+    announceVirtually(owner);
+    run(host);
+    for (const [i, ip] of [owner.ip, owner.ip6].entries()) assert.equal(macOf(host, ip), VIRTUAL_MACS[i]);
+
+    owner.gratuitous();
+    owner.sendNa();
+    assert.deepEqual(run(host).confirms, { sent: 2, answered: 0 });
+    for (const ip of [owner.ip, owner.ip6]) assert.equal(macOf(host, ip), owner.mac, ip);
   });
 
   deepTest('goes to the claimant when the owner’s port is gone', () => {

@@ -210,6 +210,11 @@ describe('impersonation', () => {
         () => advert(attacker.mac, victim.ip6, { override: false }),
       ],
       [
+        'an advertisement from no address',
+        'nd_header',
+        () => advert(attacker.mac, victim.ip6, { sourceIp: '::' }),
+      ],
+      [
         'a solicited advertisement to all nodes',
         'nd_header',
         () => advert(attacker.mac, victim.ip6, { solicited: true }),
@@ -320,8 +325,8 @@ describe('impersonation', () => {
 
   test('a liar that answers the probe of its hint makes a claim like any other: the owner keeps the address', () => {
     attacker.run('ip', 'address', 'add', `${victim.ip6}/64`, 'dev', 'eth0', 'nodad');
-    // The backoff of the last hint is over.
-    sleepSync(1_000);
+    // The pause after two probes for hints of this MAC is over.
+    sleepSync(8_000);
     solicit();
     const reports = [run(near), run(near)];
     attacker.run('ip', 'address', 'del', `${victim.ip6}/64`, 'dev', 'eth0');

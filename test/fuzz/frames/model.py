@@ -34,13 +34,14 @@ NO_HOST_IPV4 = (
 )
 LINK_LOCAL = (IPv4Network("169.254.0.0/16"), IPv6Network("fe80::/10"))
 
-VIRTUAL_ROUTERS = ("00:00:5e:00:01:", "00:00:5e:00:02:")
+VIRTUAL_ROUTERS = {4: "00:00:5e:00:01:", 6: "00:00:5e:00:02:"}
 SOLICITED_NODE = IPv6Network("ff02::1:ff00:0/104")  # RFC 4291, 2.7.1
 
 # The claim of a valid message: "this address has this MAC". `strength` says what may come of it: LEARNED; REFRESHES a
 # binding that its host has; or the name of a hint, which refreshes such a binding too, unless it is TENTATIVE.
-# `router` is None where the message has no router flag (RFC 4861, 7.2.5: only an advertisement has one).
-Claim = namedtuple("Claim", "vlan ip mac strength router")
+# `router` is None where the message has no router flag (RFC 4861, 7.2.5: only an advertisement has one). `asks`: it is a
+# question about another address.
+Claim = namedtuple("Claim", "vlan ip mac strength router asks")
 LEARNED, REFRESHES = "learned", "refreshes"
 SOLICITATION, UNNAMED, ANYCAST, TENTATIVE = "solicitation", "unnamed", "anycast", "tentative"
 # What a hint leaves for user space.
@@ -86,13 +87,13 @@ def judge(frame, port):
         return None
     if claim is None:
         return None
-    ip, mac, strength, router = claim
+    ip, mac, strength, router, asks = claim
     # The Ethernet source must be the sender of the message.
     if mac is not None and mac != ether.src:
         return None
     if not is_unicast(ether.src) or not is_host(ip, port):
         return None
-    return Claim(vlan, ip, ether.src, strength, router)
+    return Claim(vlan, ip, ether.src, strength, router, asks)
 
 
 def vlan_of(tags, port):
@@ -115,10 +116,11 @@ def address_resolution(arp, port):
     kind = {1: "arp-request", 2: "arp-reply"}.get(arp.op)
     # RFC 5227, 2.1.1: an ARP Probe. Its sender is about to use the target address.
     if kind == "arp-request" and arp.psrc == "0.0.0.0":
-        return ip_address(arp.pdst), arp.hwsrc, TENTATIVE, None
+        return ip_address(arp.pdst), arp.hwsrc, TENTATIVE, None, False
     if kind not in port.learn:
         return None
-    return ip_address(arp.psrc), arp.hwsrc, LEARNED, None
+    asks = kind == "arp-request" and arp.psrc != arp.pdst
+    return ip_address(arp.psrc), arp.hwsrc, LEARNED, None, asks
 
 
 def neighbor_discovery(ip, port):
@@ -136,6 +138,8 @@ def neighbor_discovery(ip, port):
     advertises = isinstance(nd, ICMPv6ND_NA)
     if advertises and "na" not in port.learn:
         return None
+    if advertises and (ip.src == "::" or IPv6Address(ip.src).is_multicast):  # RFC 4861, 4.4: an address of the interface.
+        return None
     if advertises and nd.S and IPv6Address(ip.dst).is_multicast:
         return None
     found = options(message[24:])
@@ -147,15 +151,15 @@ def neighbor_discovery(ip, port):
         return None
     mac = addresses[0].hex(":") if addresses else None
     if advertises:
-        return ip_address(nd.tgt), mac, strength_of_advertisement(ip, nd, mac), bool(nd.R)
+        return ip_address(nd.tgt), mac, strength_of_advertisement(ip, nd, mac), bool(nd.R), False
     if ip.src == "::":
         # RFC 4861, 7.1.1, and Duplicate Address Detection, RFC 4862, 5.4.2.
         valid = IPv6Address(ip.dst) in SOLICITED_NODE and mac is None
-        return (ip_address(nd.tgt), mac, TENTATIVE, None) if valid else None
+        return (ip_address(nd.tgt), mac, TENTATIVE, None, False) if valid else None
     # RFC 9161, 3.2: nothing is to be learned from a solicitation, unless the operator wants it.
     if "ns" in port.learn:
-        return ip_address(ip.src), mac, LEARNED if mac is not None else REFRESHES, None
-    return (ip_address(ip.src), mac, SOLICITATION, None) if mac is not None else None
+        return ip_address(ip.src), mac, LEARNED if mac is not None else REFRESHES, None, True
+    return (ip_address(ip.src), mac, SOLICITATION, None, True) if mac is not None else None
 
 
 def strength_of_advertisement(ip, nd, mac):
@@ -209,9 +213,11 @@ def is_provisioned_for_another(claim, port):
     return macs is not None and claim.mac not in macs
 
 
-def is_virtual_of(one, other):
-    """RFC 9568, 7.3: the first is the MAC of a virtual router, the second is none."""
-    return one.startswith(VIRTUAL_ROUTERS) and not other.startswith(VIRTUAL_ROUTERS)
+def virtual_rank(mac, ip):
+    """RFC 9568, 7.3: the MAC of a virtual router of the address's family (2), of the other one (1), or of none (0)."""
+    if mac.startswith(VIRTUAL_ROUTERS[ip.version]):
+        return 2
+    return 1 if mac.startswith(tuple(VIRTUAL_ROUTERS.values())) else 0
 
 
 # What comes of a claim: whether the message is accepted, the bindings of the port's bridge, (vlan, ip) -> Bound, and the
@@ -232,9 +238,10 @@ def apply(known, claim, port):
         return Result(True, {**known, key: Bound(old.mac, old.port, router_of(old, claim), True)}, None)
     if not is_allowed(claim, port) or is_provisioned_for_another(claim, port):
         return nothing
-    if old is not None and old.port == port.ifindex and is_virtual_of(old.mac, claim.mac):
-        # The physical MAC of the router's host, unless it is the one that is provisioned.
-        if (claim.vlan, claim.ip) not in port.statics:
+    rank = virtual_rank(claim.mac, claim.ip)
+    if old is not None and old.port == port.ifindex and virtual_rank(old.mac, claim.ip) > rank:
+        # Another MAC of the router's host, unless it is the one that is provisioned: its questions are no claim.
+        if (claim.vlan, claim.ip) not in port.statics and (claim.asks or rank > 0):
             return Result(True, known, None)
     if claim.strength == LEARNED:
         return Result(True, {**known, key: Bound(claim.mac, port.ifindex, router_of(old, claim), True)}, None)

@@ -119,6 +119,7 @@ def built_by_scapy():
         / IPv6(**{**ipv6, "dst": "2001:db8::1"})
         / advertisement(S=1)
         / target,
+        "na from nowhere": Ether(**nodes) / IPv6(**{**ipv6, "src": "::"}) / advertisement() / target,
         "na link-local": Ether(**nodes) / IPv6(**{**ipv6, "src": "fe80::10"}) / advertisement(tgt="fe80::10") / target,
         "na without address": Ether(**nodes) / IPv6(**ipv6) / advertisement(O=0),
         "na answer": Ether(**nodes) / IPv6(**{**ipv6, "dst": "2001:db8::1"}) / advertisement(S=1, O=0),
