@@ -3,7 +3,7 @@
 import { correctCounts } from '../core/binding-counts.ts';
 import type { Desired } from '../core/desired.ts';
 import type { HostIndex } from '../core/host-index.ts';
-import type { HostPlan, NeighborChange } from '../core/neighbors/plan.ts';
+import type { HostPlan } from '../core/neighbors/plan.ts';
 import { recoverBindings, unfreeze } from '../core/neighbors/recover.ts';
 import type { Observed, ObservedHosts } from '../core/observed.ts';
 import { type HintsByStatus, isHeard } from '../core/probes/hints.ts';
@@ -150,7 +150,12 @@ function write(
   stopwatch.enter('write');
   const { reports, failed } = writeNeighbors(netlink, plan.changes, runtime.neighborProtocol);
   refreshNeighbors(netlink, plan.refresh, runtime.neighborProtocol);
-  const hasReturned = endBindings(session, observed, hosts, plan, failed);
+  const stuck = new Set(failed.map(bindingId));
+  rewriteBindings(
+    session.pins,
+    plan.moved.filter((binding) => !stuck.has(bindingId(binding))),
+  );
+  const hasReturned = endBindings(session, observed, hosts, plan, stuck);
   ring?.commit();
   return { changes: reports, hasReturned };
 }
@@ -164,17 +169,16 @@ function writeMemory({ pins }: Session, { remember, forget }: MemoryChange, bySt
 }
 
 /**
- * Deletes the bindings that have ended and corrects the ports' binding counts. A neighbor that could not be removed
- * keeps its binding. Returns true when a host was seen meanwhile, so that its binding stays.
+ * Deletes the bindings that have ended and corrects the ports' binding counts. A neighbor that could not be removed (one
+ * of `stuck`, by bindingId) keeps its binding. Returns true when a host was seen meanwhile, so that its binding stays.
  */
 function endBindings(
   session: Session,
   observed: Observed,
   hosts: ObservedHosts,
   decided: HostPlan,
-  failed: readonly NeighborChange[],
+  stuck: ReadonlySet<string>,
 ): boolean {
-  const stuck = new Set(failed.map(bindingId));
   const ended = decided.forget.filter((binding) => stuck.size === 0 || !stuck.has(bindingId(binding)));
   const isFinal = (binding: Binding): boolean => decided.endings.get(binding)?.isFinal ?? true;
   const forgotten = new Set(forgetBindings(session.pins, ended, isFinal));

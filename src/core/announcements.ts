@@ -85,7 +85,7 @@ export function planAnnouncements(
   );
   // The oldest change first.
   changed.sort((a, b) => b.entry.updatedMs - a.entry.updatedMs);
-  return choose(changed.filter(announceable()));
+  return choose(changed.filter(announceable()), index);
 }
 
 function isAnnouncing({ desired, suppresses }: Bridge): boolean {
@@ -104,15 +104,15 @@ function announceable(): (change: Change) => boolean {
 }
 
 /** Those that one run sends. */
-function choose(changed: readonly Change[]): AnnouncementPlan {
+function choose(changed: readonly Change[], index: HostIndex): AnnouncementPlan {
   const outlets = new Map<Domain, readonly Outlet[]>();
-  const announcements = changed.map(
-    ({ bridge, domain, entry, mac }): Announcement => ({
-      entry,
-      mac,
-      outlets: ensure(outlets, domain, () => outletsOf(bridge, domain.vlan)),
-    }),
-  );
+  const announcements = changed.map(({ bridge, domain, entry, mac }): Announcement => {
+    const all = ensure(outlets, domain, () => outletsOf(bridge, domain.vlan));
+    // A host that still has the address would defend it (RFC 5227, section 2.4).
+    const binding = index.bindingOf({ bridge: bridge.ifIndex, vlan: domain.vlan, ip: entry.ip });
+    const own = binding === undefined ? all : all.filter(({ port }) => port.ifIndex !== binding.port);
+    return { entry, mac, outlets: own };
+  });
   const { now, later } = splitByBudget(announcements, (announcement) => announcement.outlets.length);
   return { due: now, left: later.map(({ entry }) => entry) };
 }

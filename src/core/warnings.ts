@@ -4,6 +4,7 @@ import type { Mac } from '../base/address.ts';
 import type { Binding } from '../datapath/records/binding.ts';
 import { bindingId } from '../datapath/records/binding-key.ts';
 import type { Change } from '../datapath/records/change.ts';
+import type { Neighbor } from '../netlink/neighbor.ts';
 import { countByPort, limitedSince, NEARLY_FULL } from './binding-counts.ts';
 import type { Desired } from './desired.ts';
 import type { HostPlan } from './neighbors/plan.ts';
@@ -45,13 +46,18 @@ export function warningsOf(hosts: HostPlan, changes: readonly Change[], damaged:
     const id = bindingId(change);
     freezes.set(id, new Set([...(freezes.get(id) ?? []), change.mac, change.oldMac]));
   }
-  for (const { state, ip, bridge, vlan, claim } of hosts.decisions) {
+  for (const { state, ip, bridge, vlan, claim, moved } of hosts.decisions) {
     if (state !== 'frozen') continue;
-    const macs = [...(freezes.get(bindingId(claim)) ?? [])];
+    const macs = [...(freezes.get(bindingId(claim)) ?? macsOf(moved, claim.entry))];
     warnings.push({ kind: 'duplicate', ip, bridge, vlan, macs });
   }
   for (const { port, limit } of hosts.fullPorts) warnings.push({ kind: 'full-port', port, limit });
   return warnings;
+}
+
+/** The MACs of an address that was frozen because this node and another one took it from each other. */
+function macsOf(moved: Binding | null, entry: Neighbor | undefined): Mac[] {
+  return moved === null || entry?.mac === undefined ? [] : [moved.mac, entry.mac];
 }
 
 /** How many ports a warning names. */

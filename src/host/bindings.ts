@@ -31,13 +31,15 @@ export function forgetBindings(
   return forgotten;
 }
 
-/** Writes changed bindings. One that was deleted meanwhile stays deleted. */
+/** Writes changed bindings. One that was deleted or has moved meanwhile stays as it is. */
 export function rewriteBindings({ tables, oldBindings }: Pins, bindings: readonly Binding[]): void {
   if (tables.bindings === undefined) return;
   for (const binding of bindings) {
     // Otherwise the old binding would come back from a replaced map.
     for (const table of oldBindings) table.delete(binding);
-    tables.bindings.set(binding, binding, 'existing');
+    const now = tables.bindings.get(binding);
+    if (now === undefined || now.mac !== binding.mac || now.port !== binding.port) continue;
+    tables.bindings.set(binding, { ...binding, lastSeenMs: now.lastSeenMs }, 'existing');
   }
 }
 

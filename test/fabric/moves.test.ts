@@ -7,7 +7,7 @@ import { rarpFrame } from '../lib/frames.ts';
 import type { MacIpRoute } from '../lib/frr.ts';
 import type { Vm } from '../lib/node.ts';
 import { findNeighbor, listOwnNeighbors } from '../lib/oracles.ts';
-import { outputOf, Snoopy } from '../lib/snoopy.ts';
+import { outputOf, Snoopy, withReport } from '../lib/snoopy.ts';
 import { until } from '../lib/wait.ts';
 
 const BRIDGE = 'br0';
@@ -192,4 +192,29 @@ describe('a host that moves or is deleted', () => {
     t.diagnostic(`both routes at both nodes ${(performance.now() - started).toFixed(0)} ms after the RARP`);
     await listening.stop();
   });
+
+  deepTest(
+    'two hosts at two nodes with one address: it ends with a warning, and does not go on for ever',
+    async () => {
+      const ip = '10.1.9.1';
+      const [one, two] = [fabric.vm(1, 1), fabric.vm(2, 1)];
+      for (const vm of [one, two]) vm.netns.ipBatch([`address add ${ip}/16 dev eth0`]);
+      one.gratuitous(ip);
+      reconcile(1);
+      await zebraHas(2, ip, one.mac);
+      const runs = snoopies.map((snoopy) => snoopy.startReconcile('--listen', '20s'));
+      two.gratuitous(ip);
+      const reports = await Promise.all(runs.map(async (run) => withReport(await run.ended(40_000)).report));
+      for (const vm of [one, two]) vm.netns.ipBatch([`address del ${ip}/16 dev eth0`]);
+      const changes = reports.flatMap(({ neighbors }) =>
+        neighbors.changes.filter((change) => change.ip === ip),
+      );
+      assert.ok(changes.length <= 2 * 5, `${changes.length} changes`);
+      const warnings = reports.flatMap((report) => report.warnings).filter((warning) => warning.includes(ip));
+      assert.ok(
+        warnings.some((warning) => warning.includes(one.mac) && warning.includes(two.mac)),
+        warnings.join('; '),
+      );
+    },
+  );
 });

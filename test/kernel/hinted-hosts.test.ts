@@ -307,3 +307,32 @@ describe('a host that only opens connections', () => {
 function speak(vm: Vm, { ip, ip6 }: Vm): void {
   for (const address of [ip, ip6]) vm.run('bash', '-c', `echo >/dev/udp/${address}/9`);
 }
+
+it('two hosts with one address, one of them at another node, freeze it as two hosts here do', () => {
+  const host = machine({ vms: [101], bridge: { duplicates: { moves: 3, window: '1m', hold: '1m' } } });
+  const [vm] = host.vms;
+  assert.ok(vm !== undefined);
+  vm.gratuitous();
+  run(host);
+  const far = '02:00:00:00:99:99';
+  // zebra has the other host's route each time, and the host here answers a probe: it takes the address back.
+  const reports = [1, 2, 3].map(() => {
+    writeRemote(host, { mac: far }, vm.ip);
+    return run(host);
+  });
+  assert.deepEqual(reports.map(changesOf), [
+    [`replace ${vm.ip} ${vm.mac}`],
+    [`replace ${vm.ip} ${vm.mac}`],
+    [],
+  ]);
+  assert.equal(macOf(host, vm.ip), far);
+  assert.equal(reports[2]?.warnings.length, 1);
+  assert.match(reports[2]?.warnings[0] ?? '', new RegExp(`${vm.ip}.*${vm.mac}.*${far}`));
+  assert.deepEqual(
+    host.snoopy.bindings().map(({ ip, state }) => `${ip} ${state}`),
+    [`${vm.ip} frozen`],
+  );
+  const after = run(host);
+  assert.deepEqual([after.neighbors.changes, after.probes.sent], [[], 0]);
+  assert.deepEqual(changesOf(run(host, '--unfreeze', vm.ip)), [`replace ${vm.ip} ${vm.mac}`]);
+});

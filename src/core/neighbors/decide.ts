@@ -1,6 +1,7 @@
 // decide(claim) -> decision: whether one address gets a neighbor, and why. Pure.
 
 import type { Mac } from '../../base/address.ts';
+import type { Binding } from '../../datapath/records/binding.ts';
 import { type BindingKey, bindingId } from '../../datapath/records/binding-key.ts';
 import type { Neighbor } from '../../netlink/neighbor.ts';
 import type { Location } from '../host-index.ts';
@@ -10,6 +11,7 @@ import type { Bridge, Domain } from '../topology.ts';
 import type { Claim, Context, KeptByOwner } from './claim.ts';
 import { isOut } from './ended.ts';
 import { hasState, stateFor } from './entry-state.ts';
+import { countMove } from './moves.ts';
 
 /** The decision about one address, with the names that the report shows. */
 export interface Decision
@@ -24,16 +26,19 @@ export interface Decision
   readonly due: boolean;
   /** True when an answer of the host would change the decision: it is probed at once. */
   readonly isDoubtful: boolean;
+  /** The binding to write, with a move that was counted; null: as it is. */
+  readonly moved: Binding | null;
 }
 
 interface Ruling extends Pick<Decision, 'state' | 'action' | 'because'> {
   readonly isDoubtful?: true;
+  readonly moved?: Binding;
 }
 
 /** Decides one claim. */
 export function decide(context: Context, claim: Claim): Decision {
   const { vlan, ip, mac, source, location, domain } = claim;
-  const { state, action, because, isDoubtful = false } = rule(context, claim);
+  const { state, action, because, isDoubtful = false, moved = null } = rule(context, claim);
   const port = location.kind === 'local' ? location.port : claim.port;
   return {
     bridge: context.bridge.desired.name,
@@ -49,6 +54,7 @@ export function decide(context: Context, claim: Claim): Decision {
     action,
     due: action === 'add' || action === 'replace',
     isDoubtful,
+    moved,
   };
 }
 
@@ -205,9 +211,14 @@ function whyRewrite(bridge: Bridge, claim: Claim, domain: Domain, entry: Neighbo
  * its MAC; and if the entry has another MAC, the host must have been seen after zebra wrote the entry. Without the
  * second condition two nodes, each with a live MAC, would take the address from each other at every run.
  */
-function ruleRemote({ nowMs }: Context, claim: Claim, entry: Neighbor): Ruling {
+function ruleRemote({ bridge, nowMs }: Context, claim: Claim, entry: Neighbor): Ruling {
   const { binding, location } = claim;
   const isNewer = binding !== undefined && binding.lastSeenMs > nowMs - entry.updatedMs;
-  if (isHere(claim) && (entry.mac === claim.mac || isNewer)) return replace('the host has moved here');
+  if (isHere(claim) && (entry.mac === claim.mac || isNewer)) {
+    const moving = replace('the host has moved here');
+    if (entry.mac === claim.mac || claim.source === 'static' || binding === undefined) return moving;
+    const moved = countMove(binding, bridge.desired.duplicates, nowMs);
+    return moved.frozenUntilMs > nowMs ? { ...FROZEN, moved } : { ...moving, moved };
+  }
   return location.kind === 'local' ? { ...OF_ANOTHER_NODE, isDoubtful: true } : OF_ANOTHER_NODE;
 }

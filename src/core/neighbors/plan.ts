@@ -47,6 +47,8 @@ export interface HostPlan {
   /** Why they have ended, for bindings of configured bridges. */
   readonly endings: ReadonlyMap<Binding, Ending>;
   readonly decisions: readonly Decision[];
+  /** Bindings to write, with a move from another node that was counted. */
+  readonly moved: readonly Binding[];
   /** Learned bindings that have a neighbor, or whose hosts are on a local port: these hosts are probed when silent. */
   readonly present: readonly PlacedBinding[];
   /** Learned bindings without a neighbor that an answer to a probe would give one. */
@@ -92,6 +94,7 @@ export function planHosts(
     forget: [...(whole ? orphans(topology, hosts) : []), ...ended.map(({ binding }) => binding)],
     endings: new Map(ended.map(({ binding, ending }) => [binding, ending])),
     decisions,
+    moved: decisions.flatMap(({ moved }) => (moved === null ? [] : [moved])),
     present: concat(plans.map((plan) => plan.present)),
     doubtful: concat(plans.map((plan) => plan.doubtful)),
     fullPorts: topology.bridges.flatMap((bridge) => fullPorts(bridge, index.bindingsOf(bridge.ifIndex))),

@@ -26,7 +26,6 @@ export interface Binding extends BindingKey {
   readonly owner: { readonly mac: Mac; readonly port: IfIndex } | null;
 }
 
-/** `encode` starts a new window of moves. */
 export const bindingCodec: ValueCodec<Binding> = {
   // Field by field: V8 turns an object that is spread from its key into a slow dictionary first.
   decode: (values, at, keys, keyAt) => ({
@@ -49,7 +48,12 @@ export const bindingCodec: ValueCodec<Binding> = {
     setU32(bytes, at, BINDING.port, binding.port);
     setMs(bytes, at, BINDING.firstSeenNs, binding.firstSeenMs);
     setMs(bytes, at, BINDING.lastSeenNs, binding.lastSeenMs);
+    setU8(bytes, at, BINDING.moves, binding.moves);
+    setMs(bytes, at, BINDING.windowNs, binding.windowMs);
     setMs(bytes, at, BINDING.frozenUntilNs, binding.frozenUntilMs);
+    if (binding.owner === null) return;
+    setMac(bytes, at, BINDING.ownerMac, binding.owner.mac);
+    setU32(bytes, at, BINDING.ownerPort, binding.owner.port);
   },
 };
 

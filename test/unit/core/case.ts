@@ -211,7 +211,10 @@ export function writeExpected(folder: string, { expected }: Case, found: Require
   // Keep the order of the file.
   const order = Object.keys(expected);
   sections.sort(([a], [b]) => order.indexOf(a) - order.indexOf(b));
-  writeFileSync(join(folder, 'expected.yaml'), dump(Object.fromEntries(sections), { lineWidth: -1 }));
+  writeFileSync(
+    join(folder, 'expected.yaml'),
+    dump(Object.fromEntries(sections), { lineWidth: -1, quoteStyle: 'double' }),
+  );
 }
 
 /** The results of the pure functions for a case, as lines of expected.yaml. */
