@@ -9,19 +9,22 @@ import type { ObservedHosts } from '../core/observed.ts';
 import { type HostProbe, NEVER_PROBED } from '../core/probes/ageing.ts';
 import { type HintProbe, type HintsByStatus, hintsByStatus, isHeard } from '../core/probes/hints.ts';
 import {
+  bindingsOfWinners,
   type Conflict,
   findConflicts,
   keepForOwners,
+  newConflicts,
   surelyUnanswered,
   warningOfKept,
   warningsOfUnprobed,
 } from '../core/probes/owners.ts';
-import { type ProbePlan, planProbes } from '../core/probes/plan.ts';
+import { type ProbePlan, planOwnerChecks, planProbes } from '../core/probes/plan.ts';
 import { type Confirms, NO_CONFIRMS } from '../core/report.ts';
 import type { Warning } from '../core/warning.ts';
 import type { Pins } from '../datapath/pins.ts';
 import { bindingId } from '../datapath/records/binding-key.ts';
 import { type Drained, NOTHING_DRAINED, type Ring } from '../datapath/ring.ts';
+import { rewriteBindings } from '../host/bindings.ts';
 import { observeCounters } from '../host/observe.ts';
 import { type Answers, type Asked, askedId, awaitAnswers, sendProbes } from '../host/prober.ts';
 import { type Machine, retrieveHosts } from './retrieve.ts';
@@ -97,7 +100,7 @@ function decide(
 }
 
 function ask(run: Run, machine: Machine, due: ProbePlan, before: Probed, ring: Ring): Probed {
-  const { session, environment, stopwatch, options } = run;
+  const { session, stopwatch, options } = run;
   const { pins } = session;
   const droppedBefore = observeCounters(pins).ringDropped;
   const sent = send(pins, due, before.hosts.nowMs);
@@ -108,15 +111,52 @@ function ask(run: Run, machine: Machine, due: ProbePlan, before: Probed, ring: R
   if (asked.length === 0 && due.conflicts.length === 0) return { ...before, sent: counts };
 
   stopwatch.enter('confirm');
-  const { answered, drained } = awaitAnswers(asked, pins, ring, environment.now);
-  const hosts = retrieveHosts(session, machine, environment.now);
-  const index = new HostIndex(hosts);
+  let round = hear(run, machine, asked, ring);
+  let owners = sent.owners;
+  // A host that answers may claim the address of another one, whose owner is probed before the claim counts.
+  const fresh = newConflicts(due.conflicts, round.conflicts);
+  if (fresh.length > 0) {
+    const more = send(pins, planOwnerChecks(fresh), round.hosts.nowMs);
+    owners = [...owners, ...more.owners];
+    round = together(round, hear(run, machine, more.owners.map(askOwner), ring));
+  }
   // A record that was dropped by a full ring may have been an answer.
   const isCertain = observeCounters(pins).ringDropped === droppedBefore;
-  const checked = conclude(run, machine, hosts, index, sent.owners, answered, isCertain);
+  const checked = conclude(run, round, owners, isCertain);
+  const { hosts, index, drained } = round;
   const plan = decide(run, machine, hosts, index, checked.kept);
   const byStatus = hintsByStatus(machine.topology, hosts, index, scopeOf(run));
   return { ...checked, hosts, index, plan, byStatus, sent: counts, drained, errors: [] };
+}
+
+/** The answers to probes, and what the machine looks like after them. */
+interface Round extends Answers {
+  readonly hosts: ObservedHosts;
+  readonly index: HostIndex;
+  readonly conflicts: readonly Conflict[];
+}
+
+function hear(run: Run, machine: Machine, asked: readonly Asked[], ring: Ring): Round {
+  const { session, environment } = run;
+  const answers = awaitAnswers(asked, session.pins, ring, environment.now);
+  const hosts = retrieveHosts(session, machine, environment.now);
+  const index = new HostIndex(hosts);
+  const conflicts = findConflicts(machine.topology, hosts, session.runtime.neighborProtocol, index);
+  return { ...answers, hosts, index, conflicts };
+}
+
+/** Both rounds as one, with the machine as it is after the second. */
+function together(first: Round, second: Round): Round {
+  const { drained } = first;
+  return {
+    ...second,
+    answered: new Map([...first.answered, ...second.answered]),
+    drained: {
+      changes: [...drained.changes, ...second.drained.changes],
+      records: drained.records + second.drained.records,
+      damaged: drained.damaged || second.drained.damaged,
+    },
+  };
 }
 
 /** What was sent. */
@@ -185,22 +225,18 @@ interface Verdicts extends Pick<Probed, 'hasUnprobed' | 'confirms' | 'warnings'>
 
 function conclude(
   { session }: Run,
-  { topology }: Machine,
-  hosts: ObservedHosts,
-  index: HostIndex,
+  { hosts, index, conflicts: left, answered: answers }: Round,
   probed: readonly Conflict[],
-  answers: Answers['answered'],
   isCertain: boolean,
 ): Verdicts {
-  const { pins, runtime } = session;
-  const left = findConflicts(topology, hosts, runtime.neighborProtocol, index);
   const portOf = (conflict: Conflict): IfIndex | undefined => answers.get(askedId(askOwner(conflict)));
   const answered = probed.filter((conflict) => portOf(conflict) !== undefined);
   const unanswered = isCertain ? probed : surelyUnanswered(probed, left);
   const kept = keepForOwners(left, unanswered, answered);
   recordLosers(
-    pins,
+    session.pins,
     hosts,
+    index,
     unanswered.filter((conflict) => portOf(conflict) === undefined),
   );
   return {
@@ -218,7 +254,9 @@ function conclude(
 }
 
 /** Remembers which owners have lost their addresses, where no entry shows it: the kernel rewrites some by itself. */
-function recordLosers({ tables }: Pins, hosts: ObservedHosts, lost: readonly Conflict[]): void {
+function recordLosers(pins: Pins, hosts: ObservedHosts, index: HostIndex, lost: readonly Conflict[]): void {
+  const { tables } = pins;
+  rewriteBindings(pins, bindingsOfWinners(lost, index));
   try {
     for (const { bridge, vlan, ip, claimant } of lost) {
       const state = hosts.probes.get(bindingId({ bridge, vlan, ip })) ?? NEVER_PROBED;

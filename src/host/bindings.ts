@@ -38,7 +38,9 @@ export function rewriteBindings({ tables, oldBindings }: Pins, bindings: readonl
     // Otherwise the old binding would come back from a replaced map.
     for (const table of oldBindings) table.delete(binding);
     const now = tables.bindings.get(binding);
-    if (now === undefined || now.mac !== binding.mac || now.port !== binding.port) continue;
+    if (now?.firstSeenMs !== binding.firstSeenMs || now.mac !== binding.mac || now.port !== binding.port) {
+      continue;
+    }
     tables.bindings.set(binding, { ...binding, lastSeenMs: now.lastSeenMs }, 'existing');
   }
 }

@@ -162,6 +162,19 @@ describe('an address that another MAC claims', () => {
     for (const ip of [owner.ip, owner.ip6]) assert.equal(macOf(host, ip), owner.mac, ip);
   });
 
+  it('goes in one run to a host that was only hinted at, answers, and takes the place of another', () => {
+    const host = machine();
+    const { owner, other } = host;
+    const ip = owner.ip6;
+    giveUp(host, ip);
+    other.netns.run('ip', 'address', 'add', `${ip}/64`, 'dev', 'eth0', 'nodad');
+    other.send(naFrame({ target: ip, targetMac: other.mac, override: false }));
+    const report = run(host);
+    assert.deepEqual([report.hints.probed, report.confirms], [1, { sent: 1, answered: 0 }]);
+    assert.deepEqual(report.warnings, []);
+    assert.equal(macOf(host, ip), other.mac);
+  });
+
   deepTest('goes to the claimant when the owner’s port is gone', () => {
     const host = machine();
     host.owner.unplug();
@@ -497,5 +510,29 @@ describe('an address whose neighbor the kernel keeps current', NEEDS_VALIDATED, 
     const next = run(host);
     assert.equal(next.confirms.sent, 0);
     assert.deepEqual(next.neighbors.changes, []);
+  });
+
+  it('stays with a host that took it over a moment ago and answers, and a freeze gives it back to that host', () => {
+    const host = machine({ neighbor_state: 'auto', duplicates: { moves: 3, window: '10m', hold: '10m' } });
+    const { node, owner, other } = host;
+    const { ip } = owner;
+    giveUp(host);
+    other.netns.run('ip', 'address', 'add', `${ip}/16`, 'dev', 'eth0');
+    claim(other, ip);
+    assert.deepEqual(run(host).confirms, { sent: 1, answered: 0 });
+    assert.equal(macOf(host, ip), other.mac);
+
+    const third = node.addVm({ id: 103 });
+    run(host);
+    claim(third, ip);
+    const report = run(host);
+    assert.deepEqual(report.confirms, { sent: 1, answered: 1 });
+    assert.match(
+      report.warnings.join(),
+      new RegExp(`${third.mac} .* claims ${ip} .*owner ${other.mac} on port`),
+    );
+    const [binding] = host.snoopy.bindings().filter((one) => one.ip === ip);
+    // Three changes of the MAC: the take-over, the claim, and the answer.
+    assert.deepEqual([binding?.mac, binding?.port, binding?.state], [other.mac, other.port, 'frozen']);
   });
 });

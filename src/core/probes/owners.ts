@@ -145,6 +145,24 @@ function conflictId(conflict: Conflict): string {
   return `${bindingId(conflict)} ${conflict.owner}`;
 }
 
+/** The conflicts of `after` that are not among those of `before`. */
+export function newConflicts(before: readonly Conflict[], after: readonly Conflict[]): Conflict[] {
+  const known = new Set(before.map(conflictId));
+  return after.filter((conflict) => !known.has(conflictId(conflict)));
+}
+
+/**
+ * The bindings whose claimants have won owner checks, with these as the owners: the next claim is checked with them, and a
+ * freeze gives the address back to them.
+ */
+export function bindingsOfWinners(lost: readonly Conflict[], index: HostIndex): Binding[] {
+  return lost.flatMap((conflict) => {
+    const binding = index.bindingOf(conflict);
+    if (binding === undefined || binding.mac !== conflict.claimant) return [];
+    return [{ ...binding, owner: { mac: binding.mac, port: binding.port } }];
+  });
+}
+
 /**
  * The `probed` conflicts whose owner certainly did not answer, even if records were lost. An answer moves the binding
  * back, and the next claim has a new time. So a claim that is unchanged in `after` was not answered.

@@ -37,8 +37,17 @@ export function planProbes(
   const conflicts = findConflicts(topology, hosts, protocol, index);
   return {
     conflicts,
-    owners: splitByBudget(conflicts, ({ probes }) => probes.length).now,
+    owners: checkable(conflicts),
     hints: byStatus.probes,
     ...planHostProbes(topology, plan, hosts),
   };
+}
+
+/** The owner checks alone of these conflicts. */
+export function planOwnerChecks(conflicts: readonly Conflict[]): ProbePlan {
+  return { conflicts, owners: checkable(conflicts), hints: [], doubtful: [], silent: [] };
+}
+
+function checkable(conflicts: readonly Conflict[]): readonly Conflict[] {
+  return splitByBudget(conflicts, ({ probes }) => probes.length).now;
 }
