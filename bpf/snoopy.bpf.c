@@ -153,7 +153,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 65536); /* user space sets it before the load */
+	__uint(max_entries, 1 << 18); /* a fabric's hosts, not this node's: independent of max_bindings */
 	__type(key, struct snoopy_hint_key);
 	__type(value, struct snoopy_hint);
 } snoopy_hints SEC(".maps");

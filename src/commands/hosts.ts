@@ -13,6 +13,7 @@ import { nextDue } from '../core/timers.ts';
 import { resolveTopology, type Topology } from '../core/topology.ts';
 import type { Warning } from '../core/warning.ts';
 import { warningsOf, warningsOfLimits, warningsOfTable } from '../core/warnings.ts';
+import { HINTS_ROOM } from '../datapath/maps.ts';
 import { keepsBindings } from '../datapath/pins.ts';
 import type { Binding } from '../datapath/records/binding.ts';
 import { bindingId } from '../datapath/records/binding-key.ts';
@@ -62,7 +63,7 @@ function reconcileWith(run: Run, machine: Machine, ring: Ring | undefined): Host
     ? { ...NOTHING_WRITTEN, changes: plannedNeighbors(plan.changes, protocol) }
     : write(run, machine, hosts, plan, ring);
   const announced = announce(run, topology, hosts, plan.decisions, index);
-  const limits = { room: maxBindings, not: announced.left };
+  const limits = { room: HINTS_ROOM, not: announced.left };
   const memory = options.check ? NO_CHANGE : planMemory(topology, hosts, index, plan, byStatus, limits);
   if (!options.check) writeMemory(session, memory, byStatus);
 

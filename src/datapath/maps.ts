@@ -54,6 +54,9 @@ export function mismatchesOf(map: MapShape, shape: MapShape): ShapeField[] {
   return SHAPE_FIELDS.filter((field) => map[field] !== shape[field]);
 }
 
+/** How many entries the memory of hints has room for. */
+export const HINTS_ROOM = MAPS.hints.maxEntries;
+
 /** The maps that are open. The ring is not among them: see openRing(). */
 export interface Tables {
   readonly bindings: Table<BindingKey, Binding> | undefined;

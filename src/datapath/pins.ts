@@ -100,7 +100,6 @@ export function replacedPath(directory: string, mapId: number): string {
 function sizeOf(name: MapName, expected: Expected): number {
   switch (name) {
     case 'bindings':
-    case 'hints':
     case 'probes':
       return expected.maxBindings;
     case 'statics':

@@ -26,8 +26,9 @@ const FABRIC_SHARE = 3 / 4;
 
 /**
  * What to remember: zebra's remote entries, which vanish within a fifth of a second when their hosts move here, and
- * addresses whose bindings have ended because their port is gone. `room` is the size of the map; entries of `not` are left
- * to a later run.
+ * addresses whose bindings have ended because their port is gone. An address that has another MAC at another node now takes
+ * the place of the former one, so that it has room also in a full memory. `room` is the size of the map; entries of `not`
+ * are left to a later run.
  */
 export function planMemory(
   topology: Topology,
@@ -37,17 +38,25 @@ export function planMemory(
   byStatus: Pick<HintsByStatus, 'learned' | 'obsolete' | 'left'>,
   { room, not = [] }: { readonly room: number; readonly not?: readonly Neighbor[] },
 ): MemoryChange {
-  const forget = [...byStatus.learned, ...byStatus.obsolete].filter((hint): hint is Hint => !isHeard(hint));
+  const done = [...byStatus.learned, ...byStatus.obsolete].filter((hint): hint is Hint => !isHeard(hint));
   const known = latestOf(hosts.hints);
-  const left = Math.floor(room * FABRIC_SHARE) - hosts.hints.length + forget.length;
+  const left = Math.floor(room * FABRIC_SHARE) - hosts.hints.length + done.length;
   const excluded = new Set(not);
   const neighbors =
     not.length === 0 ? hosts.neighbors : hosts.neighbors.filter((entry) => !excluded.has(entry));
   const remotes = topology.bridges.flatMap((bridge) =>
     remotesOf(bridge, { ...hosts, neighbors }, index, known),
   );
+  const inPlace = remotes.filter(({ former }) => former !== null);
+  const added = remotes.filter(({ former }) => former === null).slice(0, Math.max(0, left));
   const again = byStatus.left.map((hint): Hint => ({ ...hint, probes: 0, probedMs: 0 }));
-  return { remember: [...endedOf(hosts, plan), ...again, ...remotes.slice(0, Math.max(0, left))], forget };
+  return {
+    remember: [...endedOf(hosts, plan), ...again, ...[...inPlace, ...added].map(({ hint }) => hint)],
+    forget: [
+      ...done,
+      ...inPlace.flatMap(({ hint, former }) => (former === null || former.mac === hint.mac ? [] : [former])),
+    ],
+  };
 }
 
 /** The last known MAC of each address, by bridge, VLAN and address. */
@@ -65,13 +74,19 @@ export function latestOf(hints: readonly Hint[]): LatestHints {
   return latest;
 }
 
-/** The addresses of other nodes' hosts that are not in the memory as they are now. */
-function remotesOf(bridge: Bridge, hosts: ObservedHosts, index: HostIndex, known: LatestHints): Hint[] {
+/** An address of another node's host that is not in the memory as it is now. */
+interface Remote {
+  readonly hint: Hint;
+  /** The entry of the memory whose place it takes. */
+  readonly former: Hint | null;
+}
+
+function remotesOf(bridge: Bridge, hosts: ObservedHosts, index: HostIndex, known: LatestHints): Remote[] {
   const vlans = new Map([...bridge.domains.values()].map(({ device, vlan }) => [device, vlan]));
   const forwarding = index.forwardingOf(bridge);
   const whyNotLearnable = learnableOn(bridge);
   const renewMs = lifeMsOf(bridge) * RENEW_AFTER;
-  const found: Hint[] = [];
+  const found: Remote[] = [];
   for (const entry of hosts.neighbors) {
     const vlan = vlans.get(entry.ifIndex);
     if (vlan === undefined || entry.mac === undefined || !isRemote(entry) || !isValid(entry)) continue;
@@ -81,7 +96,10 @@ function remotesOf(bridge: Bridge, hosts: ObservedHosts, index: HostIndex, known
     if (whyNotLearnable({ ip, vlan }) !== null) continue;
     // While its MAC is here the hint is probed, and a new one would begin its probes anew.
     if (before?.mac === mac && forwarding.locate(vlan, mac).kind === 'local') continue;
-    found.push(hintOf({ bridge: bridge.ifIndex, vlan, ip, mac }, 'fabric', hosts.nowMs));
+    const hint = hintOf({ bridge: bridge.ifIndex, vlan, ip, mac }, 'fabric', hosts.nowMs);
+    // What was here is remembered beside it: its MAC may come back.
+    const isReplaced = before !== undefined && (before.mac === mac || before.kind === 'fabric');
+    found.push({ hint, former: isReplaced ? before : null });
   }
   return found;
 }
