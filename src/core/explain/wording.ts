@@ -14,6 +14,13 @@ interface Address {
   readonly ip: IpAddress;
 }
 
+/** What a host that was hinted at needs to be learned. */
+function getItProbed(hint: HintReport & Address): string {
+  if (hint.port === null) return letItSend(hint);
+  if (hint.probes === 0) return 'snoopy reconcile';
+  return `does ${hint.mac} have ${hint.ip}, and does its firewall let ${hint.ip.includes(':') ? 'ND' : 'ARP'} in? if so, ${letItSend(hint)}`;
+}
+
 /** How to make the program see a host. */
 function letItSend({ ip }: Address): string {
   return ip.includes(':')
@@ -53,7 +60,7 @@ export const SEEN = {
     },
     ({ remedy }) => remedy,
   ),
-  hinted: wrong((hint: HintReport & Address) => describeHint(hint), letItSend),
+  hinted: wrong(describeHint, getItProbed),
   frozen: wrong(
     ({ frozenSeconds, owner }: Frozen) => {
       const before = owner === null ? '' : ` (before: ${owner.mac} on ${owner.port})`;
