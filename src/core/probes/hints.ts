@@ -54,7 +54,7 @@ type HintStatus =
   | { readonly kind: 'learned' }
   /** Nothing can come of it: too old, or the address may not be learned for this MAC. */
   | { readonly kind: 'obsolete' }
-  /** No local port has its MAC. */
+  /** No local port has its MAC, or not the port that its message came from. */
   | { readonly kind: 'away' }
   /** Its next probe is due later. */
   | { readonly kind: 'waiting'; readonly dueMs: number }
@@ -147,6 +147,8 @@ function statusOn(
     // First, because it is not here that most of the fabric's MACs are.
     const place = forwarding.locate(vlan, mac);
     if (place.kind !== 'local' || !takesVlan(bridge, place.port, vlan)) return AWAY;
+    // With the MAC of another port's host a guest would have that host probed, out of that port's share.
+    if (isHeard(hint) && hint.port !== place.port.ifIndex) return AWAY;
     // A provisioned address needs no answer, and gets none from another MAC.
     if (statics.size > 0 && statics.has(addressId(vlan, ip))) return OBSOLETE;
     if (whyNotLearnable(hint) !== null) return OBSOLETE;
