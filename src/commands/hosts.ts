@@ -1,11 +1,12 @@
 // The hosts of a pass: drain, probe, decide, write neighbors, end bindings, announce, remember.
 
+import type { IfIndex } from '../base/address.ts';
 import { correctCounts } from '../core/binding-counts.ts';
 import type { Desired } from '../core/desired.ts';
 import type { HostIndex } from '../core/host-index.ts';
 import type { HostPlan } from '../core/neighbors/plan.ts';
 import { recoverBindings, unfreeze } from '../core/neighbors/recover.ts';
-import type { Observed, ObservedHosts } from '../core/observed.ts';
+import type { ObservedHosts } from '../core/observed.ts';
 import { type HintsByStatus, isHeard } from '../core/probes/hints.ts';
 import { type MemoryChange, planMemory } from '../core/probes/memory.ts';
 import { describeBridges } from '../core/summary.ts';
@@ -142,7 +143,7 @@ const NOTHING_WRITTEN: HostsWritten = { changes: [], hasReturned: false };
 /** Writes neighbors, then ends bindings, then consumes the ring: the run after a killed one repeats these steps. */
 function write(
   { session, stopwatch }: Run,
-  { observed }: Machine,
+  machine: Machine,
   hosts: ObservedHosts,
   plan: HostPlan,
   ring: Ring | undefined,
@@ -156,7 +157,7 @@ function write(
     session.pins,
     plan.moved.filter((binding) => !stuck.has(bindingId(binding))),
   );
-  const hasReturned = endBindings(session, observed, hosts, plan, stuck);
+  const hasReturned = endBindings(session, machine, hosts, plan, stuck);
   ring?.commit();
   return { changes: reports, hasReturned };
 }
@@ -175,7 +176,7 @@ function writeMemory({ pins }: Session, { remember, forget }: MemoryChange, bySt
  */
 function endBindings(
   session: Session,
-  observed: Observed,
+  { observed, topology }: Machine,
   hosts: ObservedHosts,
   decided: HostPlan,
   stuck: ReadonlySet<string>,
@@ -185,9 +186,14 @@ function endBindings(
   const forgotten = new Set(forgetBindings(session.pins, ended, isFinal));
   const left =
     forgotten.size === 0 ? hosts.bindings : hosts.bindings.filter((binding) => !forgotten.has(binding));
-  const corrected = correctCounts(observed.datapath.ports, hosts.portStates, left);
+  const corrected = correctCounts(observed.datapath.ports, hosts.portStates, left, portsOf(topology));
   if (corrected.size > 0) writePolicies(session.pins, corrected);
   return forgotten.size < ended.length;
+}
+
+/** The ports of the bridges of a run. */
+function portsOf({ bridges }: Topology): ReadonlySet<IfIndex> {
+  return new Set(bridges.flatMap(({ ports }) => ports.map(({ ifIndex }) => ifIndex)));
 }
 
 function interestOf(
@@ -206,7 +212,7 @@ function interestOf(
     remembered: new Set(hints.map(({ ip }) => ip)),
     devices: new Set(domains.map(({ device }) => device)),
     hinted: new Set(hints.map(({ mac }) => mac)),
-    ports: new Set(topology.bridges.flatMap(({ ports }) => ports.map(({ ifIndex }) => ifIndex))),
+    ports: portsOf(topology),
     entryOf: (device, ip) => (changed.has(`${device} ${ip}`) ? undefined : index.neighborOf(device, ip)),
   };
 }

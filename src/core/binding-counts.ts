@@ -9,22 +9,23 @@ import type { PortPolicy, PortState } from '../datapath/records/port.ts';
 export const NEARLY_FULL = 0.9;
 
 /**
- * The policies that must change: those whose limits have cost something, which is reported now, and those whose
- * `released` must change, so that the program's count for a port equals the number of its bindings in the map. Only the
- * program adds and only user space subtracts, so neither overwrites the other. A binding that was created while the map
- * was read makes a count wrong until the next run.
+ * The policies that must change: those of `inReport`, the ports whose limits this run reports about, when the limits have
+ * cost something; and those whose `released` must change, so that the program's count for a port equals the number of its
+ * bindings in the map. Only the program adds and only user space subtracts, so neither overwrites the other. A binding
+ * that was created while the map was read makes a count wrong until the next run.
  */
 export function correctCounts(
   policies: ReadonlyMap<IfIndex, PortPolicy>,
   states: ReadonlyMap<IfIndex, PortState>,
   bindings: readonly Binding[],
+  inReport: ReadonlySet<IfIndex>,
 ): Map<IfIndex, PortPolicy> {
   const counts = countByPort(bindings);
   const corrected = new Map<IfIndex, PortPolicy>();
   for (const [ifIndex, policy] of policies) {
     const state = states.get(ifIndex);
     const released = (state?.gained ?? 0) - (state?.lost ?? 0) - (counts.get(ifIndex) ?? 0);
-    const reported = state?.limited ?? policy.reported;
+    const reported = (inReport.has(ifIndex) ? state?.limited : undefined) ?? policy.reported;
     if (released !== policy.released || reported !== policy.reported) {
       corrected.set(ifIndex, { ...policy, released, reported });
     }

@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { deepTest, sample } from '../lib/depth.ts';
-import { rarpFrame } from '../lib/frames.ts';
+import { naFrame, rarpFrame } from '../lib/frames.ts';
 import { Node, type Vm } from '../lib/node.ts';
 import { findFdb, findNeighbor, listNeighbors } from '../lib/oracles.ts';
 import { Scope } from '../lib/scope.ts';
@@ -335,4 +335,31 @@ it('two hosts with one address, one of them at another node, freeze it as two ho
   const after = run(host);
   assert.deepEqual([after.neighbors.changes, after.probes.sent], [[], 0]);
   assert.deepEqual(changesOf(run(host, '--unfreeze', vm.ip)), [`replace ${vm.ip} ${vm.mac}`]);
+});
+
+it('a host is not probed for hints that another port has forged with its MAC', () => {
+  const host = machine({ vms: [101, 102] });
+  const [liar, victim] = host.vms;
+  assert.ok(liar !== undefined && victim !== undefined);
+  const forged = Array.from({ length: 8 }, (_, n) =>
+    naFrame({
+      target: `2001:db8:1::f${n}`,
+      targetMac: victim.mac,
+      destination: liar.mac,
+      destinationIp: liar.ip6,
+      override: false,
+    }),
+  );
+  const portsOf = (): (string | undefined)[] =>
+    findFdb(host.node.netns, BRIDGE, victim.mac).map(({ ifname }) => ifname);
+  liar.send(...forged);
+  assert.deepEqual(portsOf(), [liar.port]);
+  victim.sendMarker();
+  assert.deepEqual(portsOf(), [victim.port]);
+  const report = run(host);
+  assert.ok(report.counters.hints >= forged.length, 'the program has taken them for hints');
+  assert.equal(report.hints.probed, 0);
+  // The same messages on the victim's own port are probed there.
+  victim.send(...forged);
+  assert.ok(run(host).hints.probed > 0);
 });

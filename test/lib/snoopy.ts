@@ -64,6 +64,7 @@ export interface Report {
     readonly created: number;
     readonly moved: number;
     readonly duplicates: number;
+    readonly hints: number;
     readonly rejected: Readonly<Record<string, number>>;
   };
   readonly probes: { readonly sent: number };

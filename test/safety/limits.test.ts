@@ -328,6 +328,19 @@ test('a port at its limit is named in the report, and its other hosts and other 
   assert.equal(onPort(machine, other).length, 1);
 });
 
+test('a run with --bridge leaves what the limits of other bridges have cost to the next report of these', async (t) => {
+  const machine = new Machine(t, { hosts: 1 });
+  machine.addBridge('br1');
+  const limits = { bindings_per_port: 8, new_bindings_per_second: 100_000 };
+  machine.snoopy.configure({ bridges: [{ name: 'br0', limits }, { name: 'br1' }] });
+  machine.reconcile();
+  await endFlood(await startFlood(machine.host(1), 1000, 3));
+  const rejected = limitsOf('"tap1" (992)');
+  assert.ok(!machine.reconcile('--bridge', 'br1').warnings.includes(rejected));
+  assert.ok(machine.reconcile('--bridge', 'br0').warnings.includes(rejected));
+  assert.ok(!machine.reconcile().warnings.includes(rejected), 'it is reported once');
+});
+
 test('ports that fill the table together keep their bindings, and the report says why no more are learned', async (t) => {
   const machine = machineWith(t, { hosts: 4, perPort: 64, perSecond: 1_000_000, table: 128 });
   const honest = machine.host(4);

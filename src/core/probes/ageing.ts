@@ -5,7 +5,7 @@ import { bindingId } from '../../datapath/records/binding-key.ts';
 import type { ProbeState } from '../../datapath/records/probe.ts';
 import type { ObservedHosts } from '../observed.ts';
 import type { Bridge, Port, Topology } from '../topology.ts';
-import { ANSWER_MS, type Probe, probeOut, probeSource } from './probe.ts';
+import { ANSWER_MS, type Probe, probeOut, probeSource, shareByPort } from './probe.ts';
 
 /** A binding, and the port where its host is expected. */
 export interface PlacedBinding {
@@ -22,8 +22,10 @@ export interface HostProbe extends Probe {
 
 /** Probes before the silence of a host counts (MAX_UNICAST_SOLICIT of RFC 4861, section 10). */
 const MAX_PROBES = 3;
-/** Most probes of one run, the longest silent first: a burst must not fill a tap's queue. */
+/** Most probes of one run: a burst must not fill a tap's queue. Every port has an equal share, so none delays another. */
 const PROBES_PER_RUN = 256;
+/** The part that silent hosts and those in doubt each have to themselves when both need more. */
+const RESERVED = PROBES_PER_RUN / 2;
 /** Time from the first probe of a host that ought to answer now to the second; each later one takes this many times as long. */
 const FIRST_PAUSE_MS = 1000;
 const PAUSE_GROWS = 8;
@@ -41,7 +43,10 @@ export interface Probeable {
   readonly doubtful: readonly PlacedBinding[];
 }
 
-/** The probes that are due: of hosts that have been silent for `after`, and at once of those in doubt. */
+/**
+ * The probes that are due: of hosts that have been silent for `after`, and at once of those in doubt. When there are too
+ * many, the hosts of a port that have been silent for the longest time come first.
+ */
 export function planHostProbes(
   topology: Topology,
   { present, doubtful }: Probeable,
@@ -69,10 +74,11 @@ export function planHostProbes(
         state: { ...before, lastMs: hosts.nowMs, count: before.count + 1 },
       });
     }
-    return probes.sort((a, b) => a.binding.lastSeenMs - b.binding.lastSeenMs);
+    return shareByPort(probes, ({ binding }) => binding.lastSeenMs);
   };
-  const now = probesOf(doubtful, true).slice(0, PROBES_PER_RUN);
-  return { silent: probesOf(present, false).slice(0, PROBES_PER_RUN - now.length), doubtful: now };
+  const silent = probesOf(present, false);
+  const now = probesOf(doubtful, true).slice(0, Math.max(RESERVED, PROBES_PER_RUN - silent.length));
+  return { silent: silent.slice(0, PROBES_PER_RUN - now.length), doubtful: now };
 }
 
 /** What is known of an address that was never probed. */

@@ -1,7 +1,7 @@
 // Hints: what suggests that an address is here and is not enough to learn it. They are probed; the answers are learned
 // like any other message. Pure.
 
-import { AF_INET, familyOf, type IfIndex } from '../../base/address.ts';
+import { AF_INET, familyOf } from '../../base/address.ts';
 import { bindingId } from '../../datapath/records/binding-key.ts';
 import type { Heard } from '../../datapath/records/heard.ts';
 import type { Hint, HintKey } from '../../datapath/records/hint.ts';
@@ -13,7 +13,7 @@ import type { ObservedHosts } from '../observed.ts';
 import type { Scope } from '../plan.ts';
 import { type Bridge, type Port, type Topology, takesVlan } from '../topology.ts';
 import { backoffMs } from './ageing.ts';
-import { type Probe, probeOut, probeSource } from './probe.ts';
+import { type Probe, probeOut, probeSource, shareByPort } from './probe.ts';
 
 /** The probe of a host that was hinted at, out of the port where the bridge has its MAC. */
 export interface HintProbe extends Probe {
@@ -54,7 +54,7 @@ type HintStatus =
   | { readonly kind: 'learned' }
   /** Nothing can come of it: too old, or the address may not be learned for this MAC. */
   | { readonly kind: 'obsolete' }
-  /** No local port has its MAC. */
+  /** No local port has its MAC, or not the port that its message came from. */
   | { readonly kind: 'away' }
   /** Its next probe is due later. */
   | { readonly kind: 'waiting'; readonly dueMs: number }
@@ -116,7 +116,13 @@ export function hintsByStatus(
         status satisfies never;
     }
   }
-  return { probes: shareByPort(probes).slice(0, PROBES_PER_RUN), learned, obsolete, left, dueMs };
+  return {
+    probes: shareByPort(probes, ({ hint }) => hint.heardMs).slice(0, PROBES_PER_RUN),
+    learned,
+    obsolete,
+    left,
+    dueMs,
+  };
 }
 
 const LEARNED: HintStatus = { kind: 'learned' };
@@ -147,6 +153,8 @@ function statusOn(
     // First, because it is not here that most of the fabric's MACs are.
     const place = forwarding.locate(vlan, mac);
     if (place.kind !== 'local' || !takesVlan(bridge, place.port, vlan)) return AWAY;
+    // With the MAC of another port's host a guest would have that host probed, out of that port's share.
+    if (isHeard(hint) && hint.port !== place.port.ifIndex) return AWAY;
     // A provisioned address needs no answer, and gets none from another MAC.
     if (statics.size > 0 && statics.has(addressId(vlan, ip))) return OBSOLETE;
     if (whyNotLearnable(hint) !== null) return OBSOLETE;
@@ -176,18 +184,4 @@ function checkingTimes(heard: readonly Heard[]): ReadonlyMap<string, number> {
 /** A hint as text, for maps: an address and the MAC that may have it. */
 function hintId(hint: HintKey): string {
   return `${bindingId(hint)} ${hint.mac}`;
-}
-
-/** The probes in turns of the ports: the oldest hint of each port, then the second oldest of each. */
-function shareByPort(probes: readonly HintProbe[]): HintProbe[] {
-  const turns = new Map<IfIndex, number>();
-  return [...probes]
-    .sort((a, b) => a.hint.heardMs - b.hint.heardMs)
-    .map((probe) => {
-      const turn = turns.get(probe.port.ifIndex) ?? 0;
-      turns.set(probe.port.ifIndex, turn + 1);
-      return { probe, turn };
-    })
-    .sort((a, b) => a.turn - b.turn)
-    .map(({ probe }) => probe);
 }

@@ -4,6 +4,7 @@ import {
   AF_INET,
   AF_INET6,
   familyOf,
+  type IfIndex,
   type IpAddress,
   isLinkLocal,
   linkLocalOf,
@@ -73,4 +74,18 @@ export function probeOut(
       tag: leavesTagged(bridge, port, vlan) ? vlan : null,
     },
   };
+}
+
+/** The probes in turns of the ports: the one with the earliest time of each port, then the second of each, and so on. */
+export function shareByPort<T extends Probe>(probes: readonly T[], timeOf: (probe: T) => number): T[] {
+  const turns = new Map<IfIndex, number>();
+  return [...probes]
+    .sort((a, b) => timeOf(a) - timeOf(b))
+    .map((probe) => {
+      const turn = turns.get(probe.port.ifIndex) ?? 0;
+      turns.set(probe.port.ifIndex, turn + 1);
+      return { probe, turn };
+    })
+    .sort((a, b) => a.turn - b.turn)
+    .map(({ probe }) => probe);
 }

@@ -25,6 +25,9 @@ const POLICY: PortPolicy = {
   vlans: null,
 };
 
+/** A run of all bridges. */
+const ALL: ReadonlySet<IfIndex> = new Set([PORT]);
+
 function bindings(count: number): Binding[] {
   return Array.from({ length: count }, (_, i) => ({
     bridge: 2 as IfIndex,
@@ -47,6 +50,7 @@ function released(gained: number, lost: number, before: number, there: number): 
     new Map([[PORT, { ...POLICY, released: before }]]),
     new Map([[PORT, { gained, lost, limited: 0 }]]),
     bindings(there),
+    ALL,
   );
   return corrected.get(PORT)?.released;
 }
@@ -56,7 +60,7 @@ it('a deleted binding counts as released', () => assert.equal(released(5, 0, 0, 
 it('a recovered binding, which the program never counted, makes it negative', () =>
   assert.equal(released(0, 0, 0, 2), -2));
 it('a port without a state has gained nothing', () => {
-  const corrected = correctCounts(new Map([[PORT, POLICY]]), new Map(), bindings(1));
+  const corrected = correctCounts(new Map([[PORT, POLICY]]), new Map(), bindings(1), ALL);
   assert.equal(corrected.get(PORT)?.released, -1);
 });
 
@@ -67,9 +71,19 @@ it('what the limits of a port have cost is reported once', () => {
     new Map([[PORT, { ...POLICY, reported: 2 }]]),
     new Map([[PORT, state]]),
     bindings(1),
+    ALL,
   );
   assert.equal(corrected.get(PORT)?.reported, 5);
   assert.equal(limitedSince(corrected.get(PORT), state), 0);
   // The port was out of the bridge, and counts from zero.
   assert.equal(limitedSince({ ...POLICY, reported: 5 }, { ...state, limited: 1 }), 0);
+});
+
+it('a run of other bridges corrects the count of a port, and leaves what its limits have cost to a later report', () => {
+  const state = { gained: 5, lost: 0, limited: 7 };
+  const policies = new Map([[PORT, { ...POLICY, reported: 2 }]]);
+  const corrected = correctCounts(policies, new Map([[PORT, state]]), bindings(3), new Set());
+  assert.deepEqual(corrected.get(PORT), { ...POLICY, reported: 2, released: 2 });
+  assert.equal(limitedSince(corrected.get(PORT), state), 5);
+  assert.equal(correctCounts(corrected, new Map([[PORT, state]]), bindings(3), new Set()).size, 0);
 });

@@ -120,13 +120,14 @@ interface Machine {
     /** `MAC seconds`: the MAC that got the address in the last owner check, and how long ago. */
     readonly decided?: string;
   }[];
-  /** Hints; `age` and `probed` in seconds. Those with a slot are the program's. */
+  /** Hints; `age` and `probed` in seconds. Those of messages have the port that the message came from. */
   readonly hints?: readonly {
     readonly bridge: string;
     readonly vlan?: number;
     readonly ip: string;
     readonly mac: string;
     readonly kind: Hint['kind'];
+    readonly port?: string;
     readonly age?: number;
     readonly probes?: number;
     readonly probed?: number;
@@ -477,9 +478,10 @@ function observeHosts(machine: Machine): ObservedHosts {
       return [bindingId(key), { count, lastMs: nowMs - ago * 1000, decided }];
     }),
   );
-  const hints = (machine.hints ?? []).map((hint): Hint => {
-    const { vlan = 0, kind, age = 1, probes = 0, probed } = hint;
+  const hints = (machine.hints ?? []).map((hint, slot): Hint | Heard => {
+    const { vlan = 0, kind, port, age = 1, probes = 0, probed } = hint;
     return {
+      ...(port !== undefined && { port: portOf(machine, port), slot }),
       bridge: indexOf(machine, hint.bridge),
       vlan,
       ip: hint.ip as IpAddress,
@@ -490,16 +492,12 @@ function observeHosts(machine: Machine): ObservedHosts {
       probedMs: probed === undefined ? 0 : nowMs - probed * 1000,
     };
   });
-  const isMemory = ({ kind }: Hint): boolean => kind === 'fabric' || kind === 'ended';
-  const heard = hints
-    .filter((hint) => !isMemory(hint))
-    .map((hint, slot) => ({ ...hint, slot, port: 1 as IfIndex }) as Heard);
   return {
     nowMs,
     bindings,
     probes,
-    heard,
-    hints: hints.filter(isMemory),
+    heard: hints.filter(isHeard),
+    hints: hints.filter((hint) => !isHeard(hint)),
     portStates: new Map(),
     deviceNames,
     forwarding,

@@ -53,6 +53,9 @@ test('an entry is renewed in a full memory', () => {
 });
 
 test('what was here is remembered beside the MAC of another node', () => {
-  const { remember, forget } = planFor([['10.0.0.50', NEW]], [{ ip: '10.0.0.50' as IpAddress, kind: 'ended' }]);
+  const { remember, forget } = planFor(
+    [['10.0.0.50', NEW]],
+    [{ ip: '10.0.0.50' as IpAddress, kind: 'ended' }],
+  );
   assert.deepEqual([lines(remember), lines(forget)], [[], []]);
 });
