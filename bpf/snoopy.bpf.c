@@ -908,7 +908,7 @@ static __always_inline __u32 create(const struct sighting *seen, const struct sn
 	}
 	__builtin_memcpy(binding.mac, seen->mac, ETH_ALEN);
 	error = bpf_map_update_elem(&snoopy_bindings, &seen->key, &binding, BPF_NOEXIST);
-	if (error == -EEXIST) /* another CPU was faster, and has told of it */
+	if (error == -EEXIST) /* another CPU was faster, and has reported it */
 		return SNOOPY_COUNTER_SIGHTINGS;
 	if (error)
 		return SNOOPY_COUNTER_TABLE_FULL;
@@ -1074,7 +1074,7 @@ static __always_inline __u32 learn(const struct sighting *seen, const struct sno
 	if (verdict != SNOOPY_COUNTER_SIGHTINGS)
 		return verdict;
 	state = bpf_map_lookup_elem(&snoopy_state, &ifindex);
-	if (!state) /* a port without books has no room */
+	if (!state) /* a port without counts has no room */
 		return SNOOPY_COUNTER_PORT_LIMIT;
 	if (known)
 		return move(known, seen, port, ifindex, state, provisioned, now);
@@ -1137,7 +1137,7 @@ static __always_inline void note(struct __sk_buff *skb, const struct sighting *s
 	scope = scope_of(&seen->key);
 	if (scope == SCOPE_NO_HOST)
 		return;
-	/* All day long hosts send ignored kinds of messages that need no record: from known hosts, and
+	/* Hosts keep sending ignored kinds of messages that need no record: from known hosts, and
 	 * about link-local addresses. */
 	if (reason == SNOOPY_COUNTER_IGNORED &&
 	    (is_known(seen, eth->h_source, ifindex) ||

@@ -6,8 +6,8 @@ const ITEMS_PER_RUN = 256;
 const FRAMES_PER_RUN = 4096;
 
 /**
- * Splits items into those whose frames one run sends and those left to the next, in their order. One that needs too many
- * frames lets smaller ones pass it; the first always goes, so none waits for ever.
+ * Splits items into those whose frames one run sends and those left to the next, in their order. One that needs too
+ * many frames does not hold up smaller ones; the first always goes, so none waits for ever.
  */
 export function splitByBudget<T>(
   items: readonly T[],

@@ -1,5 +1,5 @@
-// Sends probes out of the host's own port, not by the kernel's resolver, which may use any of the node's addresses, and
-// waits for answers.
+// Sends probes out of given ports, not by the kernel's resolver, which may use any of the node's addresses, and waits for
+// answers.
 
 import { closeSync } from 'node:fs';
 import type { IfIndex, Mac } from '../base/address.ts';
@@ -43,7 +43,7 @@ export function askedId(one: Asked): string {
 }
 
 export interface Answers {
-  /** The ports on which those have answered who did, by askedId. */
+  /** The port of each answer, by askedId. */
   readonly answered: ReadonlyMap<string, IfIndex>;
   /** Everything that was read from the ring meanwhile. */
   readonly drained: Drained;

@@ -32,7 +32,7 @@ export function lifeMsOf({ desired }: Bridge): number {
 }
 
 /**
- * How long a host that is about to use an address must not be asked for it. An ARP Probe for an address that a host is
+ * How long an address is not probed that a host is about to use. An ARP Probe for an address that a host is
  * checking is a conflict for that host (RFC 5227, section 2.1.1: it waits 1 s, probes for up to 4 s, and waits 2 s more).
  * Duplicate Address Detection takes a second and more (RFC 4862, section 5.4); until then nobody answers.
  */

@@ -104,7 +104,7 @@ function remotesOf(bridge: Bridge, hosts: ObservedHosts, index: HostIndex, known
   return found;
 }
 
-/** The addresses of bindings that have ended although nothing speaks against their hosts. */
+/** The addresses of bindings that have ended although their hosts may still have them. */
 function endedOf({ nowMs }: ObservedHosts, { endings }: Pick<HostPlan, 'endings'>): Hint[] {
   return [...endings]
     .filter(([, { leavesHint }]) => leavesHint)
