@@ -25,6 +25,7 @@ import type { Pins } from '../datapath/pins.ts';
 import { bindingId } from '../datapath/records/binding-key.ts';
 import { type Drained, NOTHING_DRAINED, type Ring } from '../datapath/ring.ts';
 import { rewriteBindings } from '../host/bindings.ts';
+import { countProbe } from '../host/heard.ts';
 import { observeCounters } from '../host/observe.ts';
 import { type Answers, type Asked, askedId, awaitAnswers, sendProbes } from '../host/prober.ts';
 import { type Machine, retrieveHosts } from './retrieve.ts';
@@ -190,16 +191,11 @@ function send(pins: Pins, { owners, hints, doubtful, silent }: ProbePlan, nowMs:
   return { owners: askedOwners, hosts: sentHosts, hints: sentHints, awaited };
 }
 
-function record(
-  { tables }: Pins,
-  hints: readonly HintProbe[],
-  hosts: readonly HostProbe[],
-  nowMs: number,
-): void {
+function record(pins: Pins, hints: readonly HintProbe[], hosts: readonly HostProbe[], nowMs: number): void {
+  const { tables } = pins;
   for (const { hint } of hints) {
-    const probed = { probes: hint.probes + 1, probedMs: nowMs };
-    if (isHeard(hint)) tables.heard?.set(hint, { ...hint, ...probed }, 'existing');
-    else tables.hints?.set(hint, { ...hint, ...probed }, 'existing');
+    if (isHeard(hint)) countProbe(pins, hint, nowMs);
+    else tables.hints?.set(hint, { ...hint, probes: hint.probes + 1, probedMs: nowMs }, 'existing');
   }
   try {
     for (const { binding, state } of hosts) {

@@ -7,6 +7,7 @@ import { type Binding, isSeenSince } from '../datapath/records/binding.ts';
 import type { Heard } from '../datapath/records/heard.ts';
 import type { Hint } from '../datapath/records/hint.ts';
 import type { PortPolicy } from '../datapath/records/port.ts';
+import { deleteHeard } from './heard.ts';
 
 /**
  * Deletes bindings that have ended, and returns the deleted ones; a host is learned again when it sends. They are also
@@ -58,8 +59,9 @@ export interface HintWrites {
 }
 
 /** Writes hints. A full map costs those that have no room: they are found again while their cause lasts. */
-export function writeHints({ tables }: Pins, { remember, forget, heard }: HintWrites): void {
-  for (const hint of heard) tables.heard?.delete(hint);
+export function writeHints(pins: Pins, { remember, forget, heard }: HintWrites): void {
+  const { tables } = pins;
+  for (const hint of heard) deleteHeard(pins, hint);
   for (const hint of forget) tables.hints?.delete(hint);
   try {
     if (remember.length > 0) tables.hints?.setAll(remember.map((hint) => [hint, hint]));

@@ -1,4 +1,4 @@
-// Tables of src/datapath over maps of the real object, in this kernel.
+// Tables of src/datapath over maps of the real object, in this kernel, and writes of src/host to its hints.
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { IfIndex, IpAddress, Mac } from '../../src/base/address.ts';
@@ -12,12 +12,14 @@ import {
   tablesOf,
 } from '../../src/datapath/maps.ts';
 import type { Binding } from '../../src/datapath/records/binding.ts';
+import type { Heard } from '../../src/datapath/records/heard.ts';
 import { NO_COUNTS } from '../../src/datapath/records/port.ts';
 import { openMap } from '../../src/datapath/table.ts';
 import { mapUpdate } from '../../src/ffi/map.ts';
 import { loadObject } from '../../src/ffi/object.ts';
 import { BINDING_KEY, MAPS } from '../../src/generated/layouts.ts';
 import { OBJECT_BASE64 } from '../../src/generated/object.ts';
+import { countProbe, deleteHeard } from '../../src/host/heard.ts';
 
 const NAMES = Object.keys(MAPS) as MapName[];
 const ROOM = 1000;
@@ -110,5 +112,85 @@ describe('a table', () => {
       assert.deepEqual([found?.ip, found?.mac, found?.owner], ['10.0.0.9', '02:00:00:00:00:00', null]);
       assert.deepEqual(found && old.get(found), found);
     });
+  });
+});
+
+describe('a hint of the program', () => {
+  const hint: Heard = {
+    port: 4 as IfIndex,
+    slot: 17,
+    bridge: 2 as IfIndex,
+    vlan: 0,
+    ip: '10.0.0.9' as IpAddress,
+    mac: '02:00:00:00:00:09' as Mac,
+    kind: 'solicitation',
+    probes: 1,
+    heardMs: 1000,
+    probedMs: 500,
+  };
+  /** What the program may have put into the slot since a run has read the hint. */
+  const others: Readonly<Record<string, Heard>> = {
+    'another address': { ...hint, ip: '10.0.0.10' as IpAddress, probes: 0, probedMs: 0 },
+    'the same address in another VLAN': { ...hint, vlan: 7, probes: 0, probedMs: 0 },
+    'another MAC': { ...hint, mac: '02:00:00:00:00:0a' as Mac, probes: 0, probedMs: 0 },
+  };
+  const repeated: Heard = { ...hint, kind: 'anycast', heardMs: 1500 };
+
+  /** The entry of the slot after `write`, when it was `entry` before. */
+  function after(entry: Heard | undefined, write: (pins: Parameters<typeof deleteHeard>[0]) => void) {
+    let left: Heard | undefined;
+    withMaps((maps) => {
+      const tables = tablesOf(maps);
+      if (entry !== undefined) tables.heard?.set(entry, entry);
+      write({ tables });
+      left = tables.heard?.get(hint);
+    });
+    return left;
+  }
+
+  it('is deleted, and counts its probe', () => {
+    assert.equal(
+      after(hint, (pins) => deleteHeard(pins, hint)),
+      undefined,
+    );
+    assert.deepEqual(
+      after(hint, (pins) => countProbe(pins, hint, 2000)),
+      { ...hint, probes: 2, probedMs: 2000 },
+    );
+  });
+
+  for (const [name, other] of Object.entries(others)) {
+    it(`leaves its slot alone when that has ${name} by now`, () => {
+      assert.deepEqual(
+        after(other, (pins) => deleteHeard(pins, hint)),
+        other,
+      );
+      assert.deepEqual(
+        after(other, (pins) => countProbe(pins, hint, 2000)),
+        other,
+      );
+    });
+  }
+
+  it('that a message has repeated is not deleted, and counts its probe beside the new time and kind', () => {
+    assert.deepEqual(
+      after(repeated, (pins) => deleteHeard(pins, hint)),
+      repeated,
+    );
+    assert.deepEqual(
+      after(repeated, (pins) => countProbe(pins, hint, 2000)),
+      { ...repeated, probes: 2, probedMs: 2000 },
+    );
+  });
+
+  it('that is gone does not come back', () => {
+    assert.equal(
+      after(undefined, (pins) => countProbe(pins, hint, 2000)),
+      undefined,
+    );
+    assert.equal(
+      after(undefined, (pins) => deleteHeard(pins, hint)),
+      undefined,
+    );
   });
 });

@@ -2,9 +2,8 @@
 // like any other message. Pure.
 
 import { AF_INET, familyOf } from '../../base/address.ts';
-import { bindingId } from '../../datapath/records/binding-key.ts';
 import type { Heard } from '../../datapath/records/heard.ts';
-import type { Hint, HintKey } from '../../datapath/records/hint.ts';
+import { type Hint, hintId } from '../../datapath/records/hint.ts';
 import { HINT_KINDS, type HintKind } from '../../datapath/records/hint-kind.ts';
 import type { HostIndex } from '../host-index.ts';
 import { learnableOn } from '../learnable.ts';
@@ -179,9 +178,4 @@ function checkingTimes(heard: readonly Heard[]): ReadonlyMap<string, number> {
     times.set(hintId(hint), hint.heardMs + checkMs);
   }
   return times;
-}
-
-/** A hint as text, for maps: an address and the MAC that may have it. */
-function hintId(hint: HintKey): string {
-  return `${bindingId(hint)} ${hint.mac}`;
 }

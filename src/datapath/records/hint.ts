@@ -3,7 +3,7 @@
 import type { Mac } from '../../base/address.ts';
 import { getMac, getU8, setMac, setU8 } from '../../base/field.ts';
 import { HINT, HINT_KEY } from '../../generated/layouts.ts';
-import { type BindingKey, getKey, setKey } from './binding-key.ts';
+import { type BindingKey, bindingId, getKey, setKey } from './binding-key.ts';
 import type { KeyCodec, ValueCodec } from './codec.ts';
 import { decodeHintKind, encodeHintKind, type HintKind } from './hint-kind.ts';
 import { getMs, setMs } from './time.ts';
@@ -11,6 +11,11 @@ import { getMs, setMs } from './time.ts';
 /** An address, and the MAC that may have it. */
 export interface HintKey extends BindingKey {
   readonly mac: Mac;
+}
+
+/** A key as text, for maps and sets. */
+export function hintId(hint: HintKey): string {
+  return `${bindingId(hint)} ${hint.mac}`;
 }
 
 /** An entry of the map. Times are milliseconds of CLOCK_MONOTONIC. */
