@@ -27,7 +27,7 @@ import { type Drained, NOTHING_DRAINED, type Ring } from '../datapath/ring.ts';
 import { rewriteBindings } from '../host/bindings.ts';
 import { countProbe } from '../host/heard.ts';
 import { observeCounters } from '../host/observe.ts';
-import { type Answers, type Asked, askedId, awaitAnswers, sendProbes } from '../host/prober.ts';
+import { type Answers, awaitAnswers, sendProbes, type Target, targetId } from '../host/prober.ts';
 import { type Machine, retrieveHosts } from './retrieve.ts';
 import { type Run, scopeOf } from './run.ts';
 
@@ -76,7 +76,7 @@ export function probeHosts(run: Run, machine: Machine, hosts: ObservedHosts, rin
   const { neighborProtocol: protocol } = session.runtime;
   const due = planProbes(machine.topology, hosts, index, plan, byStatus, protocol);
   try {
-    return ask(run, machine, due, unprobed, ring);
+    return probe(run, machine, due, unprobed, ring);
   } catch (thrown) {
     const kept = keepForOwners(due.conflicts, [], []);
     return {
@@ -100,7 +100,7 @@ function decide(
   return planHosts(topology, hosts, { protocol, ...scopeOf(run), ...(kept && { kept }) }, index);
 }
 
-function ask(run: Run, machine: Machine, due: ProbePlan, before: Probed, ring: Ring): Probed {
+function probe(run: Run, machine: Machine, due: ProbePlan, before: Probed, ring: Ring): Probed {
   const { session, stopwatch, options } = run;
   const { pins } = session;
   const droppedBefore = observeCounters(pins).ringDropped;
@@ -108,22 +108,22 @@ function ask(run: Run, machine: Machine, due: ProbePlan, before: Probed, ring: R
   const counts = { hosts: sent.hosts.length, hints: sent.hints.length };
   // An answer that makes or moves a binding wakes a listening run, which need not wait for it.
   const isListening = options.listenMs > 0;
-  const asked = [...sent.owners.map(askOwner), ...(isListening ? [] : sent.awaited)];
-  if (asked.length === 0 && due.conflicts.length === 0) return { ...before, sent: counts };
+  const targets = [...sent.owners.map(targetOf), ...(isListening ? [] : sent.awaited)];
+  if (targets.length === 0 && due.conflicts.length === 0) return { ...before, sent: counts };
 
   stopwatch.enter('confirm');
-  let round = hear(run, machine, asked, ring);
+  let round = collect(run, machine, targets, ring);
   let owners = sent.owners;
   // A host that answers may claim the address of another one, whose owner is probed before the claim counts.
   const fresh = newConflicts(due.conflicts, round.conflicts);
   if (fresh.length > 0) {
     const more = send(pins, planOwnerChecks(fresh), round.hosts.nowMs);
     owners = [...owners, ...more.owners];
-    round = together(round, hear(run, machine, more.owners.map(askOwner), ring));
+    round = together(round, collect(run, machine, more.owners.map(targetOf), ring));
   }
   // A record that was dropped by a full ring may have been an answer.
   const isCertain = observeCounters(pins).ringDropped === droppedBefore;
-  const checked = conclude(run, round, owners, isCertain);
+  const checked = judge(run, round, owners, isCertain);
   const { hosts, index, drained } = round;
   const plan = decide(run, machine, hosts, index, checked.kept);
   const byStatus = hintsByStatus(machine.topology, hosts, index, scopeOf(run));
@@ -137,9 +137,9 @@ interface Round extends Answers {
   readonly conflicts: readonly Conflict[];
 }
 
-function hear(run: Run, machine: Machine, asked: readonly Asked[], ring: Ring): Round {
+function collect(run: Run, machine: Machine, targets: readonly Target[], ring: Ring): Round {
   const { session, environment } = run;
-  const answers = awaitAnswers(asked, session.pins, ring, environment.now);
+  const answers = awaitAnswers(targets, session.pins, ring, environment.now);
   const hosts = retrieveHosts(session, machine, environment.now);
   const index = new HostIndex(hosts);
   const conflicts = findConflicts(machine.topology, hosts, session.runtime.neighborProtocol, index);
@@ -167,7 +167,7 @@ interface Sent {
   readonly hosts: readonly HostProbe[];
   readonly hints: readonly HintProbe[];
   /** Those whose answer changes what this pass writes. */
-  readonly awaited: readonly Asked[];
+  readonly awaited: readonly Target[];
 }
 
 /** Sends everything, and records it for later runs. */
@@ -176,7 +176,7 @@ function send(pins: Pins, { owners, hints, doubtful, silent }: ProbePlan, nowMs:
   const results = sendProbes([...owners.flatMap(({ probes }) => probes), ...hints, ...hosts]).values();
   const next = (): boolean => results.next().value === 'sent';
   // A host behind a full queue was not probed. A host behind a removed or downed port could not answer anyway.
-  const askedOwners = owners.filter(({ probes }) => {
+  const probedOwners = owners.filter(({ probes }) => {
     const outcomes = probes.map(() => results.next().value);
     return !outcomes.includes('refused');
   });
@@ -188,7 +188,7 @@ function send(pins: Pins, { owners, hints, doubtful, silent }: ProbePlan, nowMs:
     ...sentHints.map(({ hint }) => hint),
     ...sentHosts.filter((probe) => wereDoubtful.has(probe)).map(({ binding }) => binding),
   ];
-  return { owners: askedOwners, hosts: sentHosts, hints: sentHints, awaited };
+  return { owners: probedOwners, hosts: sentHosts, hints: sentHints, awaited };
 }
 
 function record(pins: Pins, hints: readonly HintProbe[], hosts: readonly HostProbe[], nowMs: number): void {
@@ -208,8 +208,8 @@ function record(pins: Pins, hints: readonly HintProbe[], hosts: readonly HostPro
   }
 }
 
-/** Who is asked in an owner check. */
-function askOwner({ bridge, vlan, ip, owner }: Conflict): Asked {
+/** The target of an owner check. */
+function targetOf({ bridge, vlan, ip, owner }: Conflict): Target {
   return { bridge, vlan, ip, mac: owner };
 }
 
@@ -219,13 +219,13 @@ interface Verdicts extends Pick<Probed, 'hasUnprobed' | 'confirms' | 'warnings'>
   readonly kept: ReadonlyMap<string, KeptByOwner>;
 }
 
-function conclude(
+function judge(
   { session }: Run,
   { hosts, index, conflicts: left, answered: answers }: Round,
   probed: readonly Conflict[],
   isCertain: boolean,
 ): Verdicts {
-  const portOf = (conflict: Conflict): IfIndex | undefined => answers.get(askedId(askOwner(conflict)));
+  const portOf = (conflict: Conflict): IfIndex | undefined => answers.get(targetId(targetOf(conflict)));
   const answered = probed.filter((conflict) => portOf(conflict) !== undefined);
   const unanswered = isCertain ? probed : surelyUnanswered(probed, left);
   const kept = keepForOwners(left, unanswered, answered);

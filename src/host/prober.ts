@@ -33,17 +33,17 @@ const PAUSES_MS = { first: 1, longest: 10 };
 const QUIET_MS = 100;
 
 /** An address, and the MAC that was probed for it. */
-export interface Asked extends BindingKey {
+export interface Target extends BindingKey {
   readonly mac: Mac;
 }
 
 /** An address and a MAC as text. */
-export function askedId(one: Asked): string {
+export function targetId(one: Target): string {
   return `${bindingId(one)} ${one.mac}`;
 }
 
 export interface Answers {
-  /** The port of each answer, by askedId. */
+  /** The port of each answer, by targetId. */
   readonly answered: ReadonlyMap<string, IfIndex>;
   /** Everything that was read from the ring meanwhile. */
   readonly drained: Drained;
@@ -55,18 +55,18 @@ export interface Answers {
  * refreshes a binding shows in the map alone.
  */
 export function awaitAnswers(
-  asked: readonly Asked[],
+  targets: readonly Target[],
   { tables }: Pick<Pins, 'tables'>,
   ring: Ring,
   now: () => number,
 ): Answers {
-  const silent = new Map(asked.map((one) => [askedId(one), one]));
+  const silent = new Map(targets.map((one) => [targetId(one), one]));
   const answered = new Map<string, IfIndex>();
   const changes: Change[] = [];
   let records = 0;
   let damaged = false;
-  const take = (one: Asked, port: IfIndex): void => {
-    if (silent.delete(askedId(one))) answered.set(askedId(one), port);
+  const take = (one: Target, port: IfIndex): void => {
+    if (silent.delete(targetId(one))) answered.set(targetId(one), port);
   };
   const startedMs = now();
   const deadlineMs = startedMs + WAIT_MS;
