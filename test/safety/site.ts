@@ -171,7 +171,7 @@ export class Site {
       assert.deepEqual(machine.filterPrograms(port), programs, port);
     }
     this.#assertQdiscs(attach === 'clsact' ? PORTS : ['tap3']);
-    await this.#assertObjects({ programs: 1, maps: 3 });
+    await this.#assertObjects({ programs: 1, maps: 2 });
     const bindings = new Set(this.bindings());
     const without = hosts.filter((host) => !bindings.has(host));
     assert.deepEqual(without, [], 'hosts without a binding');
