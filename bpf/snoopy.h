@@ -210,7 +210,7 @@ struct snoopy_hint {
 	__u8 probes;     /* sent while its MAC was on a local port */
 	__u8 pad[6];     /* zero */
 	__u64 heard_ns;  /* when the hint was last given */
-	__u64 probed_ns; /* of the last probe; 0: none */
+	__u64 probed_ns; /* of the last probe, before the first: of the arrival here; 0: none */
 };
 
 /*

@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
+import { Capture } from '../lib/capture.ts';
 import { deepTest, sample } from '../lib/depth.ts';
 import { naFrame, rarpFrame } from '../lib/frames.ts';
 import { Node, type Vm } from '../lib/node.ts';
@@ -193,7 +194,7 @@ describe('a host of this node', () => {
   );
 
   it('whose interface was deleted is learned again when its MAC is back on any port', () => {
-    const host = machine({ vms: [101] });
+    const host = machine({ addresses: ['10.1.0.1/16', '2001:db8:1::1/64'], vms: [101] });
     const [vm] = host.vms;
     assert.ok(vm !== undefined);
     vm.gratuitous();
@@ -205,6 +206,25 @@ describe('a host of this node', () => {
     const again = host.node.addVm({ id: 103, mac: vm.mac, ip: vm.ip, ip6: vm.ip6 });
     again.sendMarker();
     assert.deepEqual(changesOf(run(host)), [`add ${vm.ip} ${vm.mac}`, `add ${vm.ip6} ${vm.mac}`]);
+  });
+
+  deepTest('and that may check its address anew gets an ARP Probe only when that is over', async () => {
+    const host = machine({ vms: [101] });
+    const [vm] = host.vms;
+    assert.ok(vm !== undefined);
+    vm.gratuitous();
+    vm.sendNa();
+    run(host);
+    vm.unplug();
+    run(host);
+    const again = host.node.addVm({ id: 103, mac: vm.mac, ip: vm.ip, ip6: vm.ip6 });
+    const capture = await Capture.start(again.netns, 'eth0', 'arp');
+    again.sendMarker();
+    assert.deepEqual(changesOf(run(host)), [`add ${vm.ip6} ${vm.mac}`]);
+    assert.deepEqual(changesOf(run(host)), []);
+    assert.equal(capture.count(/who-has/), 0);
+    sleepSync(10_000);
+    assert.deepEqual(changesOf(run(host)), [`add ${vm.ip} ${vm.mac}`]);
   });
 });
 

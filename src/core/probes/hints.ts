@@ -1,9 +1,9 @@
 // Hints: what suggests that an address is here and is not enough to learn it. They are probed; the answers are learned
 // like any other message. Pure.
 
-import { AF_INET, familyOf } from '../../base/address.ts';
+import { AF_INET, familyOf, type IfIndex } from '../../base/address.ts';
 import type { Heard } from '../../datapath/records/heard.ts';
-import { type Hint, hintId } from '../../datapath/records/hint.ts';
+import { type Hint, type HintKey, hintId } from '../../datapath/records/hint.ts';
 import { HINT_KINDS, type HintKind } from '../../datapath/records/hint-kind.ts';
 import type { HostIndex } from '../host-index.ts';
 import { learnableOn } from '../learnable.ts';
@@ -12,7 +12,7 @@ import type { ObservedHosts } from '../observed.ts';
 import type { Scope } from '../plan.ts';
 import { type Bridge, type Port, type Topology, takesVlan } from '../topology.ts';
 import { backoffMs } from './ageing.ts';
-import { type Probe, probeOut, probeSource, shareByPort } from './probe.ts';
+import { type Probe, type ProbeSource, probeOut, probeSource, shareByPort } from './probe.ts';
 
 /** The probe of a host that was hinted at, out of the port where the bridge has its MAC. */
 export interface HintProbe extends Probe {
@@ -55,9 +55,11 @@ type HintStatus =
   | { readonly kind: 'obsolete' }
   /** No local port has its MAC, or not the port that its message came from. */
   | { readonly kind: 'away' }
+  /** Its MAC has come to a port here, and its host may be about to check the address. */
+  | { readonly kind: 'arrived' }
   /** Its next probe is due later. */
   | { readonly kind: 'waiting'; readonly dueMs: number }
-  | { readonly kind: 'due'; readonly bridge: Bridge; readonly port: Port };
+  | { readonly kind: 'due'; readonly bridge: Bridge; readonly port: Port; readonly source: ProbeSource };
 
 /** All hints of an observation, by what becomes of them. */
 export interface HintsByStatus {
@@ -65,7 +67,9 @@ export interface HintsByStatus {
   /** Hints whose hosts have their addresses by now. */
   readonly learned: readonly Hint[];
   readonly obsolete: readonly Hint[];
-  /** Hints whose hosts were probed here and have left: when they are back, their probes begin anew. */
+  /** Hints whose MACs have come to a port here: their first probes are due some time after this. */
+  readonly arrived: readonly Hint[];
+  /** Hints whose hosts were here and have left: when they are back, their probes begin anew. */
   readonly left: readonly Hint[];
   /** When the next probe is due: CLOCK_MONOTONIC in milliseconds, Infinity when none is. */
   readonly dueMs: number;
@@ -87,6 +91,7 @@ export function hintsByStatus(
   const probes: HintProbe[] = [];
   const learned: Hint[] = [];
   const obsolete: Hint[] = [];
+  const arrived: Hint[] = [];
   const left: Hint[] = [];
   let dueMs = Number.POSITIVE_INFINITY;
   for (const hint of [...hosts.heard, ...hosts.hints]) {
@@ -99,16 +104,17 @@ export function hintsByStatus(
         obsolete.push(hint);
         break;
       case 'away':
-        if (hint.probes > 0 && !isHeard(hint)) left.push(hint);
+        if (hint.probedMs > 0 && !isHeard(hint)) left.push(hint);
+        break;
+      case 'arrived':
+        arrived.push(hint);
+        dueMs = Math.min(dueMs, hosts.nowMs + CHECKING_MS.arp);
         break;
       case 'waiting':
         dueMs = Math.min(dueMs, status.dueMs);
         break;
       case 'due': {
-        const { vlan, ip, mac } = hint;
-        const source = probeSource(status.bridge, vlan, ip);
-        if (source !== null)
-          probes.push({ ...probeOut(status.bridge, status.port, vlan, source, { mac, ip }), hint });
+        probes.push({ ...probeOut(status.bridge, status.port, hint.vlan, status.source, hint), hint });
         break;
       }
       default:
@@ -119,6 +125,7 @@ export function hintsByStatus(
     probes: shareByPort(probes, ({ hint }) => hint.heardMs).slice(0, PROBES_PER_RUN),
     learned,
     obsolete,
+    arrived,
     left,
     dueMs,
   };
@@ -127,6 +134,7 @@ export function hintsByStatus(
 const LEARNED: HintStatus = { kind: 'learned' };
 const OBSOLETE: HintStatus = { kind: 'obsolete' };
 const AWAY: HintStatus = { kind: 'away' };
+const ARRIVED: HintStatus = { kind: 'arrived' };
 const NEVER: HintStatus = { kind: 'waiting', dueMs: Number.POSITIVE_INFINITY };
 
 /** True for a hint that the program has taken from a message; false for one of the memory. */
@@ -160,22 +168,40 @@ function statusOn(
     const binding = index.bindingOf(hint);
     if (binding !== undefined && binding.mac === mac && binding.port === place.port.ifIndex) return LEARNED;
     if (binding !== undefined && binding.frozenUntilMs > nowMs) return NEVER;
-    if (probeSource(bridge, vlan, ip) === null) return NEVER;
+    const source = probeSource(bridge, vlan, ip);
+    if (source === null) return NEVER;
+    const mayCheck = hint.probes === 0 && mayCheckAgain(hint, source);
+    if (mayCheck && hint.probedMs === 0) return ARRIVED;
+    const pauseMs = mayCheck ? CHECKING_MS.arp : backoffMs(hint.probes, desired.probe.afterMs);
     const dueMs = Math.max(
-      hint.probes === 0 ? 0 : hint.probedMs + backoffMs(hint.probes, desired.probe.afterMs),
-      checkedUntilMs.get(hintId(hint)) ?? 0,
+      hint.probedMs === 0 ? 0 : hint.probedMs + pauseMs,
+      checkedUntilMs.get(checkId(hint, place.port.ifIndex)) ?? 0,
     );
-    return dueMs > nowMs ? { kind: 'waiting', dueMs } : { kind: 'due', bridge, port: place.port };
+    return dueMs > nowMs ? { kind: 'waiting', dueMs } : { kind: 'due', bridge, port: place.port, source };
   };
 }
 
-/** Until when hosts check whether the addresses are free that they are about to use, by hintId. */
+/**
+ * Whether a host that was here before may check its address anew now that it is back, as a VM does that was restarted. An
+ * ARP Probe is a conflict for it from the beginning, when nothing shows the check yet (RFC 5227, section 2.1.1). A host of
+ * another node moves here as it is.
+ */
+function mayCheckAgain({ kind, ip }: Hint, source: ProbeSource): boolean {
+  return kind === 'ended' && familyOf(ip) === AF_INET && source.ip === null;
+}
+
+/** A host that checks an address, on the port where it does: another port cannot delay its probes. */
+function checkId(hint: HintKey, port: IfIndex): string {
+  return `${hintId(hint)} ${port}`;
+}
+
+/** Until when hosts check whether the addresses are free that they are about to use, by checkId. */
 function checkingTimes(heard: readonly Heard[]): ReadonlyMap<string, number> {
   const times = new Map<string, number>();
   for (const hint of heard) {
     if (hint.kind !== 'tentative') continue;
     const checkMs = familyOf(hint.ip) === AF_INET ? CHECKING_MS.arp : CHECKING_MS.nd;
-    times.set(hintId(hint), hint.heardMs + checkMs);
+    times.set(checkId(hint, hint.port), hint.heardMs + checkMs);
   }
   return times;
 }

@@ -35,7 +35,7 @@ export function planMemory(
   hosts: ObservedHosts,
   index: HostIndex,
   plan: Pick<HostPlan, 'endings'>,
-  byStatus: Pick<HintsByStatus, 'learned' | 'obsolete' | 'left'>,
+  byStatus: Pick<HintsByStatus, 'learned' | 'obsolete' | 'arrived' | 'left'>,
   { room, not = [] }: { readonly room: number; readonly not?: readonly Neighbor[] },
 ): MemoryChange {
   const done = [...byStatus.learned, ...byStatus.obsolete].filter((hint): hint is Hint => !isHeard(hint));
@@ -49,7 +49,10 @@ export function planMemory(
   );
   const inPlace = remotes.filter(({ former }) => former !== null);
   const added = remotes.filter(({ former }) => former === null).slice(0, Math.max(0, left));
-  const again = byStatus.left.map((hint): Hint => ({ ...hint, probes: 0, probedMs: 0 }));
+  const again = [
+    ...byStatus.arrived.map((hint): Hint => ({ ...hint, probedMs: hosts.nowMs })),
+    ...byStatus.left.map((hint): Hint => ({ ...hint, probes: 0, probedMs: 0 })),
+  ];
   return {
     remember: [...endedOf(hosts, plan), ...again, ...[...inPlace, ...added].map(({ hint }) => hint)],
     forget: [

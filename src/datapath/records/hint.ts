@@ -25,7 +25,7 @@ export interface Hint extends HintKey {
   readonly probes: number;
   /** When the hint was last given. */
   readonly heardMs: number;
-  /** Of the last probe; 0: none. */
+  /** Of the last probe, before the first one of the arrival of the MAC on a port here; 0: neither. */
   readonly probedMs: number;
 }
 

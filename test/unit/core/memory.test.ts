@@ -14,7 +14,7 @@ import { readCase } from './case.ts';
 const BASE = readCase(join(ROOT, 'test/unit/core/cases/suppression-of-each-vlan-needs-announcements-too'));
 const OLD = '02:00:00:00:00:0a' as Mac;
 const NEW = '02:00:00:00:00:0b' as Mac;
-const NOTHING_DONE = { learned: [], obsolete: [], left: [] };
+const NOTHING_DONE = { learned: [], obsolete: [], arrived: [], left: [] };
 
 /** The change of a memory of 16 entries that has room for none of the fabric's, where zebra has these entries. */
 function planFor(
