@@ -84,6 +84,7 @@ interface Remote {
   readonly former: Hint | null;
 }
 
+/** What zebra has that the memory does not have as it is now: a host that was here before is another node's now. */
 function remotesOf(bridge: Bridge, hosts: ObservedHosts, index: HostIndex, known: LatestHints): Remote[] {
   const vlans = new Map([...bridge.domains.values()].map(({ device, vlan }) => [device, vlan]));
   const forwarding = index.forwardingOf(bridge);
@@ -95,7 +96,8 @@ function remotesOf(bridge: Bridge, hosts: ObservedHosts, index: HostIndex, known
     if (vlan === undefined || entry.mac === undefined || !isRemote(entry) || !isValid(entry)) continue;
     const { ip, mac } = entry;
     const before = known.get(bridge.ifIndex)?.get(vlan)?.get(ip);
-    if (before?.mac === mac && hosts.nowMs - before.heardMs < renewMs) continue;
+    const isKnown = before?.mac === mac && before.kind === 'fabric';
+    if (isKnown && hosts.nowMs - before.heardMs < renewMs) continue;
     if (whyNotLearnable({ ip, vlan }) !== null) continue;
     // While its MAC is here the hint is probed, and a new one would begin its probes anew.
     if (before?.mac === mac && forwarding.locate(vlan, mac).kind === 'local') continue;

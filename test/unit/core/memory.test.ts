@@ -59,3 +59,11 @@ test('what was here is remembered beside the MAC of another node', () => {
   );
   assert.deepEqual([lines(remember), lines(forget)], [[], []]);
 });
+
+test('a host that was here and is at another node now is remembered as one of the fabric', () => {
+  const { remember } = planFor([['10.0.0.50', OLD]], [{ ip: '10.0.0.50' as IpAddress, kind: 'ended' }]);
+  assert.deepEqual(
+    remember.map(({ ip, mac, kind }) => `${ip} ${mac} ${kind}`),
+    [`10.0.0.50 ${OLD} fabric`],
+  );
+});
