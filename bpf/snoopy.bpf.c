@@ -145,9 +145,9 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 1 << 20); /* only a limit: each port has its own slots */
-	__type(key, struct snoopy_heard_key);
-	__type(value, struct snoopy_heard);
-} snoopy_heard SEC(".maps");
+	__type(key, struct snoopy_seen_hint_key);
+	__type(value, struct snoopy_seen_hint);
+} snoopy_seen SEC(".maps");
 
 /* The program reads neither this map nor the next: they are pinned with the others for user space. */
 struct {
@@ -342,8 +342,8 @@ static __always_inline int virtual_rank(const __u8 *mac, __u16 family)
 
 /*
  * At one port, a virtual router and another MAC that use one address are one host. keepalived with use_vmac
- * answers for the address with its virtual MAC, and asks each new client with the physical one; if it has a
- * virtual router for each family, the interface of the IPv6 one answers ARP requests as well.
+ * answers for the address with its virtual MAC, and resolves each new client with the physical one; if it has
+ * a virtual router for each family, the interface of the IPv6 one answers ARP requests as well.
  */
 static __always_inline bool is_virtual_of(const __u8 *virtual, const __u8 *other, __u16 family)
 {
@@ -538,7 +538,7 @@ static __always_inline __u32 check_arp(struct __sk_buff *skb, const struct frame
 		return SNOOPY_COUNTER_ARP_HEADER;
 
 	ip = arp->sender_ip;
-	/* An ARP Probe (RFC 5227, 2.1.1): the sender asks before it uses the address. */
+	/* An ARP Probe (RFC 5227, 2.1.1): the sender checks the address before it uses it. */
 	if (kind == SNOOPY_LEARN_ARP_REQUEST && !(ip[0] | ip[1] | ip[2] | ip[3])) {
 		ip = arp->target_ip;
 		seen->weak = SNOOPY_COUNTER_IP;
@@ -630,7 +630,7 @@ static __always_inline __u32 check_nd(struct __sk_buff *skb, const struct frame 
 	bool advertisement = frame->type == ND_ADVERTISEMENT;
 	__u8 kind = advertisement ? SNOOPY_LEARN_NA : SNOOPY_LEARN_NS;
 	const struct nd_message *message;
-	const struct in6_addr *speaker;
+	const struct in6_addr *sender;
 	bool whole, tentative = false;
 	__u32 length, verdict;
 	enum scope scope;
@@ -643,9 +643,9 @@ static __always_inline __u32 check_nd(struct __sk_buff *skb, const struct frame 
 		/* Duplicate Address Detection (RFC 4862, 5.4.2): its sender has no address yet. */
 		tentative = !advertisement && is_unspecified(&ip->saddr);
 		/* An advertisement is about its target, any other solicitation about its source. */
-		speaker = advertisement || tentative ? &message->target : &ip->saddr;
+		sender = advertisement || tentative ? &message->target : &ip->saddr;
 		seen->key.family = AF_INET6;
-		__builtin_memcpy(seen->key.ip, speaker, sizeof(*speaker));
+		__builtin_memcpy(seen->key.ip, sender, sizeof(*sender));
 	}
 	seen->unlearned = !(port->learn & kind);
 	/* Where advertisements are learned from, a solicitation may hint. */
@@ -703,7 +703,7 @@ static __always_inline __u32 check_nd(struct __sk_buff *skb, const struct frame 
 		seen->hint = SNOOPY_HINT_SOLICITATION;
 	}
 
-	scope = is_multicast(&message->target) ? SCOPE_NO_HOST : scope_of_ipv6(speaker);
+	scope = is_multicast(&message->target) ? SCOPE_NO_HOST : scope_of_ipv6(sender);
 	seen->advertisement = advertisement;
 	seen->asks = !advertisement && !tentative;
 	seen->router = advertisement && message->icmp.icmp6_router;
@@ -805,11 +805,12 @@ static __always_inline __u32 slot_of(const struct sighting *seen)
 		hash = (hash ^ key[i]) * 0x100000001b3;
 	for (int i = 0; i < ETH_ALEN; i++)
 		hash = (hash ^ seen->mac[i]) * 0x100000001b3;
-	return (hash >> 32 ^ hash) % SNOOPY_HEARD_SLOTS;
+	return (hash >> 32 ^ hash) % SNOOPY_SEEN_SLOTS;
 }
 
 /* Whether the last hint in a slot is about the same address and MAC: whatever its kind, the same probe. */
-static __always_inline bool same_hint(const struct snoopy_heard *last, const struct snoopy_heard *next)
+static __always_inline bool same_hint(const struct snoopy_seen_hint *last,
+				      const struct snoopy_seen_hint *next)
 {
 	__u8 difference = 0;
 
@@ -825,9 +826,9 @@ static __always_inline bool same_hint(const struct snoopy_heard *last, const str
  */
 static __always_inline void hint(const struct sighting *seen, __u8 kind, __u32 ifindex, __u64 now)
 {
-	struct snoopy_heard_key slot = {.port = ifindex, .slot = slot_of(seen)};
-	struct snoopy_heard next = {.key = seen->key, .kind = kind, .time_ns = now};
-	struct snoopy_heard *last = bpf_map_lookup_elem(&snoopy_heard, &slot);
+	struct snoopy_seen_hint_key slot = {.port = ifindex, .slot = slot_of(seen)};
+	struct snoopy_seen_hint next = {.key = seen->key, .kind = kind, .time_ns = now};
+	struct snoopy_seen_hint *last = bpf_map_lookup_elem(&snoopy_seen, &slot);
 	struct snoopy_port_state *state;
 	struct snoopy_binding none = {};
 	__u64 before;
@@ -842,7 +843,7 @@ static __always_inline void hint(const struct sighting *seen, __u8 kind, __u32 i
 		last->time_ns = now;
 		if (now <= before + HINT_PAUSE_NS)
 			return;
-	} else if (bpf_map_update_elem(&snoopy_heard, &slot, &next, BPF_ANY)) {
+	} else if (bpf_map_update_elem(&snoopy_seen, &slot, &next, BPF_ANY)) {
 		return;
 	}
 	state = bpf_map_lookup_elem(&snoopy_state, &ifindex);
@@ -1050,7 +1051,7 @@ static __always_inline __u32 learn(const struct sighting *seen, const struct sno
 	bool provisioned = false;
 	__u32 verdict;
 
-	if (known && tentative) /* it asks whether the address is in use, and it is */
+	if (known && tentative) /* it checks whether the address is in use, and it is */
 		return seen->weak;
 	if (known && known->port == ifindex && same_mac(known->mac, seen->mac))
 		return refresh(known, seen, ifindex, now);

@@ -175,18 +175,18 @@ struct snoopy_change {
 #define SNOOPY_HINT_ENDED  17 /* a binding that ended here */
 
 /*
- * Map "heard" (hash): the hints that the program has seen, for user space to take. A port has
- * SNOOPY_HEARD_SLOTS slots, and the address with its MAC decides which one: a flood of hints displaces only
+ * Map "seen" (hash): the hints that the program has seen, for user space to take. A port has
+ * SNOOPY_SEEN_SLOTS slots, and the address with its MAC decides which one: a flood of hints displaces only
  * those of its own port.
  */
-#define SNOOPY_HEARD_SLOTS 128
+#define SNOOPY_SEEN_SLOTS 128
 
-struct snoopy_heard_key {
+struct snoopy_seen_hint_key {
 	__u32 port; /* ifindex */
-	__u32 slot; /* below SNOOPY_HEARD_SLOTS */
+	__u32 slot; /* below SNOOPY_SEEN_SLOTS */
 };
 
-struct snoopy_heard {
+struct snoopy_seen_hint {
 	struct snoopy_binding_key key; /* the address that was hinted at */
 	__u8 mac[6];
 	__u8 kind;       /* SNOOPY_HINT_*, below 16 */
@@ -209,7 +209,7 @@ struct snoopy_hint {
 	__u8 kind;       /* SNOOPY_HINT_*, from 16 on */
 	__u8 probes;     /* sent while its MAC was on a local port */
 	__u8 pad[6];     /* zero */
-	__u64 heard_ns;  /* when the hint was last given */
+	__u64 seen_ns;   /* when the hint was last given */
 	__u64 probed_ns; /* of the last probe, before the first: of the arrival here; 0: none */
 };
 
@@ -260,8 +260,8 @@ SNOOPY_SIZE(snoopy_port_state, 40);
 SNOOPY_SIZE(snoopy_prefix_key, 28);
 SNOOPY_SIZE(snoopy_static_key, 32);
 SNOOPY_SIZE(snoopy_change, 56);
-SNOOPY_SIZE(snoopy_heard_key, 8);
-SNOOPY_SIZE(snoopy_heard, 48);
+SNOOPY_SIZE(snoopy_seen_hint_key, 8);
+SNOOPY_SIZE(snoopy_seen_hint, 48);
 SNOOPY_SIZE(snoopy_hint_key, 32);
 SNOOPY_SIZE(snoopy_hint, 24);
 SNOOPY_SIZE(snoopy_probe, 32);

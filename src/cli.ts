@@ -72,7 +72,7 @@ Exit codes:
   2   only with --detailed-exitcode: something changed, or with --check changes
       are due
   64  wrong usage
-  69  this kernel or host lacks something needed
+  69  this kernel or node lacks something needed
   75  another run held the lock for the whole lock timeout
   77  not permitted
   78  configuration invalid`;
@@ -174,7 +174,7 @@ export function buildProgram(version: string, accept: (invocation: Invocation) =
 function addReconcile(program: Command, accept: (invocation: Invocation) => void): void {
   program
     .command('reconcile')
-    .summary('bring the host in line with the configuration (root)')
+    .summary('bring the node in line with the configuration (root)')
     .description(
       'Attaches the program to the local ports of the configured bridges, turns the messages it has seen into ' +
         'bridge neighbors, and exits. You can run it at any time: when nothing is due, it changes nothing. ' +
@@ -305,7 +305,7 @@ function addRemove(program: Command, accept: (invocation: Invocation) => void): 
     .command('remove')
     .summary('undo everything that snoopy set up (root)')
     .description(
-      'Detaches the program, deletes its pins and withdraws the neighbors that snoopy wrote. The host is then ' +
+      'Detaches the program, deletes its pins and withdraws the neighbors that snoopy wrote. The node is then ' +
         'as it was before. Needs root.',
     )
     .option('--check', 'plan only: write nothing')

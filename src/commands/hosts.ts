@@ -7,7 +7,7 @@ import type { HostIndex } from '../core/host-index.ts';
 import type { HostPlan } from '../core/neighbors/plan.ts';
 import { recoverBindings, unfreeze } from '../core/neighbors/recover.ts';
 import type { ObservedHosts } from '../core/observed.ts';
-import { type HintsByStatus, isHeard } from '../core/probes/hints.ts';
+import { type HintsByStatus, isSeenHint } from '../core/probes/hints.ts';
 import { type MemoryChange, planMemory } from '../core/probes/memory.ts';
 import { describeBridges } from '../core/summary.ts';
 import { nextDue } from '../core/timers.ts';
@@ -166,8 +166,8 @@ const NO_CHANGE: MemoryChange = { remember: [], forget: [] };
 
 /** Writes the memory of hints, and deletes hints that are done with. */
 function writeMemory({ pins }: Session, { remember, forget }: MemoryChange, byStatus: HintsByStatus): void {
-  const heard = [...byStatus.learned, ...byStatus.obsolete].filter(isHeard);
-  writeHints(pins, { remember, forget, heard });
+  const seenHints = [...byStatus.learned, ...byStatus.obsolete].filter(isSeenHint);
+  writeHints(pins, { remember, forget, seenHints });
 }
 
 /**

@@ -7,7 +7,7 @@ import type { KeptByOwner } from '../core/neighbors/claim.ts';
 import { type HostPlan, planHosts } from '../core/neighbors/plan.ts';
 import type { ObservedHosts } from '../core/observed.ts';
 import { type HostProbe, NEVER_PROBED } from '../core/probes/ageing.ts';
-import { type HintProbe, type HintsByStatus, hintsByStatus, isHeard } from '../core/probes/hints.ts';
+import { type HintProbe, type HintsByStatus, hintsByStatus, isSeenHint } from '../core/probes/hints.ts';
 import {
   bindingsOfWinners,
   type Conflict,
@@ -25,9 +25,9 @@ import type { Pins } from '../datapath/pins.ts';
 import { bindingId } from '../datapath/records/binding-key.ts';
 import { type Drained, NOTHING_DRAINED, type Ring } from '../datapath/ring.ts';
 import { rewriteBindings } from '../host/bindings.ts';
-import { countProbe } from '../host/heard.ts';
 import { observeCounters } from '../host/observe.ts';
 import { type Answers, awaitAnswers, sendProbes, type Target, targetId } from '../host/prober.ts';
+import { countProbe } from '../host/seen-hints.ts';
 import { type Machine, retrieveHosts } from './retrieve.ts';
 import { type Run, scopeOf } from './run.ts';
 
@@ -194,7 +194,7 @@ function send(pins: Pins, { owners, hints, doubtful, silent }: ProbePlan, nowMs:
 function record(pins: Pins, hints: readonly HintProbe[], hosts: readonly HostProbe[], nowMs: number): void {
   const { tables } = pins;
   for (const { hint } of hints) {
-    if (isHeard(hint)) countProbe(pins, hint, nowMs);
+    if (isSeenHint(hint)) countProbe(pins, hint, nowMs);
     else tables.hints?.set(hint, { ...hint, probes: hint.probes + 1, probedMs: nowMs }, 'existing');
   }
   try {

@@ -92,7 +92,7 @@ function withdraw({ netlink, runtime, pins }: Session, check: boolean): readonly
       nowMs: 0,
       bindings: [],
       probes: new Map(),
-      heard: [],
+      seenHints: [],
       hints: [],
       portStates: new Map(),
       deviceNames,

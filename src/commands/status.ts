@@ -6,6 +6,7 @@ import { findBlockers } from '../core/blockers.ts';
 import type { Desired } from '../core/desired.ts';
 import { EVERYTHING, type HostFilter, matchesHost, select } from '../core/filter.ts';
 import type { FrrAnswer } from '../core/frr.ts';
+import type { Decision } from '../core/neighbors/decide.ts';
 import { hasProgram } from '../core/observed.ts';
 import { countHints } from '../core/probes/hints.ts';
 import type { FrrReport, NeighborCount, PortReport, StatusReport } from '../core/report.ts';
@@ -73,7 +74,7 @@ export function takeStock(
   const { ringDropped, ...counters } = observeCounters(pins);
   const decisions = plan.decisions.filter((decision) => matchesHost(filter, decision));
   const all = {
-    bridges: describeBridges(desired, topology, { decisions }),
+    bridges: describeBridges(desired, topology, { decisions }, isWritten),
     ports: describePorts(found),
   };
   const answer = decisions.length > 0 ? queryFrr?.() : undefined;
@@ -92,6 +93,11 @@ export function takeStock(
     errors: topology.problems,
   };
   return { report, neighbors: countNeighbors(topology, hosts.neighbors, runtime.neighborProtocol) };
+}
+
+/** True when the neighbor is in the kernel already. */
+function isWritten({ state, due }: Decision): boolean {
+  return state === 'installed' && !due;
 }
 
 function describeFrr(answer: FrrAnswer | undefined): FrrReport {

@@ -72,7 +72,7 @@ export function planAnnouncements(
       changes.set(entry, { bridge, domain, entry, mac: entry.mac, former, atMs });
     }
   };
-  for (const hint of hosts.hints) consider(hint, hint.mac, hint.heardMs);
+  for (const hint of hosts.hints) consider(hint, hint.mac, hint.seenMs);
   const local = new Set<Neighbor>();
   for (const { state, claim } of decisions) {
     const { entry, binding } = claim;

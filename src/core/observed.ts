@@ -3,11 +3,11 @@
 import type { IfIndex } from '../base/address.ts';
 import type { LoadReason } from '../datapath/pins.ts';
 import type { Binding } from '../datapath/records/binding.ts';
-import type { Heard } from '../datapath/records/heard.ts';
 import type { Hint } from '../datapath/records/hint.ts';
 import type { PortPolicy, PortState } from '../datapath/records/port.ts';
 import type { PrefixRule } from '../datapath/records/prefix-rule.ts';
 import type { ProbeState } from '../datapath/records/probe.ts';
+import type { SeenHint } from '../datapath/records/seen-hint.ts';
 import type { StaticRule } from '../datapath/records/static-rule.ts';
 import type { InterfaceAddress } from '../netlink/address.ts';
 import type { ForwardingTable } from '../netlink/forwarding-table.ts';
@@ -55,7 +55,7 @@ export interface ObservedHosts {
   /** The probes of silent hosts, by bindingId. */
   readonly probes: ReadonlyMap<string, ProbeState>;
   /** Hints that the program has taken from messages. */
-  readonly heard: readonly Heard[];
+  readonly seenHints: readonly SeenHint[];
   /** The memory of hints: addresses of other nodes' hosts, and of bindings that have ended. */
   readonly hints: readonly Hint[];
   readonly portStates: ReadonlyMap<IfIndex, PortState>;

@@ -16,7 +16,7 @@ import { prefixRules } from './learnable.ts';
 import type { Attachment, Observed } from './observed.ts';
 import { type Bridge, effectiveVlan, type Port, type Topology } from './topology.ts';
 
-/** The part of the host that a plan covers. */
+/** The part of the node that a plan covers. */
 export interface Scope {
   /** False with `--bridge`: what belongs to other bridges is left as it is. */
   readonly whole: boolean;

@@ -22,6 +22,7 @@ export function describeBridges(
   desired: Desired,
   topology: Topology,
   hosts: Pick<HostPlan, 'decisions'>,
+  hasNeighbor: (decision: Decision) => boolean = ({ state }) => state === 'installed',
 ): BridgeReport[] {
   const found = new Map(topology.bridges.map((bridge) => [bridge.desired.name, bridge]));
   const decisions = groupBy(hosts.decisions, ({ bridge }) => bridge);
@@ -33,7 +34,7 @@ export function describeBridges(
       present: bridge !== undefined,
       ports: bridge?.ports.map((port) => port.name) ?? [],
       bindings: own.length,
-      neighbors: own.filter(({ state }) => state === 'installed').length,
+      neighbors: own.filter(hasNeighbor).length,
     };
   });
 }

@@ -9,7 +9,6 @@ import { type Binding, bindingCodec } from './records/binding.ts';
 import { type BindingKey, bindingKeyCodec } from './records/binding-key.ts';
 import type { KeyCodec } from './records/codec.ts';
 import type { CounterName } from './records/counters.ts';
-import { type Heard, type HeardKey, heardCodec, heardKeyCodec } from './records/heard.ts';
 import { type Hint, type HintKey, hintCodec, hintKeyCodec } from './records/hint.ts';
 import { type Layout, layoutCodec } from './records/layout.ts';
 import {
@@ -27,6 +26,7 @@ import {
 } from './records/prefix-rule.ts';
 import { type ProbeRecord, probeCodec } from './records/probe.ts';
 import { type Rejection, rejectionDecoder } from './records/rejection.ts';
+import { type SeenHint, type SeenHintKey, seenHintCodec, seenHintKeyCodec } from './records/seen-hint.ts';
 import { type StaticRule, staticKeyCodec, staticRuleCodec } from './records/static-rule.ts';
 import { decodeAll, type OpenMap, readEntries, Table } from './table.ts';
 
@@ -66,7 +66,7 @@ export interface Tables {
   readonly statics: Table<StaticRule, StaticRule> | undefined;
   readonly probes: Table<BindingKey, ProbeRecord> | undefined;
   /** Only the program adds entries to this one. */
-  readonly heard: Table<HeardKey, Heard> | undefined;
+  readonly seen: Table<SeenHintKey, SeenHint> | undefined;
   readonly hints: Table<HintKey, Hint> | undefined;
   readonly layout: Table<0, Layout> | undefined;
   /** The sums over all CPUs, counted since the program was first loaded. */
@@ -93,7 +93,7 @@ export function tablesOf(maps: ReadonlyMap<MapName, OpenMap>): Tables {
       (map) => new Table(map, staticKeyCodec, staticRuleCodec, MAPS.statics.valueSize),
     ),
     probes: open('probes', (map) => new Table(map, bindingKeyCodec, probeCodec, MAPS.probes.valueSize)),
-    heard: open('heard', (map) => new Table(map, heardKeyCodec, heardCodec, MAPS.heard.valueSize)),
+    seen: open('seen', (map) => new Table(map, seenHintKeyCodec, seenHintCodec, MAPS.seen.valueSize)),
     hints: open('hints', (map) => new Table(map, hintKeyCodec, hintCodec, MAPS.hints.valueSize)),
     layout: open('layout', layoutTable),
     counters: open('counters', ({ fd }) => ({ sums: () => countersOf(fd) })),

@@ -37,7 +37,7 @@ export const MAP_NAMES: readonly MapName[] = [
   'statics',
   'counters',
   'changes',
-  'heard',
+  'seen',
   'hints',
   'probes',
   'rejected',

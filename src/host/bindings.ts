@@ -4,10 +4,10 @@ import type { IfIndex } from '../base/address.ts';
 import { errnoOf } from '../base/errors.ts';
 import type { Pins } from '../datapath/pins.ts';
 import { type Binding, isSeenSince } from '../datapath/records/binding.ts';
-import type { Heard } from '../datapath/records/heard.ts';
 import type { Hint } from '../datapath/records/hint.ts';
 import type { PortPolicy } from '../datapath/records/port.ts';
-import { deleteHeard } from './heard.ts';
+import type { SeenHint } from '../datapath/records/seen-hint.ts';
+import { deleteSeenHint } from './seen-hints.ts';
 
 /**
  * Deletes bindings that have ended, and returns the deleted ones; a host is learned again when it sends. They are also
@@ -51,17 +51,17 @@ export function writePolicies({ tables }: Pins, policies: ReadonlyMap<IfIndex, P
   for (const [ifIndex, policy] of policies) tables.ports?.set(ifIndex, policy);
 }
 
-/** Hints to write and to delete; `heard` are of the program's map. */
+/** Hints to write and to delete; `seenHints` are of the program's map. */
 export interface HintWrites {
   readonly remember: readonly Hint[];
   readonly forget: readonly Hint[];
-  readonly heard: readonly Heard[];
+  readonly seenHints: readonly SeenHint[];
 }
 
 /** Writes hints. A full map costs those that have no room: they are found again while their cause lasts. */
-export function writeHints(pins: Pins, { remember, forget, heard }: HintWrites): void {
+export function writeHints(pins: Pins, { remember, forget, seenHints }: HintWrites): void {
   const { tables } = pins;
-  for (const hint of heard) deleteHeard(pins, hint);
+  for (const hint of seenHints) deleteSeenHint(pins, hint);
   for (const hint of forget) tables.hints?.delete(hint);
   try {
     if (remember.length > 0) tables.hints?.setAll(remember.map((hint) => [hint, hint]));

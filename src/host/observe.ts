@@ -86,7 +86,7 @@ export function observeHosts(
   const portStates = new Map(pins.tables.state?.entries());
   const bindings = readBindings(pins);
   const probes = pins.tables.probes?.values() ?? [];
-  const heard = pins.tables.heard?.values() ?? [];
+  const seenHints = pins.tables.seen?.values() ?? [];
   const hints = pins.tables.hints?.values() ?? [];
   const forwarding = new Map(
     topology.bridges.map(({ ifIndex }) => [ifIndex, observeForwarding(netlink, ifIndex)]),
@@ -98,7 +98,7 @@ export function observeHosts(
     nowMs,
     bindings,
     probes: new Map(probes.map((probe) => [bindingId(probe), probe])),
-    heard,
+    seenHints,
     hints,
     portStates,
     deviceNames,

@@ -27,7 +27,7 @@ export type Capability = keyof typeof CAPABILITIES;
 /** Needed to load the program, besides CAP_NET_ADMIN: the verifier allows packet access only with them. */
 export const LOADING: readonly Capability[] = ['CAP_BPF', 'CAP_PERFMON'];
 
-/** The capabilities that a session needs on this host now. Reading needs none, but access to the pins. */
+/** The capabilities that a session needs on this node now. Reading needs none, but access to the pins. */
 export function takenBy(mode: Mode, runtime: Runtime): Capability[] {
   const { effectiveUser } = readCredentials();
   const owner = ownerOfPins(runtime);

@@ -36,7 +36,7 @@ export interface SessionOptions {
   readonly now: () => number;
   /** Users whose files are trusted. */
   readonly users: Users;
-  /** Capabilities that the command needs besides those for the mode and the state of the host. */
+  /** Capabilities that the command needs besides those for the mode and the state of the node. */
   readonly capabilities: readonly Capability[];
 }
 

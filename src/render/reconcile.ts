@@ -21,7 +21,9 @@ import { formatWarning } from './warnings.ts';
 export function renderReconcile(report: ReconcileReport, options: RenderOptions): string {
   const lines = renderChanges(report, report.warnings, options);
   if (options.verbose) lines.push(...renderFigures(report));
-  lines.push(renderSummary(describeScope(report), report, report.warnings.length, options));
+  lines.push(
+    renderSummary(describeScope(report), report, report.warnings.length, options, describeSent(report)),
+  );
   return joinLines(lines);
 }
 
@@ -87,7 +89,22 @@ function describeScope({ bridges, neighbors }: ReconcileReport): string {
   return `${count(bridges.length, 'bridge')}${missing}, ${count(ports, 'port')}, ${count(neighbors.total, 'neighbor')}`;
 }
 
-function renderSummary(scope: string, report: Changes, warnings: number, options: RenderOptions): string {
+/** What a run has sent to hosts: the result of a run that changes nothing otherwise. */
+function describeSent({ probes, hints, confirms, announcements }: ReconcileReport): string[] {
+  const probed = probes.sent + hints.probed + confirms.sent;
+  return [
+    ...(probed > 0 ? [`${count(probed, 'probe')} sent`] : []),
+    ...(announcements.sent > 0 ? [`${count(announcements.sent, 'announcement')} sent`] : []),
+  ];
+}
+
+function renderSummary(
+  scope: string,
+  report: Changes,
+  warnings: number,
+  options: RenderOptions,
+  sent: readonly string[] = [],
+): string {
   const ofSteps = tally(report.steps);
   const ofChanges = tally(report.neighbors.changes);
   const failures = ofSteps.failed + ofChanges.failed;
@@ -99,6 +116,7 @@ function renderSummary(scope: string, report: Changes, warnings: number, options
   const parts: string[] = [];
   if (steps > 0) parts.push(`${count(steps, 'step')} ${state}`);
   if (changes > 0) parts.push(`${count(changes, 'neighbor change')} ${state}`);
+  parts.push(...sent);
   if (skipped > 0) parts.push(`${skipped} skipped`);
   if (problems > 0) parts.push(paint(count(problems, 'problem'), 'bad', options.color));
   else if (warnings > 0) parts.push(paint(count(warnings, 'warning'), 'notable', options.color));
@@ -127,7 +145,7 @@ function renderFigures({
   const sent = `${count(probes.sent, 'probe')} and ${count(announcements.sent, 'announcement')} sent`;
   return [
     `ring: ${count(ring.records, 'record')} read, ${ring.dropped} dropped; ${sent}; ${owners}; ${hinted}`,
-    `seen: ${count(sightings, 'sighting')}, ${created} new, ${moved} moved, ${duplicates} frozen, ${ignored} ignored, ${counters.hints} hints`,
+    `seen: ${count(sightings, 'sighting')}, ${created} new, ${moved} moved, ${duplicates} frozen, ${ignored} ignored, ${count(counters.hints, 'hint')}`,
     `rejected: ${formatTally(rejected)}`,
   ];
 }

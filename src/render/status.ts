@@ -217,9 +217,9 @@ function renderFigures({ ring, counters, hints }: StatusReport, { width }: Rende
   const { sightings, created, moved, duplicates, ignored, rejected } = counters;
   const pending = ring.pending ? ', changes not read yet' : '';
   return [
-    `seen: ${count(sightings, 'sighting')}, ${created} new, ${moved} moved, ${duplicates} frozen, ${ignored} ignored, ${counters.hints} hints`,
+    `seen: ${count(sightings, 'sighting')}, ${created} new, ${moved} moved, ${duplicates} frozen, ${ignored} ignored, ${count(counters.hints, 'hint')}`,
     `rejected: ${formatTally(rejected)}`,
-    `hints: ${formatTally(hints)}`,
+    `hints kept: ${formatTally(hints)}`,
     `ring: ${ring.dropped} dropped${pending}`,
   ].flatMap((line) => wrap(line, width));
 }

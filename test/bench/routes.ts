@@ -30,7 +30,7 @@ for i in range(events):
     time.sleep(random.uniform(0.1, 0.3))
 `;
 
-interface Heard {
+interface SeenHint {
   /** Milliseconds from the announcement to the neighbor on the VM's node, and to the one at the far node. */
   readonly near: readonly number[];
   readonly far: readonly number[];
@@ -57,7 +57,7 @@ export async function measureRoutes(): Promise<Row[]> {
   }
 }
 
-function rowsOf(name: string, { near, far }: Heard): Row[] {
+function rowsOf(name: string, { near, far }: SeenHint): Row[] {
   const own = (value: number): Side => ({ what: 'snoopy and FRR', value, unit: 'ms' });
   const frr = {
     what: 'of which FRR',
@@ -93,7 +93,7 @@ class Bench {
   }
 
   /** Has the VM announce addresses during `runs`, and returns when each was where. */
-  async listenTo(second: number, runs: (isOver: () => boolean) => Promise<void>): Promise<Heard> {
+  async listenTo(second: number, runs: (isOver: () => boolean) => Promise<void>): Promise<SeenHint> {
     const near = await monitor(this.#fabric.node(1).node.netns);
     const far = await monitor(this.#fabric.node(2).node.netns);
     const vm = this.#fabric.vm(1, 1);

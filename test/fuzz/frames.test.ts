@@ -154,7 +154,7 @@ class Arena {
     // Few buckets: the fuzzer reads all of them after each frame.
     this.#datapath = new Datapath(scope, {
       snoopy_bindings: 'type hash key 24 value 64 entries 16',
-      snoopy_heard: 'type hash key 8 value 40 entries 16 flags 1',
+      snoopy_seen: 'type hash key 8 value 48 entries 16 flags 1',
     });
     const probe = this.#datapath.loadProbe();
     this.#probe = probe.seen;
@@ -220,7 +220,7 @@ class Arena {
       ports: this.#ports,
       program: this.#datapath.program,
       bindings: this.#datapath.map('bindings'),
-      heard: this.#datapath.map('heard'),
+      seenHints: this.#datapath.map('seen'),
       hintKinds: Object.fromEntries(HINT_KINDS.map((name) => [name, HINT.get(name.toUpperCase())])),
       counters: this.#datapath.map('counters'),
       counterNames: COUNTERS,

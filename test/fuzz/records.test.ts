@@ -7,7 +7,6 @@ import { SnoopyError } from '../../src/base/errors.ts';
 import { type Binding, bindingCodec } from '../../src/datapath/records/binding.ts';
 import { bindingKeyCodec } from '../../src/datapath/records/binding-key.ts';
 import { decodeChange } from '../../src/datapath/records/change.ts';
-import { type Heard, heardCodec, heardKeyCodec } from '../../src/datapath/records/heard.ts';
 import { type Hint, hintCodec, hintKeyCodec } from '../../src/datapath/records/hint.ts';
 import { layoutCodec } from '../../src/datapath/records/layout.ts';
 import {
@@ -19,13 +18,12 @@ import {
 } from '../../src/datapath/records/port.ts';
 import { prefixKeyCodec, prefixRuleCodec } from '../../src/datapath/records/prefix-rule.ts';
 import { probeCodec } from '../../src/datapath/records/probe.ts';
+import { type SeenHint, seenHintCodec, seenHintKeyCodec } from '../../src/datapath/records/seen-hint.ts';
 import { staticKeyCodec, staticRuleCodec } from '../../src/datapath/records/static-rule.ts';
 import {
   BINDING,
   BINDING_KEY,
   CHANGE,
-  HEARD,
-  HEARD_KEY,
   HINT,
   HINT_KEY,
   LAYOUT,
@@ -34,6 +32,8 @@ import {
   PORT_STATE,
   PREFIX_KEY,
   PROBE,
+  SEEN_HINT,
+  SEEN_HINT_KEY,
   STATIC_KEY,
 } from '../../src/generated/layouts.ts';
 import { decodeEntry, keyBytes, valueBytes } from '../lib/records.ts';
@@ -48,8 +48,8 @@ const PREFIXES = [prefixRuleCodec, MAPS.prefixes.valueSize] as const;
 const STATIC_KEYS = [staticKeyCodec, STATIC_KEY.size] as const;
 const STATICS = [staticRuleCodec, MAPS.statics.valueSize] as const;
 const PROBES = [probeCodec, PROBE.size] as const;
-const HEARD_KEYS = [heardKeyCodec, HEARD_KEY.size] as const;
-const HEARDS = [heardCodec, HEARD.size] as const;
+const SEEN_HINT_KEYS = [seenHintKeyCodec, SEEN_HINT_KEY.size] as const;
+const SEEN_HINTS = [seenHintCodec, SEEN_HINT.size] as const;
 const HINT_KEYS = [hintKeyCodec, HINT_KEY.size] as const;
 const HINTS = [hintCodec, HINT.size] as const;
 const LAYOUTS = [layoutCodec, LAYOUT.size] as const;
@@ -111,7 +111,7 @@ it('any bytes as entries of a map are decoded or rejected', () => {
   const readers: readonly ((keys: Uint8Array, values: Uint8Array) => unknown)[] = [
     (keys, values) => decodeEntry(BINDINGS, keys, values),
     (keys, values) => decodeEntry(PROBES, keys, values),
-    (keys, values) => decodeEntry(HEARDS, keys, values),
+    (keys, values) => decodeEntry(SEEN_HINTS, keys, values),
     (keys, values) => decodeEntry(HINTS, keys, values),
     (keys, values) => decodeEntry(PREFIXES, keys, values),
     (keys, values) => decodeEntry(STATICS, keys, values),
@@ -135,14 +135,14 @@ it('a record that lacks the last byte of its fields is rejected', () => {
   const whole = cut(1024);
   // A kind of hint that exists, where each of the two structures has it.
   const hintBytes = cut(1024);
-  hintBytes[HEARD.kind] = 1;
+  hintBytes[SEEN_HINT.kind] = 1;
   hintBytes[HINT.kind] = 1;
   const reads: readonly (() => unknown)[] = [
     () => decodeEntry(BINDINGS, cut(BINDING_KEY.size), whole),
     () => decodeEntry(BINDINGS, whole, cut(BINDING.pad2)),
     () => decodeEntry(PROBES, whole, cut(PROBE.size)),
-    () => decodeEntry(HEARDS, cut(HEARD_KEY.size), hintBytes),
-    () => decodeEntry(HEARDS, whole, hintBytes.subarray(0, HEARD.size - 1)),
+    () => decodeEntry(SEEN_HINTS, cut(SEEN_HINT_KEY.size), hintBytes),
+    () => decodeEntry(SEEN_HINTS, whole, hintBytes.subarray(0, SEEN_HINT.size - 1)),
     () => decodeEntry(HINTS, cut(HINT_KEY.pad), hintBytes),
     () => decodeEntry(HINTS, whole, hintBytes.subarray(0, HINT.size - 1)),
     () => decodeEntry(PREFIXES, cut(PREFIX_KEY.size), whole),
@@ -245,26 +245,28 @@ it('encoded policies, rules, probes, indexes and layouts decode to the same valu
       'ended',
     ),
     probes: fc.nat(255),
-    heardMs: fc.nat({ max: 9_000_000 }),
+    seenMs: fc.nat({ max: 9_000_000 }),
     probedMs: fc.nat({ max: 9_000_000 }),
   });
   check(hint, 2_000, (one) => {
     assert.deepEqual(decodeEntry(HINTS, keyBytes(HINT_KEYS, one), valueBytes(HINTS, one)), { ...one });
   });
-  const heard: fc.Arbitrary<Heard> = fc.record({
+  const seenHint: fc.Arbitrary<SeenHint> = fc.record({
     port: ifIndex,
     slot: fc.nat(127),
     bridge: ifIndex,
     vlan,
     ip,
     mac,
-    kind: fc.constantFrom<Heard['kind']>('solicitation', 'unnamed', 'anycast', 'tentative', 'rate'),
+    kind: fc.constantFrom<SeenHint['kind']>('solicitation', 'unnamed', 'anycast', 'tentative', 'rate'),
     probes: fc.nat(255),
-    heardMs: fc.nat({ max: 9_000_000 }),
+    seenMs: fc.nat({ max: 9_000_000 }),
     probedMs: fc.nat({ max: 9_000_000 }),
   });
-  check(heard, 2_000, (one) => {
-    assert.deepEqual(decodeEntry(HEARDS, keyBytes(HEARD_KEYS, one), valueBytes(HEARDS, one)), { ...one });
+  check(seenHint, 2_000, (one) => {
+    assert.deepEqual(decodeEntry(SEEN_HINTS, keyBytes(SEEN_HINT_KEYS, one), valueBytes(SEEN_HINTS, one)), {
+      ...one,
+    });
   });
   const digest = fc
     .uint8Array({ minLength: 32, maxLength: 32 })

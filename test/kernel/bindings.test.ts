@@ -346,7 +346,7 @@ test('a virtual router keeps its address when its host asks others with its own 
   const turns = Array.from({ length: 100 }, () => [frames.ann, frames.ann6Asks]).flat();
   assert.deepEqual(count(...turns), { SIGHTINGS: 200 });
   // A solicitation, which is not learned from, is no hint either.
-  assert.deepEqual(datapath.heard(), []);
+  assert.deepEqual(datapath.seenHints(), []);
   assert.deepEqual(datapath.ring().records, []);
   // Nor do they keep a virtual MAC that is silent from ageing.
   assert.deepEqual(datapath.bindings(), old);

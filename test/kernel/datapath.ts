@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { BINDING, HEARD } from '../../src/generated/layouts.ts';
+import { BINDING, SEEN_HINT } from '../../src/generated/layouts.ts';
 import { mountBpffs } from '../lib/bpffs.ts';
 import { Netns } from '../lib/netns.ts';
 import { parseJson, run, runJson } from '../lib/run.ts';
@@ -115,7 +115,7 @@ export interface Rejection {
 }
 
 /** A hint as bpftool prints it. */
-export interface Heard {
+export interface SeenHint {
   readonly key: { readonly port: number; readonly slot: number };
   readonly value: {
     readonly key: Binding['key'];
@@ -392,7 +392,7 @@ export class Datapath {
 
   /** Ages the hints of the newest domain likewise. */
   ageHints(ms: number): void {
-    this.#age<Heard>('heard', [HEARD.timeNs], ms, ({ value }) => value.key.bridge);
+    this.#age<SeenHint>('seen', [SEEN_HINT.timeNs], ms, ({ value }) => value.key.bridge);
   }
 
   #age<Formatted>(
@@ -429,8 +429,8 @@ export class Datapath {
   }
 
   /** The hints of the newest domain. */
-  heard(): Heard[] {
-    const [dump] = this.batch([`map dump pinned ${this.map('heard')}`]) as [{ formatted: Heard }[]];
+  seenHints(): SeenHint[] {
+    const [dump] = this.batch([`map dump pinned ${this.map('seen')}`]) as [{ formatted: SeenHint }[]];
     return dump.map((entry) => entry.formatted).filter(({ value }) => value.key.bridge === this.#bridge);
   }
 

@@ -268,7 +268,7 @@ describe('a neighbor that the kernel keeps', () => {
     });
   }
 
-  deepTest('goes to the claimant when its owner does not answer, and is not asked about again', async () => {
+  deepTest('goes to the claimant when its owner does not answer, and is not probed again', async () => {
     const host = machine({ addresses: ['10.1.0.1/16'], vms: [101, 102] });
     const [owner, heir] = host.vms;
     assert.ok(owner !== undefined && heir !== undefined);

@@ -218,7 +218,7 @@ function count(...arrivals: readonly Arrival[]): Readonly<Record<string, number>
 /** The hints of the newest domain: port, kind, the last byte of the MAC. */
 function hints(): (readonly [port: number, kind: number | undefined, mac: number | undefined])[] {
   return datapath
-    .heard()
+    .seenHints()
     .map(({ key, value }) => [datapath.ports.indexOf(key.port), value.kind, value.mac.at(-1)] as const)
     .sort();
 }
@@ -232,7 +232,7 @@ for (const [name, { frame: _, kind, policy = DEFAULT, ip, vlan = 0 }] of Object.
     assert.deepEqual(count(built[`hint ${name}`] ?? ''), { HINTS: 1 });
     assert.deepEqual(datapath.bindings(), []);
     assert.deepEqual(datapath.rejections(), []);
-    const [hint, ...more] = datapath.heard();
+    const [hint, ...more] = datapath.seenHints();
     assert.deepEqual(more, []);
     assert.ok(hint);
     const { time_ns, ...value } = hint.value;
@@ -268,7 +268,7 @@ for (const [name, [counter, , policy = DEFAULT]] of Object.entries(rejected)) {
   test(`takes for no hint ${name}: ${counter}`, () => {
     datapath.domain(policy);
     assert.deepEqual(count(built[`none ${name}`] ?? ''), { [counter]: 1 });
-    assert.deepEqual(datapath.heard(), []);
+    assert.deepEqual(datapath.seenHints(), []);
     assert.deepEqual(datapath.bindings(), []);
   });
 }
@@ -294,7 +294,7 @@ test('an address that may not be learned is not hinted at', () => {
     ['outsideProbe', 'IP'],
   ] as const;
   for (const [name, counter] of outside) assert.deepEqual(count(frames[name]), { [counter]: 1 }, name);
-  assert.deepEqual(datapath.heard(), []);
+  assert.deepEqual(datapath.seenHints(), []);
   for (const [name] of OTHERWISE) assert.deepEqual(count(frames[name]), { HINTS: 1 }, name);
 });
 
@@ -303,7 +303,7 @@ test('an address that is provisioned is hinted at by its own MACs alone', () => 
   datapath.provision(IP4, [BOB]);
   datapath.provision(IP6, [BOB]);
   for (const [name, counter] of OTHERWISE) assert.deepEqual(count(frames[name]), { [counter]: 1 }, name);
-  assert.deepEqual(datapath.heard(), []);
+  assert.deepEqual(datapath.seenHints(), []);
   assert.deepEqual(count(frames.bobAsks, frames.bobProbe), { HINTS: 2 });
 });
 
@@ -312,7 +312,7 @@ test('a frozen address is not hinted at, and its owner refreshes it', () => {
   count(frames.ann, frames.bob, frames.ann6, frames.bob6);
   const claims = [frames.bobAsks, frames.bobAnswers, frames.bobAnycast, frames.bobDad, frames.bobProbe];
   assert.deepEqual(count(...claims), { IGNORED: 2, ND_OPTION: 1, OVERRIDE: 1, IP: 1 });
-  assert.deepEqual(datapath.heard(), []);
+  assert.deepEqual(datapath.seenHints(), []);
   assert.deepEqual(count(frames.asks, frames.answers, frames.anycast), { SIGHTINGS: 3 });
 });
 
@@ -327,7 +327,7 @@ test('a message from the port and the MAC of a binding refreshes it and is no hi
     assert.ok(old && fresh && fresh.value.last_seen_ns > old.value.last_seen_ns + 900e6, name);
     assert.deepEqual(fresh.value, { ...old.value, last_seen_ns: fresh.value.last_seen_ns });
   }
-  assert.deepEqual(datapath.heard(), []);
+  assert.deepEqual(datapath.seenHints(), []);
   // It does not say whose address it is.
   datapath.age(1000);
   const old = datapath.bindings();
@@ -373,7 +373,7 @@ test('a host that only asks whether an address is in use hints at nothing when i
     IP: 2,
     IGNORED: 2,
   });
-  assert.deepEqual(datapath.heard(), []);
+  assert.deepEqual(datapath.seenHints(), []);
   assert.deepEqual(datapath.rejections(), []);
   assert.deepEqual(datapath.bindings(), old);
 });
@@ -400,14 +400,14 @@ test('a sighting that comes too fast is rejected, and hints where the answer to 
   // A port that is full learns no answer either.
   datapath.domain({ ...DEFAULT, maxBindings: 0 });
   assert.deepEqual(count(frames.ann, frames.ann6), { PORT_LIMIT: 2 });
-  assert.deepEqual(datapath.heard(), []);
+  assert.deepEqual(datapath.seenHints(), []);
 });
 
 test('a repeated hint updates its time in place, and makes a record again after a pause', () => {
   datapath.domain(DEFAULT);
   datapath.ring('consume');
   const only = () => {
-    const [hint, ...more] = datapath.heard();
+    const [hint, ...more] = datapath.seenHints();
     assert.deepEqual(more, []);
     assert.ok(hint);
     return hint;
@@ -436,13 +436,13 @@ test('many hints at once all have their slots, and make few records', () => {
   datapath.ring('consume');
   assert.deepEqual(count(...hosts, on(1, frames.probe)), { HINTS: HOSTS + 1 });
   const { records } = datapath.ring('consume');
-  const heard = datapath.heard();
+  const seenHints = datapath.seenHints();
   // A slot that two of them share has the later one.
-  const slots = new Set(heard.map(({ key }) => `${key.port} ${key.slot}`));
-  assert.equal(slots.size, heard.length);
-  assert.ok(heard.length > HOSTS / 2, `${heard.length} hints`);
+  const slots = new Set(seenHints.map(({ key }) => `${key.port} ${key.slot}`));
+  assert.equal(slots.size, seenHints.length);
+  assert.ok(seenHints.length > HOSTS / 2, `${seenHints.length} hints`);
   const ofPort = records.filter(({ port }) => port === datapath.ports[0]);
-  const times = heard.map(({ value }) => value.time_ns);
+  const times = seenHints.map(({ value }) => value.time_ns);
   const seconds = (Math.max(...times) - Math.min(...times)) / 1e9;
   assert.ok(ofPort.length >= 16 && ofPort.length <= 17 + 10 * seconds, `${ofPort.length} in ${seconds} s`);
   // Another port has its own rate.
@@ -456,6 +456,6 @@ test('a port without counts keeps its hints, and makes no record', () => {
   ]);
   datapath.ring('consume');
   assert.deepEqual(count(frames.asks), { HINTS: 1 });
-  assert.equal(datapath.heard().length, 1);
+  assert.equal(datapath.seenHints().length, 1);
   assert.equal(datapath.ring('consume').records.length, 0);
 });

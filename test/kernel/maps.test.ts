@@ -12,14 +12,14 @@ import {
   tablesOf,
 } from '../../src/datapath/maps.ts';
 import type { Binding } from '../../src/datapath/records/binding.ts';
-import type { Heard } from '../../src/datapath/records/heard.ts';
 import { NO_COUNTS } from '../../src/datapath/records/port.ts';
+import type { SeenHint } from '../../src/datapath/records/seen-hint.ts';
 import { openMap } from '../../src/datapath/table.ts';
 import { mapUpdate } from '../../src/ffi/map.ts';
 import { loadObject } from '../../src/ffi/object.ts';
 import { BINDING_KEY, MAPS } from '../../src/generated/layouts.ts';
 import { OBJECT_BASE64 } from '../../src/generated/object.ts';
-import { countProbe, deleteHeard } from '../../src/host/heard.ts';
+import { countProbe, deleteSeenHint } from '../../src/host/seen-hints.ts';
 
 const NAMES = Object.keys(MAPS) as MapName[];
 const ROOM = 1000;
@@ -116,7 +116,7 @@ describe('a table', () => {
 });
 
 describe('a hint of the program', () => {
-  const hint: Heard = {
+  const hint: SeenHint = {
     port: 4 as IfIndex,
     slot: 17,
     bridge: 2 as IfIndex,
@@ -125,32 +125,32 @@ describe('a hint of the program', () => {
     mac: '02:00:00:00:00:09' as Mac,
     kind: 'solicitation',
     probes: 1,
-    heardMs: 1000,
+    seenMs: 1000,
     probedMs: 500,
   };
   /** What the program may have put into the slot since a run has read the hint. */
-  const others: Readonly<Record<string, Heard>> = {
+  const others: Readonly<Record<string, SeenHint>> = {
     'another address': { ...hint, ip: '10.0.0.10' as IpAddress, probes: 0, probedMs: 0 },
     'the same address in another VLAN': { ...hint, vlan: 7, probes: 0, probedMs: 0 },
     'another MAC': { ...hint, mac: '02:00:00:00:00:0a' as Mac, probes: 0, probedMs: 0 },
   };
-  const repeated: Heard = { ...hint, kind: 'anycast', heardMs: 1500 };
+  const repeated: SeenHint = { ...hint, kind: 'anycast', seenMs: 1500 };
 
   /** The entry of the slot after `write`, when it was `entry` before. */
-  function after(entry: Heard | undefined, write: (pins: Parameters<typeof deleteHeard>[0]) => void) {
-    let left: Heard | undefined;
+  function after(entry: SeenHint | undefined, write: (pins: Parameters<typeof deleteSeenHint>[0]) => void) {
+    let left: SeenHint | undefined;
     withMaps((maps) => {
       const tables = tablesOf(maps);
-      if (entry !== undefined) tables.heard?.set(entry, entry);
+      if (entry !== undefined) tables.seen?.set(entry, entry);
       write({ tables });
-      left = tables.heard?.get(hint);
+      left = tables.seen?.get(hint);
     });
     return left;
   }
 
   it('is deleted, and counts its probe', () => {
     assert.equal(
-      after(hint, (pins) => deleteHeard(pins, hint)),
+      after(hint, (pins) => deleteSeenHint(pins, hint)),
       undefined,
     );
     assert.deepEqual(
@@ -162,7 +162,7 @@ describe('a hint of the program', () => {
   for (const [name, other] of Object.entries(others)) {
     it(`leaves its slot alone when that has ${name} by now`, () => {
       assert.deepEqual(
-        after(other, (pins) => deleteHeard(pins, hint)),
+        after(other, (pins) => deleteSeenHint(pins, hint)),
         other,
       );
       assert.deepEqual(
@@ -174,7 +174,7 @@ describe('a hint of the program', () => {
 
   it('that a message has repeated is not deleted, and counts its probe beside the new time and kind', () => {
     assert.deepEqual(
-      after(repeated, (pins) => deleteHeard(pins, hint)),
+      after(repeated, (pins) => deleteSeenHint(pins, hint)),
       repeated,
     );
     assert.deepEqual(
@@ -189,7 +189,7 @@ describe('a hint of the program', () => {
       undefined,
     );
     assert.equal(
-      after(undefined, (pins) => deleteHeard(pins, hint)),
+      after(undefined, (pins) => deleteSeenHint(pins, hint)),
       undefined,
     );
   });

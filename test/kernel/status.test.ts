@@ -11,7 +11,11 @@ import { runInTerminal, type TerminalOptions, type TerminalResult } from '../lib
 import { assertExit, Machine } from './machine.ts';
 
 interface Status {
-  readonly bridges: readonly { readonly name: string; readonly ports: readonly string[] }[];
+  readonly bridges: readonly {
+    readonly name: string;
+    readonly ports: readonly string[];
+    readonly neighbors: number;
+  }[];
   readonly ports: readonly { readonly name: string }[];
   readonly bindings: readonly (StatusBinding & { readonly advertised: boolean | null })[];
   readonly frr: { readonly state: string; readonly message: string };
@@ -99,6 +103,19 @@ describe('filters', () => {
   test('for one bridge of two do not make the pins outdated', () => {
     assert.doesNotMatch(machine.snoopy.run('status', '--no-frr', '--bridge', 'br0').stdout, /Due/);
   });
+});
+
+test('a neighbor counts from when the kernel has it', async () => {
+  const host = machine.addHost(21, 'br1');
+  machine.reconcile();
+  await host.announceAndWait();
+  const neighbors = (): (number | undefined)[] =>
+    status('--bridge', 'br1').bridges.map((bridge) => bridge.neighbors);
+  assert.deepEqual(neighbors(), [1]);
+  machine.reconcile();
+  assert.deepEqual(neighbors(), [2]);
+  host.unplug();
+  machine.reconcile();
 });
 
 describe('a terminal', () => {

@@ -200,7 +200,7 @@ test('after a burst of as many as a port may have, new bindings come no faster t
   t.diagnostic(`${later} bindings in ${most.toFixed(2)} s`);
 });
 
-interface HeardEntry {
+interface SeenEntry {
   readonly key: { readonly port: number; readonly slot: number };
   readonly value: { readonly mac: readonly number[]; readonly kind: number; readonly time_ns: number };
 }
@@ -212,17 +212,17 @@ test('a flood of forged hints stays in the slots of its own port, and makes few 
   await endFlood(await startFlood(other, 20, 4, 'hint'));
   machine.reconcile();
   const before = bindings(machine);
-  const heardOf = (host: Host): HeardEntry[] => {
+  const seenOf = (host: Host): SeenEntry[] => {
     const ifindex = ifindexOf(machine, host.port);
-    return machine.dump<HeardEntry>('heard').filter(({ key }) => key.port === ifindex);
+    return machine.dump<SeenEntry>('seen').filter(({ key }) => key.port === ifindex);
   };
-  const theirs = heardOf(other);
+  const theirs = seenOf(other);
   assert.ok(theirs.length > 10, `${theirs.length} hints of another port`);
 
   const { began, ended } = await endFlood(await startFlood(attacker, FLOOD, 5, 'hint'));
   const seconds = (ended - began) / 1e9;
-  assert.equal(heardOf(attacker).length, 128);
-  assert.deepEqual(heardOf(other), theirs);
+  assert.equal(seenOf(attacker).length, 128);
+  assert.deepEqual(seenOf(other), theirs);
   assert.deepEqual(bindings(machine), before);
   const { ring } = machine.reconcile();
   assert.ok(ring.records >= 16 && ring.records <= 18 + 10 * seconds, `${ring.records} in ${seconds} s`);

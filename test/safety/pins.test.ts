@@ -16,7 +16,7 @@ const MAPS = [
   'statics',
   'counters',
   'changes',
-  'heard',
+  'seen',
   'hints',
   'probes',
   'rejected',
@@ -405,7 +405,7 @@ describe('the content of the maps', () => {
     const machine = await withNeighbor(t);
     const ff = (length: number): number[] => Array(length).fill(0xff);
     // No address has the family 0xffff.
-    for (const name of ['bindings', 'heard', 'hints', 'probes', 'rejected', 'ports', 'state']) {
+    for (const name of ['bindings', 'seen', 'hints', 'probes', 'rejected', 'ports', 'state']) {
       const { bytes_key: key, bytes_value: value } = mapAt(`${machine.pins}/${name}`);
       writeMap(machine, name, ff(key), ff(value));
     }

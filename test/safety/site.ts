@@ -55,7 +55,7 @@ const MAPS = [
   'bindings',
   'changes',
   'counters',
-  'heard',
+  'seen',
   'hints',
   'layout',
   'ports',

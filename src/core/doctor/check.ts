@@ -18,7 +18,7 @@ export type CheckStatus = 'ok' | 'warning' | 'failure';
 export interface Check {
   readonly id: CheckId;
   readonly status: CheckStatus;
-  /** The bridge, port, device or VNI that it is about; null: the host as a whole. */
+  /** The bridge, port, device or VNI that it is about; null: the node as a whole. */
   readonly subject: string | null;
   readonly found: string;
   readonly why: string;

@@ -1,4 +1,4 @@
-// The host as a whole: kernel, capabilities, bpffs, pins, and how full they are.
+// The node as a whole: kernel, capabilities, bpffs, pins, and how full they are.
 
 import type { Problem } from '../../base/errors.ts';
 import { type Action, summarize } from '../actions.ts';

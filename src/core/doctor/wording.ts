@@ -12,7 +12,7 @@ export const WHY = {
   bpffs: 'The program, its maps and the hosts stay in bpffs between runs; each run must find them there.',
   pins: 'The pinned program learns the hosts. Program and maps must be of this version.',
   'last-run': 'Between runs no neighbor is written and none is removed.',
-  due: 'A change that is due means that the host differs from the configuration.',
+  due: 'A change that is due means that the node differs from the configuration.',
   bridge: 'Hosts are learned only on bridges that exist.',
   ports: 'Hosts are seen only on attached ports.',
   chain: 'A program that runs before ours can end the chain; our program does not see those frames.',
@@ -99,7 +99,7 @@ export const BPFFS = {
   }),
   hidden: () => ({
     found: 'not the file system that the first process of the system sees there',
-    remedy: 'run snoopy in the mount namespace of the host: use nsenter --net instead of ip netns exec',
+    remedy: 'run snoopy in the mount namespace of the node: use nsenter --net instead of ip netns exec',
   }),
 };
 

@@ -9,7 +9,7 @@ import { findLookouts, whatNext } from './lookouts.ts';
 import { checkNeighbor } from './neighbor.ts';
 import type { Facts, Place } from './places.ts';
 import { rejectedReport } from './rejection.ts';
-import type { ExplainReport, HeardReport, StepId, Story, StoryStep } from './report.ts';
+import type { ExplainReport, SeenReport, StepId, Story, StoryState, StoryStep } from './report.ts';
 import { checkRoute } from './route.ts';
 import { checkRule } from './rule.ts';
 import { type Closeup, frozenFor, nameOf, portOf, type Scene, sceneOf, secondsSince } from './scene.ts';
@@ -58,10 +58,12 @@ function storyOf(scene: Scene): Story {
   };
 }
 
+const NOT_LEARNED: ReadonlySet<StoryState> = new Set(['refused', 'hinted', 'remote']);
+
 function stepsOf(scene: Scene): StoryStep[] {
   const seen = step('heard', checkSeen(scene));
   // When no message about the address was learned from, there is nothing to check further down.
-  if (scene.state === 'refused' || scene.state === 'hinted') return [seen];
+  if (seen.status === 'wrong' && NOT_LEARNED.has(scene.state)) return [seen];
   return [
     seen,
     step('rule', checkRule(scene)),
@@ -113,7 +115,7 @@ function verdictOf(scene: Scene, steps: readonly StoryStep[]): string {
   return VERDICT.advertised({ ...subject, vni, mac, port: portOf(scene), peers });
 }
 
-function seenReport(scene: Scene): HeardReport | null {
+function seenReport(scene: Scene): SeenReport | null {
   const { facts, place } = scene;
   const { binding } = place;
   if (binding === undefined) return null;

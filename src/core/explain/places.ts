@@ -64,7 +64,7 @@ export function findPlaces(facts: Facts, only: boolean): Place[] {
     rejections: facts.rejections.filter(isMeant),
     neighbors: hosts.neighbors.filter(isMeant),
     // The last one first.
-    hints: [...hosts.heard, ...hosts.hints].filter(isMeant).sort((a, b) => b.heardMs - a.heardMs),
+    hints: [...hosts.seenHints, ...hosts.hints].filter(isMeant).sort((a, b) => b.seenMs - a.seenMs),
   };
   const order = new Map(topology.bridges.map(({ ifIndex }, i) => [ifIndex, i]));
   const rank = (bridge: IfIndex): number => order.get(bridge) ?? order.size;

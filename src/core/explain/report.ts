@@ -41,7 +41,7 @@ export interface Story {
   readonly vni: number | null;
   readonly mac: Mac | null;
   readonly port: string | null;
-  readonly heard: HeardReport | null;
+  readonly heard: SeenReport | null;
   /** Seconds since the bridge last saw the MAC; null when it does not know the MAC. */
   readonly forwardedAge: number | null;
   readonly neighbor: (NeighborEntry & { readonly age: number }) | null;
@@ -56,7 +56,7 @@ export interface Story {
 }
 
 /** What the program has seen. Ages are in seconds. */
-export interface HeardReport {
+export interface SeenReport {
   /** Since the first message from this MAC. */
   readonly firstAge: number;
   readonly lastAge: number;
@@ -73,6 +73,8 @@ export interface HintReport {
   readonly mac: Mac;
   /** The local port with that MAC; null when it is on none. */
   readonly port: string | null;
+  /** The port that its message came from; null for what another run has remembered. */
+  readonly seenOn: string | null;
   readonly lastAge: number;
   /** Probes sent, and seconds since the last one. */
   readonly probes: number;

@@ -1,6 +1,7 @@
 // Step 1: whether the program has seen a message of the host.
 
 import { hasProgram } from '../observed.ts';
+import { isSeenHint } from '../probes/hints.ts';
 import type { Finding } from './finding.ts';
 import { rejectedReport } from './rejection.ts';
 import type { HintReport } from './report.ts';
@@ -40,21 +41,25 @@ function checkUnseen(scene: Scene): Finding {
   if (state === 'refused' && rejected !== null) return SEEN.rejected(rejected);
   const hint = hintReport(scene);
   if (state === 'hinted' && hint !== null) return SEEN.hinted({ ...hint, ip: facts.ip });
+  // Its MAC has come to a port here, as with a VM that was moved: the next run probes it.
+  if (state === 'remote' && hint !== null && hint.port !== null)
+    return SEEN.arrived({ ...hint, ip: facts.ip });
   if (state === 'remote') return SEEN.remote();
   if (isUsable(place.neighbor) && !hasOwnNeighbor(scene)) return SEEN.otherOwner();
   return SEEN.never({ ip: facts.ip });
 }
 
 /** What suggests that the address is here, although nothing was learned. */
-export function hintReport({ facts, place: { hint }, location }: Scene): HintReport | null {
+export function hintReport({ facts, place: { hint, mac: located }, location }: Scene): HintReport | null {
   if (hint === undefined) return null;
   const { nowMs } = facts.hosts;
-  const { kind, mac, probes, heardMs, probedMs } = hint;
+  const { kind, mac, probes, seenMs, probedMs } = hint;
   return {
     kind,
     mac,
-    port: location.kind === 'local' ? location.port.name : null,
-    lastAge: secondsSince(nowMs, heardMs),
+    port: mac === located && location.kind === 'local' ? location.port.name : null,
+    seenOn: isSeenHint(hint) ? nameOf(facts, hint.port) : null,
+    lastAge: secondsSince(nowMs, seenMs),
     probes,
     probeAge: probes === 0 ? null : secondsSince(nowMs, probedMs),
   };

@@ -7,7 +7,7 @@ import { makeVlanDevice } from '../doctor/wording-routes.ts';
 import type { NeighborEntry } from '../report.ts';
 import type { Complaint } from './complaint.ts';
 import { ok, unknown, wrong } from './finding.ts';
-import { describeHint } from './hint-wording.ts';
+import { describeHint, isOfAnotherPort } from './hint-wording.ts';
 import type { HintReport, RefusedReport, StepId, StoryState } from './report.ts';
 
 interface Address {
@@ -16,7 +16,7 @@ interface Address {
 
 /** What a host that was hinted at needs to be learned. */
 function getItProbed(hint: HintReport & Address): string {
-  if (hint.port === null) return letItSend(hint);
+  if (hint.port === null || isOfAnotherPort(hint)) return letItSend(hint);
   if (hint.probes === 0) return 'snoopy reconcile';
   return `does ${hint.mac} have ${hint.ip}, and does its firewall let ${hint.ip.includes(':') ? 'ND' : 'ARP'} in? if so, ${letItSend(hint)}`;
 }
@@ -25,7 +25,7 @@ function getItProbed(hint: HintReport & Address): string {
 function letItSend({ ip }: Address): string {
   return ip.includes(':')
     ? `let the host send something: ping its gateway from ${ip}`
-    : `let the host send ARP: arping -A -c 1 -I DEVICE ${ip}`;
+    : `let the host send ARP, with the arping of iputils: arping -A -c 1 -I DEVICE ${ip}`;
 }
 
 interface Seen {
@@ -60,6 +60,7 @@ export const SEEN = {
     },
     ({ remedy }) => remedy,
   ),
+  arrived: wrong(describeHint, getItProbed),
   hinted: wrong(describeHint, getItProbed),
   frozen: wrong(
     ({ frozenSeconds, owner }: Frozen) => {
@@ -373,6 +374,7 @@ function nameSubject({ ip, bridge, vlan }: Subject): string {
 }
 
 function describeLack(state: StoryState, step: StepId): string {
+  if (state === 'remote' && step === 'heard') return 'has moved here, and is not learned yet';
   if (state === 'remote') return 'is at another node, and has no route';
   if (state === 'refused') return 'is not learned';
   if (state === 'hinted') return 'is not learned yet';

@@ -2,9 +2,9 @@
 // like any other message. Pure.
 
 import { AF_INET, familyOf, type IfIndex } from '../../base/address.ts';
-import type { Heard } from '../../datapath/records/heard.ts';
 import { type Hint, type HintKey, hintId } from '../../datapath/records/hint.ts';
 import { HINT_KINDS, type HintKind } from '../../datapath/records/hint-kind.ts';
+import type { SeenHint } from '../../datapath/records/seen-hint.ts';
 import type { HostIndex } from '../host-index.ts';
 import { learnableOn } from '../learnable.ts';
 import { addressId, staticEntries } from '../neighbors/claim.ts';
@@ -39,11 +39,11 @@ const CHECKING_MS = { arp: 10_000, nd: 3_000 };
 
 /** How many hints of each kind there are. */
 export function countHints({
-  heard,
+  seenHints,
   hints,
-}: Pick<ObservedHosts, 'heard' | 'hints'>): Record<HintKind, number> {
+}: Pick<ObservedHosts, 'seenHints' | 'hints'>): Record<HintKind, number> {
   const counts = Object.fromEntries(HINT_KINDS.map((kind) => [kind, 0])) as Record<HintKind, number>;
-  for (const { kind } of [...heard, ...hints]) counts[kind] += 1;
+  for (const { kind } of [...seenHints, ...hints]) counts[kind] += 1;
   return counts;
 }
 
@@ -82,7 +82,7 @@ export function hintsByStatus(
   index: HostIndex,
   { whole }: Scope,
 ): HintsByStatus {
-  const checkedUntilMs = checkingTimes(hosts.heard);
+  const checkedUntilMs = checkingTimes(hosts.seenHints);
   const statusOf = new Map(
     topology.bridges.map((bridge) => [bridge.ifIndex, statusOn(bridge, hosts.nowMs, index, checkedUntilMs)]),
   );
@@ -94,7 +94,7 @@ export function hintsByStatus(
   const arrived: Hint[] = [];
   const left: Hint[] = [];
   let dueMs = Number.POSITIVE_INFINITY;
-  for (const hint of [...hosts.heard, ...hosts.hints]) {
+  for (const hint of [...hosts.seenHints, ...hosts.hints]) {
     const status = statusOf.get(hint.bridge)?.(hint) ?? elsewhere;
     switch (status.kind) {
       case 'learned':
@@ -104,7 +104,7 @@ export function hintsByStatus(
         obsolete.push(hint);
         break;
       case 'away':
-        if (hint.probedMs > 0 && !isHeard(hint)) left.push(hint);
+        if (hint.probedMs > 0 && !isSeenHint(hint)) left.push(hint);
         break;
       case 'arrived':
         arrived.push(hint);
@@ -122,7 +122,7 @@ export function hintsByStatus(
     }
   }
   return {
-    probes: shareByPort(probes, ({ hint }) => hint.heardMs).slice(0, PROBES_PER_RUN),
+    probes: shareByPort(probes, ({ hint }) => hint.seenMs).slice(0, PROBES_PER_RUN),
     learned,
     obsolete,
     arrived,
@@ -138,7 +138,7 @@ const ARRIVED: HintStatus = { kind: 'arrived' };
 const NEVER: HintStatus = { kind: 'waiting', dueMs: Number.POSITIVE_INFINITY };
 
 /** True for a hint that the program has taken from a message; false for one of the memory. */
-export function isHeard(hint: Hint): hint is Heard {
+export function isSeenHint(hint: Hint): hint is SeenHint {
   return 'slot' in hint;
 }
 
@@ -156,12 +156,12 @@ function statusOn(
   const lifeMs = lifeMsOf(bridge);
   return (hint) => {
     const { vlan, ip, mac } = hint;
-    if (nowMs - hint.heardMs > lifeMs) return OBSOLETE;
+    if (nowMs - hint.seenMs > lifeMs) return OBSOLETE;
     // First, because it is not here that most of the fabric's MACs are.
     const place = forwarding.locate(vlan, mac);
     if (place.kind !== 'local' || !takesVlan(bridge, place.port, vlan)) return AWAY;
     // With the MAC of another port's host a guest would have that host probed, out of that port's share.
-    if (isHeard(hint) && hint.port !== place.port.ifIndex) return AWAY;
+    if (isSeenHint(hint) && hint.port !== place.port.ifIndex) return AWAY;
     // A provisioned address needs no answer, and gets none from another MAC.
     if (statics.size > 0 && statics.has(addressId(vlan, ip))) return OBSOLETE;
     if (whyNotLearnable(hint) !== null) return OBSOLETE;
@@ -196,12 +196,12 @@ function checkId(hint: HintKey, port: IfIndex): string {
 }
 
 /** Until when hosts check whether the addresses are free that they are about to use, by checkId. */
-function checkingTimes(heard: readonly Heard[]): ReadonlyMap<string, number> {
+function checkingTimes(seenHints: readonly SeenHint[]): ReadonlyMap<string, number> {
   const times = new Map<string, number>();
-  for (const hint of heard) {
+  for (const hint of seenHints) {
     if (hint.kind !== 'tentative') continue;
     const checkMs = familyOf(hint.ip) === AF_INET ? CHECKING_MS.arp : CHECKING_MS.nd;
-    times.set(checkId(hint, hint.port), hint.heardMs + checkMs);
+    times.set(checkId(hint, hint.port), hint.seenMs + checkMs);
   }
   return times;
 }

@@ -11,7 +11,7 @@ import { isRemote, isValid } from '../neighbor-entry.ts';
 import type { HostPlan } from '../neighbors/plan.ts';
 import type { ObservedHosts } from '../observed.ts';
 import type { Bridge, Topology } from '../topology.ts';
-import { type HintsByStatus, isHeard, lifeMsOf } from './hints.ts';
+import { type HintsByStatus, isSeenHint, lifeMsOf } from './hints.ts';
 
 /** What changes in the memory. */
 export interface MemoryChange {
@@ -38,7 +38,7 @@ export function planMemory(
   byStatus: Pick<HintsByStatus, 'learned' | 'obsolete' | 'arrived' | 'left'>,
   { room, not = [] }: { readonly room: number; readonly not?: readonly Neighbor[] },
 ): MemoryChange {
-  const done = [...byStatus.learned, ...byStatus.obsolete].filter((hint): hint is Hint => !isHeard(hint));
+  const done = [...byStatus.learned, ...byStatus.obsolete].filter((hint): hint is Hint => !isSeenHint(hint));
   const known = latestOf(hosts.hints);
   const left = Math.floor(room * FABRIC_SHARE) - hosts.hints.length + done.length;
   const excluded = new Set(not);
@@ -72,7 +72,7 @@ export function latestOf(hints: readonly Hint[]): LatestHints {
     const vlans = ensure(latest, hint.bridge, () => new Map<number, Map<IpAddress, Hint>>());
     const addresses = ensure(vlans, hint.vlan, () => new Map<IpAddress, Hint>());
     const before = addresses.get(hint.ip);
-    if (before === undefined || before.heardMs < hint.heardMs) addresses.set(hint.ip, hint);
+    if (before === undefined || before.seenMs < hint.seenMs) addresses.set(hint.ip, hint);
   }
   return latest;
 }
@@ -97,7 +97,7 @@ function remotesOf(bridge: Bridge, hosts: ObservedHosts, index: HostIndex, known
     const { ip, mac } = entry;
     const before = known.get(bridge.ifIndex)?.get(vlan)?.get(ip);
     const isKnown = before?.mac === mac && before.kind === 'fabric';
-    if (isKnown && hosts.nowMs - before.heardMs < renewMs) continue;
+    if (isKnown && hosts.nowMs - before.seenMs < renewMs) continue;
     if (whyNotLearnable({ ip, vlan }) !== null) continue;
     // While its MAC is here the hint is probed, and a new one would begin its probes anew.
     if (before?.mac === mac && forwarding.locate(vlan, mac).kind === 'local') continue;
@@ -116,6 +116,6 @@ function endedOf({ nowMs }: ObservedHosts, { endings }: Pick<HostPlan, 'endings'
     .map(([{ bridge, vlan, ip, mac }]) => hintOf({ bridge, vlan, ip, mac }, 'ended', nowMs));
 }
 
-function hintOf(key: HintKey, kind: Hint['kind'], heardMs: number): Hint {
-  return { ...key, kind, heardMs, probes: 0, probedMs: 0 };
+function hintOf(key: HintKey, kind: Hint['kind'], seenMs: number): Hint {
+  return { ...key, kind, seenMs, probes: 0, probedMs: 0 };
 }

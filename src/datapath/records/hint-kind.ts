@@ -12,10 +12,10 @@ import {
 } from '../../generated/layouts.ts';
 
 /** Messages that the program takes for hints. */
-export type HeardKind = 'solicitation' | 'unnamed' | 'anycast' | 'tentative' | 'rate';
+export type SeenHintKind = 'solicitation' | 'unnamed' | 'anycast' | 'tentative' | 'rate';
 
 /** These, and what user space finds: an address of another node's host whose MAC is local, a binding that ended. */
-export type HintKind = HeardKind | 'fabric' | 'ended';
+export type HintKind = SeenHintKind | 'fabric' | 'ended';
 
 /** All kinds, for reports that count each. */
 export const HINT_KINDS: readonly HintKind[] = [
@@ -50,12 +50,12 @@ export function decodeHintKind(kind: number): HintKind {
     case SNOOPY_HINT_ENDED:
       return 'ended';
     default:
-      return decodeHeardKind(kind, 'hints');
+      return decodeSeenHintKind(kind, 'hints');
   }
 }
 
 /** Throws SnoopyError `malformed` for a kind that the program does not write; `what` names the record. */
-export function decodeHeardKind(kind: number, what: string): HeardKind {
+export function decodeSeenHintKind(kind: number, what: string): SeenHintKind {
   switch (kind) {
     case SNOOPY_HINT_SOLICITATION:
       return 'solicitation';

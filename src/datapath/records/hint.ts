@@ -24,7 +24,7 @@ export interface Hint extends HintKey {
   /** Probes sent for it, at most 255. */
   readonly probes: number;
   /** When the hint was last given. */
-  readonly heardMs: number;
+  readonly seenMs: number;
   /** Of the last probe, before the first one of the arrival of the MAC on a port here; 0: neither. */
   readonly probedMs: number;
 }
@@ -50,14 +50,14 @@ export const hintCodec: ValueCodec<Hint> = {
       mac,
       kind: decodeHintKind(getU8(values, at, HINT.kind)),
       probes: getU8(values, at, HINT.probes),
-      heardMs: getMs(values, at, HINT.heardNs),
+      seenMs: getMs(values, at, HINT.seenNs),
       probedMs: getMs(values, at, HINT.probedNs),
     };
   },
   encode(hint, bytes, at) {
     setU8(bytes, at, HINT.kind, encodeHintKind(hint.kind));
     setU8(bytes, at, HINT.probes, Math.min(hint.probes, 255));
-    setMs(bytes, at, HINT.heardNs, hint.heardMs);
+    setMs(bytes, at, HINT.seenNs, hint.seenMs);
     setMs(bytes, at, HINT.probedNs, hint.probedMs);
   },
 };

@@ -25,9 +25,9 @@ BLOCK = 500  # Frames in a job.
 TC_ACT_UNSPEC = 0xFFFFFFFF
 KEY = struct.Struct("=IHH16s")  # struct snoopy_binding_key
 BINDING = struct.Struct("=6sBBIIQQQQ6s2xI4x")  # struct snoopy_binding
-HEARD_KEY = struct.Struct("=II")  # struct snoopy_heard_key
-HEARD = struct.Struct("=IHH16s6sBxQ")  # struct snoopy_heard
-HEARD_SLOTS = 128
+SEEN_HINT_KEY = struct.Struct("=II")  # struct snoopy_seen_hint_key
+SEEN_HINT = struct.Struct("=IHH16s6sBxQ8x")  # struct snoopy_seen_hint
+SEEN_SLOTS = 128
 AF_INET, AF_INET6 = 2, 10
 ENOUGH = 5  # Failures that are printed.
 
@@ -192,16 +192,16 @@ class Hints:
     """The pinned hints in the form of the model."""
 
     def __init__(self, path, kinds):
-        self.map = bpf.Map(path, HEARD_KEY.size, HEARD.size)
+        self.map = bpf.Map(path, SEEN_HINT_KEY.size, SEEN_HINT.size)
         self.kinds = {number: name for name, number in kinds.items()}
 
     def take(self, bridge):
         """The only hint, or None."""
         found = None
         for key, value in self.map.take().items():
-            port, slot = HEARD_KEY.unpack(key)
-            of, vlan, family, ip, mac, kind, time_ns = HEARD.unpack(value)
-            if found is not None or of != bridge or slot >= HEARD_SLOTS or time_ns == 0:
+            port, slot = SEEN_HINT_KEY.unpack(key)
+            of, vlan, family, ip, mac, kind, time_ns = SEEN_HINT.unpack(value)
+            if found is not None or of != bridge or slot >= SEEN_SLOTS or time_ns == 0:
                 raise Disturbed(f"an unexpected hint: {key.hex()} {value.hex()}")
             found = model.Hint(vlan, address_of(family, ip), mac.hex(":"), port, self.kinds.get(kind))
         return found
@@ -233,7 +233,7 @@ class Fuzzer:
         self.name = orders["way"]
         self.way = WAYS[self.name](orders)
         self.bindings = Bindings(orders["bindings"])
-        self.hints = Hints(orders["heard"], orders["hintKinds"])
+        self.hints = Hints(orders["seenHints"], orders["hintKinds"])
         self.counters = Counters(orders["counters"], orders["counterNames"])
         self.seeds = mutate.built_by_scapy()
         self.fixed = {}

@@ -16,7 +16,7 @@ import { isRouter } from '../../../src/core/neighbor-entry.ts';
 import { planHosts } from '../../../src/core/neighbors/plan.ts';
 import type { Attachment, Observed, ObservedHosts } from '../../../src/core/observed.ts';
 import { plan } from '../../../src/core/plan.ts';
-import { hintsByStatus, isHeard } from '../../../src/core/probes/hints.ts';
+import { hintsByStatus, isSeenHint } from '../../../src/core/probes/hints.ts';
 import { planMemory } from '../../../src/core/probes/memory.ts';
 import { planProbes } from '../../../src/core/probes/plan.ts';
 import type { Probe } from '../../../src/core/probes/probe.ts';
@@ -24,8 +24,8 @@ import { resolveTopology, type Topology } from '../../../src/core/topology.ts';
 import type { LoadReason } from '../../../src/datapath/pins.ts';
 import type { Binding } from '../../../src/datapath/records/binding.ts';
 import { bindingId } from '../../../src/datapath/records/binding-key.ts';
-import type { Heard } from '../../../src/datapath/records/heard.ts';
 import type { Hint } from '../../../src/datapath/records/hint.ts';
+import type { SeenHint } from '../../../src/datapath/records/seen-hint.ts';
 import { ForwardingTable } from '../../../src/netlink/forwarding-table.ts';
 import type { Link } from '../../../src/netlink/link.ts';
 import {
@@ -254,7 +254,7 @@ export function actual({ desired, observed, hosts, topology }: Case): Required<E
       ...memory.remember.map((hint) => `remember ${describeHint(hint)}`),
       ...memory.forget.map((hint) => `forget ${describeHint(hint)}`),
       ...[...byStatus.learned, ...byStatus.obsolete]
-        .filter(isHeard)
+        .filter(isSeenHint)
         .map((hint) => `take ${describeHint(hint)}`),
     ],
     conflicts: probes.conflicts.map(({ ip, owner, claimant, probes }) => {
@@ -478,7 +478,7 @@ function observeHosts(machine: Machine): ObservedHosts {
       return [bindingId(key), { count, lastMs: nowMs - ago * 1000, decided }];
     }),
   );
-  const hints = (machine.hints ?? []).map((hint, slot): Hint | Heard => {
+  const hints = (machine.hints ?? []).map((hint, slot): Hint | SeenHint => {
     const { vlan = 0, kind, port, age = 1, probes = 0, probed } = hint;
     return {
       ...(port !== undefined && { port: portOf(machine, port), slot }),
@@ -487,7 +487,7 @@ function observeHosts(machine: Machine): ObservedHosts {
       ip: hint.ip as IpAddress,
       mac: hint.mac as Mac,
       kind,
-      heardMs: nowMs - age * 1000,
+      seenMs: nowMs - age * 1000,
       probes,
       probedMs: probed === undefined ? 0 : nowMs - probed * 1000,
     };
@@ -496,8 +496,8 @@ function observeHosts(machine: Machine): ObservedHosts {
     nowMs,
     bindings,
     probes,
-    heard: hints.filter(isHeard),
-    hints: hints.filter((hint) => !isHeard(hint)),
+    seenHints: hints.filter(isSeenHint),
+    hints: hints.filter((hint) => !isSeenHint(hint)),
     portStates: new Map(),
     deviceNames,
     forwarding,

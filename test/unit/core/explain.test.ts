@@ -239,6 +239,18 @@ const STORIES: Readonly<Record<string, Story & { readonly ok: boolean; readonly 
     ok: false,
     state: 'hinted',
   },
+  'hinted-by-another-port': {
+    folder: 'a-hint-is-probed-only-on-the-port-that-it-came-from',
+    ip: '2001:db8::b',
+    ok: false,
+    state: 'hinted',
+  },
+  'arrived-from-another-node': {
+    folder: 'hints-are-probed-where-the-bridge-has-their-mac',
+    ip: '10.0.0.10',
+    ok: false,
+    state: 'remote',
+  },
   'never-seen': { folder: 'nothing-to-do', ip: '10.0.0.77', ok: false, state: null },
   'never-seen-and-outside': { folder: 'subnets-as-a-list', ip: '2001:db8::77', ok: false, state: null },
 };

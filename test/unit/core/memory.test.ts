@@ -26,7 +26,7 @@ function planFor(
   assert.ok(hint !== undefined && entry !== undefined);
   const filler = Array.from({ length: 12 }, (_, i) => ({ ip: `10.9.0.${i}` as IpAddress }));
   const hints = [...filler, ...known].map(
-    (one): Hint => ({ ...hint, kind: 'fabric', mac: OLD, heardMs: BASE.hosts.nowMs - 1_000, ...one }),
+    (one): Hint => ({ ...hint, kind: 'fabric', mac: OLD, seenMs: BASE.hosts.nowMs - 1_000, ...one }),
   );
   const neighbors = entries.map(([ip, mac]): Neighbor => ({ ...entry, ip: ip as IpAddress, mac }));
   const hosts: ObservedHosts = { ...BASE.hosts, hints, neighbors };
@@ -47,7 +47,7 @@ test('an address with another MAC takes the place of the former one in a full me
 });
 
 test('an entry is renewed in a full memory', () => {
-  const old = { ip: '10.0.0.50' as IpAddress, heardMs: BASE.hosts.nowMs - 10 * 60_000 };
+  const old = { ip: '10.0.0.50' as IpAddress, seenMs: BASE.hosts.nowMs - 10 * 60_000 };
   const { remember, forget } = planFor([['10.0.0.50', OLD]], [old]);
   assert.deepEqual([lines(remember), lines(forget)], [[`10.0.0.50 ${OLD}`], []]);
 });

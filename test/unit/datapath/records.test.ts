@@ -8,21 +8,19 @@ import { SnoopyError } from '../../../src/base/errors.ts';
 import { type Binding, bindingCodec, isSeenSince } from '../../../src/datapath/records/binding.ts';
 import { bindingKeyCodec } from '../../../src/datapath/records/binding-key.ts';
 import { decodeChange } from '../../../src/datapath/records/change.ts';
-import { type Heard, heardCodec, heardKeyCodec } from '../../../src/datapath/records/heard.ts';
 import { type Hint, hintCodec, hintKeyCodec } from '../../../src/datapath/records/hint.ts';
 import { isComplete, layoutCodec, unfinishedLayout } from '../../../src/datapath/records/layout.ts';
 import { encodeVlans, portPolicyCodec, portStateCodec } from '../../../src/datapath/records/port.ts';
 import { prefixKeyCodec, prefixRuleCodec } from '../../../src/datapath/records/prefix-rule.ts';
 import { probeCodec } from '../../../src/datapath/records/probe.ts';
 import { type Rejection, rejectionDecoder } from '../../../src/datapath/records/rejection.ts';
+import { type SeenHint, seenHintCodec, seenHintKeyCodec } from '../../../src/datapath/records/seen-hint.ts';
 import { staticKeyCodec, staticRuleCodec } from '../../../src/datapath/records/static-rule.ts';
 import {
   BINDING,
   BINDING_KEY,
   CHANGE,
   COUNTERS,
-  HEARD,
-  HEARD_KEY,
   HINT,
   HINT_KEY,
   LAYOUT,
@@ -32,6 +30,8 @@ import {
   PREFIX_KEY,
   PROBE,
   REJECTION,
+  SEEN_HINT,
+  SEEN_HINT_KEY,
   SNOOPY_ABI,
   STATIC_KEY,
 } from '../../../src/generated/layouts.ts';
@@ -46,8 +46,8 @@ const PREFIXES = [prefixRuleCodec, MAPS.prefixes.valueSize] as const;
 const STATIC_KEYS = [staticKeyCodec, STATIC_KEY.size] as const;
 const STATICS = [staticRuleCodec, MAPS.statics.valueSize] as const;
 const PROBES = [probeCodec, PROBE.size] as const;
-const HEARD_KEYS = [heardKeyCodec, HEARD_KEY.size] as const;
-const HEARDS = [heardCodec, HEARD.size] as const;
+const SEEN_HINT_KEYS = [seenHintKeyCodec, SEEN_HINT_KEY.size] as const;
+const SEEN_HINTS = [seenHintCodec, SEEN_HINT.size] as const;
 const HINT_KEYS = [hintKeyCodec, HINT_KEY.size] as const;
 const HINTS = [hintCodec, HINT.size] as const;
 const LAYOUTS = [layoutCodec, LAYOUT.size] as const;
@@ -201,8 +201,8 @@ it('the record of a probe', () => {
 it('a hint that the program has seen', () => {
   const key = '04000000 7f000000';
   const value = `${KEY} 020000000110 04 02 b02177cad8030000 80588d4900000000`;
-  const heard = decodeEntry(HEARDS, bytes(key), bytes(value));
-  assert.deepEqual(heard, {
+  const hint = decodeEntry(SEEN_HINTS, bytes(key), bytes(value));
+  assert.deepEqual(hint, {
     port: 4,
     slot: 127,
     bridge: 2,
@@ -211,12 +211,12 @@ it('a hint that the program has seen', () => {
     mac: '02:00:00:00:01:10',
     kind: 'tentative',
     probes: 2,
-    heardMs: 4229644.624304,
+    seenMs: 4229644.624304,
     probedMs: 1234,
-  } satisfies Record<keyof Heard, unknown>);
-  assert.equal(hex(keyBytes(HEARD_KEYS, heard)), key.replaceAll(' ', ''));
-  const written = decodeEntry(HEARDS, bytes(key), valueBytes(HEARDS, heard));
-  assert.deepEqual(written, { ...heard, heardMs: 4229644 });
+  } satisfies Record<keyof SeenHint, unknown>);
+  assert.equal(hex(keyBytes(SEEN_HINT_KEYS, hint)), key.replaceAll(' ', ''));
+  const written = decodeEntry(SEEN_HINTS, bytes(key), valueBytes(SEEN_HINTS, hint));
+  assert.deepEqual(written, { ...hint, seenMs: 4229644 });
   // The kinds that user space adds are none of the program's.
   for (const [kind, name] of [
     [0, null],
@@ -229,9 +229,9 @@ it('a hint that the program has seen', () => {
     [17, null],
   ] as const) {
     const other = bytes(value);
-    other[HEARD.kind] = kind;
-    if (name !== null) assert.equal(decodeEntry(HEARDS, bytes(key), other).kind, name);
-    else assert.throws(() => decodeEntry(HEARDS, bytes(key), other), SnoopyError, `${kind}`);
+    other[SEEN_HINT.kind] = kind;
+    if (name !== null) assert.equal(decodeEntry(SEEN_HINTS, bytes(key), other).kind, name);
+    else assert.throws(() => decodeEntry(SEEN_HINTS, bytes(key), other), SnoopyError, `${kind}`);
   }
 });
 
@@ -243,7 +243,7 @@ it('a hint that is remembered', () => {
     mac: mac('02:00:00:00:01:10'),
     kind: 'fabric',
     probes: 2,
-    heardMs: 1234,
+    seenMs: 1234,
     probedMs: 2345,
   };
   const key = keyBytes(HINT_KEYS, hint);

@@ -20,6 +20,7 @@ import {
   NOT_LOADED,
   NOTHING_TO_REMOVE,
   OUTDATED,
+  PROBING,
   QUIET,
   REMOVED,
   SILENT,
@@ -34,6 +35,7 @@ const COLOR = { ...PLAIN, color: true };
 
 const SNAPSHOTS: Readonly<Record<string, (options: RenderOptions) => string>> = {
   'reconcile-quiet': (options) => renderReconcile(QUIET, options),
+  'reconcile-probing': (options) => renderReconcile(PROBING, options),
   'reconcile-busy': (options) => renderReconcile(busy(APPLIED, false), options),
   'reconcile-check': (options) => renderReconcile(busy(PLANNED, true), options),
   'reconcile-troubled': (options) => renderReconcile(TROUBLED, options),

@@ -107,6 +107,14 @@ export const QUIET: ReconcileReport = {
   errors: [],
 };
 
+/** A run that changed nothing, and has probed hosts. */
+export const PROBING: ReconcileReport = {
+  ...QUIET,
+  probes: { sent: 2 },
+  announcements: { sent: 1 },
+  hints: { probed: 3, learned: 0 },
+};
+
 /** A run with one of each step and change; `outcome` is the one for those that succeed. */
 export function busy(outcome: Outcome, check: boolean): ReconcileReport {
   return {
