@@ -1059,7 +1059,7 @@ static __always_inline __u32 learn(const struct sighting *seen, const struct sno
 	/*
 	 * The virtual MAC keeps the address, unless only the other one is provisioned for it. That is no sign
 	 * of life of the virtual one: a binding whose host no longer uses it must expire. What is more than a
-	 * question is a claim of the physical MAC: the host no longer has a virtual one, or it answers an
+	 * request is a claim of the physical MAC: the host no longer has a virtual one, or it answers an
 	 * owner check, because another host behind the port has claimed its address with one.
 	 */
 	if (verdict == SNOOPY_COUNTER_SIGHTINGS && known && known->port == ifindex && !provisioned &&

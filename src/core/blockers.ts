@@ -12,7 +12,7 @@ export interface Blocker {
   readonly fix: string;
 }
 
-/** The neighbor in question. */
+/** A neighbor of ours. */
 export interface InstalledHost {
   readonly ip: IpAddress;
   readonly mac: Mac;

@@ -4,7 +4,7 @@
 import { AF_INET, encodeIp, encodeMac, familyOf, type IpAddress, type Mac } from '../base/address.ts';
 
 /** The addresses of a request: its sender, and the MAC that is probed for an address. */
-export interface Question {
+export interface ProbeMessage {
   readonly sourceMac: Mac;
   /** Null stands for 0.0.0.0, an ARP Probe (RFC 5227, section 2.1.1). Only for IPv4. */
   readonly sourceIp: IpAddress | null;
@@ -50,8 +50,8 @@ const ALL_NODES = 'ff02::1' as IpAddress;
 const ALL_NODES_MAC = '33:33:00:00:00:01' as Mac;
 
 /** The whole Ethernet frame of the request, addressed to `targetMac` alone. */
-export function encodeQuestion(question: Question): Uint8Array {
-  return familyOf(question.targetIp) === AF_INET ? encodeArpRequest(question) : encodeSolicitation(question);
+export function encodeProbe(message: ProbeMessage): Uint8Array {
+  return familyOf(message.targetIp) === AF_INET ? encodeArpRequest(message) : encodeSolicitation(message);
 }
 
 /**
@@ -63,7 +63,7 @@ export function encodeNotice(notice: Notice): Uint8Array {
 }
 
 /** The fields of the Ethernet header. */
-type Addresses = Pick<Question, 'sourceMac' | 'targetMac' | 'tag'>;
+type Addresses = Pick<ProbeMessage, 'sourceMac' | 'targetMac' | 'tag'>;
 
 /** A frame with its Ethernet header, and a view of the bytes after it. */
 function beginFrame(
@@ -85,16 +85,16 @@ function beginFrame(
   return { frame, body: new DataView(frame.buffer, header, length), bytes };
 }
 
-function encodeArpRequest(question: Question): Uint8Array {
-  const { frame, body, bytes } = beginFrame(question, ETH_P_ARP, ARP_LENGTH);
+function encodeArpRequest(message: ProbeMessage): Uint8Array {
+  const { frame, body, bytes } = beginFrame(message, ETH_P_ARP, ARP_LENGTH);
   body.setUint16(0, 1); // Ethernet
   body.setUint16(2, 0x0800); // IPv4
   body.setUint8(4, 6);
   body.setUint8(5, 4);
   body.setUint16(6, 1); // request
-  encodeMac(question.sourceMac, bytes, 8);
-  if (question.sourceIp !== null) bytes.set(encodeIp(question.sourceIp), 14);
-  bytes.set(encodeIp(question.targetIp), 24);
+  encodeMac(message.sourceMac, bytes, 8);
+  if (message.sourceIp !== null) bytes.set(encodeIp(message.sourceIp), 14);
+  bytes.set(encodeIp(message.targetIp), 24);
   return frame;
 }
 
@@ -108,11 +108,11 @@ function encodeGratuitousArp({ ip, mac, tag }: Notice): Uint8Array {
  * A solicitation to the solicited-node group in a unicast frame (RFC 6085). Its answer must have the MAC: one to a
  * solicitation sent to a unicast address may omit it (RFC 4861, section 7.2.4), and Linux does.
  */
-function encodeSolicitation(question: Question): Uint8Array {
-  const { sourceIp, targetIp } = question;
+function encodeSolicitation(message: ProbeMessage): Uint8Array {
+  const { sourceIp, targetIp } = message;
   if (sourceIp === null)
     throw new RangeError('a solicitation without a source is Duplicate Address Detection');
-  return encodeNdMessage(question, {
+  return encodeNdMessage(message, {
     type: ND_NEIGHBOR_SOLICIT,
     flags: 0,
     source: encodeIp(sourceIp),

@@ -4,7 +4,7 @@
 import { closeSync } from 'node:fs';
 import type { IfIndex, Mac } from '../base/address.ts';
 import type { Probe } from '../core/probes/probe.ts';
-import { encodeQuestion } from '../datapath/frames.ts';
+import { encodeProbe } from '../datapath/frames.ts';
 import type { Pins } from '../datapath/pins.ts';
 import { type BindingKey, bindingId } from '../datapath/records/binding-key.ts';
 import type { Change } from '../datapath/records/change.ts';
@@ -19,7 +19,7 @@ export function sendProbes(probes: readonly Probe[]): Sending[] {
   if (probes.length === 0) return [];
   const fd = openPacketSocket();
   try {
-    return probes.map(({ port, question }) => sendFrame(fd, encodeQuestion(question), port.ifIndex));
+    return probes.map(({ port, message }) => sendFrame(fd, encodeProbe(message), port.ifIndex));
   } finally {
     closeSync(fd);
   }

@@ -10,13 +10,13 @@ import {
   linkLocalOf,
   type Mac,
 } from '../../base/address.ts';
-import type { Question } from '../../datapath/frames.ts';
+import type { ProbeMessage } from '../../datapath/frames.ts';
 import { type Bridge, type Domain, leavesTagged, ownAddressFor, type Port } from '../topology.ts';
 
-/** A question to one MAC for one address, out of one port. */
+/** A unicast ARP request or Neighbor Solicitation about one address to one MAC, out of one port. */
 export interface Probe {
   readonly port: Port;
-  readonly question: Question;
+  readonly message: ProbeMessage;
 }
 
 /** Time that a host has for an answer, before its silence counts. */
@@ -50,7 +50,7 @@ export function probeSource(bridge: Bridge, vlan: number, ip: IpAddress): ProbeS
   return { mac, ip: family === AF_INET ? null : linkLocalSource(domain, mac) };
 }
 
-/** The link-local address of a device, or the one that its MAC gives, which need not be assigned for a question. */
+/** The link-local address of a device, or the one that its MAC gives, which a probe may use although it is not assigned. */
 function linkLocalSource({ addresses }: Domain, mac: Mac): IpAddress {
   const assigned = addresses.find(({ ip }) => familyOf(ip) === AF_INET6 && isLinkLocal(ip));
   return assigned?.ip ?? linkLocalOf(mac);
@@ -66,7 +66,7 @@ export function probeOut(
 ): Probe {
   return {
     port,
-    question: {
+    message: {
       sourceMac: source.mac,
       sourceIp: source.ip,
       targetMac: target.mac,

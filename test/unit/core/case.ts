@@ -259,9 +259,9 @@ export function actual({ desired, observed, hosts, topology }: Case): Required<E
     ],
     conflicts: probes.conflicts.map(({ ip, owner, claimant, probes }) => {
       const ports = probes.map(
-        ({ port, question: { tag } }) => `${port.name}${tag === null ? '' : ` tag ${tag}`}`,
+        ({ port, message: { tag } }) => `${port.name}${tag === null ? '' : ` tag ${tag}`}`,
       );
-      const from = probes[0]?.question.sourceIp ?? '0.0.0.0';
+      const from = probes[0]?.message.sourceIp ?? '0.0.0.0';
       return `${ip} of ${owner}, claimed by ${claimant}: probed from ${from} on ${ports.join(', ')}`;
     }),
     announcements: planAnnouncements(topology, hosts, decided.decisions).due.map(
@@ -278,7 +278,7 @@ export function actual({ desired, observed, hosts, topology }: Case): Required<E
   };
 }
 
-function describeProbe({ port, question: { targetIp, targetMac, sourceIp, tag } }: Probe): string {
+function describeProbe({ port, message: { targetIp, targetMac, sourceIp, tag } }: Probe): string {
   const tagged = tag === null ? '' : ` tag ${tag}`;
   return `${targetIp} at ${targetMac} out of ${port.name} from ${sourceIp ?? '0.0.0.0'}${tagged}`;
 }

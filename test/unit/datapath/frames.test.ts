@@ -4,15 +4,19 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { it } from 'node:test';
 import type { IpAddress, Mac } from '../../../src/base/address.ts';
-import { encodeNotice, encodeQuestion, type Notice, type Question } from '../../../src/datapath/frames.ts';
+import { encodeNotice, encodeProbe, type Notice, type ProbeMessage } from '../../../src/datapath/frames.ts';
 
 const ASK = {
   sourceMac: '02:00:00:00:00:01' as Mac,
   targetMac: '02:00:00:00:00:02' as Mac,
   tag: null,
 };
-const V4: Question = { ...ASK, sourceIp: '10.0.0.1' as IpAddress, targetIp: '10.0.0.2' as IpAddress };
-const V6: Question = { ...ASK, sourceIp: '2001:db8::1' as IpAddress, targetIp: '2001:db8::2' as IpAddress };
+const V4: ProbeMessage = { ...ASK, sourceIp: '10.0.0.1' as IpAddress, targetIp: '10.0.0.2' as IpAddress };
+const V6: ProbeMessage = {
+  ...ASK,
+  sourceIp: '2001:db8::1' as IpAddress,
+  targetIp: '2001:db8::2' as IpAddress,
+};
 
 /** One line of fields for each frame. Recomputed checksums must equal those in the frame. */
 const SCRIPT = `
@@ -53,7 +57,7 @@ function dissect(...frames: readonly Uint8Array[]): string[] {
 it('an ARP request and a Neighbor Solicitation are what scapy expects', () => {
   assert.deepEqual(
     dissect(
-      ...[V4, { ...V4, sourceIp: null }, { ...V4, tag: 10 }, V6, { ...V6, tag: 4094 }].map(encodeQuestion),
+      ...[V4, { ...V4, sourceIp: null }, { ...V4, tag: 10 }, V6, { ...V6, tag: 4094 }].map(encodeProbe),
     ),
     [
       '02:00:00:00:00:01 02:00:00:00:00:02 arp 1 02:00:00:00:00:01 10.0.0.1 00:00:00:00:00:00 10.0.0.2 length 60',
@@ -66,7 +70,7 @@ it('an ARP request and a Neighbor Solicitation are what scapy expects', () => {
 });
 
 it('a solicitation without a source is never built: it would be Duplicate Address Detection', () => {
-  assert.throws(() => encodeQuestion({ ...V6, sourceIp: null }), RangeError);
+  assert.throws(() => encodeProbe({ ...V6, sourceIp: null }), RangeError);
 });
 
 it('announcements are a gratuitous ARP and an unsolicited Neighbor Advertisement, from the announced MAC to all hosts', () => {
