@@ -168,7 +168,7 @@ struct {
 
 /*
  * An LRU map forgets the entries that were unused for longest. The kernel hands out free entries to each CPU
- * by the hundred and forgets as many at a time, hence more entries than anybody reads.
+ * by the hundred and forgets as many at a time, hence more entries than are ever read.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -1057,10 +1057,10 @@ static __always_inline __u32 learn(const struct sighting *seen, const struct sno
 		return refresh(known, seen, ifindex, now);
 	verdict = check_claim(seen, known, now, &provisioned);
 	/*
-	 * The virtual MAC keeps the address, unless only the other one is provisioned for it. That is no sign
-	 * of life of the virtual one: a binding whose host no longer uses it must expire. What is more than a
-	 * request is a claim of the physical MAC: the host no longer has a virtual one, or it answers an
-	 * owner check, because another host behind the port has claimed its address with one.
+	 * At one port the virtual MAC keeps the address when the physical one sends a request, unless only
+	 * the physical one is in a static entry. The binding is not refreshed, so it ages out if the host
+	 * stops using the virtual MAC. Any other message of the physical MAC is a claim: the host has no
+	 * virtual MAC any more, or it answers an owner check.
 	 */
 	if (verdict == SNOOPY_COUNTER_SIGHTINGS && known && known->port == ifindex && !provisioned &&
 	    is_virtual_of(known->mac, seen->mac, seen->key.family) &&

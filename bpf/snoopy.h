@@ -77,7 +77,7 @@ struct snoopy_port {
 };
 
 /*
- * Map "port_state" (hash by ifindex of the port): the program's own data about a port. User space creates
+ * Map "state" (hash by ifindex of the port): the program's own data about a port. User space creates
  * the entry with zeroes before it attaches, and never writes it afterwards, so neither side overwrites the
  * other. The current number of bindings of a port is gained - lost - snoopy_port.released.
  */
@@ -132,7 +132,8 @@ struct snoopy_change {
 	__u64 time_ns;
 };
 
-/* Map "counters" (per-CPU array of __u64). A message counts once: seen, ignored, a hint or rejected. */
+/* Map "counters" (per-CPU array of __u64). A message counts once: accepted (a sighting), ignored, a hint or
+ * rejected. */
 #define SNOOPY_COUNTER_SIGHTINGS    0 /* passed every check */
 #define SNOOPY_COUNTER_IGNORED      1 /* a kind of message that the port's policy does not learn from */
 #define SNOOPY_COUNTER_RING_DROPPED 2 /* change records that found the ring full (beside the sighting) */

@@ -305,7 +305,7 @@ function addRemove(program: Command, accept: (invocation: Invocation) => void): 
     .command('remove')
     .summary('undo everything that snoopy set up (root)')
     .description(
-      'Detaches the program, deletes its pins and withdraws the neighbors that snoopy wrote. The node is then ' +
+      'Detaches the program, deletes its pins and removes the neighbors that snoopy wrote. The node is then ' +
         'as it was before. Needs root.',
     )
     .option('--check', 'plan only: write nothing')

@@ -116,7 +116,7 @@ export function fixFor(errno: string): string {
   switch (errno) {
     case 'EPERM':
     case 'EACCES':
-      return 'run as root, or check who may write there';
+      return 'run as root, or check the permissions there';
     case 'ENOMEM':
     case 'ENOBUFS':
       return 'run again when the kernel has more free memory';

@@ -34,7 +34,7 @@ export function weaknessOf(
     };
   // The mode of a link means nothing. In a sticky directory the entries of trusted users are safe.
   if (stats.isSymbolicLink() || (stats.isDirectory() && (mode & STICKY) !== 0)) return null;
-  if ((mode & OTHERS_WRITE) !== 0) return { path, writer: 'everybody', fix: `chmod go-w ${path}` };
+  if ((mode & OTHERS_WRITE) !== 0) return { path, writer: 'all users', fix: `chmod go-w ${path}` };
   if ((mode & GROUP_WRITE) !== 0)
     return { path, writer: `group ${gid} or users in its ACL`, fix: `chmod g-w ${path}` };
   return null;

@@ -52,7 +52,7 @@ function mountStep(path: string): Step {
 
 /**
  * Writes the textfile and stores the time of a success. Does nothing for a check, or for a run with `--bridge`, whose
- * report does not cover the whole host.
+ * report does not cover the whole node.
  */
 function publish<Report extends RunReport>(run: Run, report: Report): Report {
   const { session, everything, options, environment, stopwatch } = run;

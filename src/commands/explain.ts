@@ -28,7 +28,7 @@ export function runExplain(options: ExplainOptions, environment: Environment): E
   return withSession(desired, READ, environment, (session) => {
     const found = survey(session, desired, now, { whole: bridge === null });
     const rejections = observeRejections(session.pins);
-    log('asking FRR');
+    log('querying FRR');
     const facts: Facts = { ip, desired, ...found, rejections, frr: queryFrrSetup() };
     const places = findPlaces(facts, bridge !== null);
     return explain(

@@ -3,18 +3,18 @@
 import type { IfIndex } from '../base/address.ts';
 import { errnoOf, type Problem, problemOf } from '../base/errors.ts';
 import { HostIndex } from '../core/host-index.ts';
-import type { KeptByOwner } from '../core/neighbors/claim.ts';
+import type { KeptByOwner } from '../core/neighbors/candidate.ts';
 import { type HostPlan, planHosts } from '../core/neighbors/plan.ts';
 import type { ObservedHosts } from '../core/observed.ts';
 import { type HostProbe, NEVER_PROBED } from '../core/probes/ageing.ts';
 import { type HintProbe, type HintsByStatus, hintsByStatus, isSeenHint } from '../core/probes/hints.ts';
 import {
-  bindingsOfWinners,
+  bindingsOfNewOwners,
   type Conflict,
+  certainlyUnanswered,
   findConflicts,
   keepForOwners,
   newConflicts,
-  surelyUnanswered,
   warningOfKept,
   warningsOfUnprobed,
 } from '../core/probes/owners.ts';
@@ -123,7 +123,7 @@ function probe(run: Run, machine: Machine, due: ProbePlan, before: Probed, ring:
   }
   // A record that was dropped by a full ring may have been an answer.
   const isCertain = observeCounters(pins).ringDropped === droppedBefore;
-  const checked = judge(run, round, owners, isCertain);
+  const checked = decideOwnerChecks(run, round, owners, isCertain);
   const { hosts, index, drained } = round;
   const plan = decide(run, machine, hosts, index, checked.kept);
   const byStatus = hintsByStatus(machine.topology, hosts, index, scopeOf(run));
@@ -214,22 +214,22 @@ function targetOf({ bridge, vlan, ip, owner }: Conflict): Target {
 }
 
 /** What the owner checks of a pass mean. */
-interface Verdicts extends Pick<Probed, 'hasUnprobed' | 'confirms' | 'warnings'> {
+interface OwnerCheckResults extends Pick<Probed, 'hasUnprobed' | 'confirms' | 'warnings'> {
   /** By bindingId: addresses that do not go to another MAC in this pass. */
   readonly kept: ReadonlyMap<string, KeptByOwner>;
 }
 
-function judge(
+function decideOwnerChecks(
   { session }: Run,
   { hosts, index, conflicts: left, answered: answers }: Round,
   probed: readonly Conflict[],
   isCertain: boolean,
-): Verdicts {
+): OwnerCheckResults {
   const portOf = (conflict: Conflict): IfIndex | undefined => answers.get(targetId(targetOf(conflict)));
   const answered = probed.filter((conflict) => portOf(conflict) !== undefined);
-  const unanswered = isCertain ? probed : surelyUnanswered(probed, left);
+  const unanswered = isCertain ? probed : certainlyUnanswered(probed, left);
   const kept = keepForOwners(left, unanswered, answered);
-  recordLosers(
+  recordLostOwners(
     session.pins,
     hosts,
     index,
@@ -250,9 +250,14 @@ function judge(
 }
 
 /** Remembers which owners have lost their addresses, where no entry shows it: the kernel rewrites some by itself. */
-function recordLosers(pins: Pins, hosts: ObservedHosts, index: HostIndex, lost: readonly Conflict[]): void {
+function recordLostOwners(
+  pins: Pins,
+  hosts: ObservedHosts,
+  index: HostIndex,
+  lost: readonly Conflict[],
+): void {
   const { tables } = pins;
-  rewriteBindings(pins, bindingsOfWinners(lost, index));
+  rewriteBindings(pins, bindingsOfNewOwners(lost, index));
   try {
     for (const { bridge, vlan, ip, claimant } of lost) {
       const state = hosts.probes.get(bindingId({ bridge, vlan, ip })) ?? NEVER_PROBED;

@@ -19,7 +19,7 @@ import { type Machine, retrieve } from './retrieve.ts';
 import { type Pass, type ReconcileOptions, type Run, scopeOf } from './run.ts';
 
 /**
- * Brings the host in line with the configuration. Throws SnoopyError when the run cannot start: because of the
+ * Brings the node in line with the configuration. Throws SnoopyError when the run cannot start: because of the
  * configuration, the lock, privileges, or a feature that the kernel lacks. Every other problem is in the report.
  */
 export function runReconcile(options: ReconcileOptions, environment: Environment): ReconcileReport {

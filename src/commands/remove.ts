@@ -1,4 +1,4 @@
-// Restores the host: withdraws our neighbors, detaches, unpins.
+// Restores the node: removes our neighbors, detaches, unpins.
 
 import { AF_INET, AF_INET6 } from '../base/address.ts';
 import { loadConfig } from '../config/config.ts';

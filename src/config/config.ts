@@ -157,7 +157,7 @@ function fixOf(errno: string | undefined): string {
       return 'create it (see `snoopy schema`), or name another with --config';
     case 'EACCES':
     case 'EPERM':
-      return 'run as a user who may read it, or change its mode';
+      return 'run as a user that can read it, or change its mode';
     case 'EISDIR':
       return 'name a file, not a directory, with --config';
     default:

@@ -8,7 +8,7 @@ import type { StaticEntry } from './desired.ts';
 import { splitByBudget } from './frame-budget.ts';
 import { HostIndex } from './host-index.ts';
 import { isRemote, isValid } from './neighbor-entry.ts';
-import { addressId, staticEntries } from './neighbors/claim.ts';
+import { addressId, staticEntries } from './neighbors/candidate.ts';
 import type { Decision } from './neighbors/decide.ts';
 import type { ObservedHosts } from './observed.ts';
 import { type Bridge, type Domain, leavesTagged, type Port, type Topology, takesVlan } from './topology.ts';
@@ -74,11 +74,11 @@ export function planAnnouncements(
   };
   for (const hint of hosts.hints) consider(hint, hint.mac, hint.seenMs);
   const local = new Set<Neighbor>();
-  for (const { state, claim } of decisions) {
-    const { entry, binding } = claim;
+  for (const { state, candidate } of decisions) {
+    const { entry, binding } = candidate;
     if (entry === undefined || !isRemote(entry)) continue;
     if (state !== 'remote') local.add(entry);
-    else if (binding !== undefined) consider(claim, binding.mac, binding.lastSeenMs);
+    else if (binding !== undefined) consider(candidate, binding.mac, binding.lastSeenMs);
   }
   const changed = [...changes.values()].filter(
     ({ entry, mac, former }) => mac !== former && !local.has(entry),

@@ -20,7 +20,7 @@ import type { NeighborEntry } from './report.ts';
 /** States in which the kernel uses the entry's MAC (NUD_VALID of net/neighbour.h). */
 const NUD_VALID = NUD_PERMANENT | NUD_NOARP | NUD_REACHABLE | NUD_PROBE | NUD_STALE | NUD_DELAY;
 
-/** The protocol of entries that nobody marked (linux/rtnetlink.h). */
+/** The protocol of entries without a mark of their owner (linux/rtnetlink.h). */
 const RTPROT_UNSPEC = 0;
 
 /** States in which the kernel leaves an entry as it is. */

@@ -95,7 +95,7 @@ export interface HintsReport {
 
 export const NO_HINTS: HintsReport = { probed: 0, learned: 0 };
 
-/** The phases of a run, in order. */
+/** The phases of a run. */
 export const PHASES = [
   /** Reading the configuration. */
   'config',
@@ -108,12 +108,13 @@ export const PHASES = [
   'verify',
   /** Reading what the program saw, the FDB and the neighbor table. */
   'drain',
-  /** Probing the owners of addresses that others claim. */
-  'confirm',
   'decide',
+  /** Sending probes. */
+  'probe',
+  /** Waiting for answers to probes, and deciding again. */
+  'confirm',
   /** Neighbors, and bindings that have ended. */
   'write',
-  'probe',
   /** Waiting for something to do, with `--listen`. */
   'listen',
   /** Counting for the textfile. */

@@ -97,8 +97,8 @@ export function describeBinding(
   nowMs: number,
   blockerOf: BlockerOf | null,
 ): BindingReport {
-  const { bridge, device, vlan, ip, mac, port, source, due, claim } = decision;
-  const seenMs = claim.binding?.lastSeenMs;
+  const { bridge, device, vlan, ip, mac, port, source, due, candidate } = decision;
+  const seenMs = candidate.binding?.lastSeenMs;
   const age = seenMs === undefined ? null : Math.max(0, Math.floor((nowMs - seenMs) / 1000));
   const state = due ? 'waiting' : decision.state;
   const because = due ? 'the next run writes its neighbor' : decision.because;
@@ -118,7 +118,7 @@ export function describeBinding(
     because,
     advertised,
     hindrance,
-    neighbor: claim.entry === undefined ? null : stateName(claim.entry.state),
+    neighbor: candidate.entry === undefined ? null : stateName(candidate.entry.state),
   };
 }
 

@@ -46,9 +46,9 @@ export function warningsOf(hosts: HostPlan, changes: readonly Change[], damaged:
     const id = bindingId(change);
     freezes.set(id, new Set([...(freezes.get(id) ?? []), change.mac, change.oldMac]));
   }
-  for (const { state, ip, bridge, vlan, claim, moved } of hosts.decisions) {
+  for (const { state, ip, bridge, vlan, candidate, moved } of hosts.decisions) {
     if (state !== 'frozen') continue;
-    const macs = [...(freezes.get(bindingId(claim)) ?? macsOf(moved, claim.entry))];
+    const macs = [...(freezes.get(bindingId(candidate)) ?? macsOf(moved, candidate.entry))];
     warnings.push({ kind: 'duplicate', ip, bridge, vlan, macs });
   }
   for (const { port, limit } of hosts.fullPorts) warnings.push({ kind: 'full-port', port, limit });

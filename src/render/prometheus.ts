@@ -30,13 +30,17 @@ const CHANGE_KINDS = ['add', 'replace', 'remove'] as const;
 export function renderMetrics({ version, writtenAt, succeededAt, run, stock }: Metrics): string {
   const families = [
     gauge('snoopy_build_info', 'Version of snoopy.', [[{ version }, 1]]),
-    gauge('snoopy_last_run_timestamp_seconds', 'When this file was written, by a whole run.', writtenAt),
+    gauge(
+      'snoopy_last_run_timestamp_seconds',
+      'When this file was written, by a run of all bridges.',
+      writtenAt,
+    ),
     gauge(
       'snoopy_last_success_timestamp_seconds',
-      'When a whole run last succeeded; 0: not known.',
+      'When a run of all bridges last succeeded; 0: not known.',
       succeededAt,
     ),
-    gauge('snoopy_last_run_success', 'Whether the last whole run succeeded.', Number(run.ok)),
+    gauge('snoopy_last_run_success', 'Whether the last run of all bridges succeeded.', Number(run.ok)),
     ...runFamilies(run),
     ...(stock === null ? [] : stockFamilies(stock)),
   ];
@@ -52,30 +56,30 @@ function runFamilies(run: RunReport): string[] {
   return [
     gauge(
       'snoopy_last_run_duration_seconds',
-      'Time of the last whole run by what it was spent on.',
+      'Time of the last run of all bridges by what it was spent on.',
       Object.entries(durations).map(([phase, seconds]) => [{ phase }, seconds]),
     ),
     gauge(
       'snoopy_last_run_errors',
-      'Errors of the last whole run by code.',
+      'Errors of the last run of all bridges by code.',
       [...new Set(codes)].map((code) => [{ code }, codes.filter((other) => other === code).length]),
     ),
-    gauge('snoopy_last_run_warnings', 'Warnings of the last whole run.', warnings?.length),
-    gauge('snoopy_last_run_steps', 'Steps of the last whole run on the data path.', steps?.length),
+    gauge('snoopy_last_run_warnings', 'Warnings of the last run of all bridges.', warnings?.length),
+    gauge('snoopy_last_run_steps', 'Steps of the last run of all bridges on the data path.', steps?.length),
     gauge(
       'snoopy_last_run_remaining_actions',
-      'Steps still due after the last whole run.',
+      'Steps still due after the last run of all bridges.',
       remaining?.length,
     ),
     gauge(
       'snoopy_last_run_neighbor_changes',
-      'Neighbors that the last whole run wrote or withdrew.',
+      'Neighbors that the last run of all bridges wrote or removed.',
       changes && CHANGE_KINDS.map((kind) => [{ kind }, changes.filter((one) => one.kind === kind).length]),
     ),
-    gauge('snoopy_last_run_probes', 'Silent hosts that the last whole run probed.', probes?.sent),
+    gauge('snoopy_last_run_probes', 'Silent hosts that the last run of all bridges probed.', probes?.sent),
     gauge(
       'snoopy_last_run_hints',
-      'Hosts that something suggested are here: probed by the last whole run, and learned.',
+      'Hints: hosts that the last run of all bridges probed, and learned.',
       hints && [
         [{ outcome: 'probed' }, hints.probed],
         [{ outcome: 'learned' }, hints.learned],
@@ -83,10 +87,10 @@ function runFamilies(run: RunReport): string[] {
     ),
     gauge(
       'snoopy_last_run_announcements',
-      'Addresses that the last whole run announced to the hosts here.',
+      'Addresses that the last run of all bridges announced to the hosts here.',
       announcements?.sent,
     ),
-    gauge('snoopy_last_run_ring_records', 'Changes that the last whole run read.', ring?.records),
+    gauge('snoopy_last_run_ring_records', 'Changes that the last run of all bridges read.', ring?.records),
   ];
 }
 

@@ -45,7 +45,7 @@ export function renderStatus(
   }
   const nothing = renderNothing(report, filter);
   if (nothing !== null) lines.push(nothing);
-  // The figures are for the whole host, so they do not fit a filter.
+  // The figures are for the whole node, so they do not fit a filter.
   if (report.loaded && formatFilter(filter) === '') lines.push(...renderFigures(report, options));
   if (report.frr.state === 'silent') {
     const message = wrap(`FRR: ${printable(report.frr.message)}`, options.width);
@@ -145,7 +145,9 @@ function ageOf({ age }: BindingReport): string {
 }
 
 function stateOf({ state, source }: BindingReport): string {
-  return source === 'static' ? `${state}, static` : state;
+  // The report's `homeless` is older than the term.
+  const term = state === 'homeless' ? 'no-device' : state;
+  return source === 'static' ? `${term}, static` : term;
 }
 
 /** Empty for a host without a neighbor: its state is enough. */

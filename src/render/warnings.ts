@@ -12,14 +12,15 @@ export function formatWarning(warning: Warning): string {
         : 'The configuration names no bridge: nothing is learned; name the bridges under "bridges"';
     case 'lost-pins':
       return (
-        'Filters of snoopy are attached, but nothing is pinned here: the pins were lost, this run is in another ' +
-        'mount namespace, or other runs use another runtime.pin_dir; in a network namespace, use nsenter --net ' +
-        '(ip netns exec hides bpffs)'
+        'Filters of snoopy are attached, but nothing is pinned here: the pins were lost, or this run looks in another ' +
+        'place; if it runs in a network namespace, use nsenter --net (ip netns exec hides bpffs), and the ' +
+        'runtime.pin_dir of the other runs'
       );
     case 'other-program':
       return (
-        `On ${list(warning.ports)} was another program of snoopy than in "${warning.directory}": an upgrade was ` +
-        'interrupted, or runs with another runtime.pin_dir use the same ports; use one pin_dir in a network namespace'
+        `Ports ${list(warning.ports)} had a snoopy program other than the one pinned in "${warning.directory}": an ` +
+        'upgrade was interrupted, or runs with another runtime.pin_dir use the same ports; use one runtime.pin_dir for ' +
+        'each network namespace'
       );
     case 'recovered':
       return warning.count === 1
@@ -35,8 +36,9 @@ export function formatWarning(warning: Warning): string {
     case 'limited': {
       const ports = warning.ports.map(({ name, count }) => `"${name}" (${count})`).join(', ');
       return (
-        `Limits have rejected messages since the last run on ${ports}: hosts that came too fast are probed by the next ` +
-        'runs; see limits.new_bindings_per_second and limits.bindings_per_port'
+        `Limits have rejected messages on ${ports} since the last run: hosts above the rate are probed by the next runs, ` +
+        'hosts above the number are not learned; raise limits.new_bindings_per_second or limits.bindings_per_port if ' +
+        'they belong there'
       );
     }
     case 'full-port':

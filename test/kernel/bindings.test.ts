@@ -337,7 +337,7 @@ test('a virtual router takes the address from the MAC of its host, which is no d
   );
 });
 
-test('a virtual router keeps its address when its host asks others with its own MAC, however often', () => {
+test('a virtual router keeps its address when its host sends requests with its own MAC, however often', () => {
   datapath.domain({ duplicateMoves: 2, learn: LEARN_ALL & ~(LEARN.get('NS') ?? 0) });
   count(frames.router, frames.router6);
   const old = datapath.bindings();

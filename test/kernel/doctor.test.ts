@@ -111,7 +111,7 @@ describe('text', () => {
     const complaint = result.stdout.slice(result.stdout.indexOf('warning  neigh-suppress'));
     const [head = '', why = '', more = '', remedy = ''] = complaint.split('\n');
     assert.match(head, /^warning {2}neigh-suppress vxlan100 +off$/);
-    assert.match(`${why}\n${more}`, /^ {9}why: .*without,\n {14}they are flooded\.$/);
+    assert.match(`${why}\n${more}`, /^ {9}why: .*\n {14}.*requests are flooded\.$/);
     assert.equal(remedy, `         fix: bridge link set dev ${TUNNEL} neigh_suppress on`);
     assert.match(result.stdout, /\n\d failures?, \d warnings?, \d+ ok\n$/);
   });
@@ -215,7 +215,7 @@ describe('the host', () => {
       [
         [
           `${machine.pins}/layout`,
-          `Cannot utime "${machine.pins}/layout": EPERM; run as root, or check who may write there`,
+          `Cannot utime "${machine.pins}/layout": EPERM; run as root, or check the permissions there`,
         ],
       ],
     );

@@ -269,7 +269,7 @@ deepTest('ended: the port is gone, and the next run forgets the host', async (t)
   host.unplug();
   const story = storyOf(machine, host.ip);
   assert.equal(story.state, 'ended');
-  assert.match(causeOf(story), /^rule: the next run forgets it: its port is gone/);
+  assert.match(causeOf(story), /^rule: the next run ends the binding: its port is gone/);
 });
 
 test('no device: a VLAN without a device above the bridge, and the command that creates one', async (t) => {

@@ -240,7 +240,7 @@ describe('a neighbor that the kernel keeps', () => {
       const [owner, liar] = host.vms;
       assert.ok(owner !== undefined && liar !== undefined);
       host.node.netns.sysctl({ [`net/ipv4/conf/${BRIDGE}/arp_accept`]: accept });
-      // It speaks with the node, so the kernel has an entry of its own, and snoopy leaves it alone.
+      // It exchanges traffic with the node, so the kernel has an entry of its own, and snoopy leaves it alone.
       assert.ok(owner.arping('10.1.0.1'));
       speakTo(host, owner);
       assert.deepEqual(run(host).neighbors.changes, []);

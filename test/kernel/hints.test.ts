@@ -365,7 +365,7 @@ test('a message that contradicts a binding is a hint, and leaves the binding as 
   assert.deepEqual(datapath.bindings(), old);
 });
 
-test('a host that only asks whether an address is in use hints at nothing when it is', () => {
+test('a host that checks an address that is in use gives no hint', () => {
   datapath.domain(DEFAULT);
   count(frames.ann, frames.ann6);
   const old = datapath.bindings();

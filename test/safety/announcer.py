@@ -35,7 +35,7 @@ def main():
         ethernet = b"\xff" * 6 + mac + struct.pack("!H", 0x0806)
         sender.send(ethernet + struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1) + mac + ip + b"\0" * 6 + ip)
         if count == 1:
-            print("speaks", flush=True)
+            print("ready", flush=True)
         time.sleep(EVERY_S)
     print(count, flush=True)
 

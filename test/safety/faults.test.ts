@@ -221,7 +221,7 @@ class Lane {
     const launched = await site.run(command, { counted, ...(injection === undefined ? {} : { injection }) });
     try {
       if (fault === undefined) assert.equal(launched.code, 0, outputOf(launched));
-      else if (launched.met) judge(launched, fault);
+      else if (launched.met) decideOwnerChecks(launched, fault);
       else assert.equal(launched.code, 0, outputOf(launched));
       // If it was harmless indeed, the next run finds nothing to do.
       if (fault !== undefined && launched.code === 0) await site.assertIdle(command);
@@ -281,7 +281,7 @@ function isAlike(one: Fault, other: Fault): boolean {
 }
 
 /** The run must report that something failed, or have done everything in spite of it. */
-function judge(launched: Launched, { call, errno }: Fault): void {
+function decideOwnerChecks(launched: Launched, { call, errno }: Fault): void {
   assert.equal(launched.signal, null);
   assert.doesNotMatch(launched.stdout + launched.stderr, /Internal error|\n {4}at /);
   if (launched.code === 0) {

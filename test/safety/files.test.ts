@@ -83,7 +83,7 @@ describe('a configuration', () => {
     },
     'writable by everybody': (there) => {
       const file = copy(there, `${there.root}/a.yaml`, { mode: 0o666 });
-      return { file, message: `"${file}" may be written by everybody; chmod go-w ${file}` };
+      return { file, message: `"${file}" may be written by all users; chmod go-w ${file}` };
     },
     'in a directory of another user': (there) => {
       const file = copy(there, `${there.theirs}/a.yaml`);
@@ -95,7 +95,7 @@ describe('a configuration', () => {
     'in a directory writable by everybody': (there) => {
       chmodSync(there.root, 0o777);
       const file = copy(there, `${there.root}/a.yaml`);
-      return { file, message: `"${there.root}" may be written by everybody; chmod go-w ${there.root}` };
+      return { file, message: `"${there.root}" may be written by all users; chmod go-w ${there.root}` };
     },
     'far below a directory of another user': (there) => {
       mkdirSync(`${there.theirs}/a/b`, { recursive: true });
@@ -120,7 +120,7 @@ describe('a configuration', () => {
       symlinkSync('../y/./a.yaml', `${there.root}/x/a.yaml`);
       return {
         file: `${there.root}/x/../x/a.yaml`,
-        message: `"${there.root}/y" may be written by everybody`,
+        message: `"${there.root}/y" may be written by all users`,
       };
     },
   };
@@ -423,7 +423,7 @@ describe('the pins', () => {
     'a directory writable by everybody': ({ machine }) => {
       mkdirSync(machine.pins);
       chmodSync(machine.pins, 0o777);
-      return `"${machine.pins}" may be written by everybody; chmod go-w ${machine.pins}`;
+      return `"${machine.pins}" may be written by all users; chmod go-w ${machine.pins}`;
     },
     'a directory of another user on the way': ({ machine }) => {
       machine.snoopy.configure({ runtime: { pin_dir: 'net/snoopy' }, bridges: [{ name: 'br0' }] });

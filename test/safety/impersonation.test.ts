@@ -323,7 +323,7 @@ describe('impersonation', () => {
     assert.equal(macAt(1, victim.ip6), victim.mac);
   });
 
-  test('a liar that answers the probe of its hint makes a claim like any other: the owner keeps the address', () => {
+  test('a host that answers the probe of its forged hint makes a claim like any other: the owner keeps the address', () => {
     attacker.run('ip', 'address', 'add', `${victim.ip6}/64`, 'dev', 'eth0', 'nodad');
     // The pause after two probes for hints of this MAC is over.
     sleepSync(8_000);

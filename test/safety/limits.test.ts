@@ -282,8 +282,9 @@ test('two processors at once let at most one more through each', async (t) => {
 /** The warning about messages that limits have rejected since the last run. */
 function limitsOf(ports: string): string {
   return (
-    `Limits have rejected messages since the last run on ${ports}: hosts that came too fast are probed by the next runs; ` +
-    'see limits.new_bindings_per_second and limits.bindings_per_port'
+    `Limits have rejected messages on ${ports} since the last run: hosts above the rate are probed by the next runs, ` +
+    'hosts above the number are not learned; raise limits.new_bindings_per_second or limits.bindings_per_port if ' +
+    'they belong there'
   );
 }
 

@@ -217,7 +217,7 @@ async function watchPort(machine: Machine, port: string, mode: Mode): Promise<{ 
 /** A host behind a port that announces ever new addresses; `stop` returns how many. */
 async function startAnnouncing(machine: Machine, host: Host): Promise<{ stop(): Promise<string[]> }> {
   const announcer = machine.far.start('/usr/bin/python3', ANNOUNCER, host.device, host.mac, '10.9');
-  await announcer.printed(/speaks/);
+  await announcer.printed(/ready/);
   return {
     stop: async () => {
       const { stdout } = await announcer.stop();

@@ -93,7 +93,7 @@ export const VIRTUAL_ROUTER = ({ ip, entry }: { readonly ip: IpAddress; readonly
 });
 
 export const FROZEN = {
-  ok: () => 'no address is',
+  ok: () => 'no address is frozen',
   frozen: ({ ips }: { readonly ips: readonly IpAddress[] }) => ({
     found: some(ips),
     remedy: `find the two hosts, then: snoopy reconcile --unfreeze ${ips[0] ?? 'IP'}`,
@@ -113,11 +113,11 @@ export const HOSTS = {
   }),
   noDevice: ({ ips, because }: Waiting) => ({
     found: `no neighbor for ${some(ips)}: ${because}`,
-    remedy: 'create a VLAN device above the bridge for that VLAN',
+    remedy: `snoopy explain ${ips[0] ?? 'IP'} prints the command that creates one`,
   }),
   waiting: ({ ips, because }: Waiting) => ({
     found: `no neighbor for ${some(ips)}: ${because}`,
-    remedy: 'see snoopy status; the bridge must forward the MAC on a local port: bridge fdb show',
+    remedy: `snoopy explain ${ips[0] ?? 'IP'} prints the fix`,
   }),
 };
 

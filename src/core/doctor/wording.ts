@@ -7,8 +7,8 @@ import type { AttachMode } from '../desired.ts';
 
 /** Why each check matters. */
 export const WHY = {
-  kernel: 'Nothing is learned unless the kernel takes the program.',
-  capabilities: 'A run leaves undone what it is not permitted to do.',
+  kernel: 'The kernel must load the program; otherwise nothing is learned.',
+  capabilities: 'A run skips the steps for which it lacks a capability.',
   bpffs: 'The program, its maps and the hosts stay in bpffs between runs; each run must find them there.',
   pins: 'The pinned program learns the hosts. Program and maps must be of this version.',
   'last-run': 'Between runs no neighbor is written and none is removed.',
@@ -18,7 +18,8 @@ export const WHY = {
   chain: 'A program that runs before ours can end the chain; our program does not see those frames.',
   tunnel: 'FRR makes routes for a VNI, and the VNI of a bridge is that of its VXLAN port.',
   learning: 'MACs behind the tunnel must come from FRR; MACs learned from frames conflict with them.',
-  'neigh-suppress': 'With it the bridge answers ARP and ND from its neighbors; without, they are flooded.',
+  'neigh-suppress':
+    'When it is on, the bridge answers ARP and ND from its neighbors; when it is off, requests are flooded.',
   'bridge-mac':
     'A bridge without a MAC of its own uses that of a port; when the MAC changes, all neighbors are lost.',
   ipv6: 'With IPv6 off on the neighbor device the kernel takes no IPv6 neighbors.',
@@ -29,14 +30,14 @@ export const WHY = {
   vni: 'zebra takes neighbors only for the VNIs that it knows.',
   'neighbor-device': 'zebra takes the neighbors of a VNI from one device only, its SVI.',
   table: 'When the table is full, no new host is learned.',
-  ring: 'A dropped record loses only the note of a change; the table still has the host.',
+  ring: 'A dropped record only delays a change: the next run reads the host from the table.',
   limits: 'A port at its limit learns no further address.',
   'gc-thresh':
-    'Above gc_thresh1 this kernel collects neighbors that are not sent again; above gc_thresh3 it refuses new ones.',
+    'Above gc_thresh1 this kernel deletes neighbors that are not rewritten; above gc_thresh3 it refuses new ones.',
   frozen: 'A frozen address has no neighbor until its hold time is over (RFC 9161, section 3.7).',
   'virtual-router': 'The address of a virtual router is learned only from its own MAC.',
   hosts: 'A host without a neighbor has no MAC/IP route.',
-  advertised: 'A neighbor is there to be advertised.',
+  advertised: 'A neighbor that zebra does not advertise gives no route.',
 } as const;
 
 export type CheckId = keyof typeof WHY;
@@ -56,17 +57,17 @@ interface Names {
 }
 
 export const KERNEL = {
-  ok: (versions: Versions) => `${nameKernel(versions)} takes the program`,
+  ok: (versions: Versions) => `${nameKernel(versions)} loads the program`,
   refuses: ({
     because,
     missing,
     ...versions
   }: Versions & { readonly because: string; readonly missing: string }) => ({
-    found: `${nameKernel(versions)} refuses the program: ${because}`,
+    found: `${nameKernel(versions)} does not load the program: ${because}`,
     remedy:
       missing === ''
         ? 'boot Linux 5.8 or later, and install libbpf 1.1 or later (libbpf1)'
-        : `run as root, or with ${missing}: without, no kernel takes the program`,
+        : `run as root, or with ${missing}: the kernel loads the program only with these`,
   }),
 };
 
@@ -98,7 +99,7 @@ export const BPFFS = {
     remedy: `mount -t bpf bpf ${path}`,
   }),
   hidden: () => ({
-    found: 'not the file system that the first process of the system sees there',
+    found: 'not the file system that process 1 sees there',
     remedy: 'run snoopy in the mount namespace of the node: use nsenter --net instead of ip netns exec',
   }),
 };
@@ -175,8 +176,8 @@ interface Thresholds {
 
 export const GC_THRESH = {
   ok: () => 'gc_thresh1 is above the number of neighbors',
-  exempt: () => 'this kernel keeps the neighbors without being sent them again',
-  unreadable: () => 'cannot be read in this network namespace: see gc_thresh1..3 in the first one',
+  exempt: () => "this kernel does not delete snoopy's neighbors",
+  unreadable: () => 'cannot be read in this network namespace: read gc_thresh1..3 in the initial one',
   collected: (data: Thresholds) => {
     const { found, remedy } = describeThresholds(data);
     return { found, remedy: `run at least every 30 s, or: ${remedy}` };

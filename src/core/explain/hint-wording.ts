@@ -10,9 +10,9 @@ const HINTS: Readonly<Record<HintKind, string>> = {
   unnamed: 'its host has sent an advertisement without its MAC',
   anycast: 'its host has sent an advertisement that displaces no other host (O=0)',
   tentative: 'its host has checked whether the address is free',
-  rate: 'its message came faster than new_bindings_per_second and its burst',
-  fabric: 'another node had it',
-  ended: 'it was here before',
+  rate: 'its message exceeded limits.new_bindings_per_second',
+  fabric: 'the address was at another node',
+  ended: 'the address had a binding here that ended',
 };
 
 /** What suggests that the address is here, where its MAC is, and what came of the probes. */

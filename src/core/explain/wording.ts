@@ -65,10 +65,10 @@ export const SEEN = {
   frozen: wrong(
     ({ frozenSeconds, owner }: Frozen) => {
       const before = owner === null ? '' : ` (before: ${owner.mac} on ${owner.port})`;
-      return `frozen for ${formatAge(frozenSeconds)} more because its MAC changes too often${before}: two hosts have it`;
+      return `frozen for ${formatAge(frozenSeconds)} more because its MAC changed too often${before}: two hosts use it`;
     },
     ({ ip }) =>
-      `find both by their MACs, and give one another address; then: snoopy reconcile --unfreeze ${ip}`,
+      `find both hosts by their MACs and change the address of one; then: snoopy reconcile --unfreeze ${ip}`,
   ),
 };
 
@@ -84,12 +84,12 @@ function describeSeen({ port, mac, firstAge, lastAge, moves, isOtherThanStatic }
 export const RULE = {
   unconfigured: wrong(
     ({ bridge }: { readonly bridge: string }) => `${bridge} is not in the configuration`,
-    () => 'add it under "bridges", or do nothing: the next run forgets what was learned there',
+    () => 'add it under "bridges", or do nothing: the next run deletes what was learned there',
   ),
   static: ok(({ macs }: { readonly macs: readonly Mac[] }) => `static, for ${macs.join(', ')}`),
   ending: wrong(
     ({ because }: { readonly because: string; readonly fix: string }) =>
-      `the next run forgets it: ${because}`,
+      `the next run ends the binding: ${because}`,
     ({ fix }) => fix,
   ),
   reserved: wrong(describeReserved, () => "none needed if the address is the node's"),
@@ -97,7 +97,7 @@ export const RULE = {
     (_: { readonly mac: Mac }) => describeReserved(),
     ({ mac }) => `find the host ${mac}, which claims it`,
   ),
-  remote: ok(() => 'none applies: it was not learned here'),
+  remote: ok(() => 'no rule applies: the host is at another node'),
   unfit: wrong(
     ({ unfit }: { readonly unfit: string }) => `${unfit}: it is not learned`,
     () => 'see "subnets" and "link_local"',
@@ -105,7 +105,9 @@ export const RULE = {
   allowed: ok(({ allowed }: { readonly allowed: string }) => allowed),
   allowedWhileSeen: ok(
     ({ allowed, maxAgeMs }: { readonly allowed: string; readonly maxAgeMs: number | null }) =>
-      maxAgeMs === null ? allowed : `${allowed}; forgotten when silent for ${formatDuration(maxAgeMs)}`,
+      maxAgeMs === null
+        ? allowed
+        : `${allowed}; the binding ends after ${formatDuration(maxAgeMs)} without a message`,
   ),
 };
 
@@ -160,7 +162,8 @@ export const BRIDGE = {
   twoNodes: wrong(
     (entry: LocalEntry & { readonly otherMac: Mac | null }) =>
       `${describeLocal(entry)}, and another node has the address with ${entry.otherMac ?? 'another MAC'}`,
-    (entry) => `two hosts have it, or it moved here: then ${letItSend(entry)}`,
+    (entry) =>
+      `if the host moved here, ${letItSend(entry)}; otherwise two hosts have the address: change that of one`,
   ),
   twoPorts: wrong(
     (entry: LocalEntry & { readonly seenOn: string }) =>

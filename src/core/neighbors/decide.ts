@@ -1,4 +1,4 @@
-// decide(claim) -> decision: whether one address gets a neighbor, and why. Pure.
+// decide(candidate) -> decision: whether one address gets a neighbor, and why. Pure.
 
 import type { Mac } from '../../base/address.ts';
 import type { Binding } from '../../datapath/records/binding.ts';
@@ -8,7 +8,7 @@ import type { Location } from '../host-index.ts';
 import { isKernels, isOurs, isRemote, isRouter, isValid } from '../neighbor-entry.ts';
 import type { BindingReport } from '../report.ts';
 import type { Bridge, Domain } from '../topology.ts';
-import type { Claim, Context, KeptByOwner } from './claim.ts';
+import type { Candidate, Context, KeptByOwner } from './candidate.ts';
 import { isOut } from './ended.ts';
 import { hasState, stateFor } from './entry-state.ts';
 import { countMove } from './moves.ts';
@@ -19,7 +19,7 @@ export interface Decision
     BindingReport,
     'bridge' | 'vlan' | 'device' | 'ip' | 'mac' | 'port' | 'source' | 'state' | 'because'
   > {
-  readonly claim: Claim;
+  readonly candidate: Candidate;
   /** What happens to the entry of the address. `none`: no entry is wanted. `keep`: it stays as it is. */
   readonly action: 'none' | 'keep' | 'add' | 'replace';
   /** True when its neighbor must still be written. */
@@ -35,11 +35,11 @@ interface Ruling extends Pick<Decision, 'state' | 'action' | 'because'> {
   readonly moved?: Binding;
 }
 
-/** Decides one claim. */
-export function decide(context: Context, claim: Claim): Decision {
-  const { vlan, ip, mac, source, location, domain } = claim;
-  const { state, action, because, isDoubtful = false, moved = null } = rule(context, claim);
-  const port = location.kind === 'local' ? location.port : claim.port;
+/** Decides one candidate. */
+export function decide(context: Context, candidate: Candidate): Decision {
+  const { vlan, ip, mac, source, location, domain } = candidate;
+  const { state, action, because, isDoubtful = false, moved = null } = rule(context, candidate);
+  const port = location.kind === 'local' ? location.port : candidate.port;
   return {
     bridge: context.bridge.desired.name,
     vlan,
@@ -50,7 +50,7 @@ export function decide(context: Context, claim: Claim): Decision {
     source,
     state,
     because,
-    claim,
+    candidate,
     action,
     due: action === 'add' || action === 'replace',
     isDoubtful,
@@ -114,31 +114,31 @@ function replace(because: string): Ruling {
 }
 
 /** The rules in order: the first that applies decides. */
-function rule(context: Context, claim: Claim): Ruling {
-  const { domain, entry, location } = claim;
-  if (isFrozen(context, claim)) return FROZEN;
+function rule(context: Context, candidate: Candidate): Ruling {
+  const { domain, entry, location } = candidate;
+  if (isFrozen(context, candidate)) return FROZEN;
   if (domain === undefined) {
     return {
       state: 'homeless',
       action: 'none',
-      because: `no device for VLAN ${claim.vlan} above the bridge`,
+      because: `no device for VLAN ${candidate.vlan} above the bridge`,
     };
   }
-  const { binding } = claim;
-  if (claim.port === undefined && binding !== undefined && isOut(context, binding, location)) {
+  const { binding } = candidate;
+  if (candidate.port === undefined && binding !== undefined && isOut(context, binding, location)) {
     return OUT_OF_BRIDGE;
   }
-  const kept = claim.source === 'learned' ? keptByOwner(context, claim) : undefined;
-  if (kept !== undefined && kept.owner !== claim.mac) {
-    const action = isKeptByOwner(context, claim, entry) ? 'keep' : 'none';
+  const kept = candidate.source === 'learned' ? keptByOwner(context, candidate) : undefined;
+  if (kept !== undefined && kept.owner !== candidate.mac) {
+    const action = isKeptByOwner(context, candidate, entry) ? 'keep' : 'none';
     return { state: 'waiting', action, because: kept.because };
   }
   if (location.kind === 'tunnel') return BEHIND_TUNNEL;
-  if (entry === undefined || !isValid(entry)) return ruleUnserved(context, claim, entry);
-  if (isRemote(entry)) return ruleRemote(context, claim, entry);
-  if (isOurs(entry, context.protocol)) return ruleOurs(context, claim, domain, entry);
-  if (entry.mac === claim.mac) return SERVED;
-  const isProven = kept?.isProbed === true && isHere(claim);
+  if (entry === undefined || !isValid(entry)) return ruleUnserved(context, candidate, entry);
+  if (isRemote(entry)) return ruleRemote(context, candidate, entry);
+  if (isOurs(entry, context.protocol)) return ruleOurs(context, candidate, domain, entry);
+  if (entry.mac === candidate.mac) return SERVED;
+  const isProven = kept?.isProbed === true && isHere(candidate);
   return isKernels(entry) && isProven ? replace('its owner still answers') : OF_ANOTHER_OWNER;
 }
 
@@ -146,9 +146,13 @@ function rule(context: Context, claim: Claim): Ruling {
  * Nothing serves the address: its host gets an entry if it is here. An entry that the kernel found invalid counts as the
  * silence of its host, until the host is seen again.
  */
-function ruleUnserved({ nowMs, protocol }: Context, claim: Claim, entry: Neighbor | undefined): Ruling {
-  const { binding, source, location } = claim;
-  if (!isHere(claim)) return waiting(location);
+function ruleUnserved(
+  { nowMs, protocol }: Context,
+  candidate: Candidate,
+  entry: Neighbor | undefined,
+): Ruling {
+  const { binding, source, location } = candidate;
+  if (!isHere(candidate)) return waiting(location);
   if (entry === undefined) return NEW;
   const isSilent =
     source === 'learned' && binding !== undefined && binding.lastSeenMs < nowMs - entry.updatedMs;
@@ -157,7 +161,7 @@ function ruleUnserved({ nowMs, protocol }: Context, claim: Claim, entry: Neighbo
 }
 
 /** A static entry is never frozen. */
-function isFrozen({ nowMs }: Context, { source, binding }: Claim): boolean {
+function isFrozen({ nowMs }: Context, { source, binding }: Candidate): boolean {
   return source === 'learned' && binding !== undefined && binding.frozenUntilMs > nowMs;
 }
 
@@ -171,8 +175,8 @@ export function isKeptByOwner(context: Context, key: BindingKey, entry: Neighbor
   return entry?.mac !== undefined && entry.mac === keptByOwner(context, key)?.owner;
 }
 
-/** True when the bridge forwards the MAC to the port that the claim comes from. */
-function isHere({ location, port }: Claim): boolean {
+/** True when the bridge forwards the MAC to the port where the candidate was seen. */
+function isHere({ location, port }: Candidate): boolean {
   return location.kind === 'local' && (port === undefined || port.ifIndex === location.port.ifIndex);
 }
 
@@ -181,26 +185,26 @@ function waiting(location: Location): Ruling {
 }
 
 /** Our own entry stays while it is right, and is replaced when the host or the configuration has changed. */
-function ruleOurs(context: Context, claim: Claim, domain: Domain, entry: Neighbor): Ruling {
-  if (entry.mac === claim.mac) {
-    const because = whyRewrite(context.bridge, claim, domain, entry);
+function ruleOurs(context: Context, candidate: Candidate, domain: Domain, entry: Neighbor): Ruling {
+  if (entry.mac === candidate.mac) {
+    const because = whyRewrite(context.bridge, candidate, domain, entry);
     return because === null ? INSTALLED : replace(because);
   }
-  if (isHere(claim)) return replace('the MAC changed');
-  const ruling = waiting(claim.location);
-  return keepsMac(context, claim, entry.mac) ? { ...ruling, action: 'keep' } : ruling;
+  if (isHere(candidate)) return replace('the MAC changed');
+  const ruling = waiting(candidate.location);
+  return keepsMac(context, candidate, entry.mac) ? { ...ruling, action: 'keep' } : ruling;
 }
 
-/** When the bridge does not confirm the claim, the MAC in the entry keeps the address while it is on a local port. */
-function keepsMac({ forwarding }: Context, { source, vlan }: Claim, mac: Mac | undefined): boolean {
+/** When the bridge does not confirm the candidate, the MAC in the entry keeps the address while it is on a local port. */
+function keepsMac({ forwarding }: Context, { source, vlan }: Candidate, mac: Mac | undefined): boolean {
   return source === 'learned' && mac !== undefined && forwarding.locate(vlan, mac).kind === 'local';
 }
 
 /** Why our own entry with the right MAC is written again; null when it is right. */
-function whyRewrite(bridge: Bridge, claim: Claim, domain: Domain, entry: Neighbor): string | null {
-  const { router } = claim;
+function whyRewrite(bridge: Bridge, candidate: Candidate, domain: Domain, entry: Neighbor): string | null {
+  const { router } = candidate;
   if (router !== isRouter(entry)) return router ? 'it is a router now' : 'it is no router any more';
-  const wanted = stateFor(bridge, domain, claim);
+  const wanted = stateFor(bridge, domain, candidate);
   if (hasState(entry, wanted)) return null;
   const { neighborState } = bridge.desired;
   return `neighbor_state is ${wanted.state}${neighborState === 'auto' ? ' (auto)' : ''}`;
@@ -211,12 +215,12 @@ function whyRewrite(bridge: Bridge, claim: Claim, domain: Domain, entry: Neighbo
  * its MAC; and if the entry has another MAC, the host must have been seen after zebra wrote the entry. Without the
  * second condition two nodes, each with a live MAC, would take the address from each other at every run.
  */
-function ruleRemote({ bridge, nowMs }: Context, claim: Claim, entry: Neighbor): Ruling {
-  const { binding, location } = claim;
+function ruleRemote({ bridge, nowMs }: Context, candidate: Candidate, entry: Neighbor): Ruling {
+  const { binding, location } = candidate;
   const isNewer = binding !== undefined && binding.lastSeenMs > nowMs - entry.updatedMs;
-  if (isHere(claim) && (entry.mac === claim.mac || isNewer)) {
+  if (isHere(candidate) && (entry.mac === candidate.mac || isNewer)) {
     const moving = replace('the host has moved here');
-    if (entry.mac === claim.mac || claim.source === 'static' || binding === undefined) return moving;
+    if (entry.mac === candidate.mac || candidate.source === 'static' || binding === undefined) return moving;
     const moved = countMove(binding, bridge.desired.duplicates, nowMs);
     return moved.frozenUntilMs > nowMs ? { ...FROZEN, moved } : { ...moving, moved };
   }

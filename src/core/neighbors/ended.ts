@@ -6,7 +6,7 @@ import type { Location } from '../host-index.ts';
 import type { LearnableCheck } from '../learnable.ts';
 import { isUnanswered } from '../probes/ageing.ts';
 import { takesVlan } from '../topology.ts';
-import type { Claim, Context } from './claim.ts';
+import type { Candidate, Context } from './candidate.ts';
 
 /** Why a binding has ended. */
 export interface Ending {
@@ -17,10 +17,10 @@ export interface Ending {
   readonly leavesHint: boolean;
 }
 
-/** Why the binding of a claim has ended and must be deleted; null when it has not. `entry` is static. */
+/** Why the binding of a candidate has ended and must be deleted; null when it has not. `entry` is static. */
 export function whyEnded(
   context: Context,
-  { location, port }: Claim,
+  { location, port }: Candidate,
   binding: Binding,
   entry: StaticEntry | undefined,
   whyNotLearnable: LearnableCheck,
@@ -32,9 +32,10 @@ export function whyEnded(
   }
   if (port !== undefined && !takesVlan(bridge, port, binding.vlan))
     return left('its port is not in that VLAN');
-  if (entry !== undefined && !entry.macs.includes(binding.mac)) return refused('provisioned for another MAC');
+  if (entry !== undefined && !entry.macs.includes(binding.mac))
+    return notAllowed('the static entry has another MAC');
   const because = whyNotLearnable(binding);
-  if (because !== null) return refused(because);
+  if (because !== null) return notAllowed(because);
   const { maxAgeMs } = bridge.desired;
   if (entry !== undefined || maxAgeMs === null || nowMs - binding.lastSeenMs <= maxAgeMs) return null;
   if (location.kind !== 'local' && location.kind !== 'other') return gone('not seen for max_age');
@@ -62,6 +63,6 @@ function gone(because: string): Ending {
   return { because, isFinal: false, leavesHint: false };
 }
 
-function refused(because: string): Ending {
+function notAllowed(because: string): Ending {
   return { because, isFinal: true, leavesHint: false };
 }

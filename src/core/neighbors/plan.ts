@@ -15,10 +15,10 @@ import {
   addressId,
   type Context,
   type KeptByOwner,
-  learnedClaim,
-  staticClaim,
+  learnedCandidate,
+  staticCandidate,
   staticEntries,
-} from './claim.ts';
+} from './candidate.ts';
 import { type Decision, decide, isKeptByOwner } from './decide.ts';
 import { type Ending, whyEnded } from './ended.ts';
 import { type EntryState, stateFor } from './entry-state.ts';
@@ -135,7 +135,7 @@ function planBridge(context: Context): BridgePlan {
   const present: PlacedBinding[] = [];
   const doubtful: PlacedBinding[] = [];
   for (const decision of decisions) {
-    const { domain, entry, source, binding, port: seenOn, location } = decision.claim;
+    const { domain, entry, source, binding, port: seenOn, location } = decision.candidate;
     const port = location.kind === 'local' && decision.isDoubtful ? location.port : seenOn;
     if (source === 'learned' && binding !== undefined && port !== undefined) {
       if (decision.isDoubtful) doubtful.push({ binding, port });
@@ -161,42 +161,42 @@ function decideBridge(context: Context): Pick<BridgePlan, 'decisions' | 'ended'>
   const seen = new Map<string, Binding>();
   for (const binding of index.bindingsOf(bridge.ifIndex)) {
     const id = statics.size === 0 ? '' : addressId(binding.vlan, binding.ip);
-    const claim = learnedClaim(context, binding, ports.get(binding.port));
-    const ending = whyEnded(context, claim, binding, statics.get(id), whyNotLearnable);
+    const candidate = learnedCandidate(context, binding, ports.get(binding.port));
+    const ending = whyEnded(context, candidate, binding, statics.get(id), whyNotLearnable);
     if (ending !== null) {
-      const { entry } = claim;
+      const { entry } = candidate;
       ended.push({ binding, ending, entry, isKept: isKeptByOwner(context, binding, entry) });
     } else if (statics.has(id)) {
       seen.set(id, binding);
     } else {
-      decisions.push(decide(context, claim));
+      decisions.push(decide(context, candidate));
     }
   }
   for (const [id, entry] of statics) {
-    decisions.push(decide(context, staticClaim(context, entry, seen.get(id))));
+    decisions.push(decide(context, staticCandidate(context, entry, seen.get(id))));
   }
   return { decisions, ended };
 }
 
-function changeOf(bridge: Bridge, domain: Domain, { claim, port, because }: Decision): NeighborChange {
+function changeOf(bridge: Bridge, domain: Domain, { candidate, port, because }: Decision): NeighborChange {
   return {
-    kind: claim.entry === undefined ? 'add' : 'replace',
+    kind: candidate.entry === undefined ? 'add' : 'replace',
     bridge: bridge.ifIndex,
     bridgeName: bridge.desired.name,
-    vlan: claim.vlan,
-    ip: claim.ip,
+    vlan: candidate.vlan,
+    ip: candidate.ip,
     device: domain.device,
     deviceName: domain.deviceName,
-    mac: claim.mac,
+    mac: candidate.mac,
     port,
-    existing: claim.entry,
-    ...stateFor(bridge, domain, claim),
-    router: claim.router,
+    existing: candidate.entry,
+    ...stateFor(bridge, domain, candidate),
+    router: candidate.router,
     because,
   };
 }
 
-/** The same entry again: its MAC may be another than that of the claim, which does not get the address. */
+/** The same entry again: its MAC may be another than that of the candidate, which does not get the address. */
 function refreshOf(entry: Neighbor, change: NeighborChange): NeighborChange {
   return { ...change, mac: entry.mac ?? null, router: isRouter(entry) };
 }
@@ -221,8 +221,8 @@ function usesOf(decisions: readonly Decision[], ended: readonly Ended[], protoco
     reasons.set(entry, ending.because);
     if (isKept) staying.add(entry);
   }
-  for (const { claim, action, because } of decisions) {
-    const { entry } = claim;
+  for (const { candidate, action, because } of decisions) {
+    const { entry } = candidate;
     if (entry === undefined) continue;
     if (action === 'none') reasons.set(entry, because);
     else if (action !== 'keep' || isOurs(entry, protocol)) staying.add(entry);
@@ -232,9 +232,9 @@ function usesOf(decisions: readonly Decision[], ended: readonly Ended[], protoco
 
 /**
  * True when the host has a neighbor or is on a local port. That includes a host that an entry of another owner serves:
- * it is probed, so that no outdated claim gets the address when that entry is removed.
+ * it is probed, so that no outdated candidate gets the address when that entry is removed.
  */
-function isPresent({ state, claim: { location } }: Decision): boolean {
+function isPresent({ state, candidate: { location } }: Decision): boolean {
   return state === 'installed' || (location.kind === 'local' && state !== 'frozen');
 }
 

@@ -7,7 +7,7 @@ import { HINT_KINDS, type HintKind } from '../../datapath/records/hint-kind.ts';
 import type { SeenHint } from '../../datapath/records/seen-hint.ts';
 import type { HostIndex } from '../host-index.ts';
 import { learnableOn } from '../learnable.ts';
-import { addressId, staticEntries } from '../neighbors/claim.ts';
+import { addressId, staticEntries } from '../neighbors/candidate.ts';
 import type { ObservedHosts } from '../observed.ts';
 import type { Scope } from '../plan.ts';
 import { type Bridge, type Port, type Topology, takesVlan } from '../topology.ts';
@@ -31,9 +31,9 @@ export function lifeMsOf({ desired }: Bridge): number {
 }
 
 /**
- * How long an address is not probed that a host is about to use. An ARP Probe for an address that a host is
+ * Time during which an address is not probed because a host is checking it. An ARP Probe for an address that a host is
  * checking is a conflict for that host (RFC 5227, section 2.1.1: it waits 1 s, probes for up to 4 s, and waits 2 s more).
- * Duplicate Address Detection takes a second and more (RFC 4862, section 5.4); until then nobody answers.
+ * Duplicate Address Detection takes a second and more (RFC 4862, section 5.4); until then no host answers.
  */
 const CHECKING_MS = { arp: 10_000, nd: 3_000 };
 
@@ -157,10 +157,10 @@ function statusOn(
   return (hint) => {
     const { vlan, ip, mac } = hint;
     if (nowMs - hint.seenMs > lifeMs) return OBSOLETE;
-    // First, because it is not here that most of the fabric's MACs are.
+    // Checked first: most MACs of the fabric are on no local port.
     const place = forwarding.locate(vlan, mac);
     if (place.kind !== 'local' || !takesVlan(bridge, place.port, vlan)) return AWAY;
-    // With the MAC of another port's host a guest would have that host probed, out of that port's share.
+    // Otherwise a guest could name the MAC of another port's host, and use up that port's share of probes.
     if (isSeenHint(hint) && hint.port !== place.port.ifIndex) return AWAY;
     // A provisioned address needs no answer, and gets none from another MAC.
     if (statics.size > 0 && statics.has(addressId(vlan, ip))) return OBSOLETE;
@@ -182,9 +182,8 @@ function statusOn(
 }
 
 /**
- * Whether a host that was here before may check its address anew now that it is back, as a VM does that was restarted. An
- * ARP Probe is a conflict for it from the beginning, when nothing shows the check yet (RFC 5227, section 2.1.1). A host of
- * another node moves here as it is.
+ * True for a host that was here before: it may have restarted, and check its address now (RFC 5227, section 2.1.1). Our ARP
+ * Probe would be a conflict for it even before its own is seen. A host that migrated from another node does not check.
  */
 function mayCheckAgain({ kind, ip }: Hint, source: ProbeSource): boolean {
   return kind === 'ended' && familyOf(ip) === AF_INET && source.ip === null;

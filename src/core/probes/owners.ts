@@ -6,7 +6,7 @@ import { type BindingKey, bindingId } from '../../datapath/records/binding-key.t
 import type { ProbeState } from '../../datapath/records/probe.ts';
 import { type Forwarding, HostIndex } from '../host-index.ts';
 import { isFixed, isKernels, isOurs, isValid } from '../neighbor-entry.ts';
-import { addressId, type KeptByOwner, staticEntries } from '../neighbors/claim.ts';
+import { addressId, type KeptByOwner, staticEntries } from '../neighbors/candidate.ts';
 import type { ObservedHosts } from '../observed.ts';
 import { type Bridge, type Topology, takesVlan } from '../topology.ts';
 import type { Warning } from '../warning.ts';
@@ -48,10 +48,10 @@ export function findConflicts(
     const statics = staticEntries(bridge);
     const found: Conflict[] = [];
     for (const binding of index.bindingsOf(bridge.ifIndex)) {
-      const contest = contestOf(view, binding);
-      if (contest === null) continue;
+      const claimed = claimedOf(view, binding);
+      if (claimed === null) continue;
       if (binding.frozenUntilMs > hosts.nowMs || statics.has(addressId(binding.vlan, binding.ip))) continue;
-      const conflict = conflictOf(view, binding, contest);
+      const conflict = conflictOf(view, binding, claimed);
       if (conflict !== null) found.push(conflict);
     }
     return found;
@@ -69,10 +69,10 @@ interface View {
   readonly nowMs: number;
 }
 
-type Contest = Pick<Conflict, 'owner' | 'claimant' | 'sinceMs'>;
+type Claimed = Pick<Conflict, 'owner' | 'claimant' | 'sinceMs'>;
 
-/** Who has an address and who claims it; null when nobody but its owner does. */
-function contestOf({ bridge, index, forwarding, protocol, nowMs }: View, binding: Binding): Contest | null {
+/** The MAC that has an address and the one that claims it; null when no other MAC claims it. */
+function claimedOf({ bridge, index, forwarding, protocol, nowMs }: View, binding: Binding): Claimed | null {
   const domain = bridge.domains.get(binding.vlan);
   if (domain === undefined) return null;
   const entry = index.neighborOf(domain.device, binding.ip);
@@ -97,7 +97,7 @@ function contestOf({ bridge, index, forwarding, protocol, nowMs }: View, binding
   return isDue ? claimBy(binding, before) : null;
 }
 
-function claimBy({ mac, firstSeenMs }: Binding, owner: Mac): Contest | null {
+function claimBy({ mac, firstSeenMs }: Binding, owner: Mac): Claimed | null {
   return owner === mac ? null : { owner, claimant: mac, sinceMs: firstSeenMs };
 }
 
@@ -112,14 +112,14 @@ function ownerBefore({ owner, mac, firstSeenMs }: Binding, state: ProbeState | u
  * Null when the owner cannot be probed. The probe goes to the owner's MAC, but out of every port: another host may have
  * sent a frame with that MAC, so neither the FDB nor the port of the last message is proof of where the owner is.
  */
-function conflictOf({ bridge, forwarding }: View, binding: Binding, contest: Contest): Conflict | null {
+function conflictOf({ bridge, forwarding }: View, binding: Binding, claimed: Claimed): Conflict | null {
   const { ip, vlan } = binding;
-  const { owner, claimant } = contest;
+  const { owner, claimant } = claimed;
   const source = probeSource(bridge, vlan, ip);
   if (source === null) return null;
   const place = forwarding.locate(vlan, claimant);
   return {
-    ...contest,
+    ...claimed,
     bridge: bridge.ifIndex,
     vlan,
     ip,
@@ -155,7 +155,7 @@ export function newConflicts(before: readonly Conflict[], after: readonly Confli
  * The bindings whose claimants have won owner checks, with these as the owners: the next claim is checked with them, and a
  * freeze gives the address back to them.
  */
-export function bindingsOfWinners(lost: readonly Conflict[], index: HostIndex): Binding[] {
+export function bindingsOfNewOwners(lost: readonly Conflict[], index: HostIndex): Binding[] {
   return lost.flatMap((conflict) => {
     const binding = index.bindingOf(conflict);
     if (binding === undefined || binding.mac !== conflict.claimant) return [];
@@ -167,7 +167,7 @@ export function bindingsOfWinners(lost: readonly Conflict[], index: HostIndex): 
  * The `probed` conflicts whose owner certainly did not answer, even if records were lost. An answer moves the binding
  * back, and the next claim has a new time. So a claim that is unchanged in `after` was not answered.
  */
-export function surelyUnanswered(probed: readonly Conflict[], after: readonly Conflict[]): Conflict[] {
+export function certainlyUnanswered(probed: readonly Conflict[], after: readonly Conflict[]): Conflict[] {
   const unmoved = new Set(after.map(claimId));
   return probed.filter((conflict) => unmoved.has(claimId(conflict)));
 }

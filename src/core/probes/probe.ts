@@ -1,4 +1,4 @@
-// A probe: who asks, and out of which port. All probes of a run are made here. Pure.
+// A probe: its sender, and its port. All probes of a run are made here. Pure.
 
 import {
   AF_INET,

@@ -264,7 +264,7 @@ class Fuzzer:
             self.makers[maker] += 1
             frames += 1
             try:
-                if self.judge(frame, port, kind, chance):
+                if self.decideOwnerChecks(frame, port, kind, chance):
                     learned += 1
                     self.learned_of[maker] += 1
             except Refused:
@@ -291,9 +291,9 @@ class Fuzzer:
         self.bindings.map.take()
         self.hints.map.take()
 
-    def judge(self, frame, port, kind, chance):
+    def decideOwnerChecks(self, frame, port, kind, chance):
         """Sends one frame; True when it was to be accepted."""
-        claim = model.judge(frame, port)
+        claim = model.decideOwnerChecks(frame, port)
         known = self.known(claim, port, kind, chance)
         accepted, wanted, hint = model.apply(known, claim, port)
         self.bindings.put(port.bridge, known)

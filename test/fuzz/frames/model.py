@@ -65,7 +65,7 @@ class Port:
         self.statics = {(vlan, ip_address(ip)): frozenset(macs) for vlan, ip, macs in given["statics"]}
 
 
-def judge(frame, port):
+def decideOwnerChecks(frame, port):
     """The claim that a frame makes on a port, or None."""
     if len(frame) < 14:
         return None

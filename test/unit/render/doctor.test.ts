@@ -12,7 +12,7 @@ const REPORT = {
   version: 1,
   ok: false,
   checks: [
-    ok('kernel', null, 'Linux 6.18, takes the program'),
+    ok('kernel', null, 'Linux 6.18, loads the program'),
     ok('ports', 'vmbr0', '2 attached'),
     warning('neigh-suppress', {
       subject: 'vxlan100',

@@ -1,4 +1,4 @@
-// A claim: a MAC that may get the neighbor of an address, with all input of the decision about it. Pure.
+// A candidate: a MAC that may get the neighbor of an address, with all input of the decision about it. Pure.
 
 import { type IfIndex, type IpAddress, type Mac, NO_MAC } from '../../base/address.ts';
 import type { Binding } from '../../datapath/records/binding.ts';
@@ -31,7 +31,7 @@ export interface Context {
 }
 
 /** A binding, or a static entry with one of its MACs. */
-export interface Claim extends BindingKey {
+export interface Candidate extends BindingKey {
   readonly source: 'learned' | 'static';
   readonly mac: Mac;
   readonly router: boolean;
@@ -47,8 +47,8 @@ export interface Claim extends BindingKey {
   readonly entry: Neighbor | undefined;
 }
 
-/** The claim of a binding. `port` is the one that it was learned on, if the bridge has it. */
-export function learnedClaim(context: Context, binding: Binding, port: Port | undefined): Claim {
+/** The candidate of a binding. `port` is the one that it was learned on, if the bridge has it. */
+export function learnedCandidate(context: Context, binding: Binding, port: Port | undefined): Candidate {
   const { bridge, index, forwarding } = context;
   const { vlan, ip, mac, router } = binding;
   const domain = bridge.domains.get(vlan);
@@ -67,8 +67,12 @@ export function learnedClaim(context: Context, binding: Binding, port: Port | un
   };
 }
 
-/** The claim of a static entry: its MAC is one that a local port forwards, else the one last seen, else the first. */
-export function staticClaim(context: Context, { ip, vlan: id, macs }: StaticEntry, binding?: Binding): Claim {
+/** The candidate of a static entry: its MAC is one that a local port forwards, else the one last seen, else the first. */
+export function staticCandidate(
+  context: Context,
+  { ip, vlan: id, macs }: StaticEntry,
+  binding?: Binding,
+): Candidate {
   const { bridge, index, forwarding } = context;
   const vlan = effectiveVlan(bridge, id);
   const candidates = binding === undefined ? macs : [binding.mac, ...macs];
