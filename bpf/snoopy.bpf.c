@@ -345,9 +345,9 @@ static __always_inline int virtual_rank(const __u8 *mac, __u16 family)
  * answers for the address with its virtual MAC, and resolves each new client with the physical one; if it has
  * a virtual router for each family, the interface of the IPv6 one answers ARP requests as well.
  */
-static __always_inline bool is_virtual_of(const __u8 *virtual, const __u8 *other, __u16 family)
+static __always_inline bool outranks(const __u8 *mac, const __u8 *other, __u16 family)
 {
-	return virtual_rank(virtual, family) > virtual_rank(other, family);
+	return virtual_rank(mac, family) > virtual_rank(other, family);
 }
 
 static __always_inline bool is_vlan(__be16 protocol)
@@ -956,8 +956,9 @@ static __always_inline bool returns(const struct snoopy_binding *old, const stru
  * Another MAC or another port claims the address. The entry is replaced as a whole, so no reader sees half a
  * MAC. RFC 9161, 3.7: a MAC that changes too often means two hosts with one address. Then the binding is
  * frozen and goes back to the owner before the first claim; otherwise a host with many MACs would keep it
- * when the hold time is over. A change of the port alone is no duplicate, and neither is a host that begins
- * to use the MAC of its virtual router.
+ * when the hold time is over. A change of the port alone is no duplicate, and neither is a change
+ * between the MACs of a virtual router and its interface at one port: but the first owner is recorded then
+ * too.
  *
  * Unlike new bindings, moves have no rate limit. When fifty addresses fail over at once, each is announced
  * one to three times and then no more; a rejected move would leave its traffic with a host that is gone. A
@@ -971,7 +972,8 @@ static __always_inline __u32 move(const struct snoopy_binding *known, const stru
 	struct snoopy_binding old = *known; /* a copy: the update hands the element on to another key */
 	struct snoopy_binding next = old;
 	bool other_mac = !same_mac(old.mac, seen->mac);
-	bool one_host = old.port == ifindex && is_virtual_of(seen->mac, old.mac, seen->key.family);
+	bool one_host = old.port == ifindex && (outranks(seen->mac, old.mac, seen->key.family) ||
+						outranks(old.mac, seen->mac, seen->key.family));
 
 	if (old.port != ifindex && !has_room(port, state))
 		return limited(state, SNOOPY_COUNTER_PORT_LIMIT);
@@ -980,7 +982,7 @@ static __always_inline __u32 move(const struct snoopy_binding *known, const stru
 		next.window_ns = 0;
 		next.frozen_until_ns = 0;
 	}
-	if (other_mac && !one_host && !provisioned) {
+	if (other_mac && !provisioned) {
 		if (!next.window_ns || now > next.window_ns + port->duplicate_window_ns) {
 			next.moves = 0;
 			next.window_ns = now;
@@ -989,9 +991,9 @@ static __always_inline __u32 move(const struct snoopy_binding *known, const stru
 				next.owner_port = old.port;
 			}
 		}
-		if (next.moves < 255)
+		if (!one_host && next.moves < 255)
 			next.moves++;
-		if (port->duplicate_moves && next.moves >= port->duplicate_moves) {
+		if (!one_host && port->duplicate_moves && next.moves >= port->duplicate_moves) {
 			next.frozen_until_ns = now + port->duplicate_hold_ns;
 			if (is_port_of(next.owner_port, seen->key.bridge)) {
 				__builtin_memcpy(next.mac, next.owner_mac, ETH_ALEN);
@@ -1063,7 +1065,7 @@ static __always_inline __u32 learn(const struct sighting *seen, const struct sno
 	 * virtual MAC any more, or it answers an owner check.
 	 */
 	if (verdict == SNOOPY_COUNTER_SIGHTINGS && known && known->port == ifindex && !provisioned &&
-	    is_virtual_of(known->mac, seen->mac, seen->key.family) &&
+	    outranks(known->mac, seen->mac, seen->key.family) &&
 	    (seen->asks || virtual_rank(seen->mac, seen->key.family)))
 		return SNOOPY_COUNTER_SIGHTINGS;
 	if (seen->weak) {

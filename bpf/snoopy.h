@@ -173,7 +173,7 @@ struct snoopy_change {
 #define SNOOPY_HINT_RATE         5 /* a sighting that the rate of new bindings rejected */
 /* The following come from user space only. */
 #define SNOOPY_HINT_FABRIC 16 /* another node had the address, with a MAC that is local now */
-#define SNOOPY_HINT_ENDED  17 /* a binding that ended here */
+#define SNOOPY_HINT_ENDED  17 /* its host was here or at another node, and left */
 
 /*
  * Map "seen" (hash): the hints that the program has seen, for user space to take. A port has

@@ -118,7 +118,7 @@ function drain(run: Run, machine: Machine, ring: Ring | undefined): Found {
     : { ...retrieved, bindings: recoverHosts(run, machine) };
   if (options.unfreeze.length === 0) return { drained, hosts, warnings: [] };
   const unfrozen = unfreeze(hosts, options.unfreeze);
-  if (!options.check) rewriteBindings(session.pins, unfrozen.rewritten);
+  if (!options.check) rewriteBindings(session.pins, unfrozen.rewritten, { unfreezes: true });
   return { drained, hosts: unfrozen.hosts, warnings: unfrozen.warnings };
 }
 

@@ -108,12 +108,14 @@ function choose(changed: readonly Change[], index: HostIndex): AnnouncementPlan 
   const outlets = new Map<Domain, readonly Outlet[]>();
   const announcements = changed.map(({ bridge, domain, entry, mac }): Announcement => {
     const all = ensure(outlets, domain, () => outletsOf(bridge, domain.vlan));
-    // A host that still has the address would defend it (RFC 5227, section 2.4).
+    // A host that still has the address would take it back (RFC 5227, section 2.4).
     const binding = index.bindingOf({ bridge: bridge.ifIndex, vlan: domain.vlan, ip: entry.ip });
-    const own = binding === undefined ? all : all.filter(({ port }) => port.ifIndex !== binding.port);
-    return { entry, mac, outlets: own };
+    const place = binding && index.forwardingOf(bridge).locate(domain.vlan, binding.mac);
+    const former = place?.kind === 'local' ? place.port.ifIndex : undefined;
+    return { entry, mac, outlets: all.filter(({ port }) => port.ifIndex !== former) };
   });
-  const { now, later } = splitByBudget(announcements, (announcement) => announcement.outlets.length);
+  const useful = announcements.filter(({ outlets: { length } }) => length > 0);
+  const { now, later } = splitByBudget(useful, ({ outlets: { length } }) => length);
   return { due: now, left: later.map(({ entry }) => entry) };
 }
 

@@ -32,16 +32,23 @@ export function forgetBindings(
   return forgotten;
 }
 
-/** Writes changed bindings. One that was deleted or has moved meanwhile stays as it is. */
-export function rewriteBindings({ tables, oldBindings }: Pins, bindings: readonly Binding[]): void {
+/**
+ * Writes changed bindings. One that was deleted, or that the program has moved or frozen meanwhile, stays as it is; with
+ * `unfreezes` only one that has another MAC or port.
+ */
+export function rewriteBindings(
+  { tables, oldBindings }: Pins,
+  bindings: readonly Binding[],
+  { unfreezes = false }: { readonly unfreezes?: boolean } = {},
+): void {
   if (tables.bindings === undefined) return;
   for (const binding of bindings) {
     // Otherwise the old binding would come back from a replaced map.
     for (const table of oldBindings) table.delete(binding);
     const now = tables.bindings.get(binding);
-    if (now?.firstSeenMs !== binding.firstSeenMs || now.mac !== binding.mac || now.port !== binding.port) {
+    if (now?.firstSeenMs !== binding.firstSeenMs || now.mac !== binding.mac || now.port !== binding.port)
       continue;
-    }
+    if (!unfreezes && now.frozenUntilMs > binding.frozenUntilMs) continue;
     tables.bindings.set(binding, { ...binding, lastSeenMs: now.lastSeenMs }, 'existing');
   }
 }

@@ -13,7 +13,6 @@ const ROUTER_BYTES = [0, 0, 0x5e, 0, 1, 7];
 
 const BOB_BYTES = [2, 0, 0, 0, 2, 0x20];
 const ANN_BYTES = [2, 0, 0, 0, 1, 0x10];
-const ZERO_BYTES = [0, 0, 0, 0, 0, 0];
 
 const specs = {
   ann: arp(),
@@ -322,9 +321,10 @@ test('a virtual router takes the address from the MAC of its host, which is no d
   for (const { key, value } of datapath.bindings()) {
     const { mac, port, moves, window_ns, owner_mac, owner_port } = value;
     assert.deepEqual(mac, [0, 0, 0x5e, 0, key.family === 2 ? 1 : 2, 7]);
+    // The MAC before is the owner that a run probes.
     assert.deepEqual(
-      [port, moves, window_ns, owner_mac, owner_port],
-      [datapath.ports[0], 0, 0, ZERO_BYTES, 0],
+      [port, moves, window_ns > 0, owner_mac, owner_port],
+      [datapath.ports[0], 0, true, ANN_BYTES, datapath.ports[0]],
     );
     assert.equal(value.flags, key.family === 2 ? 0 : 1);
   }
@@ -362,10 +362,9 @@ test('an answer or an announcement of a physical MAC is a claim on the address o
     const router = claim === frames.ann6 ? frames.router6 : frames.router;
     count(router);
     assert.deepEqual(count(claim), { SIGHTINGS: 1, MOVED: 1 });
-    assert.deepEqual([onlyBinding().mac, onlyBinding().moves], [ANN_BYTES, 1]);
-    // The way back is that of a host that begins to use its virtual router, and does not count.
+    assert.deepEqual([onlyBinding().mac, onlyBinding().moves], [ANN_BYTES, 0]);
     assert.deepEqual(count(router), { SIGHTINGS: 1, MOVED: 1 });
-    assert.equal(onlyBinding().moves, 1);
+    assert.deepEqual([onlyBinding().moves, onlyBinding().owner_mac[4]], [0, claim === frames.ann6 ? 2 : 1]);
   }
 });
 

@@ -217,6 +217,8 @@ describe('a host of this node', () => {
     run(host);
     vm.unplug();
     run(host);
+    // A host that is back sooner has not restarted.
+    sleepSync(3_000);
     const again = host.node.addVm({ id: 103, mac: vm.mac, ip: vm.ip, ip6: vm.ip6 });
     const capture = await Capture.start(again.netns, 'eth0', 'arp');
     again.sendMarker();

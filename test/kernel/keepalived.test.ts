@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
+import { arpFrame } from '../lib/frames.ts';
 import { Node, type Vm } from '../lib/node.ts';
 import { findNeighbor } from '../lib/oracles.ts';
 import type { Background } from '../lib/run.ts';
@@ -135,3 +136,32 @@ for (const usesVmac of [true, false]) {
     });
   });
 }
+
+it('a host that answers for its virtual address with the MAC of its interface as well is never frozen', async () => {
+  const node = new Node(scope, { name: 'n1', addresses: ['10.1.255.254/16'] });
+  const [router, client] = [101, 102].map((id) => node.addVm({ id }));
+  assert.ok(router !== undefined && client !== undefined);
+  const snoopy = new Snoopy(scope, node.netns, { bridges: [{ name: BRIDGE }] });
+  const run = (): Report => {
+    const result = snoopy.reconcile();
+    assert.equal(result.code, 0, outputOf(result));
+    return result.report;
+  };
+  run();
+  const [vip = ''] = VIPS;
+  const [mac = ''] = VIRTUAL_MACS;
+  // The kernel's arp_ignore is 0, as where keepalived cannot set it.
+  router.netns.ipBatch([
+    `link add vrrp4 link eth0 address ${mac} type macvlan mode bridge`,
+    'link set vrrp4 up',
+    `address add ${vip}/32 dev vrrp4`,
+  ]);
+  router.send(arpFrame({ operation: 'request', senderMac: mac, senderIp: vip, targetIp: vip }));
+  run();
+  for (let turn = 0; turn < 12; turn++) {
+    client.ask(vip);
+    if (turn % 2 === 0) continue;
+    assert.deepEqual(run().warnings, []);
+    assert.equal(findNeighbor(node.netns, BRIDGE, vip)?.lladdr, mac, `turn ${turn}`);
+  }
+});

@@ -148,6 +148,56 @@ describe('an address that another MAC claims', () => {
     assert.equal(run(host).confirms.sent, 0);
   });
 
+  for (const state of ['noarp', 'stale'] as const) {
+    it(`stays with its owner, however often a virtual router MAC behind its port claims it, ${state}`, () => {
+      const host = machine({ neighbor_state: state, duplicates: { moves: 3, window: '3m', hold: '3m' } });
+      const { owner } = host;
+      for (let turn = 0; turn < 4; turn++) {
+        announceVirtually(owner);
+        const report = run(host);
+        assert.deepEqual(report.confirms, { sent: 2, answered: 2 }, `turn ${turn}`);
+        for (const ip of [owner.ip, owner.ip6]) assert.equal(macOf(host, ip), owner.mac, ip);
+      }
+    });
+
+    it(`stays with the first MAC that claimed it, before there was a neighbor, ${state}`, () => {
+      const host = machine({ neighbor_state: state });
+      const { owner } = host;
+      const ip = '10.1.0.99';
+      owner.netns.run('ip', 'address', 'add', `${ip}/16`, 'dev', 'eth0');
+      claim(owner, ip);
+      claim(owner, ip, VIRTUAL_MACS[0]);
+      assert.deepEqual(run(host).confirms, { sent: 1, answered: 1 });
+      assert.equal(macOf(host, ip), owner.mac);
+    });
+
+    it(`stays with an owner that has just moved here from another node, ${state}`, () => {
+      const duplicates = { moves: 4, window: '3m', hold: '1s' };
+      const host = machine({ neighbor_state: state, duplicates });
+      const { owner, other, node } = host;
+      const ip = '10.1.0.99';
+      const there = ['lladdr', '02:00:00:00:09:09', 'dev', BRIDGE, 'nud', 'noarp', 'extern_learn'];
+      node.netns.run('ip', 'neigh', 'replace', ip, ...there, 'proto', 'zebra');
+      run(host);
+      owner.netns.run('ip', 'address', 'add', `${ip}/16`, 'dev', 'eth0');
+      claim(owner, ip);
+      run(host);
+      assert.equal(macOf(host, ip), owner.mac);
+
+      claim(other, ip);
+      assert.deepEqual(run(host).confirms, { sent: 1, answered: 1 });
+      assert.equal(macOf(host, ip), owner.mac);
+
+      // With the move between the nodes, and the answer of the owner, this one is too many.
+      claim(other, ip);
+      run(host);
+      assert.equal(macOf(host, ip), undefined);
+      sleepSync(1200);
+      run(host);
+      assert.equal(macOf(host, ip), owner.mac, 'the hold time is over');
+    });
+  }
+
   it('goes to the physical MAC of a host that no longer uses its virtual router MAC', () => {
     const host = machine();
     const { owner } = host;
@@ -238,7 +288,8 @@ while time.monotonic() < end:
     const { owner, other, node } = host;
     const isStolen = () => findFdb(node.netns, BRIDGE, owner.mac)[0]?.ifname === other.port;
     // More than once: a frame of the owner's kernel may have moved its MAC back in between.
-    for (let turn = 0; turn < 5 && !isStolen(); turn++) {
+    for (let turn = 0; turn < 50 && !isStolen(); turn++) {
+      if (turn > 0) sleepSync(20);
       other.send(
         // The bridge moves the MAC to this port, and the program the address as well.
         arpFrame({ operation: 'request', senderMac: owner.mac, senderIp: owner.ip, targetIp: owner.ip }),

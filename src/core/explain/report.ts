@@ -79,6 +79,8 @@ export interface HintReport {
   /** Probes sent, and seconds since the last one. */
   readonly probes: number;
   readonly probeAge: number | null;
+  /** Seconds until a run probes it; null when it is not probed as things are. */
+  readonly probeIn: number | null;
 }
 
 export interface RefusedReport {

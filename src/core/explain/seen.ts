@@ -1,7 +1,8 @@
 // Step 1: whether the program has seen a message of the host.
 
+import { HostIndex } from '../host-index.ts';
 import { hasProgram } from '../observed.ts';
-import { isSeenHint } from '../probes/hints.ts';
+import { isSeenHint, nextProbeMs } from '../probes/hints.ts';
 import type { Finding } from './finding.ts';
 import { rejectedReport } from './rejection.ts';
 import type { HintReport } from './report.ts';
@@ -50,9 +51,15 @@ function checkUnseen(scene: Scene): Finding {
 }
 
 /** What suggests that the address is here, although nothing was learned. */
-export function hintReport({ facts, place: { hint, mac: located }, location }: Scene): HintReport | null {
+export function hintReport({
+  facts,
+  place: { hint, bridge, mac: located },
+  location,
+}: Scene): HintReport | null {
   if (hint === undefined) return null;
-  const { nowMs } = facts.hosts;
+  const { hosts } = facts;
+  const { nowMs } = hosts;
+  const dueMs = bridge === undefined ? null : nextProbeMs(bridge, hosts, new HostIndex(hosts), hint);
   const { kind, mac, probes, seenMs, probedMs } = hint;
   return {
     kind,
@@ -62,5 +69,6 @@ export function hintReport({ facts, place: { hint, mac: located }, location }: S
     lastAge: secondsSince(nowMs, seenMs),
     probes,
     probeAge: probes === 0 ? null : secondsSince(nowMs, probedMs),
+    probeIn: dueMs === null ? null : Math.ceil(Math.max(0, dueMs - nowMs) / 1000),
   };
 }

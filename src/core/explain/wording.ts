@@ -7,25 +7,11 @@ import { makeVlanDevice } from '../doctor/wording-routes.ts';
 import type { NeighborEntry } from '../report.ts';
 import type { Complaint } from './complaint.ts';
 import { ok, unknown, wrong } from './finding.ts';
-import { describeHint, isOfAnotherPort } from './hint-wording.ts';
-import type { HintReport, RefusedReport, StepId, StoryState } from './report.ts';
+import { describeHint, getItProbed, letItSend } from './hint-wording.ts';
+import type { RefusedReport, StepId, StoryState } from './report.ts';
 
 interface Address {
   readonly ip: IpAddress;
-}
-
-/** What a host that was hinted at needs to be learned. */
-function getItProbed(hint: HintReport & Address): string {
-  if (hint.port === null || isOfAnotherPort(hint)) return letItSend(hint);
-  if (hint.probes === 0) return 'snoopy reconcile';
-  return `does ${hint.mac} have ${hint.ip}, and does its firewall let ${hint.ip.includes(':') ? 'ND' : 'ARP'} in? if so, ${letItSend(hint)}`;
-}
-
-/** How to make the program see a host. */
-function letItSend({ ip }: Address): string {
-  return ip.includes(':')
-    ? `let the host send something: ping its gateway from ${ip}`
-    : `let the host send ARP, with the arping of iputils: arping -A -c 1 -I DEVICE ${ip}`;
 }
 
 interface Seen {

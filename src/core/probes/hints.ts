@@ -12,7 +12,7 @@ import type { ObservedHosts } from '../observed.ts';
 import type { Scope } from '../plan.ts';
 import { type Bridge, type Port, type Topology, takesVlan } from '../topology.ts';
 import { backoffMs } from './ageing.ts';
-import { type Probe, type ProbeSource, probeOut, probeSource, shareByPort } from './probe.ts';
+import { ANSWER_MS, type Probe, type ProbeSource, probeOut, probeSource, shareByPort } from './probe.ts';
 
 /** The probe of a host that was hinted at, out of the port where the bridge has its MAC. */
 export interface HintProbe extends Probe {
@@ -36,6 +36,9 @@ export function lifeMsOf({ desired }: Bridge): number {
  * Duplicate Address Detection takes a second and more (RFC 4862, section 5.4); until then no host answers.
  */
 const CHECKING_MS = { arp: 10_000, nd: 3_000 };
+
+/** A host that was away for less than this has not restarted meanwhile and begun to check its address. */
+const RESTART_MS = 3_000;
 
 /** How many hints of each kind there are. */
 export function countHints({
@@ -69,8 +72,8 @@ export interface HintsByStatus {
   readonly obsolete: readonly Hint[];
   /** Hints whose MACs have come to a port here: their first probes are due some time after this. */
   readonly arrived: readonly Hint[];
-  /** Hints whose hosts were here and have left: when they are back, their probes begin anew. */
-  readonly left: readonly Hint[];
+  /** Hints of the memory whose MACs are on no local port. */
+  readonly away: readonly Hint[];
   /** When the next probe is due: CLOCK_MONOTONIC in milliseconds, Infinity when none is. */
   readonly dueMs: number;
 }
@@ -92,7 +95,7 @@ export function hintsByStatus(
   const learned: Hint[] = [];
   const obsolete: Hint[] = [];
   const arrived: Hint[] = [];
-  const left: Hint[] = [];
+  const away: Hint[] = [];
   let dueMs = Number.POSITIVE_INFINITY;
   for (const hint of [...hosts.seenHints, ...hosts.hints]) {
     const status = statusOf.get(hint.bridge)?.(hint) ?? elsewhere;
@@ -104,7 +107,7 @@ export function hintsByStatus(
         obsolete.push(hint);
         break;
       case 'away':
-        if (hint.probedMs > 0 && !isSeenHint(hint)) left.push(hint);
+        if (!isSeenHint(hint)) away.push(hint);
         break;
       case 'arrived':
         arrived.push(hint);
@@ -115,6 +118,8 @@ export function hintsByStatus(
         break;
       case 'due': {
         probes.push({ ...probeOut(status.bridge, status.port, hint.vlan, status.source, hint), hint });
+        // Those that this run does not send are due then.
+        dueMs = Math.min(dueMs, hosts.nowMs + ANSWER_MS);
         break;
       }
       default:
@@ -126,9 +131,36 @@ export function hintsByStatus(
     learned,
     obsolete,
     arrived,
-    left,
+    away,
     dueMs,
   };
+}
+
+/**
+ * When the next probe for a hint is due: CLOCK_MONOTONIC in milliseconds; null when it is not probed as things are. `index`
+ * is an index of `hosts`.
+ */
+export function nextProbeMs(
+  bridge: Bridge,
+  hosts: ObservedHosts,
+  index: HostIndex,
+  hint: Hint,
+): number | null {
+  const status = statusOn(bridge, hosts.nowMs, index, checkingTimes(hosts.seenHints))(hint);
+  switch (status.kind) {
+    case 'due':
+      return hosts.nowMs;
+    case 'arrived':
+      return hosts.nowMs + CHECKING_MS.arp;
+    case 'waiting':
+      return Number.isFinite(status.dueMs) ? status.dueMs : null;
+    case 'learned':
+    case 'obsolete':
+    case 'away':
+      return null;
+    default:
+      return status satisfies never;
+  }
 }
 
 const LEARNED: HintStatus = { kind: 'learned' };
@@ -170,7 +202,7 @@ function statusOn(
     if (binding !== undefined && binding.frozenUntilMs > nowMs) return NEVER;
     const source = probeSource(bridge, vlan, ip);
     if (source === null) return NEVER;
-    const mayCheck = hint.probes === 0 && mayCheckAgain(hint, source);
+    const mayCheck = hint.probes === 0 && mayCheckAgain(hint, source, nowMs);
     if (mayCheck && hint.probedMs === 0) return ARRIVED;
     const pauseMs = mayCheck ? CHECKING_MS.arp : backoffMs(hint.probes, desired.probe.afterMs);
     const dueMs = Math.max(
@@ -182,11 +214,12 @@ function statusOn(
 }
 
 /**
- * True for a host that was here before: it may have restarted, and check its address now (RFC 5227, section 2.1.1). Our ARP
- * Probe would be a conflict for it even before its own is seen. A host that migrated from another node does not check.
+ * True for a host that was away: it may have restarted, and check its address now (RFC 5227, section 2.1.1). Our ARP Probe
+ * would be a conflict for it even before its own is seen. A host that migrates is away for no longer than a moment.
  */
-function mayCheckAgain({ kind, ip }: Hint, source: ProbeSource): boolean {
-  return kind === 'ended' && familyOf(ip) === AF_INET && source.ip === null;
+function mayCheckAgain({ kind, ip, seenMs }: Hint, source: ProbeSource, nowMs: number): boolean {
+  if (kind !== 'ended' || nowMs - seenMs < RESTART_MS) return false;
+  return familyOf(ip) === AF_INET && source.ip === null;
 }
 
 /** A host that checks an address, on the port where it does: another port cannot delay its probes. */

@@ -35,12 +35,13 @@ export function planMemory(
   hosts: ObservedHosts,
   index: HostIndex,
   plan: Pick<HostPlan, 'endings'>,
-  byStatus: Pick<HintsByStatus, 'learned' | 'obsolete' | 'arrived' | 'left'>,
+  byStatus: Pick<HintsByStatus, 'learned' | 'obsolete' | 'arrived' | 'away'>,
   { room, not = [] }: { readonly room: number; readonly not?: readonly Neighbor[] },
 ): MemoryChange {
   const done = [...byStatus.learned, ...byStatus.obsolete].filter((hint): hint is Hint => !isSeenHint(hint));
   const known = latestOf(hosts.hints);
-  const left = Math.floor(room * FABRIC_SHARE) - hosts.hints.length + done.length;
+  const free = room - hosts.hints.length + done.length;
+  const share = free - Math.ceil(room * (1 - FABRIC_SHARE));
   const excluded = new Set(not);
   const neighbors =
     not.length === 0 ? hosts.neighbors : hosts.neighbors.filter((entry) => !excluded.has(entry));
@@ -48,17 +49,30 @@ export function planMemory(
     remotesOf(bridge, { ...hosts, neighbors }, index, known),
   );
   const inPlace = remotes.filter(({ former }) => former !== null);
-  const added = remotes.filter(({ former }) => former === null).slice(0, Math.max(0, left));
-  const again = [
+  const added = remotes.filter(({ former }) => former === null);
+  // A known address has room beside what is known of it: else every run would take it for changed.
+  const moved = added.filter(({ isKnown }) => isKnown).slice(0, Math.max(0, free));
+  const unknown = added.filter(({ isKnown }) => !isKnown).slice(0, Math.max(0, share - moved.length));
+  const replaced = inPlace.flatMap(({ hint, former }) =>
+    former === null || former.mac === hint.mac ? [] : [former],
+  );
+  const forgotten = new Set(replaced);
+  const kept = [
     ...byStatus.arrived.map((hint): Hint => ({ ...hint, probedMs: hosts.nowMs })),
-    ...byStatus.left.map((hint): Hint => ({ ...hint, probes: 0, probedMs: 0 })),
+    ...awayOf(
+      topology,
+      hosts.nowMs,
+      index,
+      byStatus.away.filter((hint) => !forgotten.has(hint)),
+    ),
   ];
   return {
-    remember: [...endedOf(hosts, plan), ...again, ...[...inPlace, ...added].map(({ hint }) => hint)],
-    forget: [
-      ...done,
-      ...inPlace.flatMap(({ hint, former }) => (former === null || former.mac === hint.mac ? [] : [former])),
+    remember: [
+      ...endedOf(hosts, plan),
+      ...kept,
+      ...[...inPlace, ...moved, ...unknown].map(({ hint }) => hint),
     ],
+    forget: [...done, ...replaced],
   };
 }
 
@@ -82,6 +96,8 @@ interface Remote {
   readonly hint: Hint;
   /** The entry of the memory whose place it takes. */
   readonly former: Hint | null;
+  /** True when the memory has its address. */
+  readonly isKnown: boolean;
 }
 
 /** What zebra has that the memory does not have as it is now: a host that was here before is another node's now. */
@@ -104,9 +120,27 @@ function remotesOf(bridge: Bridge, hosts: ObservedHosts, index: HostIndex, known
     const hint = hintOf({ bridge: bridge.ifIndex, vlan, ip, mac }, 'fabric', hosts.nowMs);
     // What was here is remembered beside it: its MAC may come back.
     const isReplaced = before !== undefined && (before.mac === mac || before.kind === 'fabric');
-    found.push({ hint, former: isReplaced ? before : null });
+    found.push({ hint, former: isReplaced ? before : null, isKnown: before !== undefined });
   }
   return found;
+}
+
+/**
+ * What changes of hints whose MAC is on no local port: when it is back, its probes begin anew. A host that another node has
+ * lost as well is remembered like one that this node has lost: where it appears again, it may have restarted.
+ */
+function awayOf(topology: Topology, nowMs: number, index: HostIndex, hints: readonly Hint[]): Hint[] {
+  const bridges = new Map(topology.bridges.map((bridge) => [bridge.ifIndex, bridge]));
+  const isRemoteNow = ({ bridge, vlan, ip }: Hint): boolean => {
+    const device = bridges.get(bridge)?.domains.get(vlan)?.device;
+    const entry = device === undefined ? undefined : index.neighborOf(device, ip);
+    return entry !== undefined && isRemote(entry) && isValid(entry);
+  };
+  return hints.flatMap((hint): Hint[] => {
+    if (hint.kind === 'fabric' && !isRemoteNow(hint))
+      return [{ ...hint, kind: 'ended', seenMs: nowMs, probes: 0, probedMs: 0 }];
+    return hint.probedMs > 0 ? [{ ...hint, probes: 0, probedMs: 0 }] : [];
+  });
 }
 
 /** The addresses of bindings that have ended although their hosts may still have them. */

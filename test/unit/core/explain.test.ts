@@ -245,6 +245,18 @@ const STORIES: Readonly<Record<string, Story & { readonly ok: boolean; readonly 
     ok: false,
     state: 'hinted',
   },
+  'hinted-and-checking': {
+    folder: 'a-host-that-checks-an-address-is-not-probed-meanwhile',
+    ip: '10.0.0.10',
+    ok: false,
+    state: 'hinted',
+  },
+  'hinted-where-probe-is-never': {
+    folder: 'hints-are-not-probed-where-probe-is-never',
+    ip: '10.0.0.10',
+    ok: false,
+    state: 'hinted',
+  },
   'arrived-from-another-node': {
     folder: 'hints-are-probed-where-the-bridge-has-their-mac',
     ip: '10.0.0.10',

@@ -14,7 +14,7 @@ import { readCase } from './case.ts';
 const BASE = readCase(join(ROOT, 'test/unit/core/cases/suppression-of-each-vlan-needs-announcements-too'));
 const OLD = '02:00:00:00:00:0a' as Mac;
 const NEW = '02:00:00:00:00:0b' as Mac;
-const NOTHING_DONE = { learned: [], obsolete: [], arrived: [], left: [] };
+const NOTHING_DONE = { learned: [], obsolete: [], arrived: [], away: [] };
 
 /** The change of a memory of 16 entries that has room for none of the fabric's, where zebra has these entries. */
 function planFor(
@@ -52,12 +52,12 @@ test('an entry is renewed in a full memory', () => {
   assert.deepEqual([lines(remember), lines(forget)], [[`10.0.0.50 ${OLD}`], []]);
 });
 
-test('what was here is remembered beside the MAC of another node', () => {
+test('what was here is remembered beside the MAC of another node, also in a full memory', () => {
   const { remember, forget } = planFor(
     [['10.0.0.50', NEW]],
     [{ ip: '10.0.0.50' as IpAddress, kind: 'ended' }],
   );
-  assert.deepEqual([lines(remember), lines(forget)], [[], []]);
+  assert.deepEqual([lines(remember), lines(forget)], [[`10.0.0.50 ${NEW}`], []]);
 });
 
 test('a host that was here and is at another node now is remembered as one of the fabric', () => {
