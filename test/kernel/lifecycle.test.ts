@@ -426,7 +426,7 @@ describe('an upgrade', () => {
     const report = machine.reconcile();
     assert.match(
       report.warnings.join(),
-      /nothing is pinned here: the pins were lost, this run is in another mount namespace/,
+      /nothing is pinned here: the pins were lost, or this run looks in another place/,
     );
     machine.remove();
     assert.deepEqual([machine.hasClsact('tap1'), machine.hasClsact('tap2')], [false, false]);

@@ -364,13 +364,18 @@ describe('two pin directories for the same bridge', () => {
       return machine.reconcile();
     };
     assert.deepEqual(run('snoopy').warnings, []);
-    assert.match(run('other').warnings.join('\n'), /nothing is pinned here.*another runtime\.pin_dir/);
+    assert.match(
+      run('other').warnings.join('\n'),
+      /nothing is pinned here.*runtime\.pin_dir of the other runs/,
+    );
     for (const directory of ['snoopy', 'other', 'snoopy']) {
       const { changed, warnings } = run(directory);
       assert.equal(changed, true);
       assert.match(
         warnings.join('\n'),
-        new RegExp(`On "tap1" was another program .* "${machine.snoopy.bpffs}/${directory}"`),
+        new RegExp(
+          `Ports "tap1" had a snoopy program other than the one pinned in "${machine.snoopy.bpffs}/${directory}"`,
+        ),
       );
       assert.equal(listFilters(machine.netns, 'tap1').length, 1);
     }
