@@ -410,7 +410,7 @@ describe('libc', () => {
     assert.deepEqual(poll([], 30), { kind: 'timeout' });
     sleep(30);
     const took = performance.now() - started;
-    assert.ok(took >= 55 && took < 1_000, `${took} ms`);
+    assert.ok(took >= 55 && took < 10_000, `${took} ms`);
     const fd = openSync('/dev/zero', 'r');
     assert.deepEqual(poll([fd], 1_000), { kind: 'ready', ready: [fd] });
     closeSync(fd);
