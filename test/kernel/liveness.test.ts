@@ -240,7 +240,7 @@ describe('duplicates', () => {
   });
 
   deepTest('the end of the hold time unfreezes it as well', async () => {
-    const host = machine({ duplicates: { moves: 3, window: '1m', hold: '1s' } });
+    const host = machine({ duplicates: { moves: 3, window: '1m', hold: '5s' } });
     contest(host);
     assert.equal(findNeighbor(host.node.netns, BRIDGE, contested), undefined);
     await until(

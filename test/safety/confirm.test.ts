@@ -9,7 +9,7 @@ import { Node, type Vm } from '../lib/node.ts';
 import { findFdb, findNeighbor } from '../lib/oracles.ts';
 import { Scope } from '../lib/scope.ts';
 import { outputOf, type Report, Snoopy, withReport } from '../lib/snoopy.ts';
-import { sleepSync } from '../lib/wait.ts';
+import { sleepSync, until } from '../lib/wait.ts';
 
 const BRIDGE = 'br0';
 const OWN = ['10.1.255.254/16', '2001:db8:1::ffff/64'];
@@ -133,7 +133,7 @@ describe('an address that another MAC claims', () => {
     for (const ip of [owner.ip, owner.ip6]) assert.equal(macOf(host, ip), other.mac, ip);
     assert.deepEqual(report.warnings, []);
     const waitedS = report.durations['confirm'] ?? 0;
-    assert.ok(waitedS >= 0.1 && waitedS < 1, `${waitedS} s`);
+    assert.ok(waitedS >= 0.1 && waitedS < 10, `${waitedS} s`);
     assert.equal(run(host).confirms.sent, 0, 'nothing is left to decide');
   });
 
@@ -171,8 +171,8 @@ describe('an address that another MAC claims', () => {
       assert.equal(macOf(host, ip), owner.mac);
     });
 
-    it(`stays with an owner that has just moved here from another node, ${state}`, () => {
-      const duplicates = { moves: 4, window: '3m', hold: '1s' };
+    it(`stays with an owner that has just moved here from another node, ${state}`, async () => {
+      const duplicates = { moves: 4, window: '3m', hold: '5s' };
       const host = machine({ neighbor_state: state, duplicates });
       const { owner, other, node } = host;
       const ip = '10.1.0.99';
@@ -192,9 +192,11 @@ describe('an address that another MAC claims', () => {
       claim(other, ip);
       run(host);
       assert.equal(macOf(host, ip), undefined);
-      sleepSync(1200);
-      run(host);
-      assert.equal(macOf(host, ip), owner.mac, 'the hold time is over');
+      await until(
+        'the end of the hold time',
+        () => run(host) && macOf(host, ip),
+        (mac) => mac === owner.mac,
+      );
     });
   }
 
