@@ -19,7 +19,7 @@
 
 /* snoopy_port.flags */
 #define SNOOPY_PORT_LINK_LOCAL  (1 << 0) /* learn fe80::/10 and 169.254.0.0/16 */
-#define SNOOPY_PORT_OWNS_CLSACT (1 << 1) /* a note of user space: snoopy created the port's clsact qdisc */
+#define SNOOPY_PORT_OWNS_QDISC (1 << 1) /* a note of user space: snoopy created the port's qdisc */
 #define SNOOPY_PORT_VLAN_AWARE  (1 << 2) /* the bridge accepts frames of snoopy_port.vlans only */
 
 /* snoopy_binding.flags */

@@ -31,7 +31,7 @@ export function runDoctor({ config }: CommandOptions, environment: Environment):
 function examine(desired: Desired, environment: Environment): Check[] {
   const { now, wallClock } = environment;
   return withSession(desired, INSPECT, environment, (session) => {
-    const { netlink, runtime, pins } = session;
+    const { netlink, pins } = session;
     const found = survey(session, desired, now, WHOLE);
     const { observed, topology } = found;
     return diagnose({
@@ -42,7 +42,7 @@ function examine(desired: Desired, environment: Environment): Check[] {
       rejections: observeRejections(pins),
       host: inspectHost(session, wallClock),
       devices: inspectDevices(topology, observed),
-      rivals: inspectRivals(netlink, runtime, topology, observed),
+      rivals: inspectRivals(netlink, topology, observed),
       frr: queryFrr(),
     });
   });

@@ -17,7 +17,7 @@ export function listen(run: Run, pass: (run: Run) => Pass): Pass {
   const deadlineMs = now() + options.listenMs;
   // Subscribes before the first pass, so that a change during the pass ends the first wait.
   const watch = openWatch(session.netlink.portId, now);
-  const later: Run = { ...run, options: { ...options, unfreeze: [] } };
+  const later: Run = { ...run, options: { ...options, unfreeze: [] }, strays: 'none' };
   try {
     let result = pass(run);
     // Now, and not only at the end, which may be far away.

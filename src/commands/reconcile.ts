@@ -28,7 +28,7 @@ export function runReconcile(options: ReconcileOptions, environment: Environment
   const desired = chooseBridges(everything, options.bridges);
   stopwatch.enter('lock');
   return withSession(everything, purposeOf(options), environment, (session) => {
-    const run: Run = { session, everything, desired, options, environment, stopwatch };
+    const run: Run = { session, everything, desired, options, environment, stopwatch, strays: 'ports' };
     try {
       const isListening = options.listenMs > 0 && !options.check;
       return conclude(run, isListening ? listen(run, pass) : pass(run));
@@ -48,7 +48,7 @@ function purposeOf({ check, lockTimeoutMs }: ReconcileOptions): Purpose {
 function pass(run: Run): Pass {
   const { session, desired, options, environment, stopwatch } = run;
   stopwatch.enter('observe');
-  const found = retrieve(session, desired);
+  const found = retrieve(session, desired, run.strays);
   stopwatch.enter('plan');
   const actions = plan(desired, found.topology, found.observed, scopeOf(run));
 
@@ -92,7 +92,7 @@ function apply(run: Run, before: Machine, actions: readonly Action[]): Applied {
   const steps = applyActions(session, actions, { recovered, progress: environment.progress });
 
   stopwatch.enter('verify');
-  const machine = retrieve(session, desired);
+  const machine = retrieve(session, desired, run.strays);
   const remaining = plan(desired, machine.topology, machine.observed, scopeOf(run)).map(summarize);
   return { steps, machine, remaining, recovered: recovered.length };
 }

@@ -55,7 +55,7 @@ export function runRemove(options: RemoveOptions, environment: Environment): Rem
 /** The detachments that are due when no bridge is configured, then the textfile, then the pins with all maps. */
 function planRemoval(session: Session, textfile: string | null): Action[] {
   const { netlink, runtime, pins } = session;
-  const observed = observe(netlink, runtime, pins);
+  const observed = observe(netlink, runtime, pins, 'all');
   const nothing = { runtime, bridges: [], textfile: null };
   const onlyAttachments: Observed = {
     ...observed,

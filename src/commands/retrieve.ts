@@ -5,7 +5,7 @@ import { type HostPlan, planHosts } from '../core/neighbors/plan.ts';
 import type { Observed, ObservedHosts } from '../core/observed.ts';
 import type { Scope } from '../core/plan.ts';
 import { resolveTopology, type Topology } from '../core/topology.ts';
-import { observe, observeHosts } from '../host/observe.ts';
+import { observe, observeHosts, type StrayScope } from '../host/observe.ts';
 import type { Session } from '../host/session.ts';
 
 /** Links, pins and attachments, and the configured bridges among them. */
@@ -15,8 +15,12 @@ export interface Machine {
 }
 
 /** Throws SnoopyError `netlink_failed` or `map_failed`. */
-export function retrieve({ netlink, runtime, pins }: Session, desired: Desired): Machine {
-  const observed = observe(netlink, runtime, pins);
+export function retrieve(
+  { netlink, runtime, pins }: Session,
+  desired: Desired,
+  strays: StrayScope = 'none',
+): Machine {
+  const observed = observe(netlink, runtime, pins, strays);
   return { observed, topology: resolveTopology(desired, observed) };
 }
 
@@ -38,7 +42,7 @@ export interface Survey extends Machine {
 
 /** Reads machine and hosts, and plans what a run of that scope would do. Throws as `retrieve` does. */
 export function survey(session: Session, desired: Desired, now: () => number, { whole }: Scope): Survey {
-  const machine = retrieve(session, desired);
+  const machine = retrieve(session, desired, 'ports');
   const hosts = retrieveHosts(session, machine, now);
   const protocol = session.runtime.neighborProtocol;
   return { ...machine, hosts, plan: planHosts(machine.topology, hosts, { protocol, whole }) };

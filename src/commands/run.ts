@@ -16,6 +16,7 @@ import type {
   Step,
 } from '../core/report.ts';
 import type { Warning } from '../core/warning.ts';
+import type { StrayScope } from '../host/observe.ts';
 import type { Session } from '../host/session.ts';
 import type { Interest } from '../host/watch.ts';
 import type { ChangeOptions, Environment } from './environment.ts';
@@ -38,6 +39,8 @@ export interface Run {
   readonly options: ReconcileOptions;
   readonly environment: Environment;
   readonly stopwatch: Stopwatch<Phase>;
+  /** Where to look for programs of ours whose pins are out of sight: nowhere in later passes of a listening run. */
+  readonly strays: StrayScope;
 }
 
 /** A run with `--bridge` does not change anything of other bridges. */

@@ -5,7 +5,12 @@ import type { LoadReason } from '../datapath/pins.ts';
 import type { PortPolicy } from '../datapath/records/port.ts';
 import type { PrefixRule } from '../datapath/records/prefix-rule.ts';
 import type { StaticRule } from '../datapath/records/static-rule.ts';
-import type { AttachMode } from './desired.ts';
+
+/** A TCX link, or a filter of a qdisc. */
+export type AttachmentKind = 'tcx' | 'filter';
+
+/** A qdisc with filters for arriving frames: the kind that is created where a port has none. */
+export type QdiscKind = 'clsact' | 'ingress';
 
 export type Action =
   /** Mounts bpffs. */
@@ -24,17 +29,29 @@ export type Action =
       readonly kind: 'attach';
       readonly bridge: string;
       readonly port: PortRef;
-      readonly mode: AttachMode;
-      /** True: snoopy creates the clsact qdisc, and records that in the name of the filter. */
-      readonly ownsClsact: boolean;
+      readonly as: AttachmentKind;
+      /** Of a filter. */
+      readonly qdisc: QdiscKind;
+      /** True: snoopy creates the qdisc, and records that in the name of the filter. */
+      readonly ownsQdisc: boolean;
+      /** True when another program has deleted the qdisc that snoopy had created: it may be about to create its own. */
+      readonly hasLostQdisc: boolean;
     }
   | {
       readonly kind: 'detach';
       readonly bridge: string | null;
       readonly port: PortRef;
-      readonly mode: AttachMode;
-      /** Delete the clsact qdisc too, unless it has filters of another owner. */
-      readonly dropClsact: boolean;
+      readonly as: AttachmentKind;
+      /** Delete the qdisc too, unless it has filters of another owner. */
+      readonly dropQdisc: boolean;
+    }
+  /** Detaches a program of ours whose link is not pinned where this run looks. */
+  | {
+      readonly kind: 'detach';
+      readonly bridge: string | null;
+      readonly port: PortRef;
+      readonly as: 'stray';
+      readonly programId: number;
     }
   /** Deletes the policy of a port that was removed or is no longer learned from. */
   | { readonly kind: 'drop-port'; readonly bridge: string | null; readonly port: PortRef }

@@ -2,7 +2,8 @@
 
 import type { IpAddress, Mac, Prefix } from '../base/address.ts';
 
-export type AttachMode = 'clsact' | 'tcx';
+/** `auto`: TCX where the kernel has it, else a filter, on a qdisc that other programs may take away. */
+export type AttachMode = 'auto' | 'tcx' | 'clsact';
 /** A state in which neighbors are written. */
 export type NeighborState = 'noarp' | 'stale' | 'reachable';
 export type LearnKind = 'arp-request' | 'arp-reply' | 'na' | 'ns';

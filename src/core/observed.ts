@@ -23,6 +23,8 @@ export interface Observed {
   readonly bpffsMounted: boolean;
   readonly datapath: ObservedDatapath;
   readonly attachments: ReadonlyMap<IfIndex, Attachment>;
+  /** Whether the kernel has TCX (Linux 6.6). */
+  readonly hasTcx: boolean;
 }
 
 /** What is pinned. When the program must be loaded, the maps that cannot be kept read as empty. */
@@ -37,15 +39,25 @@ export interface ObservedDatapath {
 
 /** How our program is attached to a device, and what else the plan needs to know about its ingress. */
 export interface Attachment {
-  /** True when the device has a clsact (or an ingress) qdisc of any owner. */
-  readonly hasClsact: boolean;
+  /** True when the device has a clsact or ingress qdisc of any owner. */
+  readonly hasQdisc: boolean;
   /** True when the name of our filter records that snoopy created that qdisc. */
-  readonly ownsClsact: boolean;
+  readonly ownsQdisc: boolean;
   /** ID of the program in our filter; null when there is no such filter. */
   readonly filterProgramId: number | null;
   /** ID of the program in our pinned TCX link, 0 when that is detached; null when there is none. */
   readonly tcxProgramId: number | null;
+  /** IDs of other programs of ours, attached by TCX links whose pins are out of sight. */
+  readonly strays: readonly number[];
 }
+
+export const NOT_ATTACHED: Attachment = {
+  hasQdisc: false,
+  ownsQdisc: false,
+  filterProgramId: null,
+  tcxProgramId: null,
+  strays: [],
+};
 
 /** Hosts: the bindings, the forwarding of the bridges, and the neighbors. */
 export interface ObservedHosts {
@@ -73,8 +85,9 @@ export function hasProgram({ attachments, datapath }: Observed, port: IfIndex): 
   return programId !== null && programId === datapath.programId;
 }
 
-/** True when our filters are attached but nothing is pinned: pins were lost, or are in another mount namespace. */
+/** True when programs of ours are attached but nothing is pinned: pins were lost, or are out of sight. */
 export function hasLostPins({ attachments, datapath }: Observed): boolean {
-  const filters = [...attachments.values()].some(({ filterProgramId }) => filterProgramId !== null);
-  return datapath.loadReason === 'absent' && filters;
+  const isAttached = ({ filterProgramId, strays }: Attachment): boolean =>
+    filterProgramId !== null || strays.length > 0;
+  return datapath.loadReason === 'absent' && [...attachments.values()].some(isAttached);
 }

@@ -10,10 +10,10 @@ import {
   SNOOPY_LEARN_NA,
   SNOOPY_LEARN_NS,
 } from '../generated/layouts.ts';
-import type { Action, PortRef } from './actions.ts';
+import type { Action, AttachmentKind, PortRef, QdiscKind } from './actions.ts';
 import type { AttachMode, Desired, LearnKind } from './desired.ts';
 import { prefixRules } from './learnable.ts';
-import type { Attachment, Observed } from './observed.ts';
+import { type Attachment, NOT_ATTACHED, type Observed } from './observed.ts';
 import { type Bridge, effectiveVlan, type Port, type Topology } from './topology.ts';
 
 /** The part of the node that a plan covers. */
@@ -38,7 +38,7 @@ export function plan(desired: Desired, topology: Topology, observed: Observed, s
     ...actions,
     ...planPrefixes(topology, observed, belongs, names),
     ...planStatics(topology, observed, belongs, names),
-    ...planPorts(desired.runtime.attach, topology, observed, scope, belongs, names),
+    ...planPorts(wayOf(desired.runtime.attach, observed), topology, observed, scope, belongs, names),
   ];
 }
 
@@ -103,15 +103,31 @@ function staticRules(bridge: Bridge): StaticRule[] {
   });
 }
 
-const NOT_ATTACHED: Attachment = {
-  hasClsact: false,
-  ownsClsact: false,
-  filterProgramId: null,
-  tcxProgramId: null,
-};
+/** How the program is attached to every port. */
+interface Way {
+  readonly as: AttachmentKind;
+  readonly qdisc: QdiscKind;
+}
+
+/**
+ * Proxmox VE, libvirt and others limit the rate of a port with a qdisc of their own at its ingress. TCX needs none. A qdisc
+ * of kind `ingress` gives way to theirs, as they delete one of that kind before; a clsact qdisc makes their command fail.
+ */
+function wayOf(mode: AttachMode, { hasTcx }: Observed): Way {
+  switch (mode) {
+    case 'auto':
+      return { as: hasTcx ? 'tcx' : 'filter', qdisc: 'ingress' };
+    case 'tcx':
+      return { as: 'tcx', qdisc: 'clsact' };
+    case 'clsact':
+      return { as: 'filter', qdisc: 'clsact' };
+    default:
+      return mode satisfies never;
+  }
+}
 
 function planPorts(
-  mode: AttachMode,
+  way: Way,
   topology: Topology,
   observed: Observed,
   scope: Scope,
@@ -130,21 +146,30 @@ function planPorts(
       const ref: PortRef = { ifIndex: port.ifIndex, name: port.name };
       const found = observed.datapath.ports.get(port.ifIndex);
       const attachment = observed.attachments.get(port.ifIndex) ?? NOT_ATTACHED;
-      const policy = portPolicy(mode, bridge, port, attachment, found);
+      const policy = portPolicy(way, bridge, port, attachment, found);
       if (found === undefined || !samePolicy(policy, found)) {
         // The filter records that the qdisc is ours until the qdisc is deleted, so that a killed run does not leave it.
-        const isLast = found?.ownsClsact === true && !policy.ownsClsact;
+        const isLast = found?.ownsQdisc === true && !policy.ownsQdisc;
         (isLast ? last : policies).push({ kind: 'set-port', bridge: name, port: ref, policy });
       }
       const stale = observed.datapath.loadReason !== null;
-      if (stale || programOf(attachment, mode) !== observed.datapath.programId) {
-        attach.push({ kind: 'attach', bridge: name, port: ref, mode, ownsClsact: policy.ownsClsact });
+      if (stale || programOf(attachment, way.as) !== observed.datapath.programId) {
+        const hasLostQdisc = found?.ownsQdisc === true && !attachment.hasQdisc;
+        attach.push({
+          kind: 'attach',
+          bridge: name,
+          port: ref,
+          ...way,
+          ownsQdisc: policy.ownsQdisc,
+          hasLostQdisc,
+        });
       }
-      const other = mode === 'clsact' ? 'tcx' : 'clsact';
-      const dropClsact = other === 'clsact' && attachment.hasClsact && ownsClsact(attachment, found);
-      if (programOf(attachment, other) !== null || dropClsact) {
-        detach.push({ kind: 'detach', bridge: name, port: ref, mode: other, dropClsact });
+      const other = way.as === 'filter' ? 'tcx' : 'filter';
+      const dropQdisc = other === 'filter' && attachment.hasQdisc && ownsQdisc(attachment, found);
+      if (programOf(attachment, other) !== null || dropQdisc) {
+        detach.push({ kind: 'detach', bridge: name, port: ref, as: other, dropQdisc });
       }
+      detach.push(...planStrays(attachment, name, ref));
     }
   }
   const known = new Set([...observed.datapath.ports.keys(), ...observed.attachments.keys()]);
@@ -155,25 +180,30 @@ function planPorts(
     const bridge = (policy && names.get(policy.bridge)) ?? null;
     const port: PortRef = { ifIndex, name: link?.name ?? `#${ifIndex}` };
     const attachment = observed.attachments.get(ifIndex) ?? NOT_ATTACHED;
-    const dropClsact = attachment.hasClsact && ownsClsact(attachment, policy);
-    if (attachment.filterProgramId !== null || dropClsact) {
-      detach.push({ kind: 'detach', bridge, port, mode: 'clsact', dropClsact });
+    const dropQdisc = attachment.hasQdisc && ownsQdisc(attachment, policy);
+    if (attachment.filterProgramId !== null || dropQdisc) {
+      detach.push({ kind: 'detach', bridge, port, as: 'filter', dropQdisc });
     }
     if (attachment.tcxProgramId !== null) {
-      detach.push({ kind: 'detach', bridge, port, mode: 'tcx', dropClsact: false });
+      detach.push({ kind: 'detach', bridge, port, as: 'tcx', dropQdisc: false });
     }
+    detach.push(...planStrays(attachment, bridge, port));
     if (policy !== undefined) last.push({ kind: 'drop-port', bridge, port });
   }
   return [...policies, ...attach, ...detach, ...last];
 }
 
-/** Recorded in the policy and in the name of the filter, which remains when pins are lost. */
-function ownsClsact(attachment: Attachment, policy: PortPolicy | undefined): boolean {
-  return attachment.ownsClsact || (policy?.ownsClsact ?? false);
+function planStrays({ strays }: Attachment, bridge: string | null, port: PortRef): Action[] {
+  return strays.map((programId) => ({ kind: 'detach', bridge, port, as: 'stray', programId }));
 }
 
-function programOf(attachment: Attachment, mode: AttachMode): number | null {
-  return mode === 'clsact' ? attachment.filterProgramId : attachment.tcxProgramId;
+/** Recorded in the policy and in the name of the filter, which remains when pins are lost. */
+function ownsQdisc(attachment: Attachment, policy: PortPolicy | undefined): boolean {
+  return attachment.ownsQdisc || (policy?.ownsQdisc ?? false);
+}
+
+function programOf(attachment: Attachment, kind: AttachmentKind): number | null {
+  return kind === 'filter' ? attachment.filterProgramId : attachment.tcxProgramId;
 }
 
 const LEARN_BITS: Readonly<Record<LearnKind, number>> = {
@@ -186,7 +216,7 @@ const LEARN_BITS: Readonly<Record<LearnKind, number>> = {
 const NS_PER_S = 1e9;
 
 function portPolicy(
-  mode: AttachMode,
+  way: Way,
   bridge: Bridge,
   port: Port,
   attachment: Attachment,
@@ -199,7 +229,7 @@ function portPolicy(
     learn: learn.reduce((bits, kind) => bits | LEARN_BITS[kind], 0),
     linkLocal,
     // Recorded before the qdisc is created, so that it is still ours if the run is killed in between.
-    ownsClsact: mode === 'clsact' && (!attachment.hasClsact || ownsClsact(attachment, found)),
+    ownsQdisc: way.as === 'filter' && (!attachment.hasQdisc || ownsQdisc(attachment, found)),
     maxBindings: limits.bindingsPerPort,
     newIntervalNs: Math.floor(NS_PER_S / limits.newBindingsPerSecond),
     newBurst: limits.bindingsPerPort,
@@ -218,7 +248,7 @@ function samePolicy(a: PortPolicy, b: PortPolicy): boolean {
     a.pvid === b.pvid &&
     a.learn === b.learn &&
     a.linkLocal === b.linkLocal &&
-    a.ownsClsact === b.ownsClsact &&
+    a.ownsQdisc === b.ownsQdisc &&
     a.maxBindings === b.maxBindings &&
     a.newIntervalNs === b.newIntervalNs &&
     a.newBurst === b.newBurst &&

@@ -16,9 +16,9 @@ export type Warning =
       /** True when earlier runs have set up bridges. */
       readonly isSetUp: boolean;
     }
-  /** Our filters are attached, but nothing is pinned. */
+  /** Programs of ours are attached, but nothing is pinned. */
   | { readonly kind: 'lost-pins' }
-  /** On these ports our filter had a program other than the pinned one. */
+  /** These ports had a program of ours other than the pinned one. */
   | { readonly kind: 'other-program'; readonly ports: readonly string[]; readonly directory: string }
   /** Neighbors of an earlier run had no pinned binding. */
   | { readonly kind: 'recovered'; readonly count: number }

@@ -27,11 +27,11 @@ export function warningsOfState(desired: Desired, observed: Observed): Warning[]
   return warnings;
 }
 
-/** Ports whose filter of ours has a program other than the pinned one, although the pins are complete. */
+/** Ports with a program of ours other than the pinned one, although the pins are complete. */
 function portsOfOthers({ attachments, datapath, links }: Observed): string[] {
   if (datapath.loadReason !== null) return [];
-  return [...attachments].flatMap(([ifIndex, { filterProgramId }]) =>
-    filterProgramId === null || filterProgramId === datapath.programId
+  return [...attachments].flatMap(([ifIndex, { filterProgramId, strays }]) =>
+    (filterProgramId === null || filterProgramId === datapath.programId) && strays.length === 0
       ? []
       : [links.get(ifIndex)?.name ?? String(ifIndex)],
   );

@@ -1,11 +1,13 @@
-// How the program is attached: as a cls_bpf filter at a fixed place in the clsact qdisc, or by a pinned TCX link.
+// How the program is attached: by a pinned TCX link, or as a cls_bpf filter at a fixed place in a clsact or ingress qdisc.
 
 import { closeSync, readdirSync } from 'node:fs';
 import type { IfIndex } from '../base/address.ts';
-import { BPF_LINK_TYPE_TCX, linkInfo } from '../ffi/info.ts';
+import { BPF_LINK_TYPE_TCX, type LinkInfo, linkInfo, programName } from '../ffi/info.ts';
 import {
   BPF_F_BEFORE,
   BPF_TCX_INGRESS,
+  findLinks,
+  hasTcx,
   linkDetach,
   linkUpdate,
   tcxAttach,
@@ -17,13 +19,15 @@ import { clearName, ensureDirectory, isDirectory, linksDirectory, openPinned } f
 
 /**
  * TCA_BPF_NAME of our filters: it distinguishes them from a filter of another owner at the same place. The second name
- * records that snoopy also created the clsact qdisc; it remains when the pins are lost.
+ * records that snoopy also created the qdisc, of whichever kind; it remains when the pins are lost.
  */
 const FILTER_NAME = 'snoopy';
+/** Name of our program in the kernel: that of its function. */
+export const PROGRAM = 'snoopy';
 const OWNER_FILTER_NAME = 'snoopy:clsact';
 
-export function filterName(ownsClsact: boolean): string {
-  return ownsClsact ? OWNER_FILTER_NAME : FILTER_NAME;
+export function filterName(ownsQdisc: boolean): string {
+  return ownsQdisc ? OWNER_FILTER_NAME : FILTER_NAME;
 }
 
 /** True for our own filter. */
@@ -31,7 +35,7 @@ export function isOurFilter(name: string): boolean {
   return name === FILTER_NAME || name === OWNER_FILTER_NAME;
 }
 
-/** True for our own filter on a clsact qdisc that snoopy created. */
+/** True for our own filter on a qdisc that snoopy created. */
 export function saysOwner(name: string): boolean {
   return name === OWNER_FILTER_NAME;
 }
@@ -61,10 +65,47 @@ function openLink(directory: string, ifIndex: IfIndex): PinnedLink {
   if (fd === undefined) return { kind: 'none' };
   if (fd === 'other') return { kind: 'dead' };
   const info = linkInfo(fd);
-  const isIngress = info.type === BPF_LINK_TYPE_TCX && info.attachType === BPF_TCX_INGRESS;
-  if (isIngress && info.ifIndex === ifIndex) return { kind: 'attached', fd, programId: info.programId };
+  if (isTcxIngress(info) && info.ifIndex === ifIndex)
+    return { kind: 'attached', fd, programId: info.programId };
   closeSync(fd);
   return { kind: 'dead' };
+}
+
+/** A TCX program of ours whose link is not pinned where this run looks: its pins are hidden, or in another directory. */
+export interface Stray {
+  readonly ifIndex: IfIndex;
+  readonly programId: number;
+}
+
+/** The strays on these devices. `own` is the program of the pinned link of each. */
+export function findStrays(devices: Iterable<IfIndex>, own: ReadonlyMap<IfIndex, number>): Stray[] {
+  const names = new Map<number, string | undefined>();
+  const strays: Stray[] = [];
+  for (const ifIndex of devices) {
+    for (const programId of ingressPrograms(ifIndex)) {
+      if (programId === own.get(ifIndex)) continue;
+      if (!names.has(programId)) names.set(programId, programName(programId));
+      if (names.get(programId) === PROGRAM) strays.push({ ifIndex, programId });
+    }
+  }
+  return strays;
+}
+
+/** Detaches strays. The kernel finds a link only by its ID, so all links are searched, once. */
+export function detachStrays(strays: readonly Stray[]): void {
+  const idOf = ({ ifIndex, programId }: Pick<LinkInfo, 'ifIndex' | 'programId'>): string =>
+    `${ifIndex} ${programId}`;
+  const wanted = new Set(strays.map(idOf));
+  const links = findLinks((link) => isTcxIngress(link) && wanted.has(idOf(link)));
+  try {
+    for (const { fd, ifIndex } of links) linkDetach(fd, ifIndex);
+  } finally {
+    for (const { fd } of links) closeSync(fd);
+  }
+}
+
+function isTcxIngress({ type, attachType }: LinkInfo): boolean {
+  return type === BPF_LINK_TYPE_TCX && attachType === BPF_TCX_INGRESS;
 }
 
 /** Program IDs of the pinned links by device; 0 for a dead link, which must be unpinned. */
@@ -80,6 +121,11 @@ export function tcxLinks(directory: string): Map<IfIndex, number> {
     if (link.kind === 'attached') closeSync(link.fd);
   }
   return links;
+}
+
+/** Whether the kernel has TCX: it answers a query of any device. False without a device. */
+export function kernelHasTcx(ifIndex: IfIndex | undefined): boolean {
+  return ifIndex !== undefined && hasTcx(ifIndex, BPF_TCX_INGRESS);
 }
 
 /** IDs of all programs attached to a device by TCX, in the order they run; none when the kernel has no TCX. */

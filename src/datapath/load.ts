@@ -6,6 +6,7 @@ import { libbpfVersion } from '../ffi/libbpf.ts';
 import { type LoadedObject, loadObject } from '../ffi/object.ts';
 import { objPin } from '../ffi/pin.ts';
 import { SNOOPY_ABI } from '../generated/layouts.ts';
+import { PROGRAM } from './attachment.ts';
 import { bindingTable, layoutTable, type MapName, objectMapName, stateTable } from './maps.ts';
 import { addBindings, migrateBindings, pinReplaced } from './migrate.ts';
 import { clearName, type Expected, isDirectory, MAP_NAMES, type Pins, pinPath, sizesOf } from './pins.ts';
@@ -13,8 +14,6 @@ import type { Binding } from './records/binding.ts';
 import { unfinishedLayout } from './records/layout.ts';
 import { NO_COUNTS } from './records/port.ts';
 import { openMap } from './table.ts';
-
-const PROGRAM = 'snoopy';
 
 /**
  * Loads `object` with the maps of `pins` that fit, migrates the bindings when their map is replaced, adds the

@@ -1,8 +1,10 @@
 // Information on a program, map or link (bpf_obj_get_info_by_fd). All throw SnoopyError `pin_unusable`.
 
+import { closeSync } from 'node:fs';
 import { formatHex, readText, readU32, writeU32, writeU64 } from '../base/bytes.ts';
 import { koffi } from './koffi.ts';
 import { bpfError, libbpf } from './libbpf.ts';
+import { ENOENT, EPERM } from './libc.ts';
 
 /** struct bpf_prog_info, in part. */
 export interface ProgramInfo {
@@ -74,6 +76,21 @@ export function programInfo(fd: number): ProgramInfo {
     tag: formatHex(first.subarray(PROG_INFO.tag, PROG_INFO.tag + 8)),
     mapIds: [...mapIds],
   };
+}
+
+/**
+ * The name of a program by its ID; undefined when it is gone, or when this process may not open it: that needs
+ * CAP_SYS_ADMIN. Throws SnoopyError as `programInfo` does.
+ */
+export function programName(id: number): string | undefined {
+  const fd = libbpf.progGetFdById(id);
+  if (fd === -ENOENT || fd === -EPERM) return undefined;
+  if (fd < 0) throw bpfError({ operation: `open program ${id}`, object: `program ${id}` }, fd);
+  try {
+    return programInfo(fd).name;
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** struct bpf_map_info (linux/bpf.h): u32 type, id, key_size, value_size, max_entries, map_flags; char name[16]. */

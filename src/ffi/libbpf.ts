@@ -54,6 +54,9 @@ interface Libbpf {
   readonly linkCreate: (programFd: number, target: number, attachType: number, options: Uint8Array) => number;
   readonly linkUpdate: (linkFd: number, programFd: number, options: null) => number;
   readonly linkDetach: (linkFd: number) => number;
+  readonly progGetFdById: (id: number) => number;
+  readonly linkGetNextId: (after: number, next: Uint32Array) => number;
+  readonly linkGetFdById: (id: number) => number;
   readonly progQuery: (
     target: number,
     attachType: number,
@@ -100,6 +103,9 @@ export const libbpf = bindLazily<Libbpf>(loadLibbpf, {
   linkCreate: ['bpf_link_create', 'int', ['int', 'int', 'int', 'void *']],
   linkUpdate: ['bpf_link_update', 'int', ['int', 'int', 'void *']],
   linkDetach: ['bpf_link_detach', 'int', ['int']],
+  progGetFdById: ['bpf_prog_get_fd_by_id', 'int', ['uint32_t']],
+  linkGetNextId: ['bpf_link_get_next_id', 'int', ['uint32_t', 'void *']],
+  linkGetFdById: ['bpf_link_get_fd_by_id', 'int', ['uint32_t']],
   progQuery: ['bpf_prog_query', 'int', ['int', 'int', 'uint32_t', 'void *', 'void *', 'void *']],
 });
 

@@ -1,8 +1,10 @@
 // TCX links: a program at the ingress of a device (Linux 6.6 and later).
 
+import { closeSync } from 'node:fs';
 import { writeU32, writeU64 } from '../base/bytes.ts';
+import { type LinkInfo, linkInfo } from './info.ts';
 import { bpfError, isUnsupported, libbpf } from './libbpf.ts';
-import { EINVAL, ENOENT } from './libc.ts';
+import { EINVAL, ENODEV, ENOENT, EPERM } from './libc.ts';
 
 /** enum bpf_attach_type: ingress of a device, by a TCX link (6.6 and later). */
 export const BPF_TCX_INGRESS = 46;
@@ -23,7 +25,7 @@ export function tcxAttach(programFd: number, ifIndex: number, attachType: number
   const context = { operation: `attach to interface ${ifIndex} by TCX`, object: `interface ${ifIndex}` };
   if (fd === -EINVAL) {
     throw bpfError(
-      { ...context, code: 'unsupported', fix: 'use "attach: clsact", as TCX needs Linux 6.6' },
+      { ...context, code: 'unsupported', fix: 'use "attach: auto", as TCX needs Linux 6.6' },
       fd,
     );
   }
@@ -62,11 +64,25 @@ export function linkDetach(linkFd: number, ifIndex: number): void {
 
 /** IDs of the programs attached to a device by TCX, first to run first; none where the kernel has no TCX. */
 export function tcxPrograms(ifIndex: number, attachType: number): number[] {
-  // BPF_MPROG_MAX (kernel/bpf/mprog.c) is 64.
-  const ids = new Uint32Array(64);
-  const count = new Uint32Array([ids.length]);
-  const result = libbpf.progQuery(ifIndex, attachType, 0, new Uint32Array(1), ids, count);
-  if (isUnsupported(result) || result === -ENOENT) return [];
+  return queryTcx(ifIndex, attachType) ?? [];
+}
+
+/** Whether the kernel has TCX, as far as this process may know. Throws SnoopyError as tcxPrograms does. */
+export function hasTcx(ifIndex: number, attachType: number): boolean {
+  return queryTcx(ifIndex, attachType) !== null;
+}
+
+/** BPF_MPROG_MAX (kernel/bpf/mprog.c) is 64. */
+const ids = new Uint32Array(64);
+const count = new Uint32Array(1);
+const flags = new Uint32Array(1);
+
+/** Null where the kernel has no TCX, or where this process may not query it. */
+function queryTcx(ifIndex: number, attachType: number): number[] | null {
+  count[0] = ids.length;
+  const result = libbpf.progQuery(ifIndex, attachType, 0, flags, ids, count);
+  if (result === -ENOENT || result === -ENODEV) return [];
+  if (isUnsupported(result) || result === -EPERM) return null;
   if (result < 0) {
     throw bpfError(
       { operation: `list the TCX programs of interface ${ifIndex}`, object: `interface ${ifIndex}` },
@@ -74,4 +90,26 @@ export function tcxPrograms(ifIndex: number, attachType: number): number[] {
     );
   }
   return [...ids.subarray(0, count[0])];
+}
+
+/** A link that was found by its ID. The caller closes `fd`. */
+export interface FoundLink extends LinkInfo {
+  readonly fd: number;
+}
+
+/** Opens every link of the system for which `isWanted` holds. Throws SnoopyError `not_permitted`, or `pin_unusable`. */
+export function findLinks(isWanted: (link: LinkInfo) => boolean): FoundLink[] {
+  const found: FoundLink[] = [];
+  const next = new Uint32Array(1);
+  for (let id = 0; libbpf.linkGetNextId(id, next) === 0; ) {
+    id = next[0] ?? 0;
+    const fd = libbpf.linkGetFdById(id);
+    // It has been detached meanwhile.
+    if (fd === -ENOENT) continue;
+    if (fd < 0) throw bpfError({ operation: `open link ${id}`, object: `link ${id}` }, fd);
+    const info = linkInfo(fd);
+    if (isWanted(info)) found.push({ ...info, fd });
+    else closeSync(fd);
+  }
+  return found;
 }

@@ -1,13 +1,12 @@
 // Action -> Outcome: carries out a plan. A failed action has a `failed` outcome; nothing is thrown.
 
 import type { IfIndex } from '../base/address.ts';
-import { type ErrorCode, type Problem, problemOf, SnoopyError } from '../base/errors.ts';
-import { mapPairs, takeNext } from '../base/pairs.ts';
+import { type Problem, problemOf, SnoopyError } from '../base/errors.ts';
 import type { Users } from '../base/trust.ts';
-import { type Action, type PortRef, summarize } from '../core/actions.ts';
+import { type Action, summarize } from '../core/actions.ts';
 import type { Observed } from '../core/observed.ts';
 import { APPLIED, failedBy, type Outcome, PLANNED, type Step } from '../core/report.ts';
-import { attachTcx, detachTcx, filterName, filterPlace, isOurFilter } from '../datapath/attachment.ts';
+import { attachTcx, detachStrays, detachTcx } from '../datapath/attachment.ts';
 import { load } from '../datapath/load.ts';
 import type { Tables } from '../datapath/maps.ts';
 import { migrateLateBindings } from '../datapath/migrate.ts';
@@ -23,17 +22,17 @@ import {
 } from '../datapath/pins.ts';
 import type { Binding } from '../datapath/records/binding.ts';
 import { NO_COUNTS } from '../datapath/records/port.ts';
-import type { Request } from '../netlink/message.ts';
-import { failureError, type NetlinkSocket, type Result } from '../netlink/socket.ts';
+import type { NetlinkSocket } from '../netlink/socket.ts';
 import {
-  createClsact,
-  deleteClsact,
-  deleteFilter,
-  dumpFilters,
-  filterOf,
-  getFilter,
-  putFilter,
-} from '../netlink/tc.ts';
+  attachFilters,
+  type Done,
+  detachFilters,
+  type FilterAction,
+  isAttachFilter,
+  isDetachFilter,
+  isFilterAction,
+  PORT_GONE,
+} from './filters.ts';
 import { removePinDirectory } from './pin-directory.ts';
 import { deleteTextfile } from './textfile.ts';
 
@@ -48,7 +47,6 @@ export interface Target {
   pins: Pins;
 }
 
-const PORT_GONE: Outcome = { kind: 'skipped', because: 'the port is gone' };
 const STILL_NEEDED: Outcome = { kind: 'skipped', because: 'the program is not attached in the other way' };
 /** The port keeps its entry, by which the next run knows what to detach. */
 const STILL_TIED: Outcome = { kind: 'skipped', because: 'not everything could be detached' };
@@ -64,12 +62,6 @@ export interface ApplyOptions {
   readonly recovered: readonly Binding[];
   /** Called with the progress when there are many actions; null when it is not shown. */
   readonly progress: ((line: string) => void) | null;
-}
-
-/** An action and its outcome. */
-interface Done {
-  readonly action: Action;
-  readonly outcome: Outcome;
 }
 
 /** Progress is reported when there are at least this many actions, and after each such number. */
@@ -117,20 +109,21 @@ function whyNot(action: Action, bare: ReadonlySet<IfIndex>, tied: ReadonlySet<If
   return kind === 'unpin' && tied.size > 0 ? STILL_TIED : null;
 }
 
-type FilterAction = Extract<Action, { kind: 'attach' | 'detach' }>;
+type DetachStray = Extract<Action, { as: 'stray' }>;
 
-function isFilterAction(action: Action): action is FilterAction {
-  return (action.kind === 'attach' || action.kind === 'detach') && action.mode === 'clsact';
+function isDetachStray(action: Action): action is DetachStray {
+  return action.kind === 'detach' && action.as === 'stray';
 }
 
 /** The outcome of an action that must not be taken now; null when it may. */
 type WhyHeld = (action: Action) => Outcome | null;
 
-/** The run of allowed filter actions of one kind from `start` on; else only the action at `start`. */
+/** The run of allowed actions on filters of one kind, or on strays, from `start` on; else only the action at `start`. */
 function takeGroup(actions: readonly Action[], start: number, whyHeld: WhyHeld): Action[] {
   const first = actions[start];
   if (first === undefined) return [];
-  const isBatched = (action: Action): boolean => isFilterAction(action) && whyHeld(action) === null;
+  const isLike = isDetachStray(first) ? isDetachStray : isFilterAction;
+  const isBatched = (action: Action): boolean => isLike(action) && whyHeld(action) === null;
   if (!isBatched(first)) return [first];
   const end = actions.findIndex(
     (action, i) => i > start && (action.kind !== first.kind || !isBatched(action)),
@@ -146,15 +139,33 @@ function applyGroup(
 ): Done[] {
   const mayAll = group.every((action) => whyHeld(action) === null);
   if (mayAll && group.every(isFilterAction)) return applyFilters(target, group);
+  if (mayAll && group.every(isDetachStray)) return applyStrays(group);
   return group.map((action) => ({ action, outcome: whyHeld(action) ?? apply(target, action, recovered) }));
 }
 
 function applyFilters(target: Target, group: readonly FilterAction[]): Done[] {
   try {
-    return group[0]?.kind === 'attach' ? attachFilters(target, group) : detachFilters(target, group);
+    // All of one kind.
+    return [
+      ...attachFilters(target, group.filter(isAttachFilter)),
+      ...detachFilters(target, group.filter(isDetachFilter)),
+    ];
   } catch (thrown) {
     return group.map((action) => ({ action, outcome: failed(thrown, 'tc') }));
   }
+}
+
+function applyStrays(group: readonly DetachStray[]): Done[] {
+  const detach = (): Outcome => {
+    try {
+      detachStrays(group.map(({ port: { ifIndex }, programId }) => ({ ifIndex, programId })));
+      return APPLIED;
+    } catch (thrown) {
+      return failed(thrown, 'tcx');
+    }
+  };
+  const outcome = detach();
+  return group.map((action) => ({ action, outcome }));
 }
 
 function failed(thrown: unknown, object: string): Outcome {
@@ -203,7 +214,9 @@ function applyOne(target: Target, action: Action, recovered: readonly Binding[])
       attachTcx(target.pins.directory, programFd(target), action.port.ifIndex);
       return APPLIED;
     case 'detach':
-      detachTcx(target.pins.directory, action.port.ifIndex);
+      if (action.as === 'stray')
+        detachStrays([{ ifIndex: action.port.ifIndex, programId: action.programId }]);
+      else detachTcx(target.pins.directory, action.port.ifIndex);
       return APPLIED;
     case 'unpin':
       target.pins.close();
@@ -270,101 +283,4 @@ function notLoaded(target: Target): SnoopyError {
     cause: 'it is not loaded',
     fix: 'see the step "load" for the reason',
   });
-}
-
-/** An item and the kernel's answer to its request. */
-interface Answered<Item> {
-  readonly item: Item;
-  readonly result: Result;
-}
-
-/** Sends one request for each item, all in one batch. */
-function batchFor<Item>(
-  netlink: NetlinkSocket,
-  items: readonly Item[],
-  requestFor: (item: Item) => Request,
-): Answered<Item>[] {
-  return mapPairs(items, netlink.batch(items.map(requestFor)), (item, result) => ({ item, result }));
-}
-
-/** Creates missing clsact qdiscs, then the filters. EEXIST for a qdisc is a success. */
-function attachFilters({ netlink, pins }: Target, actions: readonly FilterAction[]): Done[] {
-  const { program } = pins;
-  if (program === null || pins.loadReason !== null) {
-    const outcome: Outcome = { kind: 'skipped', because: 'the program is not loaded' };
-    return actions.map((action) => ({ action, outcome }));
-  }
-  const qdiscs = batchFor(netlink, actions, ({ port }) => createClsact(port.ifIndex));
-  // A new qdisc has no filters.
-  const older = qdiscs.filter(({ result }) => !result.ok).map(({ item }) => item);
-  const ours = findOurs(netlink, older);
-  const filters = batchFor(netlink, qdiscs, ({ item: action }) => {
-    const name = filterName(action.kind === 'attach' && action.ownsClsact);
-    const mode = ours.has(action) ? 'replace' : 'create';
-    return putFilter(filterPlace(action.port.ifIndex), { fd: program.fd, name }, mode);
-  });
-  return filters.map(({ item: { item: action, result: qdisc }, result: filter }) => {
-    const isBlocked = !qdisc.ok && qdisc.name !== 'EEXIST';
-    return { action, outcome: outcomeOf(isBlocked ? qdisc : filter, 'attach to', action.port) };
-  });
-}
-
-/** The actions whose port has our filter at our place. A filter of another owner is neither replaced nor deleted. */
-function findOurs(netlink: NetlinkSocket, actions: readonly FilterAction[]): Set<FilterAction> {
-  const found = batchFor(netlink, actions, ({ port }) => getFilter(filterPlace(port.ifIndex)));
-  const ours = found.filter(({ result }) => isOurFilter(filterOf(result)?.bpf?.name ?? ''));
-  return new Set(ours.map(({ item }) => item));
-}
-
-/** Deletes our filters, then our qdiscs without other filters. */
-function detachFilters({ netlink }: Target, actions: readonly FilterAction[]): Done[] {
-  const ours = findOurs(netlink, actions);
-  const deletions = [...ours].map(({ port }) => deleteFilter(filterPlace(port.ifIndex)));
-  const deleted = netlink.batch(deletions).values();
-  return actions.map((action) => {
-    const { port } = action;
-    const outcome = ours.has(action) ? outcomeOf(takeNext(deleted), 'detach from', port, GONE) : APPLIED;
-    const isDone = outcome.kind === 'applied' && action.kind === 'detach' && action.dropClsact;
-    return { action, outcome: isDone ? dropClsact(netlink, port) : outcome };
-  });
-}
-
-/** Errors that mean that there is nothing to delete. */
-const GONE: readonly string[] = ['ENOENT', 'EINVAL'];
-
-function dropClsact(netlink: NetlinkSocket, port: PortRef): Outcome {
-  const { ifIndex } = port;
-  const isUsed = (['ingress', 'egress'] as const).some(
-    (side) => dumpFilters(netlink, ifIndex, side).length > 0,
-  );
-  if (isUsed) return APPLIED;
-  const result = takeNext(netlink.batch([deleteClsact(ifIndex)]).values());
-  return outcomeOf(result, 'delete the clsact qdisc of', port, GONE);
-}
-
-function outcomeOf(result: Result, verb: string, port: PortRef, harmless: readonly string[] = []): Outcome {
-  if (result.ok || harmless.includes(result.name)) return APPLIED;
-  if (result.name === 'ENODEV') return PORT_GONE;
-  const context = { operation: `${verb} port "${port.name}"`, object: port.name };
-  return failedBy(failureError(result, { ...context, ...diagnosisOf(verb, result.name) }).problem);
-}
-
-function diagnosisOf(verb: string, errno: string): { readonly code: ErrorCode; readonly fix?: string } {
-  if (verb !== 'attach to') return { code: 'detach_failed' };
-  switch (errno) {
-    // The kernel has no qdisc or filter of this kind, and no module for it.
-    case 'ENOENT':
-      return {
-        code: 'unsupported',
-        fix: 'load the modules sch_ingress and cls_bpf (CONFIG_NET_SCH_INGRESS, CONFIG_NET_CLS_BPF)',
-      };
-    case 'EEXIST':
-    case 'EINVAL':
-      return {
-        code: 'attach_failed',
-        fix: 'remove the filter of another owner with pref 10: tc filter show ingress',
-      };
-    default:
-      return { code: 'attach_failed' };
-  }
 }

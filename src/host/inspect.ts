@@ -6,7 +6,7 @@ import type { IfIndex } from '../base/address.ts';
 import { type Problem, problemOf } from '../base/errors.ts';
 import type { Runtime } from '../core/desired.ts';
 import type { DeviceFacts, GcThresholds, HostFacts, Rival } from '../core/doctor/check.ts';
-import type { Observed } from '../core/observed.ts';
+import { NOT_ATTACHED, type Observed } from '../core/observed.ts';
 import type { Topology } from '../core/topology.ts';
 import { ingressPrograms, isOurFilter } from '../datapath/attachment.ts';
 import { loaderVersion, tryLoad } from '../datapath/load.ts';
@@ -97,26 +97,25 @@ function isMacPinned({ name, ifIndex, mac }: Link): boolean | null {
 /** What sees a frame of a local port before our program does: TCX programs, and filters of a lower pref. */
 export function inspectRivals(
   netlink: NetlinkSocket,
-  runtime: Runtime,
   topology: Topology,
   observed: Observed,
 ): Map<IfIndex, readonly Rival[]> {
   const ports = topology.bridges.flatMap((bridge) => bridge.ports.map(({ ifIndex }) => ifIndex));
   return new Map(
     ports.map((port) => {
-      const programs = ingressPrograms(port);
-      const own = observed.attachments.get(port)?.tcxProgramId ?? null;
+      const { tcxProgramId: own, strays } = observed.attachments.get(port) ?? NOT_ATTACHED;
+      const programs = ingressPrograms(port).filter((id) => !strays.includes(id));
       const ahead = own === null ? programs : programs.slice(0, Math.max(0, programs.indexOf(own)));
       const tcx = ahead.map((id): Rival => ({ kind: 'tcx', name: `TCX program ${id}` }));
       // TCX runs before every filter.
-      const filters = runtime.attach === 'clsact' ? filtersAhead(netlink, port, observed) : [];
+      const filters = own === null ? filtersAhead(netlink, port, observed) : [];
       return [port, [...tcx, ...filters]];
     }),
   );
 }
 
 function filtersAhead(netlink: NetlinkSocket, port: IfIndex, observed: Observed): Rival[] {
-  if (!observed.attachments.get(port)?.hasClsact) return [];
+  if (!observed.attachments.get(port)?.hasQdisc) return [];
   const filters = dumpFilters(netlink, port, 'ingress').filter(({ chain }) => chain === 0);
   const own = filters.findIndex(({ bpf }) => bpf !== undefined && isOurFilter(bpf.name));
   return filters

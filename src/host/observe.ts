@@ -3,10 +3,23 @@
 import { AF_INET, AF_INET6, type IfIndex } from '../base/address.ts';
 import { errnoOf } from '../base/errors.ts';
 import type { Runtime } from '../core/desired.ts';
-import type { Attachment, Observed, ObservedDatapath, ObservedHosts } from '../core/observed.ts';
+import {
+  type Attachment,
+  NOT_ATTACHED,
+  type Observed,
+  type ObservedDatapath,
+  type ObservedHosts,
+} from '../core/observed.ts';
 import type { Counters } from '../core/report.ts';
 import type { Topology } from '../core/topology.ts';
-import { filterPlace, isOurFilter, saysOwner, tcxLinks } from '../datapath/attachment.ts';
+import {
+  filterPlace,
+  findStrays,
+  isOurFilter,
+  kernelHasTcx,
+  saysOwner,
+  tcxLinks,
+} from '../datapath/attachment.ts';
 import { readBindings } from '../datapath/migrate.ts';
 import type { Pins } from '../datapath/pins.ts';
 import { bindingId } from '../datapath/records/binding-key.ts';
@@ -16,15 +29,31 @@ import { COUNTERS } from '../generated/layouts.ts';
 import { dumpAddresses } from '../netlink/address.ts';
 import { readForwarding } from '../netlink/fdb.ts';
 import { ForwardingTable } from '../netlink/forwarding-table.ts';
-import { dumpLinks } from '../netlink/link.ts';
+import { dumpLinks, type Link } from '../netlink/link.ts';
 import { dumpNeighbors } from '../netlink/neighbor.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';
 import { dumpQdiscs, filterOf, getFilter } from '../netlink/tc.ts';
 import { dumpPortVlans } from '../netlink/vlan.ts';
 import { isBpffs } from './pin-directory.ts';
 
+/** On which devices to look for programs of ours whose pins are out of sight: a call for each device. */
+export type StrayScope = 'none' | 'ports' | 'all';
+
+function devicesOf(links: ReadonlyMap<IfIndex, Link>, scope: StrayScope): readonly IfIndex[] {
+  if (scope === 'none') return [];
+  const all = [...links.values()];
+  return (scope === 'all' ? all : all.filter(({ slaveKind }) => slaveKind === 'bridge')).map(
+    ({ ifIndex }) => ifIndex,
+  );
+}
+
 /** Interfaces, pins and attachments. */
-export function observe(netlink: NetlinkSocket, runtime: Runtime, pins: Pins): Observed {
+export function observe(
+  netlink: NetlinkSocket,
+  runtime: Runtime,
+  pins: Pins,
+  strays: StrayScope = 'none',
+): Observed {
   const links = new Map(dumpLinks(netlink).map((link) => [link.ifIndex, link]));
   const aware = [...links.values()].some((link) => link.bridge?.vlanFiltering);
   const portVlans = aware ? dumpPortVlans(netlink) : [];
@@ -34,7 +63,8 @@ export function observe(netlink: NetlinkSocket, runtime: Runtime, pins: Pins): O
     addresses: dumpAddresses(netlink),
     bpffsMounted: isBpffs(runtime.bpffs),
     datapath: observeDatapath(pins),
-    attachments: observeAttachments(netlink, pins),
+    attachments: observeAttachments(netlink, pins, devicesOf(links, strays)),
+    hasTcx: kernelHasTcx([...links.keys()][0]),
   };
 }
 
@@ -48,8 +78,12 @@ function observeDatapath({ tables, program, loadReason }: Pins): ObservedDatapat
   };
 }
 
-/** Every device with a clsact (or ingress) qdisc, and every one with our pinned TCX link. */
-function observeAttachments(netlink: NetlinkSocket, pins: Pins): Map<IfIndex, Attachment> {
+/** Every device with a clsact or ingress qdisc, and every one with our pinned TCX link. */
+function observeAttachments(
+  netlink: NetlinkSocket,
+  pins: Pins,
+  searched: readonly IfIndex[],
+): Map<IfIndex, Attachment> {
   const devices = dumpQdiscs(netlink)
     .filter((qdisc) => qdisc.kind === 'clsact' || qdisc.kind === 'ingress')
     .map((qdisc) => qdisc.ifIndex);
@@ -58,19 +92,20 @@ function observeAttachments(netlink: NetlinkSocket, pins: Pins): Map<IfIndex, At
   for (const [i, device] of devices.entries()) {
     const program = filters[i]?.bpf;
     attachments.set(device, {
-      hasClsact: true,
-      ownsClsact: saysOwner(program?.name ?? ''),
+      hasQdisc: true,
+      ownsQdisc: saysOwner(program?.name ?? ''),
       filterProgramId: program !== undefined && isOurFilter(program.name) ? program.id : null,
       tcxProgramId: null,
+      strays: [],
     });
   }
-  for (const [device, tcxProgramId] of tcxLinks(pins.directory)) {
-    const attachment = attachments.get(device) ?? {
-      hasClsact: false,
-      ownsClsact: false,
-      filterProgramId: null,
-    };
-    attachments.set(device, { ...attachment, tcxProgramId });
+  const links = tcxLinks(pins.directory);
+  for (const [device, tcxProgramId] of links) {
+    attachments.set(device, { ...(attachments.get(device) ?? NOT_ATTACHED), tcxProgramId });
+  }
+  for (const { ifIndex, programId } of findStrays(searched, links)) {
+    const attachment = attachments.get(ifIndex) ?? NOT_ATTACHED;
+    attachments.set(ifIndex, { ...attachment, strays: [...attachment.strays, programId] });
   }
   return attachments;
 }

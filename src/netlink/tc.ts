@@ -1,4 +1,4 @@
-// Traffic control: the clsact qdisc and cls_bpf filters in direct-action mode (linux/pkt_cls.h).
+// Traffic control: the clsact and ingress qdiscs, and cls_bpf filters in direct-action mode (linux/pkt_cls.h).
 
 import { AF_UNSPEC, type IfIndex } from '../base/address.ts';
 import {
@@ -43,7 +43,7 @@ const TCA_BPF_TAG = 10;
 const TCA_BPF_ID = 11;
 const TCA_BPF_FLAG_ACT_DIRECT = 1 << 0;
 
-// linux/pkt_sched.h: TC_H_CLSACT, and its two classes TC_H_MIN_INGRESS and TC_H_MIN_EGRESS.
+// linux/pkt_sched.h: TC_H_CLSACT, which equals TC_H_INGRESS, and its two classes TC_H_MIN_INGRESS and TC_H_MIN_EGRESS.
 const TC_H_CLSACT = 0xfffffff1;
 const CLSACT_HANDLE = 0xffff0000;
 const CLSACT_INGRESS = 0xfffffff2;
@@ -128,20 +128,16 @@ export function dumpQdiscs(socket: NetlinkSocket): Qdisc[] {
   return socket.dump(qdiscDump(), 'qdiscs', decodeQdisc);
 }
 
-function clsactRequest(type: number, flags: number, ifIndex: IfIndex): Request {
+/** A clsact or ingress qdisc; a device has at most one of the two. EEXIST when it has one. */
+export function createQdisc(ifIndex: IfIndex, kind: 'clsact' | 'ingress'): Request {
   const writer = tcWriter(ifIndex, CLSACT_HANDLE, TC_H_CLSACT, 12);
-  writer.text(TCA_KIND, 'clsact');
-  return { type, flags, payload: writer.finish() };
+  writer.text(TCA_KIND, kind);
+  return { type: RTM_NEWQDISC, flags: NLM_F_CREATE | NLM_F_EXCL, payload: writer.finish() };
 }
 
-/** EEXIST when the device has a clsact (or an ingress) qdisc. */
-export function createClsact(ifIndex: IfIndex): Request {
-  return clsactRequest(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, ifIndex);
-}
-
-/** Also deletes all its filters. */
-export function deleteClsact(ifIndex: IfIndex): Request {
-  return clsactRequest(RTM_DELQDISC, 0, ifIndex);
+/** Deletes the clsact or ingress qdisc with all its filters. */
+export function deleteQdisc(ifIndex: IfIndex): Request {
+  return { type: RTM_DELQDISC, flags: 0, payload: tcWriter(ifIndex, CLSACT_HANDLE, TC_H_CLSACT, 0).finish() };
 }
 
 /** undefined for the entry of a whole pref (handle 0), and for parents other than clsact's. */
@@ -196,7 +192,7 @@ function filterDump(ifIndex: IfIndex, direction: Direction): Request {
   return { type: RTM_GETTFILTER, flags: 0, payload: tcWriter(ifIndex, 0, parentOf(direction), 0).finish() };
 }
 
-/** The filters of one direction of a device, of all chains, in the order in which they run; none without a clsact. */
+/** The filters of one direction of a device, of all chains, in the order in which they run; none without such a qdisc. */
 export function dumpFilters(socket: NetlinkSocket, ifIndex: IfIndex, direction: Direction): Filter[] {
   return socket.dump(filterDump(ifIndex, direction), 'filters', decodeFilter);
 }

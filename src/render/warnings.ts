@@ -12,7 +12,7 @@ export function formatWarning(warning: Warning): string {
         : 'The configuration names no bridge: nothing is learned; name the bridges under "bridges"';
     case 'lost-pins':
       return (
-        'Filters of snoopy are attached, but nothing is pinned here: the pins were lost, or this run looks in another ' +
+        'Programs of snoopy are attached, but nothing is pinned here: the pins were lost, or this run looks in another ' +
         'place; if it runs in a network namespace, use nsenter --net (ip netns exec hides bpffs), and the ' +
         'runtime.pin_dir of the other runs'
       );

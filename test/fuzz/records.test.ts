@@ -187,7 +187,7 @@ it('encoded policies, rules, probes, indexes and layouts decode to the same valu
     pvid: vlan,
     learn: fc.nat(15),
     linkLocal: fc.boolean(),
-    ownsClsact: fc.boolean(),
+    ownsQdisc: fc.boolean(),
     maxBindings: uint32,
     newIntervalNs: uint32,
     newBurst: uint32,

@@ -82,7 +82,7 @@ describe('exit codes', () => {
         ['br0', true],
       ],
     );
-    assert.deepEqual(machine.filterPrograms('tap1'), [machine.programId()]);
+    assert.deepEqual(machine.attachedPrograms('tap1'), [machine.programId()]);
     await machine.host(1).announceAndWait();
     const again = machine.snoopy.reconcile('--detailed-exitcode');
     assertExit(again, 1);
@@ -142,7 +142,7 @@ describe('privileges', () => {
       assertExit(result, 77);
       assert.match(result.stderr, /root|CAP_/, outputOf(result));
     }
-    assert.deepEqual(machine.filterPrograms('tap1'), [machine.programId()]);
+    assert.deepEqual(machine.attachedPrograms('tap1'), [machine.programId()]);
     machine.assertIdle();
   });
 
@@ -169,7 +169,7 @@ describe('privileges', () => {
     const enough = ['setpriv', '--bounding-set=-all,+bpf,+net_admin,+perfmon,+dac_override'];
     const result = runAs(machine, enough, 'reconcile');
     assertExit(result, 0);
-    assert.deepEqual(machine.filterPrograms('tap1'), [machine.programId()]);
+    assert.deepEqual(machine.attachedPrograms('tap1'), [machine.programId()]);
   });
 });
 
@@ -177,7 +177,7 @@ describe('--bridge', () => {
   test('changes only that bridge; without the option every bridge is reconciled', async (t) => {
     const { machine, one, other } = twoBridges(t);
     assert.deepEqual(portSteps(machine.reconcile('--bridge', 'br0')), ['set-port tap1', 'attach tap1']);
-    assert.equal(machine.hasClsact(other.port), false);
+    assert.equal(machine.isAttached(other.port), false);
     machine.assertIdle('--bridge', 'br0');
     const report = machine.reconcile('--bridge', 'br1', '--bridge', 'br0');
     assert.deepEqual(portSteps(report), ['set-port tap11', 'attach tap11']);
@@ -202,7 +202,7 @@ describe('--bridge', () => {
     await one.announceAndWait();
     await other.announceAndWait();
     machine.reconcile();
-    machine.run('tc', 'filter', 'del', 'dev', one.port, 'ingress');
+    machine.detachByHand(one.port);
     machine.run('ip', 'link', 'set', one.port, 'nomaster');
     machine.assertIdle('--bridge', 'br1');
     assert.deepEqual(machine.ownNeighbors('br0'), [`${one.ip} ${one.mac}`]);
@@ -259,7 +259,7 @@ describe('status', () => {
         ['tap2', true, 0],
       ],
     );
-    machine.run('tc', 'filter', 'del', 'dev', 'tap2', 'ingress');
+    machine.detachByHand('tap2');
     const text = machine.snoopy.run('status');
     assertExit(text, 0);
     assert.match(text.stdout, /10\.1\.0\.1/);

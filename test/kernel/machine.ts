@@ -1,5 +1,6 @@
 // A bridge, hosts that send only on request, and snoopy itself: shared by the tests of its commands.
 import assert from 'node:assert/strict';
+import { existsSync, rmSync } from 'node:fs';
 import type { TestContext } from 'node:test';
 import { listPins } from '../lib/bpffs.ts';
 import { arpFrame, naFrame, sendFrames } from '../lib/frames.ts';
@@ -129,6 +130,27 @@ export class Machine {
     return listQdiscs(this.netns, port).some((line) => line.kind === 'clsact');
   }
 
+  /** IDs of snoopy's programs on a port: in its filters, and in its pinned link. */
+  attachedPrograms(port: string): number[] {
+    const [link] = this.netns.json<{ ifindex: number }[]>('ip', '-json', 'link', 'show', 'dev', port);
+    const pin = `${this.pins}/links/${link?.ifindex}`;
+    const linked = existsSync(pin)
+      ? [bpftool<{ prog_id: number }>('link', 'show', 'pinned', pin).prog_id]
+      : [];
+    return [...this.filterPrograms(port), ...linked];
+  }
+
+  /** True when snoopy has a program or a qdisc on a port. */
+  isAttached(port: string): boolean {
+    return this.hasClsact(port) || this.attachedPrograms(port).length > 0;
+  }
+
+  /** Detaches the program as another program on the node may: by deleting the pin of the link. */
+  detachByHand(port: string): void {
+    const [link] = this.netns.json<{ ifindex: number }[]>('ip', '-json', 'link', 'show', 'dev', port);
+    rmSync(`${this.pins}/links/${link?.ifindex}`);
+  }
+
   /** ID of the pinned program. */
   programId(): number {
     return bpftool<{ id: number }>('prog', 'show', 'pinned', `${this.pins}/program`).id;
@@ -169,8 +191,12 @@ export function traces(machine: Machine): string {
 }
 
 /** A machine whose hosts have neighbors. */
-export async function withNeighbors(t: Pick<TestContext, 'after'>, hosts = 2): Promise<Machine> {
-  const machine = new Machine(t, { tunnel: true, hosts });
+export async function withNeighbors(
+  t: Pick<TestContext, 'after'>,
+  hosts = 2,
+  config?: Config,
+): Promise<Machine> {
+  const machine = new Machine(t, { tunnel: true, hosts, ...(config && { config }) });
   machine.reconcile();
   for (const host of machine.hosts) await host.announceAndWait();
   machine.reconcile();

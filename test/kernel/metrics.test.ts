@@ -269,7 +269,7 @@ describe('the textfile', () => {
       rmdirSync(directory);
       writeFileSync(directory, 'no directory');
       machine.remove();
-      assert.equal(machine.hasClsact('tap1'), false);
+      assert.equal(machine.isAttached('tap1'), false);
       assert.equal(existsSync(machine.pins), false);
     },
   );
@@ -326,7 +326,7 @@ describe('writing the textfile', () => {
       return result.stderr;
     };
     assert.match(failing(elsewhere), /ENOENT/);
-    assert.deepEqual(machine.filterPrograms('tap1'), [machine.programId()]);
+    assert.deepEqual(machine.attachedPrograms('tap1'), [machine.programId()]);
     await machine.host(1).announceAndWait();
     mkdirSync(file);
     assert.match(failing(file), /EISDIR|EEXIST|ENOTDIR/);

@@ -23,9 +23,9 @@ import {
 import { failureError, type NetlinkSocket, openNetlink } from '../../src/netlink/socket.ts';
 import { RTNLGRP_LINK, RTNLGRP_NEIGH, type Subscription, subscribe } from '../../src/netlink/subscription.ts';
 import {
-  createClsact,
-  deleteClsact,
+  createQdisc,
   deleteFilter,
+  deleteQdisc,
   dumpFilters,
   dumpQdiscs,
   type FilterPlace,
@@ -417,7 +417,10 @@ describe('traffic control', () => {
     const { fd, id, tag } = loadProbe();
     const place: FilterPlace = { ifIndex: indexOf('tap1'), direction: 'ingress', pref: 31_000, handle: 7 };
     assert.equal(filterOf(single(getFilter(place))), undefined);
-    const made = socket.batch([createClsact(place.ifIndex), putFilter(place, { fd, name: NAME }, 'create')]);
+    const made = socket.batch([
+      createQdisc(place.ifIndex, 'clsact'),
+      putFilter(place, { fd, name: NAME }, 'create'),
+    ]);
     assert.ok(made.every(({ ok }) => ok));
     const expected = {
       ...place,
@@ -456,12 +459,12 @@ describe('traffic control', () => {
     );
     const qdiscs = dumpQdiscs(socket).filter(({ ifIndex }) => ifIndex === place.ifIndex);
     assert.ok(qdiscs.some(({ kind }) => kind === 'clsact'));
-    assert.equal(nameOf(single(createClsact(place.ifIndex))), 'EEXIST');
+    assert.equal(nameOf(single(createQdisc(place.ifIndex, 'clsact'))), 'EEXIST');
 
     assert.ok(single(deleteFilter(place)).ok);
     assert.equal(filterOf(single(getFilter(place))), undefined);
     assert.equal(nameOf(single(deleteFilter(place))), 'ENOENT');
-    assert.ok(single(deleteClsact(place.ifIndex)).ok);
+    assert.ok(single(deleteQdisc(place.ifIndex)).ok);
     assert.equal(filterOf(single(getFilter({ ...place, ifIndex: 9_999 as IfIndex }))), undefined);
   });
 
@@ -477,7 +480,7 @@ describe('traffic control', () => {
     const started = performance.now();
     const attached = socket.batch(
       places.flatMap((place) => [
-        createClsact(place.ifIndex),
+        createQdisc(place.ifIndex, 'clsact'),
         putFilter(place, { fd, name: NAME }, 'create'),
       ]),
     );

@@ -3,8 +3,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { IfIndex, IpAddress, Mac } from '../../src/base/address.ts';
-import { SnoopyError } from '../../src/base/errors.ts';
-import { BPF_TCX_INGRESS, tcxPrograms } from '../../src/ffi/link.ts';
+import { BPF_TCX_INGRESS, hasTcx } from '../../src/ffi/link.ts';
 import { loadObject } from '../../src/ffi/object.ts';
 import { changeNeighbors, NTF_EXT_EXT_VALIDATED, NUD_NOARP } from '../../src/netlink/neighbor.ts';
 import { openNetlink } from '../../src/netlink/socket.ts';
@@ -80,8 +79,10 @@ export function loadEnder(scope: Scope): number {
   return loaded.programFd;
 }
 
-/** Options of a test that needs TCX. A kernel with TCX answers a query for a missing device with ENODEV. */
-export const NEEDS_TCX: { readonly skip?: string } = hasTcx() ? {} : { skip: 'the kernel has no TCX (6.6)' };
+/** Options of a test that needs TCX. */
+export const NEEDS_TCX: { readonly skip?: string } = hasTcx(NO_DEVICE, BPF_TCX_INGRESS)
+  ? {}
+  : { skip: 'the kernel has no TCX (6.6)' };
 
 /**
  * Options of a test that needs NTF_EXT_EXT_VALIDATED. A kernel with the flag looks for the missing device; another one
@@ -107,14 +108,5 @@ function hasValidated(): boolean {
     return result?.ok === false && result.name === 'ENODEV';
   } finally {
     socket.close();
-  }
-}
-
-function hasTcx(): boolean {
-  try {
-    tcxPrograms(NO_DEVICE, BPF_TCX_INGRESS);
-    return false;
-  } catch (thrown) {
-    return thrown instanceof SnoopyError && thrown.errno === 'ENODEV';
   }
 }

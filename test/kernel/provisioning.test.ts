@@ -94,7 +94,7 @@ describe('the gate', () => {
     const machine = new Machine(t);
     const state = (): string[] => [
       ...listPins(machine.snoopy.bpffs),
-      ...machine.filterPrograms('tap1').map(String),
+      ...machine.attachedPrograms('tap1').map(String),
       String(machine.hasClsact('tap1')),
       ...machine.ownNeighbors(),
     ];
@@ -182,7 +182,7 @@ describe('the examples', () => {
       assert.equal(plan().changed, true);
       assert.deepEqual(listPins(machine.snoopy.bpffs), [], 'a plan writes nothing');
       assertExit(runJob('apply'), 0);
-      assert.deepEqual(machine.filterPrograms('tap1'), [machine.programId()]);
+      assert.deepEqual(machine.attachedPrograms('tap1'), [machine.programId()]);
       assert.equal(readFileSync(join(node, 'snoopy.yaml'), 'utf8'), machine.snoopy.configText);
       const second = runJob('plan');
       assertExit(second, 0);

@@ -58,6 +58,9 @@ async function printedDuring(machine: Machine, monitor: Background, action: () =
   return lines.filter((line) => !/\blo\b|link\/loopback/.test(line)).join('\n');
 }
 
+/** The program as a filter, beside those of other owners. */
+const BY_CLSACT = { runtime: { attach: 'clsact' }, bridges: [{ name: 'br0' }] };
+
 describe('reconcile', () => {
   test('the first run loads, pins and attaches to every local port, never to the tunnel port', (t) => {
     const machine = new Machine(t, { tunnel: true, hosts: 2, addresses: ['10.1.255.254/16'] });
@@ -74,15 +77,9 @@ describe('reconcile', () => {
     assert.deepEqual(report.errors, []);
 
     const id = machine.programId();
-    for (const port of ['tap1', 'tap2']) {
-      const filters = listFilters(machine.netns, port);
-      assert.equal(filters.length, 1);
-      assert.equal(filters[0]?.kind, 'bpf');
-      assert.equal(filters[0]?.options?.prog?.id, id);
-    }
-    assert.deepEqual(listFilters(machine.netns, TUNNEL), []);
-    assert.equal(machine.hasClsact(TUNNEL), false);
-    assert.equal(machine.hasClsact('br0'), false);
+    for (const port of ['tap1', 'tap2']) assert.deepEqual(machine.attachedPrograms(port), [id], port);
+    assert.equal(machine.isAttached(TUNNEL), false);
+    assert.equal(machine.isAttached('br0'), false);
     assert.ok(listPins(machine.snoopy.bpffs).includes('snoopy/program'));
     assert.equal(statSync(machine.pins).mode & 0o777, 0o700);
   });
@@ -213,7 +210,7 @@ describe('reconcile --check', () => {
     assertExit(machine.snoopy.run('reconcile', '--check', '--detailed-exitcode'), 2);
     assert.deepEqual(readdirSync(bpffs), []);
     assert.ok(!machine.run('cat', '/proc/self/mounts').includes(bpffs));
-    assert.equal(machine.hasClsact('tap1'), false);
+    assert.equal(machine.isAttached('tap1'), false);
   });
 
   test('it plans neighbors and leaves the ring and the table unchanged; so does status', async (t) => {
@@ -295,7 +292,7 @@ describe('one run applies all changes since the last one', () => {
     const report = machine.reconcile();
     assert.equal(report.changed, true);
     assert.deepEqual(portSteps(report), ['set-port tap7', 'attach tap7']);
-    assert.deepEqual(machine.filterPrograms('tap7'), [machine.programId()]);
+    assert.deepEqual(machine.attachedPrograms('tap7'), [machine.programId()]);
     machine.assertIdle();
     await late.announceAndWait();
     assert.deepEqual(neighborChanges(machine.reconcile()), [`add ${late.ip} ${late.mac}`]);
@@ -309,7 +306,8 @@ describe('one run applies all changes since the last one', () => {
     machine.host(1).unplug();
     const report = machine.reconcile();
     assert.deepEqual(neighborChanges(report), ['remove 10.1.0.1 02:00:00:00:00:01']);
-    assert.deepEqual(stepKinds(report), ['drop-port']);
+    // The kernel has detached the program; its pinned link is left.
+    assert.deepEqual(stepKinds(report), ['detach', 'drop-port']);
     assert.deepEqual(machine.ownNeighbors(), ['10.1.0.2 02:00:00:00:00:02']);
     assert.deepEqual(machine.boundIps(), ['10.1.0.2']);
     assert.equal(machine.dump('ports').length, 1);
@@ -326,8 +324,8 @@ describe('one run applies all changes since the last one', () => {
     const report = machine.reconcile();
     assert.deepEqual(portSteps(report), ['detach tap1', 'drop-port tap1']);
     assert.deepEqual(neighborChanges(report), ['remove 10.1.0.1 02:00:00:00:00:01']);
-    assert.deepEqual(machine.filterPrograms('tap1'), []);
-    assert.equal(machine.hasClsact('tap1'), false);
+    assert.deepEqual(machine.attachedPrograms('tap1'), []);
+    assert.equal(machine.isAttached('tap1'), false);
     machine.assertIdle();
     machine.run('ip', 'link', 'set', 'tap1', 'master', 'br0');
     assert.deepEqual(portSteps(machine.reconcile()), ['set-port tap1', 'attach tap1']);
@@ -369,7 +367,7 @@ describe('one run applies all changes since the last one', () => {
       const report = machine.reconcile();
       assert.deepEqual(portSteps(report), ['detach tap1', 'drop-port tap1']);
       assert.deepEqual(neighborChanges(report), ['remove 10.1.0.1 02:00:00:00:00:01']);
-      assert.equal(machine.hasClsact('tap1'), false);
+      assert.equal(machine.isAttached('tap1'), false);
       machine.assertIdle();
       machine.snoopy.configure({ bridges: [{ name: 'br0' }] });
       assert.deepEqual(portSteps(machine.reconcile()), ['set-port tap1', 'attach tap1']);
@@ -377,25 +375,35 @@ describe('one run applies all changes since the last one', () => {
     },
   );
 
-  test('a filter that was deleted by hand is restored', (t) => {
+  test('a link whose pin was deleted by hand is restored', (t) => {
     const machine = new Machine(t, { hosts: 2 });
     machine.reconcile();
-    machine.run('tc', 'filter', 'del', 'dev', 'tap1', 'ingress');
-    assert.deepEqual(machine.filterPrograms('tap1'), []);
+    machine.detachByHand('tap1');
+    assert.deepEqual(machine.attachedPrograms('tap1'), []);
     assert.deepEqual(portSteps(machine.reconcile()), ['attach tap1']);
-    assert.deepEqual(machine.filterPrograms('tap1'), [machine.programId()]);
+    assert.deepEqual(machine.attachedPrograms('tap1'), [machine.programId()]);
+    machine.assertIdle();
+  });
+
+  test('a filter that was deleted by hand is restored', (t) => {
+    const machine = new Machine(t, { hosts: 2, config: BY_CLSACT });
+    machine.reconcile();
+    machine.run('tc', 'filter', 'del', 'dev', 'tap1', 'ingress');
+    assert.deepEqual(machine.attachedPrograms('tap1'), []);
+    assert.deepEqual(portSteps(machine.reconcile()), ['attach tap1']);
+    assert.deepEqual(machine.attachedPrograms('tap1'), [machine.programId()]);
     machine.assertIdle();
   });
 
   test('a qdisc that was deleted by hand is restored, and is still ours to delete', (t) => {
-    const machine = new Machine(t, { hosts: 2 });
+    const machine = new Machine(t, { hosts: 2, config: BY_CLSACT });
     machine.reconcile();
     machine.run('tc', 'qdisc', 'del', 'dev', 'tap1', 'clsact');
     assert.ok(portSteps(machine.reconcile()).includes('attach tap1'));
-    assert.deepEqual(machine.filterPrograms('tap1'), [machine.programId()]);
+    assert.deepEqual(machine.attachedPrograms('tap1'), [machine.programId()]);
     machine.assertIdle();
     machine.remove();
-    assert.equal(machine.hasClsact('tap1'), false);
+    assert.equal(machine.isAttached('tap1'), false);
   });
 
   test('a bridge that left the configuration is released with all its neighbors', async (t) => {
@@ -411,7 +419,7 @@ describe('one run applies all changes since the last one', () => {
     const report = machine.reconcile();
     assert.deepEqual(portSteps(report), ['detach tap11', 'drop-port tap11']);
     assert.deepEqual(neighborChanges(report), [`remove ${other.ip} ${other.mac}`]);
-    assert.equal(machine.hasClsact('tap11'), false);
+    assert.equal(machine.isAttached('tap11'), false);
     assert.deepEqual(machine.ownNeighbors('br1'), []);
     assert.deepEqual(machine.ownNeighbors('br0'), ['10.1.0.1 02:00:00:00:00:01']);
     assert.deepEqual(machine.boundIps(), ['10.1.0.1']);
@@ -427,7 +435,7 @@ describe('one run applies all changes since the last one', () => {
     const without = machine.snoopy.reconcile();
     assertExit(without, 1);
     assert.equal(without.report.errors[0]?.code, 'bridge_missing');
-    assert.equal(machine.hasClsact('tap1'), false);
+    assert.equal(machine.isAttached('tap1'), false);
     assert.deepEqual(machine.boundIps(), []);
     machine.addBridge('br0');
     machine.run('ip', 'link', 'set', 'tap1', 'master', 'br0');
@@ -451,7 +459,7 @@ describe('objects of other owners on a port', () => {
   }
 
   deepTest('a clsact with filters on both sides survives reconcile and remove', async (t) => {
-    const machine = new Machine(t);
+    const machine = new Machine(t, { config: BY_CLSACT });
     machine.run('tc', 'qdisc', 'add', 'dev', 'tap1', 'clsact');
     for (const side of ['ingress', 'egress'])
       machine.run('tc', 'filter', 'add', 'dev', 'tap1', side, 'pref', '20', ...FOREIGN);
@@ -464,7 +472,7 @@ describe('objects of other owners on a port', () => {
     machine.assertIdle();
     machine.remove();
     assert.equal(machine.hasClsact('tap1'), true);
-    assert.deepEqual(machine.filterPrograms('tap1'), []);
+    assert.deepEqual(machine.attachedPrograms('tap1'), []);
     assert.deepEqual(
       ['ingress', 'egress'].map((side) => filtersOfOthers(machine, side)),
       before,
@@ -472,29 +480,29 @@ describe('objects of other owners on a port', () => {
   });
 
   deepTest('a clsact that was empty before survives remove, one of ours is deleted', (t) => {
-    const machine = new Machine(t, { hosts: 2 });
+    const machine = new Machine(t, { hosts: 2, config: BY_CLSACT });
     machine.run('tc', 'qdisc', 'add', 'dev', 'tap1', 'clsact');
     machine.reconcile();
     machine.assertIdle();
     machine.remove();
     assert.equal(machine.hasClsact('tap1'), true);
-    assert.equal(machine.hasClsact('tap2'), false);
+    assert.equal(machine.isAttached('tap2'), false);
     assert.deepEqual(listFilters(machine.netns, 'tap1'), []);
   });
 
   test('a clsact of ours that another program has begun to use survives remove', (t) => {
-    const machine = new Machine(t);
+    const machine = new Machine(t, { config: BY_CLSACT });
     machine.reconcile();
     machine.run('tc', 'filter', 'add', 'dev', 'tap1', 'egress', 'pref', '20', ...FOREIGN);
     const before = filtersOfOthers(machine, 'egress');
     machine.remove();
     assert.equal(machine.hasClsact('tap1'), true);
     assert.equal(filtersOfOthers(machine, 'egress'), before);
-    assert.deepEqual(machine.filterPrograms('tap1'), []);
+    assert.deepEqual(machine.attachedPrograms('tap1'), []);
   });
 
   test('a filter of another kind at our place stays, is reported, and the other ports are attached', (t) => {
-    const machine = new Machine(t, { hosts: 2 });
+    const machine = new Machine(t, { hosts: 2, config: BY_CLSACT });
     machine.run('tc', 'qdisc', 'add', 'dev', 'tap1', 'clsact');
     machine.run('tc', 'filter', 'add', 'dev', 'tap1', 'ingress', 'pref', '10', ...FOREIGN);
     const before = filtersOfOthers(machine, 'ingress');
@@ -507,7 +515,7 @@ describe('objects of other owners on a port', () => {
     );
     assert.match(failed[0]?.outcome.message ?? '', /tap1.*tc filter show/);
     assert.match(run.stderr, /^snoopy: .*tap1.*tc filter show.*\n$/, 'for those who discard stdout');
-    assert.deepEqual(machine.filterPrograms('tap2'), [machine.programId()]);
+    assert.deepEqual(machine.attachedPrograms('tap2'), [machine.programId()]);
     assert.equal(filtersOfOthers(machine, 'ingress'), before);
     machine.remove();
     assert.equal(filtersOfOthers(machine, 'ingress'), before);
@@ -516,7 +524,7 @@ describe('objects of other owners on a port', () => {
   test('an eBPF filter of another owner at our place is neither replaced nor deleted', (t) => {
     const machine = new Machine(t, {
       hosts: 2,
-      config: { bridges: [{ name: 'br0', ports: { include: ['tap2'] } }] },
+      config: { ...BY_CLSACT, bridges: [{ name: 'br0', ports: { include: ['tap2'] } }] },
     });
     machine.reconcile();
     machine.run('tc', 'qdisc', 'add', 'dev', 'tap1', 'clsact');
@@ -525,7 +533,7 @@ describe('objects of other owners on a port', () => {
     machine.run('tc', 'filter', 'add', 'dev', 'tap1', 'ingress', ...place, ...program);
     const before = JSON.stringify(listFilters(machine.netns, 'tap1'));
     assert.ok(!before.includes('"bpf_name":"snoopy'), before);
-    machine.snoopy.configure({ bridges: [{ name: 'br0' }] });
+    machine.snoopy.configure(BY_CLSACT);
     const run = machine.snoopy.reconcile();
     assertExit(run, 1);
     assert.equal(JSON.stringify(listFilters(machine.netns, 'tap1')), before);

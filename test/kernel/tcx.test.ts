@@ -22,7 +22,7 @@ import { loadEnder, NEEDS_TCX } from './probe.ts';
 
 describe('attach: tcx', () => {
   const TCX = { runtime: { attach: 'tcx' }, bridges: [{ name: 'br0' }] };
-  const CLSACT = { bridges: [{ name: 'br0' }] };
+  const CLSACT = { runtime: { attach: 'clsact' }, bridges: [{ name: 'br0' }] };
 
   /** IDs of the programs in the pinned links. */
   function linkPrograms(machine: Machine): number[] {
@@ -169,7 +169,7 @@ describe('attach: tcx', () => {
   });
 
   test('from clsact to tcx and back there is always exactly one attachment', NEEDS_TCX, async (t) => {
-    const machine = await withNeighbors(t, 1);
+    const machine = await withNeighbors(t, 1, CLSACT);
     const neighbors = machine.ownNeighbors();
     machine.snoopy.configure(TCX);
     assert.deepEqual(portSteps(machine.reconcile()), ['attach tap1', 'detach tap1', 'set-port tap1']);

@@ -221,7 +221,7 @@ describe('a run and a removal at the same time', () => {
       ends.add(isThere ? 'all' : 'nothing');
       for (const { port } of machine.hosts) {
         const expected = isThere ? [machine.programId()] : [];
-        assert.deepEqual(machine.filterPrograms(port), expected, `turn ${turn}`);
+        assert.deepEqual(machine.attachedPrograms(port), expected, `turn ${turn}`);
         assert.equal(machine.hasClsact(port), isThere, `turn ${turn}`);
       }
       if (!isThere) assert.deepEqual(listPins(machine.snoopy.bpffs), [], `turn ${turn}`);
@@ -251,7 +251,7 @@ describe('a run that begins when a removal has just deleted all pins', () => {
     assertExit(removal, 0);
     assert.deepEqual(withReport(removal).report.remaining, []);
     assert.equal(report?.changed, true);
-    assert.deepEqual(machine.filterPrograms('tap1'), [machine.programId()]);
+    assert.deepEqual(machine.attachedPrograms('tap1'), [machine.programId()]);
     machine.assertIdle();
   });
 });
@@ -275,7 +275,7 @@ describe('a removal where nothing is pinned', () => {
     assertExit(machine.snoopy.run('reconcile', '--lock-timeout', '0s'), 75);
     machine.reconcile('--lock-timeout', '20s');
     assertExit(await slow.ended(PATIENCE_MS), 0);
-    assert.deepEqual(machine.filterPrograms('tap1').length, 1);
+    assert.deepEqual(machine.attachedPrograms('tap1').length, 1);
     machine.assertIdle();
   });
 });

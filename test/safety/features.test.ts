@@ -6,12 +6,16 @@ import { describe, test } from 'node:test';
 import { assertExit, Machine } from '../kernel/machine.ts';
 import { listPins } from '../lib/bpffs.ts';
 import { deepTest } from '../lib/depth.ts';
+import { listFilters, listQdiscs } from '../lib/oracles.ts';
+import { RATE_LIMITS } from '../lib/rate-limit.ts';
 import { Scope } from '../lib/scope.ts';
 import { outputOf, withReport } from '../lib/snoopy.ts';
+import { sleepSync, until } from '../lib/wait.ts';
 import { buildShim, type Injection, type Launched, Launcher, type Way } from './shim.ts';
 
 const TCX = { runtime: { attach: 'tcx' }, bridges: [{ name: 'br0' }] };
-const CLSACT = { bridges: [{ name: 'br0' }] };
+const CLSACT = { runtime: { attach: 'clsact' }, bridges: [{ name: 'br0' }] };
+const AUTO = { bridges: [{ name: 'br0' }] };
 
 /** Every such call fails, as on a kernel that does not know it. */
 function without(only: string): Way {
@@ -23,6 +27,8 @@ const WITHOUT_BATCHES = without('bpf:MAP_*_BATCH *');
 const WITHOUT_RING = without('bpf:MAP_CREATE ring buffer');
 const WITHOUT_BTF = without('bpf:BTF_LOAD *');
 const WITHOUT_TCX = without('bpf:LINK_CREATE *');
+/** The query of a device that shows whether the kernel has TCX. */
+const WITHOUT_QUERY = without('bpf:PROG_QUERY *');
 const WITHOUT_CLSACT: Way = { counted: 'all', hide: 'clsact' };
 
 /** A machine on a kernel of our choice. */
@@ -71,7 +77,7 @@ describe('a kernel', () => {
     machine.assertIdle();
 
     // Another table size, for which the bindings are migrated.
-    machine.snoopy.configure({ runtime: { max_bindings: 1024 }, ...CLSACT });
+    machine.snoopy.configure({ runtime: { max_bindings: 1024 }, ...AUTO });
     await kernel.lacking(WITHOUT_BATCHES, 'reconcile');
     assert.deepEqual(machine.boundIps(), ['10.1.0.1', '10.1.0.2']);
 
@@ -100,7 +106,7 @@ describe('a kernel', () => {
     const [load = '', ...others] = kernel.missing(launched);
     assert.match(load, /^Cannot load .*no ring buffer for eBPF; boot Linux 5\.8 or later$/);
     assert.deepEqual(others, []);
-    assert.equal(machine.hasClsact('tap1'), false);
+    assert.equal(machine.isAttached('tap1'), false);
     const doctor = await kernel.run(WITHOUT_RING, 'doctor');
     assertExit(doctor, 1);
     assert.match(doctor.stdout, /no ring buffer for eBPF/);
@@ -156,11 +162,74 @@ describe('a kernel', () => {
     const messages = kernel.missing(await kernel.run(WITHOUT_TCX, 'reconcile'));
     assert.equal(messages.length, 2);
     for (const message of messages)
-      assert.match(message, /by TCX: EINVAL; use "attach: clsact", as TCX needs Linux 6\.6/);
+      assert.match(message, /by TCX: EINVAL; use "attach: auto", as TCX needs Linux 6\.6/);
     for (const host of machine.hosts) await host.announceAndWait();
-    assert.deepEqual(machine.filterPrograms('tap1'), [machine.programId()]);
+    assert.deepEqual(machine.attachedPrograms('tap1'), [machine.programId()]);
     machine.snoopy.configure(CLSACT);
     assert.deepEqual(machine.reconcile().steps, []);
     assert.equal(machine.ownNeighbors().length, 2);
+  });
+
+  for (const [name, limit] of Object.entries(RATE_LIMITS)) {
+    test(`without TCX (6.6) auto takes an ingress qdisc, which gives way to a rate limit of ${name}`, async (t) => {
+      const kernel = new Kernel(t, AUTO);
+      const { machine } = kernel;
+      const { netns } = machine;
+      await kernel.lacking(WITHOUT_QUERY, 'reconcile');
+      const kinds = (port: string): string[] =>
+        listQdiscs(netns, port).flatMap(({ kind }) => (['clsact', 'ingress'].includes(kind) ? [kind] : []));
+      assert.deepEqual([kinds('tap1'), kinds('tap2')], [['ingress'], ['ingress']]);
+      for (let turn = 0; turn < 2; turn++) {
+        limit(netns, 'tap1');
+        assert.deepEqual(machine.attachedPrograms('tap1'), []);
+        await kernel.lacking(WITHOUT_QUERY, 'reconcile');
+        assert.deepEqual(machine.attachedPrograms('tap1'), [machine.programId()]);
+      }
+      await machine.host(1).announceAndWait();
+      await kernel.lacking(WITHOUT_QUERY, 'reconcile');
+      assert.deepEqual(machine.ownNeighbors(), ['10.1.0.1 02:00:00:00:00:01']);
+
+      const listening = kernel.run(WITHOUT_QUERY, 'reconcile', '--listen', '4s');
+      await until(
+        'the run to listen',
+        () => machine.snoopy.run('status', '--no-frr').code,
+        (code) => code === 0,
+      );
+      limit(netns, 'tap1', () => sleepSync(100));
+      await until(
+        'the listening run to attach to the new qdisc',
+        () => machine.attachedPrograms('tap1').length,
+        (count) => count === 1,
+      );
+      assertExit(await listening, 0);
+
+      const before = listFilters(netns, 'tap1').filter(({ kind }) => kind !== 'bpf');
+      assert.ok(before.length > 0);
+      await kernel.lacking(WITHOUT_QUERY, 'remove');
+      assert.deepEqual(listFilters(netns, 'tap1'), before);
+      assert.deepEqual([kinds('tap1'), kinds('tap2')], [['ingress'], []]);
+    });
+  }
+
+  test('without TCX (6.6) an upgrade replaces a clsact qdisc of ours, unless another program uses it', async (t) => {
+    const kernel = new Kernel(t, CLSACT);
+    const { machine } = kernel;
+    machine.reconcile();
+    machine.run('tc', 'filter', 'add', 'dev', 'tap2', 'egress', 'u32', 'match', 'u32', '0', '0');
+    // Another size of a map: the program is loaded anew, as by an upgrade.
+    machine.snoopy.configure({ ...AUTO, runtime: { max_bindings: 1024 } });
+    await kernel.lacking(WITHOUT_QUERY, 'reconcile');
+    for (const [port, kind] of [
+      ['tap1', 'ingress'],
+      ['tap2', 'clsact'],
+    ] as const) {
+      assert.ok(
+        listQdiscs(machine.netns, port).some((line) => line.kind === kind),
+        port,
+      );
+      assert.deepEqual(machine.attachedPrograms(port), [machine.programId()]);
+    }
+    const again = withReport(await kernel.lacking(WITHOUT_QUERY, 'reconcile'));
+    assert.deepEqual(again.report.steps, []);
   });
 });

@@ -27,7 +27,7 @@ describe('a run continues when', () => {
     const first = machine.snoopy.reconcile();
     assertExit(first, 1);
     assert.deepEqual(failureCodes(first.report), ['bridge_missing']);
-    assert.deepEqual(machine.filterPrograms('tap1'), [machine.programId()]);
+    assert.deepEqual(machine.attachedPrograms('tap1'), [machine.programId()]);
     await machine.host(1).announceAndWait();
     const second = machine.snoopy.reconcile();
     assertExit(second, 1);
@@ -59,7 +59,7 @@ describe('a run continues when', () => {
     ]);
     assert.match(result.stderr, /the map is full: 8192 entries/);
     for (const port of ['tap1', 'tap2', ...late.map((host) => host.port)]) {
-      assert.equal(machine.filterPrograms(port).length, 1, port);
+      assert.equal(machine.attachedPrograms(port).length, 1, port);
     }
     machine.reconcile();
     machine.assertIdle();
@@ -98,7 +98,7 @@ describe('a run continues when', () => {
       const result = machine.snoopy.run(command, '--format', 'json');
       assertExit(result, 1);
       assert.match(result.stderr, /pin ".*": EROFS; remount bpffs read-write/);
-      assert.equal(machine.filterPrograms('tap1').length, 1);
+      assert.equal(machine.attachedPrograms('tap1').length, 1);
       assert.deepEqual(machine.ownNeighbors(), before);
     }
     remount('rw');
@@ -119,7 +119,7 @@ describe('a run continues when', () => {
     run(['umount', `${machine.pins}/counters`]);
     assertExit(removal, 1);
     assert.match(removal.stderr, /counters": EBUSY/);
-    assert.deepEqual(machine.filterPrograms('tap1'), []);
+    assert.deepEqual(machine.attachedPrograms('tap1'), []);
     assert.deepEqual(machine.ownNeighbors(), []);
     machine.remove();
     assert.deepEqual(machine.remove().steps, []);
@@ -171,7 +171,8 @@ test('without memory for new kernel objects, existing ones still work, and hosts
     failures(report).every((message) => /ENOMEM|not loaded/.test(message)),
     outputOf(starved),
   );
-  for (const port of ['tap1', 'tap2', 'tap3']) assert.deepEqual(site.machine.filterPrograms(port), [program]);
+  for (const port of ['tap1', 'tap2', 'tap3'])
+    assert.deepEqual(site.machine.attachedPrograms(port), [program]);
   const known = sender.hosts(0, addresses);
   assert.deepEqual(site.machine.ownNeighbors().sort(), known.sort());
   assertExit(await site.run('reconcile'), 0);

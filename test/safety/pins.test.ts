@@ -243,7 +243,7 @@ describe('something that is no object', () => {
     mkdirSync(`${path}/theirs`, { recursive: true });
     machine.remove();
     assert.deepEqual(readdirSync(machine.snoopy.bpffs).includes('snoopy'), false);
-    assert.equal(machine.hasClsact('tap1'), false);
+    assert.equal(machine.isAttached('tap1'), false);
   });
 
   test('a directory that lacks any of the pins is completed', async (t) => {

@@ -123,7 +123,7 @@ for (const [who, user] of [
         assertAllowed(machine, user, ['net_admin'], 'remove');
         assert.deepEqual(listPins(machine.snoopy.bpffs), []);
         assert.deepEqual(machine.ownNeighbors(), []);
-        assert.equal(machine.hasClsact('tap1'), false);
+        assert.equal(machine.isAttached('tap1'), false);
       });
     }
 

@@ -58,6 +58,7 @@ static const char *const commands[] = {
 	[BPF_LINK_UPDATE] = "LINK_UPDATE",
 	[BPF_LINK_DETACH] = "LINK_DETACH",
 	[BPF_PROG_BIND_MAP] = "PROG_BIND_MAP",
+	[BPF_PROG_QUERY] = "PROG_QUERY",
 };
 
 enum kind { LOOK, CHANGE, ALL };

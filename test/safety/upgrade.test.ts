@@ -13,7 +13,7 @@ import { join } from 'node:path';
 import { after, before, describe, type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { SNOOPY_ABI as ABI } from '../../src/generated/layouts.ts';
-import { assertExit, bpftool, type Host, Machine, neighborChanges, stepKinds } from '../kernel/machine.ts';
+import { assertExit, type Host, Machine, neighborChanges, stepKinds } from '../kernel/machine.ts';
 import { listPins } from '../lib/bpffs.ts';
 import { naFrame } from '../lib/frames.ts';
 import { listAttached, listFilters, listQdiscs } from '../lib/oracles.ts';
@@ -145,20 +145,11 @@ function traces(machine: Machine): string {
   ]);
 }
 
-/** IDs of snoopy's programs on a port, attached in any way. */
-function programsOn(machine: Machine, port: string): number[] {
-  const links = `${machine.pins}/links/${ifIndexOf(machine, port)}`;
-  const linked = existsSync(links)
-    ? [bpftool<{ prog_id: number }>('link', 'show', 'pinned', links).prog_id]
-    : [];
-  return [...machine.filterPrograms(port), ...linked];
-}
-
 /** Nothing of an earlier version is left: neither its map nor its program. */
 function assertNothingDue(machine: Machine): void {
   assert.equal(existsSync(`${machine.pins}/replaced`), false, 'a replaced map is left');
   for (const { port } of machine.hosts)
-    assert.deepEqual(programsOn(machine, port), [machine.programId()], port);
+    assert.deepEqual(machine.attachedPrograms(port), [machine.programId()], port);
 }
 
 /**
@@ -348,7 +339,7 @@ describe('another version on the same pins', () => {
       assert.equal(machine.ownNeighbors().length, 2);
       assertExit(runAs(machine, THIS, 'remove'), 0);
       assert.equal(traces(machine), before);
-      for (const host of machine.hosts) assert.equal(machine.hasClsact(host.port), false);
+      for (const host of machine.hosts) assert.equal(machine.isAttached(host.port), false);
     });
   }
 
@@ -387,9 +378,9 @@ describe('another version on the same pins', () => {
     for (const mac of [near.mac, OTHER_MAC, near.mac]) for (const ip of frozen) near.announce(ip, mac);
     for (const host of [far, near]) await host.announceAndWait();
     reconcileAs(machine, first);
-    const [program] = machine.filterPrograms(far.port);
+    const [program] = machine.attachedPrograms(far.port);
     reconcileAs(machine, THIS, '--bridge', 'br0');
-    assert.deepEqual(machine.filterPrograms(far.port), [program]);
+    assert.deepEqual(machine.attachedPrograms(far.port), [program]);
     far.announce('10.1.0.91');
     await far.forwarded();
     const states = statesOf(listedBy(machine, THIS));
@@ -408,7 +399,7 @@ describe('another version on the same pins', () => {
     await far.forwarded();
     const report = reconcileAs(machine, THIS);
     assert.deepEqual(neighborChanges(report), [`add 10.1.0.91 ${far.mac}`, `add 10.1.0.92 ${far.mac}`]);
-    assert.deepEqual(machine.filterPrograms(far.port), [machine.programId()]);
+    assert.deepEqual(machine.attachedPrograms(far.port), [machine.programId()]);
     assert.equal(existsSync(`${machine.pins}/replaced`), false);
     machine.assertIdle();
   });
@@ -481,7 +472,7 @@ describe('a run that replaces ABI 1', () => {
         // Any attached program sees a new host, and an address that moves to it.
         two.announce('10.1.0.99');
         await two.announceAndWait();
-        for (const { port } of machine.hosts) assert.equal(programsOn(machine, port).length, 1, at);
+        for (const { port } of machine.hosts) assert.equal(machine.attachedPrograms(port).length, 1, at);
         const truth = [`10.1.0.1 ${one.mac}`, `10.1.0.2 ${two.mac}`, `10.1.0.99 ${two.mac}`];
         const listed = listedBy(machine, THIS).map(({ ip, mac }) => `${ip} ${mac}`);
         assert.deepEqual(listed.sort(), truth, at);

@@ -107,7 +107,7 @@ export const BPFFS = {
 export const PINS = {
   ok: ({ programId }: { readonly programId: number | null }) => `program ${programId} and its maps`,
   lost: () => ({
-    found: 'nothing is pinned here, and filters of snoopy are attached',
+    found: 'nothing is pinned here, and programs of snoopy are attached',
     remedy: 'snoopy reconcile',
   }),
   due: ({ because }: { readonly because: string }) => ({ found: because, remedy: 'snoopy reconcile' }),
@@ -235,10 +235,12 @@ export const CHAIN = {
 
 /** Our link is the first when it is created. A program that is attached later may request the place before it. */
 function fixChain({ isTcx, attach }: Rivals): string {
-  if (attach !== 'clsact')
+  if (attach !== 'clsact' && isTcx)
     return 'bpftool net show; let that program end with TCX_NEXT, or attach it after snoopy';
   const instead = isTcx ? 'let that program end with TCX_NEXT' : 'give that filter a pref above 10';
-  return `set "runtime.attach: tcx" (Linux 6.6), which runs first, or ${instead}`;
+  return attach === 'clsact'
+    ? `set "runtime.attach: auto", which runs first from Linux 6.6 on, or ${instead}`
+    : instead;
 }
 
 export const TUNNEL = {

@@ -17,7 +17,7 @@ import {
   PORT,
   PORT_STATE,
   SNOOPY_PORT_LINK_LOCAL,
-  SNOOPY_PORT_OWNS_CLSACT,
+  SNOOPY_PORT_OWNS_QDISC,
   SNOOPY_PORT_VLAN_AWARE,
 } from '../../generated/layouts.ts';
 import type { KeyCodec, ValueCodec } from './codec.ts';
@@ -31,8 +31,8 @@ export interface PortPolicy {
   /** SNOOPY_LEARN_* bits. */
   readonly learn: number;
   readonly linkLocal: boolean;
-  /** True when snoopy created the clsact qdisc of the port, and so may delete it. */
-  readonly ownsClsact: boolean;
+  /** True when snoopy created the qdisc of the port, and so may delete it. */
+  readonly ownsQdisc: boolean;
   readonly maxBindings: number;
   readonly newIntervalNs: number;
   readonly newBurst: number;
@@ -82,7 +82,7 @@ export const portPolicyCodec: ValueCodec<PortPolicy> = {
       pvid: getU16(values, at, PORT.pvid),
       learn: getU8(values, at, PORT.learn),
       linkLocal: (flags & SNOOPY_PORT_LINK_LOCAL) !== 0,
-      ownsClsact: (flags & SNOOPY_PORT_OWNS_CLSACT) !== 0,
+      ownsQdisc: (flags & SNOOPY_PORT_OWNS_QDISC) !== 0,
       maxBindings: getU32(values, at, PORT.maxBindings),
       newIntervalNs: getU32(values, at, PORT.newIntervalNs),
       newBurst: getU32(values, at, PORT.newBurst),
@@ -100,7 +100,7 @@ export const portPolicyCodec: ValueCodec<PortPolicy> = {
     setU8(bytes, at, PORT.learn, policy.learn);
     const flags =
       (policy.linkLocal ? SNOOPY_PORT_LINK_LOCAL : 0) |
-      (policy.ownsClsact ? SNOOPY_PORT_OWNS_CLSACT : 0) |
+      (policy.ownsQdisc ? SNOOPY_PORT_OWNS_QDISC : 0) |
       (policy.vlans === null ? 0 : SNOOPY_PORT_VLAN_AWARE);
     setU8(bytes, at, PORT.flags, flags);
     setU32(bytes, at, PORT.maxBindings, policy.maxBindings);

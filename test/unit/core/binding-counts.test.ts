@@ -13,7 +13,7 @@ const POLICY: PortPolicy = {
   pvid: 0,
   learn: 7,
   linkLocal: false,
-  ownsClsact: true,
+  ownsQdisc: true,
   maxBindings: 64,
   newIntervalNs: 1,
   newBurst: 1,

@@ -56,6 +56,8 @@ const FLAGS: Readonly<Record<string, number>> = { extern_learn: NTF_EXT_LEARNED,
 
 /** observed.yaml: names instead of numbers wherever iproute2 prints names. */
 interface Machine {
+  /** Whether the kernel has TCX; false. */
+  readonly tcx?: boolean;
   /** CLOCK_MONOTONIC in seconds. */
   readonly now?: number;
   /** Name -> properties. Interfaces are numbered in the order of the file. */
@@ -374,6 +376,7 @@ function observe(machine: Machine): Observed {
       statics: [],
     },
     attachments: new Map(),
+    hasTcx: machine.tcx ?? false,
   };
 }
 
@@ -392,10 +395,11 @@ function afterRun(desired: Desired, bare: Observed, machine: Machine): Observed 
     if (action.kind === 'set-static') statics.push(action.rule);
     if (action.kind === 'attach') {
       attachments.set(action.port.ifIndex, {
-        hasClsact: true,
-        ownsClsact: true,
+        hasQdisc: true,
+        ownsQdisc: true,
         filterProgramId: PROGRAM_ID,
         tcxProgramId: null,
+        strays: [],
       });
     }
   }
@@ -404,10 +408,11 @@ function afterRun(desired: Desired, bare: Observed, machine: Machine): Observed 
     if (change === null) attachments.delete(ifIndex);
     else {
       const before = attachments.get(ifIndex) ?? {
-        hasClsact: false,
-        ownsClsact: false,
+        hasQdisc: false,
+        ownsQdisc: false,
         filterProgramId: null,
         tcxProgramId: null,
+        strays: [],
       };
       attachments.set(ifIndex, { ...before, ...change });
     }
@@ -416,7 +421,7 @@ function afterRun(desired: Desired, bare: Observed, machine: Machine): Observed 
   for (const [name, bridge] of Object.entries(machine.datapath?.strayPolicies ?? {})) {
     if (template === undefined) throw new Error('strayPolicies needs at least one configured port');
     const gone = name.startsWith('#') ? (Number(name.slice(1)) as IfIndex) : indexOf(machine, name);
-    ports.set(gone, { ...template, bridge: indexOf(machine, bridge), ownsClsact: true });
+    ports.set(gone, { ...template, bridge: indexOf(machine, bridge), ownsQdisc: true });
   }
   return { ...bare, datapath: { ...bare.datapath, ports, prefixes, statics }, attachments };
 }

@@ -135,7 +135,7 @@ it('the policy of a port of a real map is decoded and encoded', () => {
     pvid: 0,
     learn: 7,
     linkLocal: false,
-    ownsClsact: true,
+    ownsQdisc: true,
     maxBindings: 64,
     newIntervalNs: 50_000_000,
     newBurst: 20,

@@ -20,7 +20,7 @@ import {
 } from '../../../src/netlink/neighbor.ts';
 import { decodeFailure, failureError } from '../../../src/netlink/socket.ts';
 import {
-  createClsact,
+  createQdisc,
   decodeFilter,
   decodeQdisc,
   deleteFilter,
@@ -366,7 +366,7 @@ describe('traffic control', () => {
 
   it('creates clsact as tc does', () => {
     const theirs = only(decodeMessages(captures.CLSACT_ADD));
-    const ours = createClsact(TAP1);
+    const ours = createQdisc(TAP1, 'clsact');
     assert.equal(ours.type, theirs.type);
     assert.equal(ours.flags | 5, theirs.flags);
     // Some versions of tc add an unused TCA_OPTIONS. Only the structure and the kind are compared.

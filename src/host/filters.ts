@@ -1,0 +1,178 @@
+// The filters of the program, and the qdiscs that hold them: attached and detached in netlink batches.
+
+import type { IfIndex } from '../base/address.ts';
+import type { ErrorCode } from '../base/errors.ts';
+import { mapPairs, takeNext } from '../base/pairs.ts';
+import type { Action, PortRef } from '../core/actions.ts';
+import { APPLIED, failedBy, type Outcome } from '../core/report.ts';
+import { filterName, filterPlace, isOurFilter } from '../datapath/attachment.ts';
+import type { Pins } from '../datapath/pins.ts';
+import { sleep } from '../ffi/libc.ts';
+import type { Request } from '../netlink/message.ts';
+import { failureError, type NetlinkSocket, type Result } from '../netlink/socket.ts';
+import {
+  createQdisc,
+  deleteFilter,
+  deleteQdisc,
+  dumpFilters,
+  dumpQdiscs,
+  filterOf,
+  getFilter,
+  putFilter,
+} from '../netlink/tc.ts';
+
+/** An action and its outcome. */
+export interface Done {
+  readonly action: Action;
+  readonly outcome: Outcome;
+}
+
+export const PORT_GONE: Outcome = { kind: 'skipped', because: 'the port is gone' };
+
+type AttachFilter = Extract<Action, { kind: 'attach' }>;
+type DetachFilter = Extract<Action, { kind: 'detach'; dropQdisc: boolean }>;
+export type FilterAction = AttachFilter | DetachFilter;
+
+export function isFilterAction(action: Action): action is FilterAction {
+  return isAttachFilter(action) || isDetachFilter(action);
+}
+
+export function isAttachFilter(action: Action): action is AttachFilter {
+  return action.kind === 'attach' && action.as === 'filter';
+}
+
+export function isDetachFilter(action: Action): action is DetachFilter {
+  return action.kind === 'detach' && action.as === 'filter';
+}
+
+/** What filters are applied to. */
+interface Target {
+  readonly netlink: NetlinkSocket;
+  readonly pins: Pins;
+}
+
+/** An item and the kernel's answer to its request. */
+interface Answered<Item> {
+  readonly item: Item;
+  readonly result: Result;
+}
+
+/** Sends one request for each item, all in one batch. */
+function batchFor<Item>(
+  netlink: NetlinkSocket,
+  items: readonly Item[],
+  requestFor: (item: Item) => Request,
+): Answered<Item>[] {
+  return mapPairs(items, netlink.batch(items.map(requestFor)), (item, result) => ({ item, result }));
+}
+
+/**
+ * How long a program may take between deleting the qdisc of a port and creating its own, as Proxmox VE and libvirt do for a
+ * rate limit: two calls of `tc`. Its command would fail if snoopy took the place between the two.
+ */
+const GIVE_WAY_MS = 500;
+
+/** Creates missing qdiscs, then the filters. EEXIST for a qdisc is a success. */
+export function attachFilters({ netlink, pins }: Target, actions: readonly AttachFilter[]): Done[] {
+  const { program } = pins;
+  if (program === null || pins.loadReason !== null) {
+    const outcome: Outcome = { kind: 'skipped', because: 'the program is not loaded' };
+    return actions.map((action) => ({ action, outcome }));
+  }
+  if (actions.some(({ qdisc, hasLostQdisc }) => qdisc === 'ingress' && hasLostQdisc)) sleep(GIVE_WAY_MS);
+  const qdiscs = batchFor(netlink, actions, ({ port, qdisc }) => createQdisc(port.ifIndex, qdisc));
+  // A new qdisc has no filters.
+  const older = qdiscs.filter(({ result }) => !result.ok).map(({ item }) => item);
+  const ours = findOurs(netlink, older);
+  const replaced = replaceQdiscs(netlink, [...ours]);
+  const filters = batchFor(netlink, qdiscs, ({ item: action }) => {
+    const name = filterName(action.ownsQdisc);
+    const mode = ours.has(action) && !replaced.has(action.port.ifIndex) ? 'replace' : 'create';
+    return putFilter(filterPlace(action.port.ifIndex), { fd: program.fd, name }, mode);
+  });
+  return filters.map(({ item: { item: action, result: qdisc }, result: filter }) => {
+    const isBlocked = !qdisc.ok && qdisc.name !== 'EEXIST';
+    return { action, outcome: outcomeOf(isBlocked ? qdisc : filter, 'attach to', action.port) };
+  });
+}
+
+/** The actions whose port has our filter at our place. A filter of another owner is neither replaced nor deleted. */
+function findOurs<Item extends FilterAction>(netlink: NetlinkSocket, actions: readonly Item[]): Set<Item> {
+  const found = batchFor(netlink, actions, ({ port }) => getFilter(filterPlace(port.ifIndex)));
+  const ours = found.filter(({ result }) => isOurFilter(filterOf(result)?.bpf?.name ?? ''));
+  return new Set(ours.map(({ item }) => item));
+}
+
+/** Deletes our filters, then our qdiscs without other filters. */
+export function detachFilters({ netlink }: Target, actions: readonly DetachFilter[]): Done[] {
+  const ours = findOurs(netlink, actions);
+  const deletions = [...ours].map(({ port }) => deleteFilter(filterPlace(port.ifIndex)));
+  const deleted = netlink.batch(deletions).values();
+  return actions.map((action) => {
+    const { port } = action;
+    const outcome = ours.has(action) ? outcomeOf(takeNext(deleted), 'detach from', port, GONE) : APPLIED;
+    const isDone = outcome.kind === 'applied' && action.dropQdisc;
+    return { action, outcome: isDone ? dropQdisc(netlink, port) : outcome };
+  });
+}
+
+/** Errors that mean that there is nothing to delete. */
+const GONE: readonly string[] = ['ENOENT', 'EINVAL'];
+
+function dropQdisc(netlink: NetlinkSocket, port: PortRef): Outcome {
+  const { ifIndex } = port;
+  if (filterCount(netlink, ifIndex) > 0) return APPLIED;
+  const result = takeNext(netlink.batch([deleteQdisc(ifIndex)]).values());
+  return outcomeOf(result, 'delete the qdisc of', port, GONE);
+}
+
+/** The number of filters of both sides of a device, of any owner. */
+function filterCount(netlink: NetlinkSocket, ifIndex: IfIndex): number {
+  return (['ingress', 'egress'] as const).reduce(
+    (sum, side) => sum + dumpFilters(netlink, ifIndex, side).length,
+    0,
+  );
+}
+
+/**
+ * Replaces the clsact qdiscs that an earlier version created, and that have no filter but ours, by the ingress qdiscs that the
+ * actions want: both in one batch, and the filters right after. Returns the devices.
+ */
+function replaceQdiscs(netlink: NetlinkSocket, actions: readonly AttachFilter[]): Set<IfIndex> {
+  const candidates = actions.filter(({ qdisc, ownsQdisc }) => qdisc === 'ingress' && ownsQdisc);
+  if (candidates.length === 0) return new Set();
+  const clsacts = dumpQdiscs(netlink).filter(({ kind }) => kind === 'clsact');
+  const withClsact = new Set(clsacts.map(({ ifIndex }) => ifIndex));
+  const devices = candidates
+    .map(({ port }) => port.ifIndex)
+    .filter((ifIndex) => withClsact.has(ifIndex) && filterCount(netlink, ifIndex) === 1);
+  netlink.batch(devices.flatMap((ifIndex) => [deleteQdisc(ifIndex), createQdisc(ifIndex, 'ingress')]));
+  return new Set(devices);
+}
+
+function outcomeOf(result: Result, verb: string, port: PortRef, harmless: readonly string[] = []): Outcome {
+  if (result.ok || harmless.includes(result.name)) return APPLIED;
+  if (result.name === 'ENODEV') return PORT_GONE;
+  const context = { operation: `${verb} port "${port.name}"`, object: port.name };
+  return failedBy(failureError(result, { ...context, ...diagnosisOf(verb, result.name) }).problem);
+}
+
+function diagnosisOf(verb: string, errno: string): { readonly code: ErrorCode; readonly fix?: string } {
+  if (verb !== 'attach to') return { code: 'detach_failed' };
+  switch (errno) {
+    // The kernel has no qdisc or filter of this kind, and no module for it.
+    case 'ENOENT':
+      return {
+        code: 'unsupported',
+        fix: 'load the modules sch_ingress and cls_bpf (CONFIG_NET_SCH_INGRESS, CONFIG_NET_CLS_BPF)',
+      };
+    case 'EEXIST':
+    case 'EINVAL':
+      return {
+        code: 'attach_failed',
+        fix: 'remove the filter of another owner with pref 10: tc filter show ingress',
+      };
+    default:
+      return { code: 'attach_failed' };
+  }
+}

@@ -1,0 +1,55 @@
+// attach: auto beside programs that limit the rate of a port with a qdisc of their own. Their commands never fail because of
+// snoopy, and snoopy goes on learning.
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { listFilters, listQdiscs } from '../lib/oracles.ts';
+import { RATE_LIMITS, unlimit } from '../lib/rate-limit.ts';
+import { Machine } from './machine.ts';
+import { NEEDS_TCX } from './probe.ts';
+
+/** What another program has at the ingress of a port. */
+function theirs(machine: Machine): string {
+  const { netns } = machine;
+  const qdiscs = listQdiscs(netns, 'tap1').filter(({ kind }) => kind === 'ingress');
+  return JSON.stringify([qdiscs, listFilters(netns, 'tap1')]);
+}
+
+async function assertLearns(machine: Machine, ip: string): Promise<void> {
+  const host = machine.host(1);
+  host.announce(ip);
+  await host.forwarded();
+  machine.reconcile();
+  assert.equal(machine.macOf(ip), host.mac, ip);
+}
+
+describe('a rate limit of another program on a port', () => {
+  for (const [name, limit] of Object.entries(RATE_LIMITS)) {
+    test(`${name}: set before, between and after runs, changed, and ended`, NEEDS_TCX, async (t) => {
+      const machine = new Machine(t);
+      limit(machine.netns, 'tap1');
+      machine.reconcile();
+      await assertLearns(machine, '10.1.0.11');
+      limit(machine.netns, 'tap1');
+      machine.assertIdle();
+      await assertLearns(machine, '10.1.0.12');
+      unlimit(machine.netns, 'tap1');
+      machine.assertIdle();
+      limit(machine.netns, 'tap1');
+      await assertLearns(machine, '10.1.0.13');
+      const before = theirs(machine);
+      machine.remove();
+      assert.equal(theirs(machine), before);
+      assert.deepEqual(machine.attachedPrograms('tap1'), []);
+    });
+
+    test(`${name}: set and changed while a run listens`, NEEDS_TCX, async (t) => {
+      const machine = new Machine(t);
+      machine.reconcile();
+      const listening = machine.snoopy.startReconcile('--listen', '3s');
+      for (let turn = 0; turn < 5; turn++) limit(machine.netns, 'tap1');
+      const result = await listening.ended();
+      assert.equal(result.code, 0, result.stderr);
+      await assertLearns(machine, '10.1.0.11');
+    });
+  }
+});
