@@ -8,6 +8,7 @@ import type { Desired } from '../core/desired.ts';
 import { sleep } from '../ffi/libc.ts';
 import { semanticFindings } from './checks.ts';
 import { desiredOf } from './desired.ts';
+import { invisibleFindings } from './invisible.ts';
 import { ConfigError, type ConfigProblem, type Finding, problemsOf } from './problem.ts';
 import { isRawConfig, schemaFindings } from './schema-findings.ts';
 import { MAX_BYTES, parseYaml, plainOf } from './yaml.ts';
@@ -19,7 +20,7 @@ export function parseConfig(
 ): { readonly desired: Desired } | { readonly problems: readonly ConfigProblem[] } {
   const plain = text.startsWith('\uFEFF') ? text.slice(1) : text;
   const { root, findings } = parseYaml(plain);
-  const all: Finding[] = [...findings];
+  const all: Finding[] = [...invisibleFindings(plain), ...findings];
   if (root !== undefined) {
     for (const finding of [...schemaFindings(root), ...semanticFindings(root)]) all.push(finding);
     const value = plainOf(root.node);

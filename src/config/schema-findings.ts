@@ -68,16 +68,21 @@ function unknownKey(schema: SchemaNode, root: YamlItem, path: Path, key: string)
   const free = keys.filter((candidate) => child(present, candidate) === undefined);
   const meant = closest(key, free);
   const hint = meant === undefined ? '' : `, did you mean \`${meant}\`?`;
-  const wrong =
-    key === '<<'
-      ? 'is a merge key, which YAML 1.2 does not have: use `defaults` for what bridges share'
-      : `is an unknown key${hint}`;
   return {
     path: [...path, key],
     at: child(present, key)?.keyAt ?? 0,
-    wrong,
+    wrong: whyUnknown(schema, path, key) ?? `is an unknown key${hint}`,
     allowed: list(keys, 'and'),
   };
+}
+
+/** What is wrong with a key that has its place elsewhere; null for any other. */
+function whyUnknown(schema: SchemaNode, path: Path, key: string): string | null {
+  if (key === '<<')
+    return 'is a merge key, which YAML 1.2 does not have: use `defaults` for what bridges share';
+  if (path.length > 0) return null;
+  const ofBridges = schemaAt(schema, ['defaults']).properties ?? {};
+  return key in ofBridges ? 'is a key of bridges: put it below `defaults`, or below one of `bridges`' : null;
 }
 
 function missingKey(schema: SchemaNode, root: YamlItem, path: Path, key: string): Finding {
@@ -132,6 +137,9 @@ const SIZE_UNITS: readonly (readonly [RegExp, string])[] = [
   [/^(g|gi|gb|gib)$/i, 'GiB'],
 ];
 
+/** Title of the names of interfaces in the schema. YAML reads one of digits as a number. */
+const INTERFACE = 'interface name';
+
 /** The value that was probably meant by a wrong one. */
 function suggest(schema: SchemaNode, from: SchemaNode, node: YamlNode): string | undefined {
   const forms = formsOf(schema, from);
@@ -143,6 +151,8 @@ function suggest(schema: SchemaNode, from: SchemaNode, node: YamlNode): string |
   if (node.kind !== 'scalar' || node.value === null) return undefined;
   const { value } = node;
   const titles = forms.map(({ title }) => title);
+  if (value === 0 && forms.some((form) => form.const === 'never')) return 'never';
+  if (typeof value === 'number' && titles.includes(INTERFACE)) return `"${value}"`;
   if (typeof value === 'number' && Number.isInteger(value) && value >= 0) {
     if (titles.includes('duration')) return `${value}s`;
     if (titles.includes('size')) return formatSize(value);

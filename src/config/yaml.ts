@@ -107,7 +107,8 @@ class TreeReader {
 
   read(): { root: YamlItem | undefined; findings: readonly Finding[] } {
     if (this.#events.length === 0) {
-      return failed({ path: [], at: 0, wrong: 'is empty', allowed: 'at least `version: 1`' });
+      const allowed = 'at least `{version: 1, bridges: [{name: vmbr0}]}`, with the name of your bridge';
+      return failed({ path: [], at: 0, wrong: 'is empty', allowed });
     }
     this.#next = 1;
     const root = this.#readValue([]);

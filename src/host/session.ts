@@ -4,6 +4,7 @@ import { statSync } from 'node:fs';
 import type { Users } from '../base/trust.ts';
 import { type Desired, type Runtime, staticKeys } from '../core/desired.ts';
 import { type Expected, openPins } from '../datapath/pins.ts';
+import { pageSize } from '../ffi/libc.ts';
 import { OBJECT_BASE64, OBJECT_DIGEST } from '../generated/object.ts';
 import { openNetlink } from '../netlink/socket.ts';
 import type { Target } from './apply.ts';
@@ -53,7 +54,8 @@ export function openSession(
   const expected: Expected = {
     digest: OBJECT_DIGEST,
     netns: statSync('/proc/self/ns/net').ino,
-    ringBytes: runtime.ringBytes,
+    // As libbpf rounds it up: pages have up to 64 KiB on arm64.
+    ringBytes: Math.max(runtime.ringBytes, pageSize()),
     maxBindings: runtime.maxBindings,
     // Doubled: new ones are written before old ones are deleted.
     maxStatics: roomFor(2 * staticKeys(bridges)),
