@@ -20,6 +20,7 @@ write('version.ts', 'The version of this package.', [
 write('defaults.ts', 'The defaults of the configuration, from the schema.', [
   `export const RUNTIME_DEFAULTS = ${JSON.stringify(defaultsOf(schema.properties.runtime))} as const;`,
   `export const BRIDGE_DEFAULTS = ${JSON.stringify(defaultsOf(schema.properties.defaults))} as const;`,
+  `export const FRR_DEFAULTS = ${JSON.stringify(defaultsOf(schema.properties.frr))} as const;`,
   `export const METRICS_DEFAULTS = ${JSON.stringify(defaultsOf(schema.properties.metrics))} as const;`,
 ]);
 write('validate-config.ts', 'The validator of the configuration.', [

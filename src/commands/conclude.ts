@@ -3,7 +3,7 @@
 import { problemOf } from '../base/errors.ts';
 import { APPLIED, type ReconcileReport, type RunReport, type Step } from '../core/report.ts';
 import { allWell, anyChange } from '../core/summary.ts';
-import { noteSuccess } from '../host/pin-directory.ts';
+import { noteTime } from '../host/pin-directory.ts';
 import { writeMetrics } from './metrics.ts';
 import type { Pass, Run } from './run.ts';
 
@@ -19,7 +19,7 @@ export function concludeFailure(run: Run, thrown: unknown): void {
 }
 
 function reportOf({ session, options, stopwatch }: Run, result: Pass): ReconcileReport {
-  const { changes, total, records, probes, announcements, confirms, hints, dropped, counters, bridges } =
+  const { changes, total, records, probes, announcements, confirms, hints, frr, dropped, counters, bridges } =
     result;
   const { remaining, warnings, errors } = result;
   const mounts = session.mounted ? [mountStep(session.runtime.bpffs)] : [];
@@ -37,6 +37,7 @@ function reportOf({ session, options, stopwatch }: Run, result: Pass): Reconcile
     announcements: { sent: announcements },
     confirms,
     hints,
+    frr,
     bridges,
     durations: stopwatch.seconds(),
     remaining,
@@ -60,7 +61,8 @@ function publish<Report extends RunReport>(run: Run, report: Report): Report {
   const nowMs = environment.wallClock();
   const { textfile } = everything;
   const problems = textfile === null ? [] : writeMetrics(run, textfile, report, nowMs);
-  if (report.ok && problems.length === 0) problems.push(...noteSuccess(session.pins.directory, nowMs));
+  if (report.ok && problems.length === 0)
+    problems.push(...noteTime(session.pins.directory, 'succeeded', nowMs));
   const ok = report.ok && problems.length === 0;
   return { ...report, ok, errors: [...report.errors, ...problems], durations: stopwatch.seconds() };
 }

@@ -28,6 +28,7 @@ import { announce } from './announce.ts';
 import { probeHosts } from './probing.ts';
 import { type Machine, retrieveHosts } from './retrieve.ts';
 import { type Pass, RETRY_MS, type Run } from './run.ts';
+import { verifyZebra } from './verify-zebra.ts';
 
 /** The hosts' part of the result of a pass. */
 type HostPass = Pick<
@@ -39,6 +40,7 @@ type HostPass = Pick<
   | 'announcements'
   | 'confirms'
   | 'hints'
+  | 'frr'
   | 'bridges'
   | 'warnings'
   | 'errors'
@@ -67,6 +69,7 @@ function reconcileWith(run: Run, machine: Machine, ring: Ring | undefined): Host
   const limits = { room: HINTS_ROOM, not: announced.left };
   const memory = options.check ? NO_CHANGE : planMemory(topology, hosts, index, plan, byStatus, limits);
   if (!options.check) writeMemory(session, memory, byStatus);
+  const verified = verifyZebra(run, plan.decisions, written.changes.length);
 
   const moves = [...drained.changes, ...probed.drained.changes];
   const isDamaged = drained.damaged || probed.drained.damaged;
@@ -78,10 +81,12 @@ function reconcileWith(run: Run, machine: Machine, ring: Ring | undefined): Host
     announcements: announced.sent,
     confirms: probed.confirms,
     hints: { probed: probed.sent.hints, learned: byStatus.learned.length },
+    frr: verified.report,
     bridges: describeBridges(desired, topology, plan),
     warnings: [
       ...found.warnings,
       ...probed.warnings,
+      ...verified.warnings,
       ...warningsOf(plan, moves, isDamaged),
       ...warningsOfTable(hosts.bindings, maxBindings, topology),
       ...warningsOfLimits(machine.observed, hosts, topology),
@@ -94,6 +99,7 @@ function reconcileWith(run: Run, machine: Machine, ring: Ring | undefined): Host
           ? hosts.nowMs + RETRY_MS
           : Math.min(
               byStatus.dueMs,
+              hosts.nowMs + verified.dueInMs,
               nextDue(topology, hosts, { protocol, hasProbed: probed.sent.hosts + probed.sent.hints > 0 }),
             ),
     }),

@@ -2,7 +2,7 @@
 
 import { problemOf } from '../base/errors.ts';
 import { formatAge } from '../base/units.ts';
-import { NO_CONFIRMS, NO_HINTS } from '../core/report.ts';
+import { NO_CONFIRMS, NO_HINTS, NOTHING_VERIFIED } from '../core/report.ts';
 import { distinct } from '../core/warning.ts';
 import { sleep } from '../ffi/libc.ts';
 import { reopenPins } from '../host/apply.ts';
@@ -84,6 +84,7 @@ function failedPass(thrown: unknown, before: Pass, dueMs: number): Pass {
     announcements: 0,
     confirms: NO_CONFIRMS,
     hints: NO_HINTS,
+    frr: NOTHING_VERIFIED,
     warnings: [],
     errors: [problemOf(thrown, 'listen')],
     next: () => ({ interest, dueMs }),
@@ -106,6 +107,11 @@ function merge(earlier: Pass, later: Pass): Pass {
     hints: {
       probed: earlier.hints.probed + later.hints.probed,
       learned: earlier.hints.learned + later.hints.learned,
+    },
+    frr: {
+      verified: earlier.frr.verified + later.frr.verified,
+      missing: earlier.frr.missing + later.frr.missing,
+      renewed: earlier.frr.renewed + later.frr.renewed,
     },
     warnings: distinct([...earlier.warnings, ...later.warnings]),
   };

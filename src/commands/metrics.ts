@@ -3,7 +3,7 @@
 import { type Problem, problemOf } from '../base/errors.ts';
 import type { RunReport } from '../core/report.ts';
 import { VERSION } from '../generated/version.ts';
-import { lastSuccess } from '../host/pin-directory.ts';
+import { lastTime } from '../host/pin-directory.ts';
 import { replaceTextfile } from '../host/textfile.ts';
 import { type Metrics, renderMetrics, type Stock } from '../render/prometheus.ts';
 import type { Run } from './run.ts';
@@ -30,7 +30,7 @@ export function writeMetrics(run: Run, path: string, report: RunReport, nowMs: n
     durations: stopwatch.seconds(),
   };
   try {
-    const succeededMs = outcome.ok ? nowMs : (lastSuccess(session.pins.directory) ?? 0);
+    const succeededMs = outcome.ok ? nowMs : (lastTime(session.pins.directory, 'succeeded') ?? 0);
     const metrics: Metrics = {
       version: VERSION,
       writtenAt: nowMs / 1000,

@@ -3,6 +3,7 @@
 import { AF_INET, AF_INET6 } from '../base/address.ts';
 import { loadConfig } from '../config/config.ts';
 import { type Action, type ActionSummary, summarize } from '../core/actions.ts';
+import type { Desired } from '../core/desired.ts';
 import { planHosts } from '../core/neighbors/plan.ts';
 import type { Observed } from '../core/observed.ts';
 import { plan } from '../core/plan.ts';
@@ -56,7 +57,7 @@ export function runRemove(options: RemoveOptions, environment: Environment): Rem
 function planRemoval(session: Session, textfile: string | null): Action[] {
   const { netlink, runtime, pins } = session;
   const observed = observe(netlink, runtime, pins, 'all');
-  const nothing = { runtime, bridges: [], textfile: null };
+  const nothing: Desired = { runtime, bridges: [], verify: 'never', textfile: null };
   const onlyAttachments: Observed = {
     ...observed,
     bpffsMounted: true,

@@ -14,6 +14,7 @@ import type {
   NeighborChangeReport,
   Phase,
   Step,
+  Verification,
 } from '../core/report.ts';
 import type { Warning } from '../core/warning.ts';
 import type { StrayScope } from '../host/observe.ts';
@@ -58,6 +59,7 @@ export interface Pass {
   readonly announcements: number;
   readonly confirms: Confirms;
   readonly hints: HintsReport;
+  readonly frr: Verification;
   readonly dropped: number;
   readonly counters: Counters;
   readonly bridges: readonly BridgeReport[];

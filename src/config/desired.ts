@@ -3,7 +3,7 @@
 import { formatPrefix, parseIp, parseMac, parsePrefix } from '../base/address.ts';
 import { formatDuration, formatSize, parseDuration, parseSize } from '../base/units.ts';
 import type { Desired, DesiredBridge, LearnKind, StaticEntry } from '../core/desired.ts';
-import { BRIDGE_DEFAULTS, METRICS_DEFAULTS, RUNTIME_DEFAULTS } from '../generated/defaults.ts';
+import { BRIDGE_DEFAULTS, FRR_DEFAULTS, METRICS_DEFAULTS, RUNTIME_DEFAULTS } from '../generated/defaults.ts';
 import type {
   RawBridge,
   RawConfig,
@@ -29,6 +29,7 @@ export function desiredOf(config: RawConfig): Desired {
       neighborProtocol: runtime.neighbor_protocol,
     },
     bridges: (config.bridges ?? []).map((bridge) => desiredBridge(bridge, merge(defaults, bridge))),
+    verify: { ...FRR_DEFAULTS, ...config.frr }.verify,
     textfile: { ...METRICS_DEFAULTS, ...config.metrics }.textfile,
   };
 }
@@ -133,6 +134,7 @@ export function writtenOut(desired: Desired): RawWholeConfig {
       announce: bridge.announce,
       static: bridge.statics.map(({ ip, macs, vlan }) => ({ ip, mac: macs, vlan })),
     })),
+    frr: { verify: desired.verify },
     metrics: { textfile: desired.textfile },
   };
 }

@@ -7,6 +7,7 @@ export interface RawConfig {
   readonly runtime?: Partial<RawRuntime>;
   readonly defaults?: RawPartialSettings;
   readonly bridges?: readonly RawBridge[];
+  readonly frr?: Partial<RawFrr>;
   readonly metrics?: Partial<RawMetrics>;
 }
 
@@ -17,6 +18,10 @@ export interface RawRuntime {
   readonly ring_size: string;
   readonly max_bindings: number;
   readonly neighbor_protocol: number;
+}
+
+export interface RawFrr {
+  readonly verify: 'auto' | 'never';
 }
 
 export interface RawMetrics {
@@ -90,5 +95,6 @@ export interface RawWholeConfig {
   readonly version: 1;
   readonly runtime: RawRuntime;
   readonly bridges: readonly RawWholeBridge[];
+  readonly frr: RawFrr;
   readonly metrics: RawMetrics;
 }

@@ -68,7 +68,7 @@ const BLOCKERS = {
   missing: ({ ip, vni }) => ({
     status: 'failure',
     reason: 'zebra does not have the neighbor',
-    fix: `vtysh -c "show evpn arp-cache vni ${vni} ip ${ip}"; if it stays so: systemctl restart frr`,
+    fix: `snoopy reconcile, which writes it anew; then: vtysh -c "show evpn arp-cache vni ${vni} ip ${ip}"`,
   }),
   remote: ({ mac }) => ({
     status: 'failure',

@@ -11,6 +11,8 @@ export type LearnKind = 'arp-request' | 'arp-reply' | 'na' | 'ns';
 export interface Desired {
   readonly runtime: Runtime;
   readonly bridges: readonly DesiredBridge[];
+  /** Whether runs verify that zebra has what was written. */
+  readonly verify: 'auto' | 'never';
   /** Path of the Prometheus textfile, or null. */
   readonly textfile: string | null;
 }

@@ -7,7 +7,12 @@ export type FrrAnswer =
   /** vtysh is not installed. */
   | { readonly kind: 'absent' }
   /** vtysh is installed, but a daemon does not answer. */
-  | { readonly kind: 'silent'; readonly message: string }
+  | {
+      readonly kind: 'silent';
+      readonly message: string;
+      /** True when it took too long; false when it failed at once, as where no daemon runs. */
+      readonly isLate: boolean;
+    }
   | { readonly kind: 'answered'; readonly frr: Frr };
 
 export interface Frr {

@@ -95,6 +95,17 @@ export interface HintsReport {
 
 export const NO_HINTS: HintsReport = { probed: 0, learned: 0 };
 
+/** What zebra has of the neighbors that earlier runs have written. */
+export interface Verification {
+  /** Neighbors that were looked up in zebra; 0 when it was not queried. */
+  readonly verified: number;
+  /** Those that zebra did not have, and those of them that were written anew. */
+  readonly missing: number;
+  readonly renewed: number;
+}
+
+export const NOTHING_VERIFIED: Verification = { verified: 0, missing: 0, renewed: 0 };
+
 /** The phases of a run. */
 export const PHASES = [
   /** Reading the configuration. */
@@ -115,6 +126,8 @@ export const PHASES = [
   'confirm',
   /** Neighbors, and bindings that have ended. */
   'write',
+  /** Verifying that zebra has what was written. */
+  'frr',
   /** Waiting for something to do, with `--listen`. */
   'listen',
   /** Counting for the textfile. */
@@ -145,6 +158,7 @@ export interface ReconcileReport {
   /** Owner checks: owners that were probed because another MAC claimed their address. */
   readonly confirms: Confirms;
   readonly hints: HintsReport;
+  readonly frr: Verification;
   readonly bridges: readonly BridgeReport[];
   /** Seconds by phase. */
   readonly durations: Durations;

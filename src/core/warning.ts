@@ -44,6 +44,8 @@ export type Warning =
       /** Null when the port no longer exists. */
       readonly claimantPort: string | null;
     } & HostAddress)
+  /** zebra could not be asked whether it has what was written. */
+  | { readonly kind: 'unverified'; readonly message: string }
   /** Owners of claimed addresses could not be probed. */
   | { readonly kind: 'unprobed'; readonly count: number }
   /** An address to unfreeze is not frozen. */

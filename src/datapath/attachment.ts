@@ -36,7 +36,7 @@ export function isOurFilter(name: string): boolean {
 }
 
 /** True for our own filter on a qdisc that snoopy created. */
-export function saysOwner(name: string): boolean {
+export function recordsOwner(name: string): boolean {
   return name === OWNER_FILTER_NAME;
 }
 

@@ -33,7 +33,7 @@ import {
   isFilterAction,
   PORT_GONE,
 } from './filters.ts';
-import { removePinDirectory } from './pin-directory.ts';
+import { noteTime, removePinDirectory } from './pin-directory.ts';
 import { deleteTextfile } from './textfile.ts';
 
 /** What actions are applied to; a load replaces `pins`. */
@@ -49,7 +49,7 @@ export interface Target {
 
 const STILL_NEEDED: Outcome = { kind: 'skipped', because: 'the program is not attached in the other way' };
 /** The port keeps its entry, by which the next run knows what to detach. */
-const STILL_TIED: Outcome = { kind: 'skipped', because: 'not everything could be detached' };
+const STILL_ATTACHED: Outcome = { kind: 'skipped', because: 'not everything could be detached' };
 
 /** The actions as steps of a report of `--check`. */
 export function planned(actions: readonly Action[]): Step[] {
@@ -75,19 +75,19 @@ export function applyActions(
 ): Step[] {
   const steps: Step[] = [];
   /** Ports to which the program could not be attached: an attachment in the other way stays. */
-  const bare = new Set<IfIndex>();
+  const unattached = new Set<IfIndex>();
   /** Ports that still have an attachment that was to be removed. */
-  const tied = new Set<IfIndex>();
-  const whyHeld = (action: Action): Outcome | null => whyNot(action, bare, tied);
+  const stillAttached = new Set<IfIndex>();
+  const whySkipped = (action: Action): Outcome | null => whySkippedBy(action, unattached, stillAttached);
   for (let i = 0; i < actions.length; ) {
-    const group = takeGroup(actions, i, whyHeld);
+    const group = takeGroup(actions, i, whySkipped);
     if (actions.length >= MANY && (i % MANY === 0 || group.length > 1))
       progress?.(describeProgress(i, actions.length, group));
-    for (const { action, outcome } of applyGroup(target, group, recovered, whyHeld)) {
+    for (const { action, outcome } of applyGroup(target, group, recovered, whySkipped)) {
       steps.push({ action: summarize(action), outcome });
       if (outcome.kind === 'applied' || outcome === PORT_GONE) continue;
-      if (action.kind === 'attach') bare.add(action.port.ifIndex);
-      if (action.kind === 'detach') tied.add(action.port.ifIndex);
+      if (action.kind === 'attach') unattached.add(action.port.ifIndex);
+      if (action.kind === 'detach') stillAttached.add(action.port.ifIndex);
     }
     i += group.length;
   }
@@ -102,11 +102,16 @@ function describeProgress(done: number, total: number, group: readonly Action[])
 }
 
 /** Why the outcomes of earlier actions forbid an action; null when they do not. */
-function whyNot(action: Action, bare: ReadonlySet<IfIndex>, tied: ReadonlySet<IfIndex>): Outcome | null {
+function whySkippedBy(
+  action: Action,
+  unattached: ReadonlySet<IfIndex>,
+  stillAttached: ReadonlySet<IfIndex>,
+): Outcome | null {
   const { kind } = action;
-  if (kind === 'detach') return bare.has(action.port.ifIndex) ? STILL_NEEDED : null;
-  if (kind === 'set-port' || kind === 'drop-port') return tied.has(action.port.ifIndex) ? STILL_TIED : null;
-  return kind === 'unpin' && tied.size > 0 ? STILL_TIED : null;
+  if (kind === 'detach') return unattached.has(action.port.ifIndex) ? STILL_NEEDED : null;
+  if (kind === 'set-port' || kind === 'drop-port')
+    return stillAttached.has(action.port.ifIndex) ? STILL_ATTACHED : null;
+  return kind === 'unpin' && stillAttached.size > 0 ? STILL_ATTACHED : null;
 }
 
 type DetachStray = Extract<Action, { as: 'stray' }>;
@@ -116,14 +121,14 @@ function isDetachStray(action: Action): action is DetachStray {
 }
 
 /** The outcome of an action that must not be taken now; null when it may. */
-type WhyHeld = (action: Action) => Outcome | null;
+type WhySkipped = (action: Action) => Outcome | null;
 
 /** The run of allowed actions on filters of one kind, or on strays, from `start` on; else only the action at `start`. */
-function takeGroup(actions: readonly Action[], start: number, whyHeld: WhyHeld): Action[] {
+function takeGroup(actions: readonly Action[], start: number, whySkipped: WhySkipped): Action[] {
   const first = actions[start];
   if (first === undefined) return [];
   const isLike = isDetachStray(first) ? isDetachStray : isFilterAction;
-  const isBatched = (action: Action): boolean => isLike(action) && whyHeld(action) === null;
+  const isBatched = (action: Action): boolean => isLike(action) && whySkipped(action) === null;
   if (!isBatched(first)) return [first];
   const end = actions.findIndex(
     (action, i) => i > start && (action.kind !== first.kind || !isBatched(action)),
@@ -135,12 +140,12 @@ function applyGroup(
   target: Target,
   group: readonly Action[],
   recovered: readonly Binding[],
-  whyHeld: WhyHeld,
+  whySkipped: WhySkipped,
 ): Done[] {
-  const mayAll = group.every((action) => whyHeld(action) === null);
+  const mayAll = group.every((action) => whySkipped(action) === null);
   if (mayAll && group.every(isFilterAction)) return applyFilters(target, group);
   if (mayAll && group.every(isDetachStray)) return applyStrays(group);
-  return group.map((action) => ({ action, outcome: whyHeld(action) ?? apply(target, action, recovered) }));
+  return group.map((action) => ({ action, outcome: whySkipped(action) ?? apply(target, action, recovered) }));
 }
 
 function applyFilters(target: Target, group: readonly FilterAction[]): Done[] {
@@ -188,6 +193,8 @@ function applyOne(target: Target, action: Action, recovered: readonly Binding[])
     case 'load':
       load(target.object(), target.pins, target.expected, recovered);
       reopenPins(target);
+      // A new pin has the time of its making.
+      for (const event of ['verified', 'asked'] as const) noteTime(target.pins.directory, event, 0);
       return APPLIED;
     case 'set-prefix':
       tableOf(target, 'prefixes').set(action.rule, action.rule);

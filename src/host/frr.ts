@@ -26,10 +26,22 @@ export function queryZebra(): FrrAnswer {
   return query([VNIS, NEIGHBORS], BRIEF_TIMEOUT_MS);
 }
 
+/** Whether zebra has the address on a VNI; false when it does not answer. */
+export function isInZebra(vni: number, ip: IpAddress): boolean {
+  const answer = vtysh(neighborCommand(vni, ip), BRIEF_TIMEOUT_MS);
+  return answer.kind === 'json' && readNeighbor([ip, answer.json]).length > 0;
+}
+
+function neighborCommand(vni: number, ip: IpAddress): string {
+  return `show evpn arp-cache vni ${vni} ip ${ip} json`;
+}
+
 /** Runs the commands until one gets no answer. */
 function query(commands: readonly string[], timeoutMs: number): FrrAnswer {
   const answers = new Map<string, unknown>();
   for (const command of commands) {
+    // Without a VNI there are none.
+    if (command === NEIGHBORS && items(answers.get(VNIS)).length === 0) continue;
     const answer = vtysh(command, timeoutMs);
     if (answer.kind !== 'json') return answer;
     answers.set(command, answer.json);
@@ -43,17 +55,20 @@ function query(commands: readonly string[], timeoutMs: number): FrrAnswer {
 /** What zebra and bgpd know about one host; nothing when they do not answer. */
 export function queryFrrHost(vni: number, ip: IpAddress, mac: Mac | null): FrrHost {
   const jsonOf = (command: string): unknown => {
-    const answer = vtysh(`${command} json`, TIMEOUT_MS);
+    const answer = vtysh(command, TIMEOUT_MS);
     return answer.kind === 'json' ? answer.json : undefined;
   };
-  const neighbor = jsonOf(`show evpn arp-cache vni ${vni} ip ${ip}`);
+  const neighbor = jsonOf(neighborCommand(vni, ip));
   const route = mac === null ? '' : `mac ${mac} ip ${ip}`;
-  const rd = text(jsonOf(`show bgp l2vpn evpn vni ${vni}`), 'rd');
+  const rd = text(jsonOf(`show bgp l2vpn evpn vni ${vni} json`), 'rd');
   return readFrrHost(ip, {
     neighbor,
-    route: route === '' ? undefined : jsonOf(`show bgp l2vpn evpn route vni ${vni} ${route}`),
+    route: route === '' ? undefined : jsonOf(`show bgp l2vpn evpn route vni ${vni} ${route} json`),
     // Only the route under the node's own route distinguisher lists the peers that it is advertised to.
-    own: route === '' || rd === undefined ? undefined : jsonOf(`show bgp l2vpn evpn route rd ${rd} ${route}`),
+    own:
+      route === '' || rd === undefined
+        ? undefined
+        : jsonOf(`show bgp l2vpn evpn route rd ${rd} ${route} json`),
   });
 }
 
@@ -75,7 +90,8 @@ function vtysh(command: string, timeoutMs: number): VtyshAnswer {
   const [firstLine = ''] = `${stderr}\n${stdout}`.split('\n').filter((line) => line.trim() !== '');
   const isLate = errnoOf(error) === 'ETIMEDOUT';
   const why = isLate ? `no answer in ${timeoutMs / 1000} s` : (error?.message ?? firstLine.trim());
-  return { kind: 'silent', message: `vtysh -c "${command}" fails: ${why || `it ended with ${status}`}` };
+  const message = `vtysh -c "${command}" fails: ${why || `it ended with ${status}`}`;
+  return { kind: 'silent', message, isLate };
 }
 
 const VNIS = 'show evpn vni detail json';

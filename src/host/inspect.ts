@@ -13,14 +13,14 @@ import { loaderVersion, tryLoad } from '../datapath/load.ts';
 import type { Link } from '../netlink/link.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';
 import { dumpFilters } from '../netlink/tc.ts';
-import { lastSuccess } from './pin-directory.ts';
+import { lastTime } from './pin-directory.ts';
 import { LOADING, missingCapabilities } from './privileges.ts';
 import type { Session } from './session.ts';
 
 /** `wallClock` reads milliseconds since the epoch. */
 export function inspectHost(session: Session, wallClock: () => number): HostFacts {
   const { runtime, pins } = session;
-  const succeeded = lastSuccess(pins.directory);
+  const succeeded = lastTime(pins.directory, 'succeeded');
   return {
     kernel: release(),
     libbpf: loaderVersion(),

@@ -8,6 +8,7 @@ import { APPLIED, failedBy, type NeighborChangeReport, type Outcome, PLANNED } f
 import { describeChange } from '../core/summary.ts';
 import {
   changeNeighbors,
+  type Neighbor,
   type NeighborRequest,
   NTF_EXT_EXT_VALIDATED,
   NTF_ROUTER,
@@ -62,6 +63,25 @@ export function refreshNeighbors(
   protocol: number,
 ): void {
   send(netlink, entries, protocol);
+}
+
+/**
+ * Deletes entries of ours and writes them anew, so that the kernel notifies zebra of each. Returns the number of those that
+ * were written. One that is not is a neighbor that the next run writes.
+ */
+export function renewNeighbors(netlink: NetlinkSocket, entries: readonly Neighbor[]): number {
+  const requests = entries.flatMap((entry): NeighborRequest[] => {
+    const { ifIndex, ip, mac, state, flags, extFlags, protocol } = entry;
+    if (mac === undefined) return [];
+    // The kernel sets the other states itself.
+    const written = (state & NUD_NOARP) === 0 ? NUD_STALE : NUD_NOARP;
+    return [
+      { kind: 'delete', ifIndex, ip },
+      { kind: 'create', entry: { ifIndex, ip, mac, state: written, flags, extFlags, protocol } },
+    ];
+  });
+  const results = changeNeighbors(netlink, requests);
+  return results.filter(({ ok }, i) => ok && requests[i]?.kind === 'create').length;
 }
 
 /** Changes as they were sent last, and one result for each. */

@@ -17,7 +17,7 @@ import {
   findStrays,
   isOurFilter,
   kernelHasTcx,
-  saysOwner,
+  recordsOwner,
   tcxLinks,
 } from '../datapath/attachment.ts';
 import { readBindings } from '../datapath/migrate.ts';
@@ -93,7 +93,7 @@ function observeAttachments(
     const program = filters[i]?.bpf;
     attachments.set(device, {
       hasQdisc: true,
-      ownsQdisc: saysOwner(program?.name ?? ''),
+      ownsQdisc: recordsOwner(program?.name ?? ''),
       filterProgramId: program !== undefined && isOurFilter(program.name) ? program.id : null,
       tcxProgramId: null,
       strays: [],

@@ -141,12 +141,18 @@ export function refuseWeakPath(path: string, users: Users): void {
   });
 }
 
+/** What a later run needs the time of, and the pin whose modification time it is. The kernel writes those only at pinning. */
+const PIN_OF = { succeeded: 'layout', verified: 'program', asked: 'counters' } as const;
+
 /**
- * Stores the time of a successful run (milliseconds since the epoch) as the modification time of the layout record's
- * pin. Returns a failure as a problem, because the run itself has succeeded.
+ * `succeeded`: a run; `verified`: what zebra has was compared, or there was none to ask; `asked`: zebra was, whether it
+ * answered or not.
  */
-export function noteSuccess(directory: string, timeMs: number): Problem[] {
-  const path = pinPath(directory, 'layout');
+export type TimedEvent = keyof typeof PIN_OF;
+
+/** Stores the time of an event in milliseconds since the epoch; 0 for never. Returns a failure as a problem. */
+export function noteTime(directory: string, event: TimedEvent, timeMs: number): Problem[] {
+  const path = pinPath(directory, PIN_OF[event]);
   try {
     utimesSync(path, timeMs / 1000, timeMs / 1000);
     return [];
@@ -155,9 +161,9 @@ export function noteSuccess(directory: string, timeMs: number): Problem[] {
   }
 }
 
-/** When a run last succeeded with these pins, in milliseconds since the epoch; null when none did. */
-export function lastSuccess(directory: string): number | null {
-  const found = statSync(pinPath(directory, 'layout'), { throwIfNoEntry: false });
+/** When an event last happened with these pins, in milliseconds since the epoch; null when it did not. */
+export function lastTime(directory: string, event: TimedEvent): number | null {
+  const found = statSync(pinPath(directory, PIN_OF[event]), { throwIfNoEntry: false });
   return found === undefined || found.mtimeMs === 0 ? null : found.mtimeMs;
 }
 

@@ -90,11 +90,12 @@ function describeScope({ bridges, neighbors }: ReconcileReport): string {
 }
 
 /** What a run has sent to hosts: the result of a run that changes nothing otherwise. */
-function describeSent({ probes, hints, confirms, announcements }: ReconcileReport): string[] {
+function describeSent({ probes, hints, confirms, announcements, frr }: ReconcileReport): string[] {
   const probed = probes.sent + hints.probed + confirms.sent;
   return [
     ...(probed > 0 ? [`${count(probed, 'probe')} sent`] : []),
     ...(announcements.sent > 0 ? [`${count(announcements.sent, 'announcement')} sent`] : []),
+    ...(frr.renewed > 0 ? [`${count(frr.renewed, 'neighbor')} written anew for zebra`] : []),
   ];
 }
 

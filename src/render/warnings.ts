@@ -57,6 +57,8 @@ export function formatWarning(warning: Warning): string {
         `"${warning.ownerPort}" still answers and keeps it; find out why both have this address`
       );
     }
+    case 'unverified':
+      return `zebra was not asked whether it has what was written: ${warning.message}; a later run asks again`;
     case 'unprobed':
       return warning.count === 1
         ? '1 address is claimed by another MAC: its owner could not be probed and keeps it; the next run probes again'

@@ -20,6 +20,8 @@ export interface FrrOptions {
   readonly asn: number;
   readonly routerId: string;
   readonly peers: readonly Peer[];
+  /** Options of zebra, such as the size of its netlink buffer. */
+  readonly zebra?: readonly string[];
 }
 
 /** A type-2 route with an IP address. */
@@ -59,17 +61,17 @@ export class Frr {
     run(['chown', '-R', 'frr:frr', dir]);
     const frr = new Frr(dir, netns);
     // A bgpd that does not find zebra's socket tries again only after ten seconds.
-    frr.#startDaemon('zebra');
+    frr.#startDaemon('zebra', options.zebra);
     await frr.#answers('zebra', 'show evpn json');
     frr.#startDaemon('bgpd');
     await frr.#answers('bgpd', 'show bgp summary json');
     return frr;
   }
 
-  #startDaemon(daemon: string): void {
+  #startDaemon(daemon: string, more: readonly string[] = []): void {
     const sockets = ['-z', join(this.#dir, 'zserv.api'), '--vty_socket', join(this.#dir, 'vty'), '-P', '0'];
     const files = ['-i', join(this.#dir, `${daemon}.pid`), '-f', join(this.#dir, `${daemon}.conf`)];
-    this.#daemons.push(this.#netns.start(join(DAEMON_DIR, daemon), ...sockets, ...files));
+    this.#daemons.push(this.#netns.start(join(DAEMON_DIR, daemon), ...sockets, ...files, ...more));
   }
 
   async #answers(daemon: string, command: string): Promise<void> {
@@ -129,6 +131,14 @@ export class Frr {
   configure(...lines: string[]): void {
     const result = this.#vtysh(...['configure terminal', ...lines].flatMap((line) => ['-c', line]));
     if (result.code !== 0) throw new Error(`vtysh: ${result.stderr}${result.stdout}`);
+  }
+
+  /** Stops zebra's process until the returned function is called: it neither reads from the kernel nor answers. */
+  pauseZebra(): () => void {
+    const zebra = this.#daemons.find(({ argv }) => argv.includes(join(DAEMON_DIR, 'zebra')));
+    if (zebra === undefined) throw new Error('zebra does not run');
+    process.kill(zebra.pid, 'SIGSTOP');
+    return () => process.kill(zebra.pid, 'SIGCONT');
   }
 
   /** Ends a daemon. */

@@ -72,6 +72,7 @@ export interface Report {
   /** Seconds by phase. */
   readonly confirms: { readonly sent: number; readonly answered: number };
   readonly hints: { readonly probed: number; readonly learned: number };
+  readonly frr: { readonly verified: number; readonly missing: number; readonly renewed: number };
   readonly durations: Readonly<Record<string, number>>;
   readonly warnings: readonly string[];
   readonly bridges: readonly {
@@ -165,6 +166,13 @@ export class Snoopy {
   /** Runs the following with all capabilities of root: to mount bpffs, or to write to the directories of others. */
   privileged(): this {
     this.#wrapper = [];
+    return this;
+  }
+
+  /** Runs the following beside these daemons of FRR: with their vtysh in the PATH, and in its group as the shipped unit is. */
+  beside(frr: { binDirectory(): string }): this {
+    const path = `PATH=${frr.binDirectory()}:${process.env['PATH'] ?? ''}`;
+    this.#wrapper = ['setpriv', '--groups=frrvty', 'env', path, ...this.#wrapper];
     return this;
   }
 

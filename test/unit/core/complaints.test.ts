@@ -184,7 +184,7 @@ const BROKEN: Readonly<Record<string, (base: Findings) => Findings>> = {
   'warning ageing': (base) => withAgeing(base, 1_300_000),
   'failure ageing': (base) => withAgeing(base, 0),
   'warning frr': (base) => ({ ...base, frr: { kind: 'absent' } }),
-  'failure frr': (base) => ({ ...base, frr: { kind: 'silent', message: 'vtysh fails' } }),
+  'failure frr': (base) => ({ ...base, frr: { kind: 'silent', message: 'vtysh fails', isLate: false } }),
   'failure advertise-all-vni': (base) => withFrr(base, { advertiseAllVni: false }),
   'warning peers': (base) => withFrr(base, { peers: [] }),
   'failure peers': (base) => withFrr(base, { peers: [{ name: '192.0.2.2', state: 'Active' }] }),

@@ -110,7 +110,11 @@ const STORIES: Readonly<Record<string, Story & { readonly ok: boolean; readonly 
   'installed-without-vtysh': { ...RECONCILED, ok: true, state: 'installed' },
   'installed-and-frr-without-answer': {
     ...RECONCILED,
-    frr: { kind: 'silent', message: 'vtysh -c "show evpn vni detail json" fails: failed to connect' },
+    frr: {
+      kind: 'silent',
+      message: 'vtysh -c "show evpn vni detail json" fails: failed to connect',
+      isLate: false,
+    },
     ok: false,
     state: 'installed',
   },
@@ -324,7 +328,10 @@ describe('stories', () => {
         renderExplain(report, PLAIN),
       );
     }
-    const report = reportOf({ ...RECONCILED, frr: { kind: 'silent', message: `${start}]0;x` } });
+    const report = reportOf({
+      ...RECONCILED,
+      frr: { kind: 'silent', message: `${start}]0;x`, isLate: false },
+    });
     assert.ok(!renderExplain(report, PLAIN).includes(start));
   });
 });

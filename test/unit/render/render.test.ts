@@ -203,7 +203,7 @@ test('problems on stderr have one line each, which begins with the place in the 
         fix: 'wait',
       },
     ]),
-    'snoopy.yaml:2:1: bridge: is an unknown key, did you mean `bridges`?; allowed: version, runtime, defaults, bridges and metrics\n' +
+    'snoopy.yaml:2:1: bridge: is an unknown key, did you mean `bridges`?; allowed: version, runtime, defaults, bridges, frr and metrics\n' +
       'snoopy: Cannot lock "x": held?[31m; wait\n',
   );
 });

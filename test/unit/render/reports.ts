@@ -37,6 +37,7 @@ const DURATIONS: Durations = {
   confirm: 0,
   decide: 0.001,
   write: 0.003,
+  frr: 0,
   probe: 0,
   listen: 0,
   metrics: 0.02,
@@ -90,6 +91,7 @@ export const QUIET: ReconcileReport = {
   announcements: { sent: 0 },
   confirms: { sent: 0, answered: 0 },
   hints: { probed: 0, learned: 0 },
+  frr: { verified: 0, missing: 0, renewed: 0 },
   counters: COUNTERS,
   bridges: [
     {
@@ -113,6 +115,7 @@ export const PROBING: ReconcileReport = {
   probes: { sent: 2 },
   announcements: { sent: 1 },
   hints: { probed: 3, learned: 0 },
+  frr: { verified: 12, missing: 4, renewed: 4 },
 };
 
 /** A run with one of each step and change; `outcome` is the one for those that succeed. */

@@ -56,6 +56,9 @@ const WARNINGS: { readonly [Kind in Warning['kind']]: Variants<Kind> } = {
     { kind: 'kept', ...HOST, ...CLAIM },
     { kind: 'kept', ...HOST, vlan: 10, ...CLAIM, claimantPort: null },
   ],
+  unverified: [
+    { kind: 'unverified', message: 'vtysh -c "show evpn vni detail json" fails: no answer in 2 s' },
+  ],
   unprobed: [
     { kind: 'unprobed', count: 1 },
     { kind: 'unprobed', count: 3 },

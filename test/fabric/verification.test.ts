@@ -1,0 +1,144 @@
+// frr.verify: neighbors that zebra has missed are written anew. Its netlink socket overruns while it does not read.
+import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, type TestContext, test } from 'node:test';
+import { Machine } from '../kernel/machine.ts';
+import { arpFrame } from '../lib/frames.ts';
+import { Frr } from '../lib/frr.ts';
+import { Node, type Vm } from '../lib/node.ts';
+import { Scope } from '../lib/scope.ts';
+import { type Config, outputOf, type Report, Snoopy } from '../lib/snoopy.ts';
+import { createTempDir } from '../lib/temp.ts';
+import { until } from '../lib/wait.ts';
+
+const HOSTS = 5_000;
+const VNI = 100;
+const LIMITS = { bindings_per_port: 2 * HOSTS, new_bindings_per_second: 1_000_000 };
+const NOTHING = { verified: 0, missing: 0, renewed: 0 };
+
+describe('zebra with a small netlink buffer', () => {
+  const scope = new Scope();
+  let frr: Frr;
+  let vm: Vm;
+  let snoopy: Snoopy;
+
+  before(async () => {
+    const node = new Node(scope, { name: 'n1', vxlan: { vni: VNI, local: '192.0.2.1' } });
+    node.netns.ipBatch(['address add 192.0.2.1/32 dev lo', 'link set lo up']);
+    vm = node.addVm({ id: 101 });
+    frr = await Frr.start(scope, node.netns, {
+      asn: 65_001,
+      routerId: '192.0.2.1',
+      peers: [],
+      zebra: ['-s', '500000'],
+    });
+    snoopy = new Snoopy(scope, node.netns, { bridges: [{ name: 'br0', limits: LIMITS }] }).beside(frr);
+    run();
+  });
+  after(() => scope.close());
+
+  function run(): Report {
+    const result = snoopy.reconcile();
+    assert.equal(result.code, 0, outputOf(result));
+    return result.report;
+  }
+
+  /** A host announces many addresses. */
+  function announce(): void {
+    const frames = Array.from({ length: HOSTS }, (_, i) => {
+      const ip = `10.1.${16 + (i >> 8)}.${i & 255}`;
+      return arpFrame({ operation: 'request', senderMac: vm.mac, senderIp: ip, targetIp: ip });
+    });
+    for (let from = 0; from < frames.length; from += 250) vm.send(...frames.slice(from, from + 250));
+  }
+
+  function advertised(): number {
+    return frr.arpCache(VNI).filter(({ state }) => state === 'active').length;
+  }
+
+  test('what it misses while it does not read is there after one run, and the next run has nothing to do', async () => {
+    announce();
+    const resume = frr.pauseZebra();
+    try {
+      assert.equal(run().neighbors.changes.length, HOSTS);
+      // A run that asks zebra now ends in time, with a warning.
+      const hanging = run();
+      assert.match(hanging.warnings.join(), /zebra was not asked .*no answer in 2 s/);
+      assert.deepEqual(hanging.frr, NOTHING);
+      assert.equal(hanging.ok, true);
+    } finally {
+      resume();
+    }
+    const lost = await until('zebra to read again', advertised, (count) => count > 0);
+    assert.ok(lost < HOSTS, 'nothing was lost, and nothing is tested');
+    const report = await until('a verification', run, ({ frr: { verified } }) => verified > 0);
+    assert.equal(report.frr.verified, HOSTS);
+    assert.ok(report.frr.missing > 0);
+    assert.equal(report.frr.renewed, report.frr.missing);
+    await until('zebra to have all of them', advertised, (count) => count === HOSTS, { timeoutMs: 30_000 });
+    assert.deepEqual(run().neighbors.changes, []);
+  });
+});
+
+describe('a vtysh', () => {
+  /** A node with a neighbor that an earlier run has written; `vtysh` logs its commands and then does what `script` says. */
+  function beside(t: TestContext, script: string, config: Config = {}) {
+    const machine = new Machine(t, { config: { bridges: [{ name: 'br0' }], ...config } });
+    const dir = createTempDir(machine.scope, 'vtysh');
+    const log = join(dir, 'log');
+    writeFileSync(log, '');
+    writeFileSync(join(dir, 'vtysh'), `#!/bin/sh\necho "$2" >>${log}\n${script}\n`, { mode: 0o755 });
+    machine.snoopy.beside({ binDirectory: () => dir });
+    machine.host(1).announce();
+    return {
+      machine,
+      asked: () =>
+        readFileSync(log, 'utf8')
+          .split('\n')
+          .filter((line) => line !== ''),
+    };
+  }
+
+  test('is asked in the run after one that wrote, and by an idle run only minutes later', (t) => {
+    const { machine, asked } = beside(t, 'echo "[]"');
+    machine.reconcile();
+    machine.host(1).announce();
+    machine.reconcile();
+    assert.deepEqual(asked(), [], 'nothing that an earlier run has written');
+    machine.reconcile();
+    // Without a VNI there is no second question.
+    assert.deepEqual(asked(), ['show evpn vni detail json']);
+    machine.assertIdle();
+    assert.equal(asked().length, 1);
+  });
+
+  for (const [name, script] of [
+    ['that fails at once, as without a daemon', 'echo "failed to connect to any daemons" >&2; exit 1'],
+    ['that prints something else', 'echo "Unknown command"'],
+  ] as const) {
+    test(`${name}: no warning, and no question in each run`, (t) => {
+      const { machine, asked } = beside(t, script);
+      for (let run = 0; run < 4; run++) {
+        const report = machine.reconcile();
+        assert.deepEqual(report.warnings, []);
+        assert.deepEqual(report.frr, NOTHING);
+        machine.host(1).announce();
+      }
+      assert.equal(asked().length, 1);
+    });
+  }
+
+  test('is not asked with frr.verify: never, nor by --check', (t) => {
+    const { machine, asked } = beside(t, 'echo "[]"', { frr: { verify: 'never' } });
+    for (let run = 0; run < 3; run++) {
+      machine.reconcile();
+      machine.host(1).announce();
+    }
+    machine.snoopy.configure({ bridges: [{ name: 'br0' }] });
+    machine.snoopy.reconcile('--check');
+    assert.deepEqual(asked(), []);
+    machine.reconcile();
+    assert.equal(asked().length, 1);
+  });
+});
