@@ -56,6 +56,24 @@ it('every test that docs/impersonation.md names exists, and every row names one'
   }
 });
 
+it('every row of docs/known-interactions.md says how far it is known, and the tests that it names exist', () => {
+  const sources = testSources().map((source) => source.replaceAll("\\'", "'"));
+  const rows = read('docs/known-interactions.md')
+    .split('\n')
+    .filter((line) => /^\| (?!what it does \||---)/.test(line));
+  assert.ok(rows.length > 20, 'the tables are found');
+  for (const row of rows) {
+    const [, known = ''] = /([^|]*) \|$/.exec(row) ?? [];
+    assert.match(known, /^ (read:|tried:|tried by hand)/, row);
+    const [, tried = ''] = / tried: (.*)$/.exec(known) ?? [];
+    for (const [, name = ''] of tried.matchAll(/`([^`]+)`/g))
+      assert.ok(
+        sources.some((source) => source.includes(name)),
+        `no test "${name}"`,
+      );
+  }
+});
+
 it('docs/configuration.md has every key of the schema, with its current description', () => {
   const schema = JSON.parse(read('schema/snoopy.schema.json')) as Schema;
   const document = read('docs/configuration.md');
