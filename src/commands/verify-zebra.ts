@@ -80,7 +80,10 @@ function verify(netlink: NetlinkSocket, written: readonly Written[], now: () => 
   const second = queryZebra();
   if (second.kind !== 'answered') return unanswered(second);
   const missing = missingIn(second.frr, suspects);
-  return { kind: 'done', report: { verified, missing: missing.length, renewed: renew(netlink, missing, now) } };
+  return {
+    kind: 'done',
+    report: { verified, missing: missing.length, renewed: renew(netlink, missing, now) },
+  };
 }
 
 /** Where there is no FRR, or none that answers at all, there is nothing to verify: `doctor` reports that. */

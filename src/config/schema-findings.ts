@@ -82,7 +82,9 @@ function whyUnknown(schema: SchemaNode, path: Path, key: string): string | null 
     return 'is a merge key, which YAML 1.2 does not have: use `defaults` for what bridges share';
   if (path.length > 0) return null;
   const ofBridges = schemaAt(schema, ['defaults']).properties ?? {};
-  return key in ofBridges ? 'is a key of bridges: put it below `defaults`, or below one of `bridges`' : null;
+  return Object.hasOwn(ofBridges, key)
+    ? 'is a key of bridges: put it below `defaults`, or below one of `bridges`'
+    : null;
 }
 
 function missingKey(schema: SchemaNode, root: YamlItem, path: Path, key: string): Finding {

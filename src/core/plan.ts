@@ -154,7 +154,7 @@ function planPorts(
       }
       const stale = observed.datapath.loadReason !== null;
       if (stale || programOf(attachment, way.as) !== observed.datapath.programId) {
-        const hasLostQdisc = found?.ownsQdisc === true && !attachment.hasQdisc;
+        const hasLostQdisc = found !== undefined && !attachment.hasQdisc;
         attach.push({
           kind: 'attach',
           bridge: name,

@@ -123,9 +123,9 @@ export function tcxLinks(directory: string): Map<IfIndex, number> {
   return links;
 }
 
-/** Whether the kernel has TCX: it answers a query of any device. False without a device. */
-export function kernelHasTcx(ifIndex: IfIndex | undefined): boolean {
-  return ifIndex !== undefined && hasTcx(ifIndex, BPF_TCX_INGRESS);
+/** Whether the kernel has TCX: it answers a query of any device. Null when it is not known. */
+export function kernelHasTcx(ifIndex: IfIndex | undefined): boolean | null {
+  return ifIndex === undefined ? null : hasTcx(ifIndex, BPF_TCX_INGRESS);
 }
 
 /** IDs of all programs attached to a device by TCX, in the order they run; none when the kernel has no TCX. */

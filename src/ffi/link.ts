@@ -64,12 +64,14 @@ export function linkDetach(linkFd: number, ifIndex: number): void {
 
 /** IDs of the programs attached to a device by TCX, first to run first; none where the kernel has no TCX. */
 export function tcxPrograms(ifIndex: number, attachType: number): number[] {
-  return queryTcx(ifIndex, attachType) ?? [];
+  const answer = queryTcx(ifIndex, attachType);
+  return typeof answer === 'string' ? [] : answer;
 }
 
-/** Whether the kernel has TCX, as far as this process may know. Throws SnoopyError as tcxPrograms does. */
-export function hasTcx(ifIndex: number, attachType: number): boolean {
-  return queryTcx(ifIndex, attachType) !== null;
+/** Whether the kernel has TCX; null when this process may not know (CAP_NET_ADMIN). Throws SnoopyError as tcxPrograms does. */
+export function hasTcx(ifIndex: number, attachType: number): boolean | null {
+  const answer = queryTcx(ifIndex, attachType);
+  return answer === 'refused' ? null : answer !== 'unsupported';
 }
 
 /** BPF_MPROG_MAX (kernel/bpf/mprog.c) is 64. */
@@ -77,12 +79,13 @@ const ids = new Uint32Array(64);
 const count = new Uint32Array(1);
 const flags = new Uint32Array(1);
 
-/** Null where the kernel has no TCX, or where this process may not query it. */
-function queryTcx(ifIndex: number, attachType: number): number[] | null {
+/** The programs, or why there is no answer. */
+function queryTcx(ifIndex: number, attachType: number): number[] | 'unsupported' | 'refused' {
   count[0] = ids.length;
   const result = libbpf.progQuery(ifIndex, attachType, 0, flags, ids, count);
   if (result === -ENOENT || result === -ENODEV) return [];
-  if (isUnsupported(result) || result === -EPERM) return null;
+  if (isUnsupported(result)) return 'unsupported';
+  if (result === -EPERM) return 'refused';
   if (result < 0) {
     throw bpfError(
       { operation: `list the TCX programs of interface ${ifIndex}`, object: `interface ${ifIndex}` },

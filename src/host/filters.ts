@@ -70,7 +70,21 @@ function batchFor<Item>(
  * How long a program may take between deleting the qdisc of a port and creating its own, as Proxmox VE and libvirt do for a
  * rate limit: two calls of `tc`. Its command would fail if snoopy took the place between the two.
  */
-const GIVE_WAY_MS = 500;
+const GIVE_WAY_MS = 2_000;
+const LOOK_AGAIN_MS = 20;
+
+/** Waits until these ports have a qdisc again, so that the program is attached to it at once; else for the whole time. */
+function giveWay(netlink: NetlinkSocket, ports: readonly IfIndex[]): void {
+  for (let waitedMs = 0; waitedMs < GIVE_WAY_MS; waitedMs += LOOK_AGAIN_MS) {
+    const found = new Set(
+      dumpQdiscs(netlink).flatMap(({ kind, ifIndex }) =>
+        kind === 'clsact' || kind === 'ingress' ? [ifIndex] : [],
+      ),
+    );
+    if (ports.every((port) => found.has(port))) return;
+    sleep(LOOK_AGAIN_MS);
+  }
+}
 
 /** Creates missing qdiscs, then the filters. EEXIST for a qdisc is a success. */
 export function attachFilters({ netlink, pins }: Target, actions: readonly AttachFilter[]): Done[] {
@@ -79,21 +93,31 @@ export function attachFilters({ netlink, pins }: Target, actions: readonly Attac
     const outcome: Outcome = { kind: 'skipped', because: 'the program is not loaded' };
     return actions.map((action) => ({ action, outcome }));
   }
-  if (actions.some(({ qdisc, hasLostQdisc }) => qdisc === 'ingress' && hasLostQdisc)) sleep(GIVE_WAY_MS);
+  const lost = actions.filter(({ qdisc, hasLostQdisc }) => qdisc === 'ingress' && hasLostQdisc);
+  giveWay(
+    netlink,
+    lost.map(({ port }) => port.ifIndex),
+  );
+  const fd = program.fd;
   const qdiscs = batchFor(netlink, actions, ({ port, qdisc }) => createQdisc(port.ifIndex, qdisc));
   // A new qdisc has no filters.
   const older = qdiscs.filter(({ result }) => !result.ok).map(({ item }) => item);
   const ours = findOurs(netlink, older);
-  const replaced = replaceQdiscs(netlink, [...ours]);
-  const filters = batchFor(netlink, qdiscs, ({ item: action }) => {
-    const name = filterName(action.ownsQdisc);
-    const mode = ours.has(action) && !replaced.has(action.port.ifIndex) ? 'replace' : 'create';
-    return putFilter(filterPlace(action.port.ifIndex), { fd: program.fd, name }, mode);
-  });
-  return filters.map(({ item: { item: action, result: qdisc }, result: filter }) => {
+  const moved = replaceQdiscs(netlink, fd, [...ours]);
+  const rest = qdiscs.filter(({ item }) => !moved.has(item));
+  const filters = batchFor(netlink, rest, ({ item: action }) =>
+    putOurFilter(action, fd, ours.has(action) ? 'replace' : 'create'),
+  );
+  const results = new Map([...moved, ...filters.map(({ item, result }) => [item.item, result] as const)]);
+  return qdiscs.map(({ item: action, result: qdisc }) => {
     const isBlocked = !qdisc.ok && qdisc.name !== 'EEXIST';
-    return { action, outcome: outcomeOf(isBlocked ? qdisc : filter, 'attach to', action.port) };
+    const result = isBlocked ? qdisc : (results.get(action) ?? qdisc);
+    return { action, outcome: outcomeOf(result, 'attach to', action.port) };
   });
+}
+
+function putOurFilter(action: AttachFilter, fd: number, mode: 'create' | 'replace'): Request {
+  return putFilter(filterPlace(action.port.ifIndex), { fd, name: filterName(action.ownsQdisc) }, mode);
 }
 
 /** The actions whose port has our filter at our place. A filter of another owner is neither replaced nor deleted. */
@@ -136,18 +160,30 @@ function filterCount(netlink: NetlinkSocket, ifIndex: IfIndex): number {
 
 /**
  * Replaces the clsact qdiscs that an earlier version created, and that have no filter but ours, by the ingress qdiscs that the
- * actions want: both in one batch, and the filters right after. Returns the devices.
+ * actions want, each with its filter, in one call. Returns the answers for the filters.
  */
-function replaceQdiscs(netlink: NetlinkSocket, actions: readonly AttachFilter[]): Set<IfIndex> {
+function replaceQdiscs(
+  netlink: NetlinkSocket,
+  fd: number,
+  actions: readonly AttachFilter[],
+): Map<AttachFilter, Result> {
   const candidates = actions.filter(({ qdisc, ownsQdisc }) => qdisc === 'ingress' && ownsQdisc);
-  if (candidates.length === 0) return new Set();
+  if (candidates.length === 0) return new Map();
   const clsacts = dumpQdiscs(netlink).filter(({ kind }) => kind === 'clsact');
   const withClsact = new Set(clsacts.map(({ ifIndex }) => ifIndex));
-  const devices = candidates
-    .map(({ port }) => port.ifIndex)
-    .filter((ifIndex) => withClsact.has(ifIndex) && filterCount(netlink, ifIndex) === 1);
-  netlink.batch(devices.flatMap((ifIndex) => [deleteQdisc(ifIndex), createQdisc(ifIndex, 'ingress')]));
-  return new Set(devices);
+  const replaced = candidates.filter(
+    ({ port: { ifIndex } }) => withClsact.has(ifIndex) && filterCount(netlink, ifIndex) === 1,
+  );
+  const results = netlink
+    .batch(
+      replaced.flatMap((action) => [
+        deleteQdisc(action.port.ifIndex),
+        createQdisc(action.port.ifIndex, 'ingress'),
+        putOurFilter(action, fd, 'create'),
+      ]),
+    )
+    .filter((_, i) => i % 3 === 2);
+  return new Map(mapPairs(replaced, results, (action, result) => [action, result] as const));
 }
 
 function outcomeOf(result: Result, verb: string, port: PortRef, harmless: readonly string[] = []): Outcome {

@@ -57,15 +57,21 @@ export function observe(
   const links = new Map(dumpLinks(netlink).map((link) => [link.ifIndex, link]));
   const aware = [...links.values()].some((link) => link.bridge?.vlanFiltering);
   const portVlans = aware ? dumpPortVlans(netlink) : [];
+  const attachments = observeAttachments(netlink, pins, devicesOf(links, strays));
   return {
     links,
     portVlans: new Map(portVlans.map((vlans) => [vlans.ifIndex, vlans])),
     addresses: dumpAddresses(netlink),
     bpffsMounted: isBpffs(runtime.bpffs),
     datapath: observeDatapath(pins),
-    attachments: observeAttachments(netlink, pins, devicesOf(links, strays)),
-    hasTcx: kernelHasTcx([...links.keys()][0]),
+    attachments,
+    hasTcx: kernelHasTcx([...links.keys()][0]) ?? !hasFilters(attachments),
   };
+}
+
+/** Whether earlier runs attached filters: what a plan assumes that may not query the kernel. */
+function hasFilters(attachments: ReadonlyMap<IfIndex, Attachment>): boolean {
+  return [...attachments.values()].some(({ filterProgramId }) => filterProgramId !== null);
 }
 
 function observeDatapath({ tables, program, loadReason }: Pins): ObservedDatapath {

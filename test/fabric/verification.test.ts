@@ -44,11 +44,14 @@ describe('zebra with a small netlink buffer', () => {
     return result.report;
   }
 
+  function arp(ip: string): Buffer {
+    return arpFrame({ operation: 'request', senderMac: vm.mac, senderIp: ip, targetIp: ip });
+  }
+
   /** A host announces many addresses. */
   function announce(): void {
     const frames = Array.from({ length: HOSTS }, (_, i) => {
-      const ip = `10.1.${16 + (i >> 8)}.${i & 255}`;
-      return arpFrame({ operation: 'request', senderMac: vm.mac, senderIp: ip, targetIp: ip });
+      return arp(`10.1.${16 + (i >> 8)}.${i & 255}`);
     });
     for (let from = 0; from < frames.length; from += 250) vm.send(...frames.slice(from, from + 250));
   }
@@ -78,6 +81,17 @@ describe('zebra with a small netlink buffer', () => {
     assert.equal(report.frr.renewed, report.frr.missing);
     await until('zebra to have all of them', advertised, (count) => count === HOSTS, { timeoutMs: 30_000 });
     assert.deepEqual(run().neighbors.changes, []);
+  });
+
+  test('link-local addresses are among what it takes', async () => {
+    snoopy.configure({ bridges: [{ name: 'br0', link_local: true, limits: LIMITS }] });
+    run();
+    const ips = ['169.254.1.1', 'fe80::77'];
+    vm.send(arp('169.254.1.1'));
+    vm.sendNa('fe80::77');
+    assert.equal(run().neighbors.changes.length, ips.length);
+    const taken = () => frr.arpCache(VNI).filter(({ ip }) => ips.includes(ip)).length;
+    await until('zebra to have both', taken, (count) => count === ips.length);
   });
 });
 

@@ -246,6 +246,25 @@ describe('the sandbox', () => {
     assert.match(machine.run('stat', '--format=%A', textfile), /^-rw-r--r--$/m);
   });
 
+  test('reaches the sockets of FRR, which belong to another user, by their group', async (t) => {
+    const machine = await machineWith(t, 'periodic');
+    const zebra =
+      "require('node:net').createServer((peer) => { require('node:fs').appendFileSync('/run/zebra/log', '.'); " +
+      "peer.end('[]'); }).listen('/run/zebra/vty')";
+    const owner = ['--property=User=nobody', '--property=Group=frrvty', '--property=UMask=0007'];
+    machine.run('systemd-run', ...owner, '--property=RuntimeDirectory=zebra', '/usr/bin/node', '-e', zebra);
+    machine.write(
+      '/usr/local/bin/vtysh',
+      "#!/usr/bin/node\nrequire('node:net').connect('/run/zebra/vty').pipe(process.stdout)\n",
+    );
+    machine.run('chmod', '755', '/usr/local/bin/vtysh');
+    const host = machine.addHost(1);
+    machine.run('systemctl', 'start', SERVICE);
+    await host.announceAndWait();
+    for (let run = 0; run < 2; run++) machine.run('systemctl', 'start', SERVICE);
+    assert.equal(machine.run('cat', '/run/zebra/log'), '.');
+  });
+
   deepTest('is writable only at bpffs and the usual places of textfiles', async (t) => {
     const machine = await machineWith(t, 'periodic');
     const usual = '/var/lib/prometheus/node-exporter';
