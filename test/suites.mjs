@@ -27,6 +27,7 @@ export const SUITES = [
     ],
   },
   { name: 'fabric', budgetS: [40, 120], deep: ['tunnel'] },
+  { name: 'field', budgetS: [40, 120], deep: [] },
   { name: 'fuzz', budgetS: [40, 90], deep: [] },
   { name: 'kernel', budgetS: [40, 120], deep: ['errors', 'keepalived', 'progress', 'provisioning'] },
   { name: 'guest', budgetS: [150, 600], deep: ['fabric', 'features'] },
