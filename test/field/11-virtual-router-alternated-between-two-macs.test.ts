@@ -1,4 +1,8 @@
-// Virtual routers: real keepalived in two VMs on one bridge, with and without a virtual MAC, and clients that come anew.
+// Real keepalived in two VMs on one bridge, with and without a virtual MAC, and clients that come anew.
+//
+// Measured: with use_vmac each new client gets an ARP request with the virtual address and the physical MAC as its sender;
+// the address alternated, and was frozen at the third client.
+// acassen/keepalived #511, #364: where arp_ignore is not set, the interface answers for the virtual address as well.
 
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';

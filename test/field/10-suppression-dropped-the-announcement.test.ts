@@ -1,4 +1,7 @@
 // Addresses that move to another MAC at another node: clients behind a suppressing tunnel port follow after a run.
+//
+// flyingcircusio/fc-nixos #1003: ARP and ND suppression dropped keepalived's announcements, and clients sent to the old
+// router for 20 s.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { Capture } from '../lib/capture.ts';

@@ -1,11 +1,14 @@
 // attach: auto beside programs that limit the rate of a port with a qdisc of their own. Their commands never fail because of
 // snoopy, and snoopy goes on learning.
+//
+// Measured with clsact: "Exclusivity flag on, cannot modify", and the VM did not start; or the filter of snoopy was gone.
+// openvswitch/ovs-issues #210: Open vSwitch deleted the ingress qdisc of libvirt's limit.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { Machine } from '../kernel/machine.ts';
+import { NEEDS_TCX } from '../kernel/probe.ts';
 import { listFilters, listQdiscs } from '../lib/oracles.ts';
 import { RATE_LIMITS, unlimit } from '../lib/rate-limit.ts';
-import { Machine } from './machine.ts';
-import { NEEDS_TCX } from './probe.ts';
 
 /** What another program has at the ingress of a port. */
 function theirs(machine: Machine): string {
