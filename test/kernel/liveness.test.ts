@@ -69,14 +69,14 @@ describe('probes', () => {
   });
 
   it('a silent host is probed by unicast on its own port, and its answer keeps its binding', async () => {
-    const host = machine({ max_age: '12s', probe: { after: '3s' } }, [`${OWN}/16`, `${OWN6}/64`]);
+    const host = machine({ max_age: '24s', probe: { after: '6s' } }, [`${OWN}/16`, `${OWN6}/64`]);
     const first = vm(host, 0);
     first.gratuitous();
     first.sendNa();
     host.snoopy.reconcile();
     const received = await Capture.start(first.netns, 'eth0', 'arp or icmp6');
     const others = await Capture.start(vm(host, 1).netns, 'eth0', 'arp or icmp6');
-    sleepSync(3_200);
+    sleepSync(6_200);
     const run = host.snoopy.reconcile();
     assert.equal(run.code, 0, outputOf(run));
     assert.equal(run.report.probes.sent, 2, outputOf(run));
@@ -88,7 +88,7 @@ describe('probes', () => {
     const bindings = host.snoopy.bindings();
     for (const ip of [first.ip, first.ip6]) {
       const age = bindings.find((binding) => binding.ip === ip)?.age;
-      assert.ok(age !== undefined && age !== null && age <= 2, `${ip}: its answer refreshes the binding`);
+      assert.ok(age !== undefined && age !== null && age < 6, `${ip}: its answer refreshes the binding`);
     }
     assert.equal(
       others.count(new RegExp(`who-has (${first.ip}|${first.ip6})`)),
