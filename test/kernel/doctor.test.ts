@@ -185,9 +185,12 @@ describe('the host', () => {
     const [newer, ...rest] = examine(machine).checks;
     assert.deepEqual([newer?.id, newer?.status, rest.length], ['pins', 'failure', 0]);
     assert.match(newer?.remedy ?? '', /upgrade snoopy/);
+    machine.remove();
+    machine.snoopy.configure({ runtime: { attach: 'clsact' }, bridges: [{ name: 'br0' }] });
+    machine.reconcile();
     run(['rm', '-r', machine.pins]);
     const lost = find(machine, 'pins');
-    assert.match(lost.found, /filters of snoopy are attached/);
+    assert.match(lost.found, /programs of snoopy are attached/);
   });
 
   deepTest('the last run is long ago, or no run ever succeeded', async (t) => {

@@ -5,7 +5,7 @@ import { type Action, summarize } from '../actions.ts';
 import { NEARLY_FULL } from '../binding-counts.ts';
 import { describeLoadDue } from '../load-reasons.ts';
 import { isExposed, isOurs, isValidated } from '../neighbor-entry.ts';
-import { hasLostPins } from '../observed.ts';
+import { hasLostPins, type Observed } from '../observed.ts';
 import { type Check, type Findings, failure, ok, warning } from './check.ts';
 import { BPFFS, CAPABILITIES, DUE, GC_THRESH, KERNEL, LAST_RUN, PINS, RING, TABLE } from './wording.ts';
 
@@ -65,10 +65,20 @@ function checkBpffs({ observed, desired, host }: Findings): Check {
 function checkPins({ observed, desired }: Findings): Check {
   const subject = `${desired.runtime.bpffs}/${desired.runtime.pinDir}`;
   const { loadReason, programId } = observed.datapath;
-  if (loadReason === null) return ok('pins', subject, PINS.ok({ programId }));
+  if (loadReason === null) {
+    const ports = portsWithStrays(observed);
+    if (ports.length === 0) return ok('pins', subject, PINS.ok({ programId }));
+    return warning('pins', { subject, ...PINS.strays({ ports }) });
+  }
   const words = hasLostPins(observed) ? PINS.lost() : PINS.due({ because: describeLoadDue(loadReason) });
   const complaint = { subject, ...words };
   return loadReason === 'absent' ? failure('pins', complaint) : warning('pins', complaint);
+}
+
+function portsWithStrays({ attachments, links }: Observed): string[] {
+  return [...attachments].flatMap(([ifIndex, { strays }]) =>
+    strays.length === 0 ? [] : [links.get(ifIndex)?.name ?? String(ifIndex)],
+  );
 }
 
 /** Longer than any interval that the documentation recommends. */

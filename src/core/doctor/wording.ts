@@ -111,6 +111,11 @@ export const PINS = {
     remedy: 'snoopy reconcile',
   }),
   due: ({ because }: { readonly because: string }) => ({ found: because, remedy: 'snoopy reconcile' }),
+  strays: ({ ports }: { readonly ports: readonly string[] }) => ({
+    found: `another program of snoopy, whose pins are not here, is attached to ${ports.join(', ')} as well`,
+    remedy:
+      'snoopy reconcile (as root, with CAP_SYS_ADMIN), which detaches it; use one runtime.pin_dir, and one bpffs',
+  }),
 };
 
 const CHECK_TIMER =
