@@ -77,11 +77,11 @@ function execute(invocation: Invocation): Output {
       return { stdout: SCHEMA_TEXT, stderr: '', exit: EXIT.ok };
     case 'validate': {
       const { config, format } = invocation;
-      const { desired, weakness } = inspectConfig(config, trustedUsers());
+      const { configuration, weakness } = inspectConfig(config, trustedUsers());
       const stdout =
         format === 'json'
-          ? renderJson(validateReport(config, desired))
-          : renderValidate(config, desired, { color: hasColor() });
+          ? renderJson(validateReport(config, configuration))
+          : renderValidate(config, configuration, { color: hasColor() });
       const stderr =
         weakness === null ? '' : renderWarning({ kind: 'untrusted-config', path: config, weakness });
       return { stdout, stderr, exit: EXIT.ok };

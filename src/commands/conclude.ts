@@ -56,10 +56,10 @@ function mountStep(path: string): Step {
  * report does not cover the whole node.
  */
 function publish<Report extends RunReport>(run: Run, report: Report): Report {
-  const { session, everything, options, environment, stopwatch } = run;
+  const { session, configuration, options, environment, stopwatch } = run;
   if (options.check || options.bridges.length > 0) return report;
   const nowMs = environment.wallClock();
-  const { textfile } = everything;
+  const { textfile } = configuration;
   const problems = textfile === null ? [] : writeMetrics(run, textfile, report, nowMs);
   if (report.ok && problems.length === 0)
     problems.push(...noteTime(session.pins.directory, 'succeeded', nowMs));

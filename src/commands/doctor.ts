@@ -2,7 +2,7 @@
 
 import { SnoopyError } from '../base/errors.ts';
 import { loadConfig } from '../config/config.ts';
-import type { Desired } from '../core/desired.ts';
+import type { Configuration } from '../core/desired.ts';
 import { type Check, failure, wordsOf } from '../core/doctor/check.ts';
 import { type DoctorReport, diagnose, reportOf } from '../core/doctor/diagnose.ts';
 import { plan } from '../core/plan.ts';
@@ -20,22 +20,22 @@ const WHOLE = { whole: true } as const;
 
 /** Throws SnoopyError for an invalid configuration, or when the process may read nothing. */
 export function runDoctor({ config }: CommandOptions, environment: Environment): DoctorReport {
-  const desired = loadConfig(config, environment.users);
+  const configuration = loadConfig(config, environment.users);
   try {
-    return reportOf(examine(desired, environment));
+    return reportOf(examine(configuration, environment));
   } catch (thrown) {
-    return reportOf([refusal(thrown, desired)]);
+    return reportOf([refusal(thrown, configuration)]);
   }
 }
 
-function examine(desired: Desired, environment: Environment): Check[] {
+function examine(configuration: Configuration, environment: Environment): Check[] {
   const { now, wallClock } = environment;
-  return withSession(desired, INSPECT, environment, (session) => {
+  return withSession(configuration, INSPECT, environment, (session) => {
     const { netlink, pins } = session;
-    const found = survey(session, desired, now, WHOLE);
-    const { observed, topology } = found;
+    const found = survey(session, configuration, [], now, WHOLE);
+    const { desired, observed, topology } = found;
     return diagnose({
-      desired,
+      configuration,
       ...found,
       due: plan(desired, topology, observed, WHOLE),
       counters: observeCounters(pins),
@@ -49,7 +49,7 @@ function examine(desired: Desired, environment: Environment): Check[] {
 }
 
 /** Unusable pins and missing features of the host are findings; other errors end the command. */
-function refusal(thrown: unknown, { runtime }: Desired): Check {
+function refusal(thrown: unknown, { runtime }: Configuration): Check {
   if (!(thrown instanceof SnoopyError) || !['unsupported', 'pin_unusable'].includes(thrown.code))
     throw thrown;
   const directory = pinDirectory(runtime);

@@ -1,7 +1,7 @@
 // What the commands share: their environment, common options, and a session that closes with its command.
 
 import type { Users } from '../base/trust.ts';
-import type { Desired } from '../core/desired.ts';
+import type { Configuration } from '../core/desired.ts';
 import type { Step } from '../core/report.ts';
 import { openSession, type Session, type SessionOptions } from '../host/session.ts';
 
@@ -40,12 +40,12 @@ export const READ: Purpose = { mode: 'read', lockTimeoutMs: 0, capabilities: [] 
 
 /** Opens a session, and closes it when `use` returns or throws. Throws SnoopyError as `openSession` does. */
 export function withSession<Result>(
-  desired: Pick<Desired, 'runtime' | 'bridges'>,
+  configuration: Pick<Configuration, 'runtime' | 'entries'>,
   purpose: Purpose,
   { now, users }: Pick<Environment, 'now' | 'users'>,
   use: (session: Session) => Result,
 ): Result {
-  const session = openSession(desired, { ...purpose, now, users });
+  const session = openSession(configuration, { ...purpose, now, users });
   try {
     return use(session);
   } finally {

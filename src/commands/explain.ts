@@ -2,11 +2,11 @@
 
 import type { IpAddress } from '../base/address.ts';
 import { loadConfig } from '../config/config.ts';
+import { checkSelection } from '../core/entries.ts';
 import { explain } from '../core/explain/explain.ts';
 import { type Facts, findPlaces, type Place } from '../core/explain/places.ts';
 import type { ExplainReport } from '../core/explain/report.ts';
 import type { Closeup } from '../core/explain/scene.ts';
-import { chooseBridges } from '../core/topology.ts';
 import { queryFrrHost, queryFrrSetup } from '../host/frr.ts';
 import { observeRejections } from '../host/observe.ts';
 import { fdbAgeMs } from '../netlink/fdb.ts';
@@ -24,12 +24,14 @@ export interface ExplainOptions extends CommandOptions {
 export function runExplain(options: ExplainOptions, environment: Environment): ExplainReport {
   const { ip, bridge } = options;
   const { now, users, log } = environment;
-  const desired = chooseBridges(loadConfig(options.config, users), bridge === null ? [] : [bridge]);
-  return withSession(desired, READ, environment, (session) => {
-    const found = survey(session, desired, now, { whole: bridge === null });
+  const selected = bridge === null ? [] : [bridge];
+  const configuration = loadConfig(options.config, users);
+  checkSelection(configuration, selected);
+  return withSession(configuration, READ, environment, (session) => {
+    const found = survey(session, configuration, selected, now, { whole: bridge === null });
     const rejections = observeRejections(session.pins);
     log('querying FRR');
-    const facts: Facts = { ip, desired, ...found, rejections, frr: queryFrrSetup() };
+    const facts: Facts = { ip, ...found, rejections, frr: queryFrrSetup() };
     const places = findPlaces(facts, bridge !== null);
     return explain(
       facts,

@@ -11,7 +11,7 @@ import { type HintsByStatus, isSeenHint } from '../core/probes/hints.ts';
 import { type MemoryChange, planMemory } from '../core/probes/memory.ts';
 import { describeBridges } from '../core/summary.ts';
 import { nextDue } from '../core/timers.ts';
-import { resolveTopology, type Topology } from '../core/topology.ts';
+import type { Topology } from '../core/topology.ts';
 import type { Warning } from '../core/warning.ts';
 import { warningsOf, warningsOfLimits, warningsOfTable } from '../core/warnings.ts';
 import { HINTS_ROOM } from '../datapath/maps.ts';
@@ -26,7 +26,7 @@ import type { Session } from '../host/session.ts';
 import type { Interest } from '../host/watch.ts';
 import { announce } from './announce.ts';
 import { probeHosts } from './probing.ts';
-import { type Machine, retrieveHosts } from './retrieve.ts';
+import { type Machine, resolveMachine, retrieveHosts } from './retrieve.ts';
 import { type Pass, RETRY_MS, type Run } from './run.ts';
 import { verifyZebra } from './verify-zebra.ts';
 
@@ -56,8 +56,8 @@ export function reconcileHosts(run: Run, machine: Machine): HostPass {
 }
 
 function reconcileWith(run: Run, machine: Machine, ring: Ring | undefined): HostPass {
-  const { session, desired, options, stopwatch } = run;
-  const { topology } = machine;
+  const { session, options, stopwatch } = run;
+  const { desired, topology } = machine;
   const { neighborProtocol: protocol, maxBindings } = session.runtime;
   stopwatch.enter('drain');
   const { drained, ...found } = drain(run, machine, ring);
@@ -132,8 +132,8 @@ function drain(run: Run, machine: Machine, ring: Ring | undefined): Found {
  * Bindings for the neighbors of all configured bridges, including those that `--bridge` leaves out. For a load that
  * finds no bindings.
  */
-export function recoverHosts({ session, everything, environment }: Run, { observed }: Machine): Binding[] {
-  const machine: Machine = { observed, topology: resolveTopology(everything, observed) };
+export function recoverHosts({ session, configuration, environment }: Run, { observed }: Machine): Binding[] {
+  const machine = resolveMachine(observed, configuration, []);
   const hosts = retrieveHosts(session, machine, environment.now);
   return recoverBindings(machine.topology, hosts, session.runtime.neighborProtocol);
 }

@@ -46,8 +46,8 @@ export function writeMetrics(run: Run, path: string, report: RunReport, nowMs: n
   return problems;
 }
 
-function stockOf({ session, everything, environment }: Run): Stock {
-  const { report, neighbors } = takeStock(session, everything, { now: environment.now });
-  const { maxBindings, ringBytes } = everything.runtime;
+function stockOf({ session, configuration, environment }: Run): Stock {
+  const { report, neighbors } = takeStock(session, configuration, { now: environment.now });
+  const { maxBindings, ringBytes } = configuration.runtime;
   return { status: report, neighbors, maxBindings, ringBytes };
 }

@@ -3,9 +3,9 @@
 import { Stopwatch } from '../base/stopwatch.ts';
 import { loadConfig } from '../config/config.ts';
 import { type Action, type ActionSummary, summarize } from '../core/actions.ts';
+import { checkSelection } from '../core/entries.ts';
 import { plan } from '../core/plan.ts';
 import { PHASES, type ReconcileReport, type Step } from '../core/report.ts';
-import { chooseBridges } from '../core/topology.ts';
 import type { Warning } from '../core/warning.ts';
 import { warningsOfState } from '../core/warnings.ts';
 import { losesBindings } from '../datapath/pins.ts';
@@ -24,11 +24,11 @@ import { type Pass, type ReconcileOptions, type Run, scopeOf } from './run.ts';
  */
 export function runReconcile(options: ReconcileOptions, environment: Environment): ReconcileReport {
   const stopwatch = new Stopwatch(PHASES, environment.now);
-  const everything = loadConfig(options.config, environment.users);
-  const desired = chooseBridges(everything, options.bridges);
+  const configuration = loadConfig(options.config, environment.users);
+  checkSelection(configuration, options.bridges);
   stopwatch.enter('lock');
-  return withSession(everything, purposeOf(options), environment, (session) => {
-    const run: Run = { session, everything, desired, options, environment, stopwatch, strays: 'ports' };
+  return withSession(configuration, purposeOf(options), environment, (session) => {
+    const run: Run = { session, configuration, options, environment, stopwatch, strays: 'ports' };
     try {
       const isListening = options.listenMs > 0 && !options.check;
       return conclude(run, isListening ? listen(run, pass) : pass(run));
@@ -46,11 +46,11 @@ function purposeOf({ check, lockTimeoutMs }: ReconcileOptions): Purpose {
 
 /** One pass over the host. */
 function pass(run: Run): Pass {
-  const { session, desired, options, environment, stopwatch } = run;
+  const { session, configuration, options, environment, stopwatch } = run;
   stopwatch.enter('observe');
-  const found = retrieve(session, desired, run.strays);
+  const found = retrieve(session, configuration, options.bridges, run.strays);
   stopwatch.enter('plan');
-  const actions = plan(desired, found.topology, found.observed, scopeOf(run));
+  const actions = plan(found.desired, found.topology, found.observed, scopeOf(run));
 
   const { steps, machine, remaining, recovered } = apply(run, found, actions);
   logSteps(steps, environment);
@@ -59,7 +59,10 @@ function pass(run: Run): Pass {
   const hosts = reconcileHosts(run, machine);
 
   const { ringDropped, ...counters } = observeCounters(session.pins);
-  const warnings = [...warningsOfState(desired, found.observed), ...warningsOfRecovery(recovered)];
+  const warnings = [
+    ...warningsOfState(configuration, found.observed, scopeOf(run)),
+    ...warningsOfRecovery(recovered),
+  ];
   return {
     ...hosts,
     steps,
@@ -82,7 +85,7 @@ interface Applied {
 
 /** Applies the plan, then verifies it by planning again: the actions of the new plan are still due. */
 function apply(run: Run, before: Machine, actions: readonly Action[]): Applied {
-  const { session, desired, options, environment, stopwatch } = run;
+  const { session, configuration, options, environment, stopwatch } = run;
   if (options.check || actions.length === 0) {
     return { steps: planned(actions), machine: before, remaining: [], recovered: 0 };
   }
@@ -92,8 +95,8 @@ function apply(run: Run, before: Machine, actions: readonly Action[]): Applied {
   const steps = applyActions(session, actions, { recovered, progress: environment.progress });
 
   stopwatch.enter('verify');
-  const machine = retrieve(session, desired, run.strays);
-  const remaining = plan(desired, machine.topology, machine.observed, scopeOf(run)).map(summarize);
+  const machine = retrieve(session, configuration, options.bridges, run.strays);
+  const remaining = plan(machine.desired, machine.topology, machine.observed, scopeOf(run)).map(summarize);
   return { steps, machine, remaining, recovered: recovered.length };
 }
 

@@ -29,10 +29,10 @@ const NO_BRIDGES: Topology = { bridges: [], freePorts: new Set(), problems: [] }
 /** Throws SnoopyError as `runReconcile` does. On a host without anything of ours it changes nothing. */
 export function runRemove(options: RemoveOptions, environment: Environment): RemoveReport {
   const { check, lockTimeoutMs, keepNeighbors } = options;
-  const desired = loadConfig(options.config, environment.users);
-  const { textfile } = desired;
+  const configuration = loadConfig(options.config, environment.users);
+  const { textfile } = configuration;
   const purpose: Purpose = { mode: check ? 'plan' : 'remove', lockTimeoutMs, capabilities: [] };
-  return withSession(desired, purpose, environment, (session) => {
+  return withSession(configuration, purpose, environment, (session) => {
     const changes = keepNeighbors ? [] : withdraw(session, check);
     const actions = planRemoval(session, textfile);
     const steps = check

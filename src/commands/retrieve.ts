@@ -1,6 +1,7 @@
 // Reads the host, and resolves the configuration against it. Changes nothing.
 
-import type { Desired } from '../core/desired.ts';
+import type { Configuration, Desired } from '../core/desired.ts';
+import { resolveEntries } from '../core/entries.ts';
 import { type HostPlan, planHosts } from '../core/neighbors/plan.ts';
 import type { Observed, ObservedHosts } from '../core/observed.ts';
 import type { Scope } from '../core/plan.ts';
@@ -11,17 +12,30 @@ import type { Session } from '../host/session.ts';
 /** Links, pins and attachments, and the configured bridges among them. */
 export interface Machine {
   readonly observed: Observed;
+  /** What the configuration desires of these links. */
+  readonly desired: Desired;
   readonly topology: Topology;
 }
 
-/** Throws SnoopyError `netlink_failed` or `map_failed`. */
+/** `selected` are the bridges of `--bridge`; none: all. Throws SnoopyError `netlink_failed` or `map_failed`. */
 export function retrieve(
   { netlink, runtime, pins }: Session,
-  desired: Desired,
+  configuration: Configuration,
+  selected: readonly string[],
   strays: StrayScope = 'none',
 ): Machine {
-  const observed = observe(netlink, runtime, pins, strays);
-  return { observed, topology: resolveTopology(desired, observed) };
+  return resolveMachine(observe(netlink, runtime, pins, strays), configuration, selected);
+}
+
+/** The configuration resolved against what was observed. */
+export function resolveMachine(
+  observed: Observed,
+  configuration: Configuration,
+  selected: readonly string[],
+): Machine {
+  const { desired, problems } = resolveEntries(configuration, observed.links, selected);
+  const topology = resolveTopology(desired, observed);
+  return { observed, desired, topology: { ...topology, problems: [...problems, ...topology.problems] } };
 }
 
 /** Bindings, forwarding and neighbors of the machine. `now` reads CLOCK_MONOTONIC. Throws as `retrieve` does. */
@@ -41,8 +55,14 @@ export interface Survey extends Machine {
 }
 
 /** Reads machine and hosts, and plans what a run of that scope would do. Throws as `retrieve` does. */
-export function survey(session: Session, desired: Desired, now: () => number, { whole }: Scope): Survey {
-  const machine = retrieve(session, desired, 'ports');
+export function survey(
+  session: Session,
+  configuration: Configuration,
+  selected: readonly string[],
+  now: () => number,
+  { whole }: Scope,
+): Survey {
+  const machine = retrieve(session, configuration, selected, 'ports');
   const hosts = retrieveHosts(session, machine, now);
   const protocol = session.runtime.neighborProtocol;
   return { ...machine, hosts, plan: planHosts(machine.topology, hosts, { protocol, whole }) };

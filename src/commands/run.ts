@@ -4,7 +4,7 @@ import type { IpAddress } from '../base/address.ts';
 import type { Problem } from '../base/errors.ts';
 import type { Stopwatch } from '../base/stopwatch.ts';
 import type { ActionSummary } from '../core/actions.ts';
-import type { Desired } from '../core/desired.ts';
+import type { Configuration } from '../core/desired.ts';
 import type { Scope } from '../core/plan.ts';
 import type {
   BridgeReport,
@@ -33,10 +33,7 @@ export interface ReconcileOptions extends ChangeOptions {
 
 export interface Run {
   readonly session: Session;
-  /** The whole configuration. */
-  readonly everything: Desired;
-  /** The part of it that this run reconciles: all, or the bridges of `--bridge`. */
-  readonly desired: Desired;
+  readonly configuration: Configuration;
   readonly options: ReconcileOptions;
   readonly environment: Environment;
   readonly stopwatch: Stopwatch<Phase>;

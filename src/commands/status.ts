@@ -3,7 +3,8 @@
 import { loadConfig } from '../config/config.ts';
 import { countByPort, limitedSince } from '../core/binding-counts.ts';
 import { findBlockers } from '../core/blockers.ts';
-import type { Desired } from '../core/desired.ts';
+import type { Configuration } from '../core/desired.ts';
+import { checkSelection } from '../core/entries.ts';
 import { EVERYTHING, type HostFilter, matchesHost, select } from '../core/filter.ts';
 import type { FrrAnswer } from '../core/frr.ts';
 import type { Decision } from '../core/neighbors/decide.ts';
@@ -11,7 +12,6 @@ import { hasProgram } from '../core/observed.ts';
 import { countHints } from '../core/probes/hints.ts';
 import type { FrrReport, NeighborCount, PortReport, StatusReport } from '../core/report.ts';
 import { countNeighbors, describeBinding, describeBridges } from '../core/summary.ts';
-import { chooseBridges } from '../core/topology.ts';
 import { withRing } from '../datapath/ring.ts';
 import { sleep } from '../ffi/libc.ts';
 import { queryZebra } from '../host/frr.ts';
@@ -29,10 +29,14 @@ export interface StatusOptions extends CommandOptions {
 /** Throws SnoopyError as `runReconcile` does, except for the lock. */
 export function runStatus({ config, filter, frr }: StatusOptions, environment: Environment): StatusReport {
   const { now, users } = environment;
-  const everything = loadConfig(config, users);
-  const desired = chooseBridges(everything, filter.bridges);
-  return withSession(everything, READ, environment, (session) => {
-    const stock = takeStock(session, desired, frr ? { now, filter, queryFrr: queryZebra } : { now, filter });
+  const configuration = loadConfig(config, users);
+  checkSelection(configuration, filter.bridges);
+  return withSession(configuration, READ, environment, (session) => {
+    const stock = takeStock(
+      session,
+      configuration,
+      frr ? { now, filter, queryFrr: queryZebra } : { now, filter },
+    );
     return stock.report;
   });
 }
@@ -65,12 +69,12 @@ interface StockOptions {
 /** The report of the current state, and the number of our own neighbors by bridge and state. */
 export function takeStock(
   session: Session,
-  desired: Desired,
+  configuration: Configuration,
   { now, filter = EVERYTHING, queryFrr }: StockOptions,
 ): { readonly report: StatusReport; readonly neighbors: readonly NeighborCount[] } {
   const { runtime, pins } = session;
-  const found = survey(session, desired, now, { whole: true });
-  const { topology, hosts, plan } = found;
+  const found = survey(session, configuration, filter.bridges, now, { whole: true });
+  const { desired, topology, hosts, plan } = found;
   const { ringDropped, ...counters } = observeCounters(pins);
   const decisions = plan.decisions.filter((decision) => matchesHost(filter, decision));
   const all = {

@@ -38,12 +38,12 @@ export interface Verified {
 
 /** Does nothing for a check, or where `frr.verify` is never. `writes`: how many neighbors this pass has written. */
 export function verifyZebra(
-  { session, everything, options, environment: { now, wallClock }, stopwatch }: Run,
+  { session, configuration, options, environment: { now, wallClock }, stopwatch }: Run,
   decisions: readonly Decision[],
   writes: number,
 ): Verified {
   const nothing = { report: NOTHING_VERIFIED, warnings: [] };
-  if (options.check || everything.verify === 'never')
+  if (options.check || configuration.verify === 'never')
     return { ...nothing, dueInMs: Number.POSITIVE_INFINITY };
   const { netlink, pins, runtime } = session;
   const since = (event: TimedEvent): number =>

@@ -2,7 +2,7 @@
 
 import { isUnicastMac, parseIp, parseMac, parsePrefix } from '../base/address.ts';
 import { formatDuration, formatSize, parseDuration, parseSize } from '../base/units.ts';
-import { globProblem } from '../core/glob.ts';
+import { globProblem, isGlob } from '../core/glob.ts';
 import { isHostAddress } from '../core/learnable.ts';
 import { type Finding, MAX_FINDINGS, type Path, quote } from './problem.ts';
 import { child, itemsOf, numberOf, textOf, type YamlEntry, type YamlItem } from './yaml.ts';
@@ -29,6 +29,7 @@ export function semanticFindings(root: YamlItem): Finding[] {
   for (const [index, bridge] of bridges.entries()) {
     const path = ['bridges', index];
     checkSettings(bridge, path, report);
+    if (isGlob(textOf(child(bridge, 'name')) ?? '')) checkGlobEntry(bridge, path, report);
     checkStatics(child(bridge, 'static'), [...path, 'static'], report);
   }
   checkBridgeNames(bridges, report);
@@ -68,17 +69,37 @@ function checkBridgeNames(bridges: readonly YamlItem[], report: Report): void {
     const earlier = first.get(name);
     if (earlier !== undefined) {
       report(path, item, `is ${quote(name)}, like bridges[${earlier}].name`, 'each bridge once');
+    } else if (isGlob(name)) {
+      const problem =
+        globProblem(name) ?? (hasOnlyNameCharacters(name) ? undefined : 'no bridge has such a name');
+      if (problem !== undefined)
+        report(path, item, `is ${quote(name)}: ${problem}`, 'a shell glob such as br*');
     } else if (name !== '' && !isInterfaceName(name)) {
-      const allowed = 'a name of 1 to 15 bytes without "/", ":" and white space';
+      const allowed = 'a name of 1 to 15 bytes without "/", ":" and white space, or a shell glob such as br*';
       report(path, item, `is ${quote(name)}`, allowed);
     }
     first.set(name, earlier ?? index);
   }
 }
 
+/** A glob may match no bridge or several: none has to be there, and an address is provisioned on one bridge only. */
+function checkGlobEntry(entry: YamlItem, path: Path, report: Report): void {
+  const required = child(entry, 'required');
+  if (required?.node.kind === 'scalar' && required.node.value === true)
+    report([...path, 'required'], required, 'is true for a glob', 'false: no bridge has to match a glob');
+  const statics = child(entry, 'static');
+  if (statics !== undefined && itemsOf(statics).length > 0) {
+    const allowed = 'static entries below the name of one bridge, in an entry of its own';
+    report([...path, 'static'], statics, 'is below a glob', allowed);
+  }
+}
+
 /** True for a name that the kernel accepts for an interface (dev_valid_name) and that has no control characters. */
 function isInterfaceName(name: string): boolean {
-  if (name === '.' || name === '..' || Buffer.byteLength(name) > 15) return false;
+  return name !== '.' && name !== '..' && Buffer.byteLength(name) <= 15 && hasOnlyNameCharacters(name);
+}
+
+function hasOnlyNameCharacters(name: string): boolean {
   return [...name].every(
     (char) => char > ' ' && char !== '\u007f' && char !== '/' && char !== ':' && !/\s/.test(char),
   );

@@ -1,30 +1,30 @@
-// YAML -> Desired: every problem at once, each with file, line, column, key and what is allowed.
+// YAML -> Configuration: every problem at once, each with file, line, column, key and what is allowed.
 
 import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from 'node:fs';
 import { resolve } from 'node:path';
 import { causeOf, errnoOf, SnoopyError } from '../base/errors.ts';
 import { describeWeakness, follow, type Users, type Weakness, weaknessOf } from '../base/trust.ts';
-import type { Desired } from '../core/desired.ts';
+import type { Configuration } from '../core/desired.ts';
 import { sleep } from '../ffi/libc.ts';
 import { semanticFindings } from './checks.ts';
-import { desiredOf } from './desired.ts';
+import { configurationOf } from './desired.ts';
 import { invisibleFindings } from './invisible.ts';
 import { ConfigError, type ConfigProblem, type Finding, problemsOf } from './problem.ts';
 import { isRawConfig, schemaFindings } from './schema-findings.ts';
 import { MAX_BYTES, parseYaml, plainOf } from './yaml.ts';
 
-/** The desired state of a text, or all its problems. `file` is the name of the text in messages. */
+/** The configuration in a text, or all its problems. `file` is the name of the text in messages. */
 export function parseConfig(
   text: string,
   file: string,
-): { readonly desired: Desired } | { readonly problems: readonly ConfigProblem[] } {
+): { readonly configuration: Configuration } | { readonly problems: readonly ConfigProblem[] } {
   const plain = text.startsWith('\uFEFF') ? text.slice(1) : text;
   const { root, findings } = parseYaml(plain);
   const all: Finding[] = [...invisibleFindings(plain), ...findings];
   if (root !== undefined) {
     for (const finding of [...schemaFindings(root), ...semanticFindings(root)]) all.push(finding);
     const value = plainOf(root.node);
-    if (all.length === 0 && isRawConfig(value)) return { desired: desiredOf(value) };
+    if (all.length === 0 && isRawConfig(value)) return { configuration: configurationOf(value) };
   }
   return { problems: problemsOf(all, plain, file) };
 }
@@ -33,8 +33,8 @@ export function parseConfig(
  * Reads a configuration file for a run. Throws a SnoopyError `config_untrusted` when users other than `users` may write
  * to it, `config_unreadable` when it cannot be read as text, and a ConfigError with every problem when it is not valid.
  */
-export function loadConfig(path: string, users: Users): Desired {
-  return desiredIn(
+export function loadConfig(path: string, users: Users): Configuration {
+  return configurationIn(
     readText(path, users, (weakness) => {
       throw new SnoopyError({
         code: 'config_untrusted',
@@ -52,18 +52,18 @@ export function loadConfig(path: string, users: Users): Desired {
 export function inspectConfig(
   path: string,
   users: Users,
-): { readonly desired: Desired; readonly weakness: Weakness | null } {
+): { readonly configuration: Configuration; readonly weakness: Weakness | null } {
   let weakness: Weakness | null = null;
   const text = readText(path, users, (found) => {
     weakness = found;
   });
-  return { desired: desiredIn(text, path), weakness };
+  return { configuration: configurationIn(text, path), weakness };
 }
 
-function desiredIn(text: string, path: string): Desired {
+function configurationIn(text: string, path: string): Configuration {
   const result = parseConfig(text, path);
   if ('problems' in result) throw new ConfigError(path, result.problems);
-  return result.desired;
+  return result.configuration;
 }
 
 function readText(path: string, users: Users, refuse: (weakness: Weakness) => void): string {

@@ -1,8 +1,9 @@
-// The configuration as written <-> the desired state: defaults filled in, units converted.
+// The configuration as written <-> as the program uses it: defaults filled in, units converted.
 
 import { formatPrefix, parseIp, parseMac, parsePrefix } from '../base/address.ts';
 import { formatDuration, formatSize, parseDuration, parseSize } from '../base/units.ts';
-import type { Desired, DesiredBridge, LearnKind, StaticEntry } from '../core/desired.ts';
+import type { BridgeEntry, Configuration, DesiredBridge, LearnKind, StaticEntry } from '../core/desired.ts';
+import { isGlob } from '../core/glob.ts';
 import { BRIDGE_DEFAULTS, FRR_DEFAULTS, METRICS_DEFAULTS, RUNTIME_DEFAULTS } from '../generated/defaults.ts';
 import type {
   RawBridge,
@@ -15,8 +16,8 @@ import type {
 
 const LEARN_KINDS: readonly LearnKind[] = ['arp-request', 'arp-reply', 'na', 'ns'];
 
-/** The desired state of a configuration that was checked before. A value that cannot be parsed is a defect. */
-export function desiredOf(config: RawConfig): Desired {
+/** A configuration that was checked before. A value that cannot be parsed is a defect. */
+export function configurationOf(config: RawConfig): Configuration {
   const runtime = { ...RUNTIME_DEFAULTS, ...config.runtime };
   const defaults = merge(BRIDGE_DEFAULTS, config.defaults ?? {});
   return {
@@ -28,7 +29,7 @@ export function desiredOf(config: RawConfig): Desired {
       maxBindings: runtime.max_bindings,
       neighborProtocol: runtime.neighbor_protocol,
     },
-    bridges: (config.bridges ?? []).map((bridge) => desiredBridge(bridge, merge(defaults, bridge))),
+    entries: (config.bridges ?? []).map((bridge) => entryOf(bridge, merge(defaults, bridge))),
     verify: { ...FRR_DEFAULTS, ...config.frr }.verify,
     textfile: { ...METRICS_DEFAULTS, ...config.metrics }.textfile,
   };
@@ -46,11 +47,13 @@ function merge(under: RawSettings, over: RawPartialSettings): RawSettings {
   };
 }
 
-function desiredBridge(bridge: RawBridge, settings: RawSettings): DesiredBridge {
+function entryOf(bridge: RawBridge, settings: RawSettings): BridgeEntry {
   const { ports, limits, duplicates, probe, subnets } = settings;
   return {
     name: bridge.name,
-    required: settings.required,
+    isGlob: isGlob(bridge.name),
+    // No bridge has to match a glob, whatever `defaults` has.
+    required: settings.required && !isGlob(bridge.name),
     ports: { include: ports.include, exclude: ports.exclude },
     learn: LEARN_KINDS.filter(
       (kind) => settings.learn.includes(kind) || (kind.startsWith('arp-') && settings.learn.includes('arp')),
@@ -95,9 +98,8 @@ function checked<T>(parse: (text: string) => T | undefined, text: string): T {
   return value;
 }
 
-/** The desired state as a configuration with every default written out. Parsing it gives the same desired state. */
-export function writtenOut(desired: Desired): RawWholeConfig {
-  const { runtime } = desired;
+/** The configuration with every default written out. Parsing it gives the same configuration. */
+export function writtenOut({ runtime, entries, verify, textfile }: Configuration): RawWholeConfig {
   return {
     version: 1,
     runtime: {
@@ -108,7 +110,7 @@ export function writtenOut(desired: Desired): RawWholeConfig {
       max_bindings: runtime.maxBindings,
       neighbor_protocol: runtime.neighborProtocol,
     },
-    bridges: desired.bridges.map((bridge) => ({
+    bridges: entries.map((bridge) => ({
       name: bridge.name,
       required: bridge.required,
       ports: bridge.ports,
@@ -134,7 +136,7 @@ export function writtenOut(desired: Desired): RawWholeConfig {
       announce: bridge.announce,
       static: bridge.statics.map(({ ip, macs, vlan }) => ({ ip, mac: macs, vlan })),
     })),
-    frr: { verify: desired.verify },
-    metrics: { textfile: desired.textfile },
+    frr: { verify },
+    metrics: { textfile },
   };
 }

@@ -139,8 +139,8 @@ const SIZE_UNITS: readonly (readonly [RegExp, string])[] = [
   [/^(g|gi|gb|gib)$/i, 'GiB'],
 ];
 
-/** Title of the names of interfaces in the schema. YAML reads one of digits as a number. */
-const INTERFACE = 'interface name';
+/** Title of the names of bridges in the schema. YAML reads one of digits as a number. */
+const BRIDGE_NAME = 'bridge name';
 
 /** The value that was probably meant by a wrong one. */
 function suggest(schema: SchemaNode, from: SchemaNode, node: YamlNode): string | undefined {
@@ -154,7 +154,7 @@ function suggest(schema: SchemaNode, from: SchemaNode, node: YamlNode): string |
   const { value } = node;
   const titles = forms.map(({ title }) => title);
   if (value === 0 && forms.some((form) => form.const === 'never')) return 'never';
-  if (typeof value === 'number' && titles.includes(INTERFACE)) return `"${value}"`;
+  if (typeof value === 'number' && titles.includes(BRIDGE_NAME)) return `"${value}"`;
   if (typeof value === 'number' && Number.isInteger(value) && value >= 0) {
     if (titles.includes('duration')) return `${value}s`;
     if (titles.includes('size')) return formatSize(value);

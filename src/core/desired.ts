@@ -1,4 +1,4 @@
-// The desired state: the configuration with every default filled in and every unit converted.
+// The configuration with every default filled in and every unit converted, and the desired state of a node.
 
 import type { IpAddress, Mac, Prefix } from '../base/address.ts';
 
@@ -8,6 +8,7 @@ export type AttachMode = 'auto' | 'tcx' | 'clsact';
 export type NeighborState = 'noarp' | 'stale' | 'reachable';
 export type LearnKind = 'arp-request' | 'arp-reply' | 'na' | 'ns';
 
+/** What is desired of one node. */
 export interface Desired {
   readonly runtime: Runtime;
   readonly bridges: readonly DesiredBridge[];
@@ -15,6 +16,17 @@ export interface Desired {
   readonly verify: 'auto' | 'never';
   /** Path of the Prometheus textfile, or null. */
   readonly textfile: string | null;
+}
+
+/** The configuration, which may be that of many nodes. What it desires of one of them: core/entries.ts. */
+export interface Configuration extends Omit<Desired, 'bridges'> {
+  /** In the order of the file. */
+  readonly entries: readonly BridgeEntry[];
+}
+
+/** The settings of one bridge, or of every bridge whose name matches a glob: then `name` is the glob. */
+export interface BridgeEntry extends DesiredBridge {
+  readonly isGlob: boolean;
 }
 
 export interface Runtime {

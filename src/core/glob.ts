@@ -40,6 +40,16 @@ export function matchesGlob(name: string, glob: string): boolean {
   return tokens.slice(token).every(({ kind }) => kind === 'run');
 }
 
+/** True for a name that may match others. One with a backslash alone is the name of an interface. */
+export function isGlob(name: string): boolean {
+  return /[*?[]/.test(name);
+}
+
+/** The glob that matches only this name. */
+export function escapeGlob(name: string): string {
+  return name.replaceAll(/[*?[\\]/g, '\\$&');
+}
+
 /** The mistake in a glob, in a few words; undefined when it is valid. */
 export function globProblem(glob: string): string | undefined {
   const tokens = parseGlob(glob);

@@ -13,7 +13,7 @@ import {
   type Mac,
   type Prefix,
 } from '../base/address.ts';
-import { type Problem, SnoopyError } from '../base/errors.ts';
+import type { Problem } from '../base/errors.ts';
 import type { InterfaceAddress } from '../netlink/address.ts';
 import { ETHERTYPE_VLAN, type Link } from '../netlink/link.ts';
 import type { VlanRange } from '../netlink/vlan.ts';
@@ -78,8 +78,8 @@ export interface Topology {
 }
 
 /** True for a port that leads to other nodes. */
-function isTunnel(link: Link): boolean {
-  return link.kind !== undefined && TUNNEL_KINDS.has(link.kind);
+export function isTunnel({ kind }: Pick<Link, 'kind'>): boolean {
+  return kind !== undefined && TUNNEL_KINDS.has(kind);
 }
 
 /** Resolves the configuration against the existing links. */
@@ -100,7 +100,7 @@ export function resolveTopology(desired: Desired, observed: Observed): Topology 
       if (wanted.required) problems.push(bridgeMissing(wanted.name));
     } else if (link.bridge === undefined) {
       problems.push(notABridge(link));
-    } else if (link.bridge.vlanFiltering && link.bridge.vlanProtocol !== ETHERTYPE_VLAN) {
+    } else if (hasOtherTags(link)) {
       problems.push(otherTags(link));
     } else {
       bridges.push(
@@ -146,6 +146,10 @@ function notABridge(link: Link): Problem {
 }
 
 /** Such a bridge forwards an 802.1Q tag as data of the guest, and a guest must not choose the VLAN it is learned in. */
+export function hasOtherTags({ bridge }: Pick<Link, 'bridge'>): boolean {
+  return bridge?.vlanFiltering === true && bridge.vlanProtocol !== ETHERTYPE_VLAN;
+}
+
 function otherTags({ name }: Link): Problem {
   return {
     code: 'unsupported',
@@ -254,24 +258,4 @@ function includes({ start, end }: VlanRange, vlan: number): boolean {
 /** The VLAN ID for one of the configuration, where 0 means the VLAN of the bridge itself. */
 export function effectiveVlan(bridge: Bridge, vlan: number): number {
   return vlan === 0 ? bridge.ownVlan : vlan;
-}
-
-/**
- * The same configuration with only the named bridges, or with all when none is named. Throws SnoopyError `usage` for a
- * name that is not in it.
- */
-export function chooseBridges(desired: Desired, names: readonly string[]): Desired {
-  if (names.length === 0) return desired;
-  const known = desired.bridges.map((bridge) => bridge.name);
-  const unknown = names.find((name) => !known.includes(name));
-  if (unknown !== undefined) {
-    throw new SnoopyError({
-      code: 'usage',
-      object: unknown,
-      operation: `select bridge "${unknown}"`,
-      cause: 'it is not in the configuration',
-      fix: known.length === 0 ? 'add it' : `add it, or select one of ${known.join(', ')}`,
-    });
-  }
-  return { ...desired, bridges: desired.bridges.filter((bridge) => names.includes(bridge.name)) };
 }

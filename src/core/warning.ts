@@ -16,6 +16,8 @@ export type Warning =
       /** True when earlier runs have set up bridges. */
       readonly isSetUp: boolean;
     }
+  /** Bridges with a tunnel port that the configuration does not name. */
+  | { readonly kind: 'unnamed'; readonly bridges: readonly string[] }
   /** Programs of ours are attached, but nothing is pinned. */
   | { readonly kind: 'lost-pins' }
   /** These ports had a program of ours other than the pinned one. */

@@ -6,22 +6,30 @@ import { bindingId } from '../datapath/records/binding-key.ts';
 import type { Change } from '../datapath/records/change.ts';
 import type { Neighbor } from '../netlink/neighbor.ts';
 import { countByPort, limitedSince, NEARLY_FULL } from './binding-counts.ts';
-import type { Desired } from './desired.ts';
+import type { Configuration } from './desired.ts';
+import { findUnnamed } from './entries.ts';
 import type { HostPlan } from './neighbors/plan.ts';
 import { hasLostPins, type Observed, type ObservedHosts } from './observed.ts';
+import type { Scope } from './plan.ts';
 import type { Topology } from './topology.ts';
 import type { Warning } from './warning.ts';
 
 /** Warnings about the state before the first step. */
-export function warningsOfState(desired: Desired, observed: Observed): Warning[] {
+export function warningsOfState(
+  configuration: Configuration,
+  observed: Observed,
+  { whole }: Scope,
+): Warning[] {
   const warnings: Warning[] = [];
-  if (desired.bridges.length === 0) {
+  if (configuration.entries.length === 0) {
     warnings.push({ kind: 'no-bridge', isSetUp: observed.datapath.loadReason !== 'absent' });
   }
+  const unnamed = whole ? findUnnamed(configuration, observed.links) : [];
+  if (unnamed.length > 0) warnings.push({ kind: 'unnamed', bridges: unnamed });
   if (hasLostPins(observed)) warnings.push({ kind: 'lost-pins' });
   const ports = portsOfOthers(observed);
   if (ports.length > 0) {
-    const { bpffs, pinDir } = desired.runtime;
+    const { bpffs, pinDir } = configuration.runtime;
     warnings.push({ kind: 'other-program', ports, directory: `${bpffs}/${pinDir}` });
   }
   return warnings;

@@ -2,7 +2,7 @@
 
 import { statSync } from 'node:fs';
 import type { Users } from '../base/trust.ts';
-import { type Desired, type Runtime, staticKeys } from '../core/desired.ts';
+import { type Configuration, type Runtime, staticKeys } from '../core/desired.ts';
 import { type Expected, openPins } from '../datapath/pins.ts';
 import { pageSize } from '../ffi/libc.ts';
 import { OBJECT_BASE64, OBJECT_DIGEST } from '../generated/object.ts';
@@ -43,7 +43,7 @@ export interface SessionOptions {
 
 /** Throws SnoopyError `locked`, `not_permitted`, `unsupported`, `bpffs_unusable` or `pin_unusable`. */
 export function openSession(
-  { runtime, bridges }: Pick<Desired, 'runtime' | 'bridges'>,
+  { runtime, entries }: Pick<Configuration, 'runtime' | 'entries'>,
   options: SessionOptions,
 ): Session {
   const { mode, lockTimeoutMs, now, users, capabilities } = options;
@@ -58,7 +58,7 @@ export function openSession(
     ringBytes: Math.max(runtime.ringBytes, pageSize()),
     maxBindings: runtime.maxBindings,
     // Doubled: new ones are written before old ones are deleted.
-    maxStatics: roomFor(2 * staticKeys(bridges)),
+    maxStatics: roomFor(2 * staticKeys(entries)),
   };
   const closers: (() => void)[] = [];
   const close = (): void => {

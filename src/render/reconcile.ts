@@ -29,7 +29,9 @@ export function renderReconcile(report: ReconcileReport, options: RenderOptions)
 
 /** True when the text would only be that there was nothing to do. */
 export function hasNothingToSay({ ok, steps, neighbors, warnings }: ReconcileReport): boolean {
-  return ok && steps.length === 0 && neighbors.changes.length === 0 && warnings.length === 0;
+  // A bridge may be left out on purpose, so that this warning alone is no news.
+  const news = warnings.filter(({ kind }) => kind !== 'unnamed');
+  return ok && steps.length === 0 && neighbors.changes.length === 0 && news.length === 0;
 }
 
 /** The report of a removal as text. */

@@ -1,6 +1,8 @@
 // A warning -> its words: what is so, what it means, what to do.
 
+import { some } from '../base/text.ts';
 import { describeWeakness } from '../base/trust.ts';
+import { entryLine } from '../core/entries.ts';
 import type { HostAddress, Warning } from '../core/warning.ts';
 
 /** One line. */
@@ -10,6 +12,14 @@ export function formatWarning(warning: Warning): string {
       return warning.isSetUp
         ? 'The configuration names no bridge: what earlier runs set up is removed; to keep it, name the bridges under "bridges"'
         : 'The configuration names no bridge: nothing is learned; name the bridges under "bridges"';
+    case 'unnamed': {
+      const { bridges } = warning;
+      const [names, have, it] = bridges.length === 1 ? ['Bridge', 'has', 'it'] : ['Bridges', 'have', 'them'];
+      return (
+        `${names} ${some(bridges.map((name) => `"${name}"`))} ${have} a tunnel port, but the configuration does not name ` +
+        `${it}: nothing is learned there; add under "bridges": ${some(bridges.map(entryLine))}`
+      );
+    }
     case 'lost-pins':
       return (
         'Programs of snoopy are attached, but nothing is pinned here: the pins were lost, or this run looks in another ' +

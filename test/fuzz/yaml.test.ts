@@ -202,7 +202,7 @@ describe('validate', () => {
 /** Parses a text as a run does. Every problem has one line and a place within the text. */
 function parseAny(text: string): boolean {
   const result = parseConfig(text, 'f');
-  if ('desired' in result) return true;
+  if ('configuration' in result) return true;
   assert.ok(result.problems.length > 0 && result.problems.length <= 101);
   const lines = text.split(/\r\n|\n|\r/);
   for (const problem of result.problems) {

@@ -106,7 +106,7 @@ it('every configuration in the documents is valid', () => {
     );
   for (const { path, text } of whole) {
     const result = parseConfig(text, path);
-    assert.ok('desired' in result, `${path}: ${JSON.stringify(result)}\n${text}`);
+    assert.ok('configuration' in result, `${path}: ${JSON.stringify(result)}\n${text}`);
   }
 });
 

@@ -18,14 +18,14 @@ import {
 } from './wording.ts';
 
 export function checkBridges(findings: Findings): Check[] {
-  const { desired, topology } = findings;
+  const { configuration, desired, topology } = findings;
   const there = new Set(topology.bridges.map((bridge) => bridge.desired.name));
   const optional = desired.bridges.filter(({ name, required }) => !required && !there.has(name));
   return [
     ...topology.problems.map((problem) =>
       failure('bridge', { subject: problem.object, ...wordsOf(problem) }),
     ),
-    ...(desired.bridges.length === 0 ? [warning('bridge', { subject: null, ...BRIDGE.none() })] : []),
+    ...(configuration.entries.length === 0 ? [warning('bridge', { subject: null, ...BRIDGE.none() })] : []),
     ...optional.map(({ name }) => ok('bridge', name, BRIDGE.optional())),
     ...topology.bridges.flatMap((bridge) => checkBridge(bridge, findings)),
   ];

@@ -4,7 +4,7 @@ import type { IfIndex } from '../../base/address.ts';
 import { formatCause, type Problem } from '../../base/errors.ts';
 import type { Rejection } from '../../datapath/records/rejection.ts';
 import type { Action } from '../actions.ts';
-import type { Desired } from '../desired.ts';
+import type { Configuration, Desired } from '../desired.ts';
 import type { FrrAnswer } from '../frr.ts';
 import type { HostPlan } from '../neighbors/plan.ts';
 import type { Observed, ObservedHosts } from '../observed.ts';
@@ -55,6 +55,7 @@ export function wordsOf(problem: Problem): { readonly found: string; readonly re
 
 /** The input of all checks. */
 export interface Findings {
+  readonly configuration: Configuration;
   readonly desired: Desired;
   readonly topology: Topology;
   readonly observed: Observed;

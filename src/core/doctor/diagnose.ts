@@ -2,6 +2,7 @@
 
 import { checkBridges } from './bridges.ts';
 import type { Check, Findings } from './check.ts';
+import { checkEntries } from './entries.ts';
 import { checkFrr } from './frr.ts';
 import { checkHost } from './host.ts';
 import { checkHosts } from './hosts.ts';
@@ -15,7 +16,13 @@ export interface DoctorReport {
 }
 
 export function diagnose(findings: Findings): Check[] {
-  return [...checkHost(findings), ...checkBridges(findings), ...checkFrr(findings), ...checkHosts(findings)];
+  return [
+    ...checkHost(findings),
+    ...checkEntries(findings),
+    ...checkBridges(findings),
+    ...checkFrr(findings),
+    ...checkHosts(findings),
+  ];
 }
 
 export function reportOf(checks: readonly Check[]): DoctorReport {

@@ -13,6 +13,8 @@ export const WHY = {
   pins: 'The pinned program learns the hosts. Program and maps must be of this version.',
   'last-run': 'Between runs no neighbor is written and none is removed.',
   due: 'A change that is due means that the node differs from the configuration.',
+  unnamed: 'Nothing is learned on a bridge that the configuration does not name.',
+  glob: 'A glob serves the bridges with a tunnel port that match it.',
   bridge: 'Hosts are learned only on bridges that exist.',
   ports: 'Hosts are seen only on attached ports.',
   chain: 'A program that runs before ours can end the chain; our program does not see those frames.',

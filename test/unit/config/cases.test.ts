@@ -1,4 +1,4 @@
-// Configurations as files, each with the desired state it becomes or every problem in it.
+// Configurations as files, each with what it becomes (.desired) or every problem in it (.problems).
 
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -14,8 +14,8 @@ for (const file of readdirSync(`${ROOT}${CASES}`).filter((name) => name.endsWith
     const text = readFileSync(`${ROOT}${CASES}/${file}`, 'utf8');
     const result = parseConfig(text, file);
     const name = file.replace(/\.config$/, '');
-    if ('desired' in result) {
-      assertGolden(`${CASES}/${name}.desired`, `${JSON.stringify(result.desired, null, 2)}\n`);
+    if ('configuration' in result) {
+      assertGolden(`${CASES}/${name}.desired`, `${JSON.stringify(result.configuration, null, 2)}\n`);
     } else {
       assertGolden(
         `${CASES}/${name}.problems`,
@@ -61,7 +61,7 @@ test('a text over 1 MiB is rejected before it is parsed', () => {
 test("the validator's own texts never reach a user", () => {
   for (const file of readdirSync(`${ROOT}${CASES}`).filter((name) => name.endsWith('.config'))) {
     const result = parseConfig(readFileSync(`${ROOT}${CASES}/${file}`, 'utf8'), file);
-    if ('desired' in result) continue;
+    if ('configuration' in result) continue;
     for (const message of result.problems.map(formatProblem)) {
       assert.doesNotMatch(message, /must NOT|must be|must match|#\/|instancePath|undefined|\[object/, file);
       assert.match(message, /^[^:]+:\d+:\d+: [^:]+: .+; allowed: .+$/, file);

@@ -29,9 +29,9 @@ function file(name: string, content: string | Uint8Array): string {
 }
 
 test('a valid file is read', () => {
-  const desired = loadConfig(file('good.yaml', 'version: 1\nbridges: [{name: vmbr0}]\n'), USERS);
+  const { entries } = loadConfig(file('good.yaml', 'version: 1\nbridges: [{name: vmbr0}]\n'), USERS);
   assert.deepEqual(
-    desired.bridges.map(({ name }) => name),
+    entries.map(({ name }) => name),
     ['vmbr0'],
   );
 });

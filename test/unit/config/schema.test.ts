@@ -114,7 +114,7 @@ function rebase(node: unknown): unknown {
 test('the example in the schema is a valid configuration', () => {
   const [example] = [schema.examples].flat();
   const result = parseConfig(JSON.stringify(example), 'example');
-  assert.ok('desired' in result, JSON.stringify(result));
+  assert.ok('configuration' in result, JSON.stringify(result));
 });
 
 test('an omitted key has the default that the schema names', () => {
@@ -122,8 +122,8 @@ test('an omitted key has the default that the schema names', () => {
     'version: 1\nbridges: [{name: vmbr0, static: [{ip: 10.0.0.1, mac: "02:00:00:00:00:01"}]}]',
     'f',
   );
-  assert.ok('desired' in result);
-  const report = asSchema(validateReport('f', result.desired));
+  assert.ok('configuration' in result);
+  const report = asSchema(validateReport('f', result.configuration));
   const [bridge] = [report.bridges].flat();
   const spelled = (value: unknown): unknown =>
     JSON.parse(JSON.stringify(value).replace('"arp"', '"arp-request","arp-reply"'));

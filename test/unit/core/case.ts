@@ -7,10 +7,12 @@ import { dump, load } from 'js-yaml';
 import type { IfIndex, IpAddress, Mac } from '../../../src/base/address.ts';
 import { parsePrefix, prefixOf } from '../../../src/base/address.ts';
 import { formatProblem } from '../../../src/base/errors.ts';
+import { formatDuration } from '../../../src/base/units.ts';
 import { parseConfig } from '../../../src/config/config.ts';
 import { summarize } from '../../../src/core/actions.ts';
 import { planAnnouncements } from '../../../src/core/announcements.ts';
-import type { Desired } from '../../../src/core/desired.ts';
+import type { Configuration, Desired } from '../../../src/core/desired.ts';
+import { findUnnamed, resolveEntries } from '../../../src/core/entries.ts';
 import { HostIndex } from '../../../src/core/host-index.ts';
 import { isRouter } from '../../../src/core/neighbor-entry.ts';
 import { planHosts } from '../../../src/core/neighbors/plan.ts';
@@ -66,7 +68,9 @@ interface Machine {
       string,
       {
         readonly kind?: string;
+        /** The bridge that it is a port of. */
         readonly master?: string;
+        readonly vrf?: string;
         readonly link?: string;
         readonly vlan?: number;
         readonly vlanFiltering?: boolean;
@@ -147,6 +151,7 @@ interface Machine {
 }
 
 export interface Case {
+  readonly configuration: Configuration;
   readonly desired: Desired;
   readonly observed: Observed;
   readonly hosts: ObservedHosts;
@@ -156,6 +161,10 @@ export interface Case {
 
 /** expected.yaml */
 export interface Expected {
+  /** With globs: all bridges that the entries serve. */
+  readonly bridges?: readonly string[];
+  /** Bridges with a tunnel port that no entry serves. */
+  readonly unnamed?: readonly string[];
   readonly problems?: readonly string[];
   readonly steps?: readonly string[];
   readonly changes?: readonly string[];
@@ -191,10 +200,12 @@ export function readCase(folder: string): Case {
     ...readYaml(join(SCENE, 'observed.yaml')),
     ...readYaml(join(folder, 'observed.yaml')),
   } as Machine;
-  const desired = parsed.desired;
+  const { configuration } = parsed;
   const bare = observe(machine);
+  const { desired } = resolveEntries(configuration, bare.links);
   const observed = machine.datapath?.reconciled ? afterRun(desired, bare, machine) : bare;
   return {
+    configuration,
     desired,
     observed,
     hosts: observeHosts(machine),
@@ -221,7 +232,7 @@ export function writeExpected(folder: string, { expected }: Case, found: Require
 }
 
 /** The results of the pure functions for a case, as lines of expected.yaml. */
-export function actual({ desired, observed, hosts, topology }: Case): Required<Expected> {
+export function actual({ configuration, desired, observed, hosts, topology }: Case): Required<Expected> {
   const steps = plan(desired, topology, observed, { whole: true }).map((action) => {
     const { kind, ...rest } = summarize(action);
     return [kind, ...Object.values(rest)].join(' ');
@@ -241,6 +252,10 @@ export function actual({ desired, observed, hosts, topology }: Case): Required<E
       ` (${change.because})`,
     ].join('');
   return {
+    bridges: configuration.entries.some(({ isGlob }) => isGlob)
+      ? desired.bridges.map(({ name, maxAgeMs }) => `${name} max_age ${formatDuration(maxAgeMs)}`)
+      : [],
+    unnamed: findUnnamed(configuration, observed.links),
     problems: topology.problems.map(({ code, object }) => `${code} ${object}`),
     steps,
     changes: decided.changes.map(describe),
@@ -309,12 +324,13 @@ function observe(machine: Machine): Observed {
   for (const [name, properties] of Object.entries(machine.links)) {
     const ifIndex = indexOf(machine, name);
     const link = properties ?? {};
+    const master = link.master ?? link.vrf;
     links.set(ifIndex, {
       ifIndex,
       name,
       kind: link.kind,
       slaveKind: link.master === undefined ? undefined : 'bridge',
-      master: link.master === undefined ? undefined : indexOf(machine, link.master),
+      master: master === undefined ? undefined : indexOf(machine, master),
       link: link.link === undefined ? undefined : indexOf(machine, link.link),
       mac: OWN_MAC,
       flags: 1,

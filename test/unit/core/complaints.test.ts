@@ -5,6 +5,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import type { IfIndex, IpAddress, Mac } from '../../../src/base/address.ts';
 import type { Problem } from '../../../src/base/errors.ts';
+import type { BridgeEntry } from '../../../src/core/desired.ts';
 import type { Findings } from '../../../src/core/doctor/check.ts';
 import { diagnose, reportOf } from '../../../src/core/doctor/diagnose.ts';
 import type { Frr } from '../../../src/core/frr.ts';
@@ -19,7 +20,7 @@ import { assertGolden, ROOT } from '../golden.ts';
 import { readCase } from './case.ts';
 
 const PLAIN: RenderOptions = { color: false, diff: false, verbose: false, width: 80 };
-const { desired, observed, hosts, topology } = readCase(
+const { configuration, desired, observed, hosts, topology } = readCase(
   `${ROOT}test/unit/core/cases/unprotected-noarp-entries-are-written-again-in-time`,
 );
 const [BRIDGE, PORT, TUNNEL] = [1, 2, 4] as IfIndex[] as [IfIndex, IfIndex, IfIndex];
@@ -90,6 +91,7 @@ function withoutFirst(isInactive: boolean): Frr['neighbors'] {
 /** A healthy machine. */
 const HEALTHY: Findings = withTunnel(
   {
+    configuration,
     desired,
     observed,
     hosts,
@@ -159,7 +161,12 @@ const BROKEN: Readonly<Record<string, (base: Findings) => Findings>> = {
   'warning ring': (base) => ({ ...base, counters: { ...base.counters, ringDropped: 1 } }),
   'warning gc-thresh': (base) => withHostFacts(base, thresholds(1, 100, 200)),
   'failure gc-thresh': (base) => withHostFacts(base, thresholds(1, 1, 1)),
-  'warning bridge': (base) => ({ ...base, desired: { ...base.desired, bridges: [] } }),
+  'warning bridge': (base) => withEntries(base, []),
+  'warning unnamed': (base) => withEntries(base, []),
+  'warning glob': (base) => ({
+    ...withEntries(base, [{ name: 'vx*', isGlob: true }]),
+    desired: { ...base.desired, bridges: [] },
+  }),
   'failure bridge': (base) => ({
     ...base,
     topology: {
@@ -219,6 +226,14 @@ const BROKEN: Readonly<Record<string, (base: Findings) => Findings>> = {
   'warning advertised': (base) => withFrr(base, { neighbors: withoutFirst(true) }),
   'failure advertised': (base) => withFrr(base, { neighbors: withoutFirst(false) }),
 };
+
+/** With these entries, whose settings are those of the first one. */
+function withEntries(base: Findings, changes: readonly Partial<BridgeEntry>[]): Findings {
+  const [first] = base.configuration.entries;
+  assert.ok(first);
+  const entries = changes.map((change) => ({ ...first, ...change }));
+  return { ...base, configuration: { ...base.configuration, entries } };
+}
 
 function withLoadReason(base: Findings, loadReason: 'program' | 'absent'): Findings {
   return { ...base, observed: { ...base.observed, datapath: { ...base.observed.datapath, loadReason } } };

@@ -20,8 +20,11 @@ function findings(
   overrides: Partial<Findings> = {},
   folder = 'unprotected-noarp-entries-are-written-again-in-time',
 ): Findings {
-  const { desired, observed, hosts, topology } = readCase(`${ROOT}test/unit/core/cases/${folder}`);
+  const { configuration, desired, observed, hosts, topology } = readCase(
+    `${ROOT}test/unit/core/cases/${folder}`,
+  );
   return {
+    configuration,
     desired,
     observed,
     hosts,

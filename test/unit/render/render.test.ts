@@ -159,8 +159,8 @@ test('reports are valid by their schema, and their keys do not change', () => {
   for (const report of [REMOVED, NOTHING_TO_REMOVE]) valid('remove', report);
   for (const report of [STATUS, NOT_LOADED]) valid('status', report);
   const minimal = parseConfig('version: 1\nbridges: [{name: vmbr0}]', 'f');
-  assert.ok('desired' in minimal);
-  valid('validate', validateReport('f', minimal.desired));
+  assert.ok('configuration' in minimal);
+  valid('validate', validateReport('f', minimal.configuration));
   const invalid = parseConfig('version: 2', 'f');
   assert.ok('problems' in invalid);
   valid('failure', errorReport(invalid.problems));
@@ -173,18 +173,19 @@ test('reports are valid by their schema, and their keys do not change', () => {
   assert.ok(validate({ ...QUIET, more: 1 }), 'a schema must allow more keys');
 });
 
-test('validate prints a configuration that resolves to the same desired state', () => {
+test('validate prints a configuration that means the same', () => {
   const texts = [
     'version: 1',
     'version: 1\nbridges: [{name: vmbr0}]',
     'version: 1\nbridges: [{name: "1e3", ports: {include: ["[a-z]*", "true", "#x", "a\\\\*"]}, max_age: 90s, subnets: ["2001:db8::/64"]}]',
     `version: 1\nbridges: [{name: b, static: [${Array.from({ length: 9 }, (_, n) => `{ip: 10.0.0.${n}, mac: "02:00:00:00:00:0${n}", vlan: ${n}}`).join(', ')}]}]`,
+    'version: 1\ndefaults: {required: true}\nbridges: [{name: "br*"}, {name: br5}]',
     'version: 1\nmetrics: {textfile: "/x y/z"}\nruntime: {pin_dir: "0x10"}',
   ];
   for (const text of texts) {
     const result = parseConfig(text, 'f');
-    assert.ok('desired' in result, JSON.stringify(result));
-    const printed = renderValidate('f', result.desired, PLAIN);
+    assert.ok('configuration' in result, JSON.stringify(result));
+    const printed = renderValidate('f', result.configuration, PLAIN);
     assert.deepEqual(parseConfig(printed, 'f'), result, printed);
   }
 });

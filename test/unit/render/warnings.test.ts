@@ -20,6 +20,10 @@ const WARNINGS: { readonly [Kind in Warning['kind']]: Variants<Kind> } = {
     { kind: 'no-bridge', isSetUp: false },
     { kind: 'no-bridge', isSetUp: true },
   ],
+  unnamed: [
+    { kind: 'unnamed', bridges: ['br5'] },
+    { kind: 'unnamed', bridges: ['100', 'br5'] },
+  ],
   'lost-pins': [{ kind: 'lost-pins' }],
   'other-program': [{ kind: 'other-program', ports: ['tap1', 'tap2'], directory: '/sys/fs/bpf/snoopy' }],
   recovered: [

@@ -1,0 +1,26 @@
+// The words of the checks of the configuration's entries.
+
+import { some } from '../../base/text.ts';
+import { entryLine } from '../entries.ts';
+
+interface Names {
+  readonly names: readonly string[];
+}
+
+export const UNNAMED = {
+  ok: () => 'the configuration names every bridge with a tunnel port',
+  some: ({ names }: Names) => ({
+    found: `not in the configuration, with a tunnel port: ${some(names)}`,
+    remedy: `add under "bridges": ${some(names.map(entryLine))}`,
+  }),
+};
+
+export const GLOB = {
+  ok: ({ names }: Names) => some(names),
+  idle: () => 'no bridge with a tunnel port matches now',
+  /** No bridge at all is served. */
+  nothing: () => ({
+    found: 'no bridge with a tunnel port matches',
+    remedy: 'add the VXLAN device to a bridge of such a name: ip link set vxlan100 master BRIDGE',
+  }),
+};
