@@ -13,8 +13,10 @@ import {
   parsePrefixOption,
   repeated,
 } from './cli-options.ts';
+import type { DoctorOptions } from './commands/doctor.ts';
 import type { CommandOptions } from './commands/environment.ts';
 import type { ExplainOptions } from './commands/explain.ts';
+import type { InitOptions } from './commands/init.ts';
 import type { RemoveOptions } from './commands/remove.ts';
 import type { ReconcileOptions } from './commands/run.ts';
 import type { StatusOptions } from './commands/status.ts';
@@ -51,8 +53,16 @@ interface ExplainInvocation extends CommonOptions, ExplainOptions {
   readonly command: 'explain';
 }
 
+interface DoctorInvocation extends CommonOptions, DoctorOptions {
+  readonly command: 'doctor';
+}
+
+interface InitInvocation extends CommonOptions, InitOptions {
+  readonly command: 'init';
+}
+
 interface PlainInvocation extends CommonOptions {
-  readonly command: 'doctor' | 'validate' | 'schema';
+  readonly command: 'validate' | 'schema';
 }
 
 /** A parsed command line. */
@@ -61,6 +71,8 @@ export type Invocation =
   | RemoveInvocation
   | StatusInvocation
   | ExplainInvocation
+  | DoctorInvocation
+  | InitInvocation
   | PlainInvocation
   /** The text that `--help` or `--version` prints. */
   | { readonly command: 'help' | 'version'; readonly text: string };
@@ -162,6 +174,7 @@ export function buildProgram(version: string, accept: (invocation: Invocation) =
     .configureHelp({ showGlobalOptions: true })
     .showSuggestionAfterError();
   addReconcile(program, accept);
+  addInit(program, accept);
   addValidate(program, accept);
   addStatus(program, accept);
   addExplain(program, accept);
@@ -216,6 +229,22 @@ function addReconcile(program: Command, accept: (invocation: Invocation) => void
         bridges: [...new Set(own.bridge)],
         unfreeze: [...new Set(own.unfreeze)],
       });
+    });
+}
+
+function addInit(program: Command, accept: (invocation: Invocation) => void): void {
+  program
+    .command('init')
+    .summary('print a configuration for this node')
+    .description(
+      'Prints a commented configuration that names the bridges of this node with a tunnel port. With --write it ' +
+        'creates the file of --config instead, unless that exists. Needs root only to write where others may not.',
+    )
+    .option('--write', 'create the configuration file')
+    .addHelpText('after', example('snoopy init --write'))
+    .action((_, command: Command) => {
+      const { write } = command.opts<{ write?: true }>();
+      accept({ command: 'init', ...common(program), write: write === true });
     });
 }
 
@@ -294,10 +323,14 @@ function addDoctor(program: Command, accept: (invocation: Invocation) => void): 
     .description(
       'Checks everything between a host and its MAC/IP route: kernel, pins, ports, bridges, FRR, and each ' +
         'neighbor. For each problem it prints why it matters and the fix. Queries FRR through vtysh where that ' +
-        'is installed. Changes nothing; exits with 1 when a check fails. Needs root.',
+        'is installed. Without a configuration it checks what the node lacks for a first run, and prints a ' +
+        'configuration to begin with. Changes nothing; exits with 1 when a check fails. Needs root.',
     )
     .addHelpText('after', example('snoopy doctor'))
-    .action(() => accept({ command: 'doctor', ...common(program) }));
+    .action(() => {
+      const mayLackConfig = program.getOptionValueSource('config') === 'default';
+      accept({ command: 'doctor', ...common(program), mayLackConfig });
+    });
 }
 
 function addRemove(program: Command, accept: (invocation: Invocation) => void): void {

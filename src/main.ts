@@ -13,6 +13,7 @@ import {
 import { runDoctor } from './commands/doctor.ts';
 import type { Environment } from './commands/environment.ts';
 import { runExplain } from './commands/explain.ts';
+import { runInit } from './commands/init.ts';
 import { runReconcile } from './commands/reconcile.ts';
 import { runRemove } from './commands/remove.ts';
 import { runStatus, watchStatus } from './commands/status.ts';
@@ -24,6 +25,7 @@ import { SCHEMA_TEXT } from './generated/schema.ts';
 import { VERSION } from './generated/version.ts';
 import { renderDoctor } from './render/doctor.ts';
 import { renderExplain } from './render/explain.ts';
+import { renderInit } from './render/init.ts';
 import { errorReport, renderJson, renderJsonLine } from './render/json.ts';
 import { renderFailures, renderProblems, renderWarning } from './render/problems.ts';
 import { hasNothingToSay, renderReconcile, renderRemove } from './render/reconcile.ts';
@@ -75,6 +77,11 @@ function execute(invocation: Invocation): Output {
       return { stdout: invocation.text, stderr: '', exit: EXIT.ok };
     case 'schema':
       return { stdout: SCHEMA_TEXT, stderr: '', exit: EXIT.ok };
+    case 'init': {
+      const report = runInit(invocation, environment(invocation));
+      const stdout = invocation.format === 'json' ? renderJson(report) : renderInit(report);
+      return { stdout, stderr: '', exit: EXIT.ok };
+    }
     case 'validate': {
       const { config, format } = invocation;
       const { configuration, weakness } = inspectConfig(config, trustedUsers());
@@ -189,6 +196,7 @@ function environment(invocation: CommonOptions & { readonly quiet?: boolean }): 
     now: () => Number(process.hrtime.bigint()) / 1e6,
     wallClock: () => Date.now(),
     users: trustedUsers(),
+    node: process.versions.node,
     log: (line) => {
       if (verbose) write(STDERR, `${line}\n`);
     },

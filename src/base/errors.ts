@@ -18,6 +18,7 @@ export const ERROR_CODES = [
   'config_invalid',
   'config_unreadable',
   'config_untrusted',
+  'config_unwritable',
   'not_permitted',
   'unsupported',
   'locked',

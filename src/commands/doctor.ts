@@ -1,9 +1,11 @@
 // Finds what keeps routes from being advertised, and the fix, check by check. Changes nothing.
 
-import { SnoopyError } from '../base/errors.ts';
-import { loadConfig } from '../config/config.ts';
+import { errnoOf, SnoopyError } from '../base/errors.ts';
+import type { Users } from '../base/trust.ts';
+import { loadConfig, parseConfig } from '../config/config.ts';
+import { ConfigError } from '../config/problem.ts';
 import type { Configuration } from '../core/desired.ts';
-import { type Check, failure, wordsOf } from '../core/doctor/check.ts';
+import { type Check, failure, type Unconfigured, wordsOf } from '../core/doctor/check.ts';
 import { type DoctorReport, diagnose, reportOf } from '../core/doctor/diagnose.ts';
 import { plan } from '../core/plan.ts';
 import { queryFrr } from '../host/frr.ts';
@@ -11,6 +13,7 @@ import { inspectDevices, inspectHost, inspectRivals } from '../host/inspect.ts';
 import { observeCounters, observeRejections } from '../host/observe.ts';
 import { pinDirectory } from '../host/pin-directory.ts';
 import { type CommandOptions, type Environment, type Purpose, READ, withSession } from './environment.ts';
+import { proposeConfig } from './init.ts';
 import { survey } from './retrieve.ts';
 
 /** Without CAP_NET_ADMIN the kernel does not list the TCX programs of a port. */
@@ -18,17 +21,49 @@ const INSPECT: Purpose = { ...READ, capabilities: ['CAP_NET_ADMIN'] };
 
 const WHOLE = { whole: true } as const;
 
+export interface DoctorOptions extends CommandOptions {
+  /** True: no other path than the default one was given, and there may be no file yet. */
+  readonly mayLackConfig: boolean;
+}
+
 /** Throws SnoopyError for an invalid configuration, or when the process may read nothing. */
-export function runDoctor({ config }: CommandOptions, environment: Environment): DoctorReport {
-  const configuration = loadConfig(config, environment.users);
+export function runDoctor({ config, mayLackConfig }: DoctorOptions, environment: Environment): DoctorReport {
+  const configuration = findConfig(config, mayLackConfig, environment.users);
+  if (configuration !== null) return reportOf(checksOf(configuration, null, environment));
+  const { text } = proposeConfig();
+  const parsed = parseConfig(text, config);
+  if ('problems' in parsed) throw new ConfigError(config, parsed.problems);
+  const unconfigured = { path: config, node: environment.node };
+  return { ...reportOf(checksOf(parsed.configuration, unconfigured, environment)), proposal: text };
+}
+
+/** Null: there is none, and there may be none. */
+function findConfig(path: string, mayLack: boolean, users: Users): Configuration | null {
   try {
-    return reportOf(examine(configuration, environment));
+    return loadConfig(path, users);
   } catch (thrown) {
-    return reportOf([refusal(thrown, configuration)]);
+    if (mayLack && errnoOf(thrown) === 'ENOENT') return null;
+    throw thrown;
   }
 }
 
-function examine(configuration: Configuration, environment: Environment): Check[] {
+function checksOf(
+  configuration: Configuration,
+  unconfigured: Unconfigured | null,
+  environment: Environment,
+): Check[] {
+  try {
+    return examine(configuration, unconfigured, environment);
+  } catch (thrown) {
+    return [refusal(thrown, configuration)];
+  }
+}
+
+function examine(
+  configuration: Configuration,
+  unconfigured: Unconfigured | null,
+  environment: Environment,
+): Check[] {
   const { now, wallClock } = environment;
   return withSession(configuration, INSPECT, environment, (session) => {
     const { netlink, pins } = session;
@@ -44,6 +79,7 @@ function examine(configuration: Configuration, environment: Environment): Check[
       devices: inspectDevices(topology, observed),
       rivals: inspectRivals(netlink, topology, observed),
       frr: queryFrr(),
+      unconfigured,
     });
   });
 }

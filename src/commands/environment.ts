@@ -13,6 +13,8 @@ export interface Environment {
   readonly wallClock: () => number;
   /** Users whose files are trusted. */
   readonly users: Users;
+  /** Version of Node.js. */
+  readonly node: string;
   /** Writes a line about progress, for `--verbose`. */
   readonly log: (line: string) => void;
   /** Shows progress in one line, which the next one replaces; null without a terminal. */

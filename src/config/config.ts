@@ -155,7 +155,7 @@ const NAME_FILE = 'name a file with --config';
 function fixOf(errno: string | undefined): string {
   switch (errno) {
     case 'ENOENT':
-      return 'create it (see `snoopy schema`), or name another with --config';
+      return 'create it (`snoopy init --write` does), or name another with --config';
     case 'EACCES':
     case 'EPERM':
       return 'run as a user that can read it, or change its mode';

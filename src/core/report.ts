@@ -239,6 +239,20 @@ export interface StatusReport {
   readonly errors: readonly Problem[];
 }
 
+/** What `init --format json` prints. */
+export interface InitReport {
+  readonly version: 1;
+  readonly ok: true;
+  /** The path of the configuration. */
+  readonly file: string;
+  readonly written: boolean;
+  /** The bridges of this node with a tunnel port. */
+  readonly bridges: readonly string[];
+  /** The text of the configuration. */
+  readonly configuration: string;
+  readonly errors: readonly [];
+}
+
 /** How many of our own neighbors on the neighbor devices of a bridge are in one state. */
 export interface NeighborCount {
   readonly bridge: string;

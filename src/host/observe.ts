@@ -47,6 +47,11 @@ function devicesOf(links: ReadonlyMap<IfIndex, Link>, scope: StrayScope): readon
   );
 }
 
+/** All interfaces. Throws SnoopyError `netlink_failed`. */
+export function observeLinks(netlink: NetlinkSocket): Map<IfIndex, Link> {
+  return new Map(dumpLinks(netlink).map((link) => [link.ifIndex, link]));
+}
+
 /** Interfaces, pins and attachments. */
 export function observe(
   netlink: NetlinkSocket,
@@ -54,7 +59,7 @@ export function observe(
   pins: Pins,
   strays: StrayScope = 'none',
 ): Observed {
-  const links = new Map(dumpLinks(netlink).map((link) => [link.ifIndex, link]));
+  const links = observeLinks(netlink);
   const aware = [...links.values()].some((link) => link.bridge?.vlanFiltering);
   const portVlans = aware ? dumpPortVlans(netlink) : [];
   const attachments = observeAttachments(netlink, pins, devicesOf(links, strays));

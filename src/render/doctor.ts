@@ -11,7 +11,7 @@ const WHY = 'why: ';
 const MOST_NAME = 32;
 
 /** The report of `doctor` as text. Except for a fix, lines fit the width of the terminal, as far as names allow. */
-export function renderDoctor({ checks }: DoctorReport, options: RenderOptions): string {
+export function renderDoctor({ checks, proposal }: DoctorReport, options: RenderOptions): string {
   const nameOf = ({ id, subject }: Check): string => printable(subject === null ? id : `${id} ${subject}`);
   const names = checks.map((check) => nameOf(check).length).filter((length) => length <= MOST_NAME);
   const column = STATUS_WIDTH + 2 + Math.max(0, ...names) + 2;
@@ -19,7 +19,11 @@ export function renderDoctor({ checks }: DoctorReport, options: RenderOptions): 
     ...renderFound(check, nameOf(check), column, options),
     ...renderRemedy(check, options),
   ]);
-  return joinLines([...lines, summaryOf(checks)]);
+  const begin =
+    proposal === undefined
+      ? []
+      : ['', 'snoopy init --write creates this configuration:', '', ...proposal.trimEnd().split('\n')];
+  return joinLines([...lines, summaryOf(checks), ...begin]);
 }
 
 function renderFound(

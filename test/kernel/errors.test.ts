@@ -88,6 +88,10 @@ test('config_invalid, config_unreadable, config_untrusted', () => {
   note(machine, 'config_untrusted', json(machine, 'reconcile', '--config', file));
 });
 
+test('config_unwritable', () => {
+  note(machine, 'config_unwritable', json(machine, 'init', '--write'));
+});
+
 test('not_permitted', () => {
   const argv = machine.snoopy.argv('reconcile', '--format', 'json');
   note(machine, 'not_permitted', machine.netns.tryRun([...onlyWith(['bpf', 'perfmon']), ...argv]));

@@ -75,7 +75,11 @@ test('commands and options become an invocation', () => {
       'explain --bridge vmbr0 2001:DB8:0:0::5 -v',
       { command: 'explain', ...COMMON, verbose: true, ip: '2001:db8::5' as IpAddress, bridge: 'vmbr0' },
     ],
-    ['doctor --format json', { command: 'doctor', ...COMMON, format: 'json' }],
+    ['doctor --format json', { command: 'doctor', ...COMMON, format: 'json', mayLackConfig: true }],
+    ['doctor -c x', { command: 'doctor', ...COMMON, config: 'x', mayLackConfig: false }],
+    ['-c /etc/snoopy/snoopy.yaml doctor', { command: 'doctor', ...COMMON, mayLackConfig: false }],
+    ['init', { command: 'init', ...COMMON, write: false }],
+    ['init --write', { command: 'init', ...COMMON, write: true }],
     ['remove', remove],
     [
       'remove --check --keep-neighbors --lock-timeout 1m',
@@ -107,7 +111,7 @@ test('wrong usage is an error that suggests what was probably meant', () => {
   const table: readonly (readonly [string, RegExp])[] = [
     [
       '',
-      /^no command given, one of reconcile, validate, status, explain, doctor, remove, schema; see snoopy --help$/,
+      /^no command given, one of reconcile, init, validate, status, explain, doctor, remove, schema; see snoopy --help$/,
     ],
     ['-v', /^no command given/],
     ['reconcil', /unknown command 'reconcil' \(Did you mean reconcile\?\)/],

@@ -25,7 +25,7 @@ options:
     type: path
     default: /etc/snoopy/snoopy.yaml
   bridges:
-    description: Only these bridges of the configuration. An empty list means all.
+    description: Only these bridges, by name, also those that a glob of the configuration serves. An empty list means all.
     type: list
     elements: str
     default: []

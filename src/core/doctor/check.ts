@@ -71,6 +71,16 @@ export interface Findings {
   /** Programs and filters that run before ours, by port. */
   readonly rivals: ReadonlyMap<IfIndex, readonly Rival[]>;
   readonly frr: FrrAnswer;
+  /** Null: there is a configuration. */
+  readonly unconfigured: Unconfigured | null;
+}
+
+/** A configuration is missing, and another that fits the node was checked in its place. */
+export interface Unconfigured {
+  /** Where the configuration was expected. */
+  readonly path: string;
+  /** Version of Node.js, such as 20.19.2. */
+  readonly node: string;
 }
 
 export interface HostFacts {

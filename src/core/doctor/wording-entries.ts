@@ -24,3 +24,14 @@ export const GLOB = {
     remedy: 'add the VXLAN device to a bridge of such a name: ip link set vxlan100 master BRIDGE',
   }),
 };
+
+export const CONFIGURATION = {
+  missing: ({ path }: { readonly path: string }) => ({
+    found: `none at ${path}`,
+    remedy: 'snoopy init --write creates one; then: snoopy reconcile --check --diff',
+  }),
+};
+
+export const NODE = {
+  ok: ({ node }: { readonly node: string }) => `Node.js ${node}`,
+};

@@ -13,6 +13,8 @@ export const WHY = {
   pins: 'The pinned program learns the hosts. Program and maps must be of this version.',
   'last-run': 'Between runs no neighbor is written and none is removed.',
   due: 'A change that is due means that the node differs from the configuration.',
+  configuration: 'Without one, no bridge is served.',
+  node: 'snoopy runs on Node.js.',
   unnamed: 'Nothing is learned on a bridge that the configuration does not name.',
   glob: 'A glob serves the bridges with a tunnel port that match it.',
   bridge: 'Hosts are learned only on bridges that exist.',

@@ -121,6 +121,7 @@ const HEALTHY: Findings = withTunnel(
     devices: new Map([[BRIDGE, { disableIpv6: false, macPinned: true }]]),
     rivals: new Map(),
     frr: { kind: 'answered', frr: FRR },
+    unconfigured: null,
   },
   false,
   true,
@@ -162,6 +163,10 @@ const BROKEN: Readonly<Record<string, (base: Findings) => Findings>> = {
   'warning gc-thresh': (base) => withHostFacts(base, thresholds(1, 100, 200)),
   'failure gc-thresh': (base) => withHostFacts(base, thresholds(1, 1, 1)),
   'warning bridge': (base) => withEntries(base, []),
+  'warning configuration': (base) => ({
+    ...base,
+    unconfigured: { path: '/etc/snoopy/snoopy.yaml', node: '20.19.2' },
+  }),
   'warning unnamed': (base) => withEntries(base, []),
   'warning glob': (base) => ({
     ...withEntries(base, [{ name: 'vx*', isGlob: true }]),

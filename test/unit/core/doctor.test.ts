@@ -54,6 +54,7 @@ function findings(
     devices: new Map(),
     rivals: new Map(),
     frr: { kind: 'absent' },
+    unconfigured: null,
     ...overrides,
   };
 }
