@@ -7,6 +7,7 @@ import { explain } from '../core/explain/explain.ts';
 import { type Facts, findPlaces, type Place } from '../core/explain/places.ts';
 import type { ExplainReport } from '../core/explain/report.ts';
 import type { Closeup } from '../core/explain/scene.ts';
+import { vniOf } from '../core/frr.ts';
 import { queryFrrHost, queryFrrSetup } from '../host/frr.ts';
 import { observeRejections } from '../host/observe.ts';
 import { fdbAgeMs } from '../netlink/fdb.ts';
@@ -41,10 +42,13 @@ export function runExplain(options: ExplainOptions, environment: Environment): E
   });
 }
 
-function lookCloser({ bridge, vlan, mac, vni }: Place, ip: IpAddress, netlink: NetlinkSocket): Closeup {
+function lookCloser({ bridge, vlan, mac, vnis }: Place, ip: IpAddress, netlink: NetlinkSocket): Closeup {
   const tag = bridge?.vlanAware ? vlan : 0;
+  const answers = new Map(vnis.map((vni) => [vni, queryFrrHost(vni, ip, mac)]));
+  const vni = vniOf(vnis, (one) => answers.get(one)?.neighbor) ?? null;
   return {
     fdbAgeMs: bridge && mac !== null ? (fdbAgeMs(netlink, bridge.ifIndex, tag, mac) ?? null) : null,
-    frr: vni === null ? null : queryFrrHost(vni, ip, mac),
+    vni,
+    frr: vni === null ? null : (answers.get(vni) ?? null),
   };
 }

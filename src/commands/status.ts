@@ -14,7 +14,7 @@ import type { FrrReport, NeighborCount, PortReport, StatusReport } from '../core
 import { countNeighbors, describeBinding, describeBridges } from '../core/summary.ts';
 import { withRing } from '../datapath/ring.ts';
 import { sleep } from '../ffi/libc.ts';
-import { queryZebra } from '../host/frr.ts';
+import { queryAdvertised } from '../host/frr.ts';
 import { observeCounters } from '../host/observe.ts';
 import type { Session } from '../host/session.ts';
 import { type CommandOptions, type Environment, READ, withSession } from './environment.ts';
@@ -35,7 +35,7 @@ export function runStatus({ config, filter, frr }: StatusOptions, environment: E
     const stock = takeStock(
       session,
       configuration,
-      frr ? { now, filter, queryFrr: queryZebra } : { now, filter },
+      frr ? { now, filter, queryFrr: queryAdvertised } : { now, filter },
     );
     return stock.report;
   });

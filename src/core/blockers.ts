@@ -1,13 +1,15 @@
-// Why zebra does not advertise an installed neighbor: each reason, and the fix. Pure.
+// Why an installed neighbor is not advertised, or may not be for long: each reason, and the fix. Pure.
 
 import type { IpAddress, Mac } from '../base/address.ts';
-import type { Frr, FrrNeighbor } from './frr.ts';
+import { type Frr, type FrrDuplicates, type FrrNeighbor, vniOf, vnisByDevice } from './frr.ts';
 
-/** A reason why zebra does not advertise a neighbor. */
+/** A reason why a neighbor is not advertised, or may not be for long. */
 export interface Blocker {
   /** `VNI 100`, or the device when it has no VNI. */
   readonly subject: string;
   readonly status: 'warning' | 'failure';
+  /** True while the route is there nevertheless. */
+  readonly isAdvertised: boolean;
   readonly reason: string;
   readonly fix: string;
 }
@@ -20,40 +22,57 @@ export interface InstalledHost {
   readonly bridge: string;
 }
 
-/** The blocker of a neighbor; null: zebra advertises it. */
+/** The blocker of a neighbor; null: it is advertised. */
 export type BlockerOf = (host: InstalledHost) => Blocker | null;
 
 /** Looks hosts up in the devices and neighbors that zebra has. */
 export function findBlockers(frr: Frr): BlockerOf {
-  const vniOf = new Map(frr.vnis.map(({ svi, vni }) => [svi, vni]));
+  const vnisOf = vnisByDevice(frr);
   return (host) => {
-    const vni = host.device === null ? undefined : vniOf.get(host.device);
+    const vnis = host.device === null ? undefined : vnisOf.get(host.device);
+    const vni = vnis && vniOf(vnis, (one) => frr.neighbors.get(one)?.get(host.ip));
     if (vni === undefined) return { subject: host.device ?? host.bridge, ...NO_VNI };
     return findBlocker(host, vni, frr);
   };
 }
 
-/** The blocker of a neighbor whose VNI is known; null: zebra advertises it. */
+/** The blocker of a neighbor whose VNI is known; null: it is advertised. */
 export function findBlocker(
   { ip, mac }: Pick<InstalledHost, 'ip' | 'mac'>,
   vni: number,
-  frr: Pick<Frr, 'neighbors'>,
+  frr: Pick<Frr, 'neighbors' | 'duplicates'>,
 ): Blocker | null {
-  const kind = kindOf(mac, frr.neighbors.get(vni)?.get(ip));
-  return kind === null ? null : { subject: `VNI ${vni}`, ...BLOCKERS[kind]({ ip, mac, vni }) };
+  const duplicates = frr.duplicates.get(vni);
+  const kind = kindOf({ ip, mac }, frr.neighbors.get(vni)?.get(ip), duplicates);
+  if (kind === null) return null;
+  const isMacDuplicate = duplicates?.macs.has(mac) ?? false;
+  return {
+    subject: `VNI ${vni}`,
+    isAdvertised: kind === 'marked',
+    ...BLOCKERS[kind]({ ip, mac, vni, isMacDuplicate }),
+  };
 }
 
-function kindOf(mac: Mac, entry: FrrNeighbor | undefined): keyof typeof BLOCKERS | null {
+function kindOf(
+  { ip, mac }: Pick<InstalledHost, 'ip' | 'mac'>,
+  entry: FrrNeighbor | undefined,
+  duplicates: FrrDuplicates | undefined,
+): keyof typeof BLOCKERS | null {
   if (entry === undefined) return 'missing';
   if (!entry.isLocal) return 'remote';
   if (entry.mac !== mac) return 'otherMac';
-  if (entry.isDuplicate) return 'duplicate';
+  if (entry.isDuplicate) {
+    if (duplicates?.advertised.has(ip)) return 'marked';
+    // zebra has a frozen neighbor as inactive (8.4) or as active (10.3), and a silent one as inactive too.
+    if (entry.isActive || duplicates?.macs.get(mac) !== false) return 'frozen';
+  }
   return entry.isActive ? null : 'inactive';
 }
 
 /** A warning, because a VLAN may be local on purpose. */
 export const NO_VNI: Omit<Blocker, 'subject'> = {
   status: 'warning',
+  isAdvertised: false,
   reason: 'zebra has no VNI for this device',
   fix: 'vtysh -c "show evpn vni detail"; needed: a VXLAN port that is up, and advertise-all-vni; a VLAN without VNI stays local',
 };
@@ -62,6 +81,13 @@ interface Place {
   readonly ip: IpAddress;
   readonly mac: Mac;
   readonly vni: number;
+  readonly isMacDuplicate: boolean;
+}
+
+/** An address cannot be cleared while its MAC is marked (zebra_vxlan_clear_dup_detect_vni_ip of zebra/zebra_vxlan.c). */
+function clearDuplicate({ ip, mac, vni, isMacDuplicate }: Place): string {
+  const marked = isMacDuplicate ? `mac ${mac}` : `ip ${ip}`;
+  return `find the other host that has ${isMacDuplicate ? mac : ip}; then: vtysh -c "clear evpn dup-addr vni ${vni} ${marked}"`;
 }
 
 const BLOCKERS = {
@@ -80,14 +106,19 @@ const BLOCKERS = {
     reason: 'zebra has it with another MAC',
     fix: 'snoopy reconcile',
   }),
-  duplicate: ({ ip, vni }) => ({
+  marked: (place) => ({
+    status: 'warning',
+    reason: 'FRR has marked it as a duplicate, and still advertises it',
+    fix: clearDuplicate(place),
+  }),
+  frozen: (place) => ({
     status: 'failure',
-    reason: 'FRR has it as a duplicate',
-    fix: `vtysh -c "clear evpn dup-addr vni ${vni} ip ${ip}"`,
+    reason: 'FRR has frozen it as a duplicate, and withdrawn its route',
+    fix: clearDuplicate(place),
   }),
   inactive: ({ mac }) => ({
     status: 'warning',
     reason: 'local inactive in zebra: the bridge has no local entry for its MAC; the host is silent or gone',
     fix: `bridge fdb show | grep ${mac}; let the host send something, a ping is enough`,
   }),
-} satisfies Readonly<Record<string, (place: Place) => Omit<Blocker, 'subject'>>>;
+} satisfies Readonly<Record<string, (place: Place) => Omit<Blocker, 'subject' | 'isAdvertised'>>>;

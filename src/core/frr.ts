@@ -1,6 +1,7 @@
-// The model of FRR's answers: its VNIs, neighbors and peers, and what it knows about one host.
+// The model of FRR's answers: its VNIs, neighbors and peers, and what it knows about one host. Pure.
 
 import type { IpAddress, Mac } from '../base/address.ts';
+import { groupBy } from '../base/group.ts';
 
 /** FRR's answer as a whole. */
 export type FrrAnswer =
@@ -22,6 +23,8 @@ export interface Frr {
   readonly l3Vnis: ReadonlySet<number>;
   /** zebra's neighbors, by VNI and address. */
   readonly neighbors: ReadonlyMap<number, ReadonlyMap<IpAddress, FrrNeighbor>>;
+  /** By VNI; only for VNIs with local neighbors that are marked as duplicates. */
+  readonly duplicates: ReadonlyMap<number, FrrDuplicates>;
   readonly advertiseAllVni: boolean;
   readonly peers: readonly { readonly name: string; readonly state: string }[];
 }
@@ -37,13 +40,23 @@ export interface FrrNeighbor {
   readonly isLocal: boolean;
   /** False: `local inactive`, so not advertised. */
   readonly isActive: boolean;
-  /** True when FRR's own duplicate address detection has frozen it. */
+  /** True when FRR's own duplicate address detection has marked it; with `freeze` its route is withdrawn as well. */
   readonly isDuplicate: boolean;
+}
+
+/** What FRR's own duplicate address detection means for one VNI. */
+export interface FrrDuplicates {
+  /** The MACs that are marked themselves, and all their addresses with them. True: the bridge has it on a local port. */
+  readonly macs: ReadonlyMap<Mac, boolean>;
+  /** The addresses for which bgpd has a route of this node: zebra's state does not tell. */
+  readonly advertised: ReadonlySet<IpAddress>;
 }
 
 /** What FRR knows about one address. */
 export interface FrrHost {
   readonly neighbor: FrrNeighbor | null;
+  /** True when the neighbor is marked as a duplicate because its MAC is. */
+  readonly isMacDuplicate: boolean;
   /** Tunnel address of the node that zebra learned it from; null for a host of this node. */
   readonly tunnelEnd: string | null;
   /** The best path of its MAC/IP route in bgpd; null when there is none. */
@@ -55,4 +68,22 @@ export interface FrrHost {
     /** The peers that this node advertises it to. */
     readonly peers: readonly string[];
   } | null;
+}
+
+/** The VNIs of each device whose neighbors zebra takes: several where a bridge has several VXLAN ports. */
+export function vnisByDevice({ vnis }: Pick<Frr, 'vnis'>): ReadonlyMap<string | null, readonly number[]> {
+  const lines = groupBy(vnis, ({ svi }) => svi);
+  return new Map([...lines].map(([svi, group]) => [svi, group.map(({ vni }) => vni)]));
+}
+
+/**
+ * The VNI in which zebra has the neighbor, out of those of one device: zebra takes the neighbors of a device for one of
+ * them. A local neighbor goes before one of another node; the first VNI where zebra has none; undefined for no VNI.
+ */
+export function vniOf(
+  vnis: readonly number[],
+  neighborIn: (vni: number) => Pick<FrrNeighbor, 'isLocal'> | null | undefined,
+): number | undefined {
+  if (vnis.length <= 1) return vnis[0];
+  return vnis.find((vni) => neighborIn(vni)?.isLocal) ?? vnis.find(neighborIn) ?? vnis[0];
 }

@@ -103,8 +103,8 @@ export function describeBinding(
   const state = due ? 'waiting' : decision.state;
   const because = due ? 'the next run writes its neighbor' : decision.because;
   const found = blockerOf?.(decision);
-  const advertised = found === undefined ? null : found === null;
-  const hindrance = state === 'installed' ? (found?.reason ?? '') : '';
+  const advertised = found === undefined ? null : found === null || found.isAdvertised;
+  const hindrance = state === 'installed' && advertised === false ? (found?.reason ?? '') : '';
   return {
     bridge,
     device,

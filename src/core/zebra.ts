@@ -2,7 +2,7 @@
 // message repairs that: only another change of the entry does. Pure.
 
 import type { Neighbor } from '../netlink/neighbor.ts';
-import type { Frr } from './frr.ts';
+import { type Frr, vniOf, vnisByDevice } from './frr.ts';
 import { isOurs, isValid } from './neighbor-entry.ts';
 import type { Decision } from './neighbors/decide.ts';
 
@@ -39,10 +39,10 @@ export interface Relevant {
   readonly entry: Neighbor;
 }
 
-export function relevantTo({ vnis }: Pick<Frr, 'vnis'>, written: readonly Written[]): Relevant[] {
-  const vniOf = new Map(vnis.map(({ svi, vni }) => [svi, vni]));
+export function relevantTo(frr: Pick<Frr, 'vnis' | 'neighbors'>, written: readonly Written[]): Relevant[] {
+  const vnisOf = vnisByDevice(frr);
   return written.flatMap(({ device, entry }) => {
-    const vni = vniOf.get(device);
+    const vni = vniOf(vnisOf.get(device) ?? [], (one) => frr.neighbors.get(one)?.get(entry.ip));
     return vni === undefined ? [] : [{ vni, entry }];
   });
 }

@@ -3,7 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import { type IpAddress, type Mac, parseIp, parseMac } from '../base/address.ts';
 import { errnoOf } from '../base/errors.ts';
-import type { Frr, FrrAnswer, FrrHost, FrrNeighbor, FrrVni } from '../core/frr.ts';
+import type { Frr, FrrAnswer, FrrDuplicates, FrrHost, FrrNeighbor, FrrVni } from '../core/frr.ts';
 
 /** A daemon that hangs must not hang doctor. */
 const TIMEOUT_MS = 10_000;
@@ -13,7 +13,7 @@ const MAX_BYTES = 256 * 2 ** 20;
 
 /** Queries everything that doctor checks. vtysh is looked up in the PATH. */
 export function queryFrr(): FrrAnswer {
-  return query([VNIS, NEIGHBORS, BGP_VNIS, BGP_SUMMARY], TIMEOUT_MS);
+  return withDuplicates(query([VNIS, NEIGHBORS, BGP_VNIS, BGP_SUMMARY], TIMEOUT_MS), TIMEOUT_MS);
 }
 
 /** Queries the setup of FRR, without its neighbors: with thousands of them that is much faster. */
@@ -36,6 +36,11 @@ function neighborCommand(vni: number, ip: IpAddress): string {
   return `show evpn arp-cache vni ${vni} ip ${ip} json`;
 }
 
+/** As queryZebra, and for duplicates bgpd as well: whether they are advertised. */
+export function queryAdvertised(): FrrAnswer {
+  return withDuplicates(queryZebra(), BRIEF_TIMEOUT_MS);
+}
+
 /** Runs the commands until one gets no answer. */
 function query(commands: readonly string[], timeoutMs: number): FrrAnswer {
   const answers = new Map<string, unknown>();
@@ -52,6 +57,28 @@ function query(commands: readonly string[], timeoutMs: number): FrrAnswer {
   };
 }
 
+/** Adds the duplicates. Nothing is queried when zebra has marked no neighbor of this node. */
+function withDuplicates(answer: FrrAnswer, timeoutMs: number): FrrAnswer {
+  if (answer.kind !== 'answered') return answer;
+  const { frr } = answer;
+  const vnis = [...frr.neighbors].flatMap(([vni, table]) => (hasDuplicate(table.values()) ? vni : []));
+  if (vnis.length === 0) return answer;
+  const macs = vtysh(DUPLICATE_MACS, timeoutMs);
+  if (macs.kind !== 'json') return macs;
+  const duplicates = new Map<number, FrrDuplicates>();
+  for (const vni of vnis) {
+    const routes = vtysh(`show bgp l2vpn evpn route vni ${vni} type macip json`, timeoutMs);
+    if (routes.kind !== 'json') return routes;
+    duplicates.set(vni, readDuplicates(field(macs.json, String(vni)), routes.json));
+  }
+  return { kind: 'answered', frr: { ...frr, duplicates } };
+}
+
+function hasDuplicate(neighbors: Iterable<FrrNeighbor>): boolean {
+  for (const { isLocal, isDuplicate } of neighbors) if (isLocal && isDuplicate) return true;
+  return false;
+}
+
 /** What zebra and bgpd know about one host; nothing when they do not answer. */
 export function queryFrrHost(vni: number, ip: IpAddress, mac: Mac | null): FrrHost {
   const jsonOf = (command: string): unknown => {
@@ -59,10 +86,12 @@ export function queryFrrHost(vni: number, ip: IpAddress, mac: Mac | null): FrrHo
     return answer.kind === 'json' ? answer.json : undefined;
   };
   const neighbor = jsonOf(neighborCommand(vni, ip));
+  const isMarked = mac !== null && field(neighbor, 'isDuplicate') === true;
   const route = mac === null ? '' : `mac ${mac} ip ${ip}`;
   const rd = text(jsonOf(`show bgp l2vpn evpn vni ${vni} json`), 'rd');
   return readFrrHost(ip, {
     neighbor,
+    mac: isMarked ? field(jsonOf(`show evpn mac vni ${vni} mac ${mac} json`), mac) : undefined,
     route: route === '' ? undefined : jsonOf(`show bgp l2vpn evpn route vni ${vni} ${route} json`),
     // Only the route under the node's own route distinguisher lists the peers that it is advertised to.
     own:
@@ -96,6 +125,7 @@ function vtysh(command: string, timeoutMs: number): VtyshAnswer {
 
 const VNIS = 'show evpn vni detail json';
 const NEIGHBORS = 'show evpn arp-cache vni all json';
+const DUPLICATE_MACS = 'show evpn mac vni all duplicate json';
 const BGP_VNIS = 'show bgp l2vpn evpn vni json';
 const BGP_SUMMARY = 'show bgp l2vpn evpn summary json';
 
@@ -116,6 +146,7 @@ export function readFrr(vnis: unknown, neighbors: unknown, bgpVnis: unknown, bgp
     neighbors: new Map(
       entries(neighbors).map(([vni, table]) => [Number(vni), new Map(entries(table).flatMap(readNeighbor))]),
     ),
+    duplicates: new Map(),
     advertiseAllVni: text(bgpVnis, 'advertiseAllVnis') === 'Enabled',
     peers: entries(field(bgpSummary, 'peers')).map(([name, peer]) => ({
       name,
@@ -152,15 +183,35 @@ function readNeighbor([address, entry]: readonly [string, unknown]): (readonly [
   ];
 }
 
+/** The answers about one host; undefined for what was not queried. */
+interface HostAnswers {
+  readonly neighbor: unknown;
+  readonly mac?: unknown;
+  readonly route: unknown;
+  readonly own: unknown;
+}
+
+/** Combines the answers about the duplicates of one VNI. A path of this node has no peer. */
+export function readDuplicates(macs: unknown, routes: unknown): FrrDuplicates {
+  const own = pathsOf(routes).filter((path) => text(path, 'peerId') === '(unspec)');
+  return {
+    macs: new Map(
+      entries(field(macs, 'macs')).flatMap(([address, entry]) => {
+        const mac = parseMac(address);
+        return mac === undefined ? [] : [[mac, text(entry, 'type') === 'local']];
+      }),
+    ),
+    advertised: new Set(own.flatMap((path) => parseIp(text(path, 'ip') ?? '') ?? [])),
+  };
+}
+
 /** Combines the answers about one host, in the same way. */
-export function readFrrHost(
-  ip: IpAddress,
-  { neighbor, route, own }: { readonly neighbor: unknown; readonly route: unknown; readonly own: unknown },
-): FrrHost {
+export function readFrrHost(ip: IpAddress, { neighbor, mac, route, own }: HostAnswers): FrrHost {
   const [entry] = readNeighbor([ip, neighbor]);
   const best = pathsOf(route).find((path) => field(path, 'bestpath') !== undefined);
   return {
     neighbor: entry?.[1] ?? null,
+    isMacDuplicate: field(mac, 'isDuplicate') === true,
     tunnelEnd: text(neighbor, 'remoteVtep') ?? null,
     route:
       best === undefined
@@ -173,9 +224,9 @@ export function readFrrHost(
   };
 }
 
-/** The lists of lists of paths below any key: depending on the command it is `paths` or the prefix. */
+/** The lists of lists of paths below any key: depending on the command it is `paths`, the prefix, or `paths` in it. */
 function pathsOf(route: unknown): readonly unknown[] {
-  return entries(route).flatMap(([, value]) => items(value).flatMap(items));
+  return entries(route).flatMap(([, value]) => items(field(value, 'paths') ?? value).flatMap(items));
 }
 
 function items(value: unknown): readonly unknown[] {

@@ -1,7 +1,7 @@
 // FRR: whether it answers, knows the VNIs, and takes neighbors from the devices that we write to.
 
 import type { Link } from '../../netlink/link.ts';
-import type { Frr } from '../frr.ts';
+import { type Frr, vnisByDevice } from '../frr.ts';
 import type { Bridge } from '../topology.ts';
 import { tunnelLinks } from './bridges.ts';
 import { type Check, type Findings, failure, ok, warning } from './check.ts';
@@ -25,7 +25,10 @@ export function checkFrr(findings: FrrFindings): Check[] {
         ok('frr', null, FRR.ok()),
         checkAdvertiseAllVni(answer.frr),
         checkPeers(answer.frr),
-        ...findings.topology.bridges.flatMap((bridge) => checkVnis(bridge, findings, answer.frr)),
+        ...findings.topology.bridges.flatMap((bridge) => [
+          ...checkVnis(bridge, findings, answer.frr),
+          ...checkShared(bridge, answer.frr),
+        ]),
       ];
     default:
       return answer satisfies never;
@@ -85,6 +88,20 @@ function checkVni(
     return [failure('vni', { subject, ...words })];
   }
   return [ok('vni', subject, VNI.ok(data)), checkDevice(bridge, findings, subject, vlan, known.svi)];
+}
+
+/** Neighbor devices with several VNIs: zebra takes their neighbors for one of them, the others have no host. */
+function checkShared({ desired, domains }: Bridge, frr: Frr): Check[] {
+  const vnisOf = vnisByDevice(frr);
+  return [...domains.values()].flatMap(({ deviceName: device }) => {
+    const vnis = vnisOf.get(device) ?? [];
+    if (vnis.length <= 1) return [];
+    const isTaken = (vni: number): boolean =>
+      [...(frr.neighbors.get(vni)?.values() ?? [])].some(({ isLocal }) => isLocal);
+    const taken = vnis.filter(isTaken);
+    const words = VNI.shared({ device, bridge: desired.name, vnis, taken });
+    return [warning('vni', { subject: device, ...words, items: vnis.map(String) })];
+  });
 }
 
 /** A VLAN without a device is a failure only when hosts of it are known. */

@@ -76,11 +76,13 @@ function checkAdvertised({ plan }: Findings, frr: Frr): Check[] {
   const blockerOf = findBlockers(frr);
   const blocked: { readonly ip: IpAddress; readonly blocker: Blocker }[] = [];
   let count = 0;
+  let total = 0;
   for (const decision of plan.decisions) {
     if (decision.state !== 'installed' || decision.due) continue;
     const blocker = blockerOf(decision);
-    if (blocker === null) count += 1;
-    else blocked.push({ ip: decision.ip, blocker });
+    total += 1;
+    if (blocker === null || blocker.isAdvertised) count += 1;
+    if (blocker !== null) blocked.push({ ip: decision.ip, blocker });
   }
   const groups = groupBy(blocked, ({ blocker }) => `${blocker.subject}\n${blocker.reason}`);
   const checks = [...groups.values()].flatMap((group) => {
@@ -91,5 +93,5 @@ function checkAdvertised({ plan }: Findings, frr: Frr): Check[] {
     const complaint = { subject, ...ADVERTISED.blocked({ ips: items, reason, fix }), items };
     return [status === 'warning' ? warning('advertised', complaint) : failure('advertised', complaint)];
   });
-  return [ok('advertised', null, ADVERTISED.ok({ count, total: count + blocked.length })), ...checks];
+  return [ok('advertised', null, ADVERTISED.ok({ count, total })), ...checks];
 }

@@ -47,12 +47,29 @@ export const VNI = {
     found: 'a single VXLAN device ("external"), and no VLAN of it has a VNI',
     remedy: `bridge link set dev ${port} vlan_tunnel on; bridge vlan add dev ${port} vid VLAN; bridge vlan add dev ${port} vid VLAN tunnel_info id VNI`,
   }),
+  shared: ({ device, bridge, vnis, taken }: SharedDevice) => ({
+    found: `${describeVnis(vnis)} have the device "${device}", and zebra takes its neighbors for one of them${taken.length === 0 ? '' : `: ${describeVnis(taken)}`}`,
+    remedy: `take the other VXLAN ports out of "${bridge}": each VNI needs a bridge of its own, or a VLAN of its own with a device`,
+  }),
   unknown: ({ port }: Vni) => ({ found: `zebra does not know ${port}`, remedy: SHOW_VNIS }),
   unknownOnDevice: ({ vni, port }: Vni) => ({
     found: `zebra does not know VNI ${vni} of ${port}`,
     remedy: `a single VXLAN device needs FRR 8.5; ${SHOW_VNIS}`,
   }),
 };
+
+/** A neighbor device with several VNIs. */
+interface SharedDevice {
+  readonly device: string;
+  readonly bridge: string;
+  readonly vnis: readonly number[];
+  /** Those in which zebra has neighbors of this node. */
+  readonly taken: readonly number[];
+}
+
+function describeVnis(vnis: readonly number[]): string {
+  return `${vnis.length === 1 ? 'VNI' : 'VNIs'} ${some(vnis.map(String))}`;
+}
 
 const SHOW_VNIS =
   'vtysh -c "show evpn vni"; zebra knows it when "advertise-all-vni" is on and VXLAN port and bridge are up';

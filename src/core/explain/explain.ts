@@ -25,7 +25,7 @@ export function explain(facts: Facts, places: readonly Place[], closeups: readon
     const { bridge, vlan, mac } = place;
     const forwarding = bridge && index.forwardingOf(bridge);
     const location = mac === null ? undefined : forwarding?.locate(vlan, mac);
-    const closeup = closeups[i] ?? { fdbAgeMs: null, frr: null };
+    const closeup = closeups[i] ?? { fdbAgeMs: null, vni: null, frr: null };
     return storyOf(sceneOf(facts, place, closeup, location ?? { kind: 'nowhere' }));
   });
   if (stories.length > 0)
@@ -36,7 +36,7 @@ export function explain(facts: Facts, places: readonly Place[], closeups: readon
 
 function storyOf(scene: Scene): Story {
   const { place, closeup, state, bridgeName } = scene;
-  const { domain, neighbor, vlan, vni, mac } = place;
+  const { domain, neighbor, vlan, mac } = place;
   const steps = blameFirst(stepsOf(scene));
   return {
     bridge: bridgeName,
@@ -45,7 +45,7 @@ function storyOf(scene: Scene): Story {
     state,
     verdict: verdictOf(scene, steps),
     device: domain?.deviceName ?? null,
-    vni,
+    vni: closeup.vni,
     mac,
     port: portOf(scene),
     heard: seenReport(scene),
@@ -75,7 +75,7 @@ function stepsOf(scene: Scene): StoryStep[] {
 
 function frrSteps(scene: Scene): StoryStep[] {
   const { frr } = scene.facts;
-  const { vni } = scene.place;
+  const { vni } = scene.closeup;
   switch (frr.kind) {
     case 'absent':
       return [step('zebra', checkSilent('absent', ''))];
@@ -105,14 +105,14 @@ function blameFirst(steps: readonly StoryStep[]): StoryStep[] {
 
 function verdictOf(scene: Scene, steps: readonly StoryStep[]): string {
   const { facts, place, closeup, state, bridgeName } = scene;
-  const { vlan, vni, mac } = place;
+  const { vlan, mac } = place;
   const subject = { ip: facts.ip, bridge: bridgeName, vlan };
   const cause = steps.find(({ status }) => status === 'wrong');
   if (cause !== undefined) return VERDICT.wrong({ ...subject, state, step: cause.id, found: cause.found });
   if (state === 'remote') return VERDICT.remote({ ...subject, mac, node: closeup.frr?.tunnelEnd ?? null });
   if (steps.some(({ status }) => status === 'unknown')) return VERDICT.unknown(subject);
   const peers = closeup.frr?.route?.peers.length ?? 0;
-  return VERDICT.advertised({ ...subject, vni, mac, port: portOf(scene), peers });
+  return VERDICT.advertised({ ...subject, vni: closeup.vni, mac, port: portOf(scene), peers });
 }
 
 function seenReport(scene: Scene): SeenReport | null {

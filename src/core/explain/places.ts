@@ -7,7 +7,7 @@ import type { Hint } from '../../datapath/records/hint.ts';
 import type { Rejection } from '../../datapath/records/rejection.ts';
 import type { Neighbor } from '../../netlink/neighbor.ts';
 import type { Desired } from '../desired.ts';
-import type { FrrAnswer } from '../frr.ts';
+import { type FrrAnswer, vnisByDevice } from '../frr.ts';
 import type { Decision } from '../neighbors/decide.ts';
 import type { HostPlan } from '../neighbors/plan.ts';
 import type { Observed, ObservedHosts } from '../observed.ts';
@@ -41,8 +41,8 @@ export interface Place {
   readonly neighbor: Neighbor | undefined;
   /** The MAC that has the address; if none has it, the one that claimed it last. */
   readonly mac: Mac | null;
-  /** The VNI of the domain, if zebra has one. */
-  readonly vni: number | null;
+  /** The VNIs that zebra has for the domain: several where a bridge has several VXLAN ports. */
+  readonly vnis: readonly number[];
 }
 
 type PlaceKey = Pick<BindingKey, 'bridge' | 'vlan'>;
@@ -104,7 +104,7 @@ function placeOf(key: PlaceKey, { ip, topology, plan, frr }: Facts, traces: Trac
   const refused = traces.rejections.find(isHere);
   const hint = traces.hints.find(isHere);
   const neighbor = traces.neighbors.find(({ ifIndex }) => ifIndex === domain?.device);
-  const vnis = frr.kind === 'answered' ? frr.frr.vnis : [];
+  const vnisOf = frr.kind === 'answered' ? vnisByDevice(frr.frr) : undefined;
   return {
     bridgeIndex: key.bridge,
     vlan,
@@ -123,6 +123,6 @@ function placeOf(key: PlaceKey, { ip, topology, plan, frr }: Facts, traces: Trac
       refused?.claimed ??
       refused?.source ??
       null,
-    vni: (domain && vnis.find(({ svi }) => svi === domain.deviceName)?.vni) ?? null,
+    vnis: (domain && vnisOf?.get(domain.deviceName)) ?? [],
   };
 }

@@ -8,10 +8,13 @@ import { isOurs, isRemote, isValid } from '../neighbor-entry.ts';
 import type { Facts, Place } from './places.ts';
 import type { StoryState } from './report.ts';
 
-/** What is read about a place once its MAC and VNI are known. */
+/** What is read about a place once its MAC and VNIs are known. */
 export interface Closeup {
   /** Time since the bridge last saw the MAC; null when it does not know the MAC. */
   readonly fdbAgeMs: number | null;
+  /** The VNI of the place in which zebra has the address; null for a place without VNIs. */
+  readonly vni: number | null;
+  /** What FRR knows about the address in that VNI; null without one. */
   readonly frr: FrrHost | null;
 }
 

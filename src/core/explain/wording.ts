@@ -275,6 +275,10 @@ export const ZEBRA = {
   ),
   noMac: unknown(({ vni }: Vni) => `VNI ${vni}: the MAC is not known`),
   active: ok(({ vni }: Vni) => `VNI ${vni}: local, active`),
+  activeAndMarked: ok(
+    ({ vni, found }: Vni & Complaint) => `VNI ${vni}: local; ${found}`,
+    ({ fix }) => fix,
+  ),
   blocked: wrong(
     ({ found }: Complaint) => found,
     ({ fix }) => fix,

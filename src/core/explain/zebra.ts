@@ -32,9 +32,24 @@ export function checkZebra(scene: Scene, vni: number): Finding {
   }
   const { mac } = place;
   if (mac === null) return ZEBRA.noMac({ vni });
-  const neighbors = new Map([[vni, new Map(entry === null ? [] : [[ip, entry]])]]);
-  const blocker = findBlocker({ ip, mac }, vni, { neighbors });
+  const blocker = findBlocker({ ip, mac }, vni, answerOf(scene, vni));
   if (blocker === null) return ZEBRA.active({ vni });
+  if (blocker.isAdvertised) return ZEBRA.activeAndMarked({ vni, found: blocker.reason, fix: blocker.fix });
   const deeper = findComplaint(scene, ['tunnel', 'advertise-all-vni']);
   return ZEBRA.blockedInVni({ vni, ...(deeper ?? { found: blocker.reason, fix: blocker.fix }) });
+}
+
+/** FRR's answer about this address alone, in the form of one about all. */
+function answerOf(
+  { facts: { ip }, place: { mac }, closeup }: Scene,
+  vni: number,
+): Parameters<typeof findBlocker>[2] {
+  const neighbor = closeup.frr?.neighbor;
+  // Whether the bridge has the MAC is a step of its own.
+  const macs = new Map(closeup.frr?.isMacDuplicate && mac !== null ? [[mac, true]] : []);
+  const advertised = closeup.frr?.route?.isLocal ? [ip] : [];
+  return {
+    neighbors: new Map([[vni, new Map(neighbor ? [[ip, neighbor]] : [])]]),
+    duplicates: new Map([[vni, { macs, advertised: new Set(advertised) }]]),
+  };
 }

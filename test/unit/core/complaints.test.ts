@@ -8,7 +8,7 @@ import type { Problem } from '../../../src/base/errors.ts';
 import type { BridgeEntry } from '../../../src/core/desired.ts';
 import type { Findings } from '../../../src/core/doctor/check.ts';
 import { diagnose, reportOf } from '../../../src/core/doctor/diagnose.ts';
-import type { Frr } from '../../../src/core/frr.ts';
+import type { Frr, FrrNeighbor } from '../../../src/core/frr.ts';
 import type { Decision } from '../../../src/core/neighbors/decide.ts';
 import { planHosts } from '../../../src/core/neighbors/plan.ts';
 import { plan } from '../../../src/core/plan.ts';
@@ -72,6 +72,7 @@ const FRR: Frr = {
       ),
     ],
   ]),
+  duplicates: new Map(),
   advertiseAllVni: true,
   peers: [{ name: '192.0.2.2', state: 'Established' }],
 };
@@ -80,12 +81,19 @@ function withFrr(base: Findings, change: Partial<Frr>): Findings {
   return { ...base, frr: { kind: 'answered', frr: { ...FRR, ...change } } };
 }
 
-/** zebra's answer about the hosts, without the first one, or with the first one inactive. */
-function withoutFirst(isInactive: boolean): Frr['neighbors'] {
-  const [first, ...rest] = FRR.neighbors.get(100) ?? [];
-  assert.ok(first);
-  const [ip, entry] = first;
-  return new Map([[100, new Map(isInactive ? [[ip, { ...entry, isActive: false }], ...rest] : rest)]]);
+const [[FIRST, ENTRY] = assert.fail('no host'), ...REST] = FRR.neighbors.get(100) ?? [];
+
+/** zebra's answer about the hosts, with something else about the first one, or without it. */
+function withFirst(change: Partial<FrrNeighbor> | null): Frr['neighbors'] {
+  return new Map([[100, new Map(change === null ? REST : [[FIRST, { ...ENTRY, ...change }], ...REST])]]);
+}
+
+/** FRR's duplicate address detection has marked the first host, and perhaps its MAC, and perhaps withdrawn its route. */
+function withDuplicate(base: Findings, isOfMac: boolean, isAdvertised: boolean): Findings {
+  const macs = new Map(isOfMac ? [[ENTRY.mac, true]] : []);
+  const advertised = new Set(isAdvertised ? [FIRST] : []);
+  const duplicates = new Map([[100, { macs, advertised }]]);
+  return withFrr(base, { neighbors: withFirst({ isDuplicate: true }), duplicates });
 }
 
 /** A healthy machine. */
@@ -228,8 +236,28 @@ const BROKEN: Readonly<Record<string, (base: Findings) => Findings>> = {
   }),
   'warning frozen': (base) => withHost(base, { state: 'frozen' }),
   'warning hosts': (base) => withHost(base, { state: 'waiting', because: 'its MAC is not in the FDB' }),
-  'warning advertised': (base) => withFrr(base, { neighbors: withoutFirst(true) }),
-  'failure advertised': (base) => withFrr(base, { neighbors: withoutFirst(false) }),
+  'warning advertised': (base) => withFrr(base, { neighbors: withFirst({ isActive: false }) }),
+  'failure advertised': (base) => withFrr(base, { neighbors: withFirst(null) }),
+};
+
+/** More inputs of complaints that have several causes, by what is wrong. */
+const VARIANTS: Readonly<Record<string, readonly [complaint: string, (base: Findings) => Findings]>> = {
+  'two VNIs with one device': [
+    'warning vni',
+    (base) =>
+      withFrr(base, {
+        vnis: [
+          { vni: 50, svi: 'br0' },
+          { vni: 100, svi: 'br0' },
+        ],
+      }),
+  ],
+  'a duplicate for FRR with a route': ['warning advertised', (base) => withDuplicate(base, true, true)],
+  'a duplicate for FRR without a route': ['failure advertised', (base) => withDuplicate(base, true, false)],
+  'a duplicate for FRR by its address alone': [
+    'failure advertised',
+    (base) => withDuplicate(base, false, false),
+  ],
 };
 
 /** With these entries, whose settings are those of the first one. */
@@ -276,8 +304,14 @@ for (const [complaint, breaks] of Object.entries(BROKEN)) {
   });
 }
 
+for (const [what, [complaint, breaks]] of Object.entries(VARIANTS)) {
+  test(`${what}: ${complaint}, and nothing else`, () => {
+    assert.deepEqual(complaintsOf(breaks(HEALTHY)), [complaint]);
+  });
+}
+
 test('each complaint has its exact wording', () => {
-  const texts = Object.entries(BROKEN).map(([complaint, breaks]) => {
+  const texts = [...Object.entries(BROKEN), ...Object.values(VARIANTS)].map(([complaint, breaks]) => {
     const [status, id] = complaint.split(' ');
     const checks = diagnose(breaks(HEALTHY)).filter((check) => check.status === status && check.id === id);
     return renderDoctor({ ...reportOf(checks), checks }, PLAIN).replace(/[^\n]+\n$/, '');

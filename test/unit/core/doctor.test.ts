@@ -9,7 +9,8 @@ import { diagnose, reportOf } from '../../../src/core/doctor/diagnose.ts';
 import type { Frr, FrrNeighbor } from '../../../src/core/frr.ts';
 import { planHosts } from '../../../src/core/neighbors/plan.ts';
 import { plan } from '../../../src/core/plan.ts';
-import { readFrr } from '../../../src/host/frr.ts';
+import { compareWithZebra } from '../../../src/core/zebra.ts';
+import { readDuplicates, readFrr } from '../../../src/host/frr.ts';
 import { NTF_EXT_LEARNED } from '../../../src/netlink/neighbor.ts';
 import type { PortVlans } from '../../../src/netlink/vlan.ts';
 import { ROOT } from '../golden.ts';
@@ -113,7 +114,7 @@ describe('a neighbor that is installed and not advertised', () => {
   const other = parseMac('02:00:00:00:99:99') as Mac;
   const whole: FrrNeighbor = { mac, isLocal: true, isActive: true, isDuplicate: false };
 
-  function checkWith(entry: FrrNeighbor | undefined): Check {
+  function checkWith(entry: FrrNeighbor | undefined, isAdvertised = false, isHere = true): Check {
     const table = new Map<IpAddress, FrrNeighbor>(entry === undefined ? [] : [[ip, entry]]);
     // The other neighbors of the case have no complaint.
     for (const each of base.plan.decisions) {
@@ -123,6 +124,9 @@ describe('a neighbor that is installed and not advertised', () => {
       vnis: [{ vni: 7, svi: device }],
       l3Vnis: new Set(),
       neighbors: new Map([[7, table]]),
+      duplicates: new Map([
+        [7, { macs: new Map([[mac, isHere]]), advertised: new Set(isAdvertised ? [ip] : []) }],
+      ]),
       advertiseAllVni: true,
       peers: [],
     };
@@ -135,7 +139,7 @@ describe('a neighbor that is installed and not advertised', () => {
       [undefined, 'failure', /does not have the neighbor/, /show evpn arp-cache vni 7 ip/],
       [{ ...whole, isLocal: false }, 'failure', /a route of another node/, /bridge fdb show/],
       [{ ...whole, mac: other }, 'failure', /another MAC/, /snoopy reconcile/],
-      [{ ...whole, isDuplicate: true }, 'failure', /duplicate/, /clear evpn dup-addr vni 7 ip/],
+      [{ ...whole, isDuplicate: true }, 'failure', /frozen .* duplicate/, /clear evpn dup-addr vni 7 mac/],
       [{ ...whole, isActive: false }, 'warning', /local inactive/, /let the host send/],
     ] as const) {
       const found = checkWith(entry);
@@ -143,6 +147,33 @@ describe('a neighbor that is installed and not advertised', () => {
       assert.match(found.found, reason);
       assert.match(found.remedy ?? '', remedy);
       assert.deepEqual(found.items, [ip]);
+    }
+    // zebra's own state does not tell: FRR 10.3 has it as active even when its route is withdrawn.
+    const marked = checkWith({ ...whole, isDuplicate: true, isActive: false }, true);
+    assert.equal(marked.status, 'warning');
+    assert.match(marked.found, /marked .* duplicate/);
+    const silent = checkWith({ ...whole, isDuplicate: true, isActive: false }, false, false);
+    assert.match(silent.found, /local inactive/);
+  });
+
+  test('is looked up in each VNI of its device', () => {
+    const elsewhere: Frr['neighbors'] = new Map(
+      [8, 9].map((vni) => [vni, new Map<IpAddress, FrrNeighbor>()]),
+    );
+    for (const vni of [8, 9]) {
+      const tables = new Map(base.plan.decisions.map((one) => [one.ip, { ...whole, mac: one.mac }]));
+      const frr: Frr = {
+        vnis: [8, 9].map((each) => ({ vni: each, svi: device })),
+        l3Vnis: new Set(),
+        neighbors: new Map([...elsewhere, [vni, tables]]),
+        duplicates: new Map(),
+        advertiseAllVni: true,
+        peers: [],
+      };
+      assert.equal(check({ ...base, frr: { kind: 'answered', frr } }, 'advertised').status, 'ok');
+      const [entry] = base.hosts.neighbors.filter((one) => one.ip === ip);
+      assert.ok(entry && device);
+      assert.deepEqual(compareWithZebra([{ device, entry }], frr), { verified: 1, missing: [] });
     }
   });
 });
@@ -166,6 +197,7 @@ describe('a single VXLAN device', () => {
       vnis: [{ vni: 1010, svi: bridge?.domains.get(10)?.deviceName ?? null }],
       l3Vnis: new Set([1012]),
       neighbors: new Map(),
+      duplicates: new Map(),
       advertiseAllVni: true,
       peers: [],
     };
@@ -236,8 +268,30 @@ describe("FRR's answers", () => {
     ]);
   });
 
+  test('about duplicates have their MACs, and the addresses of the paths without a peer', () => {
+    const path = { valid: true, bestpath: true, mac: '02:00:00:00:01:01', ipLen: 32 };
+    const { macs, advertised } = readDuplicates(
+      { numMacs: 1, macs: { '02:00:00:00:01:01': { type: 'local', isDuplicate: true } } },
+      {
+        '[2]:[0]:[48]:[02:00:00:00:01:01]': { paths: [[{ ...path, peerId: '(unspec)' }]] },
+        '[2]:[0]:[48]:[02:00:00:00:01:01]:[32]:[10.1.1.1]': {
+          paths: [[{ ...path, ip: '10.1.1.1', peerId: '(unspec)' }]],
+        },
+        '[2]:[0]:[48]:[02:00:00:00:01:01]:[32]:[10.1.1.2]': {
+          paths: [[{ ...path, ip: '10.1.1.2', peerId: '192.0.2.2' }]],
+        },
+        numPrefix: 3,
+        numPaths: 3,
+      },
+    );
+    assert.deepEqual([...macs], [['02:00:00:00:01:01', true]]);
+    assert.deepEqual([...advertised], ['10.1.1.1']);
+  });
+
   test('are empty when they have an unknown form', () => {
     for (const odd of [null, [], {}, 'text', 7, [null, 'x', { vni: 'x' }]]) {
+      const { macs, advertised } = readDuplicates(odd, odd);
+      assert.deepEqual([macs.size, advertised.size], [0, 0]);
       const { vnis, neighbors, advertiseAllVni, peers } = readFrr(odd, odd, odd, odd);
       assert.deepEqual(
         [vnis, [...neighbors.values()].flatMap((table) => [...table]), advertiseAllVni],
