@@ -9,7 +9,7 @@ import { BPF_F_BEFORE, BPF_TCX_INGRESS, tcxAttach } from '../../src/ffi/link.ts'
 import { Container } from '../lib/container.ts';
 import { deepTest } from '../lib/depth.ts';
 import { type Check, complaintsOf } from '../lib/doctor.ts';
-import { arpFrame } from '../lib/frames.ts';
+import { arpFrame, naFrame, nsFrame, rarpFrame } from '../lib/frames.ts';
 import { run } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
 import { enterNetns } from '../lib/setns.ts';
@@ -89,6 +89,7 @@ test('a healthy node has every check, and only the missing FRR as a complaint', 
       'limits',
       'frozen',
       'hosts',
+      'silent',
     ],
   );
 });
@@ -430,6 +431,40 @@ describe('hosts', () => {
       assert.equal(examine(machine).checks.filter(({ id }) => id === 'virtual-router').length, 0);
     },
   );
+
+  test('a host whose MAC is forwarded has sent no message with its address', async (t) => {
+    const machine = await healthy(t);
+    const second = machine.addHost(2);
+    machine.reconcile();
+    second.send(rarpFrame(second.mac));
+    await second.forwarded();
+    machine.reconcile();
+    assert.deepEqual(complaints(machine), ['warning silent br0']);
+    assert.deepEqual(find(machine, 'silent').items, [`${second.mac} on tap2`]);
+    await second.announceAndWait();
+    machine.reconcile();
+    assert.deepEqual(complaints(machine), []);
+  });
+
+  test('a host has sent a solicitation or an advertisement that is not learned from, and answers no probe', async (t) => {
+    const machine = await healthy(t);
+    const second = machine.addHost(2);
+    machine.reconcile();
+    const { mac } = second;
+    const [asking, answering] = ['2001:db8::a', '2001:db8::b'];
+    second.send(nsFrame({ source: asking, sourceMac: mac, target: '2001:db8::1' }));
+    const unnamed = { target: answering, targetMac: null, source: mac, solicited: true };
+    second.send(naFrame({ ...unnamed, destinationIp: '2001:db8::1', destination: machine.host(1).mac }));
+    await second.forwarded();
+    machine.reconcile();
+    const checks = examine(machine).checks.filter(
+      ({ id, status }) => id === 'hinted' && status === 'warning',
+    );
+    assert.deepEqual(checks.map(({ found }) => found).sort(), [
+      `${asking}: its host has sent a Neighbor Solicitation, which is not learned from`,
+      `${answering}: its host has sent an advertisement without its MAC`,
+    ]);
+  });
 
   test('the bridge does not forward a host, with the reason', async (t) => {
     const machine = await healthy(t);

@@ -251,6 +251,7 @@ test('rejected: a kind of message that is not learned from', async (t) => {
   await host.announceAndWait();
   const story = storyOf(machine, host.ip);
   assert.deepEqual([story.state, story.refused?.reason], ['refused', 'ignored']);
+  assert.match(causeOf(story), /: it is an ARP request, and "learn" takes only arp-reply, na$/);
   // Once the address is learned by another kind, the rejection is no longer reported.
   host.answer('10.1.0.9');
   host.announce();

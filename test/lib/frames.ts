@@ -59,22 +59,38 @@ export function naFrame(na: NaFields): Buffer {
   const option =
     na.targetMac === null ? Buffer.alloc(0) : Buffer.concat([Buffer.from([2, 1]), mac(na.targetMac)]);
   const message = Buffer.concat([Buffer.from([136, 0, 0, 0, flags, 0, 0, 0]), ipv6(na.target), option]);
-  const source = ipv6(na.sourceIp ?? na.target);
-  const destination = ipv6(na.destinationIp ?? 'ff02::1');
+  const from = na.source ?? na.targetMac ?? '00:00:00:00:00:00';
+  return Buffer.concat([
+    ethernet(na.destination ?? '33:33:00:00:00:01', from, ETH_P_IPV6),
+    icmpv6(na.sourceIp ?? na.target, na.destinationIp ?? 'ff02::1', message, na.hopLimit),
+  ]);
+}
+
+/** A Neighbor Solicitation with its source's link-layer address (RFC 4861, section 4.3), to all nodes. */
+export function nsFrame(ns: {
+  readonly source: string;
+  readonly sourceMac: string;
+  readonly target: string;
+}): Buffer {
+  const option = Buffer.concat([Buffer.from([1, 1]), mac(ns.sourceMac)]);
+  const message = Buffer.concat([Buffer.from([135, 0, 0, 0, 0, 0, 0, 0]), ipv6(ns.target), option]);
+  return Buffer.concat([
+    ethernet('33:33:00:00:00:01', ns.sourceMac, ETH_P_IPV6),
+    icmpv6(ns.source, 'ff02::1', message),
+  ]);
+}
+
+/** An IPv6 packet with an ICMPv6 message, whose checksum it sets. */
+function icmpv6(from: string, to: string, message: Buffer, hopLimit = 255): Buffer {
+  const source = ipv6(from);
+  const destination = ipv6(to);
   const length = Buffer.alloc(4);
   length.writeUInt32BE(message.length);
   const pseudo = Buffer.concat([source, destination, length, Buffer.from([0, 0, 0, 58])]);
   message.writeUInt16BE(internetChecksum(Buffer.concat([pseudo, message])), 2);
-  const header = Buffer.from([0x60, 0, 0, 0, 0, 0, 58, na.hopLimit ?? 255]);
+  const header = Buffer.from([0x60, 0, 0, 0, 0, 0, 58, hopLimit]);
   header.writeUInt16BE(message.length, 4);
-  const from = na.source ?? na.targetMac ?? '00:00:00:00:00:00';
-  return Buffer.concat([
-    ethernet(na.destination ?? '33:33:00:00:00:01', from, ETH_P_IPV6),
-    header,
-    source,
-    destination,
-    message,
-  ]);
+  return Buffer.concat([header, source, destination, message]);
 }
 
 /** A frame that only shows that every frame before it has passed. */

@@ -24,7 +24,7 @@ export interface Check {
   readonly why: string;
   /** The fix, if possible a command; null when nothing is wrong. */
   readonly remedy: string | null;
-  /** The ports or addresses that it is about, for a check that can be about many. */
+  /** The ports or addresses that it is about, for a check that can be about many; of silent MACs the first ones. */
   readonly items: readonly string[];
 }
 

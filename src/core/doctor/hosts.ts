@@ -1,4 +1,4 @@
-// Hosts: those that are not learned, not installed, or installed and not advertised, each with the reason.
+// Hosts: those that are frozen, not installed, or installed and not advertised, each with the reason.
 
 import { type IpAddress, isVirtualRouter } from '../../base/address.ts';
 import { groupBy } from '../../base/group.ts';
@@ -7,6 +7,7 @@ import { staticEntry } from '../explain/rejection-wording.ts';
 import type { Frr } from '../frr.ts';
 import { warningsOfLimits } from '../warnings.ts';
 import { type Check, type Findings, failure, ok, warning } from './check.ts';
+import { checkUnlearned } from './unlearned.ts';
 import { ADVERTISED, FROZEN, HOSTS, LIMITS, VIRTUAL_ROUTER } from './wording-routes.ts';
 
 export function checkHosts(findings: Findings): Check[] {
@@ -15,6 +16,7 @@ export function checkHosts(findings: Findings): Check[] {
     checkFrozen(findings),
     ...checkVirtualRouters(findings),
     ...checkInstalled(findings),
+    ...checkUnlearned(findings),
     ...(findings.frr.kind === 'answered' ? checkAdvertised(findings, findings.frr.frr) : []),
   ];
 }

@@ -1,6 +1,6 @@
 // The words of `doctor` for FRR and for the hosts: each finding and its fix.
 
-import type { IpAddress } from '../../base/address.ts';
+import type { IpAddress, Mac } from '../../base/address.ts';
 import { some } from '../../base/text.ts';
 
 interface Vni {
@@ -137,6 +137,28 @@ export const HOSTS = {
     remedy: `snoopy explain ${ips[0] ?? 'IP'} prints the fix`,
   }),
 };
+
+export const SILENT = {
+  ok: () => 'every MAC on a local port has an address',
+  /** `hosts` are the first of `count`, each a MAC with its port. */
+  some: ({
+    hosts,
+    count,
+    mac,
+  }: {
+    readonly hosts: readonly string[];
+    readonly count: number;
+    readonly mac: Mac;
+  }) => ({
+    found: `no address was seen of ${count === 1 ? '' : `${count} MACs: `}${hosts.join(', ')}${count > hosts.length ? `, and ${count - hosts.length} more` : ''}`,
+    remedy: `let the host send ARP or ND, a ping from it is enough; or add it under "static": {ip: ADDRESS, mac: "${mac}"}`,
+  }),
+};
+
+export const HINTED = ({ ips, hint }: { readonly ips: readonly IpAddress[]; readonly hint: string }) => ({
+  found: `${some(ips)}: ${hint}`,
+  remedy: `snoopy explain ${ips[0] ?? 'IP'} prints whether it was probed, and the fix`,
+});
 
 export const ADVERTISED = {
   ok: ({ count, total }: { readonly count: number; readonly total: number }) =>

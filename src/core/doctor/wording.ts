@@ -41,6 +41,8 @@ export const WHY = {
   frozen: 'A frozen address has no neighbor until its hold time is over (RFC 9161, section 3.7).',
   'virtual-router': 'The address of a virtual router is learned only from its own MAC.',
   hosts: 'A host without a neighbor has no MAC/IP route.',
+  silent: 'A host is learned from its own ARP and ND messages; one that sends none has no MAC/IP route.',
+  hinted: 'A message that only suggests an address is not learned from; its host is probed, and must answer.',
   advertised: 'A neighbor that zebra does not advertise gives no route.',
 } as const;
 

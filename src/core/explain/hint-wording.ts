@@ -6,7 +6,7 @@ import type { HintKind } from '../../datapath/records/hint-kind.ts';
 import type { HintReport } from './report.ts';
 
 /** What suggests that an address is here, and is not enough to learn it. */
-const HINTS: Readonly<Record<HintKind, string>> = {
+export const HINTS: Readonly<Record<HintKind, string>> = {
   solicitation: 'its host has sent a Neighbor Solicitation, which is not learned from',
   unnamed: 'its host has sent an advertisement without its MAC',
   anycast: 'its host has sent an advertisement that displaces no other host (O=0)',

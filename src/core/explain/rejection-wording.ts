@@ -2,6 +2,7 @@
 
 import { type IpAddress, isVirtualRouter, type Mac } from '../../base/address.ts';
 import type { RejectionReason } from '../../datapath/records/counters.ts';
+import type { LearnKind } from '../desired.ts';
 
 /** What was wrong with a message, and the fix: keys of the report. */
 export interface RejectionWords {
@@ -17,7 +18,7 @@ interface Message {
   readonly port: string;
   readonly bridge: string;
   /** The kinds of messages that the bridge learns from; null when it is not configured. */
-  readonly learn: readonly string[] | null;
+  readonly learn: readonly LearnKind[] | null;
   /** The addresses that it learns. */
   readonly learns: string;
 }
@@ -57,11 +58,32 @@ export function staticEntry({
   return `{ip: "${ip}", mac: "${mac}"${vlan === 0 ? '' : `, vlan: ${vlan}`}}`;
 }
 
+const NOT_ITS_MAC = malformed(
+  'its link-layer address option is missing or repeated: it does not name its MAC',
+);
+const MALFORMED_OPTIONS = malformed('its options are malformed');
+
+/** The messages that may be learned from, by their names in "learn". */
+const MESSAGES: Readonly<Record<LearnKind, string>> = {
+  'arp-request': 'an ARP request',
+  'arp-reply': 'an ARP reply',
+  na: 'a Neighbor Advertisement',
+  ns: 'a Neighbor Solicitation',
+};
+
+/** The messages about addresses of this family. */
+function kindsOf(ip: IpAddress): readonly LearnKind[] {
+  return ip.includes(':') ? ['na', 'ns'] : ['arp-request', 'arp-reply'];
+}
+
 export const REJECTIONS: Readonly<Record<RejectionReason, Row>> = {
-  ignored: ({ learn }) => ({
-    because: `"learn" does not take this kind of message, only ${learn?.join(', ') ?? 'others'}`,
-    remedy: 'let the host send another kind, or add this one to "learn"',
-  }),
+  ignored: ({ ip, learn }) => {
+    const kinds = kindsOf(ip).filter((kind) => !learn?.includes(kind));
+    return {
+      because: `it is ${kinds.map((kind) => MESSAGES[kind]).join(' or ')}, and "learn" takes only ${learn?.join(', ') ?? 'others'}`,
+      remedy: `let the host send another kind, or add ${kinds.join(' or ')} to "learn"`,
+    };
+  },
   vlan: ({ vlan, port }) => ({
     because: `VLAN ${vlan} is not a VLAN of ${port}, or the frame has two tags or an 802.1ad tag`,
     remedy: `bridge vlan show dev ${port}; the host must send in a VLAN of its port`,
@@ -85,7 +107,8 @@ export const REJECTIONS: Readonly<Record<RejectionReason, Row>> = {
   hop_limit: malformed('its hop limit is not 255: it came through a router, or is forged'),
   checksum: malformed('its ICMPv6 checksum is wrong'),
   nd_header: malformed('its code, length or flags break RFC 4861, section 7.1'),
-  nd_option: malformed('it has no MAC or more than one, or its options are malformed'),
+  // Where the option is missing, the Ethernet source stands for the MAC.
+  nd_option: (message) => (message.claimed === message.source ? NOT_ITS_MAC : MALFORMED_OPTIONS)(message),
   override: () => ({
     because: 'its override flag is not set: an anycast address or a proxy, which replaces no other host',
     remedy: 'add the address under "static" if it belongs to one host here',

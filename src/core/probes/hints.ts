@@ -85,10 +85,7 @@ export function hintsByStatus(
   index: HostIndex,
   { whole }: Scope,
 ): HintsByStatus {
-  const checkedUntilMs = checkingTimes(hosts.seenHints);
-  const statusOf = new Map(
-    topology.bridges.map((bridge) => [bridge.ifIndex, statusOn(bridge, hosts.nowMs, index, checkedUntilMs)]),
-  );
+  const statusOf = statusByBridge(topology, hosts, index);
   // A run with --bridge leaves those of other bridges alone.
   const elsewhere = whole ? OBSOLETE : NEVER;
   const probes: HintProbe[] = [];
@@ -163,6 +160,16 @@ export function nextProbeMs(
   }
 }
 
+/** The hints of the program whose hosts were probed without an answer, or are not probed as things are. */
+export function unansweredHints(topology: Topology, hosts: ObservedHosts, index: HostIndex): SeenHint[] {
+  const statusOf = statusByBridge(topology, hosts, index);
+  return hosts.seenHints.filter((hint) => {
+    const status = statusOf.get(hint.bridge)?.(hint);
+    if (status?.kind === 'waiting') return hint.probes > 0 || !Number.isFinite(status.dueMs);
+    return status?.kind === 'due' && hint.probes > 0;
+  });
+}
+
 const LEARNED: HintStatus = { kind: 'learned' };
 const OBSOLETE: HintStatus = { kind: 'obsolete' };
 const AWAY: HintStatus = { kind: 'away' };
@@ -172,6 +179,18 @@ const NEVER: HintStatus = { kind: 'waiting', dueMs: Number.POSITIVE_INFINITY };
 /** True for a hint that the program has taken from a message; false for one of the memory. */
 export function isSeenHint(hint: Hint): hint is SeenHint {
   return 'slot' in hint;
+}
+
+/** Tells what becomes of a hint, for each bridge. */
+function statusByBridge(
+  topology: Topology,
+  hosts: ObservedHosts,
+  index: HostIndex,
+): ReadonlyMap<IfIndex, (hint: Hint) => HintStatus> {
+  const checkedUntilMs = checkingTimes(hosts.seenHints);
+  return new Map(
+    topology.bridges.map((bridge) => [bridge.ifIndex, statusOn(bridge, hosts.nowMs, index, checkedUntilMs)]),
+  );
 }
 
 /** Tells what becomes of a hint of one bridge. */

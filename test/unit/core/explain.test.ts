@@ -375,6 +375,26 @@ test('each reason for a rejection has its text and its fix', () => {
   assert.deepEqual([...schema.$defs.refused.properties.reason.enum].sort(), [...reasons].sort());
 });
 
+test('an ignored message is named by its kind, one without its MAC as such', () => {
+  const { topology } = readCase(`${ROOT}test/unit/core/cases/subnets-as-a-list`);
+  const [bridge] = topology.bridges;
+  const say = (ip: string, reason: RejectionReason, claimed: Mac | null) => {
+    const times = { count: 1, firstMs: 0, lastMs: 0 };
+    const place = { bridge: 1 as IfIndex, vlan: 0, ip: ip as IpAddress, port: 2 as IfIndex };
+    const rejected = { ...place, ...times, reason, source: B, claimed };
+    return describeRejection(rejected, { bridge, bridgeName: 'br0', port: 'tap2' });
+  };
+  assert.deepEqual(say('2001:db8::77', 'ignored', B), {
+    because: 'it is a Neighbor Solicitation, and "learn" takes only arp-request, arp-reply, na',
+    remedy: 'let the host send another kind, or add ns to "learn"',
+  });
+  assert.equal(
+    say('2001:db8::77', 'nd_option', B).because,
+    'its link-layer address option is missing or repeated: it does not name its MAC',
+  );
+  assert.equal(say('2001:db8::77', 'nd_option', null).because, 'its options are malformed');
+});
+
 test('a port that has lost its program is reported, though everything else is right', () => {
   const golden = readCase(`${ROOT}test/unit/core/cases/${RECONCILED.folder}`);
   const seenStep = (attachments: Case['observed']['attachments']) => {

@@ -1,0 +1,74 @@
+// Hosts on local ports that are not learned: MACs without any address, and addresses that messages only hint at.
+
+import type { IfIndex, Mac } from '../../base/address.ts';
+import { groupBy } from '../../base/group.ts';
+import { HINTS } from '../explain/hint-wording.ts';
+import { HostIndex } from '../host-index.ts';
+import { hasProgram } from '../observed.ts';
+import { unansweredHints } from '../probes/hints.ts';
+import type { Bridge } from '../topology.ts';
+import { type Check, type Findings, ok, warning } from './check.ts';
+import { HINTED, SILENT } from './wording-routes.ts';
+
+/** How many silent hosts a check names: a guest may send from any number of MACs. */
+const MOST_SILENT = 5;
+
+export function checkUnlearned(findings: Findings): Check[] {
+  const known = macsWithAddress(findings);
+  const silent = findings.topology.bridges.flatMap((bridge) =>
+    checkSilent(bridge, findings, known.get(bridge.ifIndex) ?? new Set()),
+  );
+  return [...(silent.length === 0 ? [ok('silent', null, SILENT.ok())] : silent), ...checkHinted(findings)];
+}
+
+/** MACs that the bridge forwards to a local port where a message would be seen, and that are not known. */
+function checkSilent(
+  bridge: Bridge,
+  { hosts, observed, rivals }: Findings,
+  known: ReadonlySet<Mac>,
+): Check[] {
+  const isSeen = (port: IfIndex): boolean =>
+    hasProgram(observed, port) && (rivals.get(port) ?? []).length === 0;
+  const names = new Map(
+    bridge.ports.filter(({ ifIndex }) => isSeen(ifIndex)).map(({ ifIndex, name }) => [ifIndex, name]),
+  );
+  const silent = new Map<Mac, string>();
+  for (const { mac, port } of hosts.forwarding.get(bridge.ifIndex) ?? []) {
+    const name = names.get(port);
+    if (name !== undefined && !known.has(mac)) silent.set(mac, name);
+  }
+  const first = [...silent].slice(0, MOST_SILENT);
+  if (first[0] === undefined) return [];
+  const items = first.map(([mac, port]) => `${mac} on ${port}`);
+  const words = SILENT.some({ hosts: items, count: silent.size, mac: first[0][0] });
+  return [warning('silent', { subject: bridge.desired.name, ...words, items })];
+}
+
+/** By bridge, the MACs that anything connects with an address, be it a message that was rejected. */
+function macsWithAddress({ topology, hosts, plan, rejections }: Findings): ReadonlyMap<IfIndex, Set<Mac>> {
+  const macs = new Map(topology.bridges.map(({ ifIndex }) => [ifIndex, new Set<Mac>()]));
+  const byName = new Map(topology.bridges.map(({ ifIndex, desired }) => [desired.name, macs.get(ifIndex)]));
+  const byDevice = new Map(
+    topology.bridges.flatMap(({ ifIndex, domains }) =>
+      [...domains.values()].map(({ device }) => [device, macs.get(ifIndex)] as const),
+    ),
+  );
+  for (const { bridge, mac } of hosts.bindings) macs.get(bridge)?.add(mac);
+  for (const { bridge, mac } of plan.decisions) byName.get(bridge)?.add(mac);
+  for (const { ifIndex, mac } of hosts.neighbors) if (mac !== undefined) byDevice.get(ifIndex)?.add(mac);
+  for (const { bridge, mac } of hosts.seenHints) macs.get(bridge)?.add(mac);
+  for (const { bridge, source } of rejections) macs.get(bridge)?.add(source);
+  return macs;
+}
+
+/** Addresses that were probed without an answer, or are not probed, by the message that hints at them. */
+function checkHinted({ topology, hosts }: Findings): Check[] {
+  const hints = groupBy(unansweredHints(topology, hosts, new HostIndex(hosts)), ({ bridge }) => bridge);
+  return topology.bridges.flatMap(({ ifIndex, desired }) =>
+    [...groupBy(hints.get(ifIndex) ?? [], ({ kind }) => kind)].map(([kind, group]) => {
+      const items = group.map(({ ip }) => ip);
+      const words = HINTED({ ips: items, hint: HINTS[kind] });
+      return warning('hinted', { subject: desired.name, ...words, items });
+    }),
+  );
+}
