@@ -9,7 +9,7 @@ import { type Check, failure, type Unconfigured, wordsOf } from '../core/doctor/
 import { type DoctorReport, diagnose, reportOf } from '../core/doctor/diagnose.ts';
 import { plan } from '../core/plan.ts';
 import { queryFrr } from '../host/frr.ts';
-import { inspectDevices, inspectHost, inspectRivals } from '../host/inspect.ts';
+import { inspectDevices, inspectHost, inspectRivals, inspectVlanOptions } from '../host/inspect.ts';
 import { observeCounters, observeRejections } from '../host/observe.ts';
 import { pinDirectory } from '../host/pin-directory.ts';
 import { type CommandOptions, type Environment, type Purpose, READ, withSession } from './environment.ts';
@@ -77,6 +77,7 @@ function examine(
       rejections: observeRejections(pins),
       host: inspectHost(session, wallClock),
       devices: inspectDevices(topology, observed),
+      vlanOptions: inspectVlanOptions(netlink, topology, observed),
       rivals: inspectRivals(netlink, topology, observed),
       frr: queryFrr(),
       unconfigured,

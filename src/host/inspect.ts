@@ -13,6 +13,7 @@ import { loaderVersion, tryLoad } from '../datapath/load.ts';
 import type { Link } from '../netlink/link.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';
 import { dumpFilters } from '../netlink/tc.ts';
+import { dumpVlanOptions, type VlanOptions } from '../netlink/vlan-options.ts';
 import { lastTime } from './pin-directory.ts';
 import { LOADING, missingCapabilities } from './privileges.ts';
 import type { Session } from './session.ts';
@@ -92,6 +93,18 @@ function isMacPinned({ name, ifIndex, mac }: Link): boolean | null {
   if (readNumber(`${directory}/ifindex`) !== ifIndex || readText(`${directory}/address`) !== mac) return null;
   const type = readNumber(`${directory}/addr_assign_type`);
   return type === undefined ? null : type === NET_ADDR_SET;
+}
+
+/** Tunnel ports on which each VLAN has its own setting for suppression. */
+export function inspectVlanOptions(
+  netlink: NetlinkSocket,
+  topology: Topology,
+  { links }: Observed,
+): Map<IfIndex, readonly VlanOptions[]> {
+  const ports = topology.bridges
+    .flatMap(({ tunnelPorts }) => [...tunnelPorts])
+    .filter((port) => links.get(port)?.bridgePort?.neighVlanSuppress);
+  return new Map(ports.map((port) => [port, dumpVlanOptions(netlink, port)]));
 }
 
 /** What sees a frame of a local port before our program does: TCX programs, and filters of a lower pref. */

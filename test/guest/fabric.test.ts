@@ -146,3 +146,34 @@ test('doctor names the VNIs of a single VXLAN device that zebra knows, and what 
   assert.deepEqual(complaintsOf(without), [`warning vni ${tunnel}`]);
   assert.match(without[0]?.remedy ?? '', /vlan_tunnel on/);
 });
+
+test('untagged hosts of a VLAN-aware bridge have no route without a device for their VLAN, which doctor proposes', async (t) => {
+  const node = new VlanNode(t, { aware: true });
+  node.setPvid('br0', 1);
+  node.addVxlan(1, '192.0.2.1');
+  const frr = await Frr.start(node.scope, node.netns, { asn: ASN, routerId: '192.0.2.1', peers: [] });
+  const host = node.addHost({ id: 1, pvid: 1 });
+  node.reconcile();
+  host.announce();
+  await host.forwarded(1);
+  node.reconcile();
+  assert.deepEqual(node.own('br0'), [host.line]);
+  const ofDevice = ({ id }: Check): boolean => id === 'neighbor-device';
+  const [without] = (await examine(node, frr)).filter(ofDevice);
+  assert.deepEqual([without?.status, without?.subject], ['failure', 'VNI 1']);
+  const fix = 'ip link add link br0 name br0.1 up type vlan id 1';
+  assert.equal(without?.remedy, `${fix}; snoopy reconcile`);
+
+  node.netns.run(...fix.split(' '));
+  node.reconcile();
+
+  assert.deepEqual([node.own('br0'), node.own('br0.1')], [[], [host.line]]);
+  const read = () => frr.arpCache(1).find(({ ip }) => ip === host.ip);
+  await until('zebra to have the host', read, (line) => line?.state === 'active', PATIENCE);
+  const checks = await examine(node, frr);
+  assert.deepEqual(
+    checks.filter(ofDevice).map(({ status, found }) => `${status} ${found}`),
+    ['ok br0.1'],
+  );
+  assert.equal(checks.find(({ id }) => id === 'advertised')?.found, '1 of 1 neighbors');
+});

@@ -1,10 +1,60 @@
 // Bridges with VLANs, and devices of other kinds beside and below them: each neighbor is on the device of its VLAN.
 import assert from 'node:assert/strict';
+import { release } from 'node:os';
 import { describe, test } from 'node:test';
 import { deepTest } from '../lib/depth.ts';
+import type { Check } from '../lib/doctor.ts';
 import { findNeighbor, listFilters } from '../lib/oracles.ts';
 import { outputOf } from '../lib/snoopy.ts';
 import { VlanNode } from './vlans.ts';
+
+/** What iproute2 6.1 cannot do, for a port and a VLAN: suppression of its own for each VLAN, on in that one. */
+const SUPPRESS_IN_VLAN = `
+import socket, struct, sys
+port, vlan = socket.if_nametoindex(sys.argv[1]), int(sys.argv[2])
+def attribute(kind, value):
+    return struct.pack('HH', 4 + len(value), kind) + value + bytes(-len(value) % 4)
+kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
+def send(kind, message):
+    kernel.send(struct.pack('IHHII', 16 + len(message), kind, 5, 0, 0) + message)
+    error, = struct.unpack_from('i', kernel.recv(4096), 16)
+    assert error == 0, error
+# RTM_SETLINK: IFLA_PROTINFO with IFLA_BRPORT_NEIGH_VLAN_SUPPRESS
+send(19, struct.pack('BxHiII', 7, 0, port, 0, 0) + attribute(0x800c, attribute(43, bytes([1]))))
+# RTM_NEWVLAN: BRIDGE_VLANDB_ENTRY with the VLAN (BRIDGE_VLAN_INFO_ONLY_OPTS) and NEIGH_SUPPRESS
+options = attribute(1, struct.pack('HH', 0x80, vlan)) + attribute(9, bytes([1]))
+send(112, struct.pack('BBHI', 7, 0, 0, port) + attribute(0x8001, options))
+`;
+
+/** Linux 6.5. */
+const [MAJOR = 0, MINOR = 0] = release().split('.').map(Number);
+const NEEDS_VLAN_SUPPRESSION =
+  MAJOR * 100 + MINOR >= 605 ? {} : { skip: 'the kernel has no neigh_vlan_suppress (6.5)' };
+
+describe('doctor', () => {
+  test('looks at the suppression of each VLAN where a port has it so', NEEDS_VLAN_SUPPRESSION, (t) => {
+    const node = new VlanNode(t, { aware: true });
+    for (const vlan of [10, 20]) node.addSvi(vlan);
+    const tunnel = node.addSingleVxlan([10, 20], '192.0.2.1');
+    node.reconcile();
+    const suppression = (): string[] => {
+      const { stdout } = node.snoopy.run('doctor', '--format', 'json');
+      const checks = (JSON.parse(stdout) as { checks: Check[] }).checks.filter(
+        ({ id }) => id === 'neigh-suppress',
+      );
+      return checks.map(({ status, found, remedy }) => `${status}: ${found}: ${remedy}`);
+    };
+    const suppress = (vlan: number): void => {
+      node.netns.run('bridge', 'link', 'set', 'dev', tunnel, 'neigh_suppress', 'off');
+      node.netns.run('python3', '-c', SUPPRESS_IN_VLAN, tunnel, String(vlan));
+    };
+    suppress(10);
+    const fix = 'bridge vlan set dev vxlan0 vid 20 neigh_suppress on';
+    assert.deepEqual(suppression(), [`warning: set for each VLAN, and off in VLAN 20: ${fix}`]);
+    suppress(20);
+    assert.deepEqual(suppression(), ['ok: on for each VLAN with a neighbor device: null']);
+  });
+});
 
 describe('a VLAN-aware bridge', () => {
   test('has its neighbors on the SVI of their VLAN, with an address or without', async (t) => {

@@ -37,6 +37,7 @@ function checkBridge(bridge: Bridge, findings: Findings): Check[] {
     checkPorts(bridge, findings),
     ...checkChain(bridge, findings),
     ...checkTunnels(bridge, findings),
+    ...tunnelLinks(bridge, findings.observed.links).map((link) => checkNeighSuppress(bridge, link, findings)),
     checkMac(bridge, findings),
     ...checkIpv6(bridge, findings),
     checkAgeing(bridge, findings),
@@ -82,7 +83,7 @@ export function checkTunnels(bridge: Bridge, { observed }: Pick<Findings, 'obser
   const { name } = bridge.desired;
   const tunnels = tunnelLinks(bridge, observed.links);
   if (tunnels.length === 0) return [failure('tunnel', { subject: name, ...TUNNEL.none({ name }) })];
-  return [checkTunnelsUp(name, tunnels), ...tunnels.map(checkLearning), ...tunnels.map(checkNeighSuppress)];
+  return [checkTunnelsUp(name, tunnels), ...tunnels.map(checkLearning)];
 }
 
 function checkTunnelsUp(subject: string, tunnels: readonly Link[]): Check {
@@ -97,7 +98,21 @@ function checkLearning({ name, vxlan, bridgePort }: Link): Check {
   return ok('learning', name, LEARNING.ok());
 }
 
-function checkNeighSuppress({ name, bridgePort }: Link): Check {
+/** Where each VLAN has its own setting, that of the port does not matter (br_is_neigh_suppress_enabled). */
+function checkNeighSuppress(bridge: Bridge, { ifIndex, name, bridgePort }: Link, findings: Findings): Check {
+  if (bridge.vlanAware && bridgePort?.neighVlanSuppress) {
+    const options = findings.vlanOptions.get(ifIndex) ?? [];
+    const off = options
+      .filter(({ neighSuppress }) => !neighSuppress)
+      .flatMap(({ start, end }) => [...bridge.domains.keys()].filter((vlan) => start <= vlan && vlan <= end));
+    if (off.length === 0) return ok('neigh-suppress', name, NEIGH_SUPPRESS.okByVlan());
+    const items = off.map(String);
+    return warning('neigh-suppress', {
+      subject: name,
+      ...NEIGH_SUPPRESS.offInVlans({ name, vlans: items }),
+      items,
+    });
+  }
   if (bridgePort?.neighSuppress) return ok('neigh-suppress', name, NEIGH_SUPPRESS.ok());
   return warning('neigh-suppress', { subject: name, ...NEIGH_SUPPRESS.off({ name }) });
 }

@@ -3,6 +3,7 @@
 import type { IfIndex } from '../../base/address.ts';
 import { formatCause, type Problem } from '../../base/errors.ts';
 import type { Rejection } from '../../datapath/records/rejection.ts';
+import type { VlanOptions } from '../../netlink/vlan-options.ts';
 import type { Action } from '../actions.ts';
 import type { Configuration, Desired } from '../desired.ts';
 import type { FrrAnswer } from '../frr.ts';
@@ -68,6 +69,8 @@ export interface Findings {
   readonly rejections: readonly Rejection[];
   readonly host: HostFacts;
   readonly devices: ReadonlyMap<IfIndex, DeviceFacts>;
+  /** The options of the VLANs of tunnel ports on which each VLAN has its own setting for suppression. */
+  readonly vlanOptions: ReadonlyMap<IfIndex, readonly VlanOptions[]>;
   /** Programs and filters that run before ours, by port. */
   readonly rivals: ReadonlyMap<IfIndex, readonly Rival[]>;
   readonly frr: FrrAnswer;

@@ -104,7 +104,7 @@ function checkShared({ desired, domains }: Bridge, frr: Frr): Check[] {
   });
 }
 
-/** A VLAN without a device is a failure only when hosts of it are known. */
+/** A VLAN without a device that zebra takes neighbors from is a failure only when hosts of it are known. */
 function checkDevice(
   bridge: Bridge,
   { plan }: FrrFindings,
@@ -113,10 +113,14 @@ function checkDevice(
   svi: string | null,
 ): Check {
   const { name } = bridge.desired;
-  const device = bridge.domains.get(vlan)?.deviceName;
-  if (device === undefined) {
+  const domain = bridge.domains.get(vlan);
+  const device = domain?.deviceName;
+  // On a VLAN-aware bridge zebra takes the neighbors of a VLAN from a VLAN device only, never from the bridge itself.
+  const isBridge = bridge.vlanAware && domain?.device === bridge.ifIndex;
+  if (device === undefined || isBridge) {
     const isNeeded = plan.decisions.some((decision) => decision.bridge === name && decision.vlan === vlan);
-    const complaint = { subject, ...NEIGHBOR_DEVICE.none({ bridge: name, vlan }) };
+    const words = isBridge ? NEIGHBOR_DEVICE.bridgeItself : NEIGHBOR_DEVICE.none;
+    const complaint = { subject, ...words({ bridge: name, vlan }) };
     return isNeeded ? failure('neighbor-device', complaint) : warning('neighbor-device', complaint);
   }
   if (svi === device) return ok('neighbor-device', subject, NEIGHBOR_DEVICE.ok({ device }));

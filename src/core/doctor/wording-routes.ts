@@ -80,6 +80,10 @@ export const NEIGHBOR_DEVICE = {
     found: `VLAN ${vlan} of "${bridge}" has no device to hold neighbors`,
     remedy: makeVlanDevice({ bridge, vlan }),
   }),
+  bridgeItself: ({ bridge, vlan }: { readonly bridge: string; readonly vlan: number }) => ({
+    found: `neighbors of untagged hosts are written to "${bridge}", zebra takes those of VLAN ${vlan} from a VLAN device only`,
+    remedy: `ip link add link ${bridge} name ${bridge}.${vlan} up type vlan id ${vlan}; snoopy reconcile`,
+  }),
   other: ({ device, svi }: { readonly device: string; readonly svi: string | null }) => ({
     found: `neighbors are written to "${device}", zebra takes them from ${svi === null ? 'nowhere' : `"${svi}"`}`,
     remedy: `ip link set ${device} up; vtysh -c "show evpn vni detail"`,

@@ -280,7 +280,12 @@ export const LEARNING = {
 
 export const NEIGH_SUPPRESS = {
   ok: () => 'on',
+  okByVlan: () => 'on for each VLAN with a neighbor device',
   off: ({ name }: Named) => ({ found: 'off', remedy: `bridge link set dev ${name} neigh_suppress on` }),
+  offInVlans: ({ name, vlans }: Named & { readonly vlans: readonly string[] }) => ({
+    found: `set for each VLAN, and off in VLAN ${some(vlans)}`,
+    remedy: `bridge vlan set dev ${name} vid ${vlans[0] ?? 'VLAN'} neigh_suppress on`,
+  }),
 };
 
 export const BRIDGE_MAC = {

@@ -48,6 +48,28 @@ function withBridge(base: Findings, change: Partial<Bridge>): Findings {
   return { ...base, topology: { ...base.topology, bridges } };
 }
 
+/** Makes the bridge VLAN-aware; its hosts and the tunnel port send without a tag, in this VLAN. */
+function withUntaggedVlan(base: Findings, vlan: number): Findings {
+  const ranges = [{ start: vlan, end: vlan, untagged: true }];
+  const portVlans = new Map([[TUNNEL, { ifIndex: TUNNEL, pvid: vlan, ranges, vnis: [] }]]);
+  const decisions = base.plan.decisions.map((decision) => ({ ...decision, vlan }));
+  const domains = new Map(
+    topology.bridges.flatMap(({ domains }) => [...domains.values()]).map((one) => [vlan, { ...one, vlan }]),
+  );
+  return {
+    ...withBridge(base, { vlanAware: true, ownVlan: vlan, domains }),
+    observed: { ...base.observed, portVlans },
+    plan: { ...base.plan, decisions },
+  };
+}
+
+/** Suppression is set for each VLAN of the tunnel port, and off on the port itself. */
+function withVlanSuppression(base: Findings, neighSuppress: boolean): Findings {
+  const bridgePort = { learning: false, neighSuppress: false, neighVlanSuppress: true };
+  const vlanOptions = new Map([[TUNNEL, [{ start: 1, end: 9, neighSuppress }]]]);
+  return { ...withLink(withUntaggedVlan(base, 1), TUNNEL, { bridgePort } as Partial<Link>), vlanOptions };
+}
+
 /** Adds a host to those of the machine. */
 function withHost(base: Findings, change: Partial<Decision>): Findings {
   const [first] = base.plan.decisions;
@@ -165,6 +187,7 @@ const HEALTHY: Findings = withTunnel(
       gcThresholds: null,
     },
     devices: new Map([[BRIDGE, { disableIpv6: false, macPinned: true }]]),
+    vlanOptions: new Map(),
     rivals: new Map(),
     frr: { kind: 'answered', frr: FRR },
     unconfigured: null,
@@ -284,6 +307,14 @@ const BROKEN: Readonly<Record<string, (base: Findings) => Findings>> = {
 const VARIANTS: Readonly<Record<string, readonly [complaint: string, (base: Findings) => Findings]>> = {
   'a thousand MACs without an address': ['warning silent', (base) => withForwarded(base, ...thousandMacs())],
   'a solicitation that is not learned from': ['warning hinted', (base) => withHint(base, 'solicitation')],
+  'untagged hosts of a VLAN-aware bridge': [
+    'failure neighbor-device',
+    (base) => withFrr(withUntaggedVlan(base, 1), { vnis: [{ vni: 100, svi: null }] }),
+  ],
+  'suppression is off in a VLAN of a port that has it for each VLAN': [
+    'warning neigh-suppress',
+    (base) => withVlanSuppression(base, false),
+  ],
   'two VNIs with one device': [
     'warning vni',
     (base) =>
@@ -352,6 +383,11 @@ for (const [what, [complaint, breaks]] of Object.entries(VARIANTS)) {
     assert.ok(complaints.includes(complaint), complaints.join(', ') || 'nothing is found');
   });
 }
+
+test('suppression of each VLAN is no complaint, though the flag of the port is off', () => {
+  const complaints = complaintsOf(withVlanSuppression(HEALTHY, true));
+  assert.ok(!complaints.some((complaint) => complaint.endsWith('neigh-suppress')), complaints.join());
+});
 
 test('each complaint has its exact wording', () => {
   const texts = [...Object.entries(BROKEN), ...Object.values(VARIANTS)].map(([complaint, breaks]) => {

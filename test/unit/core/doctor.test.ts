@@ -53,6 +53,7 @@ function findings(
       gcThresholds: null,
     },
     devices: new Map(),
+    vlanOptions: new Map(),
     rivals: new Map(),
     frr: { kind: 'absent' },
     unconfigured: null,

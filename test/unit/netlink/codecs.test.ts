@@ -29,6 +29,7 @@ import {
   putFilter,
 } from '../../../src/netlink/tc.ts';
 import { decodePortVlans } from '../../../src/netlink/vlan.ts';
+import { decodeVlanOptions, RTM_NEWVLAN, vlanOptionsDump } from '../../../src/netlink/vlan-options.ts';
 import { deleteNeighbor, putNeighbor } from '../../lib/neighbor-requests.ts';
 import * as captures from './captures.ts';
 
@@ -65,6 +66,7 @@ function isMalformed(thrown: unknown): boolean {
 const DECODERS: readonly ((message: Message) => unknown)[] = [
   decodeLink,
   decodePortVlans,
+  decodeVlanOptions,
   decodeAddress,
   decodeNeighbor,
   decodeFdbEntry,
@@ -174,6 +176,30 @@ describe('VLANs of ports', () => {
       { start: 15, end: 15, vni: 5 },
     ]);
     assert.deepEqual(vlans([0x06, 1])?.vnis, []);
+  });
+
+  it('decodes the options of VLANs, a range in one entry, and requests those of one port', () => {
+    const writer = new PayloadWriter(128);
+    writer.structure(8)[0] = 7;
+    // As br_vlan_fill_vids of net/bridge/br_vlan.c lays it out.
+    writer.nest(1, () => {
+      writer.u32(1, 10 << 16);
+      writer.u16(2, 12);
+      writer.u8(3, 3);
+      writer.u8(9, 1);
+    });
+    writer.nest(1, () => {
+      writer.u32(1, 20 << 16);
+      writer.u8(9, 0);
+    });
+    assert.deepEqual(decodeVlanOptions(messageOf(RTM_NEWVLAN, writer.finish())), [
+      { start: 10, end: 12, neighSuppress: true },
+      { start: 20, end: 20, neighSuppress: false },
+    ]);
+    assert.equal(
+      hex(vlanOptionsDump(TAP1 as IfIndex).payload),
+      `07000000${TAP1.toString(16).padStart(2, '0')}000000`,
+    );
   });
 
   /** An AF_BRIDGE message of tap1 with struct bridge_vlan_info of [flags, VLAN] each, as br_fill_ifinfo lays it out. */

@@ -1,0 +1,57 @@
+// Options of the VLANs of one port of a bridge: struct br_vlan_msg and BRIDGE_VLANDB_* (linux/if_bridge.h).
+
+import { AF_BRIDGE, type IfIndex } from '../base/address.ts';
+import { readU8, readU16, writeU8, writeU32 } from '../base/bytes.ts';
+import { Attributes, type Message, PayloadWriter, type Request } from './message.ts';
+import type { NetlinkSocket } from './socket.ts';
+
+export const RTM_NEWVLAN = 112;
+const RTM_GETVLAN = 114;
+/** sizeof(struct br_vlan_msg): u8 family, u8 and u16 reserved, u32 ifindex. */
+export const BR_VLAN_MSG_SIZE = 8;
+/** In a message once for each range of VLANs with the same options. */
+const BRIDGE_VLANDB_ENTRY = 1;
+// In an entry.
+const BRIDGE_VLANDB_ENTRY_INFO = 1;
+const BRIDGE_VLANDB_ENTRY_RANGE = 2;
+const BRIDGE_VLANDB_ENTRY_NEIGH_SUPPRESS = 9;
+
+/** The options of the VLANs from `start` to `end` (included). */
+export interface VlanOptions {
+  readonly start: number;
+  readonly end: number;
+  /** Suppression of ARP and ND, for a port on which each VLAN has its own (IFLA_BRPORT_NEIGH_VLAN_SUPPRESS, Linux 6.5). */
+  readonly neighSuppress: boolean;
+}
+
+/** Undefined for other messages. */
+export function decodeVlanOptions(message: Message): VlanOptions[] | undefined {
+  const { type, payload } = message;
+  if (type !== RTM_NEWVLAN || readU8(payload, 0) !== AF_BRIDGE) return undefined;
+  return [...new Attributes(payload, BR_VLAN_MSG_SIZE)].flatMap((entry) => {
+    if (entry.type !== BRIDGE_VLANDB_ENTRY) return [];
+    let vlan: number | undefined;
+    let end: number | undefined;
+    let neighSuppress = false;
+    for (const { type: option, payload: value } of new Attributes(entry.payload, 0)) {
+      // struct bridge_vlan_info: u16 flags, u16 vid.
+      if (option === BRIDGE_VLANDB_ENTRY_INFO) vlan = readU16(value, 2);
+      if (option === BRIDGE_VLANDB_ENTRY_RANGE) end = readU16(value, 0);
+      if (option === BRIDGE_VLANDB_ENTRY_NEIGH_SUPPRESS) neighSuppress = readU8(value, 0) !== 0;
+    }
+    return vlan === undefined ? [] : [{ start: vlan, end: end ?? vlan, neighSuppress }];
+  });
+}
+
+export function vlanOptionsDump(port: IfIndex): Request {
+  const writer = new PayloadWriter(BR_VLAN_MSG_SIZE);
+  const bytes = writer.structure(BR_VLAN_MSG_SIZE);
+  writeU8(bytes, 0, AF_BRIDGE);
+  writeU32(bytes, 4, port);
+  return { type: RTM_GETVLAN, flags: 0, payload: writer.finish() };
+}
+
+/** The VLANs of a port with their options. Throws SnoopyError `netlink_failed`. */
+export function dumpVlanOptions(socket: NetlinkSocket, port: IfIndex): VlanOptions[] {
+  return socket.dump(vlanOptionsDump(port), 'options of VLANs', decodeVlanOptions).flat();
+}
