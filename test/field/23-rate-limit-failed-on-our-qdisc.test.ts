@@ -14,7 +14,15 @@ import { RATE_LIMITS, unlimit } from '../lib/rate-limit.ts';
 function theirs(machine: Machine): string {
   const { netns } = machine;
   const qdiscs = listQdiscs(netns, 'tap1').filter(({ kind }) => kind === 'ingress');
-  return JSON.stringify([qdiscs, listFilters(netns, 'tap1')]);
+  const filters = listFilters(netns, 'tap1').filter(({ kind }) => kind !== 'bpf');
+  // A policer says how long ago it was used.
+  return JSON.stringify([qdiscs, filters.map(({ kind, pref, protocol }) => [kind, pref, protocol])]);
+}
+
+/** With TCX nothing is due after a limit; before Linux 6.6 a run attaches to the new qdisc. */
+function runAfterLimit(machine: Machine): void {
+  if (NEEDS_TCX.skip === undefined) machine.assertIdle();
+  else machine.reconcile();
 }
 
 async function assertLearns(machine: Machine, ip: string): Promise<void> {
@@ -27,17 +35,18 @@ async function assertLearns(machine: Machine, ip: string): Promise<void> {
 
 describe('a rate limit of another program on a port', () => {
   for (const [name, limit] of Object.entries(RATE_LIMITS)) {
-    test(`${name}: set before, between and after runs, changed, and ended`, NEEDS_TCX, async (t) => {
+    test(`${name}: set before, between and after runs, changed, and ended`, async (t) => {
       const machine = new Machine(t);
       limit(machine.netns, 'tap1');
       machine.reconcile();
       await assertLearns(machine, '10.1.0.11');
       limit(machine.netns, 'tap1');
-      machine.assertIdle();
+      runAfterLimit(machine);
       await assertLearns(machine, '10.1.0.12');
       unlimit(machine.netns, 'tap1');
-      machine.assertIdle();
+      runAfterLimit(machine);
       limit(machine.netns, 'tap1');
+      machine.reconcile();
       await assertLearns(machine, '10.1.0.13');
       const before = theirs(machine);
       machine.remove();
@@ -45,7 +54,7 @@ describe('a rate limit of another program on a port', () => {
       assert.deepEqual(machine.attachedPrograms('tap1'), []);
     });
 
-    test(`${name}: set and changed while a run listens`, NEEDS_TCX, async (t) => {
+    test(`${name}: set and changed while a run listens`, async (t) => {
       const machine = new Machine(t);
       machine.reconcile();
       const listening = machine.snoopy.startReconcile('--listen', '3s');

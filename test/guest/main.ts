@@ -26,6 +26,7 @@ const DEFAULT_TESTS = [
     'wire',
   ].map((name) => `kernel/${name}`),
   'fabric/routes',
+  'field/23',
 ];
 const TIMEOUT_MS = 90 * 60_000;
 

@@ -21,6 +21,8 @@ import { loadEnder, NEEDS_TCX } from './probe.ts';
 
 const MODULES = fileURLToPath(new URL('../../../node_modules', import.meta.url));
 
+const CLSACT = { runtime: { attach: 'clsact' }, bridges: [{ name: 'br0' }] };
+
 /** A healthy node: a tunnel, a host that was seen, and its neighbor. */
 async function healthy(t: TestContext, config?: Config): Promise<Machine> {
   const machine = new Machine(t, { tunnel: true, ...(config === undefined ? {} : { config }) });
@@ -179,7 +181,7 @@ describe('the host', () => {
   });
 
   deepTest('pins are lost while filters are attached, and pins belong to a newer snoopy', async (t) => {
-    const machine = await healthy(t);
+    const machine = await healthy(t, CLSACT);
     const layout = `${machine.pins}/layout`;
     const [entry] = bpftool<{ readonly value: readonly string[] }[]>('map', 'dump', 'pinned', layout);
     const value = ['hex', '63', ...(entry?.value ?? []).slice(1).map((byte) => byte.replace('0x', ''))];
@@ -187,9 +189,6 @@ describe('the host', () => {
     const [newer, ...rest] = examine(machine).checks;
     assert.deepEqual([newer?.id, newer?.status, rest.length], ['pins', 'failure', 0]);
     assert.match(newer?.remedy ?? '', /upgrade snoopy/);
-    machine.remove();
-    machine.snoopy.configure({ runtime: { attach: 'clsact' }, bridges: [{ name: 'br0' }] });
-    machine.reconcile();
     run(['rm', '-r', machine.pins]);
     const lost = find(machine, 'pins');
     assert.match(lost.found, /programs of snoopy are attached/);
@@ -283,11 +282,11 @@ describe('bridges', () => {
   });
 
   deepTest('a filter before ours is a warning while hosts are seen, a failure when none is', async (t) => {
-    const machine = await healthy(t);
+    const machine = await healthy(t, CLSACT);
     addFilter(machine, 'tap1', 1);
     assert.deepEqual(complaints(machine), ['warning chain br0']);
     assert.match(find(machine, 'chain').found, /filter u32 pref 1 runs before ours on tap1/);
-    assert.match(find(machine, 'chain').remedy ?? '', /attach: tcx/);
+    assert.match(find(machine, 'chain').remedy ?? '', /attach: auto/);
     const second = machine.addHost(2);
     machine.run('tc', 'qdisc', 'add', 'dev', 'tap2', 'clsact');
     addFilter(machine, 'tap2', 1);
@@ -298,7 +297,7 @@ describe('bridges', () => {
   });
 
   deepTest('a filter behind ours is no complaint', async (t) => {
-    const machine = await healthy(t);
+    const machine = await healthy(t, CLSACT);
     addFilter(machine, 'tap1', 100);
     assert.deepEqual(complaints(machine), []);
   });
@@ -307,7 +306,7 @@ describe('bridges', () => {
     'a TCX program comes before all filters, or before ours by its own request',
     NEEDS_TCX,
     async (t) => {
-      const machine = await healthy(t);
+      const machine = await healthy(t, CLSACT);
       enterNetns(machine.scope, machine.netns);
       const [port] = machine.netns.json<{ ifindex: number }[]>('ip', '-json', 'link', 'show', 'tap1');
       const ender = loadEnder(machine.scope);
@@ -316,7 +315,7 @@ describe('bridges', () => {
       // The host was seen before that program was attached.
       assert.deepEqual(complaints(machine), ['warning chain br0']);
       assert.match(find(machine, 'chain').found, /TCX program \d+ runs before ours on tap1/);
-      assert.match(find(machine, 'chain').remedy ?? '', /attach: tcx.*TCX_NEXT/);
+      assert.match(find(machine, 'chain').remedy ?? '', /attach: auto.*TCX_NEXT/);
       const second = machine.addHost(2);
       const [other] = machine.netns.json<{ ifindex: number }[]>('ip', '-json', 'link', 'show', 'tap2');
       tcxAttach(ender, other?.ifindex ?? 0, BPF_TCX_INGRESS);

@@ -137,7 +137,7 @@ test('load_failed', async () => {
 });
 
 test('attach_failed: another filter is at our place', () => {
-  const taken = newMachine();
+  const taken = newMachine({ runtime: { attach: 'clsact' }, bridges: [{ name: 'br0' }] });
   taken.run('tc', 'qdisc', 'add', 'dev', 'tap1', 'clsact');
   const filter = ['u32', 'match', 'u32', '0', '0', 'classid', '1:1'];
   taken.run('tc', 'filter', 'add', 'dev', 'tap1', 'ingress', 'pref', '10', ...filter);

@@ -29,7 +29,8 @@ test('a pass that fails is repeated once a second, not as often as the ring has 
     const confirms = { sent: 0, answered: 0 };
     const done = { steps: [], changes: [], warnings: [], errors: [], remaining: [] };
     const hints = { probed: 0, learned: 0 };
-    const pass = { ...done, records: 0, probes: 0, confirms, hints, next };
+    const frr = { verified: 0, missing: 0, renewed: 0 };
+    const pass = { ...done, records: 0, probes: 0, confirms, hints, frr, next };
     const run = {
       session: { netlink: { portId: 0 }, pins, expected: {}, mounted: false },
       options: { listenMs: 600_000, check: false, bridges: ['br0'], unfreeze: [] },
