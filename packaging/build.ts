@@ -261,7 +261,13 @@ function nativeKoffi(architecture: string): string {
     throw new Error(`${name}@${locked.version} does not match package-lock.json: ${locked.integrity}`);
   }
   run('tar', ['-xzf', tarball, '--strip-components=1'], fetched);
-  renameSync(fetched, directory);
+  try {
+    renameSync(fetched, directory);
+  } catch (thrown) {
+    // Another build was faster.
+    if (!existsSync(directory)) throw thrown;
+    rmSync(fetched, { recursive: true });
+  }
   return directory;
 }
 

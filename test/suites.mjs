@@ -59,4 +59,4 @@ export const SUITES = [
 
 /** The kernel whose guest is part of every run, and the tests that run in it besides the suite `guest`. */
 export const GUEST_KERNEL = '6.1';
-export const ALSO_IN_GUEST = ['kernel/netlink.test.js'];
+export const ALSO_IN_GUEST = ['kernel/netlink.test.js', 'field/23-rate-limit-failed-on-our-qdisc.test.js'];

@@ -6,7 +6,7 @@ import { Host } from '../kernel/machine.ts';
 import { Container } from '../lib/container.ts';
 import { arpFrame } from '../lib/frames.ts';
 import { Netns } from '../lib/netns.ts';
-import { listFilters, listOwnNeighbors } from '../lib/oracles.ts';
+import { attachedPrograms, listOwnNeighbors } from '../lib/oracles.ts';
 import type { Background } from '../lib/run.ts';
 import type { Scope } from '../lib/scope.ts';
 import { PRODUCT } from '../lib/snoopy.ts';
@@ -66,11 +66,9 @@ export class EvpnNode {
     return this.#far.start('/usr/bin/python3', '-c', TALKER, 'e1', frame.toString('hex'));
   }
 
-  /** Whether a program of snoopy's is attached to the port, by tc. */
+  /** Whether a program is attached to the port. */
   get isAttached(): boolean {
-    return listFilters(this.container.netns, PORT).some((line) =>
-      line.options?.bpf_name?.startsWith('snoopy'),
-    );
+    return attachedPrograms(this.container.netns, PORT).length > 0;
   }
 
   /** Addresses of snoopy's neighbors on the bridge, by ip. */

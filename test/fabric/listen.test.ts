@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { Fabric } from '../lib/fabric.ts';
-import { findNeighbor, listFilters } from '../lib/oracles.ts';
+import { attachedPrograms, findNeighbor } from '../lib/oracles.ts';
 import { outputOf, Snoopy, withReport } from '../lib/snoopy.ts';
 import { until } from '../lib/wait.ts';
 
@@ -36,8 +36,8 @@ describe('reconcile --listen', () => {
     }
     async function attached(port: string): Promise<void> {
       await until(
-        `a filter on ${port}`,
-        () => listFilters(node.netns, port).length,
+        `a program on ${port}`,
+        () => attachedPrograms(node.netns, port).length,
         (count) => count === 1,
         { timeoutMs: 4_000 },
       );

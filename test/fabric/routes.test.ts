@@ -6,7 +6,7 @@ import { Capture } from '../lib/capture.ts';
 import { Fabric } from '../lib/fabric.ts';
 import { sendScapy } from '../lib/frames.ts';
 import type { Vm } from '../lib/node.ts';
-import { findNeighbor, listFilters, listOwnNeighbors, listQdiscs } from '../lib/oracles.ts';
+import { attachedPrograms, findNeighbor, listOwnNeighbors, listQdiscs } from '../lib/oracles.ts';
 import { outputOf, Snoopy } from '../lib/snoopy.ts';
 import { until } from '../lib/wait.ts';
 
@@ -66,8 +66,8 @@ describe('a node that snoopy reconciles', () => {
     const attached = first.report.steps.filter(({ action }) => action.kind === 'attach');
     assert.deepEqual(attached.map(({ action }) => action.port).sort(), [announcing.port, asking.port].sort());
     const { netns } = fabric.node(1).node;
-    for (const vm of [announcing, asking]) assert.equal(listFilters(netns, vm.port).length, 1, vm.port);
-    assert.deepEqual(listFilters(netns, `vxlan${fabric.vni}`), []);
+    for (const vm of [announcing, asking]) assert.equal(attachedPrograms(netns, vm.port).length, 1, vm.port);
+    assert.deepEqual(attachedPrograms(netns, `vxlan${fabric.vni}`), []);
   });
 
   test('messages of VMs become neighbors, routes at the other node, and entries in its kernel', async () => {
@@ -198,7 +198,7 @@ describe('a node that snoopy reconciles', () => {
     const { netns } = fabric.node(1).node;
     assert.deepEqual(listPins(snoopy.bpffs), []);
     for (const vm of [announcing, asking]) {
-      assert.deepEqual(listFilters(netns, vm.port), []);
+      assert.deepEqual(attachedPrograms(netns, vm.port), []);
       assert.deepEqual(
         listQdiscs(netns, vm.port).filter(({ kind }) => kind === 'clsact'),
         [],

@@ -4,7 +4,7 @@ import { after, before, describe, test } from 'node:test';
 import { Capture } from '../lib/capture.ts';
 import { Fabric } from '../lib/fabric.ts';
 import { arpFrame } from '../lib/frames.ts';
-import { findFdb, findNeighbor, listFilters, listOwnNeighbors, neighborText } from '../lib/oracles.ts';
+import { attachedPrograms, findFdb, findNeighbor, listOwnNeighbors, neighborText } from '../lib/oracles.ts';
 import { outputOf, Snoopy } from '../lib/snoopy.ts';
 import { until } from '../lib/wait.ts';
 
@@ -50,7 +50,7 @@ describe('a host behind the tunnel', () => {
     assert.deepEqual(listOwnNeighbors(netns, BRIDGE), []);
     assert.deepEqual(run.report.neighbors.changes, []);
     assert.deepEqual(run.report.bridges[0]?.ports, [fabric.vm(1, 1).port]);
-    assert.deepEqual(listFilters(netns, `vxlan${fabric.vni}`), []);
+    assert.deepEqual(attachedPrograms(netns, `vxlan${fabric.vni}`), []);
   });
 
   test("keeps zebra's entry unchanged, byte for byte, over several runs", async () => {

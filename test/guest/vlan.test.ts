@@ -4,7 +4,7 @@ import { release } from 'node:os';
 import { describe, test } from 'node:test';
 import { deepTest } from '../lib/depth.ts';
 import type { Check } from '../lib/doctor.ts';
-import { findNeighbor, listFilters } from '../lib/oracles.ts';
+import { attachedPrograms, findNeighbor } from '../lib/oracles.ts';
 import { outputOf } from '../lib/snoopy.ts';
 import { VlanNode } from './vlans.ts';
 
@@ -363,7 +363,7 @@ describe('a VLAN-aware bridge, with ports of other kinds', () => {
     const host = node.addHost({ id: 1, tagged: [10, 20] });
     const first = node.reconcile();
     assert.deepEqual(first.bridges[0]?.ports, [host.port]);
-    assert.deepEqual(listFilters(node.netns, tunnel), []);
+    assert.deepEqual(attachedPrograms(node.netns, tunnel), []);
     host.announce(10);
     host.announce(20);
     await host.forwarded(10);
@@ -460,8 +460,8 @@ describe('a plain bridge', () => {
     node.addBond('bond0', host);
     const first = node.reconcile();
     assert.deepEqual(first.bridges[0]?.ports, ['bond0']);
-    assert.equal(listFilters(node.netns, 'bond0').length, 1);
-    assert.deepEqual(listFilters(node.netns, host.port), []);
+    assert.equal(attachedPrograms(node.netns, 'bond0').length, 1);
+    assert.deepEqual(attachedPrograms(node.netns, host.port), []);
     host.announce();
     await host.forwarded(0, 'bond0');
 

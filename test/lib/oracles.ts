@@ -1,4 +1,7 @@
-// The state of the kernel by iproute2 and bpftool: never by snoopy's own code.
+// The state of the kernel by iproute2 and bpftool: never by snoopy's own code, but for TCX programs, which Debian 12's bpftool
+// does not list: by libbpf's bpf_prog_query.
+import { BPF_TCX_INGRESS, tcxPrograms } from '../../src/ffi/link.ts';
+import { inNetns } from './libc.ts';
 import type { Netns } from './netns.ts';
 
 /** One line of `ip -json neigh show`. */
@@ -85,6 +88,13 @@ export function listQdiscs(netns: Netns, device: string): QdiscLine[] {
 export function listFilters(netns: Netns, device: string): FilterLine[] {
   const lines = netns.json<FilterLine[]>('tc', '-json', 'filter', 'show', 'dev', device, 'ingress');
   return lines.filter((line) => line.options !== undefined);
+}
+
+/** IDs of the programs at a device's ingress: in its filters, and by TCX. */
+export function attachedPrograms(netns: Netns, device: string): number[] {
+  const [link] = netns.json<{ ifindex: number }[]>('ip', '-json', 'link', 'show', 'dev', device);
+  const filters = listFilters(netns, device).flatMap(({ options }) => options?.prog?.id ?? []);
+  return [...filters, ...inNetns(netns.path, () => tcxPrograms(link?.ifindex ?? 0, BPF_TCX_INGRESS))];
 }
 
 /** bpftool's list of the programs attached to the network devices of a namespace. */

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { Host } from '../kernel/machine.ts';
 import { Container } from '../lib/container.ts';
 import { Netns } from '../lib/netns.ts';
-import { findNeighbor, listFilters, listOwnNeighbors, type NeighborLine } from '../lib/oracles.ts';
+import { attachedPrograms, findNeighbor, listOwnNeighbors, type NeighborLine } from '../lib/oracles.ts';
 import { run } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
 import { createTempDir } from '../lib/temp.ts';
@@ -137,8 +137,7 @@ export class PackageMachine {
 
   /** ID of the program on a host's port. */
   programOn(host: Host): number | undefined {
-    return listFilters(this.netns, host.port).find((line) => line.options?.prog !== undefined)?.options?.prog
-      ?.id;
+    return attachedPrograms(this.netns, host.port)[0];
   }
 
   /** A property of a unit. */

@@ -294,7 +294,7 @@ describe('the textfile', () => {
         run.stderr,
         /"(sub|up)" leads elsewhere, and ".*" may be written by user 65534; chown root/,
       );
-      assert.equal(machine.hasClsact('tap1'), true, 'everything else is done');
+      assert.equal(machine.isAttached('tap1'), true, 'everything else is done');
     }
     assert.deepEqual(readdirSync(`${root}/victim`), ['old.prom']);
     configure(there, `${theirs}/sub/old.prom`);

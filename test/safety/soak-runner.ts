@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { listPins } from '../lib/bpffs.ts';
 import type { Fabric } from '../lib/fabric.ts';
 import type { Node } from '../lib/node.ts';
-import { listFilters, listOwnNeighbors, listQdiscs, neighborText } from '../lib/oracles.ts';
+import { attachedPrograms, listOwnNeighbors, listQdiscs, neighborText } from '../lib/oracles.ts';
 import { Bag, Random } from '../lib/random.ts';
 import { Background, type Result, runJson } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
@@ -329,8 +329,8 @@ export class Soak {
     for (const port of this.#model.ports(1)) {
       if (this.#model.isAttached({ node: 1, port })) continue;
       await until(
-        `a filter on ${port}`,
-        () => listFilters(netns, port).length,
+        `a program on ${port}`,
+        () => attachedPrograms(netns, port).length,
         (count) => count === 1,
       );
     }
@@ -374,13 +374,7 @@ export class Soak {
     const program = idOf(bpffs, 'snoopy/program');
     const ports = this.#model.ports(at);
     for (const port of ports) {
-      assert.deepEqual(
-        listFilters(netns, port).map(({ options }) => options?.prog?.id),
-        [program],
-        `filters on ${port}`,
-      );
-      const qdiscs = listQdiscs(netns, port).filter(({ kind }) => kind === 'clsact');
-      assert.equal(qdiscs.length, 1, `clsact qdiscs of ${port}`);
+      assert.deepEqual(attachedPrograms(netns, port), [program], `programs on ${port}`);
     }
     const bindings = dumpMap<Key, { readonly port: number }>(bpffs, 'bindings');
     const known = new Set(bindings.map(({ key }) => JSON.stringify(key)));
@@ -437,7 +431,8 @@ export class Soak {
       assert.deepEqual(listPins(this.#snoopy(at).bpffs), []);
       assert.deepEqual(listOwnNeighbors(netns, bridge), []);
       for (const port of this.#model.ports(at)) {
-        const qdiscs = listQdiscs(netns, port).filter(({ kind }) => kind === 'clsact');
+        assert.deepEqual(attachedPrograms(netns, port), [], `programs on ${port}`);
+        const qdiscs = listQdiscs(netns, port).filter(({ kind }) => kind === 'clsact' || kind === 'ingress');
         assert.deepEqual(qdiscs, [], `qdiscs of ${port}`);
       }
       assert.equal(otherEntries(this.#node(at)), this.#others[at], 'an entry of another owner has changed');
