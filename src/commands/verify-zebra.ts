@@ -9,6 +9,7 @@ import {
   relevantTo,
   verificationInterval,
   type Written,
+  writesOf,
   writtenEarlier,
 } from '../core/zebra.ts';
 import { sleep } from '../ffi/libc.ts';
@@ -36,33 +37,43 @@ export interface Verified {
   readonly dueInMs: number;
 }
 
-/** Does nothing for a check, or where `frr.verify` is never. `writes`: how many neighbors this pass has written. */
-export function verifyZebra(
-  { session, configuration, options, environment: { now, wallClock }, stopwatch }: Run,
-  decisions: readonly Decision[],
-  writes: number,
-): Verified {
-  const nothing = { report: NOTHING_VERIFIED, warnings: [] };
+/** Does nothing for a check, or where `frr.verify` is never. `written`: how many neighbors this pass has written. */
+export function verifyZebra(run: Run, decisions: readonly Decision[], written: number): Verified {
+  const { session, configuration, options, environment } = run;
   if (options.check || configuration.verify === 'never')
-    return { ...nothing, dueInMs: Number.POSITIVE_INFINITY };
-  const { netlink, pins, runtime } = session;
-  const since = (event: TimedEvent): number =>
-    wallClock() - (lastTime(pins.directory, event) ?? Number.NEGATIVE_INFINITY);
-  const written = writtenEarlier(decisions, runtime.neighborProtocol);
-  const sinceMs = since('verified');
-  const newer = written.filter(({ entry }) => entry.updatedMs < sinceMs).length;
-  const dueInMs = Math.max(verificationInterval(newer + writes) - sinceMs, AGAIN_MS - since('asked'));
-  // What this pass has written is for the next one.
-  if (dueInMs > 0 || written.length === 0) return { ...nothing, dueInMs: Math.max(dueInMs, AGAIN_MS) };
+    return { ...NOTHING, dueInMs: Number.POSITIVE_INFINITY };
+  const { directory } = session.pins;
+  const result = verifyWhenDue(run, writtenEarlier(decisions, session.runtime.neighborProtocol));
+  // What this pass has written is for the next one: its time is later than that of this verification.
+  const writes = writesOf(written);
+  if (writes !== 'none') noteTime(directory, writes, environment.wallClock());
+  return { ...result, dueInMs: Math.max(AGAIN_MS, dueIn(directory, environment.wallClock())) };
+}
 
+const NOTHING = { report: NOTHING_VERIFIED, warnings: [] };
+
+/** In how many milliseconds a verification is due; 0 or less: now. */
+function dueIn(directory: string, nowMs: number): number {
+  const since = (event: TimedEvent): number =>
+    nowMs - (lastTime(directory, event) ?? Number.NEGATIVE_INFINITY);
+  const sinceMs = since('verified');
+  const writes = since('burst') <= sinceMs ? 'burst' : since('few') <= sinceMs ? 'few' : 'none';
+  return Math.max(verificationInterval(writes) - sinceMs, AGAIN_MS - since('asked'));
+}
+
+function verifyWhenDue(
+  { session: { netlink, pins }, environment: { now, wallClock }, stopwatch }: Run,
+  written: readonly Written[],
+): Omit<Verified, 'dueInMs'> {
+  if (written.length === 0 || dueIn(pins.directory, wallClock()) > 0) return NOTHING;
   stopwatch.enter('frr');
   const result = verify(netlink, written, now);
   noteTime(pins.directory, 'asked', wallClock());
   if (result.kind === 'late')
-    return { ...nothing, warnings: [{ kind: 'unverified', message: result.message }], dueInMs: AGAIN_MS };
+    return { ...NOTHING, warnings: [{ kind: 'unverified', message: result.message }] };
   // After the renewal, so that what zebra does not take is not written anew in each run.
   noteTime(pins.directory, 'verified', wallClock());
-  return { ...nothing, report: result.report, dueInMs: verificationInterval(writes) };
+  return { ...NOTHING, report: result.report };
 }
 
 type Result =

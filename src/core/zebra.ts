@@ -27,10 +27,26 @@ export function writtenEarlier(decisions: readonly Decision[], protocol: number)
   });
 }
 
-/** The time between the last verification and the next one: `writes` is the number of neighbors written after the last one. */
-export function verificationInterval(writes: number): number {
-  if (writes >= BURST) return AFTER_BURST_MS;
-  return writes > 0 ? AFTER_WRITES_MS : REGULARLY_MS;
+/** What passes have written since zebra was last asked: that entries are written again before they age out does not count. */
+export type Writes = 'none' | 'few' | 'burst';
+
+export function writesOf(count: number): Writes {
+  if (count >= BURST) return 'burst';
+  return count > 0 ? 'few' : 'none';
+}
+
+/** The time between the last verification and the next one, in milliseconds. */
+export function verificationInterval(writes: Writes): number {
+  switch (writes) {
+    case 'burst':
+      return AFTER_BURST_MS;
+    case 'few':
+      return AFTER_WRITES_MS;
+    case 'none':
+      return REGULARLY_MS;
+    default:
+      return writes satisfies never;
+  }
 }
 
 /** A neighbor on the device of a VNI of zebra. */

@@ -142,11 +142,17 @@ export function refuseWeakPath(path: string, users: Users): void {
 }
 
 /** What a later run needs the time of, and the pin whose modification time it is. The kernel writes those only at pinning. */
-const PIN_OF = { succeeded: 'layout', verified: 'program', asked: 'counters' } as const;
+const PIN_OF = {
+  succeeded: 'layout',
+  verified: 'program',
+  asked: 'counters',
+  few: 'ports',
+  burst: 'state',
+} as const;
 
 /**
  * `succeeded`: a run; `verified`: what zebra has was compared, or there was none to ask; `asked`: zebra was, whether it
- * answered or not.
+ * answered or not; `few`, `burst`: so many neighbors were written.
  */
 export type TimedEvent = keyof typeof PIN_OF;
 
