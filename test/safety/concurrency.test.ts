@@ -274,7 +274,7 @@ describe('a removal where nothing is pinned', () => {
     assertExit(machine.snoopy.run('reconcile', '--lock-timeout', '0s'), 75);
     machine.reconcile('--lock-timeout', '20s');
     assertExit(await slow.ended(PATIENCE_MS), 0);
-    assert.deepEqual(machine.attachedPrograms('tap1').length, 1);
+    assert.deepEqual(attachedPrograms(machine.netns, 'tap1').length, 1);
     machine.assertIdle();
   });
 });
@@ -357,6 +357,7 @@ while time.time() < end:
 describe('two pin directories for the same bridge', () => {
   deepTest('take the ports from each other in turn, and each run reports it', async (t) => {
     const machine = new Machine(t);
+    machine.snoopy.privileged();
     const bridges = [{ name: 'br0' }];
     const run = (directory: string): Report => {
       machine.snoopy.configure({ runtime: { pin_dir: directory }, bridges });
