@@ -183,7 +183,7 @@ describe('snoopy.evpn.reconcile', () => {
     node.container.run(executable, 'remove', '--config', '/etc/snoopy.yaml');
     assert.deepEqual(node.neighbors, []);
     const host = node.announceAgainAndAgain();
-    const result = reconcile({ config: CONFIG, listen: '2s' });
+    const result = reconcile({ config: CONFIG, listen: '6s' });
     host.kill();
     assert.equal(result.failed, false, result.msg);
     assert.deepEqual(result.ansible_facts.snoopy_neighbors, [NEIGHBOR]);
