@@ -26,7 +26,7 @@ export const SUITES = [
       'upgrade',
     ],
   },
-  { name: 'fabric', budgetS: [40, 120], deep: ['tunnel'] },
+  { name: 'fabric', budgetS: [40, 120], deep: ['tunnel', 'verification'] },
   {
     name: 'field',
     budgetS: [40, 120],

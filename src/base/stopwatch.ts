@@ -22,6 +22,11 @@ export class Stopwatch<Phase extends string> {
     this.#sinceMs = nowMs;
   }
 
+  /** Milliseconds spent in a phase that is not running now. */
+  spentMs(phase: Phase): number {
+    return this.#spentMs.get(phase) ?? 0;
+  }
+
   /** Seconds spent in each phase until now, to the microsecond. */
   seconds(): Record<Phase, number> {
     this.enter(this.#phase);

@@ -26,12 +26,14 @@ export function listen(run: Run, pass: (run: Run) => Pass): Pass {
     while (now() < deadlineMs) {
       waitForWork(run, watch, result, deadlineMs);
       const startedMs = now();
+      const askedMs = stopwatch.spentMs('frr');
       if (startedMs >= deadlineMs) break;
       const { isDone, found } = attempt(later, pass, result);
       result = merge(result, found);
       stopwatch.enter('listen');
-      // Uses at most half of a core, however fast things change. What a failed pass left waits too: it may fail again.
-      const pauseMs = isDone ? now() - startedMs : RETRY_MS;
+      // Uses at most half of a core, however fast things change; waiting for zebra uses none. What a failed pass left waits too:
+      // it may fail again.
+      const pauseMs = isDone ? now() - startedMs - (stopwatch.spentMs('frr') - askedMs) : RETRY_MS;
       sleep(Math.max(0, Math.min(pauseMs, deadlineMs - now())));
     }
     return result;
@@ -109,8 +111,8 @@ function merge(earlier: Pass, later: Pass): Pass {
       learned: earlier.hints.learned + later.hints.learned,
     },
     frr: {
-      verified: earlier.frr.verified + later.frr.verified,
-      missing: earlier.frr.missing + later.frr.missing,
+      verified: Math.max(earlier.frr.verified, later.frr.verified),
+      missing: later.frr.verified > 0 ? later.frr.missing : earlier.frr.missing,
       renewed: earlier.frr.renewed + later.frr.renewed,
     },
     warnings: distinct([...earlier.warnings, ...later.warnings]),

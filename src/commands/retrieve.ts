@@ -33,7 +33,8 @@ export function resolveMachine(
   configuration: Configuration,
   selected: readonly string[],
 ): Machine {
-  const { desired, problems } = resolveEntries(configuration, observed.links, selected);
+  const served = new Set([...observed.datapath.ports.values()].map(({ bridge }) => bridge));
+  const { desired, problems } = resolveEntries(configuration, observed.links, served, selected);
   const topology = resolveTopology(desired, observed);
   return { observed, desired, topology: { ...topology, problems: [...problems, ...topology.problems] } };
 }

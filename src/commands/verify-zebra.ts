@@ -21,8 +21,10 @@ import type { Run } from './run.ts';
 
 /** How long zebra has for messages that it may not have read yet, before an entry that it lacks counts as lost. */
 const BACKLOG_MS = 1_000;
-/** When a zebra that did not answer in time is asked again. */
-const AGAIN_MS = 2_000;
+/** The time from a verification that zebra did not answer in time, or that had too much to renew, to the next. */
+const AGAIN_MS = 10_000;
+/** For what this pass has written. */
+const NEXT_MS = 2_000;
 /** Most neighbors that one run writes anew. */
 const MOST = 8_192;
 /** How many at once: zebra's netlink socket may be what was too small. */
@@ -40,25 +42,30 @@ export interface Verified {
 /** Does nothing for a check, or where `frr.verify` is never. `written`: how many neighbors this pass has written. */
 export function verifyZebra(run: Run, decisions: readonly Decision[], written: number): Verified {
   const { session, configuration, options, environment } = run;
-  if (options.check || configuration.verify === 'never')
-    return { ...NOTHING, dueInMs: Number.POSITIVE_INFINITY };
+  const none = { ...NOTHING, dueInMs: Number.POSITIVE_INFINITY };
+  if (options.check || configuration.verify === 'never') return none;
   const { directory } = session.pins;
-  const result = verifyWhenDue(run, writtenEarlier(decisions, session.runtime.neighborProtocol));
-  // What this pass has written is for the next one: its time is later than that of this verification.
+  const earlier = writtenEarlier(decisions, session.runtime.neighborProtocol);
   const writes = writesOf(written);
+  if (earlier.length === 0 && writes === 'none') return none;
+  const result = verifyWhenDue(run, earlier);
+  // What this pass has written is for the next one: its time is later than that of this verification.
   if (writes !== 'none') noteTime(directory, writes, environment.wallClock());
-  return { ...result, dueInMs: Math.max(AGAIN_MS, dueIn(directory, environment.wallClock())) };
+  return { ...result, dueInMs: Math.max(NEXT_MS, dueIn(directory, environment.wallClock())) };
 }
 
 const NOTHING = { report: NOTHING_VERIFIED, warnings: [] };
 
 /** In how many milliseconds a verification is due; 0 or less: now. */
 function dueIn(directory: string, nowMs: number): number {
-  const since = (event: TimedEvent): number =>
-    nowMs - (lastTime(directory, event) ?? Number.NEGATIVE_INFINITY);
+  const since = (event: TimedEvent): number => {
+    const sinceMs = nowMs - (lastTime(directory, event) ?? Number.NEGATIVE_INFINITY);
+    // A time in the future is ignored: the clock was wrong then, or is wrong now.
+    return sinceMs < 0 ? Number.POSITIVE_INFINITY : sinceMs;
+  };
   const sinceMs = since('verified');
   const writes = since('burst') <= sinceMs ? 'burst' : since('few') <= sinceMs ? 'few' : 'none';
-  return Math.max(verificationInterval(writes) - sinceMs, AGAIN_MS - since('asked'));
+  return Math.max(verificationInterval(writes) - sinceMs, AGAIN_MS - since('unfinished'));
 }
 
 function verifyWhenDue(
@@ -68,12 +75,13 @@ function verifyWhenDue(
   if (written.length === 0 || dueIn(pins.directory, wallClock()) > 0) return NOTHING;
   stopwatch.enter('frr');
   const result = verify(netlink, written, now);
-  noteTime(pins.directory, 'asked', wallClock());
-  if (result.kind === 'late')
-    return { ...NOTHING, warnings: [{ kind: 'unverified', message: result.message }] };
+  const isLate = result.kind === 'late';
+  if (isLate || result.report.missing > MOST) noteTime(pins.directory, 'unfinished', wallClock());
   // After the renewal, so that what zebra does not take is not written anew in each run.
-  noteTime(pins.directory, 'verified', wallClock());
-  return { ...NOTHING, report: result.report };
+  else noteTime(pins.directory, 'verified', wallClock());
+  return isLate
+    ? { ...NOTHING, warnings: [{ kind: 'unverified', message: result.message }] }
+    : { ...NOTHING, report: result.report };
 }
 
 type Result =

@@ -1,6 +1,15 @@
 // Creates the configuration file, which must not exist yet.
 
-import { closeSync, constants, fchmodSync, mkdirSync, openSync, unlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  fchmodSync,
+  mkdirSync,
+  openSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { causeOf, errnoOf, fixFor, SnoopyError } from '../base/errors.ts';
 import { describeWeakness, follow, type Users } from '../base/trust.ts';
@@ -18,7 +27,7 @@ export function createConfig(path: string, text: string, users: Users): void {
       const cause = describeWeakness(weakness);
       throw new SnoopyError({ code: 'config_untrusted', object: path, operation, cause, fix: weakness.fix });
     }
-    mkdirSync(dirname(absolute), { recursive: true, mode: 0o755 });
+    makeDirectories(dirname(absolute));
     writeNew(absolute, text);
   } catch (thrown) {
     if (thrown instanceof SnoopyError) throw thrown;
@@ -29,6 +38,13 @@ export function createConfig(path: string, text: string, users: Users): void {
         : [causeOf(thrown), fixFor(errno ?? '')];
     throw new SnoopyError({ code: 'config_unwritable', object: path, operation, cause, fix, errno });
   }
+}
+
+/** Makes the directory and those above it that are missing, for all to read, whatever the umask. */
+function makeDirectories(path: string): void {
+  const first = mkdirSync(path, { recursive: true });
+  if (first === undefined) return;
+  for (let made = path; made.length >= first.length; made = dirname(made)) chmodSync(made, 0o755);
 }
 
 /** Writes a file that is new, or throws the error of the system call and leaves none. */

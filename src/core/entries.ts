@@ -18,17 +18,23 @@ export interface Resolved {
 }
 
 /**
- * Resolves globs against the existing links. A glob serves every bridge of such a name that has a tunnel port. An exact
- * name goes before a glob, an earlier glob before a later one. `selected` are the bridges of `--bridge`; none: all.
+ * Resolves globs against the existing links. A glob serves every bridge of such a name that has a tunnel port and may have
+ * hosts, and goes on with one that earlier runs served (`before`): a network that is reloaded takes the tunnel port out of its
+ * bridge for a moment, and its hosts must not be forgotten. An exact name goes before a glob, an earlier glob before a later
+ * one. `selected` are the bridges of `--bridge`; none: all.
  */
 export function resolveEntries(
   { entries, ...shared }: Configuration,
   links: Links,
+  before: ReadonlySet<IfIndex>,
   selected: readonly string[] = [],
 ): Resolved {
   const entryOf = entryFinder(entries);
-  const names = findTunnelBridges(links).map(({ bridge }) => bridge.name);
-  const namesOf = groupBy(names, entryOf);
+  const names = [
+    ...findHostBridges(links).map(({ bridge }) => bridge.name),
+    ...[...before].flatMap((ifIndex) => links.get(ifIndex)?.name ?? []),
+  ];
+  const namesOf = groupBy([...new Set(names)], entryOf);
   const served = entries.flatMap((entry) => {
     const { isGlob, ...settings } = entry;
     return isGlob ? (namesOf.get(entry) ?? []).map((name) => ({ ...settings, name })) : [settings];

@@ -14,6 +14,7 @@ import type { ForwardingTable } from '../netlink/forwarding-table.ts';
 import type { Link } from '../netlink/link.ts';
 import type { Neighbor } from '../netlink/neighbor.ts';
 import type { PortVlans } from '../netlink/vlan.ts';
+import type { QdiscKind } from './actions.ts';
 
 /** Interfaces, and what the program's maps have about them. */
 export interface Observed {
@@ -39,10 +40,12 @@ export interface ObservedDatapath {
 
 /** How our program is attached to a device, and what else the plan needs to know about its ingress. */
 export interface Attachment {
-  /** True when the device has a clsact or ingress qdisc of any owner. */
-  readonly hasQdisc: boolean;
+  /** Kind of the qdisc of any owner that can have our filter; null without one. */
+  readonly qdisc: QdiscKind | null;
   /** True when the name of our filter records that snoopy created that qdisc. */
   readonly ownsQdisc: boolean;
+  /** True when `auto` replaces that qdisc: it is a clsact of ours without other filters, on a kernel without TCX. */
+  readonly isReplaceable: boolean;
   /** ID of the program in our filter; null when there is no such filter. */
   readonly filterProgramId: number | null;
   /** ID of the program in our pinned TCX link, 0 when that is detached; null when there is none. */
@@ -52,7 +55,8 @@ export interface Attachment {
 }
 
 export const NOT_ATTACHED: Attachment = {
-  hasQdisc: false,
+  qdisc: null,
+  isReplaceable: false,
   ownsQdisc: false,
   filterProgramId: null,
   tcxProgramId: null,

@@ -153,8 +153,9 @@ function planPorts(
         (isLast ? last : policies).push({ kind: 'set-port', bridge: name, port: ref, policy });
       }
       const stale = observed.datapath.loadReason !== null;
-      if (stale || programOf(attachment, way.as) !== observed.datapath.programId) {
-        const hasLostQdisc = found !== undefined && !attachment.hasQdisc;
+      const moves = way.as === 'filter' && way.qdisc === 'ingress' && attachment.isReplaceable;
+      if (stale || moves || programOf(attachment, way.as) !== observed.datapath.programId) {
+        const hasLostQdisc = found !== undefined && attachment.qdisc === null;
         attach.push({
           kind: 'attach',
           bridge: name,
@@ -165,7 +166,7 @@ function planPorts(
         });
       }
       const other = way.as === 'filter' ? 'tcx' : 'filter';
-      const dropQdisc = other === 'filter' && attachment.hasQdisc && ownsQdisc(attachment, found);
+      const dropQdisc = other === 'filter' && ownsQdisc(way, attachment, found);
       if (programOf(attachment, other) !== null || dropQdisc) {
         detach.push({ kind: 'detach', bridge: name, port: ref, as: other, dropQdisc });
       }
@@ -180,7 +181,7 @@ function planPorts(
     const bridge = (policy && names.get(policy.bridge)) ?? null;
     const port: PortRef = { ifIndex, name: link?.name ?? `#${ifIndex}` };
     const attachment = observed.attachments.get(ifIndex) ?? NOT_ATTACHED;
-    const dropQdisc = attachment.hasQdisc && ownsQdisc(attachment, policy);
+    const dropQdisc = ownsQdisc(way, attachment, policy);
     if (attachment.filterProgramId !== null || dropQdisc) {
       detach.push({ kind: 'detach', bridge, port, as: 'filter', dropQdisc });
     }
@@ -198,8 +199,13 @@ function planStrays({ strays }: Attachment, bridge: string | null, port: PortRef
 }
 
 /** Recorded in the policy and in the name of the filter, which remains when pins are lost. */
-function ownsQdisc(attachment: Attachment, policy: PortPolicy | undefined): boolean {
-  return attachment.ownsQdisc || (policy?.ownsQdisc ?? false);
+function ownsQdisc(way: Way, attachment: Attachment, policy: PortPolicy | undefined): boolean {
+  const { qdisc, filterProgramId } = attachment;
+  if (qdisc === null) return false;
+  // Ours has gone with its filter, and another program has created one of the other kind.
+  const isAnother =
+    filterProgramId === null && way.as === 'filter' && way.qdisc === 'ingress' && qdisc === 'clsact';
+  return attachment.ownsQdisc || (policy?.ownsQdisc === true && !isAnother);
 }
 
 function programOf(attachment: Attachment, kind: AttachmentKind): number | null {
@@ -229,7 +235,7 @@ function portPolicy(
     learn: learn.reduce((bits, kind) => bits | LEARN_BITS[kind], 0),
     linkLocal,
     // Recorded before the qdisc is created, so that it is still ours if the run is killed in between.
-    ownsQdisc: way.as === 'filter' && (!attachment.hasQdisc || ownsQdisc(attachment, found)),
+    ownsQdisc: way.as === 'filter' && (attachment.qdisc === null || ownsQdisc(way, attachment, found)),
     maxBindings: limits.bindingsPerPort,
     newIntervalNs: Math.floor(NS_PER_S / limits.newBindingsPerSecond),
     newBurst: limits.bindingsPerPort,

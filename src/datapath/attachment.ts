@@ -22,9 +22,10 @@ import { clearName, ensureDirectory, isDirectory, linksDirectory, openPinned } f
  * records that snoopy also created the qdisc, of whichever kind; it remains when the pins are lost.
  */
 const FILTER_NAME = 'snoopy';
+const OWNER_FILTER_NAME = 'snoopy:clsact';
+
 /** Name of our program in the kernel: that of its function. */
 export const PROGRAM = 'snoopy';
-const OWNER_FILTER_NAME = 'snoopy:clsact';
 
 export function filterName(ownsQdisc: boolean): string {
   return ownsQdisc ? OWNER_FILTER_NAME : FILTER_NAME;

@@ -194,7 +194,7 @@ function applyOne(target: Target, action: Action, recovered: readonly Binding[])
       load(target.object(), target.pins, target.expected, recovered);
       reopenPins(target);
       // A new pin has the time of its making.
-      for (const event of ['verified', 'asked'] as const) noteTime(target.pins.directory, event, 0);
+      for (const event of ['verified', 'unfinished'] as const) noteTime(target.pins.directory, event, 0);
       return APPLIED;
     case 'set-prefix':
       tableOf(target, 'prefixes').set(action.rule, action.rule);

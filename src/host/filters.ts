@@ -11,10 +11,10 @@ import { sleep } from '../ffi/libc.ts';
 import type { Request } from '../netlink/message.ts';
 import { failureError, type NetlinkSocket, type Result } from '../netlink/socket.ts';
 import {
+  countFilters,
   createQdisc,
   deleteFilter,
   deleteQdisc,
-  dumpFilters,
   dumpQdiscs,
   filterOf,
   getFilter,
@@ -75,6 +75,7 @@ const LOOK_AGAIN_MS = 20;
 
 /** Waits until these ports have a qdisc again, so that the program is attached to it at once; else for the whole time. */
 function giveWay(netlink: NetlinkSocket, ports: readonly IfIndex[]): void {
+  if (ports.length === 0) return;
   for (let waitedMs = 0; waitedMs < GIVE_WAY_MS; waitedMs += LOOK_AGAIN_MS) {
     const found = new Set(
       dumpQdiscs(netlink).flatMap(({ kind, ifIndex }) =>
@@ -145,17 +146,9 @@ const GONE: readonly string[] = ['ENOENT', 'EINVAL'];
 
 function dropQdisc(netlink: NetlinkSocket, port: PortRef): Outcome {
   const { ifIndex } = port;
-  if (filterCount(netlink, ifIndex) > 0) return APPLIED;
+  if (countFilters(netlink, ifIndex) > 0) return APPLIED;
   const result = takeNext(netlink.batch([deleteQdisc(ifIndex)]).values());
   return outcomeOf(result, 'delete the qdisc of', port, GONE);
-}
-
-/** The number of filters of both sides of a device, of any owner. */
-function filterCount(netlink: NetlinkSocket, ifIndex: IfIndex): number {
-  return (['ingress', 'egress'] as const).reduce(
-    (sum, side) => sum + dumpFilters(netlink, ifIndex, side).length,
-    0,
-  );
 }
 
 /**
@@ -172,7 +165,7 @@ function replaceQdiscs(
   const clsacts = dumpQdiscs(netlink).filter(({ kind }) => kind === 'clsact');
   const withClsact = new Set(clsacts.map(({ ifIndex }) => ifIndex));
   const replaced = candidates.filter(
-    ({ port: { ifIndex } }) => withClsact.has(ifIndex) && filterCount(netlink, ifIndex) === 1,
+    ({ port: { ifIndex } }) => withClsact.has(ifIndex) && countFilters(netlink, ifIndex) === 1,
   );
   const results = netlink
     .batch(

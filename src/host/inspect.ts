@@ -128,7 +128,7 @@ export function inspectRivals(
 }
 
 function filtersAhead(netlink: NetlinkSocket, port: IfIndex, observed: Observed): Rival[] {
-  if (!observed.attachments.get(port)?.hasQdisc) return [];
+  if ((observed.attachments.get(port)?.qdisc ?? null) === null) return [];
   const filters = dumpFilters(netlink, port, 'ingress').filter(({ chain }) => chain === 0);
   const own = filters.findIndex(({ bpf }) => bpf !== undefined && isOurFilter(bpf.name));
   return filters

@@ -1,6 +1,6 @@
 // Writes neighbor changes to the kernel, in batches, and reports each.
 
-import { AF_INET6, familyOf, type Mac } from '../base/address.ts';
+import { AF_INET, AF_INET6, familyOf, type Mac } from '../base/address.ts';
 import { mapPairs, takeNext } from '../base/pairs.ts';
 import type { NeighborState } from '../core/desired.ts';
 import type { NeighborChange } from '../core/neighbors/plan.ts';
@@ -8,9 +8,11 @@ import { APPLIED, failedBy, type NeighborChangeReport, type Outcome, PLANNED } f
 import { describeChange } from '../core/summary.ts';
 import {
   changeNeighbors,
+  dumpNeighbors,
   type Neighbor,
   type NeighborRequest,
   NTF_EXT_EXT_VALIDATED,
+  NTF_EXT_LEARNED,
   NTF_ROUTER,
   NUD_NOARP,
   NUD_REACHABLE,
@@ -66,11 +68,18 @@ export function refreshNeighbors(
 }
 
 /**
- * Deletes entries of ours and writes them anew, so that the kernel notifies zebra of each. Returns the number of those that
- * were written. One that is not is a neighbor that the next run writes.
+ * Deletes entries of ours and writes them anew, so that the kernel notifies zebra of each. An entry that has another owner or
+ * MAC by now is left alone. Returns the number of those that were written. One that is not is a neighbor that the next run
+ * writes.
  */
 export function renewNeighbors(netlink: NetlinkSocket, entries: readonly Neighbor[]): number {
+  const idOf = ({ ifIndex, ip, mac, protocol, flags }: Neighbor): string =>
+    `${ifIndex} ${ip} ${mac} ${protocol} ${flags & NTF_EXT_LEARNED}`;
+  const current = new Set(
+    ([AF_INET, AF_INET6] as const).flatMap((family) => dumpNeighbors(netlink, family).map(idOf)),
+  );
   const requests = entries.flatMap((entry): NeighborRequest[] => {
+    if (!current.has(idOf(entry))) return [];
     const { ifIndex, ip, mac, state, flags, extFlags, protocol } = entry;
     if (mac === undefined) return [];
     // The kernel sets the other states itself.

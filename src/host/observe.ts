@@ -32,7 +32,7 @@ import { ForwardingTable } from '../netlink/forwarding-table.ts';
 import { dumpLinks, type Link } from '../netlink/link.ts';
 import { dumpNeighbors } from '../netlink/neighbor.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';
-import { dumpQdiscs, filterOf, getFilter } from '../netlink/tc.ts';
+import { countFilters, dumpQdiscs, filterOf, getFilter } from '../netlink/tc.ts';
 import { dumpPortVlans } from '../netlink/vlan.ts';
 import { isBpffs } from './pin-directory.ts';
 
@@ -62,7 +62,9 @@ export function observe(
   const links = observeLinks(netlink);
   const aware = [...links.values()].some((link) => link.bridge?.vlanFiltering);
   const portVlans = aware ? dumpPortVlans(netlink) : [];
-  const attachments = observeAttachments(netlink, pins, devicesOf(links, strays));
+  const hasTcx = kernelHasTcx([...links.keys()][0]);
+  const wantsIngress = runtime.attach === 'auto' && hasTcx === false;
+  const attachments = observeAttachments(netlink, pins, { searched: devicesOf(links, strays), wantsIngress });
   return {
     links,
     portVlans: new Map(portVlans.map((vlans) => [vlans.ifIndex, vlans])),
@@ -70,7 +72,7 @@ export function observe(
     bpffsMounted: isBpffs(runtime.bpffs),
     datapath: observeDatapath(pins),
     attachments,
-    hasTcx: kernelHasTcx([...links.keys()][0]) ?? !hasFilters(attachments),
+    hasTcx: hasTcx ?? !hasFilters(attachments),
   };
 }
 
@@ -93,18 +95,20 @@ function observeDatapath({ tables, program, loadReason }: Pins): ObservedDatapat
 function observeAttachments(
   netlink: NetlinkSocket,
   pins: Pins,
-  searched: readonly IfIndex[],
+  { searched, wantsIngress }: { readonly searched: readonly IfIndex[]; readonly wantsIngress: boolean },
 ): Map<IfIndex, Attachment> {
-  const devices = dumpQdiscs(netlink)
-    .filter((qdisc) => qdisc.kind === 'clsact' || qdisc.kind === 'ingress')
-    .map((qdisc) => qdisc.ifIndex);
-  const filters = netlink.batch(devices.map((device) => getFilter(filterPlace(device)))).map(filterOf);
+  const qdiscs = dumpQdiscs(netlink).flatMap(({ ifIndex, kind }) =>
+    kind === 'clsact' || kind === 'ingress' ? [{ ifIndex, kind } as const] : [],
+  );
+  const filters = netlink.batch(qdiscs.map(({ ifIndex }) => getFilter(filterPlace(ifIndex)))).map(filterOf);
   const attachments = new Map<IfIndex, Attachment>();
-  for (const [i, device] of devices.entries()) {
+  for (const [i, { ifIndex, kind }] of qdiscs.entries()) {
     const program = filters[i]?.bpf;
-    attachments.set(device, {
-      hasQdisc: true,
-      ownsQdisc: recordsOwner(program?.name ?? ''),
+    const isOwned = recordsOwner(program?.name ?? '');
+    attachments.set(ifIndex, {
+      qdisc: kind,
+      ownsQdisc: isOwned,
+      isReplaceable: wantsIngress && kind === 'clsact' && isOwned && countFilters(netlink, ifIndex) === 1,
       filterProgramId: program !== undefined && isOurFilter(program.name) ? program.id : null,
       tcxProgramId: null,
       strays: [],

@@ -141,18 +141,21 @@ export function refuseWeakPath(path: string, users: Users): void {
   });
 }
 
-/** What a later run needs the time of, and the pin whose modification time it is. The kernel writes those only at pinning. */
+/**
+ * What a later run needs the time of, and the pin whose modification time it is: any pin, as the kernel writes those times only
+ * when it makes one.
+ */
 const PIN_OF = {
   succeeded: 'layout',
   verified: 'program',
-  asked: 'counters',
+  unfinished: 'counters',
   few: 'ports',
   burst: 'state',
 } as const;
 
 /**
- * `succeeded`: a run; `verified`: what zebra has was compared, or there was none to ask; `asked`: zebra was, whether it
- * answered or not; `few`, `burst`: so many neighbors were written.
+ * `succeeded`: a run; `verified`: what zebra has was compared, or there was none to ask; `unfinished`: that is to go on soon;
+ * `few`, `burst`: so many neighbors were written.
  */
 export type TimedEvent = keyof typeof PIN_OF;
 

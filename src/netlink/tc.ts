@@ -249,3 +249,11 @@ export function putFilter(
 export function deleteFilter(place: FilterPlace): Request {
   return filterRequest(RTM_DELTFILTER, 0, place);
 }
+
+/** The number of filters of both sides of a device, of any owner. */
+export function countFilters(socket: NetlinkSocket, ifIndex: IfIndex): number {
+  return (['ingress', 'egress'] as const).reduce(
+    (sum, side) => sum + dumpFilters(socket, ifIndex, side).length,
+    0,
+  );
+}

@@ -68,7 +68,7 @@ export function formatWarning(warning: Warning): string {
       );
     }
     case 'unverified':
-      return `zebra was not asked whether it has what was written: ${warning.message}; a later run asks again`;
+      return `zebra did not answer, so what was written is not verified: ${warning.message}; a later run verifies it`;
     case 'unprobed':
       return warning.count === 1
         ? '1 address is claimed by another MAC: its owner could not be probed and keeps it; the next run probes again'

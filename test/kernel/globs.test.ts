@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { deepTest } from '../lib/depth.ts';
 import type { Check } from '../lib/doctor.ts';
 import { parseJson } from '../lib/run.ts';
 import { outputOf, withReport } from '../lib/snoopy.ts';
@@ -31,7 +32,7 @@ function examine(machine: Machine): readonly Check[] {
   return parseJson<{ checks: readonly Check[] }>(stdout, 'doctor').checks;
 }
 
-test('a bridge that appears is served by the next run, and is released when its tunnel port is gone', async (t) => {
+test('a bridge that appears is served by the next run, also while its tunnel port is gone, and released when it is deleted', async (t) => {
   const machine = new Machine(t, { config: GLOB });
   assert.deepEqual(machine.reconcile().bridges, []);
   const first = addVnet(machine, 'vnet5', 5);
@@ -51,9 +52,15 @@ test('a bridge that appears is served by the next run, and is released when its 
   assert.ok(!machine.isAttached('tap1'), 'no glob matches br0');
   machine.assertIdle();
 
-  machine.run('ip', 'link', 'del', 'vx5');
+  // As where the network is reloaded.
+  machine.run('ip', 'link', 'set', 'vx5', 'nomaster');
+  machine.assertIdle();
+  machine.run('ip', 'link', 'set', 'vx5', 'master', 'vnet5');
+  machine.assertIdle();
+  assert.deepEqual(machine.ownNeighbors('vnet5'), [`${first.ip} ${first.mac}`]);
+
+  machine.run('ip', 'link', 'del', 'vnet5');
   assert.deepEqual(portSteps(machine.reconcile()), ['detach tap5', 'drop-port tap5']);
-  assert.deepEqual(machine.ownNeighbors('vnet5'), []);
   assert.ok(!machine.isAttached('tap5'));
   assert.deepEqual(machine.boundIps(), [second.ip]);
   machine.assertIdle();
@@ -65,37 +72,40 @@ test('a bridge that appears is served by the next run, and is released when its 
   machine.assertIdle();
 });
 
-test('a bridge that appears while a run listens is served by that run, and released by it', async (t) => {
-  const machine = new Machine(t, { config: GLOB });
-  machine.reconcile();
-  const listening = machine.snoopy.startReconcile('--listen', '8s');
-  const host = addVnet(machine, 'vnet5', 5);
-  await until(
-    'the program on tap5',
-    () => machine.attachedPrograms(host.port),
-    (programs) => programs.length === 1,
-  );
-  host.announce();
-  await until(
-    'the neighbor on vnet5',
-    () => machine.ownNeighbors('vnet5'),
-    (neighbors) => neighbors.length === 1,
-  );
-  machine.run('ip', 'link', 'set', 'vx5', 'nomaster');
-  await until(
-    'no neighbor on vnet5',
-    () => machine.ownNeighbors('vnet5'),
-    (neighbors) => neighbors.length === 0,
-  );
-  const result = withReport(await listening.ended());
-  assertExit(result, 0);
-  assert.ok(!machine.isAttached(host.port));
-  assert.deepEqual(
-    result.report.neighbors.changes.map(({ kind, bridge }) => `${kind} ${bridge}`),
-    ['add vnet5', 'remove vnet5'],
-  );
-  assert.deepEqual(result.report.bridges, []);
-});
+deepTest(
+  'a bridge that appears while a run listens is served by that run, and released by it when it is deleted',
+  async (t) => {
+    const machine = new Machine(t, { config: GLOB });
+    machine.reconcile();
+    const listening = machine.snoopy.startReconcile('--listen', '8s');
+    const host = addVnet(machine, 'vnet5', 5);
+    await until(
+      'the program on tap5',
+      () => machine.attachedPrograms(host.port),
+      (programs) => programs.length === 1,
+    );
+    host.announce();
+    await until(
+      'the neighbor on vnet5',
+      () => machine.ownNeighbors('vnet5'),
+      (neighbors) => neighbors.length === 1,
+    );
+    machine.run('ip', 'link', 'del', 'vnet5');
+    await until(
+      'no program on tap5',
+      () => machine.attachedPrograms(host.port),
+      (programs) => programs.length === 0,
+    );
+    const result = withReport(await listening.ended());
+    assertExit(result, 0);
+    assert.ok(!machine.isAttached(host.port));
+    assert.deepEqual(
+      result.report.neighbors.changes.map(({ kind, bridge }) => `${kind} ${bridge}`),
+      ['add vnet5'],
+    );
+    assert.deepEqual(result.report.bridges, []);
+  },
+);
 
 test('a name goes before a glob, and an earlier glob before a later one', (t) => {
   const only = (port: string) => ({ ports: { include: [port] } });
@@ -114,7 +124,7 @@ test('a name goes before a glob, and an earlier glob before a later one', (t) =>
   assert.deepEqual(attached, ['tap5', 'tap8']);
 });
 
-test('--bridge takes the names of real bridges, also those that a glob serves', async (t) => {
+deepTest('--bridge takes the names of real bridges, also those that a glob serves', async (t) => {
   const machine = new Machine(t, { config: { bridges: [{ name: 'vnet*' }, { name: 'br0' }] } });
   const host = addVnet(machine, 'vnet5', 5);
   addVnet(machine, 'vnet6', 6);
@@ -148,7 +158,7 @@ test('--bridge takes the names of real bridges, also those that a glob serves', 
   assert.match(unknown.stderr, /br1.*vnet\*, br0/);
 });
 
-test('metrics and doctor have the names of the bridges, and doctor the globs', (t) => {
+deepTest('metrics and doctor have the names of the bridges, and doctor the globs', (t) => {
   const machine = new Machine(t);
   const textfile = join(createTempDir(machine.scope, 'metrics'), 'snoopy.prom');
   machine.snoopy.configure({ ...GLOB, metrics: { textfile } });

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { describe, type TestContext, test } from 'node:test';
 import { BPF_F_BEFORE, BPF_TCX_INGRESS, tcxAttach, tcxPrograms } from '../../src/ffi/link.ts';
+import { deepTest } from '../lib/depth.ts';
 import { run } from '../lib/run.ts';
 import { enterNetns } from '../lib/setns.ts';
 import { Machine } from './machine.ts';
@@ -34,23 +35,26 @@ describe('a program of snoopy whose pins are out of sight', NEEDS_TCX, () => {
     assert.deepEqual(machine.reconcile().warnings, []);
   });
 
-  test('stays without CAP_SYS_ADMIN, and fails nothing; doctor and the next run of root find it', async (t) => {
-    const { machine, programs } = attached(t);
-    machine.snoopy.configure(ELSEWHERE);
-    machine.reconcile();
-    assert.equal(programs().length, 2);
-    await machine.host(1).announceAndWait();
-    machine.reconcile();
-    assert.equal(machine.macOf(machine.host(1).ip), machine.host(1).mac);
-    assert.match(
-      machine.snoopy.privileged().run('doctor', '--format', 'json').stdout,
-      /another program of snoopy, whose pins are not here, is attached to tap1 as well/,
-    );
-    const report = machine.reconcile();
-    assert.match(report.warnings.join(), /tap1.* had a snoopy program other than the one pinned/);
-    assert.equal(programs().length, 1);
-    machine.assertIdle();
-  });
+  deepTest(
+    'stays without CAP_SYS_ADMIN, and fails nothing; doctor and the next run of root find it',
+    async (t) => {
+      const { machine, programs } = attached(t);
+      machine.snoopy.configure(ELSEWHERE);
+      machine.reconcile();
+      assert.equal(programs().length, 2);
+      await machine.host(1).announceAndWait();
+      machine.reconcile();
+      assert.equal(machine.macOf(machine.host(1).ip), machine.host(1).mac);
+      assert.match(
+        machine.snoopy.privileged().run('doctor', '--format', 'json').stdout,
+        /another program of snoopy, whose pins are not here, is attached to tap1 as well/,
+      );
+      const report = machine.reconcile();
+      assert.match(report.warnings.join(), /tap1.* had a snoopy program other than the one pinned/);
+      assert.equal(programs().length, 1);
+      machine.assertIdle();
+    },
+  );
 
   test('is detached by remove, also from a port that has left its bridge; a program of others stays', (t) => {
     const { machine, ifIndex, programs } = attached(t);

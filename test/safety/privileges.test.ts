@@ -128,18 +128,18 @@ for (const [who, user] of [
     }
 
     deepTest('needs CAP_NET_RAW where hosts are probed', async (t) => {
-      const probe = { after: '1s' };
+      const probe = { after: '4s' };
       const machine = new Machine(t, { config: { bridges: [{ name: 'br0', probe }] } });
       chownSync(machine.snoopy.bpffs, user, user);
       const all = [...LOADING, 'net_raw'];
       assertAllowed(machine, user, all, 'reconcile');
       await machine.host(1).announceAndWait();
       assertAllowed(machine, user, ['net_admin'], 'reconcile');
-      sleepSync(1_100);
+      sleepSync(4_100);
       const unprobed = runAs(machine, user, ['net_admin'], 'reconcile');
       assertExit(unprobed, 1);
       assert.match(outputOf(unprobed), /CAP_NET_RAW/);
-      const listen = ['reconcile', '--listen', '3s', '--format', 'json'] as const;
+      const listen = ['reconcile', '--listen', '6s', '--format', 'json'] as const;
       const asked = assertAllowed(machine, user, ['net_admin', 'net_raw'], ...listen);
       assert.ok((JSON.parse(asked.stdout) as { probes: { sent: number } }).probes.sent > 0, outputOf(asked));
     });

@@ -230,6 +230,10 @@ static bool meets_bpf(long command, const union bpf_attr *attr)
 		object = map_name(attr->map_fd, name);
 		break;
 	case BPF_OBJ_GET_INFO_BY_FD:
+	case BPF_PROG_QUERY:
+	case BPF_PROG_GET_FD_BY_ID:
+	case BPF_LINK_GET_NEXT_ID:
+	case BPF_LINK_GET_FD_BY_ID:
 		kind = LOOK;
 		break;
 	}

@@ -370,7 +370,9 @@ export class Soak {
     const { netns } = this.#node(at);
     const { bpffs } = this.#snoopy(at);
     const pins = listPins(bpffs);
-    const ids = pins.flatMap((pin) => (/^snoopy\/\w+$/.test(pin) ? [`${pin} ${idOf(bpffs, pin)}`] : []));
+    const ids = pins.flatMap((pin) =>
+      /^snoopy\/(?!links$)\w+$/.test(pin) ? [`${pin} ${idOf(bpffs, pin)}`] : [],
+    );
     const program = idOf(bpffs, 'snoopy/program');
     const ports = this.#model.ports(at);
     for (const port of ports) {

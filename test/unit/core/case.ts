@@ -202,8 +202,10 @@ export function readCase(folder: string): Case {
   } as Machine;
   const { configuration } = parsed;
   const bare = observe(machine);
-  const { desired } = resolveEntries(configuration, bare.links);
-  const observed = machine.datapath?.reconciled ? afterRun(desired, bare, machine) : bare;
+  const first = resolveEntries(configuration, bare.links, new Set()).desired;
+  const observed = machine.datapath?.reconciled ? afterRun(first, bare, machine) : bare;
+  const served = new Set([...observed.datapath.ports.values()].map(({ bridge }) => bridge));
+  const { desired } = resolveEntries(configuration, bare.links, served);
   return {
     configuration,
     desired,
@@ -411,7 +413,8 @@ function afterRun(desired: Desired, bare: Observed, machine: Machine): Observed 
     if (action.kind === 'set-static') statics.push(action.rule);
     if (action.kind === 'attach') {
       attachments.set(action.port.ifIndex, {
-        hasQdisc: true,
+        qdisc: 'clsact',
+        isReplaceable: false,
         ownsQdisc: true,
         filterProgramId: PROGRAM_ID,
         tcxProgramId: null,
@@ -424,7 +427,8 @@ function afterRun(desired: Desired, bare: Observed, machine: Machine): Observed 
     if (change === null) attachments.delete(ifIndex);
     else {
       const before = attachments.get(ifIndex) ?? {
-        hasQdisc: false,
+        qdisc: null,
+        isReplaceable: false,
         ownsQdisc: false,
         filterProgramId: null,
         tcxProgramId: null,

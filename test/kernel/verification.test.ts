@@ -1,0 +1,73 @@
+// frr.verify: when runs ask vtysh, and what they make of its answers.
+import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, type TestContext, test } from 'node:test';
+import { deepTest } from '../lib/depth.ts';
+import type { Config } from '../lib/snoopy.ts';
+import { createTempDir } from '../lib/temp.ts';
+import { Machine } from './machine.ts';
+
+const NOTHING = { verified: 0, missing: 0, renewed: 0 };
+
+describe('a vtysh', () => {
+  /** A node with a neighbor that an earlier run has written; `vtysh` logs its commands and then does what `script` says. */
+  function beside(t: TestContext, script: string, config: Config = {}) {
+    const machine = new Machine(t, { config: { bridges: [{ name: 'br0' }], ...config } });
+    const dir = createTempDir(machine.scope, 'vtysh');
+    const log = join(dir, 'log');
+    writeFileSync(log, '');
+    writeFileSync(join(dir, 'vtysh'), `#!/bin/sh\necho "$2" >>${log}\n${script}\n`, { mode: 0o755 });
+    machine.snoopy.beside({ binDirectory: () => dir });
+    machine.host(1).announce();
+    return {
+      machine,
+      asked: () =>
+        readFileSync(log, 'utf8')
+          .split('\n')
+          .filter((line) => line !== ''),
+    };
+  }
+
+  test('is asked in the run after one that wrote, and by an idle run only minutes later', (t) => {
+    const { machine, asked } = beside(t, 'echo "[]"');
+    machine.reconcile();
+    machine.host(1).announce();
+    machine.reconcile();
+    assert.deepEqual(asked(), [], 'nothing that an earlier run has written');
+    machine.reconcile();
+    // Without a VNI there is no second question.
+    assert.deepEqual(asked(), ['show evpn vni detail json']);
+    machine.assertIdle();
+    assert.equal(asked().length, 1);
+  });
+
+  for (const [name, script] of [
+    ['that fails at once, as without a daemon', 'echo "failed to connect to any daemons" >&2; exit 1'],
+    ['that prints something else', 'echo "Unknown command"'],
+  ] as const) {
+    deepTest(`${name}: no warning, and no question in each run`, (t) => {
+      const { machine, asked } = beside(t, script);
+      for (let run = 0; run < 4; run++) {
+        const report = machine.reconcile();
+        assert.deepEqual(report.warnings, []);
+        assert.deepEqual(report.frr, NOTHING);
+        machine.host(1).announce();
+      }
+      assert.equal(asked().length, 1);
+    });
+  }
+
+  deepTest('is not asked with frr.verify: never, nor by --check', (t) => {
+    const { machine, asked } = beside(t, 'echo "[]"', { frr: { verify: 'never' } });
+    for (let run = 0; run < 3; run++) {
+      machine.reconcile();
+      machine.host(1).announce();
+    }
+    machine.snoopy.configure({ bridges: [{ name: 'br0' }] });
+    machine.snoopy.reconcile('--check');
+    assert.deepEqual(asked(), []);
+    machine.reconcile();
+    assert.equal(asked().length, 1);
+  });
+});
