@@ -140,19 +140,35 @@ export function deleteQdisc(ifIndex: IfIndex): Request {
   return { type: RTM_DELQDISC, flags: 0, payload: tcWriter(ifIndex, CLSACT_HANDLE, TC_H_CLSACT, 0).finish() };
 }
 
-/** undefined for the entry of a whole pref (handle 0), and for parents other than clsact's. */
+/**
+ * The side of a filter's parent; undefined for a qdisc of another kind. A filter of an ingress qdisc may name the qdisc itself,
+ * and the kernel lists all filters of a qdisc with the parent of the one that was added last (tcf_block.classid).
+ */
+function directionOf(parent: number): Direction | undefined {
+  switch (parent) {
+    case CLSACT_HANDLE:
+    case CLSACT_INGRESS:
+      return 'ingress';
+    case CLSACT_EGRESS:
+      return 'egress';
+    default:
+      return undefined;
+  }
+}
+
+/** undefined for the entry of a whole pref (handle 0), and for parents of other qdiscs. */
 export function decodeFilter(message: Message): Filter | undefined {
   if (message.type !== RTM_NEWTFILTER && message.type !== RTM_DELTFILTER) return undefined;
   const { payload } = message;
   const handle = readU32(payload, 8);
-  const parent = readU32(payload, 12);
+  const direction = directionOf(readU32(payload, 12));
   const attributes = new Attributes(payload, TCMSG_SIZE);
-  if (handle === 0 || (parent !== CLSACT_INGRESS && parent !== CLSACT_EGRESS)) return undefined;
+  if (handle === 0 || direction === undefined) return undefined;
   const kind = attributes.text(TCA_KIND) ?? '';
   const options = kind === 'bpf' ? attributes.nested(TCA_OPTIONS) : undefined;
   return {
     ifIndex: readI32(payload, 4) as IfIndex,
-    direction: parent === CLSACT_INGRESS ? 'ingress' : 'egress',
+    direction,
     ...decodeInfo(payload),
     handle,
     kind,

@@ -413,6 +413,24 @@ describe('dumps', () => {
 describe('traffic control', () => {
   const NAME = 'snoopy';
 
+  it('lists all filters of an ingress qdisc, whichever parent the last of them was added to', () => {
+    const { fd } = loadProbe();
+    const place: FilterPlace = { ifIndex: indexOf('tap1'), direction: 'ingress', pref: 10, handle: 7 };
+    const listed = (): string[] =>
+      dumpFilters(socket, place.ifIndex, 'ingress').map(({ kind, pref }) => `${kind} ${pref}`);
+    assert.ok(single(createQdisc(place.ifIndex, 'ingress')).ok);
+    const theirs = ['u32', 'match', 'u32', '0', '0', 'classid', ':1'];
+    netns.run('tc', 'filter', 'add', 'dev', 'tap1', 'parent', 'ffff:', 'prio', '50', ...theirs);
+    // A hash table, and a filter of it.
+    assert.deepEqual(listed(), ['u32 50', 'u32 50']);
+    assert.ok(single(putFilter(place, { fd, name: NAME }, 'create')).ok);
+    assert.deepEqual(listed(), ['bpf 10', 'u32 50', 'u32 50']);
+    netns.run('tc', 'filter', 'add', 'dev', 'tap1', 'parent', 'ffff:', 'prio', '60', ...theirs);
+    assert.deepEqual(listed(), ['bpf 10', 'u32 50', 'u32 50', 'u32 60', 'u32 60']);
+    assert.equal(filterOf(single(getFilter(place)))?.bpf?.name, NAME);
+    assert.ok(single(deleteQdisc(place.ifIndex)).ok);
+  });
+
   it('attaches, reads, replaces and detaches', () => {
     const { fd, id, tag } = loadProbe();
     const place: FilterPlace = { ifIndex: indexOf('tap1'), direction: 'ingress', pref: 31_000, handle: 7 };
