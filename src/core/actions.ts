@@ -34,8 +34,6 @@ export type Action =
       readonly qdisc: QdiscKind;
       /** True: snoopy creates the qdisc, and records that in the name of the filter. */
       readonly ownsQdisc: boolean;
-      /** True when another program has deleted the qdisc of a known port: it may be about to create its own. */
-      readonly hasLostQdisc: boolean;
     }
   | {
       readonly kind: 'detach';

@@ -155,14 +155,12 @@ function planPorts(
       const stale = observed.datapath.loadReason !== null;
       const moves = way.as === 'filter' && way.qdisc === 'ingress' && attachment.isReplaceable;
       if (stale || moves || programOf(attachment, way.as) !== observed.datapath.programId) {
-        const hasLostQdisc = found !== undefined && attachment.qdisc === null;
         attach.push({
           kind: 'attach',
           bridge: name,
           port: ref,
           ...way,
           ownsQdisc: policy.ownsQdisc,
-          hasLostQdisc,
         });
       }
       const other = way.as === 'filter' ? 'tcx' : 'filter';

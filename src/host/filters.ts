@@ -67,13 +67,13 @@ function batchFor<Item>(
 }
 
 /**
- * How long a program may take between deleting the qdisc of a port and creating its own, as Proxmox VE and libvirt do for a
- * rate limit: two calls of `tc`. Its command would fail if snoopy took the place between the two.
+ * How long a program may take to create a qdisc on a port that it has just made, or whose qdisc it has just deleted, as Proxmox
+ * VE and libvirt do for a rate limit: some calls of `tc`. Its command would fail if snoopy were there first.
  */
 const GIVE_WAY_MS = 2_000;
 const LOOK_AGAIN_MS = 20;
 
-/** Waits until these ports have a qdisc again, so that the program is attached to it at once; else for the whole time. */
+/** Waits until these ports have a qdisc, so that the program is attached to it at once; else for the whole time. */
 function giveWay(netlink: NetlinkSocket, ports: readonly IfIndex[]): void {
   if (ports.length === 0) return;
   for (let waitedMs = 0; waitedMs < GIVE_WAY_MS; waitedMs += LOOK_AGAIN_MS) {
@@ -94,10 +94,9 @@ export function attachFilters({ netlink, pins }: Target, actions: readonly Attac
     const outcome: Outcome = { kind: 'skipped', because: 'the program is not loaded' };
     return actions.map((action) => ({ action, outcome }));
   }
-  const lost = actions.filter(({ qdisc, hasLostQdisc }) => qdisc === 'ingress' && hasLostQdisc);
   giveWay(
     netlink,
-    lost.map(({ port }) => port.ifIndex),
+    actions.filter(({ qdisc }) => qdisc === 'ingress').map(({ port }) => port.ifIndex),
   );
   const fd = program.fd;
   const qdiscs = batchFor(netlink, actions, ({ port, qdisc }) => createQdisc(port.ifIndex, qdisc));

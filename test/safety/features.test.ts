@@ -190,18 +190,19 @@ describe('a kernel', () => {
       await kernel.lacking(WITHOUT_QUERY, 'reconcile');
       assert.deepEqual(machine.ownNeighbors(), ['10.1.0.1 02:00:00:00:00:01']);
 
-      const listening = kernel.run(WITHOUT_QUERY, 'reconcile', '--listen', '4s');
+      const listening = kernel.run(WITHOUT_QUERY, 'reconcile', '--listen', '8s');
       await until(
         'the run to listen',
         () => machine.snoopy.run('status', '--no-frr').code,
         (code) => code === 0,
       );
       // A run that took the place at once would make the next command fail.
-      for (const port of ['tap1', 'tap2']) limit(netns, port, () => sleepSync(250));
+      const { port: added } = machine.addHost(3);
+      for (const port of [added, 'tap1', 'tap2']) limit(netns, port, () => sleepSync(250));
       await until(
         'the listening run to attach to the new qdiscs',
-        () => [...machine.attachedPrograms('tap1'), ...machine.attachedPrograms('tap2')].length,
-        (count) => count === 2,
+        () => [added, 'tap1', 'tap2'].flatMap((port) => machine.attachedPrograms(port)).length,
+        (count) => count === 3,
       );
       assertExit(await listening, 0);
 
