@@ -15,11 +15,10 @@ export type Location =
   | { readonly kind: 'local'; readonly port: Port }
   | { readonly kind: 'tunnel' }
   /** A local port that is not learned from. */
-  | { readonly kind: 'other' }
+  | { readonly kind: 'other'; readonly port: IfIndex }
   | { readonly kind: 'nowhere' };
 
 const TUNNEL: Location = { kind: 'tunnel' };
-const OTHER: Location = { kind: 'other' };
 const NOWHERE: Location = { kind: 'nowhere' };
 
 /** Where one bridge forwards each MAC. */
@@ -83,7 +82,7 @@ function forwardingOf(bridge: Bridge, table: ForwardingTable | undefined): Forwa
   return {
     locate: (vlan, mac) => {
       const port = table?.portOf(bridge.vlanAware ? vlan : 0, mac);
-      return port === undefined ? NOWHERE : (places.get(port) ?? OTHER);
+      return port === undefined ? NOWHERE : ensure(places, port, () => ({ kind: 'other', port }));
     },
   };
 }

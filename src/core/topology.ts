@@ -235,6 +235,15 @@ function sharedOf({ ip, length }: Prefix): IpAddress[] {
   return [ip, decodeIp(bytes, 0, AF_INET)];
 }
 
+/** The local ports of a bridge that `ports` of its configuration leaves out. */
+export function excludedPorts({ ifIndex, ports }: Bridge, { links }: Pick<Observed, 'links'>): Link[] {
+  const known = new Set(ports.map((port) => port.ifIndex));
+  return [...links.values()].filter(
+    (link) =>
+      link.master === ifIndex && link.slaveKind === 'bridge' && !isTunnel(link) && !known.has(link.ifIndex),
+  );
+}
+
 /** The device's address in the subnet of a host; undefined when it has none there. */
 export function ownAddressFor({ addresses }: Domain, ip: IpAddress): IpAddress | undefined {
   return addresses.find(({ connected }) => contains(connected, ip))?.ip;

@@ -82,8 +82,15 @@ function renderLookout(lookout: Lookout, options: RenderOptions): string[] {
           { word: 'wrong', tone: 'bad', name: 'ports', text: `not attached: ${deaf.join(', ')}` },
           options,
         )),
+    ...renderExcluded(lookout, options),
     ...renderSilent(lookout, options),
   ];
+}
+
+function renderExcluded({ excluded }: Lookout, options: RenderOptions): string[] {
+  if (excluded.length === 0) return [];
+  const text = `left out by "ports", so no host behind them is learned: ${excluded.join(', ')}`;
+  return item({ word: 'note', tone: 'notable', name: 'ports', text }, options);
 }
 
 function renderSilent({ silent }: Lookout, options: RenderOptions): string[] {

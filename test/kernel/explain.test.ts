@@ -49,6 +49,7 @@ interface Report {
     readonly bridge: string;
     readonly ports: readonly string[];
     readonly deaf: readonly string[];
+    readonly excluded: readonly string[];
     readonly because: string | null;
     readonly silent: readonly { readonly mac: string; readonly port: string }[];
   }[];
@@ -314,6 +315,7 @@ test('never seen: which ports are attached, which are not, and which MACs are fo
       vlan: 0,
       ports: ['tap1', 'tap2'],
       deaf: [late.port],
+      excluded: [],
       because: null,
       silent: [{ mac: host.mac, port: host.port }],
     },

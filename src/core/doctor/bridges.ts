@@ -3,7 +3,7 @@
 import type { IfIndex } from '../../base/address.ts';
 import type { Link } from '../../netlink/link.ts';
 import { hasProgram } from '../observed.ts';
-import type { Bridge } from '../topology.ts';
+import { type Bridge, excludedPorts } from '../topology.ts';
 import { type Check, type Findings, failure, ok, type Rival, warning, wordsOf } from './check.ts';
 import {
   AGEING,
@@ -44,11 +44,13 @@ function checkBridge(bridge: Bridge, findings: Findings): Check[] {
   ];
 }
 
-function checkPorts({ desired, ports }: Bridge, { observed }: Findings): Check {
+function checkPorts(bridge: Bridge, { observed }: Findings): Check {
+  const { desired, ports } = bridge;
   const { name } = desired;
-  if (ports.length === 0) return warning('ports', { subject: name, ...PORTS.none({ name }) });
+  const excluded = excludedPorts(bridge, observed).map((link) => link.name);
+  if (ports.length === 0) return warning('ports', { subject: name, ...PORTS.none({ name, excluded }) });
   const bare = ports.filter(({ ifIndex }) => !hasProgram(observed, ifIndex)).map((port) => port.name);
-  if (bare.length === 0) return ok('ports', name, PORTS.ok({ count: ports.length }));
+  if (bare.length === 0) return ok('ports', name, PORTS.ok({ count: ports.length, excluded }));
   return failure('ports', { subject: name, ...PORTS.unattached({ names: bare }), items: bare });
 }
 

@@ -214,9 +214,10 @@ export const BRIDGE = {
 };
 
 export const PORTS = {
-  ok: ({ count }: { readonly count: number }) => `all ${count} attached`,
-  none: ({ name }: Named) => ({
-    found: 'no local port',
+  ok: ({ count, excluded }: { readonly count: number } & Excluded) =>
+    `all ${count} attached${describeExcluded({ excluded })}`,
+  none: ({ name, excluded }: Named & Excluded) => ({
+    found: `no local port${describeExcluded({ excluded })}`,
     remedy: `check "ports" in the configuration, and: bridge link show master ${name}`,
   }),
   unattached: ({ names }: Names) => ({
@@ -224,6 +225,15 @@ export const PORTS = {
     remedy: 'snoopy reconcile',
   }),
 };
+
+interface Excluded {
+  /** The ports that `ports` leaves out. */
+  readonly excluded: readonly string[];
+}
+
+function describeExcluded({ excluded }: Excluded): string {
+  return excluded.length === 0 ? '' : `; left out by "ports": ${some(excluded)}`;
+}
 
 interface Rivals {
   readonly ports: readonly string[];

@@ -1,7 +1,7 @@
 // Step 3: whether the bridge forwards the MAC to the port that the host was seen on.
 
 import type { Finding } from './finding.ts';
-import { nameOf, type Scene } from './scene.ts';
+import { excludedPort, nameOf, type Scene } from './scene.ts';
 import { BRIDGE } from './wording.ts';
 
 export function checkBridge({ facts, place, location, closeup, state, bridgeName }: Scene): Finding {
@@ -20,8 +20,10 @@ export function checkBridge({ facts, place, location, closeup, state, bridgeName
       if (seenOn === port.ifIndex || state === 'installed' || state === 'ended') return BRIDGE.local(local);
       return BRIDGE.twoPorts({ ...local, seenOn: nameOf(facts, seenOn) });
     }
-    case 'other':
-      return state === 'installed' ? BRIDGE.otherPort(entry) : BRIDGE.wrongPort(entry);
+    case 'other': {
+      const other = { ...entry, ...excludedPort(facts, bridge, location.port) };
+      return state === 'installed' ? BRIDGE.otherPort(other) : BRIDGE.wrongPort(other);
+    }
     case 'tunnel':
       return state === 'remote' ? BRIDGE.tunnel(entry) : BRIDGE.movedToTunnel(entry);
     case 'nowhere': {

@@ -3,7 +3,7 @@
 import type { IfIndex, IpAddress } from '../../base/address.ts';
 import { whyNotLearnable } from '../learnable.ts';
 import { hasProgram } from '../observed.ts';
-import { type Bridge, takesVlan } from '../topology.ts';
+import { type Bridge, excludedPorts, takesVlan } from '../topology.ts';
 import type { Facts } from './places.ts';
 import type { Lookout } from './report.ts';
 import { NEXT, UNLEARNED } from './wording.ts';
@@ -15,6 +15,7 @@ export function findLookouts(facts: Facts): Lookout[] {
 
 function lookoutsOf(bridge: Bridge, { ip, observed, hosts }: Facts): Lookout[] {
   const known = new Set(hosts.bindings.filter((one) => one.bridge === bridge.ifIndex).map(({ mac }) => mac));
+  const excluded = excludedPorts(bridge, observed).map(({ name }) => name);
   const names = new Map(bridge.ports.map(({ ifIndex, name }) => [ifIndex, name]));
   return [...bridge.domains.values()].map(({ vlan }): Lookout => {
     const ports = bridge.ports.filter((port) => takesVlan(bridge, port, vlan));
@@ -24,6 +25,7 @@ function lookoutsOf(bridge: Bridge, { ip, observed, hosts }: Facts): Lookout[] {
       vlan,
       ports: ports.filter(isAttached).map(({ name }) => name),
       deaf: ports.filter((port) => !isAttached(port)).map(({ name }) => name),
+      excluded,
       because: whyNotLearnable(bridge, { ip, vlan }) ?? whyIgnored(bridge, ip),
       silent: [...(hosts.forwarding.get(bridge.ifIndex) ?? [])].flatMap((entry) => {
         const port = names.get(entry.port);

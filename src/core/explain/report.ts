@@ -118,6 +118,8 @@ export interface Lookout {
   readonly ports: readonly string[];
   /** Ports without it. */
   readonly deaf: readonly string[];
+  /** Local ports that `ports` of the configuration leaves out. */
+  readonly excluded: readonly string[];
   /** Why the address would not be learned here; null: it would. */
   readonly because: string | null;
   /** Hosts that the bridge forwards and that have no known address. */

@@ -2,8 +2,8 @@
 
 import { findComplaint } from './complaint.ts';
 import type { Finding } from './finding.ts';
+import { ROUTE } from './frr-wording.ts';
 import type { Scene } from './scene.ts';
-import { ROUTE } from './wording.ts';
 
 export function checkRoute(scene: Scene, vni: number): Finding {
   const { facts, place, closeup, state } = scene;

@@ -2,10 +2,10 @@
 
 import { familyOf, formatPrefix, isLinkLocal } from '../../base/address.ts';
 import { allowedPrefixes, whyNotLearnable } from '../learnable.ts';
-import { type Bridge, effectiveVlan, takesVlan } from '../topology.ts';
+import { type Bridge, effectiveVlan, excludedPorts, takesVlan } from '../topology.ts';
 import type { Finding } from './finding.ts';
-import type { Scene } from './scene.ts';
-import { ALLOWED, ENDING_FIXES, RULE } from './wording.ts';
+import { excludedPort, type Scene } from './scene.ts';
+import { ALLOWED, ENDING_FIXES, includePort, RULE } from './wording.ts';
 
 export function checkRule({ facts, place, state, bridgeName }: Scene): Finding {
   const { bridge, binding, domain, vlan, refused } = place;
@@ -49,9 +49,12 @@ function describeAllowed(
 
 function fixOfEnding(
   bridge: Bridge,
-  { facts: { ip }, place: { binding, vlan } }: Pick<Scene, 'facts' | 'place'>,
+  { facts, place: { binding, vlan } }: Pick<Scene, 'facts' | 'place'>,
 ): string {
+  const { ip, observed } = facts;
   const port = bridge.ports.find(({ ifIndex }) => ifIndex === binding?.port);
+  const excluded = excludedPorts(bridge, observed).find(({ ifIndex }) => ifIndex === binding?.port);
+  if (excluded !== undefined) return includePort(excludedPort(facts, bridge, excluded.ifIndex));
   if (port === undefined) return ENDING_FIXES.noPort({ bridge: bridge.desired.name });
   if (!takesVlan(bridge, port, vlan)) return ENDING_FIXES.noVlan({ port: port.name, vlan });
   return whyNotLearnable(bridge, { ip, vlan }) === null ? ENDING_FIXES.silent({ ip }) : ENDING_FIXES.unfit();

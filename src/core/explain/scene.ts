@@ -3,8 +3,10 @@
 import type { IfIndex } from '../../base/address.ts';
 import type { Neighbor } from '../../netlink/neighbor.ts';
 import type { FrrHost } from '../frr.ts';
+import { matchesGlob } from '../glob.ts';
 import type { Location } from '../host-index.ts';
 import { isOurs, isRemote, isValid } from '../neighbor-entry.ts';
+import type { Bridge } from '../topology.ts';
 import type { Facts, Place } from './places.ts';
 import type { StoryState } from './report.ts';
 
@@ -72,6 +74,17 @@ export function portOf({ facts, place, location }: Scene): string | null {
 
 export function nameOf({ observed }: Facts, ifIndex: IfIndex): string {
   return observed.links.get(ifIndex)?.name ?? `the deleted port #${ifIndex}`;
+}
+
+/** A local port that `ports` leaves out, and whether `ports.exclude` is the reason. */
+export function excludedPort(
+  facts: Facts,
+  bridge: Bridge | undefined,
+  ifIndex: IfIndex,
+): { readonly port: string; readonly isExcluded: boolean } {
+  const port = nameOf(facts, ifIndex);
+  const globs = bridge?.desired.ports.exclude ?? [];
+  return { port, isExcluded: globs.some((glob) => matchesGlob(port, glob)) };
 }
 
 /** Whole seconds; 0 when the clock was read before `ms`. */

@@ -6,7 +6,15 @@ import { isSeenHint, nextProbeMs } from '../probes/hints.ts';
 import type { Finding } from './finding.ts';
 import { rejectedReport } from './rejection.ts';
 import type { HintReport } from './report.ts';
-import { frozenFor, hasOwnNeighbor, isUsable, nameOf, type Scene, secondsSince } from './scene.ts';
+import {
+  excludedPort,
+  frozenFor,
+  hasOwnNeighbor,
+  isUsable,
+  nameOf,
+  type Scene,
+  secondsSince,
+} from './scene.ts';
 import { SEEN } from './wording.ts';
 
 export function checkSeen(scene: Scene): Finding {
@@ -36,11 +44,13 @@ export function checkSeen(scene: Scene): Finding {
 }
 
 function checkUnseen(scene: Scene): Finding {
-  const { facts, place, state } = scene;
+  const { facts, place, state, location } = scene;
   if (place.decision !== undefined) return SEEN.static();
   const rejected = rejectedReport(scene);
   if (state === 'refused' && rejected !== null) return SEEN.rejected(rejected);
   const hint = hintReport(scene);
+  if (state === 'hinted' && place.mac !== null && location.kind === 'other')
+    return SEEN.excluded({ mac: place.mac, ...excludedPort(facts, place.bridge, location.port) });
   if (state === 'hinted' && hint !== null) return SEEN.hinted({ ...hint, ip: facts.ip });
   // Its MAC has come to a port here, as with a VM that was moved: the next run probes it.
   if (state === 'remote' && hint !== null && hint.port !== null)

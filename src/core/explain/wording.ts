@@ -5,7 +5,6 @@ import { some } from '../../base/text.ts';
 import { formatAge, formatDuration } from '../../base/units.ts';
 import { makeVlanDevice } from '../doctor/wording-routes.ts';
 import type { NeighborEntry } from '../report.ts';
-import type { Complaint } from './complaint.ts';
 import { ok, unknown, wrong } from './finding.ts';
 import { describeHint, getItProbed, letItSend } from './hint-wording.ts';
 import type { RefusedReport, StepId, StoryState } from './report.ts';
@@ -46,6 +45,10 @@ export const SEEN = {
     },
     ({ remedy }) => remedy,
   ),
+  excluded: wrong(
+    ({ mac, ...port }: { readonly mac: Mac } & ExcludedPort) => `${mac} is on ${describeExcluded(port)}`,
+    includePort,
+  ),
   arrived: wrong(describeHint, getItProbed),
   hinted: wrong(describeHint, getItProbed),
   frozen: wrong(
@@ -57,6 +60,23 @@ export const SEEN = {
       `find both hosts by their MACs and change the address of one; then: snoopy reconcile --unfreeze ${ip}`,
   ),
 };
+
+/** A local port that `ports` leaves out. */
+interface ExcludedPort {
+  readonly port: string;
+  /** False: no glob of `ports.include` matches it. */
+  readonly isExcluded: boolean;
+}
+
+function describeExcluded({ port, isExcluded }: ExcludedPort): string {
+  return `${port}, which "ports" ${isExcluded ? 'excludes' : 'does not include'}`;
+}
+
+/** How to learn from a port that `ports` leaves out. */
+export function includePort({ port, isExcluded }: ExcludedPort): string {
+  const change = isExcluded ? `take ${port} out of ports.exclude` : `add ${port} to ports.include`;
+  return `${change} if its hosts belong to this node; then: snoopy reconcile`;
+}
 
 function describeSeen({ port, mac, firstAge, lastAge, moves, isOtherThanStatic }: Seen): string {
   const times = moves === 1 ? 'once' : `${moves} times`;
@@ -157,7 +177,7 @@ export const BRIDGE = {
     ({ mac }) => `find out where ${mac} is: two ports have it, or the host moved and has been silent since`,
   ),
   otherPort: ok(describeOtherPort),
-  wrongPort: wrong(describeOtherPort, ({ bridge, mac }) => `${showFdb({ bridge, mac })}; see "ports"`),
+  wrongPort: wrong(describeOtherPort, includePort),
   tunnel: ok(describeTunnel),
   movedToTunnel: wrong((entry: FdbEntry) => `${describeTunnel(entry)}: the host is at another node`, showFdb),
   nowhere: ok(describeNowhere),
@@ -168,8 +188,8 @@ function describeLocal({ bridge, mac, port, age }: LocalEntry): string {
   return `${bridge} forwards ${mac} to ${port}${describeSeenAge(age)}`;
 }
 
-function describeOtherPort({ bridge, mac, age }: FdbEntry): string {
-  return `${bridge} forwards ${mac} to a port that is not learned from${describeSeenAge(age)}`;
+function describeOtherPort({ bridge, mac, age, ...port }: FdbEntry & ExcludedPort): string {
+  return `${bridge} forwards ${mac} to ${describeExcluded(port)}${describeSeenAge(age)}`;
 }
 
 function describeTunnel({ bridge, mac }: FdbEntry): string {
@@ -258,78 +278,6 @@ export function describeNeighbor({ entry, device, isDue }: EntryOfDevice): strin
 function originOf({ protocol, isOurs, isRemote }: Entry): string {
   if (isOurs) return 'snoopy';
   return isRemote ? 'zebra' : (ORIGINS[protocol] ?? `protocol ${protocol}`);
-}
-
-interface Vni {
-  readonly vni: number;
-}
-
-export const ZEBRA = {
-  absent: unknown(
-    () => 'vtysh is not installed here: FRR was not checked',
-    () => 'apt install frr',
-  ),
-  silent: wrong(
-    ({ message }: { readonly message: string }) => message,
-    () => 'systemctl status frr; systemctl restart frr',
-  ),
-  noMac: unknown(({ vni }: Vni) => `VNI ${vni}: the MAC is not known`),
-  active: ok(({ vni }: Vni) => `VNI ${vni}: local, active`),
-  activeAndMarked: ok(
-    ({ vni, found }: Vni & Complaint) => `VNI ${vni}: local; ${found}`,
-    ({ fix }) => fix,
-  ),
-  blocked: wrong(
-    ({ found }: Complaint) => found,
-    ({ fix }) => fix,
-  ),
-  blockedInVni: wrong(
-    ({ vni, found }: Vni & Complaint) => `VNI ${vni}: ${found}`,
-    ({ fix }) => fix,
-  ),
-  remote: ok(
-    ({ vni, node }: Vni & { readonly node: string | null }) =>
-      `VNI ${vni}: learned from ${node ?? 'another node'}`,
-  ),
-  noNode: wrong(({ vni }: Vni & Address) => `VNI ${vni}: no node advertises it`, showArpCache),
-  ownThoughRemote: wrong(
-    ({ vni }: Vni & Address) => `VNI ${vni}: local, though the host is not here`,
-    showArpCache,
-  ),
-};
-
-function showArpCache({ vni, ip }: Vni & Address): string {
-  return `vtysh -c "show evpn arp-cache vni ${vni} ip ${ip}"`;
-}
-
-interface RouteKey extends Vni, Address {
-  readonly mac: Mac | null;
-  /** What doctor finds wrong. */
-  readonly complaint?: Complaint | undefined;
-}
-
-export const ROUTE = {
-  sent: ok(({ peers }: { readonly peers: readonly string[] }) => `best path, sent to ${some(peers)}`),
-  unsent: wrong(
-    ({ complaint }: RouteKey) => withComplaint('best path, sent to no peer', complaint),
-    fixRoute,
-  ),
-  none: wrong(({ complaint }: RouteKey) => withComplaint('bgpd has no route', complaint), fixRoute),
-  otherIsBetter: wrong(
-    ({ node, complaint }: RouteKey & { readonly node: string | null }) =>
-      withComplaint(`the route of ${node ?? 'another node'} is better`, complaint),
-    fixRoute,
-  ),
-  remote: ok(({ node }: { readonly node: string | null }) => `best path to ${node ?? 'another node'}`),
-  ownThoughRemote: wrong((_: RouteKey) => "the node's own, though the host is not here", fixRoute),
-};
-
-function withComplaint(found: string, complaint: Complaint | undefined): string {
-  return complaint === undefined ? found : `${found}: ${complaint.found}`;
-}
-
-function fixRoute({ vni, mac, ip, complaint }: RouteKey): string {
-  return complaint?.fix ?? `vtysh -c "show bgp l2vpn evpn route vni ${vni} mac ${mac} ip ${ip}"`;
 }
 
 interface Subject extends Address {

@@ -3,8 +3,8 @@
 import { findBlocker, NO_VNI } from '../blockers.ts';
 import { findComplaint } from './complaint.ts';
 import type { Finding } from './finding.ts';
+import { ZEBRA } from './frr-wording.ts';
 import type { Scene } from './scene.ts';
-import { ZEBRA } from './wording.ts';
 
 /** For an FRR that does not answer. */
 export function checkSilent(kind: 'absent' | 'silent', message: string): Finding {

@@ -389,6 +389,13 @@ test('suppression of each VLAN is no complaint, though the flag of the port is o
   assert.ok(!complaints.some((complaint) => complaint.endsWith('neigh-suppress')), complaints.join());
 });
 
+test('ports that the configuration leaves out are named', () => {
+  const found = (base: Findings) => diagnose(base).find(({ id }) => id === 'ports')?.found;
+  assert.equal(found(HEALTHY), 'all 2 attached');
+  const ports = topology.bridges.flatMap((bridge) => bridge.ports.filter(({ ifIndex }) => ifIndex === PORT));
+  assert.equal(found(withBridge(HEALTHY, { ports })), 'all 1 attached; left out by "ports": tap2');
+});
+
 test('each complaint has its exact wording', () => {
   const texts = [...Object.entries(BROKEN), ...Object.values(VARIANTS)].map(([complaint, breaks]) => {
     const [status, id] = complaint.split(' ');

@@ -285,6 +285,24 @@ const STORIES: Readonly<Record<string, Story & { readonly ok: boolean; readonly 
     ok: false,
     state: 'remote',
   },
+  'hinted-behind-an-excluded-port': {
+    folder: 'a-host-behind-an-excluded-port-is-not-probed',
+    ip: '10.0.0.10',
+    ok: false,
+    state: 'hinted',
+  },
+  'learned-on-a-port-that-is-excluded-now': {
+    folder: 'an-excluded-port-is-detached',
+    ip: '10.0.0.10',
+    ok: false,
+    state: 'ended',
+  },
+  'never-seen-and-a-port-excluded': {
+    folder: 'an-excluded-port-is-detached',
+    ip: '10.0.0.77',
+    ok: false,
+    state: null,
+  },
   'never-seen': { folder: 'nothing-to-do', ip: '10.0.0.77', ok: false, state: null },
   'never-seen-and-outside': { folder: 'subnets-as-a-list', ip: '2001:db8::77', ok: false, state: null },
 };
