@@ -4,7 +4,8 @@ import type { Finding } from './finding.ts';
 import { excludedPort, nameOf, type Scene } from './scene.ts';
 import { BRIDGE } from './wording.ts';
 
-export function checkBridge({ facts, place, location, closeup, state, bridgeName }: Scene): Finding {
+export function checkBridge(scene: Scene): Finding {
+  const { facts, place, location, closeup, state, bridgeName } = scene;
   const { bridge, binding, neighbor, mac, vlan } = place;
   const { ip } = facts;
   if (mac === null) return BRIDGE.noMac();
@@ -27,10 +28,18 @@ export function checkBridge({ facts, place, location, closeup, state, bridgeName
     case 'tunnel':
       return state === 'remote' ? BRIDGE.tunnel(entry) : BRIDGE.movedToTunnel(entry);
     case 'nowhere': {
+      const lostPort = state === 'remote' ? undefined : findLostPort(scene);
+      if (lostPort !== undefined) return BRIDGE.outOfBridge({ bridge: bridgeName, port: lostPort });
       const lost = { ...entry, vlan: bridge?.vlanAware ? vlan : null };
       return state === 'remote' ? BRIDGE.nowhere(lost) : BRIDGE.lost(lost);
     }
     default:
       return location satisfies never;
   }
+}
+
+/** The port that has seen the address, if it is no port of a bridge now. */
+function findLostPort({ facts: { observed, topology }, place: { binding } }: Scene): string | undefined {
+  if (binding === undefined || !topology.freePorts.has(binding.port)) return undefined;
+  return observed.links.get(binding.port)?.name;
 }

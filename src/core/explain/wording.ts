@@ -181,6 +181,11 @@ export const BRIDGE = {
   tunnel: ok(describeTunnel),
   movedToTunnel: wrong((entry: FdbEntry) => `${describeTunnel(entry)}: the host is at another node`, showFdb),
   nowhere: ok(describeNowhere),
+  outOfBridge: wrong(
+    ({ bridge, port }: { readonly bridge: string; readonly port: string }) =>
+      `${port} is not a port of ${bridge} now`,
+    ({ bridge, port }) => `ip link set ${port} master ${bridge}`,
+  ),
   lost: wrong((entry: LostEntry) => `${describeNowhere(entry)}: the host is silent or gone`, letItSend),
 };
 

@@ -227,6 +227,12 @@ const STORIES: Readonly<Record<string, Story & { readonly ok: boolean; readonly 
     ok: false,
     state: 'ended',
   },
+  'port-out-of-the-bridge': {
+    folder: 'a-binding-ends-with-its-port-and-leaves-a-hint',
+    ip: '10.0.0.11',
+    ok: false,
+    state: 'waiting',
+  },
   'outside-the-subnets': { folder: 'subnets-as-a-list', ip: '192.0.2.1', ok: false, state: 'ended' },
   'static-for-another-mac': { folder: 'static-entries', ip: '10.0.0.53', ok: false, state: 'waiting' },
   'static-and-silent': { folder: 'static-entries', ip: '10.0.0.55', ok: false, state: 'installed' },
