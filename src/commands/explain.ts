@@ -32,7 +32,7 @@ export function runExplain(options: ExplainOptions, environment: Environment): E
     const found = survey(session, configuration, selected, now, { whole: bridge === null });
     const rejections = observeRejections(session.pins);
     log('querying FRR');
-    const facts: Facts = { ip, ...found, rejections, frr: queryFrrSetup() };
+    const facts: Facts = { ip, configuration, ...found, rejections, frr: queryFrrSetup() };
     const places = findPlaces(facts, bridge !== null);
     return explain(
       facts,

@@ -3,7 +3,7 @@
 import { type IpAddress, isVirtualRouter } from '../../base/address.ts';
 import { groupBy } from '../../base/group.ts';
 import { type Blocker, findBlockers } from '../blockers.ts';
-import { staticEntry } from '../explain/rejection-wording.ts';
+import { addStatic, isNamed, staticEntry } from '../explain/static-wording.ts';
 import type { Frr } from '../frr.ts';
 import { warningsOfLimits } from '../warnings.ts';
 import { type Check, type Findings, failure, ok, warning } from './check.ts';
@@ -39,14 +39,16 @@ function checkFrozen({ plan }: Findings): Check {
 }
 
 /** Virtual routers whose answers come from another MAC than the one that they claim, as those of CARP do. */
-function checkVirtualRouters({ rejections, topology }: Findings): Check[] {
+function checkVirtualRouters({ configuration, rejections, topology }: Findings): Check[] {
   return topology.bridges.flatMap((bridge) =>
     rejections.flatMap(({ bridge: ifIndex, ip, vlan, reason, claimed }) => {
       if (ifIndex !== bridge.ifIndex || reason !== 'spoofed') return [];
       if (claimed === null || !isVirtualRouter(claimed)) return [];
       if (bridge.desired.statics.some((entry) => entry.ip === ip)) return [];
-      const entry = staticEntry({ ip, vlan, mac: claimed });
-      return [warning('virtual-router', { subject: bridge.desired.name, ...VIRTUAL_ROUTER({ ip, entry }) })];
+      const { name } = bridge.desired;
+      const place = { bridge: name, isNamed: isNamed(configuration, name) };
+      const fix = addStatic(place, staticEntry({ ip, vlan, mac: claimed }));
+      return [warning('virtual-router', { subject: name, ...VIRTUAL_ROUTER({ ip, fix }) })];
     }),
   );
 }

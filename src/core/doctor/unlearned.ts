@@ -3,6 +3,7 @@
 import type { IfIndex, Mac } from '../../base/address.ts';
 import { groupBy } from '../../base/group.ts';
 import { HINTS } from '../explain/hint-wording.ts';
+import { addStatic, isNamed } from '../explain/static-wording.ts';
 import { HostIndex } from '../host-index.ts';
 import { hasProgram } from '../observed.ts';
 import { unansweredHints } from '../probes/hints.ts';
@@ -24,7 +25,7 @@ export function checkUnlearned(findings: Findings): Check[] {
 /** MACs that the bridge forwards to a local port where a message would be seen, and that are not known. */
 function checkSilent(
   bridge: Bridge,
-  { hosts, observed, rivals }: Findings,
+  { configuration, hosts, observed, rivals }: Findings,
   known: ReadonlySet<Mac>,
 ): Check[] {
   const isSeen = (port: IfIndex): boolean =>
@@ -40,8 +41,10 @@ function checkSilent(
   const first = [...silent].slice(0, MOST_SILENT);
   if (first[0] === undefined) return [];
   const items = first.map(([mac, port]) => `${mac} on ${port}`);
-  const words = SILENT.some({ hosts: items, count: silent.size, mac: first[0][0] });
-  return [warning('silent', { subject: bridge.desired.name, ...words, items })];
+  const { name: subject } = bridge.desired;
+  const place = { bridge: subject, isNamed: isNamed(configuration, subject) };
+  const fix = addStatic(place, `{ip: ADDRESS, mac: "${first[0][0]}"}`);
+  return [warning('silent', { subject, ...SILENT.some({ hosts: items, count: silent.size, fix }), items })];
 }
 
 /** By bridge, the MACs that anything connects with an address, be it a message that was rejected. */

@@ -1,6 +1,6 @@
 // The words of `doctor` for FRR and for the hosts: each finding and its fix.
 
-import type { IpAddress, Mac } from '../../base/address.ts';
+import type { IpAddress } from '../../base/address.ts';
 import { some } from '../../base/text.ts';
 
 interface Vni {
@@ -108,9 +108,9 @@ export const LIMITS = {
   }),
 };
 
-export const VIRTUAL_ROUTER = ({ ip, entry }: { readonly ip: IpAddress; readonly entry: string }) => ({
+export const VIRTUAL_ROUTER = ({ ip, fix }: { readonly ip: IpAddress; readonly fix: string }) => ({
   found: `${ip} belongs to a virtual router that answers from another MAC, as CARP does: it is not learned`,
-  remedy: `add it under "static": ${entry}`,
+  remedy: fix,
 });
 
 export const FROZEN = {
@@ -144,18 +144,18 @@ export const HOSTS = {
 
 export const SILENT = {
   ok: () => 'every MAC on a local port has an address',
-  /** `hosts` are the first of `count`, each a MAC with its port. */
+  /** `hosts` are the first of `count`, each a MAC with its port; `fix` is how to provision the first one. */
   some: ({
     hosts,
     count,
-    mac,
+    fix,
   }: {
     readonly hosts: readonly string[];
     readonly count: number;
-    readonly mac: Mac;
+    readonly fix: string;
   }) => ({
     found: `no address was seen of ${count === 1 ? '' : `${count} MACs: `}${hosts.join(', ')}${count > hosts.length ? `, and ${count - hosts.length} more` : ''}`,
-    remedy: `let the host send ARP or ND, a ping from it is enough; or add it under "static": {ip: ADDRESS, mac: "${mac}"}`,
+    remedy: `let the host send ARP or ND, a ping from it is enough; or ${fix}`,
   }),
 };
 

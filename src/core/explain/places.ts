@@ -6,7 +6,7 @@ import { type BindingKey, bindingId } from '../../datapath/records/binding-key.t
 import type { Hint } from '../../datapath/records/hint.ts';
 import type { Rejection } from '../../datapath/records/rejection.ts';
 import type { Neighbor } from '../../netlink/neighbor.ts';
-import type { Desired } from '../desired.ts';
+import type { Configuration, Desired } from '../desired.ts';
 import { type FrrAnswer, vnisByDevice } from '../frr.ts';
 import type { Decision } from '../neighbors/decide.ts';
 import type { HostPlan } from '../neighbors/plan.ts';
@@ -16,6 +16,7 @@ import { type Bridge, type Domain, effectiveVlan, type Topology } from '../topol
 /** The input of the stories. */
 export interface Facts {
   readonly ip: IpAddress;
+  readonly configuration: Configuration;
   readonly desired: Desired;
   readonly topology: Topology;
   readonly observed: Observed;

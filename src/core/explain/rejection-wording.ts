@@ -3,6 +3,7 @@
 import { type IpAddress, isVirtualRouter, type Mac } from '../../base/address.ts';
 import type { RejectionReason } from '../../datapath/records/counters.ts';
 import type { LearnKind } from '../desired.ts';
+import { addStatic, type StaticPlace, staticEntry, underStatic } from './static-wording.ts';
 
 /** What was wrong with a message, and the fix: keys of the report. */
 export interface RejectionWords {
@@ -10,13 +11,12 @@ export interface RejectionWords {
   readonly remedy: string;
 }
 
-interface Message {
+interface Message extends StaticPlace {
   readonly ip: IpAddress;
   readonly vlan: number;
   readonly source: Mac;
   readonly claimed: Mac | null;
   readonly port: string;
-  readonly bridge: string;
   /** The kinds of messages that the bridge learns from; null when it is not configured. */
   readonly learn: readonly LearnKind[] | null;
   /** The addresses that it learns. */
@@ -38,24 +38,14 @@ function ofVirtualRouter({
   vlan,
   source,
   claimed,
-}: Pick<Message, 'ip' | 'vlan' | 'source'> & { readonly claimed: Mac }): RejectionWords {
+  ...place
+}: Pick<Message, 'ip' | 'vlan' | 'source' | 'bridge' | 'isNamed'> & {
+  readonly claimed: Mac;
+}): RejectionWords {
   return {
     because: `a virtual router sends it from ${source}, and it claims the address for ${claimed}, as CARP does`,
-    remedy: `add it under "static": ${staticEntry({ ip, vlan, mac: claimed })}`,
+    remedy: addStatic(place, staticEntry({ ip, vlan, mac: claimed })),
   };
-}
-
-/** A static entry as it is written in the configuration. */
-export function staticEntry({
-  ip,
-  vlan,
-  mac,
-}: {
-  readonly ip: IpAddress;
-  readonly vlan: number;
-  readonly mac: Mac;
-}): string {
-  return `{ip: "${ip}", mac: "${mac}"${vlan === 0 ? '' : `, vlan: ${vlan}`}}`;
 }
 
 const NOT_ITS_MAC = malformed(
@@ -90,12 +80,12 @@ export const REJECTIONS: Readonly<Record<RejectionReason, Row>> = {
   }),
   truncated: malformed('it is shorter than the length in its headers'),
   arp_header: malformed('its ARP header is not for IPv4 on Ethernet'),
-  spoofed: ({ ip, vlan, source, claimed }) =>
+  spoofed: ({ ip, vlan, source, claimed, bridge, isNamed }) =>
     claimed !== null && isVirtualRouter(claimed)
-      ? ofVirtualRouter({ ip, vlan, source, claimed })
+      ? ofVirtualRouter({ ip, vlan, source, claimed, bridge, isNamed })
       : {
           because: `its Ethernet source is ${source}, and it claims the address for ${claimed ?? 'another MAC'}`,
-          remedy: 'the host must send it itself; for a host behind a proxy, add the address under "static"',
+          remedy: `the host must send it itself; for a host behind a proxy, add the address ${underStatic({ bridge, isNamed })}`,
         },
   mac: malformed('no host can have the MAC that it names: zero, or a group address'),
   ip: malformed('no host can have the address that it names'),
@@ -109,9 +99,9 @@ export const REJECTIONS: Readonly<Record<RejectionReason, Row>> = {
   nd_header: malformed('its code, length or flags break RFC 4861, section 7.1'),
   // Where the option is missing, the Ethernet source stands for the MAC.
   nd_option: (message) => (message.claimed === message.source ? NOT_ITS_MAC : MALFORMED_OPTIONS)(message),
-  override: () => ({
+  override: (place) => ({
     because: 'its override flag is not set: an anycast address or a proxy, which replaces no other host',
-    remedy: 'add the address under "static" if it belongs to one host here',
+    remedy: `add the address ${underStatic(place)}, if it belongs to one host here`,
   }),
   subnet: ({ bridge, learns }) => ({
     because: `${bridge} does not learn this address; it learns ${learns}`,

@@ -7,12 +7,15 @@ import type { Bridge } from '../topology.ts';
 import { LEARNED_NOW, LEARNS, REJECTIONS, type RejectionWords } from './rejection-wording.ts';
 import type { RefusedReport } from './report.ts';
 import { nameOf, type Scene, secondsSince } from './scene.ts';
+import { isNamed } from './static-wording.ts';
 
 /** Where the message was received. */
 export interface Ingress {
   /** Undefined for a bridge that is not in the configuration. */
   readonly bridge: Bridge | undefined;
   readonly bridgeName: string;
+  /** True when an entry of the configuration has that name. */
+  readonly isNamed: boolean;
   readonly port: string;
 }
 
@@ -23,7 +26,12 @@ export function rejectedReport({ facts, place, bridgeName }: Scene): RefusedRepo
   const port = nameOf(facts, refused.port);
   return {
     reason: refused.reason,
-    ...describeRejection(refused, { bridge, bridgeName, port }),
+    ...describeRejection(refused, {
+      bridge,
+      bridgeName,
+      port,
+      isNamed: isNamed(facts.configuration, bridgeName),
+    }),
     count: refused.count,
     port,
     source: refused.source,
@@ -36,13 +44,14 @@ export function rejectedReport({ facts, place, bridgeName }: Scene): RefusedRepo
 /** The reason in words. If the configuration or the node's addresses have changed since, it may be learned now. */
 export function describeRejection(
   rejection: Rejection,
-  { bridge, bridgeName, port }: Ingress,
+  { bridge, bridgeName, isNamed, port }: Ingress,
 ): RejectionWords {
   const { reason, ip, vlan } = rejection;
   const data = {
     ...rejection,
     port,
     bridge: bridgeName,
+    isNamed,
     learn: bridge?.desired.learn ?? null,
     learns: describeLearned(rejection, bridge),
   };

@@ -306,6 +306,10 @@ const BROKEN: Readonly<Record<string, (base: Findings) => Findings>> = {
 /** More inputs of complaints that have several causes, by what is wrong. */
 const VARIANTS: Readonly<Record<string, readonly [complaint: string, (base: Findings) => Findings]>> = {
   'a thousand MACs without an address': ['warning silent', (base) => withForwarded(base, ...thousandMacs())],
+  'a MAC without an address on a bridge of a glob': [
+    'warning silent',
+    (base) => withEntries(withForwarded(base, SILENT_MAC), [{ name: 'br*', isGlob: true }]),
+  ],
   'a solicitation that is not learned from': ['warning hinted', (base) => withHint(base, 'solicitation')],
   'untagged hosts of a VLAN-aware bridge': [
     'failure neighbor-device',

@@ -60,6 +60,8 @@ interface Story {
   /** True for a story without a fault that has a fix nevertheless. */
   readonly hasAdvice?: true;
   readonly folder: string;
+  /** True: only a glob matches the bridge. */
+  readonly isOfGlob?: true;
   readonly ip: string;
   readonly frr?: FrrAnswer;
   readonly host?: FrrHost;
@@ -75,7 +77,7 @@ function index({ observed }: Case, name: string): IfIndex {
 
 function reportOf(story: Story): ExplainReport {
   const golden = readCase(`${ROOT}test/unit/core/cases/${story.folder}`);
-  const { desired, observed, hosts, topology } = golden;
+  const { configuration, desired, observed, hosts, topology } = golden;
   const ip = parseIp(story.ip);
   assert.ok(ip);
   const rejection: Rejection = {
@@ -91,8 +93,10 @@ function reportOf(story: Story): ExplainReport {
     lastMs: hosts.nowMs - 4_000,
     ...story.rejected,
   };
+  const entries = configuration.entries.map((entry) => ({ ...entry, name: '*', isGlob: true }));
   const facts = {
     ip,
+    configuration: story.isOfGlob ? { ...configuration, entries } : configuration,
     desired,
     topology,
     observed,
@@ -255,6 +259,14 @@ const STORIES: Readonly<Record<string, Story & { readonly ok: boolean; readonly 
     ok: false,
     state: 'refused',
   },
+  'rejected-as-of-a-virtual-router-on-a-bridge-of-a-glob': {
+    folder: 'nothing-to-do',
+    ip: '10.0.0.254',
+    isOfGlob: true,
+    rejected: { reason: 'spoofed', claimed: '00:00:5e:00:01:07' as Mac },
+    ok: false,
+    state: 'refused',
+  },
   'hinted-and-not-probed': {
     folder: 'a-hint-ends-when-its-host-has-its-address',
     ip: '10.0.0.12',
@@ -386,7 +398,12 @@ test('each reason for a rejection has its text and its fix', () => {
   const reasons = COUNTERS.filter(isReason);
   const texts = reasons.map((reason) => {
     const rejected = { ...rejection, ...times, reason, source: B, claimed: A };
-    const { because, remedy } = describeRejection(rejected, { bridge, bridgeName: 'br0', port: 'tap2' });
+    const { because, remedy } = describeRejection(rejected, {
+      bridge,
+      bridgeName: 'br0',
+      isNamed: true,
+      port: 'tap2',
+    });
     assert.notEqual(remedy, '', reason);
     return because;
   });
@@ -406,7 +423,7 @@ test('an ignored message is named by its kind, one without its MAC as such', () 
     const times = { count: 1, firstMs: 0, lastMs: 0 };
     const place = { bridge: 1 as IfIndex, vlan: 0, ip: ip as IpAddress, port: 2 as IfIndex };
     const rejected = { ...place, ...times, reason, source: B, claimed };
-    return describeRejection(rejected, { bridge, bridgeName: 'br0', port: 'tap2' });
+    return describeRejection(rejected, { bridge, bridgeName: 'br0', isNamed: true, port: 'tap2' });
   };
   assert.deepEqual(say('2001:db8::77', 'ignored', B), {
     because: 'it is a Neighbor Solicitation, and "learn" takes only arp-request, arp-reply, na',
@@ -422,9 +439,10 @@ test('an ignored message is named by its kind, one without its MAC as such', () 
 test('a port that has lost its program is reported, though everything else is right', () => {
   const golden = readCase(`${ROOT}test/unit/core/cases/${RECONCILED.folder}`);
   const seenStep = (attachments: Case['observed']['attachments']) => {
-    const { desired, hosts, topology } = golden;
+    const { configuration, desired, hosts, topology } = golden;
     const facts = {
       ip: RECONCILED.ip as IpAddress,
+      configuration,
       desired,
       topology,
       observed: { ...golden.observed, attachments },
@@ -451,7 +469,7 @@ test('a rejection by a rule that no longer exists is reported as such', () => {
   const say = (reason: RejectionReason, ip: string) => {
     const rejection = { bridge: bridge.ifIndex, vlan: 0, ip: ip as IpAddress, port: 2 as IfIndex, reason };
     const rejected = { ...rejection, source: B, claimed: A, count: 1, firstMs: 0, lastMs: 0 };
-    return describeRejection(rejected, { bridge, bridgeName: 'br0', port: 'tap2' });
+    return describeRejection(rejected, { bridge, bridgeName: 'br0', isNamed: true, port: 'tap2' });
   };
   const { subnets } = bridge.desired;
   assert.ok(Array.isArray(subnets));
