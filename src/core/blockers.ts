@@ -31,7 +31,8 @@ export function findBlockers(frr: Frr): BlockerOf {
   return (host) => {
     const vnis = host.device === null ? undefined : vnisOf.get(host.device);
     const vni = vnis && vniOf(vnis, (one) => frr.neighbors.get(one)?.get(host.ip));
-    if (vni === undefined) return { subject: host.device ?? host.bridge, ...NO_VNI };
+    if (vni === undefined)
+      return { subject: host.device ?? host.bridge, ...(frr.vnis.length === 0 ? NO_VNIS : NO_VNI) };
     return findBlocker(host, vni, frr);
   };
 }
@@ -75,6 +76,13 @@ export const NO_VNI: Omit<Blocker, 'subject'> = {
   isAdvertised: false,
   reason: 'zebra has no VNI for this device',
   fix: 'vtysh -c "show evpn vni detail"; needed: a VXLAN port that is up, and advertise-all-vni; a VLAN without VNI stays local',
+};
+
+/** zebra has VNIs only while bgpd, with advertise-all-vni, is connected to it. */
+const NO_VNIS: Omit<Blocker, 'subject'> = {
+  ...NO_VNI,
+  reason: 'zebra has no VNI: bgpd is not running or has no advertise-all-vni, or no VXLAN port is up',
+  fix: 'vtysh -c "show bgp l2vpn evpn summary"; needed: bgpd with advertise-all-vni, and a VXLAN port that is up',
 };
 
 interface Place {

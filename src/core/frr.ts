@@ -16,6 +16,14 @@ export type FrrAnswer =
     }
   | { readonly kind: 'answered'; readonly frr: Frr };
 
+/** An FRR with a daemon that does not answer. */
+export type SilentFrr = Extract<FrrAnswer, { readonly kind: 'silent' }>;
+
+/** The daemon that does not answer: bgpd has the commands that begin with `show bgp`, zebra the others. */
+export function silentDaemon({ message }: Pick<SilentFrr, 'message'>): 'zebra' | 'bgpd' {
+  return message.includes('"show bgp ') ? 'bgpd' : 'zebra';
+}
+
 export interface Frr {
   /** L2 VNIs that zebra knows. */
   readonly vnis: readonly FrrVni[];

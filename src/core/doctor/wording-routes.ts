@@ -2,6 +2,7 @@
 
 import type { IpAddress } from '../../base/address.ts';
 import { some } from '../../base/text.ts';
+import { type SilentFrr, silentDaemon } from '../frr.ts';
 
 interface Vni {
   readonly vni: number;
@@ -15,11 +16,14 @@ export const FRR = {
     found: 'vtysh is not installed here: FRR was not checked',
     remedy: 'apt install frr, or run doctor where vtysh is',
   }),
-  silent: ({ message }: { readonly message: string }) => ({
-    found: message,
-    remedy: 'check that /etc/frr/daemons has bgpd=yes; systemctl status frr; systemctl restart frr',
-  }),
+  silent: (answer: SilentFrr) => ({ found: answer.message, remedy: restartFrr(answer) }),
 };
+
+/** How to get an answer of FRR. zebra always runs, bgpd only where it is enabled. */
+export function restartFrr(answer: SilentFrr): string {
+  const isEnabled = silentDaemon(answer) === 'bgpd' ? 'check that /etc/frr/daemons has bgpd=yes; ' : '';
+  return `${isEnabled}systemctl status frr; systemctl restart frr`;
+}
 
 export const ADVERTISE_ALL_VNI = {
   ok: () => 'on',

@@ -1,10 +1,12 @@
 // The story of one address, from the first message of its host to its route: six steps, the first one that is wrong,
 // and the fix. Pure.
 
+import { type SilentFrr, silentDaemon } from '../frr.ts';
 import { HostIndex } from '../host-index.ts';
 import { describeEntry } from '../neighbor-entry.ts';
 import { checkBridge } from './bridge.ts';
 import type { Finding } from './finding.ts';
+import { ROUTE, ZEBRA } from './frr-wording.ts';
 import { findLookouts, whatNext } from './lookouts.ts';
 import { checkNeighbor } from './neighbor.ts';
 import type { Facts, Place } from './places.ts';
@@ -15,7 +17,7 @@ import { checkRule } from './rule.ts';
 import { type Closeup, frozenFor, nameOf, portOf, type Scene, sceneOf, secondsSince } from './scene.ts';
 import { checkSeen, hintReport } from './seen.ts';
 import { VERDICT } from './wording.ts';
-import { checkSilent, checkVni, checkZebra } from './zebra.ts';
+import { checkVni, checkZebra } from './zebra.ts';
 
 /** `closeups` has one for each of the places, in their order. */
 export function explain(facts: Facts, places: readonly Place[], closeups: readonly Closeup[]): ExplainReport {
@@ -78,9 +80,11 @@ function frrSteps(scene: Scene): StoryStep[] {
   const { vni } = scene.closeup;
   switch (frr.kind) {
     case 'absent':
-      return [step('zebra', checkSilent('absent', ''))];
+      return [step('zebra', ZEBRA.absent())];
     case 'silent':
-      return [step('zebra', checkSilent('silent', frr.message))];
+      return silentDaemon(frr) === 'zebra'
+        ? [step('zebra', ZEBRA.silent(frr))]
+        : [step('zebra', ZEBRA.silentBgpd()), step('route', ROUTE.silent(frr))];
     case 'answered':
       return vni === null
         ? [step('zebra', checkVni(scene))]
@@ -108,11 +112,19 @@ function verdictOf(scene: Scene, steps: readonly StoryStep[]): string {
   const { vlan, mac } = place;
   const subject = { ip: facts.ip, bridge: bridgeName, vlan };
   const cause = steps.find(({ status }) => status === 'wrong');
+  const isOfFrr = cause?.id === 'zebra' || cause?.id === 'route';
+  if (isOfFrr && facts.frr.kind === 'silent' && !isWithoutBgpd(facts.frr))
+    return VERDICT.unanswered({ ...subject, state, found: cause.found });
   if (cause !== undefined) return VERDICT.wrong({ ...subject, state, step: cause.id, found: cause.found });
   if (state === 'remote') return VERDICT.remote({ ...subject, mac, node: closeup.frr?.tunnelEnd ?? null });
   if (steps.some(({ status }) => status === 'unknown')) return VERDICT.unknown(subject);
   const peers = closeup.frr?.route?.peers.length ?? 0;
   return VERDICT.advertised({ ...subject, vni: closeup.vni, mac, port: portOf(scene), peers });
+}
+
+/** True when bgpd is not running: then nothing is advertised. A daemon that does not answer may well have the route. */
+function isWithoutBgpd(answer: SilentFrr): boolean {
+  return silentDaemon(answer) === 'bgpd' && !answer.isLate;
 }
 
 function seenReport(scene: Scene): SeenReport | null {

@@ -2,6 +2,8 @@
 
 import type { IpAddress, Mac } from '../../base/address.ts';
 import { some } from '../../base/text.ts';
+import { restartFrr } from '../doctor/wording-routes.ts';
+import type { SilentFrr } from '../frr.ts';
 import type { Complaint } from './complaint.ts';
 import { ok, unknown, wrong } from './finding.ts';
 
@@ -18,10 +20,9 @@ export const ZEBRA = {
     () => 'vtysh is not installed here: FRR was not checked',
     () => 'apt install frr',
   ),
-  silent: wrong(
-    ({ message }: { readonly message: string }) => message,
-    () => 'systemctl status frr; systemctl restart frr',
-  ),
+  silent: wrong(describeSilence, restartFrr),
+  /** The query stops at the first daemon that does not answer. */
+  silentBgpd: unknown(() => 'not checked, because bgpd does not answer'),
   noMac: unknown(({ vni }: Vni) => `VNI ${vni}: the MAC is not known`),
   active: ok(({ vni }: Vni) => `VNI ${vni}: local, active`),
   activeAndMarked: ok(
@@ -47,6 +48,10 @@ export const ZEBRA = {
   ),
 };
 
+function describeSilence({ message }: SilentFrr): string {
+  return message;
+}
+
 function showArpCache({ vni, ip }: Vni & Address): string {
   return `vtysh -c "show evpn arp-cache vni ${vni} ip ${ip}"`;
 }
@@ -58,6 +63,7 @@ interface RouteKey extends Vni, Address {
 }
 
 export const ROUTE = {
+  silent: wrong(describeSilence, restartFrr),
   sent: ok(({ peers }: { readonly peers: readonly string[] }) => `best path, sent to ${some(peers)}`),
   unsent: wrong(
     ({ complaint }: RouteKey) => withComplaint('best path, sent to no peer', complaint),

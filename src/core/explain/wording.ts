@@ -296,6 +296,8 @@ export const VERDICT = {
     `${nameSubject(data)} ${describeLack(data.state, data.step)}: ${data.found}`,
   remote: (data: Subject & { readonly mac: Mac | null; readonly node: string | null }) =>
     `${nameSubject(data)} is at another node${data.node === null ? '' : `, ${data.node}`}: ${data.mac}`,
+  unanswered: (data: Subject & Found & { readonly state: StoryState }) =>
+    `${nameSubject(data)} ${data.state === 'remote' ? 'is at another node' : 'has its neighbor'}; whether FRR has its route is not known: ${data.found}`,
   unknown: (subject: Subject) =>
     `${nameSubject(subject)} has its neighbor; whether FRR advertises it is unknown`,
   advertised: ({

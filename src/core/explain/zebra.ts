@@ -6,11 +6,6 @@ import type { Finding } from './finding.ts';
 import { ZEBRA } from './frr-wording.ts';
 import type { Scene } from './scene.ts';
 
-/** For an FRR that does not answer. */
-export function checkSilent(kind: 'absent' | 'silent', message: string): Finding {
-  return kind === 'absent' ? ZEBRA.absent() : ZEBRA.silent({ message });
-}
-
 /** For a neighbor device without a VNI in zebra. */
 export function checkVni(scene: Scene): Finding {
   const complaint = findComplaint(scene, ['tunnel', 'vni', 'neighbor-device', 'advertise-all-vni']);

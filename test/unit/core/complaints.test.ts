@@ -329,6 +329,18 @@ const VARIANTS: Readonly<Record<string, readonly [complaint: string, (base: Find
         ],
       }),
   ],
+  'bgpd does not answer': [
+    'failure frr',
+    (base) => {
+      const message = 'vtysh -c "show bgp l2vpn evpn vni json" fails: bgpd is not running';
+      return { ...base, frr: { kind: 'silent', message, isLate: false } };
+    },
+  ],
+  'zebra has no VNI at all': ['warning advertised', (base) => withFrr(base, { vnis: [] })],
+  'zebra has no VNI for this device': [
+    'warning advertised',
+    (base) => withFrr(base, { vnis: [{ vni: 7, svi: null }] }),
+  ],
   'a duplicate for FRR with a route': ['warning advertised', (base) => withDuplicate(base, true, true)],
   'a duplicate for FRR without a route': ['failure advertised', (base) => withDuplicate(base, true, false)],
   'a duplicate for FRR by its address alone': [

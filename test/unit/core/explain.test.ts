@@ -132,6 +132,26 @@ const STORIES: Readonly<Record<string, Story & { readonly ok: boolean; readonly 
     ok: false,
     state: 'installed',
   },
+  'installed-and-zebra-hangs': {
+    ...RECONCILED,
+    frr: {
+      kind: 'silent',
+      message: 'vtysh -c "show evpn vni detail json" fails: no answer in 10 s',
+      isLate: true,
+    },
+    ok: false,
+    state: 'installed',
+  },
+  'installed-and-bgpd-not-running': {
+    ...RECONCILED,
+    frr: {
+      kind: 'silent',
+      message: 'vtysh -c "show bgp l2vpn evpn vni json" fails: bgpd is not running',
+      isLate: false,
+    },
+    ok: false,
+    state: 'installed',
+  },
   'local-inactive': {
     ...RECONCILED,
     frr: frr(),
