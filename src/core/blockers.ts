@@ -102,7 +102,7 @@ const BLOCKERS = {
   missing: ({ ip, vni }) => ({
     status: 'failure',
     reason: 'zebra does not have the neighbor',
-    fix: `snoopy reconcile, which writes it anew; then: vtysh -c "show evpn arp-cache vni ${vni} ip ${ip}"`,
+    fix: `a run within five minutes writes it anew; then: vtysh -c "show evpn arp-cache vni ${vni} ip ${ip}"`,
   }),
   remote: ({ mac }) => ({
     status: 'failure',

@@ -137,7 +137,12 @@ describe('a neighbor that is installed and not advertised', () => {
   test('has a fix for each reason', () => {
     assert.equal(checkWith(whole).status, 'ok');
     for (const [entry, status, reason, remedy] of [
-      [undefined, 'failure', /does not have the neighbor/, /show evpn arp-cache vni 7 ip/],
+      [
+        undefined,
+        'failure',
+        /does not have the neighbor/,
+        /^a run within five minutes writes it anew; then: vtysh -c "show evpn arp-cache vni 7 ip/,
+      ],
       [{ ...whole, isLocal: false }, 'failure', /a route of another node/, /bridge fdb show/],
       [{ ...whole, mac: other }, 'failure', /another MAC/, /snoopy reconcile/],
       [{ ...whole, isDuplicate: true }, 'failure', /frozen .* duplicate/, /clear evpn dup-addr vni 7 mac/],
