@@ -2,7 +2,7 @@
 
 import { some } from '../base/text.ts';
 import { describeWeakness } from '../base/trust.ts';
-import { entryLine } from '../core/entries.ts';
+import { addEntries } from '../core/doctor/wording-entries.ts';
 import type { HostAddress, Warning } from '../core/warning.ts';
 
 /** One line. */
@@ -17,7 +17,7 @@ export function formatWarning(warning: Warning): string {
       const [names, have, it] = bridges.length === 1 ? ['Bridge', 'has', 'it'] : ['Bridges', 'have', 'them'];
       return (
         `${names} ${some(bridges.map((name) => `"${name}"`))} ${have} a tunnel port, but the configuration does not name ` +
-        `${it}: nothing is learned there; add under "bridges": ${some(bridges.map(entryLine))}`
+        `${it}: nothing is learned there; ${addEntries(bridges)}`
       );
     }
     case 'lost-pins':

@@ -190,7 +190,7 @@ test('bridges with a tunnel port that the configuration does not name are one wa
   assertExit(run, 0);
   assert.deepEqual(run.report.warnings, [
     'Bridges "vnet5", "vnet6" have a tunnel port, but the configuration does not name them: nothing is learned there; ' +
-      'add under "bridges": - name: vnet5, - name: vnet6',
+      `add under "bridges", each on a line of its own: '- name: vnet5', '- name: vnet6'`,
   ]);
   assert.deepEqual(machine.reconcile('--bridge', 'br0').warnings, []);
   const quiet = machine.snoopy.run('reconcile', '--quiet');
@@ -198,6 +198,12 @@ test('bridges with a tunnel port that the configuration does not name are one wa
   const unnamed = examine(machine).filter(({ id }) => id === 'unnamed');
   assert.deepEqual(
     unnamed.map(({ status, id, items, remedy }) => [`${status} ${id}`, items, remedy]),
-    [['warning unnamed', ['vnet5', 'vnet6'], 'add under "bridges": - name: vnet5, - name: vnet6']],
+    [
+      [
+        'warning unnamed',
+        ['vnet5', 'vnet6'],
+        `add under "bridges", each on a line of its own: '- name: vnet5', '- name: vnet6'`,
+      ],
+    ],
   );
 });

@@ -11,9 +11,17 @@ export const UNNAMED = {
   ok: () => 'the configuration names every bridge with a tunnel port',
   some: ({ names }: Names) => ({
     found: `not in the configuration, with a tunnel port: ${some(names)}`,
-    remedy: `add under "bridges": ${some(names.map(entryLine))}`,
+    remedy: addEntries(names),
   }),
 };
+
+/** How to serve more bridges. Several entries are quoted, because the commas between them are no YAML. */
+export function addEntries(names: readonly string[]): string {
+  const lines = names.map(entryLine);
+  return lines.length === 1
+    ? `add under "bridges": ${lines[0]}`
+    : `add under "bridges", each on a line of its own: ${some(lines.map((line) => `'${line}'`))}`;
+}
 
 export const GLOB = {
   ok: ({ names }: Names) => some(names),

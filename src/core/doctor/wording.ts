@@ -17,7 +17,7 @@ export const WHY = {
   node: 'snoopy runs on Node.js.',
   unnamed: 'Nothing is learned on a bridge that the configuration does not name.',
   glob: 'A glob serves the bridges with a tunnel port that match it.',
-  bridge: 'Hosts are learned only on bridges that exist.',
+  bridge: 'Hosts are learned only on bridges that exist and that the configuration names.',
   ports: 'Hosts are seen only on attached ports.',
   chain: 'A program that runs before ours can end the chain; our program does not see those frames.',
   tunnel: 'FRR makes routes for a VNI, and the VNI of a bridge is that of its VXLAN port.',
@@ -209,7 +209,7 @@ export const BRIDGE = {
   optional: () => 'not there, and not required',
   none: () => ({
     found: 'the configuration names no bridge',
-    remedy: 'name the bridges under "bridges"',
+    remedy: 'name the bridges under "bridges"; snoopy init prints entries for those of this node',
   }),
 };
 

@@ -306,6 +306,7 @@ const BROKEN: Readonly<Record<string, (base: Findings) => Findings>> = {
 /** More inputs of complaints that have several causes, by what is wrong. */
 const VARIANTS: Readonly<Record<string, readonly [complaint: string, (base: Findings) => Findings]>> = {
   'a thousand MACs without an address': ['warning silent', (base) => withForwarded(base, ...thousandMacs())],
+  'two bridges that no entry names': ['warning unnamed', (base) => withEntries(withSecondBridge(base), [])],
   'a MAC without an address on a bridge of a glob': [
     'warning silent',
     (base) => withEntries(withForwarded(base, SILENT_MAC), [{ name: 'br*', isGlob: true }]),
@@ -348,6 +349,17 @@ const VARIANTS: Readonly<Record<string, readonly [complaint: string, (base: Find
     (base) => withDuplicate(base, false, false),
   ],
 };
+
+/** With a second bridge that has a tunnel port. */
+function withSecondBridge(base: Findings): Findings {
+  const [bridge, tunnel] = [BRIDGE, TUNNEL].map((ifIndex) => base.observed.links.get(ifIndex));
+  assert.ok(bridge && tunnel);
+  const [ifIndex, port] = [91, 92] as IfIndex[] as [IfIndex, IfIndex];
+  const links = new Map(base.observed.links)
+    .set(ifIndex, { ...bridge, ifIndex, name: 'vnet9' })
+    .set(port, { ...tunnel, ifIndex: port, name: 'vxlan9', master: ifIndex });
+  return { ...base, observed: { ...base.observed, links } };
+}
 
 /** With these entries, whose settings are those of the first one. */
 function withEntries(base: Findings, changes: readonly Partial<BridgeEntry>[]): Findings {
