@@ -24,7 +24,18 @@ export function changeRows(
       ...changes.filter(({ outcome }) => !isPlain(outcome)).map(neighborRow),
     ];
   }
-  return [...gather(steps, STEPS, options), ...gather(changes, NEIGHBORS, options)];
+  return [...gather(withoutImplied(steps), STEPS, options), ...gather(changes, NEIGHBORS, options)];
+}
+
+/** A static entry is several steps, one for its address and one for each MAC: that of the address says nothing more. */
+function withoutImplied(steps: readonly Step[]): readonly Step[] {
+  const idOf = ({ kind, bridge, ip }: ActionSummary): string => `${kind} ${bridge} ${ip}`;
+  const withMac = new Set(steps.flatMap(({ action }) => (action.mac === undefined ? [] : [idOf(action)])));
+  if (withMac.size === 0) return steps;
+  return steps.filter(
+    ({ action, outcome }) =>
+      action.ip === undefined || action.mac !== undefined || !isPlain(outcome) || !withMac.has(idOf(action)),
+  );
 }
 
 /** The state before as `-` lines, and the state after as `+` lines. */
@@ -34,7 +45,9 @@ export function diffLines(
   options: RenderOptions,
 ): string[] {
   return [
-    ...steps.filter(({ outcome }) => isPlain(outcome)).map(({ action }) => stepDiff(action, options)),
+    ...withoutImplied(steps)
+      .filter(({ outcome }) => isPlain(outcome))
+      .map(({ action }) => stepDiff(action, options)),
     ...changes.filter(({ outcome }) => isPlain(outcome)).flatMap((change) => neighborDiff(change, options)),
   ];
 }
@@ -132,7 +145,7 @@ function nounOf(kind: ActionSummary['kind']): string {
       return 'prefix';
     case 'set-static':
     case 'drop-static':
-      return 'address';
+      return 'static entry';
     case 'load':
     case 'mount':
     case 'unpin':
@@ -145,7 +158,8 @@ function nounOf(kind: ActionSummary['kind']): string {
 
 function pluralOf(kind: ActionSummary['kind']): string {
   const noun = nounOf(kind);
-  return noun === 'prefix' || noun === 'address' ? `${noun}es` : `${noun}s`;
+  if (noun === 'static entry') return 'static entries';
+  return noun === 'prefix' ? 'prefixes' : `${noun}s`;
 }
 
 function stepRow({ action, outcome }: Step): Row {

@@ -130,6 +130,10 @@ export function busy(outcome: Outcome, check: boolean): ReconcileReport {
       { action: { kind: 'set-prefix', bridge: 'vmbr0', prefix: 'allow any' }, outcome },
       { action: { kind: 'set-prefix', bridge: 'vmbr0', prefix: 'deny 192.168.1.1/32' }, outcome },
       { action: { kind: 'set-static', bridge: 'vmbr1', ip: '192.168.1.53' }, outcome },
+      {
+        action: { kind: 'set-static', bridge: 'vmbr1', ip: '192.168.1.53', mac: '52:54:00:00:00:53' },
+        outcome,
+      },
       { action: { kind: 'set-port', bridge: 'vmbr0', port: 'tap100i0' }, outcome },
       { action: { kind: 'attach', bridge: 'vmbr0', port: 'tap100i0' }, outcome },
       { action: { kind: 'attach', bridge: 'vmbr1', port: 'veth1' }, outcome },
