@@ -69,6 +69,8 @@ export interface ActionSummary {
   readonly kind: Action['kind'];
   readonly bridge?: string;
   readonly port?: string;
+  /** How the program is attached or detached. */
+  readonly as?: AttachmentKind | 'stray';
   readonly path?: string;
   readonly reason?: LoadReason;
   readonly prefix?: string;
@@ -97,9 +99,10 @@ export function summarize(action: Action): ActionSummary {
         ip: action.rule.ip,
         ...(action.rule.mac === null ? {} : { mac: action.rule.mac }),
       };
-    case 'set-port':
     case 'attach':
     case 'detach':
+      return { kind: action.kind, ...named(action.bridge), port: action.port.name, as: action.as };
+    case 'set-port':
     case 'drop-port':
       return { kind: action.kind, ...named(action.bridge), port: action.port.name };
     default:

@@ -198,6 +198,13 @@ function isWithdrawal({ kind }: ActionSummary): boolean {
   return kind === 'detach' || kind === 'unpin' || kind.startsWith('drop-');
 }
 
+/** Without the way, a port that changes from one to the other would be added and removed in the same words. */
+const WAYS: Readonly<Record<NonNullable<ActionSummary['as']>, string>> = {
+  tcx: 'by TCX',
+  filter: 'by a filter',
+  stray: 'by a run with other pins',
+};
+
 /** How `--diff` names what a `+` line adds or a `-` line removes. */
 function stepDiff(action: ActionSummary, options: RenderOptions): string {
   const states: Readonly<Record<ActionSummary['kind'], string>> = {
@@ -214,7 +221,9 @@ function stepDiff(action: ActionSummary, options: RenderOptions): string {
     attach: 'attached',
     detach: 'attached',
   };
-  const words = [...objectCells(action), states[action.kind]].filter((word) => word !== '' && word !== NONE);
+  const { kind, as } = action;
+  const way = as === undefined ? '' : WAYS[as];
+  const words = [...objectCells(action), states[kind], way].filter((word) => word !== '' && word !== NONE);
   return diffLine(isWithdrawal(action) ? '-' : '+', words.join(' '), options);
 }
 

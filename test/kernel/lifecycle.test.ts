@@ -320,7 +320,7 @@ describe('an upgrade', () => {
     writeLayout(machine, [...bytes.slice(0, 16), ...bytes.slice(16).map(() => 'ee')]);
     const report = machine.reconcile();
     assert.deepEqual(
-      report.steps.map(({ action }) => action),
+      report.steps.map(({ action: { as: _, ...action } }) => action),
       [
         { kind: 'load', reason: 'program' },
         { kind: 'attach', bridge: 'br0', port: 'tap1' },

@@ -50,7 +50,12 @@ export interface Report {
   readonly changed: boolean;
   readonly check: boolean;
   readonly steps: readonly {
-    readonly action: { readonly kind: string; readonly bridge?: string; readonly port?: string };
+    readonly action: {
+      readonly kind: string;
+      readonly bridge?: string;
+      readonly port?: string;
+      readonly as?: string;
+    };
     readonly outcome: Outcome;
   }[];
   readonly neighbors: {

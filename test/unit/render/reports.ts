@@ -135,9 +135,9 @@ export function busy(outcome: Outcome, check: boolean): ReconcileReport {
         outcome,
       },
       { action: { kind: 'set-port', bridge: 'vmbr0', port: 'tap100i0' }, outcome },
-      { action: { kind: 'attach', bridge: 'vmbr0', port: 'tap100i0' }, outcome },
-      { action: { kind: 'attach', bridge: 'vmbr1', port: 'veth1' }, outcome },
-      { action: { kind: 'detach', port: 'tap7' }, outcome },
+      { action: { kind: 'attach', bridge: 'vmbr0', port: 'tap100i0', as: 'tcx' }, outcome },
+      { action: { kind: 'attach', bridge: 'vmbr1', port: 'veth1', as: 'filter' }, outcome },
+      { action: { kind: 'detach', port: 'tap7', as: 'stray' }, outcome },
       { action: { kind: 'drop-port', port: '#17' }, outcome },
     ],
     neighbors: {
