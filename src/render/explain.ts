@@ -34,8 +34,9 @@ export function renderExplain(report: ExplainReport, options: RenderOptions): st
   const unknown = `${ip} is not known here: no port has seen it, and no bridge has a neighbor for it`;
   return joinLines([
     ...headline(unknown, 'bad', options),
-    ...lookouts.flatMap((lookout) => renderLookout(lookout, options)),
+    ...item({ word: 'wrong', tone: TONES.wrong, name: NAMES.heard, text: 'never on a local port' }, options),
     ...(next === null ? [] : item({ word: '', tone: 'plain', name: 'fix:', text: next }, options)),
+    ...lookouts.flatMap((lookout) => renderLookout(lookout, options)),
   ]);
 }
 

@@ -115,6 +115,7 @@ function verdictOf(scene: Scene, steps: readonly StoryStep[]): string {
   const isOfFrr = cause?.id === 'zebra' || cause?.id === 'route';
   if (isOfFrr && facts.frr.kind === 'silent' && !isWithoutBgpd(facts.frr))
     return VERDICT.unanswered({ ...subject, state, found: cause.found });
+  if (cause !== undefined && state === 'refused') return VERDICT.rejected(subject);
   if (cause !== undefined) return VERDICT.wrong({ ...subject, state, step: cause.id, found: cause.found });
   if (state === 'remote') return VERDICT.remote({ ...subject, mac, node: closeup.frr?.tunnelEnd ?? null });
   if (steps.some(({ status }) => status === 'unknown')) return VERDICT.unknown(subject);

@@ -40,7 +40,7 @@ function describeAllowed(
   const device = domain?.deviceName ?? name;
   if (isLinkLocal(ip)) return ALLOWED.linkLocal();
   const prefixes = allowedPrefixes(bridge.desired, domain, familyOf(ip));
-  if (prefixes === 'any') return subnets === 'any' ? ALLOWED.everything() : ALLOWED.noPrefix({ device });
+  if (prefixes === 'any') return subnets === 'any' ? ALLOWED.everything() : ALLOWED.noPrefix({ device, ip });
   const texts = prefixes.map(formatPrefix);
   return subnets === 'auto'
     ? ALLOWED.connected({ prefixes: texts, device })

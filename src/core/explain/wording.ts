@@ -129,8 +129,10 @@ interface Prefixes {
 export const ALLOWED = {
   linkLocal: () => 'link-local, which is learned here',
   everything: () => 'any address is learned, by "subnets"',
-  noPrefix: ({ device }: { readonly device: string }) =>
-    `any address is learned, because ${device} has none of that family`,
+  noPrefix: ({ device, ip }: Address & { readonly device: string }) => {
+    const family = ip.includes(':') ? 'IPv6' : 'IPv4';
+    return `any ${family} address is learned: ${device} has no ${family} address of its own ("subnets: auto")`;
+  },
   connected: ({ prefixes, device }: Prefixes & { readonly device: string }) =>
     `within ${some(prefixes, 3)} of ${device}`,
   listed: ({ prefixes }: Prefixes) => `within ${some(prefixes, 3)} of "subnets"`,
@@ -296,6 +298,8 @@ export const VERDICT = {
     `${nameSubject(data)} ${describeLack(data.state, data.step)}: ${data.found}`,
   remote: (data: Subject & { readonly mac: Mac | null; readonly node: string | null }) =>
     `${nameSubject(data)} is at another node${data.node === null ? '' : `, ${data.node}`}: ${data.mac}`,
+  /** The step has the message and its fault, which may take several lines. */
+  rejected: (subject: Subject) => `${nameSubject(subject)} is not learned: its messages are rejected`,
   unanswered: (data: Subject & Found & { readonly state: StoryState }) =>
     `${nameSubject(data)} ${data.state === 'remote' ? 'is at another node' : 'has its neighbor'}; whether FRR has its route is not known: ${data.found}`,
   unknown: (subject: Subject) =>
@@ -324,7 +328,6 @@ function nameSubject({ ip, bridge, vlan }: Subject): string {
 function describeLack(state: StoryState, step: StepId): string {
   if (state === 'remote' && step === 'heard') return 'has moved here, and is not learned yet';
   if (state === 'remote') return 'is at another node, and has no route';
-  if (state === 'refused') return 'is not learned';
   if (state === 'hinted') return 'is not learned yet';
   return step === 'route' ? 'is not advertised' : 'has no route';
 }
