@@ -7,5 +7,5 @@ import { printable } from './style.ts';
 export function renderInit({ file, written, bridges, configuration }: InitReport): string {
   if (!written) return configuration;
   const what = bridges.length === 0 ? 'no bridge has a tunnel port yet' : bridges.join(', ');
-  return `${printable(`wrote ${file}: ${what}; next: snoopy reconcile --check --diff`)}\n`;
+  return `${printable(`wrote ${file}: ${what}; next: snoopy validate; then: snoopy reconcile --check --diff`)}\n`;
 }

@@ -36,7 +36,7 @@ export const GLOB = {
 export const CONFIGURATION = {
   missing: ({ path }: { readonly path: string }) => ({
     found: `none at ${path}`,
-    remedy: 'snoopy init --write creates one; then: snoopy reconcile --check --diff',
+    remedy: 'snoopy init --write creates one; then: snoopy validate; snoopy reconcile --check --diff',
   }),
 };
 

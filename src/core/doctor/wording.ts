@@ -188,7 +188,7 @@ interface Thresholds {
 export const GC_THRESH = {
   ok: () => 'gc_thresh1 is above the number of neighbors',
   exempt: () => "this kernel does not delete snoopy's neighbors",
-  unreadable: () => 'cannot be read in this network namespace: read gc_thresh1..3 in the initial one',
+  unreadable: () => 'not checked: only the initial network namespace has gc_thresh1 to 3',
   collected: (data: Thresholds) => {
     const { found, remedy } = describeThresholds(data);
     return { found, remedy: `run at least every 30 s, or: ${remedy}` };
