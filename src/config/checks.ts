@@ -86,11 +86,11 @@ function checkBridgeNames(bridges: readonly YamlItem[], report: Report): void {
 function checkGlobEntry(entry: YamlItem, path: Path, report: Report): void {
   const required = child(entry, 'required');
   if (required?.node.kind === 'scalar' && required.node.value === true)
-    report([...path, 'required'], required, 'is true for a glob', 'false: no bridge has to match a glob');
+    report([...path, 'required'], required, 'cannot be true for a glob, which may match no bridge', 'false');
   const statics = child(entry, 'static');
   if (statics !== undefined && itemsOf(statics).length > 0) {
-    const allowed = 'static entries below the name of one bridge, in an entry of its own';
-    report([...path, 'static'], statics, 'is below a glob', allowed);
+    const allowed = 'static entries in an entry with the name of one bridge';
+    report([...path, 'static'], statics, 'a glob cannot have static entries', allowed);
   }
 }
 

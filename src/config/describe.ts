@@ -70,8 +70,10 @@ export function describe(root: SchemaNode, from: SchemaNode): string {
       return `an integer from ${node.minimum} to ${node.maximum}`;
     case 'array':
       return `a ${node.minItems === undefined ? '' : 'non-empty '}list of ${describeItems(root, node)}`;
-    case 'object':
-      return `a mapping with the keys ${list(Object.keys(node.properties ?? {}), 'and')}`;
+    case 'object': {
+      const keys = Object.keys(node.properties ?? {});
+      return `a mapping with the ${keys.length === 1 ? 'key' : 'keys'} ${list(keys, 'and')}`;
+    }
     default:
       return node.title ?? 'another value';
   }

@@ -80,7 +80,10 @@ function unknownKey(schema: SchemaNode, root: YamlItem, path: Path, key: string)
 function whyUnknown(schema: SchemaNode, path: Path, key: string): string | null {
   if (key === '<<')
     return 'is a merge key, which YAML 1.2 does not have: use `defaults` for what bridges share';
-  if (path.length > 0) return null;
+  if (path.length > 0)
+    return Object.hasOwn(schemaAt(schema, []).properties ?? {}, key)
+      ? 'is an unknown key here: it belongs at the top of the file'
+      : null;
   const ofBridges = schemaAt(schema, ['defaults']).properties ?? {};
   return Object.hasOwn(ofBridges, key)
     ? 'is a key of bridges: put it below `defaults`, or below one of `bridges`'
@@ -124,6 +127,11 @@ const BOOLEAN_WORDS: ReadonlyMap<string, boolean> = new Map([
   ['false', false],
 ]);
 
+/** The mode that is meant by a boolean where none is allowed. */
+function modeOf(word: boolean): 'auto' | 'never' {
+  return word ? 'auto' : 'never';
+}
+
 /** Common spellings of units, and the units they mean. */
 const DURATION_UNITS: readonly (readonly [RegExp, string])[] = [
   [/^(ms|msecs?|milliseconds?)$/i, 'ms'],
@@ -159,14 +167,16 @@ function suggest(schema: SchemaNode, from: SchemaNode, node: YamlNode): string |
     if (titles.includes('duration')) return `${value}s`;
     if (titles.includes('size')) return formatSize(value);
   }
+  const choices = choicesOf(forms);
+  const word = typeof value === 'boolean' ? value : BOOLEAN_WORDS.get(String(value).toLowerCase());
+  const isBoolean =
+    word !== undefined && forms.some(({ type, enum: words }) => type === 'boolean' || words?.includes(word));
+  if (isBoolean) return String(word);
+  const mode = word === undefined ? String(value) : modeOf(word);
+  if (word !== undefined && choices.includes(mode)) return mode;
+  const inMapping = suggestMapping(schema, forms, mode);
+  if (inMapping !== undefined) return inMapping;
   if (typeof value !== 'string') return undefined;
-  const word = BOOLEAN_WORDS.get(value.toLowerCase());
-  if (
-    word !== undefined &&
-    forms.some(({ type, enum: words }) => type === 'boolean' || words?.includes(word))
-  ) {
-    return String(word);
-  }
   if (titles.includes('duration')) {
     const duration = withUnit(value, DURATION_UNITS);
     if (duration !== undefined && parseDuration(duration) !== undefined) return duration;
@@ -177,14 +187,29 @@ function suggest(schema: SchemaNode, from: SchemaNode, node: YamlNode): string |
   }
   if (hasName(forms)) return `name: ${value}`;
   if (/^\d+$/.test(value) && forms.some(({ type }) => type === 'integer')) return value;
-  const choices = forms.flatMap((form) => form.enum ?? (form.const === undefined ? [] : [form.const]));
-  const meant = closest(value, choices.map(String));
+  // Of two letters, any other two are near.
+  const meant = value.length > 2 ? closest(value, choices) : undefined;
   if (meant !== undefined) return meant;
   const types = forms.map(({ type }) => type);
   if (!types.includes('array') || types.includes('string')) return undefined;
   const items = forms.flatMap((form) => formsOf(schema, form.items ?? {}));
   if (hasName(items)) return `[{name: ${value}}]`;
   return items.some(({ type }) => type === 'object') ? undefined : `[${quote(value)}]`;
+}
+
+/** The single values that the forms allow. */
+function choicesOf(forms: readonly SchemaNode[]): string[] {
+  return forms
+    .flatMap((form) => form.enum ?? (form.const === undefined ? [] : [form.const]))
+    .map((choice) => String(choice));
+}
+
+/** The mapping that was meant by the value of one of its keys: `{verify: never}` by `never`. */
+function suggestMapping(schema: SchemaNode, forms: readonly SchemaNode[], value: string): string | undefined {
+  const key = forms
+    .flatMap(({ properties }) => Object.entries(properties ?? {}))
+    .find(([, property]) => choicesOf(formsOf(schema, property)).includes(value))?.[0];
+  return key === undefined ? undefined : `{${key}: ${value}}`;
 }
 
 function hasName(forms: readonly SchemaNode[]): boolean {

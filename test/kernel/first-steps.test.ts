@@ -41,7 +41,10 @@ test('init --write creates a configuration that serves the bridges of the node, 
     file,
   ]);
   assertExit(written, 0);
-  assert.equal(written.stdout, `wrote ${file}: br0; next: snoopy validate; then: snoopy reconcile --check --diff\n`);
+  assert.equal(
+    written.stdout,
+    `wrote ${file}: br0; next: snoopy validate; then: snoopy reconcile --check --diff\n`,
+  );
   assert.equal(readFileSync(file, 'utf8'), printed.stdout);
   assert.equal(statSync(file).mode & 0o777, 0o644);
   assertExit(machine.snoopy.run('validate', '--config', file), 0);
