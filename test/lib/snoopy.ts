@@ -211,7 +211,8 @@ export class Snoopy {
     const argv = this.argv('reconcile', '--format', 'json', ...args);
     const result = withReport(this.#netns.tryRun([...strace, ...this.#wrapper, ...argv]));
     const text = readFileSync(file, 'utf8');
-    const types = [...text.matchAll(/nlmsg_type=(\w+)/g)].map((match) => match[1] ?? '');
+    // Numbers are audit messages of vtysh, which authenticates its user.
+    const types = [...text.matchAll(/nlmsg_type=([A-Z]\w+)/g)].map((match) => match[1] ?? '');
     const isRead = (type: string) => type.startsWith('RTM_GET') || type.startsWith('NLMSG_');
     return {
       ...result,
