@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { NEEDS_VALIDATED } from '../kernel/probe.ts';
 import { Capture } from '../lib/capture.ts';
-import { deepTest } from '../lib/depth.ts';
+import { deepTest, sample } from '../lib/depth.ts';
 import { arpFrame, naFrame } from '../lib/frames.ts';
 import { Node, type Vm } from '../lib/node.ts';
 import { findFdb, findNeighbor } from '../lib/oracles.ts';
@@ -148,7 +148,7 @@ describe('an address that another MAC claims', () => {
     assert.equal(run(host).confirms.sent, 0);
   });
 
-  for (const state of ['noarp', 'stale'] as const) {
+  for (const state of sample(['noarp'] as const, ['noarp', 'stale'] as const)) {
     it(`stays with its owner, however often a virtual router MAC behind its port claims it, ${state}`, () => {
       const host = machine({ neighbor_state: state, duplicates: { moves: 3, window: '3m', hold: '3m' } });
       const { owner } = host;
