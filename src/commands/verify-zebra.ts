@@ -21,7 +21,7 @@ import type { Run } from './run.ts';
 
 /** How long zebra has for messages that it may not have read yet, before an entry that it lacks counts as lost. */
 const BACKLOG_MS = 1_000;
-/** The time from a verification that zebra did not answer in time, or that had too much to renew, to the next. */
+/** The time to the next verification, from one that zebra did not answer in time, or after which it still lacked something. */
 const AGAIN_MS = 10_000;
 /** For what this pass has written. */
 const NEXT_MS = 2_000;
@@ -75,18 +75,20 @@ function verifyWhenDue(
   if (written.length === 0 || dueIn(pins.directory, wallClock()) > 0) return NOTHING;
   stopwatch.enter('frr');
   const result = verify(netlink, written, now);
-  const isLate = result.kind === 'late';
-  if (isLate || result.report.missing > MOST) noteTime(pins.directory, 'unfinished', wallClock());
-  // After the renewal, so that what zebra does not take is not written anew in each run.
-  else noteTime(pins.directory, 'verified', wallClock());
-  return isLate
-    ? { ...NOTHING, warnings: [{ kind: 'unverified', message: result.message }] }
-    : { ...NOTHING, report: result.report };
+  // After the renewal: what it has written is not to be verified as new.
+  noteTime(pins.directory, result.isUnfinished ? 'unfinished' : 'verified', wallClock());
+  const warnings: Warning[] =
+    result.lateness === null ? [] : [{ kind: 'unverified', message: result.lateness }];
+  return { report: result.report, warnings };
 }
 
-type Result =
-  | { readonly kind: 'done'; readonly report: Verification }
-  | { readonly kind: 'late'; readonly message: string };
+interface Result {
+  readonly report: Verification;
+  /** True when a verification soon may do more. */
+  readonly isUnfinished: boolean;
+  /** What zebra did not answer in time; null when it did. */
+  readonly lateness: string | null;
+}
 
 function verify(netlink: NetlinkSocket, written: readonly Written[], now: () => number): Result {
   const first = queryZebra();
@@ -94,22 +96,29 @@ function verify(netlink: NetlinkSocket, written: readonly Written[], now: () => 
   const relevant = relevantTo(first.frr, written);
   const verified = relevant.length;
   const suspects = missingIn(first.frr, relevant);
-  if (suspects.length === 0) return { kind: 'done', report: { verified, missing: 0, renewed: 0 } };
+  if (suspects.length === 0) return finished({ verified, missing: 0, renewed: 0 });
   sleep(BACKLOG_MS);
   const second = queryZebra();
   if (second.kind !== 'answered') return unanswered(second);
   const missing = missingIn(second.frr, suspects);
-  return {
-    kind: 'done',
-    report: { verified, missing: missing.length, renewed: renew(netlink, missing, now) },
-  };
+  if (missing.length === 0) return finished({ verified, missing: 0, renewed: 0 });
+  const report = { verified, missing: missing.length, renewed: renew(netlink, missing, now) };
+  sleep(BACKLOG_MS);
+  const third = queryZebra();
+  if (third.kind !== 'answered') return { ...unanswered(third), report };
+  // What zebra has lost again, or what was too much for one run, goes on soon; not what it never takes.
+  const left = missingIn(third.frr, missing).length;
+  return { ...finished(report), isUnfinished: left > 0 && left < missing.length };
+}
+
+function finished(report: Verification): Result {
+  return { report, isUnfinished: false, lateness: null };
 }
 
 /** Where there is no FRR, or none that answers at all, there is nothing to verify: `doctor` reports that. */
 function unanswered(answer: Exclude<ReturnType<typeof queryZebra>, { readonly kind: 'answered' }>): Result {
-  return answer.kind === 'silent' && answer.isLate
-    ? { kind: 'late', message: answer.message }
-    : { kind: 'done', report: NOTHING_VERIFIED };
+  const lateness = answer.kind === 'silent' && answer.isLate ? answer.message : null;
+  return { report: NOTHING_VERIFIED, isUnfinished: lateness !== null, lateness };
 }
 
 /** Waits for zebra after each part. Returns how many were written. */

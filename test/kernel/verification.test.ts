@@ -58,6 +58,19 @@ describe('a vtysh', () => {
     });
   }
 
+  deepTest('that never lists a neighbor: it is written anew once, and not in each run', (t) => {
+    const vni = '[{"vni":100,"type":"L2","sviInterface":"br0"}]';
+    const { machine, asked } = beside(t, `case "$2" in *detail*) echo '${vni}';; *) echo '{}';; esac`);
+    machine.reconcile();
+    machine.host(1).announce();
+    machine.reconcile();
+    assert.deepEqual(machine.reconcile().frr, { verified: 1, missing: 1, renewed: 1 });
+    const questions = asked().length;
+    assert.equal(machine.macOf(machine.host(1).ip), machine.host(1).mac);
+    for (let run = 0; run < 2; run++) assert.deepEqual(machine.reconcile().frr, NOTHING);
+    assert.equal(asked().length, questions);
+  });
+
   deepTest('is not asked with frr.verify: never, nor by --check', (t) => {
     const { machine, asked } = beside(t, 'echo "[]"', { frr: { verify: 'never' } });
     for (let run = 0; run < 3; run++) {
