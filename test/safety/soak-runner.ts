@@ -369,8 +369,10 @@ export class Soak {
   #kernelState(at: number): unknown {
     const { netns } = this.#node(at);
     const { bpffs } = this.#snoopy(at);
-    const pins = listPins(bpffs);
-    const ids = pins.flatMap((pin) =>
+    const [links, pins] = [true, false].map((isLink) =>
+      listPins(bpffs).filter((pin) => pin.startsWith('snoopy/links/') === isLink),
+    );
+    const ids = pins?.flatMap((pin) =>
       /^snoopy\/(?!links$)\w+$/.test(pin) ? [`${pin} ${idOf(bpffs, pin)}`] : [],
     );
     const program = idOf(bpffs, 'snoopy/program');
@@ -378,6 +380,7 @@ export class Soak {
     for (const port of ports) {
       assert.deepEqual(attachedPrograms(netns, port), [program], `programs on ${port}`);
     }
+    assert.equal(links?.length, ports.length, `links of node ${at + 1}`);
     const bindings = dumpMap<Key, { readonly port: number }>(bpffs, 'bindings');
     const known = new Set(bindings.map(({ key }) => JSON.stringify(key)));
     const strays = dumpMap<Key, unknown>(bpffs, 'probes').filter(
