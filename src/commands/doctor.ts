@@ -67,7 +67,7 @@ function examine(
   const { now, wallClock } = environment;
   return withSession(configuration, INSPECT, environment, (session) => {
     const { netlink, pins } = session;
-    const found = survey(session, configuration, [], now, WHOLE);
+    const found = survey(session, configuration, [], now, WHOLE, 'ports');
     const { desired, observed, topology } = found;
     return diagnose({
       configuration,

@@ -62,8 +62,9 @@ export function survey(
   selected: readonly string[],
   now: () => number,
   { whole }: Scope,
+  strays: StrayScope = 'none',
 ): Survey {
-  const machine = retrieve(session, configuration, selected, 'ports');
+  const machine = retrieve(session, configuration, selected, strays);
   const hosts = retrieveHosts(session, machine, now);
   const protocol = session.runtime.neighborProtocol;
   return { ...machine, hosts, plan: planHosts(machine.topology, hosts, { protocol, whole }) };

@@ -1,5 +1,6 @@
 // Asks zebra for the neighbors that earlier runs have written, and writes anew what it lacks.
 
+import type { FrrAnswer } from '../core/frr.ts';
 import type { Decision } from '../core/neighbors/decide.ts';
 import { NOTHING_VERIFIED, type Verification } from '../core/report.ts';
 import type { Warning } from '../core/warning.ts';
@@ -116,7 +117,7 @@ function finished(report: Verification): Result {
 }
 
 /** Where there is no FRR, or none that answers at all, there is nothing to verify: `doctor` reports that. */
-function unanswered(answer: Exclude<ReturnType<typeof queryZebra>, { readonly kind: 'answered' }>): Result {
+function unanswered(answer: Exclude<FrrAnswer, { readonly kind: 'answered' }>): Result {
   const lateness = answer.kind === 'silent' && answer.isLate ? answer.message : null;
   return { report: NOTHING_VERIFIED, isUnfinished: lateness !== null, lateness };
 }

@@ -29,12 +29,11 @@ export function resolveEntries(
   before: ReadonlySet<IfIndex>,
   selected: readonly string[] = [],
 ): Resolved {
-  const entryOf = entryFinder(entries);
   const names = [
     ...findHostBridges(links).map(({ bridge }) => bridge.name),
     ...[...before].flatMap((ifIndex) => links.get(ifIndex)?.name ?? []),
   ];
-  const namesOf = groupBy([...new Set(names)], entryOf);
+  const namesOf = namesByEntry(entries, [...new Set(names)]);
   const served = entries.flatMap((entry) => {
     const { isGlob, ...settings } = entry;
     return isGlob ? (namesOf.get(entry) ?? []).map((name) => ({ ...settings, name })) : [settings];
@@ -44,6 +43,14 @@ export function resolveEntries(
   const found = new Set(bridges.map(({ name }) => name));
   const problems = selected.filter((name) => !found.has(name)).map(notServed);
   return { desired: { ...shared, bridges }, problems };
+}
+
+/** The names that each entry serves, of these; those that none serves have the key undefined. */
+export function namesByEntry(
+  entries: readonly BridgeEntry[],
+  names: readonly string[],
+): Map<BridgeEntry | undefined, string[]> {
+  return groupBy(names, entryFinder(entries));
 }
 
 /** Finds the entry for the name of a bridge: the one of this name, else the first glob that matches. */

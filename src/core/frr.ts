@@ -10,6 +10,8 @@ export type FrrAnswer =
   /** vtysh is installed, but a daemon does not answer. */
   | {
       readonly kind: 'silent';
+      /** The daemon that was asked. */
+      readonly daemon: 'zebra' | 'bgpd';
       readonly message: string;
       /** True when it took too long; false when it failed at once, as where no daemon runs. */
       readonly isLate: boolean;
@@ -18,11 +20,6 @@ export type FrrAnswer =
 
 /** An FRR with a daemon that does not answer. */
 export type SilentFrr = Extract<FrrAnswer, { readonly kind: 'silent' }>;
-
-/** The daemon that does not answer: bgpd has the commands that begin with `show bgp`, zebra the others. */
-export function silentDaemon({ message }: Pick<SilentFrr, 'message'>): 'zebra' | 'bgpd' {
-  return message.includes('"show bgp ') ? 'bgpd' : 'zebra';
-}
 
 export interface Frr {
   /** L2 VNIs that zebra knows. */

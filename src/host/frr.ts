@@ -120,7 +120,7 @@ function vtysh(command: string, timeoutMs: number): VtyshAnswer {
   const isLate = errnoOf(error) === 'ETIMEDOUT';
   const why = isLate ? `no answer in ${timeoutMs / 1000} s` : (error?.message ?? firstLine.trim());
   const message = `vtysh -c "${command}" fails: ${why || `it ended with ${status}`}`;
-  return { kind: 'silent', message, isLate };
+  return { kind: 'silent', daemon: command.startsWith('show bgp ') ? 'bgpd' : 'zebra', message, isLate };
 }
 
 const VNIS = 'show evpn vni detail json';

@@ -1,7 +1,6 @@
 // The entries of the configuration: bridges that none serves, and what each glob serves.
 
-import { findUnnamed } from '../entries.ts';
-import { matchesGlob } from '../glob.ts';
+import { findUnnamed, namesByEntry } from '../entries.ts';
 import { type Check, type Findings, ok, warning } from './check.ts';
 import { GLOB, UNNAMED } from './wording-entries.ts';
 
@@ -12,17 +11,20 @@ export function checkEntries({
 }: Pick<Findings, 'configuration' | 'desired' | 'observed'>): Check[] {
   const unnamed = findUnnamed(configuration, observed.links);
   const globs = configuration.entries.filter(({ isGlob }) => isGlob);
+  const namesOf = namesByEntry(
+    configuration.entries,
+    desired.bridges.map(({ name }) => name),
+  );
   return [
     unnamed.length === 0
       ? ok('unnamed', null, UNNAMED.ok())
       : warning('unnamed', { subject: null, ...UNNAMED.some({ names: unnamed }), items: unnamed }),
-    ...globs.map(({ name: glob }) => {
-      const names = desired.bridges.map(({ name }) => name).filter((name) => matchesGlob(name, glob));
-      if (names.length > 0) return ok('glob', glob, GLOB.ok({ names }));
-      const servesNothing = desired.bridges.length === 0;
-      return servesNothing
-        ? warning('glob', { subject: glob, ...GLOB.nothing() })
-        : ok('glob', glob, GLOB.idle());
+    ...globs.map((entry) => {
+      const names = namesOf.get(entry) ?? [];
+      if (names.length > 0) return ok('glob', entry.name, GLOB.ok({ names }));
+      return desired.bridges.length === 0
+        ? warning('glob', { subject: entry.name, ...GLOB.nothing() })
+        : ok('glob', entry.name, GLOB.idle());
     }),
   ];
 }

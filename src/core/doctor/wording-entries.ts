@@ -25,7 +25,7 @@ export function addEntries(names: readonly string[]): string {
 
 export const GLOB = {
   ok: ({ names }: Names) => some(names),
-  idle: () => 'no bridge with a tunnel port matches now',
+  idle: () => 'serves no bridge now',
   /** No bridge at all is served. */
   nothing: () => ({
     found: 'no bridge with a tunnel port matches',

@@ -2,7 +2,7 @@
 
 import type { IpAddress } from '../../base/address.ts';
 import { some } from '../../base/text.ts';
-import { type SilentFrr, silentDaemon } from '../frr.ts';
+import type { SilentFrr } from '../frr.ts';
 
 interface Vni {
   readonly vni: number;
@@ -21,7 +21,7 @@ export const FRR = {
 
 /** How to get an answer of FRR. zebra always runs, bgpd only where it is enabled. */
 export function restartFrr(answer: SilentFrr): string {
-  const isEnabled = silentDaemon(answer) === 'bgpd' ? 'check that /etc/frr/daemons has bgpd=yes; ' : '';
+  const isEnabled = answer.daemon === 'bgpd' ? 'check that /etc/frr/daemons has bgpd=yes; ' : '';
   return `${isEnabled}systemctl status frr; systemctl restart frr`;
 }
 

@@ -1,7 +1,7 @@
 // The story of one address, from the first message of its host to its route: six steps, the first one that is wrong,
 // and the fix. Pure.
 
-import { type SilentFrr, silentDaemon } from '../frr.ts';
+import type { SilentFrr } from '../frr.ts';
 import { HostIndex } from '../host-index.ts';
 import { describeEntry } from '../neighbor-entry.ts';
 import { checkBridge } from './bridge.ts';
@@ -82,7 +82,7 @@ function frrSteps(scene: Scene): StoryStep[] {
     case 'absent':
       return [step('zebra', ZEBRA.absent())];
     case 'silent':
-      return silentDaemon(frr) === 'zebra'
+      return frr.daemon === 'zebra'
         ? [step('zebra', ZEBRA.silent(frr))]
         : [step('zebra', ZEBRA.silentBgpd()), step('route', ROUTE.silent(frr))];
     case 'answered':
@@ -125,7 +125,7 @@ function verdictOf(scene: Scene, steps: readonly StoryStep[]): string {
 
 /** True when bgpd is not running: then nothing is advertised. A daemon that does not answer may well have the route. */
 function isWithoutBgpd(answer: SilentFrr): boolean {
-  return silentDaemon(answer) === 'bgpd' && !answer.isLate;
+  return answer.daemon === 'bgpd' && !answer.isLate;
 }
 
 function seenReport(scene: Scene): SeenReport | null {

@@ -265,7 +265,10 @@ const BROKEN: Readonly<Record<string, (base: Findings) => Findings>> = {
   'warning ageing': (base) => withAgeing(base, 1_300_000),
   'failure ageing': (base) => withAgeing(base, 0),
   'warning frr': (base) => ({ ...base, frr: { kind: 'absent' } }),
-  'failure frr': (base) => ({ ...base, frr: { kind: 'silent', message: 'vtysh fails', isLate: false } }),
+  'failure frr': (base) => ({
+    ...base,
+    frr: { kind: 'silent', daemon: 'zebra', message: 'vtysh fails', isLate: false },
+  }),
   'failure advertise-all-vni': (base) => withFrr(base, { advertiseAllVni: false }),
   'warning peers': (base) => withFrr(base, { peers: [] }),
   'failure peers': (base) => withFrr(base, { peers: [{ name: '192.0.2.2', state: 'Active' }] }),
@@ -334,7 +337,7 @@ const VARIANTS: Readonly<Record<string, readonly [complaint: string, (base: Find
     'failure frr',
     (base) => {
       const message = 'vtysh -c "show bgp l2vpn evpn vni json" fails: bgpd is not running';
-      return { ...base, frr: { kind: 'silent', message, isLate: false } };
+      return { ...base, frr: { kind: 'silent', daemon: 'bgpd', message, isLate: false } };
     },
   ],
   'zebra has no VNI at all': ['warning advertised', (base) => withFrr(base, { vnis: [] })],

@@ -185,6 +185,17 @@ describe('a neighbor that is installed and not advertised', () => {
   });
 });
 
+test('a glob has the bridges that it serves, without those of a name or of an earlier glob', () => {
+  const checks = diagnose(findings({}, 'names-go-before-globs-and-earlier-globs-before-later'));
+  assert.deepEqual(
+    checks.filter(({ id }) => id === 'glob').map(({ subject, found }) => [subject, found]),
+    [
+      ['*', 'vx6'],
+      ['vx[0-9]', 'serves no bridge now'],
+    ],
+  );
+});
+
 describe('a single VXLAN device', () => {
   const base = findings({}, 'vlan-aware-bridge');
   const found = [...base.observed.links.values()].find(({ name }) => name === 'vxlan100');

@@ -126,6 +126,7 @@ const STORIES: Readonly<Record<string, Story & { readonly ok: boolean; readonly 
     ...RECONCILED,
     frr: {
       kind: 'silent',
+      daemon: 'zebra',
       message: 'vtysh -c "show evpn vni detail json" fails: failed to connect',
       isLate: false,
     },
@@ -136,6 +137,7 @@ const STORIES: Readonly<Record<string, Story & { readonly ok: boolean; readonly 
     ...RECONCILED,
     frr: {
       kind: 'silent',
+      daemon: 'zebra',
       message: 'vtysh -c "show evpn vni detail json" fails: no answer in 10 s',
       isLate: true,
     },
@@ -146,6 +148,7 @@ const STORIES: Readonly<Record<string, Story & { readonly ok: boolean; readonly 
     ...RECONCILED,
     frr: {
       kind: 'silent',
+      daemon: 'bgpd',
       message: 'vtysh -c "show bgp l2vpn evpn vni json" fails: bgpd is not running',
       isLate: false,
     },
@@ -404,7 +407,7 @@ describe('stories', () => {
     }
     const report = reportOf({
       ...RECONCILED,
-      frr: { kind: 'silent', message: `${start}]0;x`, isLate: false },
+      frr: { kind: 'silent', daemon: 'zebra', message: `${start}]0;x`, isLate: false },
     });
     assert.ok(!renderExplain(report, PLAIN).includes(start));
   });
