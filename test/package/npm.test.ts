@@ -1,16 +1,16 @@
 // The npm tarball on a machine that has Node, but neither a network nor a compiler.
 
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { VERSION } from '../../src/generated/version.ts';
 import { run } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
-import { buildPackages, CONFIG, PackageMachine, SERVICE, TIMER } from './packages.ts';
+import { buildPackages, PackageMachine, SERVICE, TIMER } from './packages.ts';
 
 const PREFIX = '/usr/local';
-const MODULES = `${PREFIX}/lib/node_modules`;
+const DOCS = new URL('../../../docs/running.md', import.meta.url);
 
 /** The host's own npm, which is all JavaScript. */
 function copyNpm(machine: PackageMachine): string {
@@ -18,6 +18,14 @@ function copyNpm(machine: PackageMachine): string {
   assert.ok(existsSync(source), `${source} is missing: this test needs the npm that comes with Node.js`);
   run(['cp', '-r', source, machine.container.path('/opt')]);
   return '/opt/npm/bin/npm-cli.js';
+}
+
+/** The lines of docs/running.md that put configuration and units in place. */
+function documentedLines(): string {
+  const [, lines] =
+    /After `npm install` you put[^`]*`share`[^`]*```sh\n(.*?)```/s.exec(readFileSync(DOCS, 'utf8')) ?? [];
+  assert.ok(lines, 'docs/running.md has the lines');
+  return lines;
 }
 
 test('is installed offline, runs, and leaves nothing when it is uninstalled', async (t) => {
@@ -36,12 +44,12 @@ test('is installed offline, runs, and leaves nothing when it is uninstalled', as
   assert.equal(machine.run('snoopy', '--version'), `${VERSION}\n`);
   assert.ok(existsSync(machine.container.path(`${PREFIX}/share/man/man8/snoopy.8`)));
 
-  const share = `${MODULES}/snoopy-evpn/share`;
-  machine.run('mkdir', '/etc/snoopy');
-  machine.run('cp', `${share}/snoopy-evpn/snoopy.yaml`, CONFIG);
+  // npm is where a machine has it that is on the network.
+  machine.write('/usr/bin/npm', `#!/bin/sh\nexec node ${npm} --prefix ${PREFIX} "$@"\n`);
+  machine.run('chmod', '755', '/usr/bin/npm');
+  machine.run('sh', '-ec', documentedLines());
   machine.run('snoopy', 'validate');
   machine.configure();
-  machine.run('sh', '-ec', `cp ${share}/systemd/system/* /etc/systemd/system/; systemctl daemon-reload`);
 
   const host = machine.addHost(1);
   await machine.runsFor(host);
