@@ -8,8 +8,8 @@
  */
 export const SUITES = [
   { name: 'unit', budgetS: [20, 20], deep: [], apart: ['main', 'start'] },
-  { name: 'ansible', budgetS: [240, 900], deep: ['fabric', 'preflight'] },
-  { name: 'package', budgetS: [60, 300], deep: ['npm'] },
+  { name: 'ansible', budgetS: [300, 900], deep: ['fabric', 'preflight'] },
+  { name: 'package', budgetS: [80, 300], deep: ['npm'] },
   {
     name: 'safety',
     budgetS: [60, 600],
@@ -37,6 +37,7 @@ export const SUITES = [
       '06-silent-host-lost-its-routes',
       '08-static-entry-was-not-advertised',
       '09-neighbor-was-on-a-macvlan',
+      '10-suppression-dropped-the-announcement',
       '11-virtual-router-alternated-between-two-macs',
       '12-carp-sends-from-the-physical-mac',
       '13-vip-answered-without-override',

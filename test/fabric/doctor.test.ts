@@ -198,65 +198,71 @@ test('with several VXLAN ports in one bridge the neighbors are found in the VNI 
 
 const BGP_EVPN = ['router bgp 65000', 'address-family l2vpn evpn'];
 
-test("FRR's duplicate detection: a marked address is a warning, a frozen one a failure, and the fix clears it", async () => {
-  const vm = fabric.vm(1, 1);
-  const { frr } = node;
-  const macAtNode1 = (): { readonly type?: string; readonly isDuplicate?: boolean } =>
-    frr.json<Record<string, object>>(`show evpn mac vni 100 mac ${vm.mac} json`)[vm.mac] ?? {};
-  const move = async (host: Vm, type: 'local' | 'remote'): Promise<void> => {
-    const send = () => {
-      host.gratuitous();
-      return macAtNode1();
+deepTest(
+  "FRR's duplicate detection: a marked address is a warning, a frozen one a failure, and the fix clears it",
+  async () => {
+    const vm = fabric.vm(1, 1);
+    const { frr } = node;
+    const macAtNode1 = (): { readonly type?: string; readonly isDuplicate?: boolean } =>
+      frr.json<Record<string, object>>(`show evpn mac vni 100 mac ${vm.mac} json`)[vm.mac] ?? {};
+    const move = async (host: Vm, type: 'local' | 'remote'): Promise<void> => {
+      const send = () => {
+        host.gratuitous();
+        return macAtNode1();
+      };
+      await until(`FRR to have the MAC as ${type}`, send, (found) => found.type === type, { everyMs: 100 });
     };
-    await until(`FRR to have the MAC as ${type}`, send, (found) => found.type === type, { everyMs: 100 });
-  };
-  /** FRR counts every move. The third one after the first is to node 1, so it is there that the duplicate is found. */
-  const contend = async (): Promise<void> => {
-    const twin = new Vm(fabric.node(2).node, { id: 900, mac: vm.mac });
-    // It sends only on request.
-    twin.netns.sysctl({ 'net/ipv6/conf/all/disable_ipv6': 1 });
-    for (let round = 0; !macAtNode1().isDuplicate; round++) {
-      assert.ok(round < 10, 'FRR marks no duplicate');
-      await move(twin, 'remote');
+    /** FRR counts every move. The third one after the first is to node 1, so it is there that the duplicate is found. */
+    const contend = async (): Promise<void> => {
+      const twin = new Vm(fabric.node(2).node, { id: 900, mac: vm.mac });
+      // It sends only on request.
+      twin.netns.sysctl({ 'net/ipv6/conf/all/disable_ipv6': 1 });
+      for (let round = 0; !macAtNode1().isDuplicate; round++) {
+        assert.ok(round < 10, 'FRR marks no duplicate');
+        await move(twin, 'remote');
+        await move(vm, 'local');
+      }
+      twin.unplug();
       await move(vm, 'local');
-    }
-    twin.unplug();
-    await move(vm, 'local');
-    snoopy.reconcile();
-  };
-  const clear = (): void => {
-    const [, command = ''] = /vtysh -c "(clear .*)"$/.exec(find('advertised')?.remedy ?? '') ?? [];
-    assert.equal(command, `clear evpn dup-addr vni 100 mac ${vm.mac}`);
-    frr.show(command);
-  };
-  frr.configure(...BGP_EVPN, 'dup-addr-detection', 'dup-addr-detection max-moves 3 time 180');
-  try {
-    await contend();
-    await complains('warning advertised VNI 100');
-    assert.match(find('advertised')?.found ?? '', /^10\.1\.1\.1: FRR has marked it as a duplicate/);
-    assert.equal(advertised()?.advertised, true);
-    const marked = explained();
-    assert.equal(marked.ok, true);
-    assert.match(marked.steps.find(({ id }) => id === 'zebra')?.remedy ?? '', /clear evpn dup-addr .* mac /);
-    clear();
-    await complains();
+      snoopy.reconcile();
+    };
+    const clear = (): void => {
+      const [, command = ''] = /vtysh -c "(clear .*)"$/.exec(find('advertised')?.remedy ?? '') ?? [];
+      assert.equal(command, `clear evpn dup-addr vni 100 mac ${vm.mac}`);
+      frr.show(command);
+    };
+    frr.configure(...BGP_EVPN, 'dup-addr-detection', 'dup-addr-detection max-moves 3 time 180');
+    try {
+      await contend();
+      await complains('warning advertised VNI 100');
+      assert.match(find('advertised')?.found ?? '', /^10\.1\.1\.1: FRR has marked it as a duplicate/);
+      assert.equal(advertised()?.advertised, true);
+      const marked = explained();
+      assert.equal(marked.ok, true);
+      assert.match(
+        marked.steps.find(({ id }) => id === 'zebra')?.remedy ?? '',
+        /clear evpn dup-addr .* mac /,
+      );
+      clear();
+      await complains();
 
-    frr.configure(...BGP_EVPN, 'dup-addr-detection freeze permanent');
-    await contend();
-    await complains('failure advertised VNI 100');
-    assert.match(find('advertised')?.found ?? '', /^10\.1\.1\.1: FRR has frozen it as a duplicate/);
-    const { advertised: isAdvertised, hindrance } = advertised() ?? {};
-    assert.equal(isAdvertised, false);
-    assert.match(hindrance ?? '', /frozen it as a duplicate/);
-    const frozen = explained();
-    assert.equal(frozen.ok, false);
-    assert.match(frozen.steps.find(({ id }) => id === 'zebra')?.found ?? '', /frozen it as a duplicate/);
-    clear();
-    await complains();
-  } finally {
-    frr.configure(...BGP_EVPN, 'no dup-addr-detection');
-  }
-});
+      frr.configure(...BGP_EVPN, 'dup-addr-detection freeze permanent');
+      await contend();
+      await complains('failure advertised VNI 100');
+      assert.match(find('advertised')?.found ?? '', /^10\.1\.1\.1: FRR has frozen it as a duplicate/);
+      const { advertised: isAdvertised, hindrance } = advertised() ?? {};
+      assert.equal(isAdvertised, false);
+      assert.match(hindrance ?? '', /frozen it as a duplicate/);
+      const frozen = explained();
+      assert.equal(frozen.ok, false);
+      assert.match(frozen.steps.find(({ id }) => id === 'zebra')?.found ?? '', /frozen it as a duplicate/);
+      clear();
+      await complains();
+    } finally {
+      frr.configure(...BGP_EVPN, 'no dup-addr-detection');
+    }
+  },
+);
 
 deepTest('a bgpd that does not run is reported', async () => {
   await node.frr.stop('bgpd');

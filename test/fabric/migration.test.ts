@@ -9,7 +9,7 @@ import { outputOf, type ReconcileResult, Snoopy } from '../lib/snoopy.ts';
 import { until } from '../lib/wait.ts';
 
 const BRIDGE = 'br0';
-const MOVES = sample(16, 200);
+const MOVES = sample(8, 200);
 /** Hosts that move at the same time, half of them in each direction. */
 const HOSTS = 4;
 const ROUNDS = MOVES / HOSTS;

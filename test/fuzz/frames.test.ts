@@ -9,7 +9,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { COUNTERS, Datapath, HINT, LEARN, type Policy, PROJECT, PYTHON } from '../kernel/datapath.ts';
-import { sample } from '../lib/depth.ts';
+import { deepTest, sample } from '../lib/depth.ts';
 import { type Background, parseJson } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
 import { createTempDir } from '../lib/temp.ts';
@@ -329,7 +329,7 @@ test('frames through BPF_PROG_TEST_RUN are learned from exactly when the model s
   if (isTelling('run')) assertTelling(findings);
 });
 
-test('frames through a veth pair leave it unaltered', async (t) => {
+deepTest('frames through a veth pair leave it unaltered', async (t) => {
   const findings = await fuzz(t, 'veth', [
     ...numbered('cut', CUT_JOBS),
     ...numbered('random', RANDOM.veth / BLOCK),

@@ -32,7 +32,7 @@ const NEEDS_VLAN_SUPPRESSION =
   MAJOR * 100 + MINOR >= 605 ? {} : { skip: 'the kernel has no neigh_vlan_suppress (6.5)' };
 
 describe('doctor', () => {
-  test('looks at the suppression of each VLAN where a port has it so', NEEDS_VLAN_SUPPRESSION, (t) => {
+  deepTest('looks at the suppression of each VLAN where a port has it so', NEEDS_VLAN_SUPPRESSION, (t) => {
     const node = new VlanNode(t, { aware: true });
     for (const vlan of [10, 20]) node.addSvi(vlan);
     const tunnel = node.addSingleVxlan([10, 20], '192.0.2.1');
@@ -110,28 +110,31 @@ describe('a VLAN-aware bridge', () => {
     node.assertIdle();
   });
 
-  test('keeps the bindings of a VLAN without a device until the device exists, and reports that', async (t) => {
-    const node = new VlanNode(t, { aware: true });
-    const host = node.addHost({ id: 1, pvid: 30 });
-    node.reconcile();
-    host.announce();
-    await host.forwarded(30);
+  deepTest(
+    'keeps the bindings of a VLAN without a device until the device exists, and reports that',
+    async (t) => {
+      const node = new VlanNode(t, { aware: true });
+      const host = node.addHost({ id: 1, pvid: 30 });
+      node.reconcile();
+      host.announce();
+      await host.forwarded(30);
 
-    const without = node.reconcile();
+      const without = node.reconcile();
 
-    assert.deepEqual(without.neighbors.changes, []);
-    assert.deepEqual(node.states(), [`30 ${host.ip} homeless`]);
-    const status = node.snoopy.run('status');
-    assert.equal(status.code, 0, outputOf(status));
-    assert.match(status.stdout, /VLAN 30/);
-    assert.match(status.stdout, /no device/);
+      assert.deepEqual(without.neighbors.changes, []);
+      assert.deepEqual(node.states(), [`30 ${host.ip} homeless`]);
+      const status = node.snoopy.run('status');
+      assert.equal(status.code, 0, outputOf(status));
+      assert.match(status.stdout, /VLAN 30/);
+      assert.match(status.stdout, /no device/);
 
-    const device = node.addSvi(30);
-    node.reconcile();
+      const device = node.addSvi(30);
+      node.reconcile();
 
-    assert.deepEqual(node.own(device), [host.line]);
-    assert.deepEqual(node.states(), [`30 ${host.ip} installed`]);
-  });
+      assert.deepEqual(node.own(device), [host.line]);
+      assert.deepEqual(node.states(), [`30 ${host.ip} installed`]);
+    },
+  );
 
   deepTest('ends the bindings of a VLAN whose device is gone', async (t) => {
     const node = new VlanNode(t, { aware: true });

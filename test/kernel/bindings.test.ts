@@ -1,6 +1,7 @@
 // A binding over several messages: refresh, moves, duplicates, limits, and the records in the ring.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { deepTest } from '../lib/depth.ts';
 import { Scope } from '../lib/scope.ts';
 import { sleepSync } from '../lib/wait.ts';
 import { type Arrival, buildFrames, CHANGE, COUNTERS, Datapath, LEARN, LEARN_ALL } from './datapath.ts';
@@ -642,7 +643,7 @@ test('an ignored kind of message is recorded for an unknown host, not for a know
   assert.deepEqual(last && described(last), ['IGNORED', 1, BOB_BYTES, BOB_BYTES, 2]);
 });
 
-test('a flood of claims displaces older rejections, and nothing else', () => {
+deepTest('a flood of claims displaces older rejections, and nothing else', () => {
   datapath.domain({}, false);
   datapath.prefix(IP4, 32, 1);
   count(frames.ann);

@@ -98,7 +98,7 @@ describe('exit codes', () => {
     assert.equal(wrong.report.errors[0]?.code, 'not_a_bridge');
   });
 
-  test('2 with --detailed-exitcode when something changed, 0 when nothing did', async (t) => {
+  deepTest('2 with --detailed-exitcode when something changed, 0 when nothing did', async (t) => {
     const machine = new Machine(t);
     const exit = (...args: string[]): number =>
       machine.snoopy.run('reconcile', '--detailed-exitcode', ...args).code;
@@ -164,7 +164,7 @@ describe('privileges', () => {
     assert.deepEqual(readdirSync(bpffs), []);
   });
 
-  test('CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are enough where bpffs is mounted', (t) => {
+  deepTest('CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are enough where bpffs is mounted', (t) => {
     const machine = new Machine(t);
     const enough = ['setpriv', '--bounding-set=-all,+bpf,+net_admin,+perfmon,+dac_override'];
     const result = runAs(machine, enough, 'reconcile');
@@ -174,7 +174,7 @@ describe('privileges', () => {
 });
 
 describe('--bridge', () => {
-  test('changes only that bridge; without the option every bridge is reconciled', async (t) => {
+  deepTest('changes only that bridge; without the option every bridge is reconciled', async (t) => {
     const { machine, one, other } = twoBridges(t);
     assert.deepEqual(portSteps(machine.reconcile('--bridge', 'br0')), ['set-port tap1', 'attach tap1']);
     assert.equal(machine.isAttached(other.port), false);

@@ -346,7 +346,7 @@ describe('bridges', () => {
     assert.deepEqual(complaints(machine), ['failure tunnel br0']);
   });
 
-  test('a tunnel learns, by its port or by its device, and suppresses nothing', async (t) => {
+  deepTest('a tunnel learns, by its port or by its device, and suppresses nothing', async (t) => {
     const machine = await healthy(t);
     machine.run('bridge', 'link', 'set', 'dev', TUNNEL, 'learning', 'on', 'neigh_suppress', 'off');
     assert.deepEqual(complaints(machine), [`warning learning ${TUNNEL}`, `warning neigh-suppress ${TUNNEL}`]);
@@ -445,25 +445,28 @@ describe('hosts', () => {
     assert.deepEqual(complaints(machine), []);
   });
 
-  test('a host has sent a solicitation or an advertisement that is not learned from, and answers no probe', async (t) => {
-    const machine = await healthy(t);
-    const second = machine.addHost(2);
-    machine.reconcile();
-    const { mac } = second;
-    const [asking, answering] = ['2001:db8::a', '2001:db8::b'];
-    second.send(nsFrame({ source: asking, sourceMac: mac, target: '2001:db8::1' }));
-    const unnamed = { target: answering, targetMac: null, source: mac, solicited: true };
-    second.send(naFrame({ ...unnamed, destinationIp: '2001:db8::1', destination: machine.host(1).mac }));
-    await second.forwarded();
-    machine.reconcile();
-    const checks = examine(machine).checks.filter(
-      ({ id, status }) => id === 'hinted' && status === 'warning',
-    );
-    assert.deepEqual(checks.map(({ found }) => found).sort(), [
-      `${asking}: its host has sent a Neighbor Solicitation, which is not learned from`,
-      `${answering}: its host has sent an advertisement without its MAC`,
-    ]);
-  });
+  deepTest(
+    'a host has sent a solicitation or an advertisement that is not learned from, and answers no probe',
+    async (t) => {
+      const machine = await healthy(t);
+      const second = machine.addHost(2);
+      machine.reconcile();
+      const { mac } = second;
+      const [asking, answering] = ['2001:db8::a', '2001:db8::b'];
+      second.send(nsFrame({ source: asking, sourceMac: mac, target: '2001:db8::1' }));
+      const unnamed = { target: answering, targetMac: null, source: mac, solicited: true };
+      second.send(naFrame({ ...unnamed, destinationIp: '2001:db8::1', destination: machine.host(1).mac }));
+      await second.forwarded();
+      machine.reconcile();
+      const checks = examine(machine).checks.filter(
+        ({ id, status }) => id === 'hinted' && status === 'warning',
+      );
+      assert.deepEqual(checks.map(({ found }) => found).sort(), [
+        `${asking}: its host has sent a Neighbor Solicitation, which is not learned from`,
+        `${answering}: its host has sent an advertisement without its MAC`,
+      ]);
+    },
+  );
 
   test('the bridge does not forward a host, with the reason', async (t) => {
     const machine = await healthy(t);

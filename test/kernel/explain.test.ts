@@ -246,7 +246,7 @@ test('rejected: each with the check, the port and the count', async (t) => {
   );
 });
 
-test('rejected: a kind of message that is not learned from', async (t) => {
+deepTest('rejected: a kind of message that is not learned from', async (t) => {
   const machine = node(t, { config: { bridges: [{ name: 'br0', learn: ['arp-reply', 'na'] }] } });
   const host = machine.host(1);
   await host.announceAndWait();
@@ -274,20 +274,23 @@ deepTest('ended: the port is gone, and the next run forgets the host', async (t)
   assert.match(causeOf(story), /^rule: the next run ends the binding: its port is gone/);
 });
 
-test('no device: a VLAN without a device above the bridge, and the command that creates one', async (t) => {
-  const machine = node(t);
-  const { ip, mac, port } = machine.host(1);
-  const frame = arpFrame({ operation: 'request', senderMac: mac, senderIp: ip, targetIp: ip });
-  machine
-    .host(1)
-    .send(Buffer.concat([frame.subarray(0, 12), Buffer.from('81000014', 'hex'), frame.subarray(12)]));
-  await machine.host(1).forwarded();
-  const story = storyOf(machine, ip);
-  assert.deepEqual([story.state, story.vlan, story.port], ['homeless', 20, port]);
-  assert.equal(causeOf(story), 'neighbor: no device for VLAN 20 above br0: the neighbor cannot be written');
-  const remedy = story.steps.find(({ status }) => status === 'wrong')?.remedy ?? '';
-  assert.match(remedy, /^ip link add br0\.20 link br0 up type vlan id 20; /);
-});
+deepTest(
+  'no device: a VLAN without a device above the bridge, and the command that creates one',
+  async (t) => {
+    const machine = node(t);
+    const { ip, mac, port } = machine.host(1);
+    const frame = arpFrame({ operation: 'request', senderMac: mac, senderIp: ip, targetIp: ip });
+    machine
+      .host(1)
+      .send(Buffer.concat([frame.subarray(0, 12), Buffer.from('81000014', 'hex'), frame.subarray(12)]));
+    await machine.host(1).forwarded();
+    const story = storyOf(machine, ip);
+    assert.deepEqual([story.state, story.vlan, story.port], ['homeless', 20, port]);
+    assert.equal(causeOf(story), 'neighbor: no device for VLAN 20 above br0: the neighbor cannot be written');
+    const remedy = story.steps.find(({ status }) => status === 'wrong')?.remedy ?? '';
+    assert.match(remedy, /^ip link add br0\.20 link br0 up type vlan id 20; /);
+  },
+);
 
 test("the node's own address belongs to no host", async (t) => {
   const machine = node(t, { addresses: ['10.1.0.254/24'] });

@@ -307,7 +307,7 @@ describe('an upgrade', () => {
     },
   );
 
-  test('another size of the ring, or another program, keeps bindings and neighbors', async (t) => {
+  deepTest('another size of the ring, or another program, keeps bindings and neighbors', async (t) => {
     const machine = await withNeighbors(t);
     const neighbors = machine.ownNeighbors();
     machine.snoopy.configure({ runtime: { ring_size: '8KiB' }, bridges: [{ name: 'br0' }] });
@@ -336,7 +336,7 @@ describe('an upgrade', () => {
     machine.assertIdle();
   });
 
-  test('a load that did not finish is repeated', async (t) => {
+  deepTest('a load that did not finish is repeated', async (t) => {
     const machine = await withNeighbors(t);
     const bytes = layoutBytes(machine);
     writeLayout(machine, [...bytes.slice(0, 16), ...bytes.slice(16).map(() => '00')]);
@@ -416,7 +416,7 @@ describe('an upgrade', () => {
     machine.reconcile();
   });
 
-  test('our ownership of clsact outlives the pins: remove deletes it', async (t) => {
+  deepTest('our ownership of clsact outlives the pins: remove deletes it', async (t) => {
     const config = { runtime: { attach: 'clsact' }, bridges: [{ name: 'br0' }] };
     const machine = await withNeighbors(t, 2, config);
     rmSync(`${machine.pins}/ports`);

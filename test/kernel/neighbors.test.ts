@@ -63,7 +63,7 @@ describe('entries of other owners', () => {
     assert.equal(neighborText(machine.netns, 'br0', HOSTS), before);
   });
 
-  test('a FAILED or INCOMPLETE entry counts as silence until the host is seen again', async (t) => {
+  deepTest('a FAILED or INCOMPLETE entry counts as silence until the host is seen again', async (t) => {
     const machine = new Machine(t, { hosts: 2 });
     const [one, two] = [machine.host(1), machine.host(2)];
     machine.reconcile();
@@ -174,7 +174,7 @@ describe('deleted entries', () => {
     machine.assertIdle();
   });
 
-  test('come back after the bridge was down as soon as the host sends any frame', async (t) => {
+  deepTest('come back after the bridge was down as soon as the host sends any frame', async (t) => {
     const machine = new Machine(t);
     const host = machine.host(1);
     machine.reconcile();
@@ -379,7 +379,7 @@ describe('the lifetime of a binding', () => {
     },
   );
 
-  test('an address that two hosts claim in turn is frozen and withdrawn, with a warning', async (t) => {
+  deepTest('an address that two hosts claim in turn is frozen and withdrawn, with a warning', async (t) => {
     const duplicates = { moves: 3, window: '1m', hold: '1m' };
     const machine = new Machine(t, { hosts: 2, config: { bridges: [{ name: 'br0', duplicates }] } });
     const [one, two] = [machine.host(1), machine.host(2)];

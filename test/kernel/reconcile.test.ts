@@ -178,7 +178,7 @@ describe('reconcile', () => {
     machine.assertIdle();
   });
 
-  test('an IPv6 router has its flag, and loses it when it is no router any more', async (t) => {
+  deepTest('an IPv6 router has its flag, and loses it when it is no router any more', async (t) => {
     const machine = new Machine(t);
     machine.reconcile();
     const host = machine.host(1);
@@ -245,7 +245,7 @@ describe('reconcile --check', () => {
     assertExit(machine.snoopy.run('reconcile', '--check', '--detailed-exitcode'), 0);
   });
 
-  test('--diff shows - and + lines for replaced and removed neighbors', async (t) => {
+  deepTest('--diff shows - and + lines for replaced and removed neighbors', async (t) => {
     const machine = new Machine(t, { hosts: 3 });
     machine.reconcile();
     await machine.host(1).announceAndWait();
@@ -271,7 +271,7 @@ describe('reconcile --check', () => {
     assert.equal(text.stderr, '');
   });
 
-  test('with --quiet it prints nothing, except when it did something', (t) => {
+  deepTest('with --quiet it prints nothing, except when it did something', (t) => {
     const machine = new Machine(t);
     assert.match(machine.snoopy.run('reconcile', '--quiet').stdout, /^attach .*tap/m);
     const idle = machine.snoopy.run('reconcile', '--quiet');
@@ -375,7 +375,7 @@ describe('one run applies all changes since the last one', () => {
     },
   );
 
-  test('a link whose pin was deleted by hand is restored', (t) => {
+  deepTest('a link whose pin was deleted by hand is restored', (t) => {
     const machine = new Machine(t, { hosts: 2 });
     machine.reconcile();
     machine.detachByHand('tap1');
@@ -395,7 +395,7 @@ describe('one run applies all changes since the last one', () => {
     machine.assertIdle();
   });
 
-  test('a qdisc that was deleted by hand is restored, and is still ours to delete', (t) => {
+  deepTest('a qdisc that was deleted by hand is restored, and is still ours to delete', (t) => {
     const machine = new Machine(t, { hosts: 2, config: BY_CLSACT });
     machine.reconcile();
     machine.run('tc', 'qdisc', 'del', 'dev', 'tap1', 'clsact');
@@ -501,27 +501,30 @@ describe('objects of other owners on a port', () => {
     assert.deepEqual(machine.attachedPrograms('tap1'), []);
   });
 
-  test('a filter of another kind at our place stays, is reported, and the other ports are attached', (t) => {
-    const machine = new Machine(t, { hosts: 2, config: BY_CLSACT });
-    machine.run('tc', 'qdisc', 'add', 'dev', 'tap1', 'clsact');
-    machine.run('tc', 'filter', 'add', 'dev', 'tap1', 'ingress', 'pref', '10', ...FOREIGN);
-    const before = filtersOfOthers(machine, 'ingress');
-    const run = machine.snoopy.reconcile();
-    assertExit(run, 1);
-    const failed = run.report.steps.filter(({ outcome }) => outcome.kind === 'failed');
-    assert.deepEqual(
-      failed.map(({ action, outcome }) => [action.port, outcome.code]),
-      [['tap1', 'attach_failed']],
-    );
-    assert.match(failed[0]?.outcome.message ?? '', /tap1.*tc filter show/);
-    assert.match(run.stderr, /^snoopy: .*tap1.*tc filter show.*\n$/, 'for those who discard stdout');
-    assert.deepEqual(machine.attachedPrograms('tap2'), [machine.programId()]);
-    assert.equal(filtersOfOthers(machine, 'ingress'), before);
-    machine.remove();
-    assert.equal(filtersOfOthers(machine, 'ingress'), before);
-  });
+  deepTest(
+    'a filter of another kind at our place stays, is reported, and the other ports are attached',
+    (t) => {
+      const machine = new Machine(t, { hosts: 2, config: BY_CLSACT });
+      machine.run('tc', 'qdisc', 'add', 'dev', 'tap1', 'clsact');
+      machine.run('tc', 'filter', 'add', 'dev', 'tap1', 'ingress', 'pref', '10', ...FOREIGN);
+      const before = filtersOfOthers(machine, 'ingress');
+      const run = machine.snoopy.reconcile();
+      assertExit(run, 1);
+      const failed = run.report.steps.filter(({ outcome }) => outcome.kind === 'failed');
+      assert.deepEqual(
+        failed.map(({ action, outcome }) => [action.port, outcome.code]),
+        [['tap1', 'attach_failed']],
+      );
+      assert.match(failed[0]?.outcome.message ?? '', /tap1.*tc filter show/);
+      assert.match(run.stderr, /^snoopy: .*tap1.*tc filter show.*\n$/, 'for those who discard stdout');
+      assert.deepEqual(machine.attachedPrograms('tap2'), [machine.programId()]);
+      assert.equal(filtersOfOthers(machine, 'ingress'), before);
+      machine.remove();
+      assert.equal(filtersOfOthers(machine, 'ingress'), before);
+    },
+  );
 
-  test('an eBPF filter of another owner at our place is neither replaced nor deleted', (t) => {
+  deepTest('an eBPF filter of another owner at our place is neither replaced nor deleted', (t) => {
     const machine = new Machine(t, {
       hosts: 2,
       config: { ...BY_CLSACT, bridges: [{ name: 'br0', ports: { include: ['tap2'] } }] },

@@ -55,7 +55,7 @@ function inTerminal(args: readonly string[], options: TerminalOptions): Terminal
 }
 
 describe('filters', () => {
-  test('by bridge, port, address, prefix and MAC are combined: every filter must match', () => {
+  deepTest('by bridge, port, address, prefix and MAC are combined: every filter must match', () => {
     const [one, two] = machine.hosts;
     assert.ok(one && two);
     const ips = (...args: string[]): string[] =>
@@ -225,7 +225,7 @@ describe('FRR', () => {
     return { ...result, ms: performance.now() - startedAt };
   }
 
-  test('that is missing, does not answer or hangs is no failure, and nothing is claimed about it', () => {
+  deepTest('that is missing, does not answer or hangs is no failure, and nothing is claimed about it', () => {
     for (const [script, state, message] of [
       [null, 'absent', /^$/],
       [

@@ -5,6 +5,7 @@ import { describe, test } from 'node:test';
 import { programInfo } from '../../src/ffi/info.ts';
 import { BPF_TCX_INGRESS, tcxAttach, tcxPrograms } from '../../src/ffi/link.ts';
 import { objGet } from '../../src/ffi/pin.ts';
+import { deepTest } from '../lib/depth.ts';
 import { run } from '../lib/run.ts';
 import { enterNetns } from '../lib/setns.ts';
 import { until } from '../lib/wait.ts';
@@ -122,30 +123,34 @@ describe('attach: tcx', () => {
     },
   );
 
-  test('a clsact and filters of other owners stay unchanged from clsact to tcx and back', NEEDS_TCX, (t) => {
-    const machine = new Machine(t, { hosts: 2, config: CLSACT });
-    machine.run('tc', 'qdisc', 'add', 'dev', 'tap1', 'clsact');
-    const match = ['u32', 'match', 'u32', '0', '0', 'classid', '1:1'];
-    for (const side of ['ingress', 'egress'])
-      machine.run('tc', 'filter', 'add', 'dev', 'tap1', side, 'pref', '20', ...match);
-    const filtersOfOthers = (): string[] =>
-      ['ingress', 'egress'].map((side) =>
-        machine.run('tc', 'filter', 'show', 'dev', 'tap1', side, 'pref', '20'),
-      );
-    const before = filtersOfOthers();
-    for (const config of [CLSACT, TCX, CLSACT, TCX]) {
-      machine.snoopy.configure(config);
-      machine.reconcile();
-      machine.assertIdle();
+  deepTest(
+    'a clsact and filters of other owners stay unchanged from clsact to tcx and back',
+    NEEDS_TCX,
+    (t) => {
+      const machine = new Machine(t, { hosts: 2, config: CLSACT });
+      machine.run('tc', 'qdisc', 'add', 'dev', 'tap1', 'clsact');
+      const match = ['u32', 'match', 'u32', '0', '0', 'classid', '1:1'];
+      for (const side of ['ingress', 'egress'])
+        machine.run('tc', 'filter', 'add', 'dev', 'tap1', side, 'pref', '20', ...match);
+      const filtersOfOthers = (): string[] =>
+        ['ingress', 'egress'].map((side) =>
+          machine.run('tc', 'filter', 'show', 'dev', 'tap1', side, 'pref', '20'),
+        );
+      const before = filtersOfOthers();
+      for (const config of [CLSACT, TCX, CLSACT, TCX]) {
+        machine.snoopy.configure(config);
+        machine.reconcile();
+        machine.assertIdle();
+        assert.deepEqual(filtersOfOthers(), before);
+        assert.deepEqual([machine.hasClsact('tap1'), machine.hasClsact('tap2')], [true, config === CLSACT]);
+      }
+      machine.remove();
       assert.deepEqual(filtersOfOthers(), before);
-      assert.deepEqual([machine.hasClsact('tap1'), machine.hasClsact('tap2')], [true, config === CLSACT]);
-    }
-    machine.remove();
-    assert.deepEqual(filtersOfOthers(), before);
-    assert.equal(machine.hasClsact('tap1'), true);
-  });
+      assert.equal(machine.hasClsact('tap1'), true);
+    },
+  );
 
-  test('a port that accepts no TCX program keeps its filter', NEEDS_TCX, async (t) => {
+  deepTest('a port that accepts no TCX program keeps its filter', NEEDS_TCX, async (t) => {
     const machine = new Machine(t, { config: CLSACT });
     machine.reconcile();
     enterNetns(machine.scope, machine.netns);
@@ -189,7 +194,7 @@ describe('attach: tcx', () => {
     assert.equal(machine.hasClsact('tap1'), false);
   });
 
-  test('a clsact of ours is deleted even if its filter is gone already', NEEDS_TCX, (t) => {
+  deepTest('a clsact of ours is deleted even if its filter is gone already', NEEDS_TCX, (t) => {
     const machine = new Machine(t, { config: CLSACT });
     machine.reconcile();
     machine.run('tc', 'filter', 'del', 'dev', 'tap1', 'ingress');

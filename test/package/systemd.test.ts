@@ -5,7 +5,7 @@ import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'no
 import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { Capture } from '../lib/capture.ts';
-import { deepTest } from '../lib/depth.ts';
+import { deepTest, sample } from '../lib/depth.ts';
 import { run } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
 import { until } from '../lib/wait.ts';
@@ -51,7 +51,7 @@ function runAfter(machine: PackageMachine, before: number): Promise<number> {
 }
 
 test('systemd-analyze accepts the units, and scores them 2.0 or better', async (t) => {
-  for (const profile of PROFILES) {
+  for (const profile of sample(['periodic'] as const, PROFILES)) {
     const machine = await machineWith(t, profile);
     const verified = machine.container.tryRun(['systemd-analyze', 'verify', '--man=no', SERVICE, TIMER]);
     assert.equal(verified.stdout + verified.stderr, '', profile);

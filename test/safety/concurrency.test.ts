@@ -77,30 +77,33 @@ describe(`${RUNS} runs at once`, () => {
     machine.assertIdle();
   });
 
-  test('that do not wait exit with 75 unless they have the lock, and the next run has nothing to fix', async (t) => {
-    const machine = new Machine(t, { hosts: 2 });
-    machine.reconcile();
-    for (const host of machine.hosts) await host.announceAndWait();
-    // Part of each run comes before the lock. One run listens, which makes sure that they meet.
-    const holder = await holdLock(machine);
-    const runs = await together(machine, RUNS, '--lock-timeout', '0');
-    for (const run of runs) {
-      assertExit(run, 75);
+  deepTest(
+    'that do not wait exit with 75 unless they have the lock, and the next run has nothing to fix',
+    async (t) => {
+      const machine = new Machine(t, { hosts: 2 });
+      machine.reconcile();
+      for (const host of machine.hosts) await host.announceAndWait();
+      // Part of each run comes before the lock. One run listens, which makes sure that they meet.
+      const holder = await holdLock(machine);
+      const runs = await together(machine, RUNS, '--lock-timeout', '0');
+      for (const run of runs) {
+        assertExit(run, 75);
+        assert.ok(
+          run.stderr.includes(`Cannot lock "${machine.pins}": process ${holder.pid} holds the lock`),
+          outputOf(run),
+        );
+      }
+      await holder.stop('SIGTERM');
+      const free = await together(machine, RUNS, '--lock-timeout', '0s');
+      for (const run of free) assert.ok([0, 75].includes(run.code), outputOf(run));
       assert.ok(
-        run.stderr.includes(`Cannot lock "${machine.pins}": process ${holder.pid} holds the lock`),
-        outputOf(run),
+        free.some(({ code }) => code === 0),
+        'none had the lock',
       );
-    }
-    await holder.stop('SIGTERM');
-    const free = await together(machine, RUNS, '--lock-timeout', '0s');
-    for (const run of free) assert.ok([0, 75].includes(run.code), outputOf(run));
-    assert.ok(
-      free.some(({ code }) => code === 0),
-      'none had the lock',
-    );
-    machine.assertIdle();
-    assert.equal(machine.ownNeighbors().length, 2);
-  });
+      machine.assertIdle();
+      assert.equal(machine.ownNeighbors().length, 2);
+    },
+  );
 });
 
 /** A run that holds the lock for as long as it listens. */
@@ -166,11 +169,11 @@ describe('a run that holds the lock', () => {
 });
 
 describe('a host that sends while a run withdraws its neighbor', () => {
-  for (const [why, leave, port] of [
-    ['because of its age', ({ machine }: Site) => machine.host(1).forgetMac(), 1],
-    ['because its port is gone', ({ machine }: Site) => machine.host(1).unplug(), 2],
+  for (const [declare, why, leave, port] of [
+    [test, 'because of its age', ({ machine }: Site) => machine.host(1).forgetMac(), 1],
+    [deepTest, 'because its port is gone', ({ machine }: Site) => machine.host(1).unplug(), 2],
   ] as const) {
-    test(`${why} has it again after the next run, without another message`, async (t) => {
+    declare(`${why} has it again after the next run, without another message`, async (t) => {
       const scope = new Scope();
       t.after(() => scope.close());
       const site = new Site(t, 0, makeTools(scope));

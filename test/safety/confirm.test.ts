@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { NEEDS_VALIDATED } from '../kernel/probe.ts';
 import { Capture } from '../lib/capture.ts';
-import { deepTest, sample } from '../lib/depth.ts';
+import { deepTest } from '../lib/depth.ts';
 import { arpFrame, naFrame } from '../lib/frames.ts';
 import { Node, type Vm } from '../lib/node.ts';
 import { findFdb, findNeighbor } from '../lib/oracles.ts';
@@ -137,30 +137,36 @@ describe('an address that another MAC claims', () => {
     assert.equal(run(host).confirms.sent, 0, 'nothing is left to decide');
   });
 
-  it('stays with an owner that answers, though a host behind its own port claims it with a virtual router MAC', () => {
-    const host = machine();
-    const { owner } = host;
-    announceVirtually(owner);
-    const report = run(host);
-    assert.deepEqual(report.confirms, { sent: 2, answered: 2 });
-    for (const ip of [owner.ip, owner.ip6]) assert.equal(macOf(host, ip), owner.mac, ip);
-    assert.equal(report.warnings.length, 2);
-    assert.equal(run(host).confirms.sent, 0);
-  });
-
-  for (const state of sample(['noarp'] as const, ['noarp', 'stale'] as const)) {
-    it(`stays with its owner, however often a virtual router MAC behind its port claims it, ${state}`, () => {
-      const host = machine({ neighbor_state: state, duplicates: { moves: 3, window: '3m', hold: '3m' } });
+  deepTest(
+    'stays with an owner that answers, though a host behind its own port claims it with a virtual router MAC',
+    () => {
+      const host = machine();
       const { owner } = host;
-      for (let turn = 0; turn < 4; turn++) {
-        announceVirtually(owner);
-        const report = run(host);
-        assert.deepEqual(report.confirms, { sent: 2, answered: 2 }, `turn ${turn}`);
-        for (const ip of [owner.ip, owner.ip6]) assert.equal(macOf(host, ip), owner.mac, ip);
-      }
-    });
+      announceVirtually(owner);
+      const report = run(host);
+      assert.deepEqual(report.confirms, { sent: 2, answered: 2 });
+      for (const ip of [owner.ip, owner.ip6]) assert.equal(macOf(host, ip), owner.mac, ip);
+      assert.equal(report.warnings.length, 2);
+      assert.equal(run(host).confirms.sent, 0);
+    },
+  );
 
-    it(`stays with the first MAC that claimed it, before there was a neighbor, ${state}`, () => {
+  for (const state of ['noarp', 'stale'] as const) {
+    deepTest(
+      `stays with its owner, however often a virtual router MAC behind its port claims it, ${state}`,
+      () => {
+        const host = machine({ neighbor_state: state, duplicates: { moves: 3, window: '3m', hold: '3m' } });
+        const { owner } = host;
+        for (let turn = 0; turn < 4; turn++) {
+          announceVirtually(owner);
+          const report = run(host);
+          assert.deepEqual(report.confirms, { sent: 2, answered: 2 }, `turn ${turn}`);
+          for (const ip of [owner.ip, owner.ip6]) assert.equal(macOf(host, ip), owner.mac, ip);
+        }
+      },
+    );
+
+    deepTest(`stays with the first MAC that claimed it, before there was a neighbor, ${state}`, () => {
       const host = machine({ neighbor_state: state });
       const { owner } = host;
       const ip = '10.1.0.99';
@@ -171,7 +177,7 @@ describe('an address that another MAC claims', () => {
       assert.equal(macOf(host, ip), owner.mac);
     });
 
-    it(`stays with an owner that has just moved here from another node, ${state}`, async () => {
+    deepTest(`stays with an owner that has just moved here from another node, ${state}`, async () => {
       const duplicates = { moves: 4, window: '3m', hold: '5s' };
       const host = machine({ neighbor_state: state, duplicates });
       const { owner, other, node } = host;
@@ -235,7 +241,7 @@ describe('an address that another MAC claims', () => {
     assert.equal(macOf(host, host.owner.ip), host.other.mac);
   });
 
-  it('stays though the claimant repeats its claim faster than the owner answers', () => {
+  deepTest('stays though the claimant repeats its claim faster than the owner answers', () => {
     const host = machine({ duplicates: NO_FREEZE });
     const { owner, other } = host;
     const frame = arpFrame({
@@ -474,12 +480,17 @@ while time.monotonic() < end:
     assert.equal(run(host).confirms.answered, 1, 'and the record is still there for the run');
   });
 
-  for (const [name, bridge, addresses] of [
-    ['probes are switched off', { probe: { enabled: 'never' } }, OWN],
-    ['the node has no address of the subnet and probe.enabled is own', { probe: { enabled: 'own' } }, []],
-    ['answers are not learned from', { learn: ['arp-request', 'ns'] }, OWN],
+  for (const [declare, name, bridge, addresses] of [
+    [it, 'probes are switched off', { probe: { enabled: 'never' } }, OWN],
+    [
+      deepTest,
+      'the node has no address of the subnet and probe.enabled is own',
+      { probe: { enabled: 'own' } },
+      [],
+    ],
+    [deepTest, 'answers are not learned from', { learn: ['arp-request', 'ns'] }, OWN],
   ] as const) {
-    it(`goes to the last claim where ${name}`, () => {
+    declare(`goes to the last claim where ${name}`, () => {
       const node = new Node(scope, { name: 'n1', addresses: [...addresses] });
       const [owner, other] = [101, 102].map((id) => node.addVm({ id }));
       assert.ok(owner !== undefined && other !== undefined);

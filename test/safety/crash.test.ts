@@ -14,7 +14,7 @@ import type { Launched } from './shim.ts';
 import { makeTools, type Setting, Site, type Tools } from './site.ts';
 
 const SEED = Number(process.env['SAFETY_SEED'] ?? 1);
-const KILLS = Number(process.env['SAFETY_KILLS'] ?? sample(15, 120));
+const KILLS = Number(process.env['SAFETY_KILLS'] ?? sample(8, 120));
 /** Machines that work at the same time. */
 const LANES = 3;
 /** Every address announced while a program is attached stays; a `remove` deletes those before the current `from`. */

@@ -98,21 +98,24 @@ describe('a kernel', () => {
     assert.ok(!bpfCommands.includes('BPF_MAP_GET_NEXT_KEY'));
   });
 
-  test('without the ring buffer (5.8) nothing is done, and the version that has it is named', async (t) => {
-    const kernel = new Kernel(t);
-    const { machine } = kernel;
-    const launched = await kernel.run(WITHOUT_RING, 'reconcile');
-    assert.ok(launched.met);
-    const [load = '', ...others] = kernel.missing(launched);
-    assert.match(load, /^Cannot load .*no ring buffer for eBPF; boot Linux 5\.8 or later$/);
-    assert.deepEqual(others, []);
-    assert.equal(machine.isAttached('tap1'), false);
-    const doctor = await kernel.run(WITHOUT_RING, 'doctor');
-    assertExit(doctor, 1);
-    assert.match(doctor.stdout, /no ring buffer for eBPF/);
-    machine.reconcile();
-    machine.assertIdle();
-  });
+  deepTest(
+    'without the ring buffer (5.8) nothing is done, and the version that has it is named',
+    async (t) => {
+      const kernel = new Kernel(t);
+      const { machine } = kernel;
+      const launched = await kernel.run(WITHOUT_RING, 'reconcile');
+      assert.ok(launched.met);
+      const [load = '', ...others] = kernel.missing(launched);
+      assert.match(load, /^Cannot load .*no ring buffer for eBPF; boot Linux 5\.8 or later$/);
+      assert.deepEqual(others, []);
+      assert.equal(machine.isAttached('tap1'), false);
+      const doctor = await kernel.run(WITHOUT_RING, 'doctor');
+      assertExit(doctor, 1);
+      assert.match(doctor.stdout, /no ring buffer for eBPF/);
+      machine.reconcile();
+      machine.assertIdle();
+    },
+  );
 
   deepTest(
     'without memory for a ring buffer the error does not blame the version of the kernel',
@@ -130,7 +133,7 @@ describe('a kernel', () => {
     },
   );
 
-  test('without BTF (CONFIG_DEBUG_INFO_BTF) nothing is lost', async (t) => {
+  deepTest('without BTF (CONFIG_DEBUG_INFO_BTF) nothing is lost', async (t) => {
     const kernel = new Kernel(t);
     await kernel.lacking(WITHOUT_BTF, 'reconcile');
     for (const host of kernel.machine.hosts) await host.announceAndWait();
