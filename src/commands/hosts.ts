@@ -91,7 +91,7 @@ function reconcileWith(run: Run, machine: Machine, ring: Ring | undefined): Host
       ...warningsOfTable(hosts.bindings, maxBindings, topology),
       ...warningsOfLimits(machine.observed, hosts, topology),
     ],
-    errors: [...topology.problems, ...probed.errors, ...announced.errors],
+    errors: [...topology.problems, ...probed.errors, ...announced.errors, ...verified.errors],
     next: () => ({
       interest: interestOf(desired, topology, [...hosts.hints, ...memory.remember], plan, index),
       dueMs:

@@ -1,5 +1,6 @@
 // Asks zebra for the neighbors that earlier runs have written, and writes anew what it lacks.
 
+import type { Problem } from '../base/errors.ts';
 import type { FrrAnswer } from '../core/frr.ts';
 import type { Decision } from '../core/neighbors/decide.ts';
 import { NOTHING_VERIFIED, type Verification } from '../core/report.ts';
@@ -36,6 +37,8 @@ const PAUSE_MS = 20;
 export interface Verified {
   readonly report: Verification;
   readonly warnings: readonly Warning[];
+  /** Times that could not be stored: later runs verify too often or too late. */
+  readonly errors: readonly Problem[];
   /** Time until the next verification is due. */
   readonly dueInMs: number;
 }
@@ -51,11 +54,15 @@ export function verifyZebra(run: Run, decisions: readonly Decision[], written: n
   if (earlier.length === 0 && writes === 'none') return none;
   const result = verifyWhenDue(run, earlier);
   // What this pass has written is for the next one: its time is later than that of this verification.
-  if (writes !== 'none') noteTime(directory, writes, environment.wallClock());
-  return { ...result, dueInMs: Math.max(NEXT_MS, dueIn(directory, environment.wallClock())) };
+  const unstored = writes === 'none' ? [] : noteTime(directory, writes, environment.wallClock());
+  return {
+    ...result,
+    errors: [...result.errors, ...unstored],
+    dueInMs: Math.max(NEXT_MS, dueIn(directory, environment.wallClock())),
+  };
 }
 
-const NOTHING = { report: NOTHING_VERIFIED, warnings: [] };
+const NOTHING = { report: NOTHING_VERIFIED, warnings: [], errors: [] };
 
 /** In how many milliseconds a verification is due; 0 or less: now. */
 function dueIn(directory: string, nowMs: number): number {
@@ -77,10 +84,10 @@ function verifyWhenDue(
   stopwatch.enter('frr');
   const result = verify(netlink, written, now);
   // After the renewal: what it has written is not to be verified as new.
-  noteTime(pins.directory, result.isUnfinished ? 'unfinished' : 'verified', wallClock());
+  const errors = noteTime(pins.directory, result.isUnfinished ? 'unfinished' : 'verified', wallClock());
   const warnings: Warning[] =
     result.lateness === null ? [] : [{ kind: 'unverified', message: result.lateness }];
-  return { report: result.report, warnings };
+  return { report: result.report, warnings, errors };
 }
 
 interface Result {

@@ -185,6 +185,11 @@ function apply(target: Target, action: Action, recovered: readonly Binding[]): O
   }
 }
 
+function forgetVerification(directory: string): Outcome {
+  const [problem] = (['verified', 'unfinished'] as const).flatMap((event) => noteTime(directory, event, 0));
+  return problem === undefined ? APPLIED : failedBy(problem);
+}
+
 function applyOne(target: Target, action: Action, recovered: readonly Binding[]): Outcome {
   switch (action.kind) {
     case 'mount':
@@ -194,8 +199,7 @@ function applyOne(target: Target, action: Action, recovered: readonly Binding[])
       load(target.object(), target.pins, target.expected, recovered);
       reopenPins(target);
       // A new pin has the time of its making.
-      for (const event of ['verified', 'unfinished'] as const) noteTime(target.pins.directory, event, 0);
-      return APPLIED;
+      return forgetVerification(target.pins.directory);
     case 'set-prefix':
       tableOf(target, 'prefixes').set(action.rule, action.rule);
       return APPLIED;

@@ -87,6 +87,9 @@ __attribute__((constructor)) static void begin(void)
 	const char *what = getenv("SHIM_DO"), *number = getenv("SHIM_AT"), *log = getenv("SHIM_LOG");
 	const char *kind = getenv("SHIM_COUNT");
 
+	/* Not for what snoopy starts, such as vtysh. */
+	if (!strcmp(program_invocation_short_name, "node"))
+		unsetenv("LD_PRELOAD");
 	roots = getenv("SHIM_ROOTS");
 	only = getenv("SHIM_ONLY");
 	goes_on = getenv("SHIM_ON");
