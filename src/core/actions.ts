@@ -34,6 +34,8 @@ export type Action =
       readonly qdisc: QdiscKind;
       /** True: snoopy creates the qdisc, and records that in the name of the filter. */
       readonly ownsQdisc: boolean;
+      /** True: the port has no qdisc. One that is there when snoopy creates its own belongs to another program. */
+      readonly createsQdisc: boolean;
     }
   | {
       readonly kind: 'detach';

@@ -161,6 +161,7 @@ function planPorts(
           port: ref,
           ...way,
           ownsQdisc: policy.ownsQdisc,
+          createsQdisc: attachment.qdisc === null,
         });
       }
       const other = way.as === 'filter' ? 'tcx' : 'filter';

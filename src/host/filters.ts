@@ -73,40 +73,65 @@ function batchFor<Item>(
 const GIVE_WAY_MS = 2_000;
 const LOOK_AGAIN_MS = 20;
 
-/** Waits until these ports have a qdisc, so that the program is attached to it at once; else for the whole time. */
-function giveWay(netlink: NetlinkSocket, ports: readonly IfIndex[]): void {
-  if (ports.length === 0) return;
-  for (let waitedMs = 0; waitedMs < GIVE_WAY_MS; waitedMs += LOOK_AGAIN_MS) {
-    const found = new Set(
-      dumpQdiscs(netlink).flatMap(({ kind, ifIndex }) =>
-        kind === 'clsact' || kind === 'ingress' ? [ifIndex] : [],
-      ),
-    );
-    if (ports.every((port) => found.has(port))) return;
-    sleep(LOOK_AGAIN_MS);
-  }
+/** True for a port on which another program may be about to create a qdisc. */
+function givesWay({ qdisc, createsQdisc }: AttachFilter): boolean {
+  return qdisc === 'ingress' && createsQdisc;
 }
 
-/** Creates missing qdiscs, then the filters. EEXIST for a qdisc is a success. */
-export function attachFilters({ netlink, pins }: Target, actions: readonly AttachFilter[]): Done[] {
+/**
+ * Creates missing qdiscs, then the filters. Where another program may be about to create a qdisc it waits for that, and
+ * attaches to it at once. EEXIST for a qdisc is a success.
+ */
+export function attachFilters(target: Target, actions: readonly AttachFilter[]): Done[] {
+  const { netlink, pins } = target;
   const { program } = pins;
   if (program === null || pins.loadReason !== null) {
     const outcome: Outcome = { kind: 'skipped', because: 'the program is not loaded' };
     return actions.map((action) => ({ action, outcome }));
   }
-  giveWay(
-    netlink,
-    actions.filter(({ qdisc }) => qdisc === 'ingress').map(({ port }) => port.ifIndex),
-  );
-  const fd = program.fd;
+  const outcomes = new Map<AttachFilter, Outcome>();
+  const attach = (some: readonly AttachFilter[]): void => {
+    for (const { action, outcome } of attachNow(target, program.fd, some)) outcomes.set(action, outcome);
+  };
+  attach(actions.filter((action) => !givesWay(action)));
+  let waiting = actions.filter(givesWay);
+  for (let waitedMs = 0; waiting.length > 0 && waitedMs < GIVE_WAY_MS; waitedMs += LOOK_AGAIN_MS) {
+    const found = portsWithQdisc(netlink);
+    const isThere = ({ port }: AttachFilter): boolean => found.has(port.ifIndex);
+    attach(waiting.filter(isThere));
+    waiting = waiting.filter((action) => !isThere(action));
+    if (waiting.length > 0) sleep(LOOK_AGAIN_MS);
+  }
+  attach(waiting);
+  return actions.map((action) => ({ action, outcome: outcomes.get(action) ?? PORT_GONE }));
+}
+
+function portsWithQdisc(netlink: NetlinkSocket): ReadonlySet<IfIndex> {
+  const qdiscs = dumpQdiscs(netlink).filter(({ kind }) => kind === 'clsact' || kind === 'ingress');
+  return new Set(qdiscs.map(({ ifIndex }) => ifIndex));
+}
+
+function attachNow(
+  { netlink, pins }: Target,
+  fd: number,
+  actions: readonly AttachFilter[],
+): readonly { readonly action: AttachFilter; readonly outcome: Outcome }[] {
+  if (actions.length === 0) return [];
   const qdiscs = batchFor(netlink, actions, ({ port, qdisc }) => createQdisc(port.ifIndex, qdisc));
   // A new qdisc has no filters.
   const older = qdiscs.filter(({ result }) => !result.ok).map(({ item }) => item);
+  const theirs = new Set(older.filter(({ createsQdisc }) => createsQdisc));
+  disown(pins, theirs);
   const ours = findOurs(netlink, older);
-  const moved = replaceQdiscs(netlink, fd, [...ours]);
+  const moved = replaceQdiscs(netlink, pins, fd, [...ours]);
   const rest = qdiscs.filter(({ item }) => !moved.has(item));
   const filters = batchFor(netlink, rest, ({ item: action }) =>
-    putOurFilter(action, fd, ours.has(action) ? 'replace' : 'create'),
+    putOurFilter(
+      action,
+      fd,
+      ours.has(action) ? 'replace' : 'create',
+      action.ownsQdisc && !theirs.has(action),
+    ),
   );
   const results = new Map([...moved, ...filters.map(({ item, result }) => [item.item, result] as const)]);
   return qdiscs.map(({ item: action, result: qdisc }) => {
@@ -116,8 +141,21 @@ export function attachFilters({ netlink, pins }: Target, actions: readonly Attac
   });
 }
 
-function putOurFilter(action: AttachFilter, fd: number, mode: 'create' | 'replace'): Request {
-  return putFilter(filterPlace(action.port.ifIndex), { fd, name: filterName(action.ownsQdisc) }, mode);
+function putOurFilter(
+  { port }: AttachFilter,
+  fd: number,
+  mode: 'create' | 'replace',
+  ownsQdisc: boolean,
+): Request {
+  return putFilter(filterPlace(port.ifIndex), { fd, name: filterName(ownsQdisc) }, mode);
+}
+
+/** Records that the qdiscs of these ports are not ours: another program was faster. Before their filters, which say so too. */
+function disown({ tables }: Pins, actions: Iterable<AttachFilter>): void {
+  for (const { port } of actions) {
+    const policy = tables.ports?.get(port.ifIndex);
+    if (policy?.ownsQdisc) tables.ports?.set(port.ifIndex, { ...policy, ownsQdisc: false });
+  }
 }
 
 /** The actions whose port has our filter at our place. A filter of another owner is neither replaced nor deleted. */
@@ -156,6 +194,7 @@ function dropQdisc(netlink: NetlinkSocket, port: PortRef): Outcome {
  */
 function replaceQdiscs(
   netlink: NetlinkSocket,
+  pins: Pins,
   fd: number,
   actions: readonly AttachFilter[],
 ): Map<AttachFilter, Result> {
@@ -166,16 +205,24 @@ function replaceQdiscs(
   const replaced = candidates.filter(
     ({ port: { ifIndex } }) => withClsact.has(ifIndex) && countFilters(netlink, ifIndex) === 1,
   );
-  const results = netlink
-    .batch(
-      replaced.flatMap((action) => [
-        deleteQdisc(action.port.ifIndex),
-        createQdisc(action.port.ifIndex, 'ingress'),
-        putOurFilter(action, fd, 'create'),
-      ]),
-    )
-    .filter((_, i) => i % 3 === 2);
-  return new Map(mapPairs(replaced, results, (action, result) => [action, result] as const));
+  const results = netlink.batch(
+    replaced.flatMap((action) => [
+      deleteQdisc(action.port.ifIndex),
+      createQdisc(action.port.ifIndex, 'ingress'),
+      putOurFilter(action, fd, 'create', true),
+    ]),
+  );
+  const answers = new Map(
+    replaced.map((action, i) => [action, { created: results[3 * i + 1], put: results[3 * i + 2] }] as const),
+  );
+  // Between the two calls another program has created one, and our filter is in that.
+  const theirs = replaced.filter((action) => answers.get(action)?.created?.ok !== true);
+  disown(pins, theirs);
+  const renamed = batchFor(netlink, theirs, (action) => putOurFilter(action, fd, 'replace', false));
+  return new Map([
+    ...[...answers].flatMap(([action, { put }]) => (put === undefined ? [] : [[action, put] as const])),
+    ...renamed.map(({ item, result }) => [item, result] as const),
+  ]);
 }
 
 function outcomeOf(result: Result, verb: string, port: PortRef, harmless: readonly string[] = []): Outcome {

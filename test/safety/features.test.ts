@@ -196,8 +196,8 @@ describe('a kernel', () => {
       const listening = kernel.run(WITHOUT_QUERY, 'reconcile', '--listen', '8s');
       await until(
         'the run to listen',
-        () => machine.snoopy.run('status', '--no-frr').code,
-        (code) => code === 0,
+        () => machine.snoopy.run('reconcile', '--check', '--lock-timeout', '0s').code,
+        (code) => code === 75,
       );
       // A run that took the place at once would make the next command fail.
       const { port: added } = machine.addHost(3);
@@ -216,6 +216,30 @@ describe('a kernel', () => {
       assert.deepEqual(listFilters(netns, 'tap1'), before);
     });
   }
+
+  test('without TCX (6.6) a qdisc that another program creates while a run gives way stays its own', async (t) => {
+    const kernel = new Kernel(t, AUTO);
+    const { machine } = kernel;
+    const running = kernel.run(WITHOUT_QUERY, 'reconcile');
+    await until(
+      'the run to have planned',
+      () => listPins(machine.snoopy.bpffs),
+      (pins) => pins.includes('snoopy/program'),
+    );
+    machine.run('tc', 'qdisc', 'add', 'dev', 'tap1', 'clsact');
+    assertExit(await running, 0);
+    const names = (port: string): string[] =>
+      listFilters(machine.netns, port).flatMap(({ options }) => options?.bpf_name ?? []);
+    assert.deepEqual([names('tap1'), names('tap2')], [['snoopy'], ['snoopy:clsact']]);
+    const again = withReport(await kernel.lacking(WITHOUT_QUERY, 'reconcile'));
+    assert.deepEqual(again.report.steps, []);
+    await kernel.lacking(WITHOUT_QUERY, 'remove');
+    assert.ok(machine.hasClsact('tap1'));
+    assert.deepEqual(
+      listQdiscs(machine.netns, 'tap2').filter(({ kind }) => kind === 'ingress'),
+      [],
+    );
+  });
 
   test('without TCX (6.6) an upgrade replaces a clsact qdisc of ours, unless another program uses it', async (t) => {
     const kernel = new Kernel(t, CLSACT);
