@@ -1,11 +1,14 @@
 // Reads the host, and resolves the configuration against it. Changes nothing.
 
+import type { IfIndex } from '../base/address.ts';
 import type { Configuration, Desired } from '../core/desired.ts';
 import { resolveEntries } from '../core/entries.ts';
 import { type HostPlan, planHosts } from '../core/neighbors/plan.ts';
 import type { Observed, ObservedHosts } from '../core/observed.ts';
 import type { Scope } from '../core/plan.ts';
 import { resolveTopology, type Topology } from '../core/topology.ts';
+import { readBindings } from '../datapath/migrate.ts';
+import type { Pins } from '../datapath/pins.ts';
 import { observe, observeHosts, type StrayScope } from '../host/observe.ts';
 import type { Session } from '../host/session.ts';
 
@@ -24,16 +27,28 @@ export function retrieve(
   selected: readonly string[],
   strays: StrayScope = 'none',
 ): Machine {
-  return resolveMachine(observe(netlink, runtime, pins, strays), configuration, selected);
+  return resolveMachine(
+    observe(netlink, runtime, pins, strays),
+    configuration,
+    selected,
+    bound(configuration, pins),
+  );
 }
 
-/** The configuration resolved against what was observed. */
+/** The bridges with bindings, where a glob may serve them: their hosts outlive their ports for a while. */
+function bound({ entries }: Configuration, pins: Pins): ReadonlySet<IfIndex> {
+  const bindings = entries.some(({ isGlob }) => isGlob) ? readBindings(pins) : [];
+  return new Set(bindings.map(({ bridge }) => bridge));
+}
+
+/** The configuration resolved against what was observed. `bound`: bridges that have hosts, whatever their ports are now. */
 export function resolveMachine(
   observed: Observed,
   configuration: Configuration,
   selected: readonly string[],
+  bound: ReadonlySet<IfIndex> = new Set(),
 ): Machine {
-  const served = new Set([...observed.datapath.ports.values()].map(({ bridge }) => bridge));
+  const served = new Set([...bound, ...[...observed.datapath.ports.values()].map(({ bridge }) => bridge)]);
   const { desired, problems } = resolveEntries(configuration, observed.links, served, selected);
   const topology = resolveTopology(desired, observed);
   return { observed, desired, topology: { ...topology, problems: [...problems, ...topology.problems] } };

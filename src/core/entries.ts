@@ -19,7 +19,7 @@ export interface Resolved {
 
 /**
  * Resolves globs against the existing links. A glob serves every bridge of such a name that has a tunnel port and may have
- * hosts, and goes on with one that earlier runs served (`before`): a network that is reloaded takes the tunnel port out of its
+ * hosts, and keeps serving one that earlier runs served (`before`): a network that is reloaded takes the ports out of its
  * bridge for a moment, and its hosts must not be forgotten. An exact name goes before a glob, an earlier glob before a later
  * one. `selected` are the bridges of `--bridge`; none: all.
  */

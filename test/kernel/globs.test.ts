@@ -59,6 +59,15 @@ test('a bridge that appears is served by the next run, also while its tunnel por
   machine.assertIdle();
   assert.deepEqual(machine.ownNeighbors('vnet5'), [`${first.ip} ${first.mac}`]);
 
+  // With all ports out at once, and runs that see it.
+  for (const port of ['vx5', 'tap5']) machine.run('ip', 'link', 'set', port, 'nomaster');
+  for (let run = 0; run < 2; run++) machine.reconcile();
+  assert.deepEqual(machine.boundIps(), [first.ip, second.ip]);
+  for (const port of ['vx5', 'tap5']) machine.run('ip', 'link', 'set', port, 'master', 'vnet5');
+  await first.announceAndWait();
+  machine.reconcile();
+  assert.deepEqual(machine.ownNeighbors('vnet5'), [`${first.ip} ${first.mac}`]);
+
   machine.run('ip', 'link', 'del', 'vnet5');
   assert.deepEqual(portSteps(machine.reconcile()), ['detach tap5', 'drop-port tap5']);
   assert.ok(!machine.isAttached('tap5'));
