@@ -12,9 +12,8 @@ import { type Pass, RETRY_MS, type Run } from './run.ts';
 
 /** Merges all passes into one result. Throws what the first pass throws; a failure of a later one is in the result. */
 export function listen(run: Run, pass: (run: Run) => Pass): Pass {
-  const { session, options, environment, stopwatch } = run;
+  const { session, options, environment, stopwatch, untilMs: deadlineMs } = run;
   const { now } = environment;
-  const deadlineMs = now() + options.listenMs;
   // Subscribes before the first pass, so that a change during the pass ends the first wait.
   const watch = openWatch(session.netlink.portId, now);
   const later: Run = { ...run, options: { ...options, unfreeze: [] }, strays: 'none' };

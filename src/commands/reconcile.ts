@@ -28,9 +28,10 @@ export function runReconcile(options: ReconcileOptions, environment: Environment
   checkSelection(configuration, options.bridges);
   stopwatch.enter('lock');
   return withSession(configuration, purposeOf(options), environment, (session) => {
-    const run: Run = { session, configuration, options, environment, stopwatch, strays: 'ports' };
+    const isListening = options.listenMs > 0 && !options.check;
+    const untilMs = isListening ? environment.now() + options.listenMs : Number.POSITIVE_INFINITY;
+    const run: Run = { session, configuration, options, environment, stopwatch, untilMs, strays: 'ports' };
     try {
-      const isListening = options.listenMs > 0 && !options.check;
       return conclude(run, isListening ? listen(run, pass) : pass(run));
     } catch (thrown) {
       concludeFailure(run, thrown);

@@ -37,6 +37,8 @@ export interface Run {
   readonly options: ReconcileOptions;
   readonly environment: Environment;
   readonly stopwatch: Stopwatch<Phase>;
+  /** When a listening run ends: CLOCK_MONOTONIC in milliseconds; Infinity for one pass. */
+  readonly untilMs: number;
   /** Where to look for programs of ours whose pins are out of sight: nowhere in later passes of a listening run. */
   readonly strays: StrayScope;
 }

@@ -1,6 +1,6 @@
 // Asks zebra for the neighbors that earlier runs have written, and writes anew what it lacks.
 
-import type { Problem } from '../base/errors.ts';
+import { type Problem, problemOf } from '../base/errors.ts';
 import type { FrrAnswer } from '../core/frr.ts';
 import type { Decision } from '../core/neighbors/decide.ts';
 import { NOTHING_VERIFIED, type Verification } from '../core/report.ts';
@@ -19,7 +19,7 @@ import { isInZebra, queryZebra } from '../host/frr.ts';
 import { renewNeighbors } from '../host/neighbor-table.ts';
 import { lastTime, noteTime, type TimedEvent } from '../host/pin-directory.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';
-import type { Run } from './run.ts';
+import { type Run, scopeOf } from './run.ts';
 
 /** How long zebra has for messages that it may not have read yet, before an entry that it lacks counts as lost. */
 const BACKLOG_MS = 1_000;
@@ -27,10 +27,12 @@ const BACKLOG_MS = 1_000;
 const AGAIN_MS = 10_000;
 /** For what this pass has written. */
 const NEXT_MS = 2_000;
-/** Most neighbors that one run writes anew. */
-const MOST = 8_192;
 /** How many at once: zebra's netlink socket may be what was too small. */
 const AT_ONCE = 256;
+/** For how long a run goes on with that; a listening run at most until it ends. Thousands of neighbors take some seconds. */
+const RENEWAL_MS = 20_000;
+/** The time that a verification needs before a listening run ends: two pauses, a part of a renewal, and some calls of vtysh. */
+const ROOM_MS = 3_000;
 /** Between two questions whether zebra has read them. */
 const PAUSE_MS = 20;
 
@@ -43,7 +45,10 @@ export interface Verified {
   readonly dueInMs: number;
 }
 
-/** Does nothing for a check, or where `frr.verify` is never. `written`: how many neighbors this pass has written. */
+/**
+ * Does nothing for a check, or where `frr.verify` is never. A run with `--bridge` does not see all neighbors: it leaves the
+ * verification to the next whole one. `written`: how many neighbors this pass has written. Does not throw.
+ */
 export function verifyZebra(run: Run, decisions: readonly Decision[], written: number): Verified {
   const { session, configuration, options, environment } = run;
   const none = { ...NOTHING, dueInMs: Number.POSITIVE_INFINITY };
@@ -52,7 +57,7 @@ export function verifyZebra(run: Run, decisions: readonly Decision[], written: n
   const earlier = writtenEarlier(decisions, session.runtime.neighborProtocol);
   const writes = writesOf(written);
   if (earlier.length === 0 && writes === 'none') return none;
-  const result = verifyWhenDue(run, earlier);
+  const result = scopeOf(run).whole ? verifyWhenDue(run, earlier) : NOTHING;
   // What this pass has written is for the next one: its time is later than that of this verification.
   const unstored = writes === 'none' ? [] : noteTime(directory, writes, environment.wallClock());
   return {
@@ -77,12 +82,20 @@ function dueIn(directory: string, nowMs: number): number {
 }
 
 function verifyWhenDue(
-  { session: { netlink, pins }, environment: { now, wallClock }, stopwatch }: Run,
+  { session: { netlink, pins }, environment: { now, wallClock }, stopwatch, untilMs }: Run,
   written: readonly Written[],
 ): Omit<Verified, 'dueInMs'> {
   if (written.length === 0 || dueIn(pins.directory, wallClock()) > 0) return NOTHING;
+  // Otherwise a listening run would outlast its time, and the next run waits for its lock.
+  if (now() + ROOM_MS > untilMs) return NOTHING;
   stopwatch.enter('frr');
-  const result = verify(netlink, written, now);
+  let result: Result;
+  try {
+    result = verify(netlink, written, now, untilMs);
+  } catch (thrown) {
+    const errors = [problemOf(thrown, 'zebra'), ...noteTime(pins.directory, 'unfinished', wallClock())];
+    return { ...NOTHING, errors };
+  }
   // After the renewal: what it has written is not to be verified as new.
   const errors = noteTime(pins.directory, result.isUnfinished ? 'unfinished' : 'verified', wallClock());
   const warnings: Warning[] =
@@ -98,7 +111,12 @@ interface Result {
   readonly lateness: string | null;
 }
 
-function verify(netlink: NetlinkSocket, written: readonly Written[], now: () => number): Result {
+function verify(
+  netlink: NetlinkSocket,
+  written: readonly Written[],
+  now: () => number,
+  untilMs: number,
+): Result {
   const first = queryZebra();
   if (first.kind !== 'answered') return unanswered(first);
   const relevant = relevantTo(first.frr, written);
@@ -110,13 +128,19 @@ function verify(netlink: NetlinkSocket, written: readonly Written[], now: () => 
   if (second.kind !== 'answered') return unanswered(second);
   const missing = missingIn(second.frr, suspects);
   if (missing.length === 0) return finished({ verified, missing: 0, renewed: 0 });
-  const report = { verified, missing: missing.length, renewed: renew(netlink, missing, now) };
+  const { renewed, isWhole } = renew(
+    netlink,
+    missing,
+    now,
+    Math.min(now() + RENEWAL_MS, untilMs - ROOM_MS / 2),
+  );
+  const report = { verified, missing: missing.length, renewed };
   sleep(BACKLOG_MS);
   const third = queryZebra();
   if (third.kind !== 'answered') return { ...unanswered(third), report };
-  // What zebra has lost again, or what was too much for one run, goes on soon; not what it never takes.
+  // Some were lost again, or were too many for one run. Those that zebra never takes are left to the next regular time.
   const left = missingIn(third.frr, missing).length;
-  return { ...finished(report), isUnfinished: left > 0 && left < missing.length };
+  return { ...finished(report), isUnfinished: left > 0 && (left < missing.length || !isWhole) };
 }
 
 function finished(report: Verification): Result {
@@ -129,12 +153,24 @@ function unanswered(answer: Exclude<FrrAnswer, { readonly kind: 'answered' }>): 
   return { report: NOTHING_VERIFIED, isUnfinished: lateness !== null, lateness };
 }
 
-/** Waits for zebra after each part. Returns how many were written. */
-function renew(netlink: NetlinkSocket, missing: readonly Relevant[], now: () => number): number {
+/** How many neighbors were written, and whether that was all of them. */
+interface Renewal {
+  readonly renewed: number;
+  readonly isWhole: boolean;
+}
+
+/** Writes them in parts, and waits for zebra after each. */
+function renew(
+  netlink: NetlinkSocket,
+  missing: readonly Relevant[],
+  now: () => number,
+  deadlineMs: number,
+): Renewal {
   let renewed = 0;
   let keepsUp = true;
-  for (let from = 0; from < Math.min(missing.length, MOST); from += AT_ONCE) {
-    const part = missing.slice(from, Math.min(from + AT_ONCE, MOST));
+  let from = 0;
+  for (; from < missing.length && now() < deadlineMs; from += AT_ONCE) {
+    const part = missing.slice(from, from + AT_ONCE);
     renewed += renewNeighbors(
       netlink,
       part.map(({ entry }) => entry),
@@ -143,7 +179,7 @@ function renew(netlink: NetlinkSocket, missing: readonly Relevant[], now: () => 
     keepsUp &&= waitFor(part.at(-1), now);
     if (!keepsUp) sleep(PAUSE_MS);
   }
-  return renewed;
+  return { renewed, isWhole: from >= missing.length };
 }
 
 /** False when zebra does not have it in time. */
@@ -151,7 +187,7 @@ function waitFor(last: Relevant | undefined, now: () => number): boolean {
   if (last === undefined) return true;
   const deadlineMs = now() + BACKLOG_MS;
   while (now() < deadlineMs) {
-    if (isInZebra(last.vni, last.entry.ip)) return true;
+    if (isInZebra(last.vni, last.entry)) return true;
     sleep(PAUSE_MS);
   }
   return false;

@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { type IpAddress, type Mac, parseIp, parseMac } from '../base/address.ts';
 import { errnoOf } from '../base/errors.ts';
 import type { Frr, FrrAnswer, FrrDuplicates, FrrHost, FrrNeighbor, FrrVni } from '../core/frr.ts';
+import type { Neighbor } from '../netlink/neighbor.ts';
 
 /** A daemon that hangs must not hang doctor. */
 const TIMEOUT_MS = 10_000;
@@ -26,10 +27,11 @@ export function queryZebra(): FrrAnswer {
   return query([VNIS, NEIGHBORS], BRIEF_TIMEOUT_MS);
 }
 
-/** Whether zebra has the address on a VNI; false when it does not answer. */
-export function isInZebra(vni: number, ip: IpAddress): boolean {
+/** Whether zebra has the address on a VNI as a local one with this MAC; false when it does not answer. */
+export function isInZebra(vni: number, { ip, mac }: Pick<Neighbor, 'ip' | 'mac'>): boolean {
   const answer = vtysh(neighborCommand(vni, ip), BRIEF_TIMEOUT_MS);
-  return answer.kind === 'json' && readNeighbor([ip, answer.json]).length > 0;
+  if (answer.kind !== 'json') return false;
+  return readNeighbor([ip, answer.json]).some(([, found]) => found.isLocal && found.mac === mac);
 }
 
 function neighborCommand(vni: number, ip: IpAddress): string {

@@ -154,7 +154,7 @@ const PIN_OF = {
 } as const;
 
 /**
- * `succeeded`: a run; `verified`: what zebra has was compared, or there was none to ask; `unfinished`: that is to go on soon;
+ * `succeeded`: a run; `verified`: what zebra has was compared, or there was none to ask; `unfinished`: that must continue soon;
  * `few`, `burst`: so many neighbors were written.
  */
 export type TimedEvent = keyof typeof PIN_OF;

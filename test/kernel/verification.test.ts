@@ -35,6 +35,8 @@ describe('a vtysh', () => {
     machine.host(1).announce();
     machine.reconcile();
     assert.deepEqual(asked(), [], 'nothing that an earlier run has written');
+    machine.reconcile('--bridge', 'br0');
+    assert.deepEqual(asked(), [], 'a run of some bridges leaves it to the next of all');
     machine.reconcile();
     // Without a VNI there is no second question.
     assert.deepEqual(asked(), ['show evpn vni detail json']);
