@@ -22,6 +22,8 @@ export interface ApartResult {
   readonly status: number | null;
   readonly stdout: string;
   readonly stderr: string;
+  /** True when it was killed because its time was over. */
+  readonly isTimedOut: boolean;
 }
 
 /** O_CLOEXEC of open(2) and MFD_CLOEXEC of memfd_create(2). */
@@ -37,6 +39,8 @@ const OPAQUE_SIZE = 512;
 const POLLFD_SIZE = 8;
 const POLLIN = 1;
 const CHUNK_SIZE = 64 * 1024;
+/** For how long the output of a killed command is read. */
+const AFTER_KILL_MS = 1_000;
 
 type Call = (...args: unknown[]) => number;
 type Libc = Readonly<Record<keyof typeof PROTOTYPES, Call>>;
@@ -91,10 +95,11 @@ export function spawnApart(argv: readonly string[], options: ApartOptions = {}):
     }
     const pidfd = checked(libc().pidfdOpen(pid, 0), `open process ${pid}`);
     opened.push(pidfd);
-    const [first = '', second = ''] = readToEnd(pid, pidfd, [stdout, stderr], options.timeoutMs);
+    const { texts, isTimedOut } = readToEnd(pid, pidfd, [stdout, stderr], options.timeoutMs);
+    const [first = '', second = ''] = texts;
     const status = Buffer.alloc(4);
     checked(libc().waitPid(pid, status, 0), `wait for process ${pid}`);
-    return { status: exitStatus(status.readInt32LE()), stdout: first, stderr: second };
+    return { status: exitStatus(status.readInt32LE()), stdout: first, stderr: second, isTimedOut };
   } finally {
     for (const fd of opened) closeSync(fd);
   }
@@ -103,8 +108,9 @@ export function spawnApart(argv: readonly string[], options: ApartOptions = {}):
 function spawnAnywhere([file = '', ...argv]: readonly string[], options: ApartOptions): ApartResult {
   const { input = '', env, timeoutMs } = options;
   const child = spawnSync(file, argv, { input, env, timeout: timeoutMs, encoding: 'utf8' });
-  if (child.error !== undefined) throw child.error;
-  return child;
+  const isTimedOut = child.error !== undefined && 'code' in child.error && child.error.code === 'ETIMEDOUT';
+  if (child.error !== undefined && !isTimedOut) throw child.error;
+  return { ...child, isTimedOut };
 }
 
 /** Starts a command with these as its standard input and outputs. Its signals are those of a login. */
@@ -129,17 +135,25 @@ function start(argv: readonly string[], env: NodeJS.ProcessEnv, stdio: readonly 
 }
 
 /** What a process writes until it and all writers have ended. It is killed after `timeoutMs`. */
-function readToEnd(pid: number, pidfd: number, outputs: readonly number[], timeoutMs?: number): string[] {
-  const deadline = performance.now() + (timeoutMs ?? Number.POSITIVE_INFINITY);
+function readToEnd(
+  pid: number,
+  pidfd: number,
+  outputs: readonly number[],
+  timeoutMs = Number.POSITIVE_INFINITY,
+): { readonly texts: readonly string[]; readonly isTimedOut: boolean } {
+  let deadline = performance.now() + timeoutMs;
   const chunks = new Map<number, Buffer[]>(outputs.map((fd) => [fd, []]));
   const open = new Set([...outputs, pidfd]);
-  let isKilled = false;
+  let isTimedOut = false;
   while (open.size > 0) {
-    const left = isKilled ? Number.POSITIVE_INFINITY : deadline - performance.now();
+    const left = deadline - performance.now();
     if (left <= 0) {
-      // With everything that it has started: otherwise that keeps the pipes open.
+      // A process in another session may keep the pipes open for ever.
+      if (isTimedOut) break;
+      // With everything in its session.
       process.kill(-pid, 'SIGKILL');
-      isKilled = true;
+      isTimedOut = true;
+      deadline = performance.now() + AFTER_KILL_MS;
       continue;
     }
     for (const fd of readable([...open], left)) {
@@ -148,7 +162,7 @@ function readToEnd(pid: number, pidfd: number, outputs: readonly number[], timeo
       else chunks.get(fd)?.push(chunk);
     }
   }
-  return outputs.map((fd) => Buffer.concat(chunks.get(fd) ?? []).toString());
+  return { texts: outputs.map((fd) => Buffer.concat(chunks.get(fd) ?? []).toString()), isTimedOut };
 }
 
 /** Those of these descriptors that have something to read, or have ended; after `timeoutMs` there may be none. */

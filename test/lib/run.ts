@@ -36,13 +36,16 @@ export class CommandError extends Error {
   }
 }
 
-/** Runs a command and returns its result, however it ends. Throws only when it cannot be started. */
+/** Runs a command and returns its result, however it ends. Throws when it cannot be started, or does not end in time. */
 export function tryRun(argv: readonly string[], options: RunOptions = {}): Result {
-  const { status, stdout, stderr } = spawnApart(argv, {
+  const timeoutMs = (options.timeoutMs ?? 60_000) * PATIENCE;
+  const { status, stdout, stderr, isTimedOut } = spawnApart(argv, {
     input: options.input ?? '',
     env: { ...process.env, ...options.env },
-    timeoutMs: (options.timeoutMs ?? 60_000) * PATIENCE,
+    timeoutMs,
   });
+  if (isTimedOut)
+    throw new Error(`\`${argv.join(' ')}\` did not end in ${timeoutMs} ms: ${stderr || stdout}`);
   return { argv, code: status ?? -1, stdout, stderr };
 }
 
