@@ -102,7 +102,7 @@ const BLOCKERS = {
   missing: ({ ip, vni }) => ({
     status: 'failure',
     reason: 'zebra does not have the neighbor',
-    fix: `a run within five minutes writes it anew; then: vtysh -c "show evpn arp-cache vni ${vni} ip ${ip}"`,
+    fix: `wait five minutes, in which a run writes it anew (frr.verify); then: vtysh -c "show evpn arp-cache vni ${vni} ip ${ip}"`,
   }),
   remote: ({ mac }) => ({
     status: 'failure',
@@ -112,7 +112,7 @@ const BLOCKERS = {
   otherMac: () => ({
     status: 'failure',
     reason: 'zebra has it with another MAC',
-    fix: 'snoopy reconcile',
+    fix: 'wait five minutes, in which a run writes it anew (frr.verify)',
   }),
   marked: (place) => ({
     status: 'warning',

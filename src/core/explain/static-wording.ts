@@ -20,7 +20,8 @@ export function isNamed({ entries }: Pick<Configuration, 'entries'>, bridge: str
 export function addStatic({ bridge, isNamed }: StaticPlace, entry: string): string {
   if (isNamed) return `add it under "static": ${entry}`;
   const name = entryLine(bridge).replace(/^- /, '');
-  return `add an entry of its own: - {${name}, static: [${entry}]}`;
+  // An entry takes nothing from the glob: without its settings an excluded uplink would be learned from.
+  return `add an entry of its own, with the settings of the glob: - {${name}, ..., static: [${entry}]}`;
 }
 
 /** Where the static entries of a bridge are. */

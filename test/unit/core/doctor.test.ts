@@ -141,10 +141,10 @@ describe('a neighbor that is installed and not advertised', () => {
         undefined,
         'failure',
         /does not have the neighbor/,
-        /^a run within five minutes writes it anew; then: vtysh -c "show evpn arp-cache vni 7 ip/,
+        /^wait five minutes, in which a run writes it anew .*; then: vtysh -c "show evpn arp-cache vni 7 ip/,
       ],
       [{ ...whole, isLocal: false }, 'failure', /a route of another node/, /bridge fdb show/],
-      [{ ...whole, mac: other }, 'failure', /another MAC/, /snoopy reconcile/],
+      [{ ...whole, mac: other }, 'failure', /another MAC/, /^wait five minutes/],
       [{ ...whole, isDuplicate: true }, 'failure', /frozen .* duplicate/, /clear evpn dup-addr vni 7 mac/],
       [{ ...whole, isActive: false }, 'warning', /local inactive/, /let the host send/],
     ] as const) {
