@@ -29,6 +29,7 @@ const ERRNOS: Readonly<Record<string, readonly Errno[]>> = {
   'bpf:LINK_CREATE': ['ENOMEM', 'EBUSY', 'EPERM'],
   'bpf:LINK_UPDATE': ['ENOMEM', 'EPERM'],
   'bpf:LINK_DETACH': ['EPERM', 'ENOMEM'],
+  'bpf:PROG_QUERY': ['ENOMEM', 'EFAULT'],
   mkdir: ['ENOSPC', 'EACCES', 'EROFS'],
   rmdir: ['EBUSY', 'EACCES'],
   rename: ['EIO', 'ENOSPC', 'EROFS'],
