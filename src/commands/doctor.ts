@@ -67,7 +67,7 @@ function examine(
   const { now, wallClock } = environment;
   return withSession(configuration, INSPECT, environment, (session) => {
     const { netlink, pins } = session;
-    const found = survey(session, configuration, [], now, WHOLE, 'ports');
+    const found = survey(session, configuration, [], now, { ...WHOLE, strays: 'ports', forwarding: 'whole' });
     const { desired, observed, topology } = found;
     return diagnose({
       configuration,

@@ -29,7 +29,10 @@ export function runExplain(options: ExplainOptions, environment: Environment): E
   const configuration = loadConfig(options.config, users);
   checkSelection(configuration, selected);
   return withSession(configuration, READ, environment, (session) => {
-    const found = survey(session, configuration, selected, now, { whole: bridge === null });
+    const found = survey(session, configuration, selected, now, {
+      whole: bridge === null,
+      forwarding: 'whole',
+    });
     const rejections = observeRejections(session.pins);
     log('querying FRR');
     const facts: Facts = { ip, configuration, ...found, rejections, frr: queryFrrSetup() };

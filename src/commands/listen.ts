@@ -6,12 +6,13 @@ import { NO_CONFIRMS, NO_HINTS, NOTHING_VERIFIED } from '../core/report.ts';
 import { distinct } from '../core/warning.ts';
 import { sleep } from '../ffi/libc.ts';
 import { reopenPins } from '../host/apply.ts';
-import { openWatch, type Watch } from '../host/watch.ts';
+import { type Changed, openWatch, type Watch } from '../host/watch.ts';
 import { conclude } from './conclude.ts';
+import type { Machine } from './retrieve.ts';
 import { type Pass, RETRY_MS, type Run } from './run.ts';
 
 /** Merges all passes into one result. Throws what the first pass throws; a failure of a later one is in the result. */
-export function listen(run: Run, pass: (run: Run) => Pass): Pass {
+export function listen(run: Run, pass: (run: Run, known?: Machine) => Pass): Pass {
   const { session, options, environment, stopwatch, untilMs: deadlineMs } = run;
   const { now } = environment;
   // Subscribes before the first pass, so that a change during the pass ends the first wait.
@@ -19,15 +20,19 @@ export function listen(run: Run, pass: (run: Run) => Pass): Pass {
   const later: Run = { ...run, options: { ...options, unfreeze: [] }, strays: 'none' };
   try {
     let result = pass(run);
+    let lookedMs = now();
     // Now, and not only at the end, which may be far away.
     conclude(run, result);
     stopwatch.enter('listen');
     while (now() < deadlineMs) {
-      waitForWork(run, watch, result, deadlineMs);
+      const changed = waitForWork(run, watch, result, deadlineMs);
       const startedMs = now();
       const askedMs = stopwatch.spentMs('frr');
       if (startedMs >= deadlineMs) break;
-      const { isDone, found } = attempt(later, pass, result);
+      const isKnown = changed !== 'machine' && startedMs - lookedMs < LOOK_AGAIN_MS;
+      const known = isKnown ? result.machine : undefined;
+      if (known === undefined) lookedMs = startedMs;
+      const { isDone, found } = attempt(later, (one) => pass(one, known), result);
       result = merge(result, found);
       stopwatch.enter('listen');
       // Uses at most half of a core, however fast things change; waiting for zebra uses none. What a failed pass left waits too:
@@ -41,11 +46,14 @@ export function listen(run: Run, pass: (run: Run) => Pass): Pass {
   }
 }
 
+/** For how long a pass trusts that it would have been notified of a change of the machine. */
+const LOOK_AGAIN_MS = 60_000;
+
 /** How often the progress line is rewritten. */
 const TICK_MS = 1000;
 
 /** Waits until there is something to do, a pass is due, or the time is over. */
-function waitForWork({ session, environment }: Run, watch: Watch, before: Pass, deadlineMs: number): void {
+function waitForWork({ session, environment }: Run, watch: Watch, before: Pass, deadlineMs: number): Changed {
   const { now, progress } = environment;
   const ring = session.pins.maps.get('changes')?.fd;
   const { interest, dueMs } = before.next();
@@ -54,8 +62,10 @@ function waitForWork({ session, environment }: Run, watch: Watch, before: Pass, 
   while (now() < untilMs) {
     progress?.(`listening: ${formatAge((deadlineMs - now()) / 1000)} left, ${soFar}`);
     const tickMs = progress === null ? untilMs : Math.min(untilMs, now() + TICK_MS);
-    if (watch.wait(ring, interest, tickMs)) return;
+    const changed = watch.wait(ring, interest, tickMs);
+    if (changed !== 'nothing') return changed;
   }
+  return 'nothing';
 }
 
 /** A pass whose failure neither ends the listening nor loses the report of earlier passes. */
@@ -88,6 +98,7 @@ function failedPass(thrown: unknown, before: Pass, dueMs: number): Pass {
     frr: NOTHING_VERIFIED,
     warnings: [],
     errors: [problemOf(thrown, 'listen')],
+    machine: undefined,
     next: () => ({ interest, dueMs }),
   };
 }

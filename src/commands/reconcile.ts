@@ -6,6 +6,7 @@ import { type Action, type ActionSummary, summarize } from '../core/actions.ts';
 import { checkSelection } from '../core/entries.ts';
 import { plan } from '../core/plan.ts';
 import { PHASES, type ReconcileReport, type Step } from '../core/report.ts';
+import { allWell } from '../core/summary.ts';
 import type { Warning } from '../core/warning.ts';
 import { warningsOfState } from '../core/warnings.ts';
 import { losesBindings } from '../datapath/pins.ts';
@@ -15,7 +16,7 @@ import { conclude, concludeFailure } from './conclude.ts';
 import { type Environment, logSteps, type Purpose, withSession } from './environment.ts';
 import { reconcileHosts, recoverHosts } from './hosts.ts';
 import { listen } from './listen.ts';
-import { type Machine, retrieve } from './retrieve.ts';
+import { type Machine, retrieve, withPins } from './retrieve.ts';
 import { type Pass, type ReconcileOptions, type Run, scopeOf } from './run.ts';
 
 /**
@@ -45,13 +46,15 @@ function purposeOf({ check, lockTimeoutMs }: ReconcileOptions): Purpose {
   return { mode: check ? 'plan' : 'write', lockTimeoutMs, capabilities: [] };
 }
 
-/** One pass over the host. */
-function pass(run: Run): Pass {
+/** One pass over the host. `known`: nothing but hosts can have changed since an earlier pass left this machine. */
+function pass(run: Run, known?: Machine): Pass {
   const { session, configuration, options, environment, stopwatch } = run;
   stopwatch.enter('observe');
-  const found = retrieve(session, configuration, options.bridges, run.strays);
+  const found = known
+    ? withPins(known, session.pins)
+    : retrieve(session, configuration, options.bridges, run.strays);
   stopwatch.enter('plan');
-  const actions = plan(found.desired, found.topology, found.observed, scopeOf(run));
+  const actions = known ? [] : plan(found.desired, found.topology, found.observed, scopeOf(run));
 
   const { steps, machine, remaining, recovered } = apply(run, found, actions);
   logSteps(steps, environment);
@@ -72,6 +75,7 @@ function pass(run: Run): Pass {
     dropped: ringDropped,
     warnings: [...warnings, ...hosts.warnings],
     errors: [...unmigrated, ...hosts.errors],
+    machine: remaining.length === 0 && allWell(steps) ? machine : undefined,
   };
 }
 

@@ -9,7 +9,13 @@ import type { Scope } from '../core/plan.ts';
 import { resolveTopology, type Topology } from '../core/topology.ts';
 import { readBindings } from '../datapath/migrate.ts';
 import type { Pins } from '../datapath/pins.ts';
-import { observe, observeHosts, type StrayScope } from '../host/observe.ts';
+import {
+  type ForwardingScope,
+  observe,
+  observeDatapath,
+  observeHosts,
+  type StrayScope,
+} from '../host/observe.ts';
 import type { Session } from '../host/session.ts';
 
 /** Links, pins and attachments, and the configured bridges among them. */
@@ -54,13 +60,19 @@ export function resolveMachine(
   return { observed, desired, topology: { ...topology, problems: [...problems, ...topology.problems] } };
 }
 
+/** The machine with what the pinned maps have now. Throws SnoopyError `map_failed`. */
+export function withPins(machine: Machine, pins: Pins): Machine {
+  return { ...machine, observed: { ...machine.observed, datapath: observeDatapath(pins) } };
+}
+
 /** Bindings, forwarding and neighbors of the machine. `now` reads CLOCK_MONOTONIC. Throws as `retrieve` does. */
 export function retrieveHosts(
   { netlink, pins }: Session,
   { observed, topology }: Machine,
   now: () => number,
+  scope: ForwardingScope = 'known',
 ): ObservedHosts {
-  return observeHosts(netlink, pins, topology, observed, now);
+  return observeHosts(netlink, pins, topology, observed, now, scope);
 }
 
 /** Everything that a read-only command uses. */
@@ -70,17 +82,22 @@ export interface Survey extends Machine {
   readonly plan: HostPlan;
 }
 
+/** What a command reads beyond what a run would. */
+export interface SurveyOptions extends Scope {
+  readonly strays?: StrayScope;
+  readonly forwarding?: ForwardingScope;
+}
+
 /** Reads machine and hosts, and plans what a run of that scope would do. Throws as `retrieve` does. */
 export function survey(
   session: Session,
   configuration: Configuration,
   selected: readonly string[],
   now: () => number,
-  { whole }: Scope,
-  strays: StrayScope = 'none',
+  { whole, strays = 'none', forwarding = 'known' }: SurveyOptions,
 ): Survey {
   const machine = retrieve(session, configuration, selected, strays);
-  const hosts = retrieveHosts(session, machine, now);
+  const hosts = retrieveHosts(session, machine, now, forwarding);
   const protocol = session.runtime.neighborProtocol;
   return { ...machine, hosts, plan: planHosts(machine.topology, hosts, { protocol, whole }) };
 }

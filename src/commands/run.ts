@@ -21,6 +21,7 @@ import type { StrayScope } from '../host/observe.ts';
 import type { Session } from '../host/session.ts';
 import type { Interest } from '../host/watch.ts';
 import type { ChangeOptions, Environment } from './environment.ts';
+import type { Machine } from './retrieve.ts';
 
 export interface ReconcileOptions extends ChangeOptions {
   /** How long to continue after the first pass; 0: not at all. */
@@ -65,6 +66,8 @@ export interface Pass {
   readonly remaining: readonly ActionSummary[];
   readonly warnings: readonly Warning[];
   readonly errors: readonly Problem[];
+  /** The machine as the pass left it; undefined when steps are left. */
+  readonly machine: Machine | undefined;
   /** What to wait for after the pass. A function, because only a listening run needs it. */
   readonly next: () => Next;
 }

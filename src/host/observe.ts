@@ -3,6 +3,7 @@
 import { AF_INET, AF_INET6, type IfIndex } from '../base/address.ts';
 import { errnoOf } from '../base/errors.ts';
 import type { Runtime } from '../core/desired.ts';
+import { knownMacs } from '../core/known-macs.ts';
 import {
   type Attachment,
   NOT_ATTACHED,
@@ -27,8 +28,8 @@ import { type CounterName, FIRST_REASON } from '../datapath/records/counters.ts'
 import type { Rejection } from '../datapath/records/rejection.ts';
 import { COUNTERS } from '../generated/layouts.ts';
 import { dumpAddresses } from '../netlink/address.ts';
-import { readForwarding } from '../netlink/fdb.ts';
-import { ForwardingTable } from '../netlink/forwarding-table.ts';
+import { lookUpForwarding, readForwarding } from '../netlink/fdb.ts';
+import { type ForwardingKey, ForwardingTable } from '../netlink/forwarding-table.ts';
 import { dumpLinks, type Link } from '../netlink/link.ts';
 import { dumpNeighbors } from '../netlink/neighbor.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';
@@ -81,7 +82,8 @@ function hasFilters(attachments: ReadonlyMap<IfIndex, Attachment>): boolean {
   return [...attachments.values()].some(({ filterProgramId }) => filterProgramId !== null);
 }
 
-function observeDatapath({ tables, program, loadReason }: Pins): ObservedDatapath {
+/** The program and what its maps have, without the hosts. Throws SnoopyError `map_failed`. */
+export function observeDatapath({ tables, program, loadReason }: Pins): ObservedDatapath {
   return {
     loadReason,
     programId: program?.id ?? null,
@@ -125,24 +127,35 @@ function observeAttachments(
   return attachments;
 }
 
-/** Reads bindings first, then the FDB and the neighbors: the bridge forwards a seen host by then. */
+/**
+ * What to read of the FDBs. `known`: where the bridges forward the MACs of hosts and neighbors, which costs nothing for
+ * others. `whole`: all of it, for what looks for hosts that are not known; the kernel goes through it once for each port.
+ */
+export type ForwardingScope = 'known' | 'whole';
+
+/** Reads bindings first, then the neighbors and the FDB: the bridge forwards a seen host by then. */
 export function observeHosts(
   netlink: NetlinkSocket,
   pins: Pins,
   topology: Topology,
   observed: Observed,
   now: () => number,
+  scope: ForwardingScope,
 ): ObservedHosts {
   const portStates = new Map(pins.tables.state?.entries());
   const bindings = readBindings(pins);
   const probes = pins.tables.probes?.values() ?? [];
   const seenHints = pins.tables.seen?.values() ?? [];
   const hints = pins.tables.hints?.values() ?? [];
-  const forwarding = new Map(
-    topology.bridges.map(({ ifIndex }) => [ifIndex, observeForwarding(netlink, ifIndex)]),
-  );
   const nowMs = now();
   const neighbors = [...dumpNeighbors(netlink, AF_INET), ...dumpNeighbors(netlink, AF_INET6)];
+  const macs = scope === 'known' ? knownMacs(topology, { bindings, hints, seenHints, neighbors }) : undefined;
+  const forwarding = new Map(
+    topology.bridges.map(({ ifIndex }) => [
+      ifIndex,
+      observeForwarding(netlink, ifIndex, macs && (macs.get(ifIndex) ?? [])),
+    ]),
+  );
   const deviceNames = new Map([...observed.links.values()].map((link) => [link.ifIndex, link.name]));
   return {
     nowMs,
@@ -157,10 +170,14 @@ export function observeHosts(
   };
 }
 
-/** Empty for a bridge that is deleted meanwhile; the next observation does not have it. */
-function observeForwarding(netlink: NetlinkSocket, bridge: IfIndex): ForwardingTable {
+/** Without `macs` all of the FDB. Empty for a bridge that is deleted meanwhile; the next observation does not have it. */
+function observeForwarding(
+  netlink: NetlinkSocket,
+  bridge: IfIndex,
+  macs: Iterable<ForwardingKey> | undefined,
+): ForwardingTable {
   try {
-    return readForwarding(netlink, bridge);
+    return macs === undefined ? readForwarding(netlink, bridge) : lookUpForwarding(netlink, bridge, macs);
   } catch (thrown) {
     if (errnoOf(thrown) === 'ENODEV') return new ForwardingTable();
     throw thrown;

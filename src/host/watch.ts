@@ -35,12 +35,15 @@ export interface Interest {
   readonly ports: ReadonlySet<IfIndex>;
 }
 
+/** What can have changed: hosts alone, or also links, addresses and attachments. */
+export type Changed = 'nothing' | 'hosts' | 'machine';
+
 export interface Watch {
   /**
-   * Waits until there is something to do (true) or the time is over (false). `ring` is the descriptor of the
-   * pinned ring; `interest` filters the notifications of rtnetlink.
+   * Waits until there is something to do, and returns what can have changed; `nothing` when the time is over. `ring` is the
+   * descriptor of the pinned ring; `interest` filters the notifications of rtnetlink.
    */
-  wait(ring: number | undefined, interest: Interest, deadlineMs: number): boolean;
+  wait(ring: number | undefined, interest: Interest, deadlineMs: number): Changed;
   close(): void;
 }
 
@@ -59,20 +62,21 @@ export function openWatch(ownPortId: number, now: () => number): Watch {
         const nowMs = now();
         if (nowMs >= soonMs) {
           soonMs = Number.POSITIVE_INFINITY;
-          return true;
+          return 'hosts';
         }
         const leftMs = Math.min(deadlineMs, soonMs) - nowMs;
-        if (leftMs <= 0) return false;
+        if (leftMs <= 0) return 'nothing';
         const outcome = poll(fds, Math.ceil(leftMs));
         if (outcome.kind !== 'ready') continue;
-        const urgency = isReady(outcome, subscription.fd)
+        const meaning = isReady(outcome, subscription.fd)
           ? drain(subscription, interest, ownPortId)
-          : 'never';
-        if (urgency === 'now' || (ring !== undefined && isReady(outcome, ring))) {
+          : 'nothing';
+        const hasRecords = ring !== undefined && isReady(outcome, ring);
+        if (meaning === 'machine' || meaning === 'hosts' || hasRecords) {
           soonMs = Number.POSITIVE_INFINITY;
-          return true;
+          return meaning === 'machine' ? 'machine' : 'hosts';
         }
-        if (urgency === 'soon') soonMs = Math.min(soonMs, nowMs + SOON_MS);
+        if (meaning === 'soon') soonMs = Math.min(soonMs, nowMs + SOON_MS);
       }
     },
     close: () => subscription.close(),
@@ -83,22 +87,22 @@ function isReady(outcome: PollOutcome, fd: number): boolean {
   return outcome.kind === 'ready' && outcome.ready.includes(fd);
 }
 
-/** Receives all waiting notifications, and returns the highest urgency. The size of the buffer bounds the work. */
-function drain(subscription: Subscription, interest: Interest, ownPortId: number): Urgency {
-  let highest: Urgency = 'never';
+/** Receives all waiting notifications, and returns what they mean together. The size of the buffer bounds the work. */
+function drain(subscription: Subscription, interest: Interest, ownPortId: number): Meaning {
+  let highest: Meaning = 'nothing';
   for (;;) {
     const received = subscription.receive();
     switch (received.kind) {
       case 'empty':
         return highest;
       case 'overrun':
-        highest = 'now';
+        highest = 'machine';
         break;
       case 'messages':
         for (const message of received.messages) {
-          if (highest === 'now') break;
-          const urgency = urgencyOf(message, interest, ownPortId);
-          if (urgency !== 'never') highest = urgency;
+          if (highest === 'machine') break;
+          const meaning = meaningOf(message, interest, ownPortId);
+          if (MEANINGS.indexOf(meaning) > MEANINGS.indexOf(highest)) highest = meaning;
         }
         break;
       default:
@@ -107,44 +111,45 @@ function drain(subscription: Subscription, interest: Interest, ownPortId: number
   }
 }
 
-/** When a pass is due after a notification. */
-export type Urgency = 'now' | 'soon' | 'never';
+/** What notifications can mean, in ascending order. `soon`: hosts, and a pass may wait for more of them. */
+const MEANINGS = ['nothing', 'soon', 'hosts', 'machine'] as const;
+export type Meaning = (typeof MEANINGS)[number];
 
-/** How urgent a notification is. Echoes of our own requests are not. */
-export function urgencyOf(message: Message, interest: Interest, ownPortId: number): Urgency {
-  if (message.portId === ownPortId) return 'never';
+/** What a notification means. Echoes of our own requests mean nothing. */
+export function meaningOf(message: Message, interest: Interest, ownPortId: number): Meaning {
+  if (message.portId === ownPortId) return 'nothing';
   switch (message.type) {
     case RTM_NEWNEIGH:
     case RTM_DELNEIGH:
-      return urgencyOfNeighbor(message, interest);
+      return meaningOfNeighbor(message, interest);
     case RTM_NEWLINK:
     case RTM_DELLINK:
     case RTM_DELQDISC:
     case RTM_DELTFILTER:
-      return 'now';
+      return 'machine';
     default:
       // Addresses matter, as they define the subnets. New qdiscs and filters do not.
-      return message.type === RTM_NEWADDR || message.type === RTM_DELADDR ? 'now' : 'never';
+      return message.type === RTM_NEWADDR || message.type === RTM_DELADDR ? 'machine' : 'nothing';
   }
 }
 
-function urgencyOfNeighbor(message: Message, interest: Interest): Urgency {
+function meaningOfNeighbor(message: Message, interest: Interest): Meaning {
   const entry = decodeFdbEntry(message);
   if (entry !== undefined) {
     const isHint = interest.ports.has(entry.ifIndex) && interest.hinted.has(entry.mac);
-    return isHint || interest.macs.has(entry.mac) ? 'now' : 'never';
+    return isHint || interest.macs.has(entry.mac) ? 'hosts' : 'nothing';
   }
   const neighbor = decodeNeighbor(message);
-  if (neighbor === undefined || !interest.devices.has(neighbor.ifIndex)) return 'never';
+  if (neighbor === undefined || !interest.devices.has(neighbor.ifIndex)) return 'nothing';
   const known = interest.entryOf(neighbor.ifIndex, neighbor.ip);
   if (interest.ips.has(neighbor.ip)) {
     const isNew = message.type === RTM_DELNEIGH || known === undefined || !isUnchanged(known, neighbor);
-    return isNew ? 'now' : 'never';
+    return isNew ? 'hosts' : 'nothing';
   }
-  if (message.type === RTM_DELNEIGH || !isRemote(neighbor)) return 'never';
+  if (message.type === RTM_DELNEIGH || !isRemote(neighbor)) return 'nothing';
   // A host of another node: announced when its MAC is not the one that was known, and remembered.
-  if (known !== undefined) return known.mac === neighbor.mac ? 'never' : 'now';
-  return interest.remembered.has(neighbor.ip) ? 'now' : 'soon';
+  if (known !== undefined) return known.mac === neighbor.mac ? 'nothing' : 'hosts';
+  return interest.remembered.has(neighbor.ip) ? 'hosts' : 'soon';
 }
 
 /** True for an entry of which only the state is another, as the kernel sets it when the node talks to the host. */

@@ -1,8 +1,8 @@
 // Forwarding entries of bridges: struct ndmsg with AF_BRIDGE (linux/neighbour.h).
 
-import { AF_BRIDGE, type IfIndex, type Mac } from '../base/address.ts';
-import { readI32, readU8, readU16, writeU8 } from '../base/bytes.ts';
-import { ForwardingTable } from './forwarding-table.ts';
+import { AF_BRIDGE, encodeMac, type IfIndex, type Mac } from '../base/address.ts';
+import { readI32, readU8, readU16, writeU8, writeU32 } from '../base/bytes.ts';
+import { type ForwardingKey, ForwardingTable } from './forwarding-table.ts';
 import { CLOCK_TICK_MS } from './link.ts';
 import { AttributeIndex, Attributes, type Message, PayloadWriter, type Request } from './message.ts';
 import {
@@ -76,16 +76,54 @@ export function fdbDump(bridge: IfIndex): Request {
 
 const ENTRIES = 'forwarding entries';
 
+function randomSeed(): number {
+  return Math.floor(Math.random() * 2 ** 32);
+}
+
 /** The MACs that one bridge forwards to its ports, without the ports' own addresses, which are the node's. */
 export function readForwarding(socket: NetlinkSocket, bridge: IfIndex): ForwardingTable {
   return socket.dumpInto(fdbDump(bridge), ENTRIES, {
-    begin: () => new ForwardingTable(Math.floor(Math.random() * 2 ** 32)),
+    begin: () => new ForwardingTable(randomSeed()),
     add: (table, message) => {
       const entry = entryOf(bridge, message);
       if (entry === undefined || entry.isLocal) return;
       table.push({ vlan: entry.vlan, mac: entry.mac, port: entry.ifIndex });
     },
   });
+}
+
+/**
+ * Where a bridge forwards each of these MACs: a request for each, hundreds in a datagram, so the cost does not grow with what
+ * else the bridge has learned. From Linux 5.0 on (rtnl_fdb_get).
+ */
+export function lookUpForwarding(
+  socket: Pick<NetlinkSocket, 'lookUp'>,
+  bridge: IfIndex,
+  keys: Iterable<ForwardingKey>,
+): ForwardingTable {
+  const table = ForwardingTable.forKeys(keys, randomSeed());
+  socket.lookUp(encodeGets(bridge, table.keys()), ENTRIES, (message) => {
+    const entry = decodeFdbEntry(message);
+    if (entry === undefined || entry.isLocal) return;
+    table.push({ vlan: entry.vlan, mac: entry.mac, port: entry.ifIndex });
+  });
+  return table;
+}
+
+function* encodeGets(bridge: IfIndex, keys: Iterable<ForwardingKey>): Generator<Request> {
+  for (const key of keys) yield fdbGet(bridge, key);
+}
+
+/** NTF_SELF: the device is the bridge itself, and ENODEV when it is gone. */
+export function fdbGet(bridge: IfIndex, { vlan, mac }: ForwardingKey): Request {
+  const writer = new PayloadWriter(NDMSG_SIZE + 20);
+  const header = writer.structure(NDMSG_SIZE);
+  writeU8(header, 0, AF_BRIDGE);
+  writeU32(header, 4, bridge);
+  writeU8(header, 10, NTF_SELF);
+  writer.fill(NDA_LLADDR, 6, (bytes, offset) => encodeMac(mac, bytes, offset));
+  if (vlan !== 0) writer.u16(NDA_VLAN, vlan);
+  return { type: RTM_GETNEIGH, flags: 0, payload: writer.finish(), answered: true };
 }
 
 /** The kernel also lists other bridges' own addresses. */
@@ -99,11 +137,12 @@ function entryOf(bridge: IfIndex, message: Message): FdbEntry | undefined {
  * know the MAC. `br_fdb_update` of net/bridge/br_fdb.c writes the time.
  */
 export function fdbAgeMs(socket: NetlinkSocket, bridge: IfIndex, vlan: number, mac: Mac): number | undefined {
-  const [age] = socket.dump(fdbDump(bridge), ENTRIES, (message) => {
-    const entry = entryOf(bridge, message);
-    if (entry === undefined || entry.mac !== mac || entry.vlan !== vlan || entry.isLocal) return undefined;
+  let ageMs: number | undefined;
+  socket.lookUp([fdbGet(bridge, { vlan, mac })], ENTRIES, (message) => {
+    const entry = decodeFdbEntry(message);
+    if (entry === undefined || entry.isLocal) return;
     const ticks = new Attributes(message.payload, NDMSG_SIZE).u32(NDA_CACHEINFO, 8);
-    return ticks === undefined ? undefined : ticks * CLOCK_TICK_MS;
+    ageMs = ticks === undefined ? undefined : ticks * CLOCK_TICK_MS;
   });
-  return age;
+  return ageMs;
 }

@@ -1,13 +1,17 @@
-// Where a bridge forwards each MAC, by VLAN: a dump of its FDB in flat memory.
+// Where a bridge forwards MACs, by VLAN: all of its FDB, or what was asked for, in flat memory.
 
 import { decodeMac, encodeMac, type IfIndex, type Mac } from '../base/address.ts';
 import { readU16, readU32, writeU16, writeU32 } from '../base/bytes.ts';
 
-/** An address that a bridge forwards to a port. */
-export interface ForwardingEntry {
+/** An address that a bridge may forward. */
+export interface ForwardingKey {
   /** 0: no VLAN. */
   readonly vlan: number;
   readonly mac: Mac;
+}
+
+/** An address that a bridge forwards to a port. */
+export interface ForwardingEntry extends ForwardingKey {
   readonly port: IfIndex;
 }
 
@@ -16,6 +20,8 @@ const MAC = new Uint8Array(6);
 /** Initial room in entries. It is always a power of two, and there are twice as many slots. */
 const FIRST_ROOM = 64;
 const FREE = -1;
+/** The port of an address that the bridge does not forward. No interface has this index. */
+const NO_PORT = 0 as IfIndex;
 
 /**
  * A hash table that keeps its entries in insertion order. There may be tens of thousands; each is looked up a few
@@ -33,8 +39,19 @@ export class ForwardingTable implements Iterable<ForwardingEntry> {
   /** The index of an entry, or FREE. */
   #slots = new Int32Array(FIRST_ROOM * 2).fill(FREE);
 
+  /** False for a table of addresses that were asked for: nothing is known about others. */
+  #isWhole = true;
+
   constructor(seed = 0) {
     this.#seed = seed;
+  }
+
+  /** A table that is to have the ports of these addresses alone. */
+  static forKeys(keys: Iterable<ForwardingKey>, seed: number): ForwardingTable {
+    const table = new ForwardingTable(seed);
+    for (const { vlan, mac } of keys) table.push({ vlan, mac, port: NO_PORT });
+    table.#isWhole = false;
+    return table;
   }
 
   /** Adds an entry, or replaces that of the same VLAN and MAC. */
@@ -56,21 +73,36 @@ export class ForwardingTable implements Iterable<ForwardingEntry> {
     if (this.#count === this.#ports.length) this.#grow();
   }
 
-  /** The port to which a MAC is forwarded; undefined when the bridge does not know the MAC. */
+  /**
+   * The port to which a MAC is forwarded; undefined when the bridge does not know the MAC. Throws when this is a table of
+   * other addresses: nobody may take that for a host that is gone.
+   */
   portOf(vlan: number, mac: Mac): IfIndex | undefined {
     encodeMac(mac, MAC, 0);
     const slot = this.#slotOf(readU32(MAC, 2), ((vlan << 16) | readU16(MAC, 0)) >>> 0);
     const entry = this.#slots[slot] ?? FREE;
-    return entry === FREE ? undefined : (this.#ports[entry] as IfIndex);
+    if (entry === FREE && !this.#isWhole) throw new RangeError(`${mac} in VLAN ${vlan} was not looked up`);
+    const port = entry === FREE ? NO_PORT : (this.#ports[entry] as IfIndex);
+    return port === NO_PORT ? undefined : port;
+  }
+
+  /** The addresses of the table, forwarded or not. */
+  *keys(): Generator<ForwardingKey> {
+    for (let i = 0; i < this.#count; i++) yield this.#keyAt(i);
   }
 
   *[Symbol.iterator](): Iterator<ForwardingEntry> {
     for (let i = 0; i < this.#count; i++) {
-      const high = this.#high[i] ?? 0;
-      writeU16(MAC, 0, high & 0xffff);
-      writeU32(MAC, 2, this.#low[i] ?? 0);
-      yield { vlan: high >>> 16, mac: decodeMac(MAC, 0), port: this.#ports[i] as IfIndex };
+      const port = this.#ports[i] as IfIndex;
+      if (port !== NO_PORT) yield { ...this.#keyAt(i), port };
     }
+  }
+
+  #keyAt(entry: number): ForwardingKey {
+    const high = this.#high[entry] ?? 0;
+    writeU16(MAC, 0, high & 0xffff);
+    writeU32(MAC, 2, this.#low[entry] ?? 0);
+    return { vlan: high >>> 16, mac: decodeMac(MAC, 0) };
   }
 
   /** The slot of the entry, or the free slot that it would get. */

@@ -3,7 +3,7 @@
 import { closeSync } from 'node:fs';
 import { readI32, readU32 } from '../base/bytes.ts';
 import { SnoopyError } from '../base/errors.ts';
-import { type CallContext, ENOBUFS, errnoName, send, systemError } from '../ffi/libc.ts';
+import { type CallContext, ENOBUFS, ENOENT, errnoName, send, systemError } from '../ffi/libc.ts';
 import { DATAGRAM_SIZE, openDescriptor, receiveBufferSize, receiveMessages } from './descriptor.ts';
 import {
   Attributes,
@@ -78,6 +78,11 @@ export interface NetlinkSocket {
    * request is copied before the next is taken from the iterable, so tens of thousands need not exist at once.
    */
   batch(requests: Iterable<Request>): Result[];
+  /**
+   * Sends requests for single objects as `batch` does, and hands over each answer, in their order. An object that does not
+   * exist (ENOENT) has none. `what` is the name in errors; payloads must not be kept, as for a dump.
+   */
+  lookUp(requests: Iterable<Request>, what: string, take: (message: Message) => void): void;
   close(): void;
 }
 
@@ -121,6 +126,17 @@ export function decodeFailure(message: Message): Failure | undefined {
 }
 
 const DONE: Success = { ok: true, replies: [] };
+
+/** What becomes of requests; `index` counts them from the first. */
+interface Exchange {
+  /** Every request has succeeded so far. */
+  sent(count: number): void;
+  reply(index: number, message: Message): void;
+  /** NLMSG_ERROR with an error. */
+  refused(index: number, message: Message): void;
+  /** The answer was lost. */
+  lost(index: number): void;
+}
 
 /** Bytes of the receive buffer for the answers to a request. */
 function costOf({ answered }: Request): number {
@@ -204,19 +220,63 @@ class RouteSocket implements NetlinkSocket {
 
   batch(requests: Iterable<Request>): Result[] {
     const results: Result[] = [];
+    this.#exchange(requests, {
+      sent: (count) => {
+        for (let i = 0; i < count; i++) results.push(DONE);
+      },
+      reply: (index, message) => {
+        const before = results[index];
+        const replies = before?.ok === true ? before.replies : [];
+        // A copy, because the buffer is reused.
+        const reply = { ...message, payload: new Uint8Array(message.payload) };
+        results[index] = { ok: true, replies: [...replies, reply] };
+      },
+      refused: (index, message) => {
+        const failure = decodeFailure(message);
+        if (failure !== undefined) results[index] = failure;
+      },
+      lost: (index) => {
+        results[index] = failureOf(ENOBUFS, 'the answer was lost');
+      },
+    });
+    return results;
+  }
+
+  lookUp(requests: Iterable<Request>, what: string, take: (message: Message) => void): void {
+    // The first one: what failed for one request fails for the others too.
+    let failure: Failure | undefined;
+    this.#exchange(requests, {
+      sent: () => undefined,
+      reply: (_, message) => take(message),
+      refused: (_, message) => {
+        if (readI32(message.payload, 0) !== -ENOENT) failure ??= decodeFailure(message);
+      },
+      lost: () => {
+        failure ??= failureOf(ENOBUFS, 'the answer was lost');
+      },
+    });
+    if (failure !== undefined) throw failureError(failure, { operation: `read the ${what}`, object: what });
+  }
+
+  #exchange(requests: Iterable<Request>, exchange: Exchange): void {
     const queue = requests[Symbol.iterator]();
     let next = queue.next();
-    while (next.done !== true) next = this.#sendSome(next.value, queue, results);
-    return results;
+    for (let sent = 0; next.done !== true; ) {
+      const firstSequence = this.#sequence;
+      next = this.#sendSome(next.value, queue);
+      const count = this.#sequence - firstSequence;
+      exchange.sent(count);
+      this.#collect(firstSequence, count, exchange, sent);
+      sent += count;
+    }
   }
 
   /**
    * Sends `first` and as many further requests as fit into one datagram, and whose answers fit into the receive buffer.
-   * Adds their results, and returns the next request. Only the last one requests an acknowledgement: the kernel works
-   * in order, and always reports failures.
+   * Returns the next request. Only the last one requests an acknowledgement: the kernel works in order, and always
+   * reports failures.
    */
-  #sendSome(first: Request, queue: Iterator<Request>, results: Result[]): IteratorResult<Request> {
-    const firstSequence = this.#sequence;
+  #sendSome(first: Request, queue: Iterator<Request>): IteratorResult<Request> {
     let budget = this.#answerBudget - costOf(first);
     let last = 0;
     let length = encodeMessage(first, NLM_F_REQUEST, this.#sequence++, this.#outbound, 0);
@@ -231,14 +291,11 @@ class RouteSocket implements NetlinkSocket {
     }
     addFlags(this.#outbound, last, NLM_F_ACK);
     send(this.#fd, this.#outbound, length);
-    this.#collect(firstSequence, this.#sequence - firstSequence, results);
     return next;
   }
 
-  /** Adds the results of `count` requests from `firstSequence` on. */
-  #collect(firstSequence: number, count: number, results: Result[]): void {
-    const first = results.length;
-    for (let i = 0; i < count; i++) results.push(DONE);
+  /** Receives the answers to `count` requests from `firstSequence` on, the first of which is number `first`. */
+  #collect(firstSequence: number, count: number, exchange: Exchange, first: number): void {
     const lastSequence = firstSequence + count - 1;
     let isLost = false;
     const answered = new Set<number>();
@@ -259,21 +316,16 @@ class RouteSocket implements NetlinkSocket {
         if (index < 0 || index >= count) continue;
         answered.add(index);
         if (message.type === NLMSG_ERROR) {
-          const failure = decodeFailure(message);
-          if (failure !== undefined) results[first + index] = failure;
+          if (readI32(message.payload, 0) !== 0) exchange.refused(first + index, message);
           if (message.sequence === lastSequence) isOver = true;
         } else {
-          const before = results[first + index];
-          const replies = before?.ok === true ? before.replies : [];
-          // A copy, because the buffer is reused.
-          const reply = { ...message, payload: new Uint8Array(message.payload) };
-          results[first + index] = { ok: true, replies: [...replies, reply] };
+          exchange.reply(first + index, message);
         }
       }
       if (isOver && !isLost) return;
     }
     for (let index = 0; index < count; index++) {
-      if (!answered.has(index)) results[first + index] = failureOf(ENOBUFS, 'the answer was lost');
+      if (!answered.has(index)) exchange.lost(first + index);
     }
   }
 

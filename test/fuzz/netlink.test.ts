@@ -4,7 +4,7 @@ import { it } from 'node:test';
 import fc from 'fast-check';
 import type { IfIndex, IpAddress, Mac } from '../../src/base/address.ts';
 import { SnoopyError } from '../../src/base/errors.ts';
-import { urgencyOf } from '../../src/host/watch.ts';
+import { meaningOf } from '../../src/host/watch.ts';
 import { decodeAddress, RTM_NEWADDR } from '../../src/netlink/address.ts';
 import { decodeFdbEntry } from '../../src/netlink/fdb.ts';
 import { decodeLink, RTM_NEWLINK } from '../../src/netlink/link.ts';
@@ -47,7 +47,7 @@ const DECODERS: readonly ((message: Message) => unknown)[] = [
   decodeQdisc,
   decodeFilter,
   decodePortVlans,
-  (message) => urgencyOf(message, NO_INTEREST, 1),
+  (message) => meaningOf(message, NO_INTEREST, 1),
   // As in the socket: only these messages are decoded as failures.
   (message) => (message.type === NLMSG_ERROR ? decodeFailure(message) : undefined),
 ];

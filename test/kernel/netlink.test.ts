@@ -3,12 +3,13 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 import { AF_INET, AF_INET6, type IfIndex, type IpAddress, type Mac } from '../../src/base/address.ts';
+import { errnoOf } from '../../src/base/errors.ts';
 import { programInfo } from '../../src/ffi/info.ts';
 import { poll } from '../../src/ffi/libc.ts';
 import { loadObject } from '../../src/ffi/object.ts';
 import { dumpAddresses } from '../../src/netlink/address.ts';
 import type { Received } from '../../src/netlink/descriptor.ts';
-import { readForwarding } from '../../src/netlink/fdb.ts';
+import { lookUpForwarding, readForwarding } from '../../src/netlink/fdb.ts';
 import { decodeLink, dumpLinks, type Link } from '../../src/netlink/link.ts';
 import type { Message, Request } from '../../src/netlink/message.ts';
 import {
@@ -241,6 +242,8 @@ describe('addresses', () => {
   });
 });
 
+const hexByte = (byte: number): string => byte.toString(16).padStart(2, '0');
+
 describe('forwarding entries', () => {
   it('agree with bridge fdb', () => {
     netns.run('bridge', 'fdb', 'add', '02:00:00:00:01:01', 'dev', 'tap1', 'master', 'static');
@@ -270,6 +273,31 @@ describe('forwarding entries', () => {
     const own = theirs.filter(({ state }) => state === 'permanent').map(({ mac }) => mac as Mac);
     assert.ok(own.length >= 2);
     assert.ok(own.every((mac) => table.portOf(0, mac) === undefined));
+
+    const unknown = '02:00:00:00:09:09' as Mac;
+    const macs = [...theirs.map(({ mac }) => mac as Mac), unknown];
+    // Twice, and often enough for several datagrams.
+    const others = Array.from(
+      { length: 2_000 },
+      (_, i) => `06:00:00:00:1${i >> 8}:${hexByte(i & 0xff)}` as Mac,
+    );
+    const asked = lookUpForwarding(
+      socket,
+      indexOf('br0'),
+      [...macs, ...others, ...macs].map((mac) => ({ vlan: 0, mac })),
+    );
+    assert.equal([...asked.keys()].length, new Set([...macs, ...others]).size);
+    for (const mac of macs) assert.equal(asked.portOf(0, mac), table.portOf(0, mac), mac);
+    assert.ok(others.every((mac) => asked.portOf(0, mac) === undefined));
+    assert.throws(() => asked.portOf(0, '02:00:00:00:07:07' as Mac), /was not looked up/);
+  });
+
+  it('of a bridge that is gone are an error', () => {
+    const keys = [{ vlan: 0, mac: '02:00:00:00:09:09' as Mac }];
+    assert.throws(
+      () => lookUpForwarding(socket, 0x7fff_0000 as IfIndex, keys),
+      (thrown) => errnoOf(thrown) === 'ENODEV',
+    );
   });
 });
 

@@ -14,6 +14,7 @@ import { planAnnouncements } from '../../../src/core/announcements.ts';
 import type { Configuration, Desired } from '../../../src/core/desired.ts';
 import { findUnnamed, resolveEntries } from '../../../src/core/entries.ts';
 import { HostIndex } from '../../../src/core/host-index.ts';
+import { knownMacs } from '../../../src/core/known-macs.ts';
 import { isRouter } from '../../../src/core/neighbor-entry.ts';
 import { planHosts } from '../../../src/core/neighbors/plan.ts';
 import type { Attachment, Observed, ObservedHosts } from '../../../src/core/observed.ts';
@@ -214,6 +215,23 @@ export function readCase(folder: string): Case {
     topology: resolveTopology(desired, observed),
     expected: readYaml(join(folder, 'expected.yaml')),
   };
+}
+
+/** The case with as much of the FDBs as a run looks up: asking for another MAC throws. */
+export function asARunSees(golden: Case): Case {
+  const { topology, hosts } = golden;
+  const forwarding = new Map(
+    [...knownMacs(topology, hosts)].map(([bridge, macs]) => {
+      const table = ForwardingTable.forKeys(macs, 0);
+      const whole = hosts.forwarding.get(bridge);
+      for (const { vlan, mac } of table.keys()) {
+        const port = whole?.portOf(vlan, mac);
+        if (port !== undefined) table.push({ vlan, mac, port });
+      }
+      return [bridge, table];
+    }),
+  );
+  return { ...golden, hosts: { ...hosts, forwarding } };
 }
 
 /**

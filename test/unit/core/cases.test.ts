@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { UPDATE_GOLDEN } from '../golden.ts';
-import { actual, readCase, writeExpected } from './case.ts';
+import { actual, asARunSees, readCase, writeExpected } from './case.ts';
 
 // The cases are beside the sources. The compiled test runs from dist/.
 const CASES = join(import.meta.dirname, '../../../../test/unit/core/cases');
@@ -18,7 +18,7 @@ describe('golden cases', () => {
       const before = readCase(folder);
       if (UPDATE_GOLDEN) writeExpected(folder, before, actual(before));
       const golden = readCase(folder);
-      const found = actual(golden);
+      const found = actual(asARunSees(golden));
       for (const [key, value] of Object.entries(golden.expected)) {
         assert.deepEqual(found[key as keyof typeof found], value, key);
       }

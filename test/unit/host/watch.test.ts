@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import type { IfIndex, IpAddress, Mac } from '../../../src/base/address.ts';
-import { type Interest, urgencyOf } from '../../../src/host/watch.ts';
+import { type Interest, meaningOf } from '../../../src/host/watch.ts';
 import { RTM_DELADDR, RTM_NEWADDR } from '../../../src/netlink/address.ts';
 import { RTM_DELLINK, RTM_NEWLINK } from '../../../src/netlink/link.ts';
 import type { Message } from '../../../src/netlink/message.ts';
@@ -71,27 +71,27 @@ function fdb(mac: Mac, port = 3): Uint8Array {
 
 it('links, addresses, and the loss of a qdisc or a filter wake it', () => {
   for (const type of [RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR, RTM_DELQDISC, RTM_DELTFILTER]) {
-    assert.equal(urgencyOf(message(type), interest, OURS), 'now', `${type}`);
+    assert.equal(meaningOf(message(type), interest, OURS), 'machine', `${type}`);
   }
 });
 
 it('new qdiscs and filters do not', () => {
   for (const type of [RTM_NEWQDISC, RTM_NEWTFILTER]) {
-    assert.equal(urgencyOf(message(type), interest, OURS), 'never', `${type}`);
+    assert.equal(meaningOf(message(type), interest, OURS), 'nothing', `${type}`);
   }
 });
 
 it('a neighbor wakes it on a device of ours with an address of ours', () => {
   for (const type of [RTM_NEWNEIGH, RTM_DELNEIGH]) {
-    assert.equal(urgencyOf(message(type, neighbor(BRIDGE, KNOWN)), interest, OURS), 'now');
+    assert.equal(meaningOf(message(type, neighbor(BRIDGE, KNOWN)), interest, OURS), 'hosts');
     assert.equal(
-      urgencyOf(message(type, neighbor(BRIDGE, '10.0.0.2' as IpAddress)), interest, OURS),
-      'never',
+      meaningOf(message(type, neighbor(BRIDGE, '10.0.0.2' as IpAddress)), interest, OURS),
+      'nothing',
     );
-    assert.equal(urgencyOf(message(type, neighbor(3 as IfIndex, KNOWN)), interest, OURS), 'never');
+    assert.equal(meaningOf(message(type, neighbor(3 as IfIndex, KNOWN)), interest, OURS), 'nothing');
   }
   const gone = deleteNeighbor(BRIDGE, KNOWN).payload;
-  assert.equal(urgencyOf(message(RTM_DELNEIGH, gone), interest, OURS), 'now');
+  assert.equal(meaningOf(message(RTM_DELNEIGH, gone), interest, OURS), 'hosts');
 });
 
 it('a state that the kernel sets does not wake it, unless the neighbor is another or not valid', () => {
@@ -101,7 +101,7 @@ it('a state that the kernel sets does not wake it, unless the neighbor is anothe
     entryOf: (device, ip) => (device === BRIDGE && ip === KNOWN ? seen : undefined),
   };
   const wakes = (over: Partial<NeighborWrite>, type = RTM_NEWNEIGH): boolean =>
-    urgencyOf(message(type, neighbor(BRIDGE, KNOWN, over)), after, OURS) === 'now';
+    meaningOf(message(type, neighbor(BRIDGE, KNOWN, over)), after, OURS) === 'hosts';
   for (const state of [NUD_STALE, NUD_DELAY, NUD_PROBE, NUD_REACHABLE]) assert.equal(wakes({ state }), false);
   assert.equal(wakes({ state: NUD_FAILED }), true);
   assert.equal(wakes({ state: NUD_STALE, mac: '02:00:00:00:00:02' as Mac }), true);
@@ -118,7 +118,7 @@ it('an entry of zebra for a host of another node wakes it when the address is kn
   const unknown: Interest = { ...interest, ips: new Set() };
   const other = '02:00:00:00:00:02' as Mac;
   const wakes = (after: Interest, over: Partial<NeighborWrite>, type = RTM_NEWNEIGH): boolean =>
-    urgencyOf(message(type, neighbor(BRIDGE, KNOWN, { ...remote, ...over })), after, OURS) === 'now';
+    meaningOf(message(type, neighbor(BRIDGE, KNOWN, { ...remote, ...over })), after, OURS) === 'hosts';
   assert.equal(wakes(there, { mac: other }), true);
   assert.equal(wakes(there, {}), false);
   assert.equal(wakes(there, { flags: NTF_EXT_LEARNED | NTF_ROUTER }), false);
@@ -129,24 +129,24 @@ it('an entry of zebra for a host of another node wakes it when the address is kn
 });
 
 it('a MAC that a bridge learns wakes it when a binding has that MAC', () => {
-  assert.equal(urgencyOf(message(RTM_NEWNEIGH, fdb(MAC)), interest, OURS), 'now');
-  assert.equal(urgencyOf(message(RTM_NEWNEIGH, fdb('02:00:00:00:00:02' as Mac)), interest, OURS), 'never');
+  assert.equal(meaningOf(message(RTM_NEWNEIGH, fdb(MAC)), interest, OURS), 'hosts');
+  assert.equal(meaningOf(message(RTM_NEWNEIGH, fdb('02:00:00:00:00:02' as Mac)), interest, OURS), 'nothing');
 });
 
 it('a MAC that is remembered wakes it on a local port alone', () => {
-  assert.equal(urgencyOf(message(RTM_NEWNEIGH, fdb(HINTED, PORT)), interest, OURS), 'now');
-  assert.equal(urgencyOf(message(RTM_NEWNEIGH, fdb(HINTED)), interest, OURS), 'never');
+  assert.equal(meaningOf(message(RTM_NEWNEIGH, fdb(HINTED, PORT)), interest, OURS), 'hosts');
+  assert.equal(meaningOf(message(RTM_NEWNEIGH, fdb(HINTED)), interest, OURS), 'nothing');
 });
 
 it('an unknown host of another node is looked at soon, with others like it', () => {
   const payload = neighbor(BRIDGE, '10.0.0.2' as IpAddress, { flags: NTF_EXT_LEARNED });
-  assert.equal(urgencyOf(message(RTM_NEWNEIGH, payload), interest, OURS), 'soon');
-  assert.equal(urgencyOf(message(RTM_DELNEIGH, payload), interest, OURS), 'never');
+  assert.equal(meaningOf(message(RTM_NEWNEIGH, payload), interest, OURS), 'soon');
+  assert.equal(meaningOf(message(RTM_DELNEIGH, payload), interest, OURS), 'nothing');
   const known = neighbor(BRIDGE, KNOWN, { flags: NTF_EXT_LEARNED });
-  assert.equal(urgencyOf(message(RTM_NEWNEIGH, known), interest, OURS), 'now');
+  assert.equal(meaningOf(message(RTM_NEWNEIGH, known), interest, OURS), 'hosts');
 });
 
 it('the echo of our own request never does', () => {
-  assert.equal(urgencyOf(message(RTM_NEWNEIGH, neighbor(BRIDGE, KNOWN), OURS), interest, OURS), 'never');
-  assert.equal(urgencyOf(message(RTM_NEWLINK, undefined, OURS), interest, OURS), 'never');
+  assert.equal(meaningOf(message(RTM_NEWNEIGH, neighbor(BRIDGE, KNOWN), OURS), interest, OURS), 'nothing');
+  assert.equal(meaningOf(message(RTM_NEWLINK, undefined, OURS), interest, OURS), 'nothing');
 });
