@@ -46,10 +46,12 @@ function purposeOf({ check, lockTimeoutMs }: ReconcileOptions): Purpose {
   return { mode: check ? 'plan' : 'write', lockTimeoutMs, capabilities: [] };
 }
 
-/** One pass over the host. `known`: nothing but hosts can have changed since an earlier pass left this machine. */
-function pass(run: Run, known?: Machine): Pass {
+/** One pass over the host. `before`: nothing but hosts and pins can have changed since an earlier pass left this machine. */
+function pass(run: Run, before?: Machine): Pass {
   const { session, configuration, options, environment, stopwatch } = run;
   stopwatch.enter('observe');
+  // Lost pins are repaired at once.
+  const known = session.pins.loadReason === null ? before : undefined;
   const found = known
     ? withPins(known, session.pins)
     : retrieve(session, configuration, options.bridges, run.strays);

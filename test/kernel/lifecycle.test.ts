@@ -1,6 +1,6 @@
 // The life of the pins: created, locked, upgraded, damaged, used by listening runs, removed.
 import assert from 'node:assert/strict';
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { deepTest } from '../lib/depth.ts';
 import { arpFrame } from '../lib/frames.ts';
@@ -620,6 +620,29 @@ describe('reconcile --listen', () => {
       machine.assertIdle();
     },
   );
+
+  deepTest('puts a pin back that was deleted, in the pass for the next host', async (t) => {
+    const machine = new Machine(t);
+    const host = machine.host(1);
+    const layout = `${machine.pins}/layout`;
+    const listening = machine.snoopy.startReconcile('--listen', '1m');
+    await until(
+      'the program on tap1',
+      () => machine.attachedPrograms('tap1').length,
+      (count) => count === 1,
+    );
+    host.announce();
+    await neighborOf(machine, host);
+    rmSync(layout);
+    host.announce('10.1.0.77');
+    await neighborOf(machine, host, '10.1.0.77');
+    await until(
+      'the pin to be back',
+      () => existsSync(layout),
+      (isThere) => isThere,
+    );
+    await listening.stop();
+  });
 
   deepTest('leaves the work to the next run when it is killed at any time', async (t) => {
     const machine = new Machine(t, { hosts: 2 });

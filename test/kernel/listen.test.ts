@@ -36,6 +36,7 @@ test('a pass that fails is repeated once a second, not as often as the ring has 
       options: { listenMs: 600_000, check: false, bridges: ['br0'], unfreeze: [] },
       environment: { now, progress: null },
       stopwatch: new Stopwatch(PHASES, now),
+      untilMs: 600_000 + performance.now(),
     };
     const result = listen(run as unknown as Run, () => pass as unknown as Pass);
     assert.equal(result.errors[0]?.errno, 'ENOTDIR');
