@@ -32,8 +32,10 @@ export function plan(desired: Desired, topology: Topology, observed: Observed, s
   if (!observed.bpffsMounted) actions.push({ kind: 'mount', path: desired.runtime.bpffs });
   const reason = observed.datapath.loadReason;
   if (reason !== null) actions.push({ kind: 'load', reason });
-  const names = new Map(topology.bridges.map((bridge) => [bridge.ifIndex, bridge.desired.name]));
-  const belongs = (bridge: IfIndex): boolean => scope.whole || names.has(bridge);
+  const served = new Set(topology.bridges.map(({ ifIndex }) => ifIndex));
+  const belongs = (bridge: IfIndex): boolean => scope.whole || served.has(bridge);
+  // Also of bridges that have left the configuration; one that is gone has none.
+  const names = new Map([...observed.links.values()].map(({ ifIndex, name }) => [ifIndex, name]));
   return [
     ...actions,
     ...planPrefixes(topology, observed, belongs, names),
