@@ -1,6 +1,6 @@
 // Writes neighbor changes to the kernel, in batches, and reports each.
 
-import { AF_INET, AF_INET6, familyOf, type Mac } from '../base/address.ts';
+import { AF_INET6, familyOf, type Mac } from '../base/address.ts';
 import { mapPairs, takeNext } from '../base/pairs.ts';
 import type { NeighborState } from '../core/desired.ts';
 import type { NeighborChange } from '../core/neighbors/plan.ts';
@@ -8,7 +8,7 @@ import { APPLIED, failedBy, type NeighborChangeReport, type Outcome, PLANNED } f
 import { describeChange } from '../core/summary.ts';
 import {
   changeNeighbors,
-  dumpNeighbors,
+  lookUpNeighbors,
   type Neighbor,
   type NeighborRequest,
   NTF_EXT_EXT_VALIDATED,
@@ -75,9 +75,7 @@ export function refreshNeighbors(
 export function renewNeighbors(netlink: NetlinkSocket, entries: readonly Neighbor[]): number {
   const idOf = ({ ifIndex, ip, mac, protocol, flags }: Neighbor): string =>
     `${ifIndex} ${ip} ${mac} ${protocol} ${flags & NTF_EXT_LEARNED}`;
-  const current = new Set(
-    ([AF_INET, AF_INET6] as const).flatMap((family) => dumpNeighbors(netlink, family).map(idOf)),
-  );
+  const current = new Set(lookUpNeighbors(netlink, entries).map(idOf));
   const requests = entries.flatMap((entry): NeighborRequest[] => {
     if (!current.has(idOf(entry))) return [];
     const { ifIndex, ip, mac, state, flags, extFlags, protocol } = entry;

@@ -141,6 +141,28 @@ export function dumpNeighbors(socket: NetlinkSocket, family: Family, device?: If
   });
 }
 
+/** An address on a device. */
+export type NeighborKey = Pick<Neighbor, 'ifIndex' | 'ip'>;
+
+/** The neighbors of these addresses, of those that have one: a request for each, hundreds in a datagram (neigh_get). */
+export function lookUpNeighbors(
+  socket: Pick<NetlinkSocket, 'lookUp'>,
+  keys: Iterable<NeighborKey>,
+): Neighbor[] {
+  const found: Neighbor[] = [];
+  socket.lookUp(encodeGets(keys), 'neighbors', (message) => {
+    const neighbor = decodeNeighbor(message);
+    if (neighbor !== undefined) found.push(neighbor);
+  });
+  return found;
+}
+
+function* encodeGets(keys: Iterable<NeighborKey>): Generator<Request> {
+  for (const { ifIndex, ip } of keys) {
+    yield { type: RTM_GETNEIGH, flags: 0, payload: encodeKey(ifIndex, ip), answered: true };
+  }
+}
+
 /** Length of an attribute in a message: header and padded payload. */
 const attributeSize = (length: number): number => align(RTA_HDRLEN + length);
 const MAC_LENGTH = 6;
@@ -214,11 +236,16 @@ class PutEncoder {
 }
 
 function encodeDelete(ifIndex: IfIndex, ip: IpAddress): Request {
+  return { type: RTM_DELNEIGH, flags: 0, payload: encodeKey(ifIndex, ip) };
+}
+
+/** The payload of a request about one neighbor. */
+function encodeKey(ifIndex: IfIndex, ip: IpAddress): Uint8Array {
   const length = addressLength(familyOf(ip));
   const writer = new PayloadWriter(NDMSG_SIZE + attributeSize(length));
   const header = writer.structure(NDMSG_SIZE);
   writeU8(header, 0, familyOf(ip));
   writeU32(header, 4, ifIndex);
   writer.fill(NDA_DST, length, (bytes, offset) => writeIp(ip, bytes, offset));
-  return { type: RTM_DELNEIGH, flags: 0, payload: writer.finish() };
+  return writer.finish();
 }

@@ -15,6 +15,7 @@ import type { Message, Request } from '../../src/netlink/message.ts';
 import {
   decodeNeighbor,
   dumpNeighbors,
+  lookUpNeighbors,
   type NeighborWrite,
   NTF_EXT_EXT_VALIDATED,
   NUD_NOARP,
@@ -325,6 +326,12 @@ describe('neighbors', () => {
       theirs.map((line) => `${line.dst} ${line.lladdr} ${NUD_PERMANENT} 115`).sort(),
     );
     assert.equal(lines.length, count);
+    const absent = { ifIndex: indexOf('br0'), ip: '2001:db8::99' as IpAddress };
+    const asked = lookUpNeighbors(socket, [absent, ...entries]);
+    assert.deepEqual(
+      asked.map(({ ip, mac, state, protocol }) => `${ip} ${mac} ${state} ${protocol}`).sort(),
+      lines,
+    );
     const deleted = socket.batch(entries.map(({ ifIndex, ip }) => deleteNeighbor(ifIndex, ip)));
     assert.ok(deleted.every(({ ok }) => ok));
     assert.deepEqual(dumpNeighbors(socket, AF_INET, indexOf('br0')), []);
