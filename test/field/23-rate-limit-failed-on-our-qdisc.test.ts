@@ -10,6 +10,7 @@ import { NEEDS_TCX } from '../kernel/probe.ts';
 import { deepTest } from '../lib/depth.ts';
 import { listFilters, listQdiscs } from '../lib/oracles.ts';
 import { RATE_LIMITS, unlimit } from '../lib/rate-limit.ts';
+import { until } from '../lib/wait.ts';
 
 /** What another program has at the ingress of a port. */
 function theirs(machine: Machine): string {
@@ -59,10 +60,20 @@ describe('a rate limit of another program on a port', () => {
     declare(`${name}: set and changed while a run listens`, async (t) => {
       const machine = new Machine(t);
       machine.reconcile();
-      const listening = machine.snoopy.startReconcile('--listen', '3s');
+      // Stopped below: how long the commands take depends on the machine.
+      const listening = machine.snoopy.startReconcile('--listen', '30m');
+      await until(
+        'the run to listen',
+        () => machine.snoopy.run('reconcile', '--check', '--lock-timeout', '0s').code,
+        (code) => code === 75,
+      );
       for (let turn = 0; turn < 5; turn++) limit(machine.netns, 'tap1');
-      const result = await listening.ended();
-      assert.equal(result.code, 0, result.stderr);
+      await until(
+        'the listening run to attach after the last limit',
+        () => machine.attachedPrograms('tap1').length,
+        (count) => count === 1,
+      );
+      await listening.stop();
       await assertLearns(machine, '10.1.0.11');
     });
   }
