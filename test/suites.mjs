@@ -8,8 +8,8 @@
  */
 export const SUITES = [
   { name: 'unit', budgetS: [20, 20], deep: [], apart: ['main', 'start'] },
-  { name: 'ansible', budgetS: [300, 900], deep: ['fabric', 'preflight'] },
-  { name: 'package', budgetS: [80, 300], deep: ['npm'] },
+  { name: 'ansible', budgetS: [240, 900], deep: ['fabric', 'preflight'] },
+  { name: 'package', budgetS: [60, 300], deep: ['npm'] },
   {
     name: 'safety',
     budgetS: [60, 600],

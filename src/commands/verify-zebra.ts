@@ -47,7 +47,8 @@ export interface Verified {
 
 /**
  * Does nothing for a check, or where `frr.verify` is never. A run with `--bridge` does not see all neighbors: it leaves the
- * verification to the next whole one. `written`: how many neighbors this pass has written. Does not throw.
+ * verification to the next whole one. `written`: how many neighbors this pass has written. A failure of the
+ * verification is in the result.
  */
 export function verifyZebra(run: Run, decisions: readonly Decision[], written: number): Verified {
   const { session, configuration, options, environment } = run;

@@ -185,6 +185,7 @@ function apply(target: Target, action: Action, recovered: readonly Binding[]): O
   }
 }
 
+/** A new pin has the time of its making, which is no time of a verification. */
 function forgetVerification(directory: string): Outcome {
   const [problem] = (['verified', 'unfinished'] as const).flatMap((event) => noteTime(directory, event, 0));
   return problem === undefined ? APPLIED : failedBy(problem);
@@ -198,7 +199,6 @@ function applyOne(target: Target, action: Action, recovered: readonly Binding[])
     case 'load':
       load(target.object(), target.pins, target.expected, recovered);
       reopenPins(target);
-      // A new pin has the time of its making.
       return forgetVerification(target.pins.directory);
     case 'set-prefix':
       tableOf(target, 'prefixes').set(action.rule, action.rule);

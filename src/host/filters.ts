@@ -120,7 +120,9 @@ function attachNow(
   const qdiscs = batchFor(netlink, actions, ({ port, qdisc }) => createQdisc(port.ifIndex, qdisc));
   // A new qdisc has no filters.
   const older = qdiscs.filter(({ result }) => !result.ok).map(({ item }) => item);
-  const theirs = new Set(older.filter(({ createsQdisc }) => createsQdisc));
+  const isThere = ({ item, result }: Answered<AttachFilter>): boolean =>
+    item.createsQdisc && !result.ok && result.name === 'EEXIST';
+  const theirs = new Set(qdiscs.filter(isThere).map(({ item }) => item));
   disown(pins, theirs);
   const ours = findOurs(netlink, older);
   const moved = replaceQdiscs(netlink, pins, fd, [...ours]);
@@ -212,17 +214,16 @@ function replaceQdiscs(
       putOurFilter(action, fd, 'create', true),
     ]),
   );
-  const answers = new Map(
-    replaced.map((action, i) => [action, { created: results[3 * i + 1], put: results[3 * i + 2] }] as const),
-  );
-  // Between the two calls another program has created one, and our filter is in that.
-  const theirs = replaced.filter((action) => answers.get(action)?.created?.ok !== true);
+  const answers = results.values();
+  const triples = replaced.map((item) => {
+    const [deleted, created, result] = [takeNext(answers), takeNext(answers), takeNext(answers)];
+    return { item, result, isTheirs: deleted.ok && !created.ok && created.name === 'EEXIST' };
+  });
+  // Another program has created one between the two calls, and our filter is in that.
+  const theirs = triples.filter(({ isTheirs }) => isTheirs).map(({ item }) => item);
   disown(pins, theirs);
   const renamed = batchFor(netlink, theirs, (action) => putOurFilter(action, fd, 'replace', false));
-  return new Map([
-    ...[...answers].flatMap(([action, { put }]) => (put === undefined ? [] : [[action, put] as const])),
-    ...renamed.map(({ item, result }) => [item, result] as const),
-  ]);
+  return new Map([...triples, ...renamed].map(({ item, result }) => [item, result] as const));
 }
 
 function outcomeOf(result: Result, verb: string, port: PortRef, harmless: readonly string[] = []): Outcome {

@@ -115,7 +115,7 @@ function* encodeGets(bridge: IfIndex, keys: Iterable<ForwardingKey>): Generator<
 }
 
 /** NTF_SELF: the device is the bridge itself, and ENODEV when it is gone. */
-export function fdbGet(bridge: IfIndex, { vlan, mac }: ForwardingKey): Request {
+function fdbGet(bridge: IfIndex, { vlan, mac }: ForwardingKey): Request {
   const writer = new PayloadWriter(NDMSG_SIZE + 20);
   const header = writer.structure(NDMSG_SIZE);
   writeU8(header, 0, AF_BRIDGE);

@@ -75,7 +75,7 @@ export class ForwardingTable implements Iterable<ForwardingEntry> {
 
   /**
    * The port to which a MAC is forwarded; undefined when the bridge does not know the MAC. Throws when this is a table of
-   * other addresses: nobody may take that for a host that is gone.
+   * other addresses: what was not looked up must not count as gone.
    */
   portOf(vlan: number, mac: Mac): IfIndex | undefined {
     encodeMac(mac, MAC, 0);

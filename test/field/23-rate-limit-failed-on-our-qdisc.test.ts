@@ -10,7 +10,7 @@ import { NEEDS_TCX } from '../kernel/probe.ts';
 import { deepTest } from '../lib/depth.ts';
 import { listFilters, listQdiscs } from '../lib/oracles.ts';
 import { RATE_LIMITS, unlimit } from '../lib/rate-limit.ts';
-import { until } from '../lib/wait.ts';
+import { PATIENCE, until } from '../lib/wait.ts';
 
 /** What another program has at the ingress of a port. */
 function theirs(machine: Machine): string {
@@ -60,8 +60,9 @@ describe('a rate limit of another program on a port', () => {
     declare(`${name}: set and changed while a run listens`, async (t) => {
       const machine = new Machine(t);
       machine.reconcile();
-      // Stopped below: how long the commands take depends on the machine.
-      const listening = machine.snoopy.startReconcile('--listen', '30m');
+      // Longer than all commands take; in a guest they are slow.
+      const listenS = 5 * PATIENCE;
+      const listening = machine.snoopy.startReconcile('--listen', `${listenS}s`);
       await until(
         'the run to listen',
         () => machine.snoopy.run('reconcile', '--check', '--lock-timeout', '0s').code,
@@ -73,7 +74,8 @@ describe('a rate limit of another program on a port', () => {
         () => machine.attachedPrograms('tap1').length,
         (count) => count === 1,
       );
-      await listening.stop();
+      const result = await listening.ended(2 * listenS * 1000);
+      assert.equal(result.code, 0, result.stderr);
       await assertLearns(machine, '10.1.0.11');
     });
   }

@@ -6,8 +6,11 @@ import { test } from 'node:test';
 import { createTempDir } from '../lib/temp.ts';
 import { runInTerminal, type TerminalResult } from '../lib/terminal.ts';
 import { assertExit, Machine } from './machine.ts';
+import { NEEDS_TCX } from './probe.ts';
 
 const PORTS = 60;
+/** Load, a prefix, and two for each port. */
+const STEPS = 2 + 2 * PORTS;
 const CLEARED = `\r${String.fromCharCode(27)}[K`;
 
 /** A machine with many ports, none of them attached yet. */
@@ -42,23 +45,30 @@ function linesOf(output: string): string[] {
     .map((text) => text.replace(`${String.fromCharCode(27)}[K`, ''));
 }
 
-test('attaching and detaching many ports shows each step', (t) => {
-  const machine = large(t);
+for (const [attach, last, removed] of [
   // Filters are attached in one batch, TCX links one by one.
-  machine.snoopy.configure({ runtime: { attach: 'clsact' }, bridges: [{ name: 'br0' }] });
-  const up = inTerminal(machine, 'reconcile');
-  const lines = linesOf(up.output);
-  // Load, a prefix, and two steps for each port.
-  const total = 2 + 2 * PORTS;
-  assert.ok(lines.includes(`steps ${total - PORTS + 1} to ${total} of ${total}: attach`), lines.join('\n'));
-  for (const line of lines) assert.match(line, /^steps? \d+( to \d+)? of \d+: [a-z-]+$/);
-  assert.match(up.stdout, /60 ports/);
-  const down = linesOf(inTerminal(machine, 'remove').output);
-  assert.ok(
-    down.some((line) => /^steps 1 to 60 of \d+: detach$/.test(line)),
-    down.join('\n'),
+  ['clsact', `steps ${STEPS - PORTS + 1} to ${STEPS} of ${STEPS}: attach`, /^steps 1 to 60 of \d+: detach$/],
+  ['tcx', `step 101 of ${STEPS}: attach`, /^step 51 of \d+: detach$/],
+] as const) {
+  test(
+    `attaching and detaching many ports shows each step, ${attach}`,
+    attach === 'tcx' ? NEEDS_TCX : {},
+    (t) => {
+      const machine = large(t);
+      machine.snoopy.configure({ runtime: { attach }, bridges: [{ name: 'br0' }] });
+      const up = inTerminal(machine, 'reconcile');
+      const lines = linesOf(up.output);
+      assert.ok(lines.includes(last), lines.join('\n'));
+      for (const line of lines) assert.match(line, /^steps? \d+( to \d+)? of \d+: [a-z-]+$/);
+      assert.match(up.stdout, /60 ports/);
+      const down = linesOf(inTerminal(machine, 'remove').output);
+      assert.ok(
+        down.some((line) => removed.test(line)),
+        down.join('\n'),
+      );
+    },
   );
-});
+}
 
 test('listening shows the seconds, within the width of the terminal', (t) => {
   const machine = new Machine(t);

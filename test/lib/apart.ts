@@ -4,9 +4,9 @@
 // and 18 ms with 200 MiB. posix_spawn(3) shares the memory until the command runs: 3 ms.
 import { spawnSync } from 'node:child_process';
 import { closeSync, readSync, writeSync } from 'node:fs';
-import { constants } from 'node:os';
 import { getSystemErrorMap } from 'node:util';
 import koffi from 'koffi';
+import { poll } from '../../src/ffi/libc.ts';
 
 export interface ApartOptions {
   /** What the command reads from its standard input; nothing by default. */
@@ -35,9 +35,6 @@ const POSIX_SPAWN_SETSIGMASK = 0x08;
 const POSIX_SPAWN_SETSID = 0x80;
 /** More than the size of posix_spawn_file_actions_t, posix_spawnattr_t and sigset_t. */
 const OPAQUE_SIZE = 512;
-/** struct pollfd: i32 fd, i16 events, i16 revents. */
-const POLLFD_SIZE = 8;
-const POLLIN = 1;
 const CHUNK_SIZE = 64 * 1024;
 /** For how long the output of a killed command is read. */
 const AFTER_KILL_MS = 1_000;
@@ -60,7 +57,6 @@ const PROTOTYPES = {
   waitPid: 'int waitpid(int pid, int *status, int options)',
   pipe: 'int pipe2(int *ends, int flags)',
   memfd: 'int memfd_create(const char *name, unsigned int flags)',
-  poll: 'int poll(void *fds, unsigned long count, int timeout)',
 } as const;
 
 let loaded: Libc | undefined;
@@ -156,26 +152,14 @@ function readToEnd(
       deadline = performance.now() + AFTER_KILL_MS;
       continue;
     }
-    for (const fd of readable([...open], left)) {
+    const outcome = poll([...open], Math.ceil(left));
+    for (const fd of outcome.kind === 'ready' ? outcome.ready : []) {
       const chunk = fd === pidfd ? undefined : read(fd);
       if (chunk === undefined) open.delete(fd);
       else chunks.get(fd)?.push(chunk);
     }
   }
   return { texts: outputs.map((fd) => Buffer.concat(chunks.get(fd) ?? []).toString()), isTimedOut };
-}
-
-/** Those of these descriptors that have something to read, or have ended; after `timeoutMs` there may be none. */
-function readable(fds: readonly number[], timeoutMs: number): number[] {
-  const polled = Buffer.alloc(fds.length * POLLFD_SIZE);
-  for (const [i, fd] of fds.entries()) {
-    polled.writeInt32LE(fd, i * POLLFD_SIZE);
-    polled.writeInt16LE(POLLIN, i * POLLFD_SIZE + 4);
-  }
-  const timeout = Number.isFinite(timeoutMs) ? Math.min(Math.ceil(timeoutMs), 0x7fff_ffff) : -1;
-  const count = libc().poll(polled, fds.length, timeout);
-  if (count < 0 && koffi.errno() !== constants.errno.EINTR) checked(count, 'poll');
-  return count <= 0 ? [] : fds.filter((_, i) => polled.readInt16LE(i * POLLFD_SIZE + 6) !== 0);
 }
 
 function read(fd: number): Buffer | undefined {
