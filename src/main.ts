@@ -194,6 +194,10 @@ function environment(invocation: CommonOptions & { readonly quiet?: boolean }): 
   return {
     // CLOCK_MONOTONIC, as bpf_ktime_get_ns() reads it.
     now: () => Number(process.hrtime.bigint()) / 1e6,
+    processorMs: () => {
+      const { user, system } = process.cpuUsage();
+      return (user + system) / 1000;
+    },
     wallClock: () => Date.now(),
     users: trustedUsers(),
     node: process.versions.node,

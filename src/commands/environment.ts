@@ -9,6 +9,8 @@ import { openSession, type Session, type SessionOptions } from '../host/session.
 export interface Environment {
   /** CLOCK_MONOTONIC in milliseconds, the clock of the bindings. */
   readonly now: () => number;
+  /** Processor time of this process until now, in milliseconds: waiting uses none. */
+  readonly processorMs: () => number;
   /** Milliseconds since the epoch, for reports and for Prometheus. */
   readonly wallClock: () => number;
   /** Users whose files are trusted. */

@@ -117,11 +117,10 @@ interface Found {
 function drain(run: Run, machine: Machine, ring: Ring | undefined): Found {
   const { session, options, environment } = run;
   const drained = ring?.read('moves') ?? NOTHING_DRAINED;
-  const retrieved = retrieveHosts(session, machine, environment.now);
   // Without a pinned map of bindings (a check, or a failed load) use the bindings that a load would recover.
   const hosts = keepsBindings(session.pins)
-    ? retrieved
-    : { ...retrieved, bindings: recoverHosts(run, machine) };
+    ? retrieveHosts(session, machine, environment.now)
+    : recoverHosts(run, machine);
   if (options.unfreeze.length === 0) return { drained, hosts, warnings: [] };
   const unfrozen = unfreeze(hosts, options.unfreeze);
   if (!options.check) rewriteBindings(session.pins, unfrozen.rewritten, { unfreezes: true });
@@ -129,13 +128,16 @@ function drain(run: Run, machine: Machine, ring: Ring | undefined): Found {
 }
 
 /**
- * Bindings for the neighbors of all configured bridges, including those that `--bridge` leaves out. For a load that
- * finds no bindings.
+ * The hosts of all configured bridges, including those that `--bridge` leaves out, with bindings for their neighbors. For a
+ * load that finds no bindings.
  */
-export function recoverHosts({ session, configuration, environment }: Run, { observed }: Machine): Binding[] {
-  const machine = resolveMachine(observed, configuration, []);
-  const hosts = retrieveHosts(session, machine, environment.now);
-  return recoverBindings(machine.topology, hosts, session.runtime.neighborProtocol);
+export function recoverHosts(
+  { session, configuration, environment }: Run,
+  { observed }: Machine,
+): ObservedHosts {
+  const { topology } = resolveMachine(observed, configuration, []);
+  const hosts = retrieveHosts(session, { observed, topology }, environment.now);
+  return { ...hosts, bindings: recoverBindings(topology, hosts, session.runtime.neighborProtocol) };
 }
 
 /** What a pass wrote for its hosts. */

@@ -14,7 +14,7 @@ import { type Pass, RETRY_MS, type Run } from './run.ts';
 /** Merges all passes into one result. Throws what the first pass throws; a failure of a later one is in the result. */
 export function listen(run: Run, pass: (run: Run, known?: Machine) => Pass): Pass {
   const { session, options, environment, stopwatch, untilMs: deadlineMs } = run;
-  const { now } = environment;
+  const { now, processorMs } = environment;
   // Subscribes before the first pass, so that a change during the pass ends the first wait.
   const watch = openWatch(session.netlink.portId, now);
   const later: Run = { ...run, options: { ...options, unfreeze: [] }, strays: 'none' };
@@ -25,9 +25,9 @@ export function listen(run: Run, pass: (run: Run, known?: Machine) => Pass): Pas
     conclude(run, result);
     stopwatch.enter('listen');
     while (now() < deadlineMs) {
-      const changed = waitForWork(run, watch, result, deadlineMs);
+      const changed = waitForWork(run, watch, result, Math.min(deadlineMs, lookedMs + LOOK_AGAIN_MS));
       const startedMs = now();
-      const askedMs = stopwatch.spentMs('frr');
+      const startedUseMs = processorMs();
       if (startedMs >= deadlineMs) break;
       const isKnown = changed !== 'machine' && startedMs - lookedMs < LOOK_AGAIN_MS;
       const known = isKnown ? result.machine : undefined;
@@ -35,9 +35,9 @@ export function listen(run: Run, pass: (run: Run, known?: Machine) => Pass): Pas
       const { isDone, found } = attempt(later, (one) => pass(one, known), result);
       result = merge(result, found);
       stopwatch.enter('listen');
-      // Uses at most half of a core, however fast things change; waiting for zebra uses none. What a failed pass left waits too:
-      // it may fail again.
-      const pauseMs = isDone ? now() - startedMs - (stopwatch.spentMs('frr') - askedMs) : RETRY_MS;
+      // Uses at most half of a core, however fast things change: waiting for a host, for zebra or for a qdisc uses none. What a
+      // failed pass left waits too: it may fail again.
+      const pauseMs = isDone ? processorMs() - startedUseMs : RETRY_MS;
       sleep(Math.max(0, Math.min(pauseMs, deadlineMs - now())));
     }
     return result;
@@ -46,25 +46,26 @@ export function listen(run: Run, pass: (run: Run, known?: Machine) => Pass): Pas
   }
 }
 
-/** For how long a pass trusts that it would have been notified of a change of the machine. */
+/** For how long passes trust that they would have been notified of a change of the machine. Some changes are silent. */
 const LOOK_AGAIN_MS = 60_000;
 
 /** How often the progress line is rewritten. */
 const TICK_MS = 1000;
 
 /** Waits until there is something to do, a pass is due, or the time is over. */
-function waitForWork({ session, environment }: Run, watch: Watch, before: Pass, deadlineMs: number): Changed {
+function waitForWork(run: Run, watch: Watch, before: Pass, latestMs: number): Changed {
+  const { session, environment } = run;
   const { now, progress } = environment;
   const ring = session.pins.maps.get('changes')?.fd;
   const { interest, dueMs } = before.next();
-  const untilMs = Math.min(deadlineMs, dueMs);
+  const untilMs = Math.min(latestMs, dueMs);
   const soFar = `${before.changes.length} neighbor changes so far, ${before.total} neighbors`;
-  while (now() < untilMs) {
-    progress?.(`listening: ${formatAge((deadlineMs - now()) / 1000)} left, ${soFar}`);
+  do {
+    progress?.(`listening: ${formatAge(Math.max(0, run.untilMs - now()) / 1000)} left, ${soFar}`);
     const tickMs = progress === null ? untilMs : Math.min(untilMs, now() + TICK_MS);
     const changed = watch.wait(ring, interest, tickMs);
     if (changed !== 'nothing') return changed;
-  }
+  } while (now() < untilMs);
   return 'nothing';
 }
 

@@ -98,7 +98,7 @@ function apply(run: Run, before: Machine, actions: readonly Action[]): Applied {
   }
   stopwatch.enter('apply');
   const isLossy = actions.some(({ kind }) => kind === 'load') && losesBindings(session.pins);
-  const recovered = isLossy ? recoverHosts(run, before) : [];
+  const recovered = isLossy ? recoverHosts(run, before).bindings : [];
   const steps = applyActions(session, actions, { recovered, progress: environment.progress });
 
   stopwatch.enter('verify');

@@ -68,7 +68,7 @@ export function withPins(machine: Machine, pins: Pins): Machine {
 /** Bindings, forwarding and neighbors of the machine. `now` reads CLOCK_MONOTONIC. Throws as `retrieve` does. */
 export function retrieveHosts(
   { netlink, pins }: Session,
-  { observed, topology }: Machine,
+  { observed, topology }: Pick<Machine, 'observed' | 'topology'>,
   now: () => number,
   scope: ForwardingScope = 'known',
 ): ObservedHosts {

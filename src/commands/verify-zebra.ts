@@ -58,13 +58,14 @@ export function verifyZebra(run: Run, decisions: readonly Decision[], written: n
   const earlier = writtenEarlier(decisions, session.runtime.neighborProtocol);
   const writes = writesOf(written);
   if (earlier.length === 0 && writes === 'none') return none;
-  const result = scopeOf(run).whole ? verifyWhenDue(run, earlier) : NOTHING;
+  const isWhole = scopeOf(run).whole;
+  const result = isWhole ? verifyWhenDue(run, earlier) : NOTHING;
   // What this pass has written is for the next one: its time is later than that of this verification.
   const unstored = writes === 'none' ? [] : noteTime(directory, writes, environment.wallClock());
   return {
     ...result,
     errors: [...result.errors, ...unstored],
-    dueInMs: Math.max(NEXT_MS, dueIn(directory, environment.wallClock())),
+    dueInMs: isWhole ? Math.max(NEXT_MS, dueIn(directory, environment.wallClock())) : none.dueInMs,
   };
 }
 

@@ -3,6 +3,7 @@
 import type { IfIndex, Mac } from '../base/address.ts';
 import { ensure } from '../base/group.ts';
 import type { ForwardingKey } from '../netlink/forwarding-table.ts';
+import { isRemote } from './neighbor-entry.ts';
 import type { ObservedHosts } from './observed.ts';
 import { type Bridge, effectiveVlan, type Topology } from './topology.ts';
 
@@ -45,9 +46,11 @@ export function knownMacs(
       [...bridge.domains.values()].map(({ device, vlan }) => [device, { bridge, vlan }] as const),
     ),
   );
-  for (const { ifIndex, mac } of neighbors) {
-    const domain = domains.get(ifIndex);
-    if (domain !== undefined && mac !== undefined) add(domain.bridge, domain.vlan, mac);
+  for (const entry of neighbors) {
+    const domain = domains.get(entry.ifIndex);
+    // Where another node's host is matters when a binding or a hint has its MAC.
+    if (domain === undefined || entry.mac === undefined || isRemote(entry)) continue;
+    add(domain.bridge, domain.vlan, entry.mac);
   }
   return found;
 }

@@ -215,15 +215,18 @@ function replaceQdiscs(
     ]),
   );
   const answers = results.values();
-  const triples = replaced.map((item) => {
-    const [deleted, created, result] = [takeNext(answers), takeNext(answers), takeNext(answers)];
-    return { item, result, isTheirs: deleted.ok && !created.ok && created.name === 'EEXIST' };
+  const attached = replaced.map((item) => {
+    const deleted = takeNext(answers);
+    const created = takeNext(answers);
+    const result = takeNext(answers);
+    // Another program has created one between the two calls, and our filter is in that.
+    const isTheirs = deleted.ok && !created.ok && created.name === 'EEXIST' && result.ok;
+    return { item, result, isTheirs };
   });
-  // Another program has created one between the two calls, and our filter is in that.
-  const theirs = triples.filter(({ isTheirs }) => isTheirs).map(({ item }) => item);
+  const theirs = attached.filter(({ isTheirs }) => isTheirs).map(({ item }) => item);
   disown(pins, theirs);
   const renamed = batchFor(netlink, theirs, (action) => putOurFilter(action, fd, 'replace', false));
-  return new Map([...triples, ...renamed].map(({ item, result }) => [item, result] as const));
+  return new Map([...attached, ...renamed].map(({ item, result }) => [item, result] as const));
 }
 
 function outcomeOf(result: Result, verb: string, port: PortRef, harmless: readonly string[] = []): Outcome {

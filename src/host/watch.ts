@@ -40,8 +40,8 @@ export type Changed = 'nothing' | 'hosts' | 'machine';
 
 export interface Watch {
   /**
-   * Waits until there is something to do, and returns what can have changed; `nothing` when the time is over. `ring` is the
-   * descriptor of the pinned ring; `interest` filters the notifications of rtnetlink.
+   * Waits until there is something to do, and returns what can have changed; `nothing` when the time is over. Looks once even
+   * when it is over already. `ring` is the descriptor of the pinned ring; `interest` filters the notifications of rtnetlink.
    */
   wait(ring: number | undefined, interest: Interest, deadlineMs: number): Changed;
   close(): void;
@@ -59,24 +59,19 @@ export function openWatch(ownPortId: number, now: () => number): Watch {
     wait: (ring, interest, deadlineMs) => {
       const fds = ring === undefined ? [subscription.fd] : [ring, subscription.fd];
       for (;;) {
-        const nowMs = now();
-        if (nowMs >= soonMs) {
-          soonMs = Number.POSITIVE_INFINITY;
-          return 'hosts';
-        }
-        const leftMs = Math.min(deadlineMs, soonMs) - nowMs;
-        if (leftMs <= 0) return 'nothing';
-        const outcome = poll(fds, Math.ceil(leftMs));
-        if (outcome.kind !== 'ready') continue;
+        // However late it is: a pass that trusts what an earlier one has seen must know of every notification.
+        const outcome = poll(fds, Math.max(0, Math.ceil(Math.min(deadlineMs, soonMs) - now())));
         const meaning = isReady(outcome, subscription.fd)
           ? drain(subscription, interest, ownPortId)
           : 'nothing';
         const hasRecords = ring !== undefined && isReady(outcome, ring);
-        if (meaning === 'machine' || meaning === 'hosts' || hasRecords) {
+        const nowMs = now();
+        if (meaning === 'soon') soonMs = Math.min(soonMs, nowMs + SOON_MS);
+        if (meaning === 'machine' || meaning === 'hosts' || hasRecords || nowMs >= soonMs) {
           soonMs = Number.POSITIVE_INFINITY;
           return meaning === 'machine' ? 'machine' : 'hosts';
         }
-        if (meaning === 'soon') soonMs = Math.min(soonMs, nowMs + SOON_MS);
+        if (nowMs >= deadlineMs) return 'nothing';
       }
     },
     close: () => subscription.close(),

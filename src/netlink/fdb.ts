@@ -75,6 +75,8 @@ export function fdbDump(bridge: IfIndex): Request {
 }
 
 const ENTRIES = 'forwarding entries';
+/** IEEE 802.1Q reserves the VLAN ID after it. */
+const LAST_VLAN = 4094;
 
 function randomSeed(): number {
   return Math.floor(Math.random() * 2 ** 32);
@@ -110,8 +112,9 @@ export function lookUpForwarding(
   return table;
 }
 
+/** A guest may have sent a frame of VLAN 4095. No bridge forwards that, and the kernel refuses to look it up (fdb_vid_parse). */
 function* encodeGets(bridge: IfIndex, keys: Iterable<ForwardingKey>): Generator<Request> {
-  for (const key of keys) yield fdbGet(bridge, key);
+  for (const key of keys) if (key.vlan <= LAST_VLAN) yield fdbGet(bridge, key);
 }
 
 /** NTF_SELF: the device is the bridge itself, and ENODEV when it is gone. */

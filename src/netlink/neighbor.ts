@@ -144,16 +144,20 @@ export function dumpNeighbors(socket: NetlinkSocket, family: Family, device?: If
 /** An address on a device. */
 export type NeighborKey = Pick<Neighbor, 'ifIndex' | 'ip'>;
 
-/** The neighbors of these addresses, of those that have one: a request for each, hundreds in a datagram (neigh_get). */
+/**
+ * The neighbors of these addresses, of those that have one: a request for each, hundreds in a datagram (neigh_get). A device
+ * that is deleted meanwhile has none.
+ */
 export function lookUpNeighbors(
   socket: Pick<NetlinkSocket, 'lookUp'>,
   keys: Iterable<NeighborKey>,
 ): Neighbor[] {
   const found: Neighbor[] = [];
-  socket.lookUp(encodeGets(keys), 'neighbors', (message) => {
+  const take = (message: Message): void => {
     const neighbor = decodeNeighbor(message);
     if (neighbor !== undefined) found.push(neighbor);
-  });
+  };
+  socket.lookUp(encodeGets(keys), 'neighbors', take, ['ENOENT', 'ENODEV']);
   return found;
 }
 

@@ -3,7 +3,7 @@
 import { closeSync } from 'node:fs';
 import { readI32, readU32 } from '../base/bytes.ts';
 import { SnoopyError } from '../base/errors.ts';
-import { type CallContext, ENOBUFS, ENOENT, errnoName, send, systemError } from '../ffi/libc.ts';
+import { type CallContext, ENOBUFS, errnoName, send, systemError } from '../ffi/libc.ts';
 import { DATAGRAM_SIZE, openDescriptor, receiveBufferSize, receiveMessages } from './descriptor.ts';
 import {
   Attributes,
@@ -80,9 +80,15 @@ export interface NetlinkSocket {
   batch(requests: Iterable<Request>): Result[];
   /**
    * Sends requests for single objects as `batch` does, and hands over each answer, in their order. An object that does not
-   * exist (ENOENT) has none. `what` is the name in errors; payloads must not be kept, as for a dump.
+   * exist has none: `absent` are the errors that say so. `what` is the name in errors; payloads must not be kept, as for a
+   * dump.
    */
-  lookUp(requests: Iterable<Request>, what: string, take: (message: Message) => void): void;
+  lookUp(
+    requests: Iterable<Request>,
+    what: string,
+    take: (message: Message) => void,
+    absent?: readonly string[],
+  ): void;
   close(): void;
 }
 
@@ -242,14 +248,19 @@ class RouteSocket implements NetlinkSocket {
     return results;
   }
 
-  lookUp(requests: Iterable<Request>, what: string, take: (message: Message) => void): void {
-    // The first one: what failed for one request fails for the others too.
+  lookUp(
+    requests: Iterable<Request>,
+    what: string,
+    take: (message: Message) => void,
+    absent: readonly string[] = ['ENOENT'],
+  ): void {
     let failure: Failure | undefined;
     this.#exchange(requests, {
       sent: () => undefined,
       reply: (_, message) => take(message),
       refused: (_, message) => {
-        if (readI32(message.payload, 0) !== -ENOENT) failure ??= decodeFailure(message);
+        const refusal = decodeFailure(message);
+        if (refusal !== undefined && !absent.includes(refusal.name)) failure ??= refusal;
       },
       lost: () => {
         failure ??= failureOf(ENOBUFS, 'the answer was lost');

@@ -293,6 +293,16 @@ describe('forwarding entries', () => {
     assert.throws(() => asked.portOf(0, '02:00:00:00:07:07' as Mac), /was not looked up/);
   });
 
+  it('of a VLAN that no bridge forwards are none, and no error for the others', () => {
+    const mac = '02:00:00:00:02:02' as Mac;
+    const asked = lookUpForwarding(socket, indexOf('br0'), [
+      { vlan: 4095, mac },
+      { vlan: 0, mac },
+    ]);
+    assert.equal(asked.portOf(4095, mac), undefined);
+    assert.equal(asked.portOf(0, mac), indexOf('vx100'));
+  });
+
   it('of a bridge that is gone are an error', () => {
     const keys = [{ vlan: 0, mac: '02:00:00:00:09:09' as Mac }];
     assert.throws(
@@ -332,6 +342,8 @@ describe('neighbors', () => {
       asked.map(({ ip, mac, state, protocol }) => `${ip} ${mac} ${state} ${protocol}`).sort(),
       lines,
     );
+    const gone = { ...absent, ifIndex: 0x7fff_0000 as IfIndex };
+    assert.equal(lookUpNeighbors(socket, [gone, ...entries]).length, count, 'a device that is gone has none');
     const deleted = socket.batch(entries.map(({ ifIndex, ip }) => deleteNeighbor(ifIndex, ip)));
     assert.ok(deleted.every(({ ok }) => ok));
     assert.deepEqual(dumpNeighbors(socket, AF_INET, indexOf('br0')), []);

@@ -3,7 +3,12 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
+import type { Run } from '../../src/commands/run.ts';
+import { verifyZebra } from '../../src/commands/verify-zebra.ts';
+import type { Decision } from '../../src/core/neighbors/decide.ts';
+import { NUD_NOARP } from '../../src/netlink/neighbor.ts';
 import { deepTest } from '../lib/depth.ts';
+import { Scope } from '../lib/scope.ts';
 import type { Config } from '../lib/snoopy.ts';
 import { createTempDir } from '../lib/temp.ts';
 import { Machine } from './machine.ts';
@@ -42,6 +47,21 @@ describe('a vtysh', () => {
     assert.deepEqual(asked(), ['show evpn vni detail json']);
     machine.assertIdle();
     assert.equal(asked().length, 1);
+  });
+
+  test('is not waited for by a run of some bridges', (t) => {
+    const scope = new Scope();
+    t.after(() => scope.close());
+    const run = {
+      session: { pins: { directory: createTempDir(scope, 'pins') }, runtime: { neighborProtocol: 115 } },
+      configuration: { verify: 'auto' },
+      options: { check: false, bridges: ['br0'] },
+      environment: { wallClock: Date.now },
+    };
+    const entry = { protocol: 115, flags: 0, state: NUD_NOARP };
+    const earlier = { state: 'installed', due: false, device: 'br0', candidate: { entry } };
+    const { dueInMs } = verifyZebra(run as unknown as Run, [earlier as unknown as Decision], 0);
+    assert.equal(dueInMs, Number.POSITIVE_INFINITY);
   });
 
   for (const [name, script] of [
