@@ -1,6 +1,7 @@
 // The story of one address: what was seen, what was decided, and what FRR has. Changes nothing.
 
 import type { IpAddress } from '../base/address.ts';
+import { SnoopyError } from '../base/errors.ts';
 import { loadConfig } from '../config/config.ts';
 import { checkSelection } from '../core/entries.ts';
 import { explain } from '../core/explain/explain.ts';
@@ -21,7 +22,7 @@ export interface ExplainOptions extends CommandOptions {
   readonly bridge: string | null;
 }
 
-/** Throws SnoopyError as `runStatus` does, and `usage` for a bridge that is not in the configuration. */
+/** Throws SnoopyError as `runStatus` does, and for a bridge that is not in the configuration, or that cannot be used. */
 export function runExplain(options: ExplainOptions, environment: Environment): ExplainReport {
   const { ip, bridge } = options;
   const { now, users, log } = environment;
@@ -33,6 +34,9 @@ export function runExplain(options: ExplainOptions, environment: Environment): E
       whole: bridge === null,
       forwarding: 'whole',
     });
+    // Otherwise it would tell of other bridges.
+    const missing = found.topology.problems.find(({ object }) => object === bridge);
+    if (missing !== undefined) throw new SnoopyError(missing);
     const rejections = observeRejections(session.pins);
     log('querying FRR');
     const facts: Facts = { ip, configuration, ...found, rejections, frr: queryFrrSetup() };

@@ -66,7 +66,9 @@ function notServed(name: string): Problem {
     object: name,
     operation: `use bridge "${name}"`,
     cause: 'only a glob of the configuration matches it, and there is no such bridge with a tunnel port',
-    fix: 'create it, or name it in the configuration',
+    fix: isGlob(name)
+      ? 'give the name of a bridge, not a glob'
+      : 'create it, or name it in the configuration',
   };
 }
 

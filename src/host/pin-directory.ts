@@ -39,6 +39,18 @@ export function directoryExists(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
 }
 
+/** Throws SnoopyError `bpffs_unusable` when there is no directory to mount bpffs on. */
+export function requireMountPoint({ bpffs }: Runtime): void {
+  if (directoryExists(bpffs)) return;
+  throw new SnoopyError({
+    code: 'bpffs_unusable',
+    object: bpffs,
+    operation: `mount bpffs on "${bpffs}"`,
+    cause: 'ENOENT',
+    fix: 'create the directory, or correct runtime.bpffs',
+  });
+}
+
 /**
  * Mounts bpffs unless it is mounted; true when it did. Two runs at the same time mount it only once, as both lock the
  * mount point first. Throws SnoopyError `bpffs_unusable` or `not_permitted`.
@@ -46,15 +58,7 @@ export function directoryExists(path: string): boolean {
 export function mountBpffs(runtime: Runtime, timeoutMs: number, now: () => number): boolean {
   const { bpffs } = runtime;
   if (isBpffs(bpffs)) return false;
-  if (!directoryExists(bpffs)) {
-    throw new SnoopyError({
-      code: 'bpffs_unusable',
-      object: bpffs,
-      operation: `mount bpffs on "${bpffs}"`,
-      cause: 'ENOENT',
-      fix: 'create the directory, or correct runtime.bpffs',
-    });
-  }
+  requireMountPoint(runtime);
   const lock = acquireLock(bpffs, timeoutMs, now);
   try {
     if (isBpffs(bpffs)) return false;

@@ -18,6 +18,7 @@ import {
   type RemovalLock,
   refuseOther,
   refuseWeakPath,
+  requireMountPoint,
 } from './pin-directory.ts';
 import { type Capability, LOADING, type Mode, requireCapabilities, takenBy } from './privileges.ts';
 
@@ -65,6 +66,8 @@ export function openSession(
     for (const closer of closers.splice(0).reverse()) closer();
   };
   try {
+    // A plan must not promise what the run then refuses.
+    if (mode === 'plan') requireMountPoint(runtime);
     const mounted = mode === 'write' && mountBpffs(runtime, lockTimeoutMs, now);
     refuseOther(directory);
     const lock = takeLock(runtime, directory, options);

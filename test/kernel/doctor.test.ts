@@ -96,6 +96,17 @@ test('a healthy node has every check, and only the missing FRR as a complaint', 
   );
 });
 
+test('before the first run no host counts as one that sends nothing', async (t) => {
+  const machine = new Machine(t, { tunnel: true });
+  machine.host(1).announce();
+  await machine.host(1).forwarded();
+  const { checks } = examine(machine);
+  assert.deepEqual(
+    checks.filter(({ id }) => id === 'silent' || id === 'pins').map(({ id, status }) => `${id} ${status}`),
+    ['pins failure'],
+  );
+});
+
 test('it changes nothing and consumes nothing', async (t) => {
   const machine = await healthy(t);
   machine.host(1).announce('10.1.0.99');

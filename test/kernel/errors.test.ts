@@ -10,7 +10,7 @@ import { type Config, onlyWith, type Report } from '../lib/snoopy.ts';
 import { createTempDir } from '../lib/temp.ts';
 import { buildShim, type Injection, Launcher } from '../safety/shim.ts';
 import { assertGolden } from '../unit/golden.ts';
-import { bpftool, Machine } from './machine.ts';
+import { assertExit, bpftool, Machine } from './machine.ts';
 
 const ENOMEM = 12;
 const undos: (() => void)[] = [];
@@ -128,6 +128,9 @@ test('bpffs_unusable, pin_unusable', () => {
   odd.snoopy.configure({ runtime: { bpffs: '/nowhere/bpf' }, bridges: [] });
   odd.snoopy.privileged();
   note(odd, 'bpffs_unusable', json(odd, 'reconcile'));
+  const check = odd.snoopy.run('reconcile', '--check');
+  assertExit(check, 1);
+  assert.match(check.stderr, /create the directory/, 'a plan does not promise what the run refuses');
 });
 
 test('load_failed', async () => {

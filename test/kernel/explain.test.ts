@@ -301,6 +301,45 @@ test("the node's own address belongs to no host", async (t) => {
   assert.equal(story.refused?.reason, 'subnet');
 });
 
+test("no host is told to send from the node's own address, or from one that no host can have", async (t) => {
+  const machine = node(t, { addresses: ['10.1.0.254/24'] });
+  for (const ip of ['10.1.0.254', '10.1.0.255']) {
+    const { steps, verdict } = storyOf(machine, ip);
+    assert.deepEqual(
+      steps.filter(({ status }) => status === 'wrong').map(({ id }) => id),
+      ['rule'],
+      ip,
+    );
+    assert.match(verdict, /the node's own address, or a broadcast address/);
+    assert.doesNotMatch(JSON.stringify(steps), /arping|sent requests/);
+  }
+  for (const ip of ['0.0.0.0', '127.0.0.1', '224.0.0.5', '::', 'ff02::1']) {
+    const { lookouts, next } = explain(machine, ip);
+    assert.deepEqual(
+      lookouts.map(({ because }) => because),
+      ['no host can have it'],
+      ip,
+    );
+    assert.match(next ?? '', /^correct the address of the host/);
+  }
+});
+
+test('a bridge that only a glob matches and that does not exist is an error', (t) => {
+  const machine = node(t, { config: { bridges: [{ name: '*' }] } });
+  const known = machine.snoopy.run('explain', '10.1.0.9', '--bridge', 'br0');
+  assertExit(known, 1);
+  assert.match(known.stdout, /^10\.1\.0\.9 is not known here/);
+  for (const [name, fix] of [
+    ['br7', /create it, or name it in the configuration$/m],
+    ['br*', /give the name of a bridge, not a glob$/m],
+  ] as const) {
+    const wrong = machine.snoopy.run('explain', '10.1.0.9', '--bridge', name);
+    assertExit(wrong, 1);
+    assert.equal(wrong.stdout, '');
+    assert.match(wrong.stderr, fix);
+  }
+});
+
 test('never seen: which ports are attached, which are not, and which MACs are forwarded without a message', async (t) => {
   const machine = node(t, { addresses: ['10.1.0.254/24'] });
   const host = machine.host(1);

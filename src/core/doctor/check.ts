@@ -97,6 +97,8 @@ export interface HostFacts {
   readonly missingCapabilities: readonly string[];
   /** False when the first process of the system sees another file system at that path. */
   readonly bpffsShared: boolean;
+  /** False when the directory for bpffs does not exist. */
+  readonly hasMountPoint: boolean;
   /** Time since the last successful run; null when no run succeeded with these pins. */
   readonly lastSuccessAgeMs: number | null;
   /** net.ipv4.neigh.default and net.ipv6.neigh.default; null when they cannot be read (other network namespaces). */

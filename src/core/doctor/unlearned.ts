@@ -19,17 +19,18 @@ export function checkUnlearned(findings: Findings): Check[] {
   const silent = findings.topology.bridges.flatMap((bridge) =>
     checkSilent(bridge, findings, known.get(bridge.ifIndex) ?? new Set()),
   );
-  return [...(silent.length === 0 ? [ok('silent', null, SILENT.ok())] : silent), ...checkHinted(findings)];
+  const isSeen = isMessageSeen(findings);
+  const isChecked = findings.topology.bridges.some(({ ports }) =>
+    ports.some(({ ifIndex }) => isSeen(ifIndex)),
+  );
+  const allHeard = isChecked ? [ok('silent', null, SILENT.ok())] : [];
+  return [...(silent.length === 0 ? allHeard : silent), ...checkHinted(findings)];
 }
 
 /** MACs that the bridge forwards to a local port where a message would be seen, and that are not known. */
-function checkSilent(
-  bridge: Bridge,
-  { configuration, hosts, observed, rivals }: Findings,
-  known: ReadonlySet<Mac>,
-): Check[] {
-  const isSeen = (port: IfIndex): boolean =>
-    hasProgram(observed, port) && (rivals.get(port) ?? []).length === 0;
+function checkSilent(bridge: Bridge, findings: Findings, known: ReadonlySet<Mac>): Check[] {
+  const { configuration, hosts } = findings;
+  const isSeen = isMessageSeen(findings);
   const names = new Map(
     bridge.ports.filter(({ ifIndex }) => isSeen(ifIndex)).map(({ ifIndex, name }) => [ifIndex, name]),
   );
@@ -45,6 +46,11 @@ function checkSilent(
   const place = { bridge: subject, isNamed: isNamed(configuration, subject) };
   const fix = addStatic(place, `{ip: ADDRESS, mac: "${first[0][0]}"}`);
   return [warning('silent', { subject, ...SILENT.some({ hosts: items, count: silent.size, fix }), items })];
+}
+
+/** Tells whether the program sees the messages of a port. */
+function isMessageSeen({ observed, rivals }: Findings): (port: IfIndex) => boolean {
+  return (port) => hasProgram(observed, port) && (rivals.get(port) ?? []).length === 0;
 }
 
 /** By bridge, the MACs that anything connects with an address, be it a message that was rejected. */

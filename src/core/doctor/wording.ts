@@ -104,6 +104,10 @@ export const BPFFS = {
     found: 'not mounted; the next run mounts it',
     remedy: `mount -t bpf bpf ${path}`,
   }),
+  nowhere: ({ path }: { readonly path: string }) => ({
+    found: 'the directory does not exist',
+    remedy: `mkdir -p ${path}; the next run mounts bpffs there`,
+  }),
   hidden: () => ({
     found: 'not the file system that process 1 sees there',
     remedy: 'run snoopy in the mount namespace of the node: use nsenter --net instead of ip netns exec',
@@ -268,7 +272,7 @@ export const TUNNEL = {
   ok: ({ names }: Names) => some(names),
   none: ({ name }: Named) => ({
     found: 'no VXLAN port',
-    remedy: `ip link add vxlan100 type vxlan id 100 local ADDRESS dstport 4789 nolearning; ip link set vxlan100 master ${name} up; bridge link set dev vxlan100 learning off neigh_suppress on`,
+    remedy: `take ${name} out of the configuration if its hosts are in no VNI; else: ip link add vxlan100 type vxlan id 100 local ADDRESS dstport 4789 nolearning; ip link set vxlan100 master ${name} up; bridge link set dev vxlan100 learning off neigh_suppress on`,
   }),
   down: ({ names }: Names) => ({
     found: `${some(names)} is down`,

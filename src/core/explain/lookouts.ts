@@ -1,12 +1,12 @@
 // Where an unknown address would be learned, and what to do so that it is learned. Pure.
 
 import type { IfIndex, IpAddress } from '../../base/address.ts';
-import { whyNotLearnable } from '../learnable.ts';
+import { isHostAddress, whyNotLearnable } from '../learnable.ts';
 import { hasProgram } from '../observed.ts';
 import { type Bridge, excludedPorts, takesVlan } from '../topology.ts';
 import type { Facts } from './places.ts';
 import type { Lookout } from './report.ts';
-import { NEXT, UNLEARNED } from './wording.ts';
+import { NEXT, NO_HOST_ADDRESS, UNLEARNED } from './wording.ts';
 
 /** One for each VLAN that has a neighbor device. */
 export function findLookouts(facts: Facts): Lookout[] {
@@ -26,7 +26,9 @@ function lookoutsOf(bridge: Bridge, { ip, observed, hosts }: Facts): Lookout[] {
       ports: ports.filter(isAttached).map(({ name }) => name),
       deaf: ports.filter((port) => !isAttached(port)).map(({ name }) => name),
       excluded,
-      because: whyNotLearnable(bridge, { ip, vlan }) ?? whyIgnored(bridge, ip),
+      because: isHostAddress(ip)
+        ? (whyNotLearnable(bridge, { ip, vlan }) ?? whyIgnored(bridge, ip))
+        : NO_HOST_ADDRESS,
       silent: [...(hosts.forwarding.get(bridge.ifIndex) ?? [])].flatMap((entry) => {
         const port = names.get(entry.port);
         const isIn = !bridge.vlanAware || entry.vlan === vlan;

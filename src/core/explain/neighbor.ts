@@ -34,7 +34,8 @@ export function checkNeighbor(scene: Scene): Finding {
       return hasOwnNeighbor(scene) ? NEIGHBOR.ending({ found }) : NEIGHBOR.ended({ found });
     case 'unheard':
       if (hasOwnNeighbor(scene)) return NEIGHBOR.ending({ found });
-      return isUsable(neighbor) ? NEIGHBOR.there({ found }) : NEIGHBOR.unanswered({ found, ip });
+      if (isUsable(neighbor)) return NEIGHBOR.there({ found });
+      return neighbor === undefined ? NEIGHBOR.none({ found, ip }) : NEIGHBOR.unanswered({ found, ip });
     default: {
       // For any other cause an earlier step has reported it.
       const because = decision?.because ?? '';

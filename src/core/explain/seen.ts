@@ -57,6 +57,8 @@ function checkUnseen(scene: Scene): Finding {
     return SEEN.arrived({ ...hint, ip: facts.ip });
   if (state === 'remote') return SEEN.remote();
   if (isUsable(place.neighbor) && !hasOwnNeighbor(scene)) return SEEN.otherOwner();
+  // A host that sends from it would take the address of the node.
+  if (place.domain?.reserved.has(facts.ip) === true) return SEEN.reserved();
   return SEEN.never({ ip: facts.ip });
 }
 

@@ -37,6 +37,7 @@ export const SEEN = {
   static: ok(() => 'not yet; a static entry needs no message of its host'),
   remote: ok(() => 'on no local port: the host is at another node'),
   otherOwner: ok(() => 'never on a local port; an entry of another owner serves it'),
+  reserved: ok(() => 'never on a local port: no host here may have it'),
   never: wrong(() => 'never on a local port', letItSend),
   rejected: wrong(
     ({ count, lastAge, port, source, because }: RefusedReport) => {
@@ -237,6 +238,7 @@ export const NEIGHBOR = {
   ),
   ended: wrong(({ found }: Found) => found, null),
   ending: wrong(({ found }: Found) => `${found}; the next run removes it`, null),
+  none: wrong(({ found }: Found & Address) => found, letItSend),
   unanswered: wrong(
     ({ found }: Found & Address) => `${found}: the node sent requests, and no host answered`,
     letItSend,
@@ -333,6 +335,8 @@ function describeLack(state: StoryState, step: StepId): string {
 }
 
 /** Why the messages of a family are ignored. */
+export const NO_HOST_ADDRESS = 'no host can have it';
+
 export const UNLEARNED = ({ kinds }: { readonly kinds: readonly string[] }): string =>
   `"learn" has neither ${kinds.join(' nor ')}`;
 

@@ -183,6 +183,7 @@ const HEALTHY: Findings = withTunnel(
       loadFailure: null,
       missingCapabilities: [],
       bpffsShared: true,
+      hasMountPoint: true,
       lastSuccessAgeMs: 1000,
       gcThresholds: null,
     },
@@ -308,6 +309,10 @@ const BROKEN: Readonly<Record<string, (base: Findings) => Findings>> = {
 
 /** More inputs of complaints that have several causes, by what is wrong. */
 const VARIANTS: Readonly<Record<string, readonly [complaint: string, (base: Findings) => Findings]>> = {
+  'bpffs has no directory to be mounted on': [
+    'failure bpffs',
+    (base) => withHostFacts(base, { hasMountPoint: false }),
+  ],
   'a thousand MACs without an address': ['warning silent', (base) => withForwarded(base, ...thousandMacs())],
   'two bridges that no entry names': ['warning unnamed', (base) => withEntries(withSecondBridge(base), [])],
   'a MAC without an address on a bridge of a glob': [
