@@ -43,10 +43,8 @@ describe('a host of another node that moved here', () => {
         findFdb(scene.node.netns, BRIDGE, lost).map(({ ifname }) => ifname),
         [other.port],
       );
-      assert.deepEqual(
-        [scene.run(), scene.run()].map(({ hints }) => hints.probed),
-        [1, 0],
-      );
+      assert.equal(scene.run().hints.probed, 1);
+      // The second probe is due a second after the first one, the third 8 s after that.
       sleepSync(1_000);
       assert.deepEqual(
         [scene.run(), scene.run()].map(({ hints }) => hints.probed),

@@ -183,12 +183,14 @@ describe('probes', () => {
         bridges: [{ name: BRIDGE, ...probing }],
       });
       const received = await Capture.start(first.netns, 'eth0', 'arp');
+      const startedMs = performance.now();
       const run = host.snoopy.reconcile();
       assert.equal(run.report.probes.sent, 1, outputOf(run));
       // The ARP Probe of RFC 5227. It comes from 0.0.0.0, which tcpdump leaves out.
       await received.saw(new RegExp(`Request who-has ${first.ip} .*tell 0\\.0\\.0\\.0,`));
       await received.saw(new RegExp(`Reply ${first.ip} is-at ${first.mac}`));
-      assert.equal(host.snoopy.bindings()[0]?.age, 0, 'its answer refreshes the binding');
+      const age = host.snoopy.bindings()[0]?.age ?? Number.POSITIVE_INFINITY;
+      assert.ok(age * 1_000 < performance.now() - startedMs, 'its answer refreshes the binding');
     },
   );
 });
