@@ -7,7 +7,7 @@ import type { Action, PortRef } from '../core/actions.ts';
 import { APPLIED, failedBy, type Outcome } from '../core/report.ts';
 import { filterName, filterPlace, isOurFilter } from '../datapath/attachment.ts';
 import type { Pins } from '../datapath/pins.ts';
-import { sleep } from '../ffi/libc.ts';
+import { EEXIST, sleep } from '../ffi/libc.ts';
 import type { Request } from '../netlink/message.ts';
 import { failureError, type NetlinkSocket, type Result } from '../netlink/socket.ts';
 import {
@@ -73,14 +73,9 @@ function batchFor<Item>(
 const GIVE_WAY_MS = 2_000;
 const LOOK_AGAIN_MS = 20;
 
-/** True for a port on which another program may be about to create a qdisc. */
-function givesWay({ qdisc, createsQdisc }: AttachFilter): boolean {
-  return qdisc === 'ingress' && createsQdisc;
-}
-
 /**
- * Creates missing qdiscs, then the filters. Where another program may be about to create a qdisc it waits for that, and
- * attaches to it at once. EEXIST for a qdisc is a success.
+ * Creates missing qdiscs, then the filters. A missing one of kind `ingress` another program may be about to create, also where
+ * there was one when the action was planned: it waits for that, and attaches to it at once. EEXIST for a qdisc is a success.
  */
 export function attachFilters(target: Target, actions: readonly AttachFilter[]): Done[] {
   const { netlink, pins } = target;
@@ -89,21 +84,41 @@ export function attachFilters(target: Target, actions: readonly AttachFilter[]):
     const outcome: Outcome = { kind: 'skipped', because: 'the program is not loaded' };
     return actions.map((action) => ({ action, outcome }));
   }
-  const outcomes = new Map<AttachFilter, Outcome>();
-  const attach = (some: readonly AttachFilter[]): void => {
-    for (const { action, outcome } of attachNow(target, program.fd, some)) outcomes.set(action, outcome);
+  const outcomes = new Map<IfIndex, Outcome>();
+  const attach = (some: readonly AttachFilter[], how: { readonly creates: boolean }): void => {
+    for (const { action, outcome } of attachNow(target, program.fd, some, how)) {
+      outcomes.set(action.port.ifIndex, outcome);
+    }
   };
-  attach(actions.filter((action) => !givesWay(action)));
+  const givesWay = ({ qdisc }: AttachFilter): boolean => qdisc === 'ingress';
+  attach(
+    actions.filter((action) => !givesWay(action)),
+    { creates: true },
+  );
   let waiting = actions.filter(givesWay);
   for (let waitedMs = 0; waiting.length > 0 && waitedMs < GIVE_WAY_MS; waitedMs += LOOK_AGAIN_MS) {
-    const found = portsWithQdisc(netlink);
-    const isThere = ({ port }: AttachFilter): boolean => found.has(port.ifIndex);
-    attach(waiting.filter(isThere));
-    waiting = waiting.filter((action) => !isThere(action));
+    const [there, missing] = partition(waiting, portsWithQdisc(netlink));
+    attach(there, { creates: false });
+    const failed = there.filter(({ port }) => outcomes.get(port.ifIndex)?.kind === 'failed');
+    const [, gone] = failed.length === 0 ? [[], []] : partition(failed, portsWithQdisc(netlink));
+    waiting = [...missing, ...gone].map((action) => ({ ...action, createsQdisc: true }));
     if (waiting.length > 0) sleep(LOOK_AGAIN_MS);
   }
-  attach(waiting);
-  return actions.map((action) => ({ action, outcome: outcomes.get(action) ?? PORT_GONE }));
+  setOwner(pins, waiting, true);
+  attach(
+    waiting.map((action) => ({ ...action, ownsQdisc: true })),
+    { creates: true },
+  );
+  return actions.map((action) => ({ action, outcome: outcomes.get(action.port.ifIndex) ?? PORT_GONE }));
+}
+
+/** Those whose ports are among these, and the others. */
+function partition(
+  actions: readonly AttachFilter[],
+  ports: ReadonlySet<IfIndex>,
+): readonly [AttachFilter[], AttachFilter[]] {
+  const isAmong = ({ port }: AttachFilter): boolean => ports.has(port.ifIndex);
+  return [actions.filter(isAmong), actions.filter((action) => !isAmong(action))];
 }
 
 function portsWithQdisc(netlink: NetlinkSocket): ReadonlySet<IfIndex> {
@@ -111,19 +126,26 @@ function portsWithQdisc(netlink: NetlinkSocket): ReadonlySet<IfIndex> {
   return new Set(qdiscs.map(({ ifIndex }) => ifIndex));
 }
 
+/** The answer of the kernel for a qdisc that exists. */
+const EXISTS: Result = { ok: false, errno: EEXIST, name: 'EEXIST', message: undefined };
+
+/** Not `creates`: the ports have qdiscs, and one that is deleted in this moment is not created anew. */
 function attachNow(
   { netlink, pins }: Target,
   fd: number,
   actions: readonly AttachFilter[],
+  { creates }: { readonly creates: boolean },
 ): readonly { readonly action: AttachFilter; readonly outcome: Outcome }[] {
   if (actions.length === 0) return [];
-  const qdiscs = batchFor(netlink, actions, ({ port, qdisc }) => createQdisc(port.ifIndex, qdisc));
+  const qdiscs = creates
+    ? batchFor(netlink, actions, ({ port, qdisc }) => createQdisc(port.ifIndex, qdisc))
+    : actions.map((item) => ({ item, result: EXISTS }));
   // A new qdisc has no filters.
   const older = qdiscs.filter(({ result }) => !result.ok).map(({ item }) => item);
   const isThere = ({ item, result }: Answered<AttachFilter>): boolean =>
     item.createsQdisc && !result.ok && result.name === 'EEXIST';
   const theirs = new Set(qdiscs.filter(isThere).map(({ item }) => item));
-  disown(pins, theirs);
+  setOwner(pins, theirs, false);
   const ours = findOurs(netlink, older);
   const moved = replaceQdiscs(netlink, pins, fd, [...ours]);
   const rest = qdiscs.filter(({ item }) => !moved.has(item));
@@ -152,11 +174,12 @@ function putOurFilter(
   return putFilter(filterPlace(port.ifIndex), { fd, name: filterName(ownsQdisc) }, mode);
 }
 
-/** Records that the qdiscs of these ports are not ours: another program was faster. Before their filters, which say so too. */
-function disown({ tables }: Pins, actions: Iterable<AttachFilter>): void {
+/** Records whether the qdiscs of these ports are ours. Before their filters, which say so too. */
+function setOwner({ tables }: Pins, actions: Iterable<AttachFilter>, ownsQdisc: boolean): void {
   for (const { port } of actions) {
     const policy = tables.ports?.get(port.ifIndex);
-    if (policy?.ownsQdisc) tables.ports?.set(port.ifIndex, { ...policy, ownsQdisc: false });
+    if (policy === undefined || policy.ownsQdisc === ownsQdisc) continue;
+    tables.ports?.set(port.ifIndex, { ...policy, ownsQdisc });
   }
 }
 
@@ -224,7 +247,7 @@ function replaceQdiscs(
     return { item, result, isTheirs };
   });
   const theirs = attached.filter(({ isTheirs }) => isTheirs).map(({ item }) => item);
-  disown(pins, theirs);
+  setOwner(pins, theirs, false);
   const renamed = batchFor(netlink, theirs, (action) => putOurFilter(action, fd, 'replace', false));
   return new Map([...attached, ...renamed].map(({ item, result }) => [item, result] as const));
 }
