@@ -2,94 +2,169 @@
 
 import { problemOf } from '../base/errors.ts';
 import { formatAge } from '../base/units.ts';
-import { NO_CONFIRMS, NO_HINTS, NOTHING_VERIFIED } from '../core/report.ts';
+import { type NeighborChangeReport, NO_CONFIRMS, NO_HINTS, NOTHING_VERIFIED } from '../core/report.ts';
 import { distinct } from '../core/warning.ts';
+import type { Watchlist } from '../core/watchlist.ts';
+import { type BindingKey, bindingId } from '../datapath/records/binding-key.ts';
 import { sleep } from '../ffi/libc.ts';
 import { reopenPins } from '../host/apply.ts';
 import { type Changed, openWatch, type Watch } from '../host/watch.ts';
 import { conclude } from './conclude.ts';
 import type { Machine } from './retrieve.ts';
-import { type Pass, RETRY_MS, type Run } from './run.ts';
+import { type NarrowPass, type Pass, RETRY_MS, type Run } from './run.ts';
+import { MOST_NAMED, type Named } from './view.ts';
 
-/** Merges all passes into one result. Throws what the first pass throws; a failure of a later one is in the result. */
-export function listen(run: Run, pass: (run: Run, known?: Machine) => Pass): Pass {
-  const { session, options, environment, stopwatch, untilMs: deadlineMs } = run;
+/** The passes of a listening run. */
+export interface Passes {
+  /** Over all hosts. `known`: nothing but hosts and pins can have changed since an earlier pass left this machine. */
+  whole(run: Run, known?: Machine): Pass;
+  /** Over the hosts that are named, and those of the ring's records, on that machine. */
+  narrow(run: Run, machine: Machine, named: Named): NarrowPass;
+}
+
+/** What a listening run knows after a pass. */
+interface Known {
+  readonly watchlist: Watchlist;
+  /** Undefined: to be looked at again. */
+  readonly machine: Machine | undefined;
+  /** When it was looked at: CLOCK_MONOTONIC in milliseconds, as all of these times. */
+  readonly lookedMs: number;
+  /** When a pass over all hosts is due. */
+  readonly wholeMs: number;
+  /** True when passes have been narrow since the last whole one. */
+  readonly isNarrow: boolean;
+  /** The last pass that only the clock caused. */
+  readonly clockMs: number;
+}
+
+/** For how long passes trust that they would have been notified of a change of the machine. Some changes are silent. */
+const LOOK_AGAIN_MS = 60_000;
+/** How often the progress line is rewritten. */
+const TICK_MS = 1000;
+
+/**
+ * Merges all passes into one result. Throws what the first pass throws; a failure of a later one is in the result. The first
+ * and the last pass are over all hosts, so the result tells of all.
+ */
+export function listen(run: Run, passes: Passes): Pass {
+  const { session, options, environment, stopwatch, untilMs } = run;
   const { now, processorMs } = environment;
   // Subscribes before the first pass, so that a change during the pass ends the first wait.
   const watch = openWatch(session.netlink.portId, now);
   const later: Run = { ...run, options: { ...options, unfreeze: [] }, strays: 'none' };
   try {
-    let result = pass(run);
-    let lookedMs = now();
+    let result = passes.whole(run);
+    let known = afterWhole(result, now());
     // Now, and not only at the end, which may be far away.
     conclude(run, result);
     stopwatch.enter('listen');
-    while (now() < deadlineMs) {
-      const changed = waitForWork(run, watch, result, Math.min(deadlineMs, lookedMs + LOOK_AGAIN_MS));
+    for (;;) {
+      const changed = waitForWork(run, watch, result, known);
       const startedMs = now();
+      if (startedMs >= untilMs && !known.isNarrow) return result;
       const startedUseMs = processorMs();
-      if (startedMs >= deadlineMs) break;
-      const isKnown = changed !== 'machine' && startedMs - lookedMs < LOOK_AGAIN_MS;
-      const known = isKnown ? result.machine : undefined;
-      if (known === undefined) lookedMs = startedMs;
-      const { isDone, found } = attempt(later, (one) => pass(one, known), result);
-      result = merge(result, found);
+      const done = attempt(later, passes, result, known, changed);
+      result = done.result;
+      known = done.known;
       stopwatch.enter('listen');
       // Uses at most half of a core, however fast things change: waiting for a host, for zebra or for a qdisc uses none. What a
       // failed pass left waits too: it may fail again.
-      const pauseMs = isDone ? processorMs() - startedUseMs : RETRY_MS;
-      sleep(Math.max(0, Math.min(pauseMs, deadlineMs - now())));
+      const pauseMs = done.hasFailed ? RETRY_MS : processorMs() - startedUseMs;
+      sleep(Math.max(0, Math.min(pauseMs, untilMs - now())));
     }
-    return result;
   } finally {
     watch.close();
   }
 }
 
-/** For how long passes trust that they would have been notified of a change of the machine. Some changes are silent. */
-const LOOK_AGAIN_MS = 60_000;
-
-/** How often the progress line is rewritten. */
-const TICK_MS = 1000;
+function afterWhole({ machine, next }: Pass, lookedMs: number, nowMs = lookedMs): Known {
+  const { watchlist, wholeMs } = next(null);
+  return {
+    watchlist,
+    machine,
+    lookedMs,
+    wholeMs: Math.min(wholeMs, lookedMs + LOOK_AGAIN_MS),
+    isNarrow: false,
+    clockMs: nowMs,
+  };
+}
 
 /** Waits until there is something to do, a pass is due, or the time is over. */
-function waitForWork(run: Run, watch: Watch, before: Pass, latestMs: number): Changed {
+function waitForWork(run: Run, watch: Watch, before: Pass, known: Known): Changed {
   const { session, environment } = run;
   const { now, progress } = environment;
   const ring = session.pins.maps.get('changes')?.fd;
-  const { interest, dueMs } = before.next();
-  const untilMs = Math.min(latestMs, dueMs);
+  const { watchlist, wholeMs, clockMs } = known;
+  const dueMs = Math.min(run.untilMs, wholeMs, watchlist.nextDueMs(clockMs));
   const soFar = `${before.changes.length} neighbor changes so far, ${before.total} neighbors`;
   do {
     progress?.(`listening: ${formatAge(Math.max(0, run.untilMs - now()) / 1000)} left, ${soFar}`);
-    const tickMs = progress === null ? untilMs : Math.min(untilMs, now() + TICK_MS);
-    const changed = watch.wait(ring, interest, tickMs);
-    if (changed !== 'nothing') return changed;
-  } while (now() < untilMs);
-  return 'nothing';
+    const tickMs = progress === null ? dueMs : Math.min(dueMs, now() + TICK_MS);
+    const changed = watch.wait(ring, watchlist, tickMs);
+    if (changed.what !== 'nothing') return changed;
+  } while (now() < dueMs);
+  return { what: 'nothing', names: [] };
 }
 
 /** A pass whose failure neither ends the listening nor loses the report of earlier passes. */
 interface Attempt {
-  readonly isDone: boolean;
-  readonly found: Pass;
+  readonly result: Pass;
+  readonly known: Known;
+  readonly hasFailed: boolean;
 }
 
-function attempt(run: Run, pass: (run: Run) => Pass, before: Pass): Attempt {
+function attempt(run: Run, passes: Passes, before: Pass, known: Known, changed: Changed): Attempt {
+  const nowMs = run.environment.now();
   try {
     reopenPins(run.session);
-    return { isDone: true, found: pass(run) };
+    const { machine, names } = extentOf(run, known, changed, nowMs);
+    if (machine === undefined || names === 'all') {
+      const found = passes.whole(run, machine);
+      const lookedMs = machine === undefined ? nowMs : known.lookedMs;
+      return { result: merge(before, found), known: afterWhole(found, lookedMs, nowMs), hasFailed: false };
+    }
+    // An address was looked at meanwhile, and is due later now.
+    if (names.length === 0 && changed.what === 'nothing') return { result: before, known, hasFailed: false };
+    const found = passes.narrow(run, machine, { watchlist: known.watchlist, names });
+    const { watchlist, wholeMs } = found.next(known.watchlist);
+    const hasLost = found.dropped !== before.dropped;
+    const after: Known = {
+      ...known,
+      watchlist,
+      wholeMs: hasLost ? nowMs : Math.min(known.wholeMs, wholeMs),
+      isNarrow: true,
+      clockMs: changed.what === 'nothing' ? nowMs : known.clockMs,
+    };
+    return { result: merge(before, found), known: after, hasFailed: false };
   } catch (thrown) {
-    return { isDone: false, found: failedPass(thrown, before, run.environment.now()) };
+    const after: Known = { ...known, machine: undefined, wholeMs: nowMs + RETRY_MS, isNarrow: false };
+    return { result: merge(before, failedPass(thrown, before)), known: after, hasFailed: true };
   }
 }
 
-/** The result of a pass that failed: it did nothing, found what the previous pass found, and is due again. */
-function failedPass(thrown: unknown, before: Pass, dueMs: number): Pass {
-  const { interest } = before.next();
+/** What the next pass looks at. */
+interface Extent {
+  /** Undefined: to be looked at again. */
+  readonly machine: Machine | undefined;
+  readonly names: readonly BindingKey[] | 'all';
+}
+
+function extentOf(
+  { session, untilMs }: Run,
+  { watchlist, machine, lookedMs, wholeMs }: Known,
+  { what, names }: Changed,
+  nowMs: number,
+): Extent {
+  // Lost pins are repaired at once.
+  const isKnown = what !== 'machine' && nowMs - lookedMs < LOOK_AGAIN_MS && session.pins.loadReason === null;
+  const named = new Map([...names, ...watchlist.due(nowMs)].map((key) => [bindingId(key), key]));
+  const isWhole = nowMs >= Math.min(wholeMs, untilMs) || named.size > MOST_NAMED;
+  return { machine: isKnown ? machine : undefined, names: isWhole ? 'all' : [...named.values()] };
+}
+
+/** A pass that failed: it did nothing. */
+function failedPass(thrown: unknown, { counters, dropped }: Pass): Omit<NarrowPass, 'next'> {
   return {
-    ...before,
-    steps: [],
     changes: [],
     records: 0,
     probes: 0,
@@ -97,19 +172,21 @@ function failedPass(thrown: unknown, before: Pass, dueMs: number): Pass {
     confirms: NO_CONFIRMS,
     hints: NO_HINTS,
     frr: NOTHING_VERIFIED,
+    counters,
+    dropped,
     warnings: [],
     errors: [problemOf(thrown, 'listen')],
-    machine: undefined,
-    next: () => ({ interest, dueMs }),
   };
 }
 
-/** Merges two passes: what was done adds up, and what was found is that of the later pass. */
-function merge(earlier: Pass, later: Pass): Pass {
+/** Merges two passes: what was done adds up, and what was found is that of the later pass, as far as it has looked. */
+function merge(earlier: Pass, later: Pass | Omit<NarrowPass, 'next'>): Pass {
   return {
+    ...earlier,
     ...later,
-    steps: [...earlier.steps, ...later.steps],
+    steps: 'steps' in later ? [...earlier.steps, ...later.steps] : earlier.steps,
     changes: [...earlier.changes, ...later.changes],
+    total: 'total' in later ? later.total : earlier.total + growthOf(later.changes),
     records: earlier.records + later.records,
     probes: earlier.probes + later.probes,
     announcements: earlier.announcements + later.announcements,
@@ -128,4 +205,11 @@ function merge(earlier: Pass, later: Pass): Pass {
     },
     warnings: distinct([...earlier.warnings, ...later.warnings]),
   };
+}
+
+/** By how many neighbors changes make the table larger. */
+function growthOf(changes: readonly NeighborChangeReport[]): number {
+  const count = (kind: NeighborChangeReport['kind']): number =>
+    changes.filter((change) => change.kind === kind && change.outcome.kind === 'applied').length;
+  return count('add') - count('remove');
 }

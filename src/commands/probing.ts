@@ -22,18 +22,18 @@ import { type ProbePlan, planOwnerChecks, planProbes } from '../core/probes/plan
 import { type Confirms, NO_CONFIRMS } from '../core/report.ts';
 import type { Warning } from '../core/warning.ts';
 import type { Pins } from '../datapath/pins.ts';
-import { bindingId } from '../datapath/records/binding-key.ts';
+import { type BindingKey, bindingId } from '../datapath/records/binding-key.ts';
 import { type Drained, NOTHING_DRAINED, type Ring } from '../datapath/ring.ts';
 import { rewriteBindings } from '../host/bindings.ts';
 import { observeCounters } from '../host/observe.ts';
 import { type Answers, awaitAnswers, sendProbes, type Target, targetId } from '../host/prober.ts';
 import { countProbe } from '../host/seen-hints.ts';
-import { type Machine, retrieveHosts } from './retrieve.ts';
 import { type Run, scopeOf } from './run.ts';
+import type { View } from './view.ts';
 
 /** The hosts after the probes of a pass, and what is to be done for them. */
 export interface Probed {
-  readonly hosts: ObservedHosts;
+  readonly view: View;
   readonly index: HostIndex;
   readonly plan: HostPlan;
   /** What becomes of the hints. */
@@ -42,6 +42,8 @@ export interface Probed {
   readonly hasUnprobed: boolean;
   /** How many bound hosts were probed, and how many that were hinted at. */
   readonly sent: { readonly hosts: number; readonly hints: number };
+  /** The bound hosts whose probes were due. */
+  readonly wereDue: readonly BindingKey[];
   readonly confirms: Confirms;
   /** What was read from the ring meanwhile. */
   readonly drained: Drained;
@@ -53,19 +55,21 @@ export interface Probed {
  * Decides about the hosts, sends the probes that are due, waits for the answers, and decides again. A check, or a pass
  * without a ring, sends nothing. Errors of probes are not thrown: an owner that could not be probed keeps its address.
  */
-export function probeHosts(run: Run, machine: Machine, hosts: ObservedHosts, ring: Ring | undefined): Probed {
+export function probeHosts(run: Run, view: View, ring: Ring | undefined): Probed {
   const { session, options, stopwatch } = run;
   stopwatch.enter('decide');
+  const { machine, hosts } = view;
   const index = new HostIndex(hosts);
-  const plan = decide(run, machine, hosts, index);
+  const plan = decide(run, view, index);
   const byStatus = hintsByStatus(machine.topology, hosts, index, scopeOf(run));
   const unprobed: Probed = {
-    hosts,
+    view,
     index,
     plan,
     byStatus,
     hasUnprobed: false,
     sent: { hosts: 0, hints: 0 },
+    wereDue: [],
     confirms: NO_CONFIRMS,
     drained: NOTHING_DRAINED,
     warnings: [],
@@ -76,12 +80,12 @@ export function probeHosts(run: Run, machine: Machine, hosts: ObservedHosts, rin
   const { neighborProtocol: protocol } = session.runtime;
   const due = planProbes(machine.topology, hosts, index, plan, byStatus, protocol);
   try {
-    return probe(run, machine, due, unprobed, ring);
+    return probe(run, due, unprobed, ring);
   } catch (thrown) {
     const kept = keepForOwners(due.conflicts, [], []);
     return {
       ...unprobed,
-      plan: decide(run, machine, hosts, index, kept),
+      plan: decide(run, view, index, kept),
       hasUnprobed: kept.size > 0,
       warnings: warningsOfUnprobed(kept),
       errors: [problemOf(thrown, 'probes')],
@@ -91,8 +95,7 @@ export function probeHosts(run: Run, machine: Machine, hosts: ObservedHosts, rin
 
 function decide(
   run: Run,
-  { topology }: Machine,
-  hosts: ObservedHosts,
+  { machine: { topology }, hosts }: View,
   index: HostIndex,
   kept?: ReadonlyMap<string, KeptByOwner>,
 ): HostPlan {
@@ -100,50 +103,53 @@ function decide(
   return planHosts(topology, hosts, { protocol, ...scopeOf(run), ...(kept && { kept }) }, index);
 }
 
-function probe(run: Run, machine: Machine, due: ProbePlan, before: Probed, ring: Ring): Probed {
+function probe(run: Run, due: ProbePlan, before: Probed, ring: Ring): Probed {
   const { session, stopwatch, options } = run;
   const { pins } = session;
   const droppedBefore = observeCounters(pins).ringDropped;
-  const sent = send(pins, due, before.hosts.nowMs);
-  const counts = { hosts: sent.hosts.length, hints: sent.hints.length };
+  const sent = send(pins, due, before.view.hosts.nowMs);
+  const done = {
+    sent: { hosts: sent.hosts.length, hints: sent.hints.length },
+    wereDue: [...due.silent, ...due.doubtful, ...due.left].map(({ binding }) => binding),
+  };
   // An answer that makes or moves a binding wakes a listening run, which need not wait for it.
   const isListening = options.listenMs > 0;
   const targets = [...sent.owners.map(targetOf), ...(isListening ? [] : sent.awaited)];
-  if (targets.length === 0 && due.conflicts.length === 0) return { ...before, sent: counts };
+  if (targets.length === 0 && due.conflicts.length === 0) return { ...before, ...done };
 
   stopwatch.enter('confirm');
-  let round = collect(run, machine, targets, ring);
+  let round = collect(run, before.view, targets, ring);
   let owners = sent.owners;
   // A host that answers may claim the address of another one, whose owner is probed before the claim counts.
   const fresh = newConflicts(due.conflicts, round.conflicts);
   if (fresh.length > 0) {
-    const more = send(pins, planOwnerChecks(fresh), round.hosts.nowMs);
+    const more = send(pins, planOwnerChecks(fresh), round.view.hosts.nowMs);
     owners = [...owners, ...more.owners];
-    round = together(round, collect(run, machine, more.owners.map(targetOf), ring));
+    round = together(round, collect(run, round.view, more.owners.map(targetOf), ring));
   }
   // A record that was dropped by a full ring may have been an answer.
   const isCertain = observeCounters(pins).ringDropped === droppedBefore;
   const checked = decideOwnerChecks(run, round, owners, isCertain);
-  const { hosts, index, drained } = round;
-  const plan = decide(run, machine, hosts, index, checked.kept);
-  const byStatus = hintsByStatus(machine.topology, hosts, index, scopeOf(run));
-  return { ...checked, hosts, index, plan, byStatus, sent: counts, drained, errors: [] };
+  const { view, index, drained } = round;
+  const plan = decide(run, view, index, checked.kept);
+  const byStatus = hintsByStatus(view.machine.topology, view.hosts, index, scopeOf(run));
+  return { ...checked, view, index, plan, byStatus, ...done, drained, errors: [] };
 }
 
 /** The answers to probes, and what the machine looks like after them. */
 interface Round extends Answers {
-  readonly hosts: ObservedHosts;
+  readonly view: View;
   readonly index: HostIndex;
   readonly conflicts: readonly Conflict[];
 }
 
-function collect(run: Run, machine: Machine, targets: readonly Target[], ring: Ring): Round {
-  const { session, environment } = run;
+function collect({ session, environment }: Run, before: View, targets: readonly Target[], ring: Ring): Round {
   const answers = awaitAnswers(targets, session.pins, ring, environment.now);
-  const hosts = retrieveHosts(session, machine, environment.now);
+  const view = before.again(answers.drained);
+  const { machine, hosts } = view;
   const index = new HostIndex(hosts);
   const conflicts = findConflicts(machine.topology, hosts, session.runtime.neighborProtocol, index);
-  return { ...answers, hosts, index, conflicts };
+  return { ...answers, view, index, conflicts };
 }
 
 /** Both rounds as one, with the machine as it is after the second. */
@@ -221,7 +227,7 @@ interface OwnerCheckResults extends Pick<Probed, 'hasUnprobed' | 'confirms' | 'w
 
 function decideOwnerChecks(
   { session }: Run,
-  { hosts, index, conflicts: left, answered: answers }: Round,
+  { view: { hosts }, index, conflicts: left, answered: answers }: Round,
   probed: readonly Conflict[],
   isCertain: boolean,
 ): OwnerCheckResults {

@@ -14,10 +14,11 @@ import { applyActions, finishMigration, planned } from '../host/apply.ts';
 import { observeCounters } from '../host/observe.ts';
 import { conclude, concludeFailure } from './conclude.ts';
 import { type Environment, logSteps, type Purpose, withSession } from './environment.ts';
-import { reconcileHosts, recoverHosts } from './hosts.ts';
+import { reconcileHosts, reconcileNamed, recoverHosts } from './hosts.ts';
 import { listen } from './listen.ts';
 import { type Machine, retrieve, withPins } from './retrieve.ts';
-import { type Pass, type ReconcileOptions, type Run, scopeOf } from './run.ts';
+import { type NarrowPass, type Pass, type ReconcileOptions, type Run, scopeOf } from './run.ts';
+import type { Named } from './view.ts';
 
 /**
  * Brings the node in line with the configuration. Throws SnoopyError when the run cannot start: because of the
@@ -33,7 +34,7 @@ export function runReconcile(options: ReconcileOptions, environment: Environment
     const untilMs = isListening ? environment.now() + options.listenMs : Number.POSITIVE_INFINITY;
     const run: Run = { session, configuration, options, environment, stopwatch, untilMs, strays: 'ports' };
     try {
-      return conclude(run, isListening ? listen(run, pass) : pass(run));
+      return conclude(run, isListening ? listen(run, { whole: pass, narrow: narrowPass }) : pass(run));
     } catch (thrown) {
       concludeFailure(run, thrown);
       throw thrown;
@@ -50,13 +51,11 @@ function purposeOf({ check, lockTimeoutMs }: ReconcileOptions): Purpose {
 function pass(run: Run, before?: Machine): Pass {
   const { session, configuration, options, environment, stopwatch } = run;
   stopwatch.enter('observe');
-  // Lost pins are repaired at once.
-  const known = session.pins.loadReason === null ? before : undefined;
-  const found = known
-    ? withPins(known, session.pins)
+  const found = before
+    ? withPins(before, session.pins)
     : retrieve(session, configuration, options.bridges, run.strays);
   stopwatch.enter('plan');
-  const actions = known ? [] : plan(found.desired, found.topology, found.observed, scopeOf(run));
+  const actions = before ? [] : plan(found.desired, found.topology, found.observed, scopeOf(run));
 
   const { steps, machine, remaining, recovered } = apply(run, found, actions);
   logSteps(steps, environment);
@@ -79,6 +78,13 @@ function pass(run: Run, before?: Machine): Pass {
     errors: [...unmigrated, ...hosts.errors],
     machine: remaining.length === 0 && allWell(steps) ? machine : undefined,
   };
+}
+
+/** A pass over the hosts that are named, on the machine that an earlier pass left. */
+function narrowPass(run: Run, machine: Machine, named: Named): NarrowPass {
+  const hosts = reconcileNamed(run, machine, named);
+  const { ringDropped, ...counters } = observeCounters(run.session.pins);
+  return { ...hosts, counters, dropped: ringDropped };
 }
 
 interface Applied {

@@ -17,9 +17,9 @@ import type {
   Verification,
 } from '../core/report.ts';
 import type { Warning } from '../core/warning.ts';
+import type { Watchlist } from '../core/watchlist.ts';
 import type { StrayScope } from '../host/observe.ts';
 import type { Session } from '../host/session.ts';
-import type { Interest } from '../host/watch.ts';
 import type { ChangeOptions, Environment } from './environment.ts';
 import type { Machine } from './retrieve.ts';
 
@@ -68,16 +68,19 @@ export interface Pass {
   readonly errors: readonly Problem[];
   /** The machine as the pass left it; undefined when steps are left. */
   readonly machine: Machine | undefined;
-  /** What to wait for after the pass. A function, because only a listening run needs it. */
-  readonly next: () => Next;
+  /** What to wait for after the pass. A function, because only a listening run needs it. `before`: of the pass before. */
+  readonly next: (before: Watchlist | null) => Next;
 }
+
+/** What a narrow pass did for the addresses that it looked at; everything else is as the pass before has found it. */
+export type NarrowPass = Omit<Pass, 'steps' | 'remaining' | 'total' | 'bridges' | 'machine'>;
 
 /** What makes the next pass due. */
 export interface Next {
-  /** The notifications that matter. */
-  readonly interest: Interest;
-  /** When a pass is due without a notification: for a probe, the end of a hold time or of an age. CLOCK_MONOTONIC. */
-  readonly dueMs: number;
+  /** By which events addresses are concerned, and when they are due. */
+  readonly watchlist: Watchlist;
+  /** When a pass over all hosts is due: CLOCK_MONOTONIC in milliseconds. */
+  readonly wholeMs: number;
 }
 
 /** Time from a failed pass to the next one. */

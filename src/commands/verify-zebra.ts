@@ -46,11 +46,16 @@ export interface Verified {
 }
 
 /**
- * Does nothing for a check, or where `frr.verify` is never. A run with `--bridge` does not see all neighbors: it leaves the
- * verification to the next whole one. `written`: how many neighbors this pass has written. A failure of the
- * verification is in the result.
+ * Does nothing for a check, or where `frr.verify` is never. A run with `--bridge` and a narrow pass do not see all neighbors:
+ * they leave the verification to the next whole one. `written`: how many neighbors this pass has written; `seesAll`: the
+ * decisions are about all hosts. A failure of the verification is in the result.
  */
-export function verifyZebra(run: Run, decisions: readonly Decision[], written: number): Verified {
+export function verifyZebra(
+  run: Run,
+  decisions: readonly Decision[],
+  written: number,
+  seesAll: boolean,
+): Verified {
   const { session, configuration, options, environment } = run;
   const none = { ...NOTHING, dueInMs: Number.POSITIVE_INFINITY };
   if (options.check || configuration.verify === 'never') return none;
@@ -58,14 +63,14 @@ export function verifyZebra(run: Run, decisions: readonly Decision[], written: n
   const earlier = writtenEarlier(decisions, session.runtime.neighborProtocol);
   const writes = writesOf(written);
   if (earlier.length === 0 && writes === 'none') return none;
-  const isWhole = scopeOf(run).whole;
-  const result = isWhole ? verifyWhenDue(run, earlier) : NOTHING;
+  const { whole } = scopeOf(run);
+  const result = whole && seesAll ? verifyWhenDue(run, earlier) : NOTHING;
   // What this pass has written is for the next one: its time is later than that of this verification.
   const unstored = writes === 'none' ? [] : noteTime(directory, writes, environment.wallClock());
   return {
     ...result,
     errors: [...result.errors, ...unstored],
-    dueInMs: isWhole ? Math.max(NEXT_MS, dueIn(directory, environment.wallClock())) : none.dueInMs,
+    dueInMs: whole ? Math.max(NEXT_MS, dueIn(directory, environment.wallClock())) : none.dueInMs,
   };
 }
 

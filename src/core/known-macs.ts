@@ -1,56 +1,73 @@
 // The MACs whose forwarding a pass decides by: those of hosts, of what is provisioned, and of neighbors. Pure.
 
-import type { IfIndex, Mac } from '../base/address.ts';
+import type { IfIndex, IpAddress, Mac } from '../base/address.ts';
 import { ensure } from '../base/group.ts';
 import type { ForwardingKey } from '../netlink/forwarding-table.ts';
 import { isRemote } from './neighbor-entry.ts';
 import type { ObservedHosts } from './observed.ts';
 import { type Bridge, effectiveVlan, type Topology } from './topology.ts';
 
+/** What has a MAC: a binding or a static entry, a hint, or a neighbor. */
+export type MacSource = 'host' | 'hint' | 'neighbor';
+
+type KnownHosts = Pick<ObservedHosts, 'bindings' | 'hints' | 'seenHints' | 'neighbors'>;
+
 /**
- * What to look up in the FDB of each bridge. A MAC may be in it many times. Every MAC that a decision, a probe or an
- * announcement asks `Forwarding.locate` for must be among them.
+ * Visits every MAC that a decision, a probe or an announcement may ask `Forwarding.locate` for, with the address that it is
+ * about. One may be visited many times.
  */
-export function knownMacs(
+export function eachMac(
   topology: Topology,
-  {
-    bindings,
-    hints,
-    seenHints,
-    neighbors,
-  }: Pick<ObservedHosts, 'bindings' | 'hints' | 'seenHints' | 'neighbors'>,
-): ReadonlyMap<IfIndex, Iterable<ForwardingKey>> {
-  const found = new Map<IfIndex, ForwardingKey[]>();
+  { bindings, hints, seenHints, neighbors }: KnownHosts,
+  visit: (bridge: Bridge, vlan: number, ip: IpAddress, mac: Mac, source: MacSource) => void,
+): void {
   const bridges = new Map(topology.bridges.map((bridge) => [bridge.ifIndex, bridge]));
-  const add = (bridge: Bridge, vlan: number, mac: Mac): void => {
-    // A bridge without VLAN filtering forwards by MAC alone.
-    ensure(found, bridge.ifIndex, () => []).push({ vlan: bridge.vlanAware ? vlan : 0, mac });
-  };
-  for (const binding of bindings) {
-    const bridge = bridges.get(binding.bridge);
+  for (const { bridge: ifIndex, vlan, ip, mac, owner } of bindings) {
+    const bridge = bridges.get(ifIndex);
     if (bridge === undefined) continue;
-    add(bridge, binding.vlan, binding.mac);
-    if (binding.owner !== null) add(bridge, binding.vlan, binding.owner.mac);
+    visit(bridge, vlan, ip, mac, 'host');
+    if (owner !== null) visit(bridge, vlan, ip, owner.mac, 'host');
   }
-  for (const hint of [...hints, ...seenHints]) {
-    const bridge = bridges.get(hint.bridge);
-    if (bridge !== undefined) add(bridge, hint.vlan, hint.mac);
-  }
-  for (const bridge of topology.bridges) {
-    for (const { vlan, macs } of bridge.desired.statics) {
-      for (const mac of macs) add(bridge, effectiveVlan(bridge, vlan), mac);
+  for (const list of [hints, seenHints]) {
+    for (const { bridge: ifIndex, vlan, ip, mac } of list) {
+      const bridge = bridges.get(ifIndex);
+      if (bridge !== undefined) visit(bridge, vlan, ip, mac, 'hint');
     }
   }
-  const domains = new Map(
-    topology.bridges.flatMap((bridge) =>
-      [...bridge.domains.values()].map(({ device, vlan }) => [device, { bridge, vlan }] as const),
-    ),
-  );
+  for (const bridge of topology.bridges) {
+    for (const { vlan, ip, macs } of bridge.desired.statics) {
+      for (const mac of macs) visit(bridge, effectiveVlan(bridge, vlan), ip, mac, 'host');
+    }
+  }
+  const domains = domainsByDevice(topology);
   for (const entry of neighbors) {
     const domain = domains.get(entry.ifIndex);
     // Where another node's host is matters when a binding or a hint has its MAC.
     if (domain === undefined || entry.mac === undefined || isRemote(entry)) continue;
-    add(domain.bridge, domain.vlan, entry.mac);
+    visit(domain.bridge, domain.vlan, entry.ip, entry.mac, 'neighbor');
   }
+}
+
+/** The bridge and the VLAN of each neighbor device. */
+export function domainsByDevice({
+  bridges,
+}: Pick<Topology, 'bridges'>): Map<IfIndex, { readonly bridge: Bridge; readonly vlan: number }> {
+  return new Map(
+    bridges.flatMap((bridge) =>
+      [...bridge.domains.values()].map(({ device, vlan }) => [device, { bridge, vlan }] as const),
+    ),
+  );
+}
+
+/** What to look up in the FDB of each bridge. */
+export function knownMacs(
+  topology: Topology,
+  hosts: KnownHosts,
+): ReadonlyMap<IfIndex, Iterable<ForwardingKey>> {
+  const found = new Map<IfIndex, ForwardingKey[]>();
+  eachMac(topology, hosts, (bridge, vlan, _, mac) => {
+    // A bridge without VLAN filtering forwards by MAC alone.
+    ensure(found, bridge.ifIndex, () => []).push({ vlan: bridge.vlanAware ? vlan : 0, mac });
+  });
   return found;
 }

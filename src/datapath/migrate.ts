@@ -44,6 +44,13 @@ export function readBindings(pins: Pins): Binding[] {
   return decodeAll(readAll(pins), bindingCodec);
 }
 
+/** The binding of one address. If two are for it, the later one counts. */
+export function readBinding({ tables, oldBindings }: Pins, key: BindingKey): Binding | undefined {
+  const all = tables.bindings === undefined ? oldBindings : [tables.bindings, ...oldBindings];
+  const found = all.flatMap((table) => table.get(key) ?? []);
+  return found.sort((a, b) => b.lastSeenMs - a.lastSeenMs || b.frozenUntilMs - a.frozenUntilMs)[0];
+}
+
 /** The same bindings as bytes, in the layout of this version. */
 function readAll({ tables, oldBindings }: Pins): MapEntries {
   const all = tables.bindings === undefined ? oldBindings : [tables.bindings, ...oldBindings];

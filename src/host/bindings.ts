@@ -58,6 +58,15 @@ export function writePolicies({ tables }: Pins, policies: ReadonlyMap<IfIndex, P
   for (const [ifIndex, policy] of policies) tables.ports?.set(ifIndex, policy);
 }
 
+/** Adds to `released` of each port the number of its bindings that were deleted. */
+export function releaseBindings({ tables }: Pins, counts: ReadonlyMap<IfIndex, number>): void {
+  for (const [ifIndex, count] of counts) {
+    const policy = tables.ports?.get(ifIndex);
+    if (policy === undefined) continue;
+    tables.ports?.set(ifIndex, { ...policy, released: policy.released + count }, 'existing');
+  }
+}
+
 /** Hints to write and to delete; `seenHints` are of the program's map. */
 export interface HintWrites {
   readonly remember: readonly Hint[];

@@ -3,6 +3,7 @@
 import { AF_INET, AF_INET6, type IfIndex } from '../base/address.ts';
 import { errnoOf } from '../base/errors.ts';
 import type { Runtime } from '../core/desired.ts';
+import type { Focus } from '../core/focus.ts';
 import { knownMacs } from '../core/known-macs.ts';
 import {
   type Attachment,
@@ -21,9 +22,9 @@ import {
   recordsOwner,
   tcxLinks,
 } from '../datapath/attachment.ts';
-import { readBindings } from '../datapath/migrate.ts';
+import { readBinding, readBindings } from '../datapath/migrate.ts';
 import type { Pins } from '../datapath/pins.ts';
-import { bindingId } from '../datapath/records/binding-key.ts';
+import { type BindingKey, bindingId } from '../datapath/records/binding-key.ts';
 import { type CounterName, FIRST_REASON } from '../datapath/records/counters.ts';
 import type { Rejection } from '../datapath/records/rejection.ts';
 import { COUNTERS } from '../generated/layouts.ts';
@@ -31,7 +32,7 @@ import { dumpAddresses } from '../netlink/address.ts';
 import { lookUpForwarding, readForwarding } from '../netlink/fdb.ts';
 import { type ForwardingKey, ForwardingTable } from '../netlink/forwarding-table.ts';
 import { dumpLinks, type Link } from '../netlink/link.ts';
-import { dumpNeighbors } from '../netlink/neighbor.ts';
+import { dumpNeighbors, lookUpNeighbors } from '../netlink/neighbor.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';
 import { countFilters, dumpQdiscs, filterOf, getFilter } from '../netlink/tc.ts';
 import { dumpPortVlans } from '../netlink/vlan.ts';
@@ -142,36 +143,82 @@ export function observeHosts(
   now: () => number,
   scope: ForwardingScope,
 ): ObservedHosts {
-  const portStates = new Map(pins.tables.state?.entries());
-  const bindings = readBindings(pins);
-  const probes = pins.tables.probes?.values() ?? [];
-  const seenHints = pins.tables.seen?.values() ?? [];
-  const hints = pins.tables.hints?.values() ?? [];
-  const nowMs = now();
-  const neighbors = [...dumpNeighbors(netlink, AF_INET), ...dumpNeighbors(netlink, AF_INET6)];
-  const macs = scope === 'known' ? knownMacs(topology, { bindings, hints, seenHints, neighbors }) : undefined;
-  const forwarding = new Map(
-    topology.bridges.map(({ ifIndex }) => [
-      ifIndex,
-      observeForwarding(netlink, ifIndex, macs && (macs.get(ifIndex) ?? [])),
-    ]),
-  );
-  const deviceNames = new Map([...observed.links.values()].map((link) => [link.ifIndex, link.name]));
+  const { state, probes, seen, hints } = pins.tables;
+  const found = {
+    portStates: new Map(state?.entries()),
+    bindings: readBindings(pins),
+    probes: byId(probes?.values() ?? []),
+    seenHints: seen?.values() ?? [],
+    hints: hints?.values() ?? [],
+    nowMs: now(),
+    neighbors: [...dumpNeighbors(netlink, AF_INET), ...dumpNeighbors(netlink, AF_INET6)],
+  };
   return {
-    nowMs,
-    bindings,
-    probes: new Map(probes.map((probe) => [bindingId(probe), probe])),
-    seenHints,
-    hints,
-    portStates,
-    deviceNames,
-    forwarding,
-    neighbors,
+    ...found,
+    deviceNames: new Map([...observed.links.values()].map((link) => [link.ifIndex, link.name])),
+    forwarding: observeForwarding(
+      netlink,
+      topology,
+      scope === 'known' ? knownMacs(topology, found) : undefined,
+    ),
   };
 }
 
-/** Without `macs` all of the FDB. Empty for a bridge that is deleted meanwhile; the next observation does not have it. */
+/** The hosts of some addresses, looked up one by one; `topology` is that of the focus. Throws as `observeHosts` does. */
+export function observeFocus(
+  netlink: NetlinkSocket,
+  pins: Pins,
+  topology: Topology,
+  focus: Focus,
+  now: () => number,
+): ObservedHosts {
+  const { probes, seen, hints } = pins.tables;
+  const keys = [...focus.addresses.values()];
+  const bridges = new Map(topology.bridges.map((bridge) => [bridge.ifIndex, bridge]));
+  const found = {
+    portStates: new Map(),
+    bindings: keys.flatMap((key) => readBinding(pins, key) ?? []),
+    probes: byId(keys.flatMap((key) => probes?.get(key) ?? [])),
+    seenHints: focus.seenHints
+      .flatMap((slot) => seen?.get(slot) ?? [])
+      .filter((hint) => focus.addresses.has(bindingId(hint))),
+    hints: focus.hints.flatMap((key) => hints?.get(key) ?? []),
+    nowMs: now(),
+    neighbors: lookUpNeighbors(
+      netlink,
+      keys.flatMap(({ bridge, vlan, ip }) => {
+        const device = bridges.get(bridge)?.domains.get(vlan)?.device;
+        return device === undefined ? [] : [{ ifIndex: device, ip }];
+      }),
+    ),
+  };
+  return {
+    ...found,
+    deviceNames: new Map(),
+    forwarding: observeForwarding(netlink, topology, knownMacs(topology, found)),
+  };
+}
+
+function byId<Key extends BindingKey>(entries: readonly Key[]): Map<string, Key> {
+  return new Map(entries.map((entry) => [bindingId(entry), entry]));
+}
+
+/** Where the bridges forward these MACs; without `macs` all of the FDBs. */
 function observeForwarding(
+  netlink: NetlinkSocket,
+  { bridges }: Topology,
+  macs: ReturnType<typeof knownMacs> | undefined,
+): Map<IfIndex, ForwardingTable> {
+  return new Map(
+    bridges.map(({ ifIndex }) => [
+      ifIndex,
+      forwardingOf(netlink, ifIndex, macs && (macs.get(ifIndex) ?? [])),
+    ]),
+  );
+}
+
+/** Empty for a bridge that is deleted meanwhile; the next observation does not have it. */
+function forwardingOf(
   netlink: NetlinkSocket,
   bridge: IfIndex,
   macs: Iterable<ForwardingKey> | undefined,

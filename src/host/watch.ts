@@ -1,7 +1,8 @@
 // Waiting for something to do: the ring's descriptor and rtnetlink notifications, without spinning.
 
-import type { IfIndex, IpAddress, Mac } from '../base/address.ts';
 import { isRemote, isValid } from '../core/neighbor-entry.ts';
+import type { Watchlist } from '../core/watchlist.ts';
+import { type BindingKey, bindingId } from '../datapath/records/binding-key.ts';
 import { type PollOutcome, poll } from '../ffi/libc.ts';
 import { RTM_DELADDR, RTM_NEWADDR } from '../netlink/address.ts';
 import { decodeFdbEntry } from '../netlink/fdb.ts';
@@ -14,36 +15,24 @@ import {
   RTNLGRP_LINK,
   RTNLGRP_NEIGH,
   RTNLGRP_TC,
-  type Subscription,
   subscribe,
 } from '../netlink/subscription.ts';
 import { RTM_DELQDISC, RTM_DELTFILTER } from '../netlink/tc.ts';
 
-/** What the last pass knows, to find the few notifications that matter. */
-export interface Interest {
-  /** MACs of all bindings. */
-  readonly macs: ReadonlySet<Mac>;
-  /** Addresses of all bindings and static entries. */
-  readonly ips: ReadonlySet<IpAddress>;
-  /** Addresses of which earlier passes knew a MAC elsewhere. */
-  readonly remembered: ReadonlySet<IpAddress>;
-  readonly devices: ReadonlySet<IfIndex>;
-  /** The neighbor that the last pass found and left as it was; undefined when there is none. */
-  entryOf(device: IfIndex, ip: IpAddress): Neighbor | undefined;
-  /** MACs of the memory of hints, which matter when they are on a port of `ports`. */
-  readonly hinted: ReadonlySet<Mac>;
-  readonly ports: ReadonlySet<IfIndex>;
+/** What can have changed since the last pass. */
+export interface Changed {
+  /** Hosts alone, or also links, addresses and attachments. */
+  readonly what: 'nothing' | 'hosts' | 'machine';
+  /** The addresses that notifications named. Records of the ring may name others. */
+  readonly names: readonly BindingKey[];
 }
-
-/** What can have changed: hosts alone, or also links, addresses and attachments. */
-export type Changed = 'nothing' | 'hosts' | 'machine';
 
 export interface Watch {
   /**
    * Waits until there is something to do, and returns what can have changed; `nothing` when the time is over. Looks once even
-   * when it is over already. `ring` is the descriptor of the pinned ring; `interest` filters the notifications of rtnetlink.
+   * when it is over already. `ring` is the descriptor of the pinned ring; of the notifications of rtnetlink those matter that `watchlist` has a use for.
    */
-  wait(ring: number | undefined, interest: Interest, deadlineMs: number): Changed;
+  wait(ring: number | undefined, watchlist: Watchlist, deadlineMs: number): Changed;
   close(): void;
 }
 
@@ -55,23 +44,51 @@ export function openWatch(ownPortId: number, now: () => number): Watch {
   const groups = [RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_TC, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR];
   const subscription = subscribe(groups);
   let soonMs = Number.POSITIVE_INFINITY;
+  /** By bindingId: what was named since the last return. */
+  let named = new Map<string, BindingKey>();
+  const changed = (what: Changed['what']): Changed => {
+    const names = [...named.values()];
+    soonMs = Number.POSITIVE_INFINITY;
+    named = new Map();
+    return { what, names };
+  };
+  /** Receives all waiting notifications, and returns what they mean together. The size of the buffer bounds the work. */
+  const drain = (watchlist: Watchlist): Meaning => {
+    let highest: Meaning = 'nothing';
+    for (;;) {
+      const received = subscription.receive();
+      switch (received.kind) {
+        case 'empty':
+          return highest;
+        case 'overrun':
+          highest = 'machine';
+          break;
+        case 'messages':
+          for (const message of received.messages) {
+            if (highest === 'machine') break;
+            const { meaning, names } = meaningOf(message, watchlist, ownPortId);
+            for (const key of names) named.set(bindingId(key), key);
+            if (MEANINGS.indexOf(meaning) > MEANINGS.indexOf(highest)) highest = meaning;
+          }
+          break;
+        default:
+          return received satisfies never;
+      }
+    }
+  };
   return {
-    wait: (ring, interest, deadlineMs) => {
+    wait: (ring, watchlist, deadlineMs) => {
       const fds = ring === undefined ? [subscription.fd] : [ring, subscription.fd];
       for (;;) {
         // However late it is: a pass that trusts what an earlier one has seen must know of every notification.
         const outcome = poll(fds, Math.max(0, Math.ceil(Math.min(deadlineMs, soonMs) - now())));
-        const meaning = isReady(outcome, subscription.fd)
-          ? drain(subscription, interest, ownPortId)
-          : 'nothing';
+        const meaning = isReady(outcome, subscription.fd) ? drain(watchlist) : 'nothing';
         const hasRecords = ring !== undefined && isReady(outcome, ring);
+        if (meaning === 'machine') return changed('machine');
         const nowMs = now();
         if (meaning === 'soon') soonMs = Math.min(soonMs, nowMs + SOON_MS);
-        if (meaning === 'machine' || meaning === 'hosts' || hasRecords || nowMs >= soonMs) {
-          soonMs = Number.POSITIVE_INFINITY;
-          return meaning === 'machine' ? 'machine' : 'hosts';
-        }
-        if (nowMs >= deadlineMs) return 'nothing';
+        if (meaning === 'hosts' || hasRecords || nowMs >= soonMs) return changed('hosts');
+        if (nowMs >= deadlineMs) return { what: 'nothing', names: [] };
       }
     },
     close: () => subscription.close(),
@@ -82,69 +99,59 @@ function isReady(outcome: PollOutcome, fd: number): boolean {
   return outcome.kind === 'ready' && outcome.ready.includes(fd);
 }
 
-/** Receives all waiting notifications, and returns what they mean together. The size of the buffer bounds the work. */
-function drain(subscription: Subscription, interest: Interest, ownPortId: number): Meaning {
-  let highest: Meaning = 'nothing';
-  for (;;) {
-    const received = subscription.receive();
-    switch (received.kind) {
-      case 'empty':
-        return highest;
-      case 'overrun':
-        highest = 'machine';
-        break;
-      case 'messages':
-        for (const message of received.messages) {
-          if (highest === 'machine') break;
-          const meaning = meaningOf(message, interest, ownPortId);
-          if (MEANINGS.indexOf(meaning) > MEANINGS.indexOf(highest)) highest = meaning;
-        }
-        break;
-      default:
-        return received satisfies never;
-    }
-  }
-}
-
 /** What notifications can mean, in ascending order. `soon`: hosts, and a pass may wait for more of them. */
 const MEANINGS = ['nothing', 'soon', 'hosts', 'machine'] as const;
-export type Meaning = (typeof MEANINGS)[number];
+type Meaning = (typeof MEANINGS)[number];
+
+/** What one notification means, and the addresses that it is about. */
+interface Notice {
+  readonly meaning: Meaning;
+  readonly names: readonly BindingKey[];
+}
+
+const NOTHING: Notice = { meaning: 'nothing', names: [] };
+const MACHINE: Notice = { meaning: 'machine', names: [] };
 
 /** What a notification means. Echoes of our own requests mean nothing. */
-export function meaningOf(message: Message, interest: Interest, ownPortId: number): Meaning {
-  if (message.portId === ownPortId) return 'nothing';
+export function meaningOf(message: Message, watchlist: Watchlist, ownPortId: number): Notice {
+  if (message.portId === ownPortId) return NOTHING;
   switch (message.type) {
     case RTM_NEWNEIGH:
     case RTM_DELNEIGH:
-      return meaningOfNeighbor(message, interest);
+      return meaningOfNeighbor(message, watchlist);
     case RTM_NEWLINK:
     case RTM_DELLINK:
     case RTM_DELQDISC:
     case RTM_DELTFILTER:
-      return 'machine';
+    // They define the subnets.
+    case RTM_NEWADDR:
+    case RTM_DELADDR:
+      return MACHINE;
     default:
-      // Addresses matter, as they define the subnets. New qdiscs and filters do not.
-      return message.type === RTM_NEWADDR || message.type === RTM_DELADDR ? 'machine' : 'nothing';
+      // New qdiscs and filters do not matter.
+      return NOTHING;
   }
 }
 
-function meaningOfNeighbor(message: Message, interest: Interest): Meaning {
-  const entry = decodeFdbEntry(message);
-  if (entry !== undefined) {
-    const isHint = interest.ports.has(entry.ifIndex) && interest.hinted.has(entry.mac);
-    return isHint || interest.macs.has(entry.mac) ? 'hosts' : 'nothing';
+function meaningOfNeighbor(message: Message, watchlist: Watchlist): Notice {
+  const forwarded = decodeFdbEntry(message);
+  if (forwarded !== undefined) {
+    const names = watchlist.concernedBy(forwarded);
+    return names.length === 0 ? NOTHING : { meaning: 'hosts', names };
   }
   const neighbor = decodeNeighbor(message);
-  if (neighbor === undefined || !interest.devices.has(neighbor.ifIndex)) return 'nothing';
-  const known = interest.entryOf(neighbor.ifIndex, neighbor.ip);
-  if (interest.ips.has(neighbor.ip)) {
+  const address = neighbor && watchlist.addressOf(neighbor);
+  if (neighbor === undefined || address === undefined) return NOTHING;
+  const about = (meaning: Meaning): Notice => ({ meaning, names: [address] });
+  const known = watchlist.entryOf(neighbor);
+  if (watchlist.isHost(address)) {
     const isNew = message.type === RTM_DELNEIGH || known === undefined || !isUnchanged(known, neighbor);
-    return isNew ? 'hosts' : 'nothing';
+    return isNew ? about('hosts') : NOTHING;
   }
-  if (message.type === RTM_DELNEIGH || !isRemote(neighbor)) return 'nothing';
+  if (message.type === RTM_DELNEIGH || !isRemote(neighbor)) return NOTHING;
   // A host of another node: announced when its MAC is not the one that was known, and remembered.
-  if (known !== undefined) return known.mac === neighbor.mac ? 'nothing' : 'hosts';
-  return interest.remembered.has(neighbor.ip) ? 'hosts' : 'soon';
+  if (known !== undefined && isRemote(known)) return known.mac === neighbor.mac ? NOTHING : about('hosts');
+  return about(watchlist.isRemembered(address) ? 'hosts' : 'soon');
 }
 
 /** True for an entry of which only the state is another, as the kernel sets it when the node talks to the host. */

@@ -1,9 +1,11 @@
 // Netlink datagrams that no kernel sends: cut short, overlong, nested, damaged. They are decoded or rejected.
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import { it } from 'node:test';
 import fc from 'fast-check';
 import type { IfIndex, IpAddress, Mac } from '../../src/base/address.ts';
 import { SnoopyError } from '../../src/base/errors.ts';
+import { Watchlist } from '../../src/core/watchlist.ts';
 import { meaningOf } from '../../src/host/watch.ts';
 import { decodeAddress, RTM_NEWADDR } from '../../src/netlink/address.ts';
 import { decodeFdbEntry } from '../../src/netlink/fdb.ts';
@@ -23,20 +25,16 @@ import { decodeFailure, failureError } from '../../src/netlink/socket.ts';
 import { decodeFilter, decodeQdisc, RTM_NEWQDISC, RTM_NEWTFILTER } from '../../src/netlink/tc.ts';
 import { decodePortVlans } from '../../src/netlink/vlan.ts';
 import { deleteNeighbor, putNeighbor } from '../lib/neighbor-requests.ts';
+import { readCase } from '../unit/core/case.ts';
+import { outcomeOf } from '../unit/core/outcome.ts';
+import { ROOT } from '../unit/golden.ts';
 import * as captures from '../unit/netlink/captures.ts';
 import { anyBytes, anyDamage, check, damaged } from './property.ts';
 
 const CAPTURES: readonly Uint8Array[] = Object.values(captures);
 
-const NO_INTEREST = {
-  macs: new Set<never>(),
-  ips: new Set<never>(),
-  remembered: new Set<never>(),
-  devices: new Set<never>(),
-  hinted: new Set<never>(),
-  ports: new Set<never>(),
-  entryOf: () => undefined,
-};
+const { topology, hosts } = readCase(join(ROOT, 'test/unit/core/cases/none'));
+const NOTHING_WATCHED = new Watchlist(outcomeOf(topology, hosts));
 
 /** All decoders of a message besides the one for failures. */
 const DECODERS: readonly ((message: Message) => unknown)[] = [
@@ -47,7 +45,7 @@ const DECODERS: readonly ((message: Message) => unknown)[] = [
   decodeQdisc,
   decodeFilter,
   decodePortVlans,
-  (message) => meaningOf(message, NO_INTEREST, 1),
+  (message) => meaningOf(message, NOTHING_WATCHED, 1),
   // As in the socket: only these messages are decoded as failures.
   (message) => (message.type === NLMSG_ERROR ? decodeFailure(message) : undefined),
 ];

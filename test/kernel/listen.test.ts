@@ -2,11 +2,14 @@
 import assert from 'node:assert/strict';
 import { closeSync, openSync } from 'node:fs';
 import { test } from 'node:test';
+import type { IfIndex, IpAddress } from '../../src/base/address.ts';
 import { Stopwatch } from '../../src/base/stopwatch.ts';
 import { listen } from '../../src/commands/listen.ts';
 import type { Machine } from '../../src/commands/retrieve.ts';
-import type { Pass, Run } from '../../src/commands/run.ts';
+import type { NarrowPass, Pass, Run } from '../../src/commands/run.ts';
 import { PHASES } from '../../src/core/report.ts';
+import type { Watchlist } from '../../src/core/watchlist.ts';
+import type { BindingKey } from '../../src/datapath/records/binding-key.ts';
 import { Netns } from '../lib/netns.ts';
 import { Scope } from '../lib/scope.ts';
 import { enterNetns } from '../lib/setns.ts';
@@ -24,16 +27,27 @@ const DONE = {
   frr: { verified: 0, missing: 0, renewed: 0 },
 };
 
-/** Nothing matters; the next pass is due at that time. */
-function nextAt(dueMs: number): () => object {
-  const none = new Set();
-  const interest = { macs: none, ips: none, remembered: none, devices: none, hinted: none, ports: none };
-  return () => ({ interest, dueMs });
+const KEY: BindingKey = { bridge: 2 as IfIndex, vlan: 0, ip: '10.1.0.1' as IpAddress };
+
+/** Notifications do not matter, and the address is due every time; a pass over all hosts is at that time. */
+function nextAt(wholeMs: number): Pick<Pass, 'next'> {
+  const watchlist = { nextDueMs: () => 0, due: () => [KEY] } as unknown as Watchlist;
+  return { next: () => ({ watchlist, wholeMs }) };
 }
 
 function runWith(pins: object, now: () => number): Run {
+  const session = {
+    netlink: { portId: 1 },
+    expected: {},
+    mounted: false,
+    get pins() {
+      return pins;
+    },
+    /** Those that are opened again, and of which there are none. */
+    set pins(_) {},
+  };
   const run = {
-    session: { netlink: { portId: 1 }, pins, expected: {}, mounted: false },
+    session,
     options: { listenMs: 600_000, check: false, bridges: ['br0'], unfreeze: [] },
     environment: { now, processorMs: () => 0, progress: null },
     stopwatch: new Stopwatch(PHASES, now),
@@ -42,6 +56,15 @@ function runWith(pins: object, now: () => number): Run {
   return run as unknown as Run;
 }
 
+const PINS = {
+  maps: new Map(),
+  directory: '/nonexistent/snoopy',
+  loadReason: null,
+  close: () => undefined,
+};
+
+const FAIL = (): never => assert.fail('not this pass');
+
 test('a pass that is due already knows of what was notified before', (t) => {
   const scope = new Scope();
   t.after(() => scope.close());
@@ -49,15 +72,40 @@ test('a pass that is due already knows of what was notified before', (t) => {
   enterNetns(scope, netns);
   const machine = {} as Machine;
   const known: (Machine | undefined)[] = [];
-  const pins = { maps: new Map(), directory: '/nonexistent/snoopy', close: () => undefined };
   // The time is over after the third pass.
-  const run = runWith(pins, () => (known.length < 3 ? performance.now() : Number.MAX_SAFE_INTEGER));
-  listen(run, (_, before) => {
+  const run = runWith(PINS, () => (known.length < 3 ? performance.now() : Number.MAX_SAFE_INTEGER));
+  const whole = (_: Run, before?: Machine): Pass => {
     known.push(before);
     if (known.length === 2) netns.run('ip', 'link', 'add', 'tap9', 'type', 'veth');
-    return { ...DONE, machine, next: nextAt(0) } as unknown as Pass;
-  });
+    return { ...DONE, machine, ...nextAt(0) } as unknown as Pass;
+  };
+  listen(run, { whole, narrow: FAIL });
   assert.deepEqual(known, [undefined, machine, undefined]);
+});
+
+test('passes look at what is named, until a message is lost or the time is over', () => {
+  const machine = {} as Machine;
+  const passes: string[] = [];
+  const run = runWith(PINS, () => (passes.length < 6 ? performance.now() : Number.MAX_SAFE_INTEGER));
+  const result = listen(run, {
+    whole: (_, before) => {
+      passes.push(before === machine ? 'whole, of the same machine' : 'whole');
+      const dropped = passes.length > 3 ? 1 : 0;
+      return { ...DONE, total: 7, machine, dropped, ...nextAt(Number.POSITIVE_INFINITY) } as unknown as Pass;
+    },
+    narrow: (_, of, { names }) => {
+      assert.equal(of, machine);
+      passes.push([...names].map(({ ip }) => ip).join(' '));
+      const dropped = passes.length > 2 ? 1 : 0;
+      return { ...DONE, records: 1, dropped, ...nextAt(Number.POSITIVE_INFINITY) } as unknown as NarrowPass;
+    },
+  });
+  const named = '10.1.0.1';
+  const same = 'whole, of the same machine';
+  // At the end the machine was looked at long ago, by this clock.
+  assert.deepEqual(passes, ['whole', named, named, same, named, named, 'whole']);
+  assert.equal(result.records, 4);
+  assert.equal(result.total, 7);
 });
 
 test('a pass that fails is repeated once a second, not as often as the ring has records', () => {
@@ -76,8 +124,8 @@ test('a pass that fails is repeated once a second, not as often as the ring has 
     };
     // The time is over after the third attempt.
     const now = (): number => (startedMs.length < 3 ? performance.now() : Number.MAX_SAFE_INTEGER);
-    const pass = { ...DONE, next: nextAt(Number.POSITIVE_INFINITY) } as unknown as Pass;
-    const result = listen(runWith(pins, now), () => pass);
+    const pass = { ...DONE, ...nextAt(Number.POSITIVE_INFINITY) } as unknown as Pass;
+    const result = listen(runWith(pins, now), { whole: () => pass, narrow: FAIL });
     assert.equal(result.errors[0]?.errno, 'ENOTDIR');
     const [first = 0, second = 0, third = 0] = startedMs;
     assert.ok(second - first > 990 && third - second > 990, startedMs.join(' '));

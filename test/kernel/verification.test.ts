@@ -60,7 +60,7 @@ describe('a vtysh', () => {
     };
     const entry = { protocol: 115, flags: 0, state: NUD_NOARP };
     const earlier = { state: 'installed', due: false, device: 'br0', candidate: { entry } };
-    const { dueInMs } = verifyZebra(run as unknown as Run, [earlier as unknown as Decision], 0);
+    const { dueInMs } = verifyZebra(run as unknown as Run, [earlier as unknown as Decision], 0, true);
     assert.equal(dueInMs, Number.POSITIVE_INFINITY);
   });
 

@@ -45,13 +45,17 @@ export interface Probeable {
 
 /**
  * The probes that are due: of hosts that have been silent for `after`, and at once of those in doubt. When there are too
- * many, the hosts of a port that have been silent for the longest time come first.
+ * many, the hosts of a port that have been silent for the longest time come first, and others are `left` to the next run.
  */
 export function planHostProbes(
   topology: Topology,
   { present, doubtful }: Probeable,
   hosts: Pick<ObservedHosts, 'nowMs' | 'probes'>,
-): { readonly silent: readonly HostProbe[]; readonly doubtful: readonly HostProbe[] } {
+): {
+  readonly silent: readonly HostProbe[];
+  readonly doubtful: readonly HostProbe[];
+  readonly left: readonly HostProbe[];
+} {
   const bridges = new Map(
     topology.bridges.map((bridge) => [bridge.ifIndex, { bridge, pace: probePace(bridge) }]),
   );
@@ -77,8 +81,14 @@ export function planHostProbes(
     return shareByPort(probes, ({ binding }) => binding.lastSeenMs);
   };
   const silent = probesOf(present, false);
-  const now = probesOf(doubtful, true).slice(0, Math.max(RESERVED, PROBES_PER_RUN - silent.length));
-  return { silent: silent.slice(0, PROBES_PER_RUN - now.length), doubtful: now };
+  const inDoubt = probesOf(doubtful, true);
+  const most = Math.max(RESERVED, PROBES_PER_RUN - silent.length);
+  const rest = PROBES_PER_RUN - Math.min(most, inDoubt.length);
+  return {
+    silent: silent.slice(0, rest),
+    doubtful: inDoubt.slice(0, most),
+    left: [...silent.slice(rest), ...inDoubt.slice(most)],
+  };
 }
 
 /** What is known of an address that was never probed. */

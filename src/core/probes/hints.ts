@@ -74,8 +74,8 @@ export interface HintsByStatus {
   readonly arrived: readonly Hint[];
   /** Hints of the memory whose MACs are on no local port. */
   readonly away: readonly Hint[];
-  /** When the next probe is due: CLOCK_MONOTONIC in milliseconds, Infinity when none is. */
-  readonly dueMs: number;
+  /** Hints that are to be looked at although nothing happens, with the time: CLOCK_MONOTONIC in milliseconds. */
+  readonly waiting: readonly { readonly hint: Hint; readonly dueMs: number }[];
 }
 
 /** What becomes of every hint, and the probes that are due. `index` is an index of `hosts`. */
@@ -93,7 +93,7 @@ export function hintsByStatus(
   const obsolete: Hint[] = [];
   const arrived: Hint[] = [];
   const away: Hint[] = [];
-  let dueMs = Number.POSITIVE_INFINITY;
+  const waiting: HintsByStatus['waiting'][number][] = [];
   for (const hint of [...hosts.seenHints, ...hosts.hints]) {
     const status = statusOf.get(hint.bridge)?.(hint) ?? elsewhere;
     switch (status.kind) {
@@ -108,15 +108,15 @@ export function hintsByStatus(
         break;
       case 'arrived':
         arrived.push(hint);
-        dueMs = Math.min(dueMs, hosts.nowMs + CHECKING_MS.arp);
+        waiting.push({ hint, dueMs: hosts.nowMs + CHECKING_MS.arp });
         break;
       case 'waiting':
-        dueMs = Math.min(dueMs, status.dueMs);
+        if (status !== NEVER) waiting.push({ hint, dueMs: status.dueMs });
         break;
       case 'due': {
         probes.push({ ...probeOut(status.bridge, status.port, hint.vlan, status.source, hint), hint });
         // Those that this run does not send are due then.
-        dueMs = Math.min(dueMs, hosts.nowMs + ANSWER_MS);
+        waiting.push({ hint, dueMs: hosts.nowMs + ANSWER_MS });
         break;
       }
       default:
@@ -129,7 +129,7 @@ export function hintsByStatus(
     obsolete,
     arrived,
     away,
-    dueMs,
+    waiting,
   };
 }
 

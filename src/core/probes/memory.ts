@@ -27,26 +27,31 @@ const FABRIC_SHARE = 3 / 4;
 /**
  * What to remember: zebra's remote entries, which vanish within a fifth of a second when their hosts move here, and
  * addresses whose bindings have ended because their port is gone. An address that has another MAC at another node now takes
- * the place of the former one, so that it has room also in a full memory. `room` is the size of the map; entries of `not`
- * are left to a later run.
+ * the place of the former one, so that it has room also in a full memory. `room` is the size of the map, `elsewhere`
+ * how many of its entries `hosts` leaves out; entries of `not` are left to a later run.
  */
 export function planMemory(
   topology: Topology,
   hosts: ObservedHosts,
   index: HostIndex,
-  plan: Pick<HostPlan, 'endings'>,
+  plan: Pick<HostPlan, 'endings' | 'decisions'>,
   byStatus: Pick<HintsByStatus, 'learned' | 'obsolete' | 'arrived' | 'away'>,
-  { room, not = [] }: { readonly room: number; readonly not?: readonly Neighbor[] },
+  {
+    room,
+    elsewhere = 0,
+    not = [],
+  }: { readonly room: number; readonly elsewhere?: number; readonly not?: readonly Neighbor[] },
 ): MemoryChange {
   const done = [...byStatus.learned, ...byStatus.obsolete].filter((hint): hint is Hint => !isSeenHint(hint));
   const known = latestOf(hosts.hints);
-  const free = room - hosts.hints.length + done.length;
+  const seenHere = seenBefore(plan);
+  const free = room - elsewhere - hosts.hints.length + done.length;
   const share = free - Math.ceil(room * (1 - FABRIC_SHARE));
   const excluded = new Set(not);
   const neighbors =
     not.length === 0 ? hosts.neighbors : hosts.neighbors.filter((entry) => !excluded.has(entry));
   const remotes = topology.bridges.flatMap((bridge) =>
-    remotesOf(bridge, { ...hosts, neighbors }, index, known),
+    remotesOf(bridge, { ...hosts, neighbors }, index, known, seenHere),
   );
   const inPlace = remotes.filter(({ former }) => former !== null);
   const added = remotes.filter(({ former }) => former === null);
@@ -100,8 +105,25 @@ interface Remote {
   readonly isKnown: boolean;
 }
 
+/** When hosts here were last seen with another MAC for an address that is another node's now. */
+function seenBefore({ decisions }: Pick<HostPlan, 'decisions'>): ReadonlyMap<Neighbor, number> {
+  const times = new Map<Neighbor, number>();
+  for (const { state, candidate } of decisions) {
+    const { entry, binding } = candidate;
+    if (state !== 'remote' || entry === undefined || binding === undefined) continue;
+    if (entry.mac !== binding.mac) times.set(entry, binding.lastSeenMs);
+  }
+  return times;
+}
+
 /** What zebra has that the memory does not have as it is now: a host that was here before is another node's now. */
-function remotesOf(bridge: Bridge, hosts: ObservedHosts, index: HostIndex, known: LatestHints): Remote[] {
+function remotesOf(
+  bridge: Bridge,
+  hosts: ObservedHosts,
+  index: HostIndex,
+  known: LatestHints,
+  seenHere: ReadonlyMap<Neighbor, number>,
+): Remote[] {
   const vlans = new Map([...bridge.domains.values()].map(({ device, vlan }) => [device, vlan]));
   const forwarding = index.forwardingOf(bridge);
   const whyNotLearnable = learnableOn(bridge);
@@ -113,10 +135,15 @@ function remotesOf(bridge: Bridge, hosts: ObservedHosts, index: HostIndex, known
     const { ip, mac } = entry;
     const before = known.get(bridge.ifIndex)?.get(vlan)?.get(ip);
     const isKnown = before?.mac === mac && before.kind === 'fabric';
-    if (isKnown && hosts.nowMs - before.seenMs < renewMs) continue;
+    // What was here since is not the last that is known of the address.
+    const isOutdated = before !== undefined && before.seenMs <= (seenHere.get(entry) ?? 0);
+    if (isKnown && !isOutdated && hosts.nowMs - before.seenMs < renewMs) continue;
     if (whyNotLearnable({ ip, vlan }) !== null) continue;
     // While its MAC is here the hint is probed, and a new one would begin its probes anew.
-    if (before?.mac === mac && forwarding.locate(vlan, mac).kind === 'local') continue;
+    if (before?.mac === mac && forwarding.locate(vlan, mac).kind === 'local') {
+      if (isOutdated) found.push({ hint: { ...before, seenMs: hosts.nowMs }, former: before, isKnown });
+      continue;
+    }
     const hint = hintOf({ bridge: bridge.ifIndex, vlan, ip, mac }, 'fabric', hosts.nowMs);
     // What was here is remembered beside it: its MAC may come back.
     const isReplaced = before !== undefined && (before.mac === mac || before.kind === 'fabric');

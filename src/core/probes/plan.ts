@@ -20,6 +20,8 @@ export interface ProbePlan {
   readonly doubtful: readonly HostProbe[];
   /** Bound hosts that have been silent for long (RFC 9161, section 3.5). */
   readonly silent: readonly HostProbe[];
+  /** Bound hosts that this pass does not probe, because there are too many. */
+  readonly left: readonly HostProbe[];
 }
 
 /**
@@ -45,7 +47,7 @@ export function planProbes(
 
 /** The owner checks alone of these conflicts. */
 export function planOwnerChecks(conflicts: readonly Conflict[]): ProbePlan {
-  return { conflicts, owners: checkable(conflicts), hints: [], doubtful: [], silent: [] };
+  return { conflicts, owners: checkable(conflicts), hints: [], doubtful: [], silent: [], left: [] };
 }
 
 function checkable(conflicts: readonly Conflict[]): readonly Conflict[] {

@@ -283,9 +283,9 @@ export function actual({ configuration, desired, observed, hosts, topology }: Ca
     probes: [...probes.doubtful, ...probes.silent].map(describeProbe),
     hints: [
       ...probes.hints.map(describeProbe),
-      ...(byStatus.dueMs === Number.POSITIVE_INFINITY
+      ...(byStatus.waiting.length === 0
         ? []
-        : [`next in ${(byStatus.dueMs - hosts.nowMs) / 1000}`]),
+        : [`next in ${(Math.min(...byStatus.waiting.map(({ dueMs }) => dueMs)) - hosts.nowMs) / 1000}`]),
     ],
     memory: [
       ...memory.remember.map((hint) => `remember ${describeHint(hint)}`),

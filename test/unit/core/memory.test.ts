@@ -30,9 +30,16 @@ function planFor(
   );
   const neighbors = entries.map(([ip, mac]): Neighbor => ({ ...entry, ip: ip as IpAddress, mac }));
   const hosts: ObservedHosts = { ...BASE.hosts, hints, neighbors };
-  return planMemory(BASE.topology, hosts, new HostIndex(hosts), { endings: new Map() }, NOTHING_DONE, {
-    room: 16,
-  });
+  return planMemory(
+    BASE.topology,
+    hosts,
+    new HostIndex(hosts),
+    { endings: new Map(), decisions: [] },
+    NOTHING_DONE,
+    {
+      room: 16,
+    },
+  );
 }
 
 const lines = (hints: readonly Hint[]): string[] => hints.map(({ ip, mac }) => `${ip} ${mac}`);

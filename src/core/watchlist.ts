@@ -1,0 +1,239 @@
+// What a listening run remembers of each address: by which events it is concerned, and when it is due. Pure.
+
+import type { IfIndex, IpAddress, Mac } from '../base/address.ts';
+import { ensure } from '../base/group.ts';
+import { type BindingKey, bindingId } from '../datapath/records/binding-key.ts';
+import type { Change } from '../datapath/records/change.ts';
+import { type Hint, type HintKey, hintId } from '../datapath/records/hint.ts';
+import type { SeenHintKey } from '../datapath/records/seen-hint.ts';
+import { SNOOPY_SEEN_SLOTS } from '../generated/layouts.ts';
+import type { FdbEntry } from '../netlink/fdb.ts';
+import type { Neighbor } from '../netlink/neighbor.ts';
+import type { Focus } from './focus.ts';
+import type { HostIndex } from './host-index.ts';
+import { domainsByDevice, eachMac } from './known-macs.ts';
+import type { HostPlan } from './neighbors/plan.ts';
+import type { ObservedHosts } from './observed.ts';
+import type { HintsByStatus } from './probes/hints.ts';
+import type { MemoryChange } from './probes/memory.ts';
+import { ANSWER_MS } from './probes/probe.ts';
+import { bindingDueMs, refreshDueMs } from './timers.ts';
+import type { Bridge, Topology } from './topology.ts';
+
+/** What a pass has found and done. */
+export interface Outcome {
+  readonly topology: Topology;
+  readonly hosts: ObservedHosts;
+  readonly index: HostIndex;
+  readonly plan: Pick<HostPlan, 'decisions' | 'changes'>;
+  readonly byStatus: Pick<HintsByStatus, 'learned' | 'obsolete' | 'waiting'>;
+  readonly memory: MemoryChange;
+  /** The hosts whose probes were due. An answer that changes nothing makes no record, so they are looked at again soon. */
+  readonly wereDue: readonly BindingKey[];
+  /** NDA_PROTOCOL of our own entries. */
+  readonly protocol: number;
+}
+
+/** One address. */
+interface Watched {
+  readonly key: BindingKey;
+  /** True when it has a binding or a static entry: every change of its neighbor matters. */
+  isHost: boolean;
+  /** The MACs by whose forwarding is decided. */
+  readonly macs: Mac[];
+  /** The hints of the memory. The MACs of hints matter on a local port alone. */
+  readonly hints: HintKey[];
+  readonly seenHints: (SeenHintKey & HintKey)[];
+  /** CLOCK_MONOTONIC in milliseconds; Infinity: never. */
+  dueMs: number;
+}
+
+/** The shortest time between two passes that only the clock causes. */
+const LEAST_MS = 1000;
+
+const SLOTS: readonly number[] = Array.from({ length: SNOOPY_SEEN_SLOTS }, (_, slot) => slot);
+
+export class Watchlist {
+  readonly #bridges: ReadonlyMap<IfIndex, Bridge>;
+  readonly #domains: ReturnType<typeof domainsByDevice>;
+  readonly #ports: ReadonlySet<IfIndex>;
+  readonly #addresses = new Map<string, Watched>();
+  /** By MAC: the ids of addresses. */
+  readonly #named = new Map<Mac, Set<string>>();
+  /** The neighbors that a pass has left as they were, by device. */
+  readonly #entries = new Map<IfIndex, Map<IpAddress, Neighbor>>();
+  #hintCount = 0;
+  /** No address is due before this time. */
+  #dueMs = Number.POSITIVE_INFINITY;
+
+  /** Of a pass over all hosts. */
+  constructor(outcome: Outcome) {
+    const { bridges } = outcome.topology;
+    this.#bridges = new Map(bridges.map((bridge) => [bridge.ifIndex, bridge]));
+    this.#domains = domainsByDevice(outcome.topology);
+    this.#ports = new Set(bridges.flatMap(({ ports }) => ports.map(({ ifIndex }) => ifIndex)));
+    this.#add(outcome);
+  }
+
+  /** Takes over what a pass over some addresses has found of them. */
+  update({ addresses }: Focus, outcome: Outcome): void {
+    for (const [id, key] of addresses) this.#forget(id, key);
+    this.#add(outcome);
+  }
+
+  /** The number of hints in the memory that are about other addresses than these. */
+  hintsBeside({ hints }: Focus): number {
+    return this.#hintCount - hints.length;
+  }
+
+  /** The address of a neighbor; undefined when its device is none of ours. */
+  addressOf({ ifIndex, ip }: Pick<Neighbor, 'ifIndex' | 'ip'>): BindingKey | undefined {
+    const domain = this.#domains.get(ifIndex);
+    return domain && { bridge: domain.bridge.ifIndex, vlan: domain.vlan, ip };
+  }
+
+  /** The neighbor that the last pass found and left as it was; undefined when there is none. */
+  entryOf({ ifIndex, ip }: Pick<Neighbor, 'ifIndex' | 'ip'>): Neighbor | undefined {
+    return this.#entries.get(ifIndex)?.get(ip);
+  }
+
+  /** True when the address has a binding or a static entry. */
+  isHost(key: BindingKey): boolean {
+    return this.#addresses.get(bindingId(key))?.isHost === true;
+  }
+
+  /** True when the memory has hints about the address. */
+  isRemembered(key: BindingKey): boolean {
+    return (this.#addresses.get(bindingId(key))?.hints.length ?? 0) > 0;
+  }
+
+  /** The addresses that a change of the FDB concerns. */
+  concernedBy({ bridge, mac, ifIndex }: FdbEntry): BindingKey[] {
+    const isLocal = this.#ports.has(ifIndex);
+    return [...(this.#named.get(mac) ?? [])].flatMap((id) => {
+      const watched = this.#addresses.get(id);
+      if (watched === undefined || watched.key.bridge !== bridge) return [];
+      return isLocal || watched.macs.includes(mac) ? [watched.key] : [];
+    });
+  }
+
+  /** When an address may be due: CLOCK_MONOTONIC in milliseconds. `since`: the last pass that only the clock caused. */
+  nextDueMs(since: number): number {
+    return Math.max(this.#dueMs, since + LEAST_MS);
+  }
+
+  /** The addresses that are due. */
+  due(nowMs: number): BindingKey[] {
+    if (this.#dueMs > nowMs) return [];
+    const due: BindingKey[] = [];
+    let nextMs = Number.POSITIVE_INFINITY;
+    for (const { key, dueMs } of this.#addresses.values()) {
+      if (dueMs <= nowMs) due.push(key);
+      else if (dueMs < nextMs) nextMs = dueMs;
+    }
+    // The pass that looks at those that are due says when they are due again.
+    this.#dueMs = nextMs;
+    return due;
+  }
+
+  /** What a pass looks up for these addresses and for those that records of the ring name. */
+  focusOn(names: Iterable<BindingKey>, records: readonly Change[]): Focus {
+    const addresses = new Map<string, BindingKey>();
+    for (const { bridge, vlan, ip } of [...names, ...records]) {
+      addresses.set(bindingId({ bridge, vlan, ip }), { bridge, vlan, ip });
+    }
+    const watched = [...addresses.keys()].flatMap((id) => this.#addresses.get(id) ?? []);
+    const hintPorts = new Set(records.flatMap(({ kind, port }) => (kind === 'hint' ? [port] : [])));
+    return {
+      addresses,
+      hints: watched.flatMap(({ hints }) => hints),
+      seenHints: [
+        ...watched.flatMap(({ seenHints }) => seenHints.filter(({ port }) => !hintPorts.has(port))),
+        ...[...hintPorts].flatMap((port) => SLOTS.map((slot) => ({ port, slot }))),
+      ],
+    };
+  }
+
+  #forget(id: string, { bridge, vlan, ip }: BindingKey): void {
+    const device = this.#bridges.get(bridge)?.domains.get(vlan)?.device;
+    if (device !== undefined) this.#entries.get(device)?.delete(ip);
+    const watched = this.#addresses.get(id);
+    if (watched === undefined) return;
+    this.#addresses.delete(id);
+    this.#hintCount -= watched.hints.length;
+    for (const mac of macsOf(watched)) {
+      const ids = this.#named.get(mac);
+      ids?.delete(id);
+      if (ids?.size === 0) this.#named.delete(mac);
+    }
+  }
+
+  #add(outcome: Outcome): void {
+    const { topology, hosts, index, plan, byStatus, wereDue, protocol } = outcome;
+    const hints = hintsAfter(outcome);
+    const done = new Set<Hint>([...byStatus.learned, ...byStatus.obsolete]);
+    const seenHints = hosts.seenHints.filter((hint) => !done.has(hint));
+    const found = new Map<string, Watched>();
+    const watch = (key: BindingKey): Watched =>
+      ensure(found, bindingId(key), () => ({
+        key: { bridge: key.bridge, vlan: key.vlan, ip: key.ip },
+        isHost: false,
+        macs: [],
+        hints: [],
+        seenHints: [],
+        dueMs: Number.POSITIVE_INFINITY,
+      }));
+    const dueAt = (key: BindingKey, dueMs: number): void => {
+      const watched = watch(key);
+      watched.dueMs = Math.min(watched.dueMs, dueMs);
+    };
+    eachMac(topology, { ...hosts, hints: [], seenHints: [] }, (bridge, vlan, ip, mac, source) => {
+      const key = { bridge: bridge.ifIndex, vlan, ip };
+      const watched = source === 'neighbor' ? found.get(bindingId(key)) : watch(key);
+      if (watched === undefined || watched.macs.includes(mac)) return;
+      watched.macs.push(mac);
+    });
+    for (const watched of found.values()) watched.isHost = true;
+    for (const hint of hints) watch(hint).hints.push(hint);
+    for (const hint of seenHints) watch(hint).seenHints.push(hint);
+
+    const bridges = new Map(topology.bridges.map((bridge) => [bridge.ifIndex, bridge]));
+    for (const { candidate } of plan.decisions) {
+      const { entry, binding } = candidate;
+      const bridge = bridges.get(candidate.bridge);
+      dueAt(candidate, refreshDueMs(entry, protocol, hosts.nowMs));
+      if (binding === undefined || bridge === undefined) continue;
+      dueAt(candidate, bindingDueMs(bridge, binding, index.probesOf(binding), hosts.nowMs));
+    }
+    for (const { hint, dueMs } of byStatus.waiting) dueAt(hint, dueMs);
+    for (const key of wereDue) dueAt(key, hosts.nowMs + ANSWER_MS);
+
+    for (const [id, watched] of found) {
+      this.#addresses.set(id, watched);
+      this.#hintCount += watched.hints.length;
+      this.#dueMs = Math.min(this.#dueMs, watched.dueMs);
+      for (const mac of macsOf(watched)) ensure(this.#named, mac, () => new Set<string>()).add(id);
+    }
+    const changed = new Set(plan.changes.map(({ device, ip }) => `${device} ${ip}`));
+    for (const entry of hosts.neighbors) {
+      if (!this.#domains.has(entry.ifIndex)) continue;
+      if (changed.size > 0 && changed.has(`${entry.ifIndex} ${entry.ip}`)) continue;
+      ensure(this.#entries, entry.ifIndex, () => new Map<IpAddress, Neighbor>()).set(entry.ip, entry);
+    }
+  }
+}
+
+function macsOf({ macs, hints, seenHints }: Watched): readonly Mac[] {
+  return hints.length + seenHints.length === 0
+    ? macs
+    : [...macs, ...[...hints, ...seenHints].map(({ mac }) => mac)];
+}
+
+/** The memory of hints after a pass, as far as the pass has looked at it. */
+function hintsAfter({ hosts, memory: { remember, forget } }: Outcome): readonly Hint[] {
+  if (remember.length + forget.length === 0) return hosts.hints;
+  const hints = new Map(hosts.hints.map((hint) => [hintId(hint), hint]));
+  for (const hint of forget) hints.delete(hintId(hint));
+  for (const hint of remember) hints.set(hintId(hint), hint);
+  return [...hints.values()];
+}

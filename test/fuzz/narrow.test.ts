@@ -1,0 +1,230 @@
+// A listening run looks only at the addresses that something names. Whatever happens, in whatever order: after each such pass
+// a look at all hosts finds nothing left to do.
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { it } from 'node:test';
+import fc from 'fast-check';
+import type { IfIndex, IpAddress, Mac } from '../../src/base/address.ts';
+import { planAnnouncements } from '../../src/core/announcements.ts';
+import { narrowTopology } from '../../src/core/focus.ts';
+import type { NeighborChange } from '../../src/core/neighbors/plan.ts';
+import type { ObservedHosts } from '../../src/core/observed.ts';
+import { type Outcome, Watchlist } from '../../src/core/watchlist.ts';
+import type { Binding } from '../../src/datapath/records/binding.ts';
+import { type BindingKey, bindingId } from '../../src/datapath/records/binding-key.ts';
+import type { Change } from '../../src/datapath/records/change.ts';
+import { type Hint, hintId } from '../../src/datapath/records/hint.ts';
+import { meaningOf } from '../../src/host/watch.ts';
+import { ForwardingTable } from '../../src/netlink/forwarding-table.ts';
+import type { Message } from '../../src/netlink/message.ts';
+import {
+  type Neighbor,
+  NTF_EXT_EXT_VALIDATED,
+  NTF_EXT_LEARNED,
+  NUD_FAILED,
+  NUD_NOARP,
+  NUD_REACHABLE,
+  NUD_STALE,
+  RTM_DELNEIGH,
+  RTM_NEWNEIGH,
+} from '../../src/netlink/neighbor.ts';
+import { fdbPayload } from '../lib/fdb-message.ts';
+import { deleteNeighbor, putNeighbor } from '../lib/neighbor-requests.ts';
+import { readCase } from '../unit/core/case.ts';
+import { outcomeOf } from '../unit/core/outcome.ts';
+import { ROOT } from '../unit/golden.ts';
+import { check } from './property.ts';
+
+const { topology, hosts: EMPTY } = readCase(join(ROOT, 'test/fuzz/narrow'));
+const BRIDGE = 1 as IfIndex;
+const PORTS = [2, 3] as IfIndex[];
+const TUNNEL = 4 as IfIndex;
+/** The last one is provisioned. */
+const IPS = ['10.0.0.1', '10.0.0.2', '10.0.0.9', '2001:db8::1'] as IpAddress[];
+const MACS = ['02:00:00:00:00:01', '02:00:00:00:00:02', '02:00:00:00:00:03'] as Mac[];
+const OURS = 115;
+const ZEBRA = 11;
+
+/** The kernel, as far as hosts are concerned. Times are of CLOCK_MONOTONIC in milliseconds. */
+class Kernel {
+  nowMs = EMPTY.nowMs;
+  readonly bindings = new Map<string, Binding>();
+  readonly hints = new Map<string, Hint>();
+  readonly fdb = new Map<Mac, IfIndex>();
+  readonly neighbors = new Map<
+    IpAddress,
+    Omit<Neighbor, 'confirmedMs' | 'updatedMs'> & { writtenMs: number }
+  >();
+  readonly records: Change[] = [];
+  readonly messages: Message[] = [];
+
+  /** A host sends: the bridge learns its MAC, the program its address. */
+  send(ip: IpAddress, mac: Mac, port: IfIndex): void {
+    this.forward(mac, port);
+    const key = { bridge: BRIDGE, vlan: 0, ip };
+    const before = this.bindings.get(bindingId(key));
+    // The program refreshes the time of a binding without a record: for those in doubt, probes and their due times are there.
+    if (before?.mac === mac && before.port === port) return;
+    this.bindings.set(bindingId(key), {
+      ...key,
+      mac,
+      port,
+      router: false,
+      moves: 0,
+      firstSeenMs: this.nowMs,
+      lastSeenMs: this.nowMs,
+      windowMs: 0,
+      owner: null,
+      frozenUntilMs: 0,
+    });
+    const kind = before === undefined ? 'new' : 'move';
+    this.records.push({ ...key, kind, port, oldPort: before?.port ?? 0, mac, oldMac: before?.mac ?? mac });
+  }
+
+  /** The bridge learns a MAC, or forgets it. */
+  forward(mac: Mac, port: IfIndex | undefined): void {
+    const before = this.fdb.get(mac);
+    if (before === port) return;
+    if (port === undefined) this.fdb.delete(mac);
+    else this.fdb.set(mac, port);
+    const type = port === undefined ? RTM_DELNEIGH : RTM_NEWNEIGH;
+    this.#notify(type, fdbPayload(BRIDGE, port ?? before ?? TUNNEL, mac));
+  }
+
+  /** Somebody writes a neighbor, or deletes it. `isOwn`: the run, whose echo it ignores. */
+  write(
+    ip: IpAddress,
+    entry: Pick<Neighbor, 'mac' | 'state' | 'flags' | 'protocol'> | undefined,
+    isOwn = false,
+  ): void {
+    if (entry === undefined) {
+      if (!this.neighbors.delete(ip) || isOwn) return;
+      this.#notify(RTM_DELNEIGH, deleteNeighbor(BRIDGE, ip).payload);
+      return;
+    }
+    const { mac } = entry;
+    const extFlags = entry.protocol === OURS ? NTF_EXT_EXT_VALIDATED : 0;
+    const written = { ifIndex: BRIDGE, ip, extFlags, ...entry };
+    this.neighbors.set(ip, { ...written, writtenMs: this.nowMs });
+    if (isOwn || mac === undefined) return;
+    this.#notify(RTM_NEWNEIGH, putNeighbor({ ...written, mac }, 'replace').payload);
+  }
+
+  #notify(type: number, payload: Uint8Array): void {
+    this.messages.push({ type, flags: 0, sequence: 0, portId: 0, payload: new Uint8Array(payload) });
+  }
+
+  /** What a pass reads: of all, or of some addresses. */
+  observe(addresses?: ReadonlyMap<string, BindingKey>): ObservedHosts {
+    const isRead = (key: BindingKey): boolean => addresses === undefined || addresses.has(bindingId(key));
+    const forwarding = new ForwardingTable();
+    for (const [mac, port] of this.fdb) forwarding.push({ vlan: 0, mac, port });
+    return {
+      ...EMPTY,
+      nowMs: this.nowMs,
+      bindings: [...this.bindings.values()].filter(isRead),
+      hints: [...this.hints.values()].filter(isRead),
+      forwarding: new Map([[BRIDGE, forwarding]]),
+      neighbors: [...this.neighbors.values()]
+        .filter(({ ip }) => isRead({ bridge: BRIDGE, vlan: 0, ip }))
+        .map(({ writtenMs, ...entry }) => {
+          const ageMs = this.nowMs - writtenMs;
+          return { ...entry, confirmedMs: ageMs, updatedMs: ageMs };
+        }),
+    };
+  }
+
+  /** What a pass does. */
+  apply({ plan, memory, forget }: Outcome & { readonly forget: readonly Binding[] }): void {
+    for (const { kind, ip, mac } of plan.changes as readonly NeighborChange[]) {
+      const entry = { mac: mac ?? undefined, state: NUD_NOARP, flags: 0, protocol: OURS };
+      this.write(ip, kind === 'remove' ? undefined : entry, true);
+    }
+    for (const { moved } of plan.decisions) if (moved !== null) this.bindings.set(bindingId(moved), moved);
+    for (const binding of forget) this.bindings.delete(bindingId(binding));
+    for (const hint of memory.forget) this.hints.delete(hintId(hint));
+    for (const hint of memory.remember) this.hints.set(hintId(hint), hint);
+  }
+}
+
+type Event = (kernel: Kernel) => void;
+
+const ip = fc.constantFrom(...IPS);
+const mac = fc.constantFrom(...MACS);
+const event: fc.Arbitrary<Event> = fc.oneof(
+  fc.tuple(ip, mac, fc.constantFrom(...PORTS)).map(
+    (given): Event =>
+      (kernel) =>
+        kernel.send(...given),
+  ),
+  fc.tuple(mac, fc.constantFrom(undefined, ...PORTS, TUNNEL)).map(
+    (given): Event =>
+      (kernel) =>
+        kernel.forward(...given),
+  ),
+  fc.tuple(ip, mac).map(
+    ([one, of]): Event =>
+      (kernel) => {
+        kernel.forward(of, TUNNEL);
+        kernel.write(one, { mac: of, state: NUD_NOARP, flags: NTF_EXT_LEARNED, protocol: ZEBRA });
+      },
+  ),
+  fc.tuple(ip, mac, fc.constantFrom(NUD_STALE, NUD_REACHABLE, NUD_FAILED)).map(
+    ([one, of, state]): Event =>
+      (kernel) =>
+        kernel.write(one, { mac: of, state, flags: 0, protocol: 0 }),
+  ),
+  ip.map(
+    (one): Event =>
+      (kernel) =>
+        kernel.write(one, undefined),
+  ),
+  fc.integer({ min: 1, max: 59_000 }).map(
+    (ms): Event =>
+      (kernel) => {
+        kernel.nowMs += ms;
+      },
+  ),
+);
+
+function passOver(kernel: Kernel, seen: ObservedHosts, part = topology, elsewhere = 0) {
+  const outcome = outcomeOf(part, seen, elsewhere);
+  kernel.apply(outcome);
+  return { outcome };
+}
+
+it('a look at all hosts finds nothing that passes over named hosts have left', () => {
+  let narrow = 0;
+  check(fc.array(fc.array(event, { minLength: 1, maxLength: 4 }), { maxLength: 12 }), 3_000, (history) => {
+    const kernel = new Kernel();
+    let watchlist = new Watchlist(passOver(kernel, kernel.observe()).outcome);
+    let wholeMs = kernel.nowMs;
+    for (const events of history) {
+      kernel.nowMs += 1;
+      for (const happen of events) happen(kernel);
+      const named = kernel.messages.splice(0).flatMap((one) => meaningOf(one, watchlist, 1).names);
+      const records = kernel.records.splice(0);
+      if (kernel.nowMs - wholeMs >= 60_000) {
+        watchlist = new Watchlist(passOver(kernel, kernel.observe()).outcome);
+        wholeMs = kernel.nowMs;
+      } else {
+        const focus = watchlist.focusOn([...named, ...watchlist.due(kernel.nowMs)], records);
+        narrow += focus.addresses.size < IPS.length ? 1 : 0;
+        const part = narrowTopology(topology, focus);
+        const seen = kernel.observe(focus.addresses);
+        watchlist.update(focus, passOver(kernel, seen, part, watchlist.hintsBeside(focus)).outcome);
+      }
+
+      const all = kernel.observe();
+      const left = outcomeOf(topology, all);
+      assert.deepEqual(left.plan.changes, [], 'neighbors');
+      assert.deepEqual(left.forget, [], 'bindings');
+      assert.deepEqual(planAnnouncements(topology, all, left.plan.decisions).due, [], 'announcements');
+      assert.equal(
+        watchlist.hintsBeside({ addresses: new Map(), hints: [], seenHints: [] }),
+        kernel.hints.size,
+      );
+    }
+  });
+  assert.ok(narrow > 1_000, `${narrow} passes were narrow`);
+});

@@ -1,0 +1,114 @@
+// What a listening run remembers of addresses: what names them, when they are due, and what a narrow pass looks up.
+
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { it } from 'node:test';
+import type { IfIndex, IpAddress, Mac } from '../../../src/base/address.ts';
+import type { ObservedHosts } from '../../../src/core/observed.ts';
+import { Watchlist } from '../../../src/core/watchlist.ts';
+import type { Binding } from '../../../src/datapath/records/binding.ts';
+import type { Change } from '../../../src/datapath/records/change.ts';
+import type { Hint } from '../../../src/datapath/records/hint.ts';
+import type { SeenHint } from '../../../src/datapath/records/seen-hint.ts';
+import { ForwardingTable } from '../../../src/netlink/forwarding-table.ts';
+import { ROOT } from '../golden.ts';
+import { readCase } from './case.ts';
+import { outcomeOf } from './outcome.ts';
+
+const { topology, hosts } = readCase(join(ROOT, 'test/unit/core/cases/none'));
+const BRIDGE = 1 as IfIndex;
+const [TAP1, TAP2, TUNNEL] = [2, 3, 4] as IfIndex[] as [IfIndex, IfIndex, IfIndex];
+const MAC = '02:00:00:00:00:01' as Mac;
+const OWNER = '02:00:00:00:00:02' as Mac;
+const { nowMs } = hosts;
+
+function binding(ip: string, more: Partial<Binding> = {}): Binding {
+  return {
+    bridge: BRIDGE,
+    vlan: 0,
+    ip: ip as IpAddress,
+    mac: MAC,
+    router: false,
+    port: TAP1,
+    moves: 0,
+    firstSeenMs: nowMs,
+    lastSeenMs: nowMs,
+    windowMs: 0,
+    owner: null,
+    frozenUntilMs: 0,
+    ...more,
+  };
+}
+
+function hint(ip: string, more: Partial<Hint> = {}): Hint {
+  const key = { bridge: BRIDGE, vlan: 0, ip: ip as IpAddress, mac: MAC };
+  return { ...key, kind: 'ended', probes: 1, seenMs: nowMs, probedMs: nowMs, ...more };
+}
+
+function watching(found: Partial<ObservedHosts>): Watchlist {
+  const table = new ForwardingTable();
+  table.push({ vlan: 0, mac: MAC, port: TAP1 });
+  return new Watchlist(outcomeOf(topology, { ...hosts, forwarding: new Map([[BRIDGE, table]]), ...found }));
+}
+
+const ips = (keys: Iterable<{ readonly ip: IpAddress }>): string[] => [...keys].map(({ ip }) => ip).sort();
+
+const fdb = (mac: Mac, ifIndex: IfIndex, bridge = BRIDGE) => ({
+  ifIndex,
+  bridge,
+  mac,
+  vlan: 0,
+  state: 2,
+  flags: 0,
+  isLocal: false,
+});
+
+it('a MAC names the hosts of its bridge that have it or had it, and hints where it is on a local port', () => {
+  const watchlist = watching({
+    bindings: [binding('10.0.0.1'), binding('10.0.0.2', { mac: OWNER, owner: { mac: MAC, port: TAP2 } })],
+    hints: [hint('10.0.0.3')],
+  });
+  assert.deepEqual(ips(watchlist.concernedBy(fdb(MAC, TAP2))), ['10.0.0.1', '10.0.0.2', '10.0.0.3']);
+  assert.deepEqual(ips(watchlist.concernedBy(fdb(MAC, TUNNEL))), ['10.0.0.1', '10.0.0.2']);
+  assert.deepEqual(ips(watchlist.concernedBy(fdb(OWNER, TAP2))), ['10.0.0.2']);
+  assert.deepEqual(watchlist.concernedBy(fdb(MAC, TAP2, 9 as IfIndex)), []);
+});
+
+it('an address that a pass no longer finds is named by nothing', () => {
+  const watchlist = watching({
+    bindings: [binding('10.0.0.1'), binding('10.0.0.2')],
+    hints: [hint('10.0.0.1', { mac: OWNER })],
+  });
+  const focus = watchlist.focusOn([binding('10.0.0.1')], []);
+  assert.deepEqual(ips(focus.hints), ['10.0.0.1']);
+  assert.equal(watchlist.hintsBeside(focus), 0);
+  watchlist.update(focus, outcomeOf(topology, hosts));
+  assert.deepEqual(ips(watchlist.concernedBy(fdb(MAC, TAP1))), ['10.0.0.2']);
+  assert.equal(watchlist.isHost(binding('10.0.0.1')), false);
+  assert.deepEqual(watchlist.focusOn([binding('10.0.0.1')], []).hints, []);
+});
+
+it('those that are due are named once, and the next ones when it is time', () => {
+  const watchlist = watching({
+    bindings: [
+      binding('10.0.0.1', { frozenUntilMs: nowMs + 5_000 }),
+      binding('10.0.0.2', { frozenUntilMs: nowMs + 9_000 }),
+    ],
+  });
+  assert.equal(watchlist.nextDueMs(0), nowMs + 5_000);
+  assert.deepEqual(watchlist.due(nowMs + 4_999), []);
+  assert.deepEqual(ips(watchlist.due(nowMs + 5_000)), ['10.0.0.1']);
+  assert.equal(watchlist.nextDueMs(0), nowMs + 9_000);
+  // Passes that only the clock causes are a second apart.
+  assert.equal(watchlist.nextDueMs(nowMs + 8_500), nowMs + 9_500);
+});
+
+it('a record of a hint has all slots of its port looked up, one of a host none', () => {
+  const seen: SeenHint = { ...hint('10.0.0.1'), kind: 'tentative', port: TAP2, slot: 7 };
+  const watchlist = watching({ seenHints: [{ ...seen, port: TAP1 }] });
+  const record: Change = { ...binding('10.0.0.1'), kind: 'new', oldPort: 0, oldMac: MAC };
+  assert.deepEqual(watchlist.focusOn([], [record]).seenHints, [{ ...seen, port: TAP1 }]);
+  const { seenHints, addresses } = watchlist.focusOn([], [{ ...record, kind: 'hint', port: TAP2 }]);
+  assert.equal(seenHints.length, 129);
+  assert.deepEqual(ips(addresses.values()), ['10.0.0.1']);
+});
