@@ -125,7 +125,7 @@ function growthRow(
 }
 
 /** Everything due is done, and hosts up to `hosts` are installed. */
-function installAll(site: Site, hosts: number): void {
+export function installAll(site: Site, hosts: number): void {
   site.placeHosts(hosts);
   site.must('reconcile');
   site.announce(0, hosts);

@@ -11,6 +11,7 @@ import { measureDataPath } from './data-path.ts';
 import { measureFirst } from './first.ts';
 import { measureHosts } from './hosts.ts';
 import { measureGrowth, measureIdle } from './idle.ts';
+import { measureListening } from './listen.ts';
 import { Tools } from './measure.ts';
 import { measureMoves } from './moves.ts';
 import { measureRoutes } from './routes.ts';
@@ -21,6 +22,7 @@ const GROUPS: Readonly<Record<string, (tools: Tools) => Row[] | Promise<Row[]>>>
   hosts: measureHosts,
   idle: measureIdle,
   growth: measureGrowth,
+  listen: measureListening,
   first: measureFirst,
   routes: measureRoutes,
   moves: measureMoves,

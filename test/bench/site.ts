@@ -1,7 +1,7 @@
 // A node with as many ports, hosts and neighbors as a row needs, without real hosts behind the ports.
 import { writeFileSync } from 'node:fs';
 import { Netns } from '../lib/netns.ts';
-import { type RunOptions, tryRun } from '../lib/run.ts';
+import { parseJson, type RunOptions, tryRun } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
 import { type Config, Snoopy } from '../lib/snoopy.ts';
 import type { Tools } from './measure.ts';
@@ -90,9 +90,18 @@ export class Site {
 
   /** The hosts from `first` on announce themselves. Returns nanoseconds in the program for each. */
   announce(first: number, count: number): number {
-    const indices = this.#portIndices();
-    const program = `${this.snoopy.bpffs}/snoopy/program`;
-    return this.#tools.json<{ ns: number }>(this.netns, 'hosts', program, first, count, ...indices).ns;
+    return this.#tools.json<{ ns: number }>(this.netns, 'hosts', ...this.#announcement(first, count, 0)).ns;
+  }
+
+  /** The same with a pause after each. Returns when each did, in milliseconds since the epoch. */
+  announceSlowly(first: number, count: number, pauseMs: number): readonly number[] {
+    const argv = this.#announcement(first, count, pauseMs).map(String);
+    const { stdout } = this.netns.tryRun([this.#tools.path('hosts'), ...argv], LONG);
+    return parseJson<{ at: number[] }>(stdout, 'hosts').at;
+  }
+
+  #announcement(first: number, count: number, pauseMs: number): (string | number)[] {
+    return [`${this.snoopy.bpffs}/snoopy/program`, first, count, pauseMs, ...this.#portIndices()];
   }
 
   /** Neighbors of another owner on another device, until there are `count`. */

@@ -1,0 +1,126 @@
+// A listening run on small and large nodes: from a new host's first frame to its neighbor, and what that costs.
+import { readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Background } from '../lib/run.ts';
+import { until } from '../lib/wait.ts';
+import { installAll } from './idle.ts';
+import { median, parseStamp, percentile, type Tools } from './measure.ts';
+import { atMost, type Goal, type Row, row } from './rows.ts';
+import { hostIp, hostMac, Site } from './site.ts';
+
+const EVENTS = Number(process.env['SNOOPY_BENCH_EVENTS'] ?? 200);
+const PAUSE_MS = 100;
+/** How long a run with nothing to do is watched: longer than the time between its looks at everything. */
+const QUIET_MS = Number(process.env['SNOOPY_BENCH_QUIET'] ?? 130_000);
+const TICK_MS = 10;
+const GROUP = 'listening';
+
+const SIZES = [
+  { ports: 3, hosts: 3, median: 2, most: null, cost: null },
+  { ports: 1_000, hosts: 10_000, median: 3, most: 10, cost: 2 },
+] as const;
+
+export async function measureListening(tools: Tools): Promise<Row[]> {
+  const rows: Row[] = [];
+  for (const size of SIZES) rows.push(...(await measureSize(tools, size)));
+  return rows;
+}
+
+async function measureSize(tools: Tools, size: (typeof SIZES)[number]): Promise<Row[]> {
+  const site = new Site(tools, size.ports);
+  try {
+    installAll(site, size.hosts);
+    // The bridges know the new hosts already, which is a notification of its own.
+    site.placeHosts(size.hosts + EVENTS);
+    const run = site.snoopy.startReconcile('--listen', '1h');
+    const monitor = site.netns.start('env', 'TZ=UTC', 'stdbuf', '-oL', 'ip', '-ts', '-4', 'monitor', 'neigh');
+    await sleep(5_000);
+    const idleMs = await costOf(run, () => sleep(QUIET_MS));
+    const sentAt: number[] = [];
+    const busyMs = await costOf(run, async () => {
+      sentAt.push(...site.announceSlowly(size.hosts, EVENTS, PAUSE_MS));
+    });
+    const written = (): ReadonlyMap<string, number> => timesIn(monitor.stdout);
+    const last = hostIp(size.hosts + EVENTS - 1);
+    await until(
+      'the last host',
+      () => written().has(last),
+      (is) => is,
+      { timeoutMs: 60_000, everyMs: 100 },
+    );
+    await monitor.stop();
+    run.kill();
+    const times = written();
+    const delays = sentAt.map((at, i) => {
+      const there = times.get(hostIp(size.hosts + i));
+      if (there === undefined) throw new Error(`no neighbor of ${hostIp(size.hosts + i)}`);
+      return there - at;
+    });
+    const peer = { what: 'ip neigh add', value: addingMs(tools, site), unit: 'ms' } as const;
+    const own = (what: string, value: number, goal: number | null): Row => {
+      const limit: Goal | null = goal === null ? null : atMost(goal);
+      return row(
+        GROUP,
+        `${size.ports} ports, ${size.hosts} hosts: ${what}`,
+        { what: 'snoopy', value, unit: 'ms' },
+        peer,
+        'value',
+        limit,
+      );
+    };
+    return [
+      own('first frame to neighbor, median', median(delays), size.median),
+      own('first frame to neighbor, 99th percentile', percentile(delays, 99), size.most),
+      own(
+        'processor for each new host',
+        (busyMs - (idleMs * EVENTS * PAUSE_MS) / QUIET_MS) / EVENTS,
+        size.cost,
+      ),
+      own('processor in a second without work', (idleMs / QUIET_MS) * 1_000, 1),
+    ];
+  } finally {
+    site.close();
+  }
+}
+
+/** Processor time of a process while `work` lasts. */
+async function costOf({ pid }: Background, work: () => Promise<unknown>): Promise<number> {
+  const before = processorMs(pid);
+  await work();
+  return processorMs(pid) - before;
+}
+
+/** utime and stime of proc_pid_stat(5). */
+function processorMs(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return (Number(fields[11]) + Number(fields[12])) * TICK_MS;
+}
+
+/** When each neighbor first existed, in milliseconds since the epoch, as `ip -ts monitor` prints it. */
+function timesIn(output: string): ReadonlyMap<string, number> {
+  const times = new Map<string, number>();
+  for (const [, stamp = '', address = ''] of output.matchAll(
+    /\[([^\]]+)\] ?(\d+\.\d+\.\d+\.\d+) .*lladdr/gm,
+  )) {
+    if (!times.has(address)) times.set(address, parseStamp(stamp));
+  }
+  return times;
+}
+
+/** What a script takes that writes a neighbor of which it knows already. */
+function addingMs(tools: Tools, site: Site): number {
+  const of = (i: number): string[] => [
+    'ip',
+    'neigh',
+    'replace',
+    hostIp(i),
+    'lladdr',
+    hostMac(i),
+    'dev',
+    'br0',
+    'nud',
+    'noarp',
+  ];
+  return median(Array.from({ length: 15 }, (_, i) => tools.measure(site.netns, of(0xa00000 + i)).wallMs));
+}
