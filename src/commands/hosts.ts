@@ -12,7 +12,7 @@ import { describeBridges } from '../core/summary.ts';
 import type { Topology } from '../core/topology.ts';
 import type { Warning } from '../core/warning.ts';
 import { warningsOf, warningsOfLimits, warningsOfTable } from '../core/warnings.ts';
-import { type Outcome, Watchlist } from '../core/watchlist.ts';
+import { type PassOutcome, Watchlist } from '../core/watchlist.ts';
 import { HINTS_ROOM } from '../datapath/maps.ts';
 import { keepsBindings } from '../datapath/pins.ts';
 import type { Binding } from '../datapath/records/binding.ts';
@@ -32,7 +32,7 @@ import { probeHosts } from './probing.ts';
 import { type Machine, resolveMachine, retrieveHosts } from './retrieve.ts';
 import { type Pass, RETRY_MS, type Run } from './run.ts';
 import { verifyZebra } from './verify-zebra.ts';
-import { MOST_NAMED, type Named, type View, viewAll, viewNamed } from './view.ts';
+import { type Named, type View, viewAll, viewNamed } from './view.ts';
 
 /** What a pass does for the hosts that it looks at. */
 type HostPass = Pick<
@@ -75,13 +75,12 @@ export function reconcileHosts(run: Run, machine: Machine): WholeHostPass {
   });
 }
 
-/** The same for the hosts that are named, and those that records of the ring name; for all hosts if these are many. */
+/** The same for the hosts that are named, and those that records of the ring name. */
 export function reconcileNamed(run: Run, machine: Machine, named: Named): HostPass {
   return withRing(run.session.pins, (ring) => {
     run.stopwatch.enter('drain');
     const drained = ring?.read('all') ?? NOTHING_DRAINED;
-    const isMany = drained.changes.length > MOST_NAMED;
-    const view = isMany ? viewAll(run, machine) : viewNamed(run, machine, named, drained.changes);
+    const view = viewNamed(run, machine, named, drained.changes);
     const { plan, hosts, ...done } = reconcileWith(run, { drained, view, warnings: [] }, ring);
     return done;
   });
@@ -145,7 +144,7 @@ function reconcileWith(
 }
 
 /** What a listening run remembers after a pass. */
-function watch(before: Watchlist | null, focus: Focus | null, outcome: Outcome): Watchlist {
+function watch(before: Watchlist | null, focus: Focus | null, outcome: PassOutcome): Watchlist {
   if (before === null || focus === null) return new Watchlist(outcome);
   before.update(focus, outcome);
   return before;

@@ -38,9 +38,6 @@ export function viewAll(
   return viewOf(hosts);
 }
 
-/** Most addresses of a narrow pass: more of them are read faster all together. */
-export const MOST_NAMED = 1000;
-
 /** What a narrow pass starts from. */
 export interface Named {
   readonly watchlist: Watchlist;

@@ -5,10 +5,10 @@ import { ensure } from '../base/group.ts';
 import type { ForwardingKey } from '../netlink/forwarding-table.ts';
 import { isRemote } from './neighbor-entry.ts';
 import type { ObservedHosts } from './observed.ts';
-import { type Bridge, effectiveVlan, type Topology } from './topology.ts';
+import { type Bridge, effectiveVlan, placesByDevice, type Topology } from './topology.ts';
 
 /** What has a MAC: a binding or a static entry, a hint, or a neighbor. */
-export type MacSource = 'host' | 'hint' | 'neighbor';
+type MacSource = 'host' | 'hint' | 'neighbor';
 
 type KnownHosts = Pick<ObservedHosts, 'bindings' | 'hints' | 'seenHints' | 'neighbors'>;
 
@@ -39,24 +39,13 @@ export function eachMac(
       for (const mac of macs) visit(bridge, effectiveVlan(bridge, vlan), ip, mac, 'host');
     }
   }
-  const domains = domainsByDevice(topology);
+  const places = placesByDevice(topology);
   for (const entry of neighbors) {
-    const domain = domains.get(entry.ifIndex);
+    const place = places.get(entry.ifIndex);
     // Where another node's host is matters when a binding or a hint has its MAC.
-    if (domain === undefined || entry.mac === undefined || isRemote(entry)) continue;
-    visit(domain.bridge, domain.vlan, entry.ip, entry.mac, 'neighbor');
+    if (place === undefined || entry.mac === undefined || isRemote(entry)) continue;
+    visit(place.bridge, place.domain.vlan, entry.ip, entry.mac, 'neighbor');
   }
-}
-
-/** The bridge and the VLAN of each neighbor device. */
-export function domainsByDevice({
-  bridges,
-}: Pick<Topology, 'bridges'>): Map<IfIndex, { readonly bridge: Bridge; readonly vlan: number }> {
-  return new Map(
-    bridges.flatMap((bridge) =>
-      [...bridge.domains.values()].map(({ device, vlan }) => [device, { bridge, vlan }] as const),
-    ),
-  );
 }
 
 /** What to look up in the FDB of each bridge. */

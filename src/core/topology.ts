@@ -119,6 +119,21 @@ export function resolveTopology(desired: Desired, observed: Observed): Topology 
   return { bridges, freePorts: new Set(free), problems };
 }
 
+/** A neighbor device, and what it is the device of. */
+export interface Place {
+  readonly bridge: Bridge;
+  readonly domain: Domain;
+}
+
+/** The neighbor devices of all bridges. */
+export function placesByDevice({ bridges }: Pick<Topology, 'bridges'>): ReadonlyMap<IfIndex, Place> {
+  return new Map(
+    bridges.flatMap((bridge) =>
+      [...bridge.domains.values()].map((domain) => [domain.device, { bridge, domain }] as const),
+    ),
+  );
+}
+
 function push<K, V>(lists: Map<K, V[]>, key: K, value: V): void {
   const list = lists.get(key);
   if (list === undefined) lists.set(key, [value]);

@@ -11,17 +11,17 @@ import type { FdbEntry } from '../netlink/fdb.ts';
 import type { Neighbor } from '../netlink/neighbor.ts';
 import type { Focus } from './focus.ts';
 import type { HostIndex } from './host-index.ts';
-import { domainsByDevice, eachMac } from './known-macs.ts';
+import { eachMac } from './known-macs.ts';
 import type { HostPlan } from './neighbors/plan.ts';
 import type { ObservedHosts } from './observed.ts';
 import type { HintsByStatus } from './probes/hints.ts';
 import type { MemoryChange } from './probes/memory.ts';
 import { ANSWER_MS } from './probes/probe.ts';
 import { bindingDueMs, refreshDueMs } from './timers.ts';
-import type { Bridge, Topology } from './topology.ts';
+import { type Bridge, type Place, placesByDevice, type Topology } from './topology.ts';
 
 /** What a pass has found and done. */
-export interface Outcome {
+export interface PassOutcome {
   readonly topology: Topology;
   readonly hosts: ObservedHosts;
   readonly index: HostIndex;
@@ -55,7 +55,7 @@ const SLOTS: readonly number[] = Array.from({ length: SNOOPY_SEEN_SLOTS }, (_, s
 
 export class Watchlist {
   readonly #bridges: ReadonlyMap<IfIndex, Bridge>;
-  readonly #domains: ReturnType<typeof domainsByDevice>;
+  readonly #places: ReadonlyMap<IfIndex, Place>;
   readonly #ports: ReadonlySet<IfIndex>;
   readonly #addresses = new Map<string, Watched>();
   /** By MAC: the ids of addresses. */
@@ -67,16 +67,16 @@ export class Watchlist {
   #dueMs = Number.POSITIVE_INFINITY;
 
   /** Of a pass over all hosts. */
-  constructor(outcome: Outcome) {
+  constructor(outcome: PassOutcome) {
     const { bridges } = outcome.topology;
     this.#bridges = new Map(bridges.map((bridge) => [bridge.ifIndex, bridge]));
-    this.#domains = domainsByDevice(outcome.topology);
+    this.#places = placesByDevice(outcome.topology);
     this.#ports = new Set(bridges.flatMap(({ ports }) => ports.map(({ ifIndex }) => ifIndex)));
     this.#add(outcome);
   }
 
   /** Takes over what a pass over some addresses has found of them. */
-  update({ addresses }: Focus, outcome: Outcome): void {
+  update({ addresses }: Focus, outcome: PassOutcome): void {
     for (const [id, key] of addresses) this.#forget(id, key);
     this.#add(outcome);
   }
@@ -88,8 +88,8 @@ export class Watchlist {
 
   /** The address of a neighbor; undefined when its device is none of ours. */
   addressOf({ ifIndex, ip }: Pick<Neighbor, 'ifIndex' | 'ip'>): BindingKey | undefined {
-    const domain = this.#domains.get(ifIndex);
-    return domain && { bridge: domain.bridge.ifIndex, vlan: domain.vlan, ip };
+    const place = this.#places.get(ifIndex);
+    return place && { bridge: place.bridge.ifIndex, vlan: place.domain.vlan, ip };
   }
 
   /** The neighbor that the last pass found and left as it was; undefined when there is none. */
@@ -168,7 +168,7 @@ export class Watchlist {
     }
   }
 
-  #add(outcome: Outcome): void {
+  #add(outcome: PassOutcome): void {
     const { topology, hosts, index, plan, byStatus, wereDue, protocol } = outcome;
     const hints = hintsAfter(outcome);
     const done = new Set<Hint>([...byStatus.learned, ...byStatus.obsolete]);
@@ -216,7 +216,7 @@ export class Watchlist {
     }
     const changed = new Set(plan.changes.map(({ device, ip }) => `${device} ${ip}`));
     for (const entry of hosts.neighbors) {
-      if (!this.#domains.has(entry.ifIndex)) continue;
+      if (!this.#places.has(entry.ifIndex)) continue;
       if (changed.size > 0 && changed.has(`${entry.ifIndex} ${entry.ip}`)) continue;
       ensure(this.#entries, entry.ifIndex, () => new Map<IpAddress, Neighbor>()).set(entry.ip, entry);
     }
@@ -230,7 +230,7 @@ function macsOf({ macs, hints, seenHints }: Watched): readonly Mac[] {
 }
 
 /** The memory of hints after a pass, as far as the pass has looked at it. */
-function hintsAfter({ hosts, memory: { remember, forget } }: Outcome): readonly Hint[] {
+function hintsAfter({ hosts, memory: { remember, forget } }: PassOutcome): readonly Hint[] {
   if (remember.length + forget.length === 0) return hosts.hints;
   const hints = new Map(hosts.hints.map((hint) => [hintId(hint), hint]));
   for (const hint of forget) hints.delete(hintId(hint));

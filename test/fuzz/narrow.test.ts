@@ -9,7 +9,7 @@ import { planAnnouncements } from '../../src/core/announcements.ts';
 import { narrowTopology } from '../../src/core/focus.ts';
 import type { NeighborChange } from '../../src/core/neighbors/plan.ts';
 import type { ObservedHosts } from '../../src/core/observed.ts';
-import { type Outcome, Watchlist } from '../../src/core/watchlist.ts';
+import { type PassOutcome, Watchlist } from '../../src/core/watchlist.ts';
 import type { Binding } from '../../src/datapath/records/binding.ts';
 import { type BindingKey, bindingId } from '../../src/datapath/records/binding-key.ts';
 import type { Change } from '../../src/datapath/records/change.ts';
@@ -135,7 +135,7 @@ class Kernel {
   }
 
   /** What a pass does. */
-  apply({ plan, memory, forget }: Outcome & { readonly forget: readonly Binding[] }): void {
+  apply({ plan, memory, forget }: PassOutcome & { readonly forget: readonly Binding[] }): void {
     for (const { kind, ip, mac } of plan.changes as readonly NeighborChange[]) {
       const entry = { mac: mac ?? undefined, state: NUD_NOARP, flags: 0, protocol: OURS };
       this.write(ip, kind === 'remove' ? undefined : entry, true);

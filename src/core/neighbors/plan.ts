@@ -10,7 +10,7 @@ import { learnableOn } from '../learnable.ts';
 import { isExposed, isOurs, isRouter, REFRESH_AFTER_MS } from '../neighbor-entry.ts';
 import type { ObservedHosts } from '../observed.ts';
 import type { PlacedBinding } from '../probes/ageing.ts';
-import type { Bridge, Domain, Topology } from '../topology.ts';
+import { type Bridge, type Domain, placesByDevice, type Topology } from '../topology.ts';
 import {
   addressId,
   type Context,
@@ -260,11 +260,7 @@ function planRemovals(
   { protocol, whole }: HostOptions,
   { staying, reasons }: EntryUse,
 ): NeighborChange[] {
-  const places = new Map(
-    topology.bridges.flatMap((bridge) =>
-      [...bridge.domains.values()].map((domain) => [domain.device, { bridge, domain }] as const),
-    ),
-  );
+  const places = placesByDevice(topology);
   const changes: NeighborChange[] = [];
   for (const entry of hosts.neighbors) {
     if (!isOurs(entry, protocol) || staying.has(entry)) continue;

@@ -6,7 +6,7 @@ import type { ObservedHosts } from '../../../src/core/observed.ts';
 import { hintsByStatus } from '../../../src/core/probes/hints.ts';
 import { planMemory } from '../../../src/core/probes/memory.ts';
 import type { Topology } from '../../../src/core/topology.ts';
-import type { Outcome } from '../../../src/core/watchlist.ts';
+import type { PassOutcome } from '../../../src/core/watchlist.ts';
 import type { Binding } from '../../../src/datapath/records/binding.ts';
 
 const WHOLE = { protocol: 115, whole: true };
@@ -15,7 +15,7 @@ export function outcomeOf(
   topology: Topology,
   hosts: ObservedHosts,
   elsewhere = 0,
-): Outcome & { readonly forget: readonly Binding[] } {
+): PassOutcome & { readonly forget: readonly Binding[] } {
   const index = new HostIndex(hosts);
   const plan = planHosts(topology, hosts, WHOLE, index);
   const byStatus = hintsByStatus(topology, hosts, index, WHOLE);

@@ -103,6 +103,12 @@ it('those that are due are named once, and the next ones when it is time', () =>
   assert.equal(watchlist.nextDueMs(nowMs + 8_500), nowMs + 9_500);
 });
 
+it('a host whose probe was due is looked at again within a second: its answer may make no record', () => {
+  const outcome = outcomeOf(topology, { ...hosts, bindings: [binding('10.0.0.1')] });
+  const watchlist = new Watchlist({ ...outcome, wereDue: [binding('10.0.0.1')] });
+  assert.equal(watchlist.nextDueMs(0), nowMs + 1_000);
+});
+
 it('a record of a hint has all slots of its port looked up, one of a host none', () => {
   const seen: SeenHint = { ...hint('10.0.0.1'), kind: 'tentative', port: TAP2, slot: 7 };
   const watchlist = watching({ seenHints: [{ ...seen, port: TAP1 }] });
