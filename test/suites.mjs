@@ -54,7 +54,7 @@ export const SUITES = [
     ],
   },
   { name: 'fuzz', budgetS: [40, 90], deep: [] },
-  { name: 'kernel', budgetS: [40, 120], deep: ['errors', 'fdb', 'progress', 'provisioning'] },
+  { name: 'kernel', budgetS: [40, 120], deep: ['errors', 'fdb', 'named-hosts', 'progress', 'provisioning'] },
   { name: 'guest', budgetS: [150, 600], deep: ['fabric', 'features'] },
 ];
 

@@ -1,4 +1,4 @@
-// Groups items by key.
+// Lists, and maps of lists.
 
 /** The items of each key, in their order. */
 export function groupBy<T, K>(items: readonly T[], keyOf: (item: T) => K): Map<K, T[]> {
@@ -22,4 +22,9 @@ export function ensure<K, V>(map: Map<K, V>, key: K, make: () => V): V {
   const value = make();
   map.set(key, value);
   return value;
+}
+
+/** Each item once, in their order; those are the same that have the same JSON. */
+export function distinct<T>(items: readonly T[]): T[] {
+  return [...new Map(items.map((item) => [JSON.stringify(item), item])).values()];
 }

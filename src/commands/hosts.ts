@@ -16,7 +16,7 @@ import { type PassOutcome, Watchlist } from '../core/watchlist.ts';
 import { HINTS_ROOM } from '../datapath/maps.ts';
 import { keepsBindings } from '../datapath/pins.ts';
 import type { Binding } from '../datapath/records/binding.ts';
-import { bindingId } from '../datapath/records/binding-key.ts';
+import { type BindingKey, bindingId } from '../datapath/records/binding-key.ts';
 import { type Drained, NOTHING_DRAINED, type Ring, withRing } from '../datapath/ring.ts';
 import {
   forgetBindings,
@@ -135,6 +135,7 @@ function reconcileWith(
         plan,
         byStatus,
         memory,
+        failed: written.failed,
         wereDue: probed.wereDue,
         protocol,
       }),
@@ -186,11 +187,13 @@ export function recoverHosts(
 
 /** What a pass wrote for its hosts. */
 interface HostsWritten extends Pick<HostPass, 'changes'> {
+  /** The addresses whose neighbors could not be written. */
+  readonly failed: readonly BindingKey[];
   /** True when a host whose binding had ended was seen meanwhile: the next pass decides again. */
   readonly hasReturned: boolean;
 }
 
-const NOTHING_WRITTEN: HostsWritten = { changes: [], hasReturned: false };
+const NOTHING_WRITTEN: HostsWritten = { changes: [], failed: [], hasReturned: false };
 
 /** Writes neighbors, then ends bindings, then consumes the ring: the run after a killed one repeats these steps. */
 function write(
@@ -210,7 +213,7 @@ function write(
   );
   const hasReturned = endBindings(session, view, plan, stuck);
   ring?.commit();
-  return { changes: reports, hasReturned };
+  return { changes: reports, failed, hasReturned };
 }
 
 const NO_CHANGE: MemoryChange = { remember: [], forget: [] };

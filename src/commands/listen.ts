@@ -1,9 +1,9 @@
 // Passes until the time is over: the first at once, each later one when there is something to do.
 
 import { problemOf } from '../base/errors.ts';
+import { distinct } from '../base/group.ts';
 import { formatAge } from '../base/units.ts';
 import { type NeighborChangeReport, NO_CONFIRMS, NO_HINTS, NOTHING_VERIFIED } from '../core/report.ts';
-import { distinct } from '../core/warning.ts';
 import type { Watchlist } from '../core/watchlist.ts';
 import { type BindingKey, bindingId } from '../datapath/records/binding-key.ts';
 import { sleep } from '../ffi/libc.ts';
@@ -31,8 +31,8 @@ interface Known {
   readonly lookedMs: number;
   /** When a pass over all hosts is due. */
   readonly wholeMs: number;
-  /** True when passes have been narrow since the last whole one. */
-  readonly isNarrow: boolean;
+  /** True when a pass has been narrow or has failed since the last one over all hosts, which tells of them as they are. */
+  readonly isOutdated: boolean;
   /** The last pass that only the clock caused. */
   readonly clockMs: number;
 }
@@ -62,12 +62,13 @@ export function listen(run: Run, passes: Passes): Pass {
     stopwatch.enter('listen');
     for (;;) {
       const changed = waitForWork(run, watch, result, known);
-      const startedMs = now();
-      if (startedMs >= untilMs && !known.isNarrow) return result;
+      const isLast = now() >= untilMs;
+      if (isLast && !known.isOutdated) return result;
       const startedUseMs = processorMs();
       const done = attempt(later, passes, result, known, changed);
       result = done.result;
       known = done.known;
+      if (isLast) return result;
       stopwatch.enter('listen');
       // Uses at most half of a core, however fast things change: waiting for a host, for zebra or for a qdisc uses none. What a
       // failed pass left waits too: it may fail again.
@@ -86,7 +87,7 @@ function afterWhole({ machine, next }: Pass, lookedMs: number, nowMs = lookedMs)
     machine,
     lookedMs,
     wholeMs: Math.min(wholeMs, lookedMs + LOOK_AGAIN_MS),
-    isNarrow: false,
+    isOutdated: false,
     clockMs: nowMs,
   };
 }
@@ -134,12 +135,12 @@ function attempt(run: Run, passes: Passes, before: Pass, known: Known, changed: 
       ...known,
       watchlist,
       wholeMs: hasLost ? nowMs : Math.min(known.wholeMs, wholeMs),
-      isNarrow: true,
+      isOutdated: true,
       clockMs: changed.what === 'nothing' ? nowMs : known.clockMs,
     };
     return { result: merge(before, found), known: after, hasFailed: false };
   } catch (thrown) {
-    const after: Known = { ...known, machine: undefined, wholeMs: nowMs + RETRY_MS, isNarrow: false };
+    const after: Known = { ...known, machine: undefined, wholeMs: nowMs + RETRY_MS, isOutdated: true };
     return { result: merge(before, failedPass(thrown, before)), known: after, hasFailed: true };
   }
 }
@@ -164,7 +165,7 @@ function extentOf(
   return { machine: isKnown ? machine : undefined, names: isWhole ? 'all' : [...named.values()] };
 }
 
-/** A pass that failed: it did nothing. */
+/** A pass that failed: it did nothing, and looked at nothing. */
 function failedPass(thrown: unknown, { counters, dropped }: Pass): Omit<NarrowPass, 'next'> {
   return {
     changes: [],
@@ -206,6 +207,7 @@ function merge(earlier: Pass, later: Pass | Omit<NarrowPass, 'next'>): Pass {
       renewed: earlier.frr.renewed + later.frr.renewed,
     },
     warnings: distinct([...earlier.warnings, ...later.warnings]),
+    errors: 'steps' in later ? later.errors : distinct([...earlier.errors, ...later.errors]),
   };
 }
 

@@ -6,7 +6,7 @@ import type { Watchlist } from '../core/watchlist.ts';
 import type { BindingKey } from '../datapath/records/binding-key.ts';
 import type { Change } from '../datapath/records/change.ts';
 import type { Drained } from '../datapath/ring.ts';
-import { observeFocus } from '../host/observe.ts';
+import { observeFocus, observeSeenHints } from '../host/observe.ts';
 import { type Machine, retrieveHosts } from './retrieve.ts';
 import type { Run } from './run.ts';
 
@@ -52,7 +52,8 @@ export function viewNamed(
   records: readonly Change[],
 ): View {
   const look = (read: readonly Change[]): View => {
-    const focus = watchlist.focusOn(names, read);
+    const seenHints = observeSeenHints(session.pins, watchlist.hintPorts(names, read));
+    const focus = watchlist.focusOn(names, read, seenHints);
     const topology = narrowTopology(machine.topology, focus);
     return {
       machine: { ...machine, topology },

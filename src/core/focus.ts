@@ -3,7 +3,7 @@
 import { groupBy } from '../base/group.ts';
 import { type BindingKey, bindingId } from '../datapath/records/binding-key.ts';
 import type { HintKey } from '../datapath/records/hint.ts';
-import type { SeenHintKey } from '../datapath/records/seen-hint.ts';
+import type { SeenHint } from '../datapath/records/seen-hint.ts';
 import { effectiveVlan, type Topology } from './topology.ts';
 
 /** What a narrow pass looks up. */
@@ -12,8 +12,8 @@ export interface Focus {
   readonly addresses: ReadonlyMap<string, BindingKey>;
   /** The hints of the memory that are about them. */
   readonly hints: readonly HintKey[];
-  /** Slots of the program's map of hints that may be about them. */
-  readonly seenHints: readonly SeenHintKey[];
+  /** The hints of the program that are about them. */
+  readonly seenHints: readonly SeenHint[];
 }
 
 /** The bridges of these addresses, with their static entries alone: a pass decides about each entry that it has. */

@@ -54,8 +54,3 @@ export type Warning =
   | { readonly kind: 'not-frozen'; readonly ip: IpAddress }
   /** Untrusted users may write to the configuration: a run would refuse it. */
   | { readonly kind: 'untrusted-config'; readonly path: string; readonly weakness: Weakness };
-
-/** Each warning once, in order. */
-export function distinct(warnings: readonly Warning[]): Warning[] {
-  return [...new Map(warnings.map((warning) => [JSON.stringify(warning), warning])).values()];
-}

@@ -5,13 +5,13 @@ import { ensure } from '../base/group.ts';
 import { type BindingKey, bindingId } from '../datapath/records/binding-key.ts';
 import type { Change } from '../datapath/records/change.ts';
 import { type Hint, type HintKey, hintId } from '../datapath/records/hint.ts';
-import type { SeenHintKey } from '../datapath/records/seen-hint.ts';
-import { SNOOPY_SEEN_SLOTS } from '../generated/layouts.ts';
+import type { SeenHint } from '../datapath/records/seen-hint.ts';
 import type { FdbEntry } from '../netlink/fdb.ts';
 import type { Neighbor } from '../netlink/neighbor.ts';
 import type { Focus } from './focus.ts';
 import type { HostIndex } from './host-index.ts';
 import { eachMac } from './known-macs.ts';
+import { REFRESH_AFTER_MS } from './neighbor-entry.ts';
 import type { HostPlan } from './neighbors/plan.ts';
 import type { ObservedHosts } from './observed.ts';
 import type { HintsByStatus } from './probes/hints.ts';
@@ -28,6 +28,8 @@ export interface PassOutcome {
   readonly plan: Pick<HostPlan, 'decisions' | 'changes'>;
   readonly byStatus: Pick<HintsByStatus, 'learned' | 'obsolete' | 'waiting'>;
   readonly memory: MemoryChange;
+  /** The addresses whose neighbors could not be written. */
+  readonly failed: readonly BindingKey[];
   /** The hosts whose probes were due. An answer that changes nothing makes no record, so they are looked at again soon. */
   readonly wereDue: readonly BindingKey[];
   /** NDA_PROTOCOL of our own entries. */
@@ -43,7 +45,7 @@ interface Watched {
   readonly macs: Mac[];
   /** The hints of the memory. The MACs of hints matter on a local port alone. */
   readonly hints: HintKey[];
-  readonly seenHints: (SeenHintKey & HintKey)[];
+  readonly seenHints: SeenHint[];
   /** CLOCK_MONOTONIC in milliseconds; Infinity: never. */
   dueMs: number;
 }
@@ -51,7 +53,8 @@ interface Watched {
 /** The shortest time between two passes that only the clock causes. */
 const LEAST_MS = 1000;
 
-const SLOTS: readonly number[] = Array.from({ length: SNOOPY_SEEN_SLOTS }, (_, slot) => slot);
+/** When a neighbor that could not be written is tried again. */
+const FAILED_AGAIN_MS = 10_000;
 
 export class Watchlist {
   readonly #bridges: ReadonlyMap<IfIndex, Bridge>;
@@ -136,22 +139,29 @@ export class Watchlist {
     return due;
   }
 
-  /** What a pass looks up for these addresses and for those that records of the ring name. */
-  focusOn(names: Iterable<BindingKey>, records: readonly Change[]): Focus {
+  /**
+   * The ports whose hints a pass looks at for these addresses and records. All hints of such a port: the program limits the
+   * records of hints, so that one stands for others too.
+   */
+  hintPorts(names: Iterable<BindingKey>, records: readonly Change[]): ReadonlySet<IfIndex> {
+    const known = [...names, ...records].flatMap(
+      (key) => this.#addresses.get(bindingId(key))?.seenHints ?? [],
+    );
+    return new Set([...known, ...records.filter(({ kind }) => kind === 'hint')].map(({ port }) => port));
+  }
+
+  /** What a pass looks up for these addresses, for those that records of the ring name, and for those of hints. */
+  focusOn(
+    names: Iterable<BindingKey>,
+    records: readonly Change[],
+    seenHints: readonly SeenHint[] = [],
+  ): Focus {
     const addresses = new Map<string, BindingKey>();
-    for (const { bridge, vlan, ip } of [...names, ...records]) {
+    for (const { bridge, vlan, ip } of [...names, ...records, ...seenHints]) {
       addresses.set(bindingId({ bridge, vlan, ip }), { bridge, vlan, ip });
     }
     const watched = [...addresses.keys()].flatMap((id) => this.#addresses.get(id) ?? []);
-    const hintPorts = new Set(records.flatMap(({ kind, port }) => (kind === 'hint' ? [port] : [])));
-    return {
-      addresses,
-      hints: watched.flatMap(({ hints }) => hints),
-      seenHints: [
-        ...watched.flatMap(({ seenHints }) => seenHints.filter(({ port }) => !hintPorts.has(port))),
-        ...[...hintPorts].flatMap((port) => SLOTS.map((slot) => ({ port, slot }))),
-      ],
-    };
+    return { addresses, hints: watched.flatMap(({ hints }) => hints), seenHints };
   }
 
   #forget(id: string, { bridge, vlan, ip }: BindingKey): void {
@@ -169,7 +179,7 @@ export class Watchlist {
   }
 
   #add(outcome: PassOutcome): void {
-    const { topology, hosts, index, plan, byStatus, wereDue, protocol } = outcome;
+    const { topology, hosts, index, plan, byStatus, failed, wereDue, protocol } = outcome;
     const hints = hintsAfter(outcome);
     const done = new Set<Hint>([...byStatus.learned, ...byStatus.obsolete]);
     const seenHints = hosts.seenHints.filter((hint) => !done.has(hint));
@@ -207,6 +217,11 @@ export class Watchlist {
     }
     for (const { hint, dueMs } of byStatus.waiting) dueAt(hint, dueMs);
     for (const key of wereDue) dueAt(key, hosts.nowMs + ANSWER_MS);
+    for (const key of failed) dueAt(key, hosts.nowMs + FAILED_AGAIN_MS);
+    // Whether the kernel exposes what was written is seen when it is looked at again.
+    for (const { bridge, vlan, ip } of plan.changes.filter(({ kind }) => kind !== 'remove')) {
+      dueAt({ bridge, vlan, ip }, hosts.nowMs + REFRESH_AFTER_MS);
+    }
 
     for (const [id, watched] of found) {
       this.#addresses.set(id, watched);

@@ -27,7 +27,8 @@ import type { Pins } from '../datapath/pins.ts';
 import { type BindingKey, bindingId } from '../datapath/records/binding-key.ts';
 import { type CounterName, FIRST_REASON } from '../datapath/records/counters.ts';
 import type { Rejection } from '../datapath/records/rejection.ts';
-import { COUNTERS } from '../generated/layouts.ts';
+import type { SeenHint } from '../datapath/records/seen-hint.ts';
+import { COUNTERS, SNOOPY_SEEN_SLOTS } from '../generated/layouts.ts';
 import { dumpAddresses } from '../netlink/address.ts';
 import { lookUpForwarding, readForwarding } from '../netlink/fdb.ts';
 import { type ForwardingKey, ForwardingTable } from '../netlink/forwarding-table.ts';
@@ -164,6 +165,13 @@ export function observeHosts(
   };
 }
 
+const SLOTS: readonly number[] = Array.from({ length: SNOOPY_SEEN_SLOTS }, (_, slot) => slot);
+
+/** The hints that the program has taken from messages on these ports. Throws SnoopyError `map_failed`. */
+export function observeSeenHints({ tables }: Pins, ports: Iterable<IfIndex>): SeenHint[] {
+  return [...ports].flatMap((port) => SLOTS.flatMap((slot) => tables.seen?.get({ port, slot }) ?? []));
+}
+
 /** The hosts of some addresses, looked up one by one; `topology` is that of the focus. Throws as `observeHosts` does. */
 export function observeFocus(
   netlink: NetlinkSocket,
@@ -172,16 +180,14 @@ export function observeFocus(
   focus: Focus,
   now: () => number,
 ): ObservedHosts {
-  const { probes, seen, hints } = pins.tables;
+  const { probes, hints } = pins.tables;
   const keys = [...focus.addresses.values()];
   const bridges = new Map(topology.bridges.map((bridge) => [bridge.ifIndex, bridge]));
   const found = {
     portStates: new Map(),
     bindings: keys.flatMap((key) => readBinding(pins, key) ?? []),
     probes: byId(keys.flatMap((key) => probes?.get(key) ?? [])),
-    seenHints: focus.seenHints
-      .flatMap((slot) => seen?.get(slot) ?? [])
-      .filter((hint) => focus.addresses.has(bindingId(hint))),
+    seenHints: focus.seenHints,
     hints: focus.hints.flatMap((key) => hints?.get(key) ?? []),
     nowMs: now(),
     neighbors: lookUpNeighbors(

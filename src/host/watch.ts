@@ -148,9 +148,11 @@ function meaningOfNeighbor(message: Message, watchlist: Watchlist): Notice {
     const isNew = message.type === RTM_DELNEIGH || known === undefined || !isUnchanged(known, neighbor);
     return isNew ? about('hosts') : NOTHING;
   }
-  if (message.type === RTM_DELNEIGH || !isRemote(neighbor)) return NOTHING;
+  const wasRemote = known !== undefined && isRemote(known);
+  // A host that its node has lost: remembered as such.
+  if (message.type === RTM_DELNEIGH || !isRemote(neighbor)) return wasRemote ? about('soon') : NOTHING;
   // A host of another node: announced when its MAC is not the one that was known, and remembered.
-  if (known !== undefined && isRemote(known)) return known.mac === neighbor.mac ? NOTHING : about('hosts');
+  if (wasRemote) return known.mac === neighbor.mac ? NOTHING : about('hosts');
   return about(watchlist.isRemembered(address) ? 'hosts' : 'soon');
 }
 

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { closeSync, openSync } from 'node:fs';
 import { test } from 'node:test';
 import type { IfIndex, IpAddress } from '../../src/base/address.ts';
+import type { Problem } from '../../src/base/errors.ts';
 import { Stopwatch } from '../../src/base/stopwatch.ts';
 import { listen } from '../../src/commands/listen.ts';
 import type { Machine } from '../../src/commands/retrieve.ts';
@@ -106,6 +107,44 @@ test('passes look at what is named, until a message is lost or the time is over'
   assert.deepEqual(passes, ['whole', named, named, same, named, named, 'whole']);
   assert.equal(result.records, 4);
   assert.equal(result.total, 7);
+});
+
+const PROBLEM: Problem = {
+  code: 'internal',
+  object: 'br0',
+  operation: null,
+  cause: 'it is so',
+  fix: 'end it',
+};
+
+/** The passes of a run in whose second one the time ends, and its errors. */
+function passesAndErrors(fails: 'narrow' | 'whole'): unknown[] {
+  const passes: string[] = [];
+  const run = runWith(PINS, () => (passes.length < 2 ? performance.now() : Number.MAX_SAFE_INTEGER));
+  const pass = (kind: 'narrow' | 'whole', errors: readonly Problem[]): Pass => {
+    passes.push(kind);
+    if (passes.length > 1 && kind === fails) throw new Error('it fails');
+    const { steps, ...done } = DONE;
+    const whole = kind === 'whole' ? { steps, machine: {} } : {};
+    return { ...done, ...whole, errors, dropped: 0, ...nextAt(Number.POSITIVE_INFINITY) } as unknown as Pass;
+  };
+  const { errors } = listen(run, {
+    whole: () => pass('whole', passes.length === 0 ? [PROBLEM] : []),
+    narrow: () => pass('narrow', []),
+  });
+  return [...passes, ...errors.map(({ object, cause }) => `${object}: ${cause}`)];
+}
+
+test('a pass over all hosts is the last one, also after a failure', () => {
+  assert.deepEqual(passesAndErrors('narrow'), ['whole', 'narrow', 'whole']);
+});
+
+test('the errors of a pass over all hosts stay until the next one', () => {
+  const [first, second, third, ...errors] = passesAndErrors('whole');
+  assert.deepEqual([first, second, third], ['whole', 'narrow', 'whole']);
+  assert.deepEqual(errors[0], 'br0: it is so');
+  assert.match(String(errors[1]), /it fails/);
+  assert.equal(errors.length, 2);
 });
 
 test('a pass that fails is repeated once a second, not as often as the ring has records', () => {

@@ -21,5 +21,16 @@ export function outcomeOf(
   const byStatus = hintsByStatus(topology, hosts, index, WHOLE);
   const memory = planMemory(topology, hosts, index, plan, byStatus, { room: 1000, elsewhere });
   const { protocol } = WHOLE;
-  return { topology, hosts, index, plan, byStatus, memory, wereDue: [], protocol, forget: plan.forget };
+  return {
+    topology,
+    hosts,
+    index,
+    plan,
+    byStatus,
+    memory,
+    failed: [],
+    wereDue: [],
+    protocol,
+    forget: plan.forget,
+  };
 }

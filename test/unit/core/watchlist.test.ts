@@ -109,12 +109,28 @@ it('a host whose probe was due is looked at again within a second: its answer ma
   assert.equal(watchlist.nextDueMs(0), nowMs + 1_000);
 });
 
-it('a record of a hint has all slots of its port looked up, one of a host none', () => {
-  const seen: SeenHint = { ...hint('10.0.0.1'), kind: 'tentative', port: TAP2, slot: 7 };
-  const watchlist = watching({ seenHints: [{ ...seen, port: TAP1 }] });
-  const record: Change = { ...binding('10.0.0.1'), kind: 'new', oldPort: 0, oldMac: MAC };
-  assert.deepEqual(watchlist.focusOn([], [record]).seenHints, [{ ...seen, port: TAP1 }]);
-  const { seenHints, addresses } = watchlist.focusOn([], [{ ...record, kind: 'hint', port: TAP2 }]);
-  assert.equal(seenHints.length, 129);
-  assert.deepEqual(ips(addresses.values()), ['10.0.0.1']);
+it('a neighbor that could not be written is due ten seconds later', () => {
+  const outcome = outcomeOf(topology, { ...hosts, bindings: [binding('10.0.0.1')] });
+  const watchlist = new Watchlist({ ...outcome, failed: [binding('10.0.0.1')] });
+  assert.equal(watchlist.nextDueMs(0), nowMs + 10_000);
+  assert.deepEqual(ips(watchlist.due(nowMs + 10_000)), ['10.0.0.1']);
+});
+
+it('a neighbor that was written is looked at before garbage collection may delete it', () => {
+  const watchlist = watching({ bindings: [binding('10.0.0.1')] });
+  assert.deepEqual(ips(watchlist.due(nowMs + 20_000)), ['10.0.0.1']);
+});
+
+it('all hints of a port are looked at when a record names one, or when one of an address is known', () => {
+  const seen: SeenHint = { ...hint('10.0.0.1'), kind: 'tentative', port: TAP1, slot: 7 };
+  const watchlist = watching({ seenHints: [seen] });
+  const record: Change = { ...binding('10.0.0.9'), kind: 'new', oldPort: 0, oldMac: MAC };
+  const ports = (names: Binding[], records: Change[]): IfIndex[] => [...watchlist.hintPorts(names, records)];
+  assert.deepEqual(ports([], [record]), []);
+  assert.deepEqual(ports([], [{ ...record, kind: 'hint', port: TAP2 }]), [TAP2]);
+  assert.deepEqual(ports([binding('10.0.0.1')], []), [TAP1]);
+  const found = [seen, { ...seen, ip: '10.0.0.3' as IpAddress, slot: 8 }];
+  const { seenHints, addresses } = watchlist.focusOn([binding('10.0.0.1')], [], found);
+  assert.deepEqual(seenHints, found);
+  assert.deepEqual(ips(addresses.values()), ['10.0.0.1', '10.0.0.3']);
 });

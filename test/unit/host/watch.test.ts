@@ -131,10 +131,22 @@ it('an entry of zebra for a host of another node wakes it when the address is kn
   assert.equal(of(there, { mac: HINTED }), `hosts ${KNOWN}`);
   assert.equal(of(there, {}), 'nothing');
   assert.equal(of(there, { flags: NTF_EXT_LEARNED | NTF_ROUTER }), 'nothing');
-  assert.equal(of(there, { mac: HINTED }, RTM_DELNEIGH), 'nothing');
-  assert.equal(of(there, { mac: HINTED, flags: 0 }), 'nothing');
+  assert.equal(of(gone, { mac: HINTED }, RTM_DELNEIGH), 'nothing');
+  assert.equal(of(gone, { mac: HINTED, flags: 0 }), 'nothing');
   assert.equal(of(gone, { mac: HINTED }), `hosts ${KNOWN}`);
   assert.equal(of(unknown, { mac: HINTED }), `soon ${KNOWN}`);
+});
+
+it('an entry of zebra that is deleted, or is no longer of zebra, is looked at soon', () => {
+  const remote = { flags: NTF_EXT_LEARNED, protocol: 11 };
+  const before = decodeNeighbor(message(RTM_NEWNEIGH, neighbor(BRIDGE, OTHER, remote)));
+  assert.ok(before !== undefined);
+  const there = watching({ neighbors: [before] });
+  assert.equal(meaning(message(RTM_DELNEIGH, neighbor(BRIDGE, OTHER, remote)), there), `soon ${OTHER}`);
+  assert.equal(
+    meaning(message(RTM_NEWNEIGH, neighbor(BRIDGE, OTHER, { protocol: 0 })), there),
+    `soon ${OTHER}`,
+  );
 });
 
 it('a MAC that a bridge learns wakes it when a binding has that MAC', () => {
