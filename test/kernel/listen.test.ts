@@ -1,7 +1,7 @@
 // The loop of a listening run, with passes of the test.
 import assert from 'node:assert/strict';
 import { closeSync, openSync } from 'node:fs';
-import { test } from 'node:test';
+import { after, test } from 'node:test';
 import type { IfIndex, IpAddress } from '../../src/base/address.ts';
 import type { Problem } from '../../src/base/errors.ts';
 import { Stopwatch } from '../../src/base/stopwatch.ts';
@@ -66,11 +66,13 @@ const PINS = {
 
 const FAIL = (): never => assert.fail('not this pass');
 
-test('a pass that is due already knows of what was notified before', (t) => {
-  const scope = new Scope();
-  t.after(() => scope.close());
-  const netns = new Netns(scope, 'listen');
-  enterNetns(scope, netns);
+// Where nothing is notified of but what a test does.
+const scope = new Scope();
+after(() => scope.close());
+const netns = new Netns(scope, 'listen');
+enterNetns(scope, netns);
+
+test('a pass that is due already knows of what was notified before', () => {
   const machine = {} as Machine;
   const known: (Machine | undefined)[] = [];
   // The time is over after the third pass.
