@@ -28,10 +28,14 @@ async function together(machine: Machine, count: number, ...args: string[]) {
 /** The kernel's notifications about neighbors since the start. */
 async function watchNeighbors(machine: Machine): Promise<Background> {
   const monitor = machine.netns.start('ip', 'monitor', 'neigh');
+  let tries = 0;
   await until(
     'ip monitor to report a neighbor',
     () => {
-      machine.run('ip', 'neigh', 'replace', '10.9.9.9', 'lladdr', '02:00:00:00:99:99', 'dev', 'br0');
+      // The kernel does not report what was there before: the first may come before the monitor.
+      tries += 1;
+      const mac = `02:00:00:00:99:${String(tries % 100).padStart(2, '0')}`;
+      machine.run('ip', 'neigh', 'replace', '10.9.9.9', 'lladdr', mac, 'dev', 'br0');
       return monitor.stdout;
     },
     (text) => text.includes('10.9.9.9'),
