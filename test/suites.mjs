@@ -54,7 +54,11 @@ export const SUITES = [
     ],
   },
   { name: 'fuzz', budgetS: [40, 90], deep: [] },
-  { name: 'kernel', budgetS: [40, 120], deep: ['errors', 'fdb', 'named-hosts', 'progress', 'provisioning'] },
+  {
+    name: 'kernel',
+    budgetS: [40, 120],
+    deep: ['errors', 'fdb', 'named-hosts', 'ports', 'progress', 'provisioning'],
+  },
   { name: 'guest', budgetS: [150, 600], deep: ['fabric', 'features'] },
 ];
 

@@ -1,5 +1,6 @@
 // Passes until the time is over: the first at once, each later one when there is something to do.
 
+import type { IfIndex } from '../base/address.ts';
 import { problemOf } from '../base/errors.ts';
 import { distinct } from '../base/group.ts';
 import { formatAge } from '../base/units.ts';
@@ -7,8 +8,8 @@ import { type NeighborChangeReport, NO_CONFIRMS, NO_HINTS, NOTHING_VERIFIED } fr
 import type { Watchlist } from '../core/watchlist.ts';
 import { type BindingKey, bindingId } from '../datapath/records/binding-key.ts';
 import { sleep } from '../ffi/libc.ts';
-import { reopenPins } from '../host/apply.ts';
-import { type Changed, openWatch, type Watch } from '../host/watch.ts';
+import { refreshPins } from '../host/apply.ts';
+import { type Changed, NOTHING_CHANGED, openWatch, type Watch } from '../host/watch.ts';
 import { conclude } from './conclude.ts';
 import type { Machine } from './retrieve.ts';
 import { type NarrowPass, type Pass, RETRY_MS, type Run } from './run.ts';
@@ -18,8 +19,8 @@ import type { Named } from './view.ts';
 export interface Passes {
   /** Over all hosts. `known`: nothing but hosts and pins can have changed since an earlier pass left this machine. */
   whole(run: Run, known?: Machine): Pass;
-  /** Over the hosts that are named, and those of the ring's records, on that machine. */
-  narrow(run: Run, machine: Machine, named: Named): NarrowPass;
+  /** Over the ports and hosts that are named, and the hosts of the ring's records, on that machine. Null when that is not enough. */
+  narrow(run: Run, machine: Machine, named: Named): NarrowPass | null;
 }
 
 /** What a listening run knows after a pass. */
@@ -41,6 +42,8 @@ interface Known {
 const LOOK_AGAIN_MS = 60_000;
 /** Most addresses that a narrow pass is given: more of them are read faster all together. */
 const MOST_NAMED = 1000;
+/** Most ports that a narrow pass is given. */
+const MOST_PORTS = 100;
 /** How often the progress line is rewritten. */
 const TICK_MS = 1000;
 
@@ -97,16 +100,16 @@ function waitForWork(run: Run, watch: Watch, before: Pass, known: Known): Change
   const { session, environment } = run;
   const { now, progress } = environment;
   const ring = session.pins.maps.get('changes')?.fd;
-  const { watchlist, wholeMs, clockMs } = known;
+  const { watchlist, machine, wholeMs, clockMs } = known;
   const dueMs = Math.min(run.untilMs, wholeMs, watchlist.nextDueMs(clockMs));
   const soFar = `${before.changes.length} neighbor changes so far, ${before.total} neighbors`;
   do {
     progress?.(`listening: ${formatAge(Math.max(0, run.untilMs - now()) / 1000)} left, ${soFar}`);
     const tickMs = progress === null ? dueMs : Math.min(dueMs, now() + TICK_MS);
-    const changed = watch.wait(ring, watchlist, tickMs);
+    const changed = watch.wait(ring, { watchlist, machine }, tickMs);
     if (changed.what !== 'nothing') return changed;
   } while (now() < dueMs);
-  return { what: 'nothing', names: [] };
+  return NOTHING_CHANGED;
 }
 
 /** A pass whose failure neither ends the listening nor loses the report of earlier passes. */
@@ -119,21 +122,24 @@ interface Attempt {
 function attempt(run: Run, passes: Passes, before: Pass, known: Known, changed: Changed): Attempt {
   const nowMs = run.environment.now();
   try {
-    reopenPins(run.session);
-    const { machine, names } = extentOf(run, known, changed, nowMs);
-    if (machine === undefined || names === 'all') {
-      const found = passes.whole(run, machine);
-      const lookedMs = machine === undefined ? nowMs : known.lookedMs;
+    refreshPins(run.session);
+    const { machine, names, ports } = planPass(run, known, changed, nowMs);
+    const whole = (of: Machine | undefined): Attempt => {
+      const found = passes.whole(run, of);
+      const lookedMs = of === undefined ? nowMs : known.lookedMs;
       return { result: merge(before, found), known: afterWhole(found, lookedMs, nowMs), hasFailed: false };
-    }
+    };
+    if (machine === undefined || names === 'all') return whole(machine);
     // An address was looked at meanwhile, and is due later now.
     if (names.length === 0 && changed.what === 'nothing') return { result: before, known, hasFailed: false };
-    const found = passes.narrow(run, machine, { watchlist: known.watchlist, names });
+    const found = passes.narrow(run, machine, { watchlist: known.watchlist, names, ports });
+    if (found === null) return whole(undefined);
     const { watchlist, wholeMs } = found.next(known.watchlist);
     const hasLost = found.dropped !== before.dropped;
     const after: Known = {
       ...known,
       watchlist,
+      machine: found.machine,
       wholeMs: hasLost ? nowMs : Math.min(known.wholeMs, wholeMs),
       isOutdated: true,
       clockMs: changed.what === 'nothing' ? nowMs : known.clockMs,
@@ -146,28 +152,38 @@ function attempt(run: Run, passes: Passes, before: Pass, known: Known, changed: 
 }
 
 /** What the next pass looks at. */
-interface Extent {
+interface PassPlan {
   /** Undefined: to be looked at again. */
   readonly machine: Machine | undefined;
   readonly names: readonly BindingKey[] | 'all';
+  readonly ports: readonly IfIndex[];
 }
 
-function extentOf(
+function planPass(
   { session, untilMs }: Run,
   { watchlist, machine, lookedMs, wholeMs }: Known,
-  { what, names }: Changed,
+  { what, names, ports }: Changed,
   nowMs: number,
-): Extent {
+): PassPlan {
   // Lost pins are repaired at once.
-  const isKnown = what !== 'machine' && nowMs - lookedMs < LOOK_AGAIN_MS && session.pins.loadReason === null;
-  const named = new Map([...names, ...watchlist.due(nowMs)].map((key) => [bindingId(key), key]));
+  const keys = [...names, ...watchlist.due(nowMs), ...watchlist.hostsOn(ports)];
+  const named = new Map(keys.map((key) => [bindingId(key), key]));
   const isWhole = nowMs >= Math.min(wholeMs, untilMs) || named.size > MOST_NAMED;
-  return { machine: isKnown ? machine : undefined, names: isWhole ? 'all' : [...named.values()] };
+  const isKnown =
+    what !== 'machine' &&
+    ports.length <= (isWhole ? 0 : MOST_PORTS) &&
+    nowMs - lookedMs < LOOK_AGAIN_MS &&
+    session.pins.loadReason === null;
+  return { machine: isKnown ? machine : undefined, names: isWhole ? 'all' : [...named.values()], ports };
 }
 
+/** What a narrow pass did. */
+type NarrowDone = Omit<NarrowPass, 'next' | 'remaining' | 'machine'>;
+
 /** A pass that failed: it did nothing, and looked at nothing. */
-function failedPass(thrown: unknown, { counters, dropped }: Pass): Omit<NarrowPass, 'next'> {
+function failedPass(thrown: unknown, { counters, dropped }: Pass): NarrowDone {
   return {
+    steps: [],
     changes: [],
     records: 0,
     probes: 0,
@@ -183,11 +199,11 @@ function failedPass(thrown: unknown, { counters, dropped }: Pass): Omit<NarrowPa
 }
 
 /** Merges two passes: what was done adds up, and what was found is that of the later pass, as far as it has looked. */
-function merge(earlier: Pass, later: Pass | Omit<NarrowPass, 'next'>): Pass {
+function merge(earlier: Pass, later: Pass | NarrowDone): Pass {
   return {
     ...earlier,
     ...later,
-    steps: 'steps' in later ? [...earlier.steps, ...later.steps] : earlier.steps,
+    steps: [...earlier.steps, ...later.steps],
     changes: [...earlier.changes, ...later.changes],
     total: 'total' in later ? later.total : earlier.total + growthOf(later.changes),
     records: earlier.records + later.records,
@@ -207,7 +223,7 @@ function merge(earlier: Pass, later: Pass | Omit<NarrowPass, 'next'>): Pass {
       renewed: earlier.frr.renewed + later.frr.renewed,
     },
     warnings: distinct([...earlier.warnings, ...later.warnings]),
-    errors: 'steps' in later ? later.errors : distinct([...earlier.errors, ...later.errors]),
+    errors: 'total' in later ? later.errors : distinct([...earlier.errors, ...later.errors]),
   };
 }
 

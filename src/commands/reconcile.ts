@@ -1,5 +1,6 @@
 // One run: retrieve, plan, apply, verify, reconcile the hosts, report. For --listen see listen.ts.
 
+import type { IfIndex } from '../base/address.ts';
 import { Stopwatch } from '../base/stopwatch.ts';
 import { loadConfig } from '../config/config.ts';
 import { type Action, type ActionSummary, summarize } from '../core/actions.ts';
@@ -16,7 +17,7 @@ import { conclude, concludeFailure } from './conclude.ts';
 import { type Environment, logSteps, type Purpose, withSession } from './environment.ts';
 import { reconcileHosts, reconcileNamed, recoverHosts } from './hosts.ts';
 import { listen } from './listen.ts';
-import { type Machine, retrieve, withPins } from './retrieve.ts';
+import { type Machine, retrieve, retrievePorts, withPins } from './retrieve.ts';
 import { type NarrowPass, type Pass, type ReconcileOptions, type Run, scopeOf } from './run.ts';
 import type { Named } from './view.ts';
 
@@ -57,7 +58,8 @@ function pass(run: Run, before?: Machine): Pass {
   stopwatch.enter('plan');
   const actions = before ? [] : plan(found.desired, found.topology, found.observed, scopeOf(run));
 
-  const { steps, machine, remaining, recovered } = apply(run, found, actions);
+  const look = (): Machine => retrieve(session, configuration, options.bridges, run.strays);
+  const { steps, machine, remaining, recovered } = apply(run, found, actions, look);
   logSteps(steps, environment);
   const unmigrated = options.check ? [] : finishMigration(session, machine.observed);
 
@@ -76,15 +78,45 @@ function pass(run: Run, before?: Machine): Pass {
     dropped: ringDropped,
     warnings: [...warnings, ...hosts.warnings],
     errors: [...unmigrated, ...hosts.errors],
-    machine: remaining.length === 0 && allWell(steps) ? machine : undefined,
+    machine: wellDone(steps, remaining) ? machine : undefined,
   };
 }
 
-/** A pass over the hosts that are named, on the machine that an earlier pass left. */
-function narrowPass(run: Run, machine: Machine, named: Named): NarrowPass {
-  const hosts = reconcileNamed(run, machine, named);
+/** A pass over the ports and hosts that are named, on the machine that an earlier pass left; null when that is not enough. */
+function narrowPass(run: Run, before: Machine, named: Named): NarrowPass | null {
+  const applied = applyToPorts(run, before, named.ports);
+  if (applied === null) return null;
+  const { steps, machine, remaining } = applied;
+  logSteps(steps, run.environment);
+  const policies = machine.observed.datapath.ports;
+  const added = named.ports.filter((port) => policies.has(port) && !before.observed.datapath.ports.has(port));
+  const hosts = reconcileNamed(run, machine, named, added);
   const { ringDropped, ...counters } = observeCounters(run.session.pins);
-  return { ...hosts, counters, dropped: ringDropped };
+  return {
+    ...hosts,
+    steps,
+    remaining,
+    counters,
+    dropped: ringDropped,
+    machine: wellDone(steps, remaining) ? machine : undefined,
+  };
+}
+
+/** Looks at these ports alone, and does what is due for them. Null as for `retrievePorts`. */
+function applyToPorts(run: Run, before: Machine, ports: readonly IfIndex[]): Applied | null {
+  const { session, stopwatch } = run;
+  if (ports.length === 0) return { steps: [], machine: before, remaining: [], recovered: 0 };
+  stopwatch.enter('observe');
+  const found = retrievePorts(session, before, ports);
+  if (found === null) return null;
+  stopwatch.enter('plan');
+  const actions = plan(found.desired, found.topology, found.observed, scopeOf(run));
+  // One that has become something else meanwhile is left to the next pass.
+  return apply(run, found, actions, () => retrievePorts(session, found, ports) ?? found);
+}
+
+function wellDone(steps: readonly Step[], remaining: readonly ActionSummary[]): boolean {
+  return remaining.length === 0 && allWell(steps);
 }
 
 interface Applied {
@@ -96,9 +128,12 @@ interface Applied {
   readonly recovered: number;
 }
 
-/** Applies the plan, then verifies it by planning again: the actions of the new plan are still due. */
-function apply(run: Run, before: Machine, actions: readonly Action[]): Applied {
-  const { session, configuration, options, environment, stopwatch } = run;
+/**
+ * Applies the plan, then verifies it by planning again: the actions of the new plan are still due. `look` retrieves the machine
+ * as it is then.
+ */
+function apply(run: Run, before: Machine, actions: readonly Action[], look: () => Machine): Applied {
+  const { session, options, environment, stopwatch } = run;
   if (options.check || actions.length === 0) {
     return { steps: planned(actions), machine: before, remaining: [], recovered: 0 };
   }
@@ -108,7 +143,7 @@ function apply(run: Run, before: Machine, actions: readonly Action[]): Applied {
   const steps = applyActions(session, actions, { recovered, progress: environment.progress });
 
   stopwatch.enter('verify');
-  const machine = retrieve(session, configuration, options.bridges, run.strays);
+  const machine = look();
   const remaining = plan(machine.desired, machine.topology, machine.observed, scopeOf(run)).map(summarize);
   return { steps, machine, remaining, recovered: recovered.length };
 }

@@ -3,6 +3,7 @@
 import type { IfIndex } from '../base/address.ts';
 import type { Configuration, Desired } from '../core/desired.ts';
 import { resolveEntries } from '../core/entries.ts';
+import { extentOfLink } from '../core/link-change.ts';
 import { type HostPlan, planHosts } from '../core/neighbors/plan.ts';
 import type { Observed, ObservedHosts } from '../core/observed.ts';
 import type { Scope } from '../core/plan.ts';
@@ -14,6 +15,7 @@ import {
   observe,
   observeDatapath,
   observeHosts,
+  observePorts,
   type StrayScope,
 } from '../host/observe.ts';
 import type { Session } from '../host/session.ts';
@@ -39,6 +41,21 @@ export function retrieve(
     selected,
     bound(configuration, pins),
   );
+}
+
+/**
+ * The machine as it was, with these ports as they are now; null when one of them has become something else since it was
+ * notified of, which concerns more than itself. Throws as `retrieve` does.
+ */
+export function retrievePorts(
+  { netlink, runtime, pins }: Session,
+  before: Machine,
+  ports: readonly IfIndex[],
+): Machine | null {
+  const observed = observePorts(netlink, runtime, pins, before.observed, ports);
+  if (ports.some((port) => extentOfLink(before, port, observed.links.get(port)) === 'machine')) return null;
+  const { problems } = before.topology;
+  return { ...before, observed, topology: { ...resolveTopology(before.desired, observed), problems } };
 }
 
 /** The bridges with bindings, where a glob may serve them: their hosts outlive their ports for a while. */

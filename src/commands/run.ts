@@ -72,8 +72,8 @@ export interface Pass {
   readonly next: (before: Watchlist | null) => Next;
 }
 
-/** What a narrow pass did for the addresses that it looked at; everything else is as the pass before has found it. */
-export type NarrowPass = Omit<Pass, 'steps' | 'remaining' | 'total' | 'bridges' | 'machine'>;
+/** What a narrow pass did for the ports and addresses that it looked at; the rest is as the pass before has found it. */
+export type NarrowPass = Omit<Pass, 'total' | 'bridges'>;
 
 /** What makes the next pass due. */
 export interface Next {

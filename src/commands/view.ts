@@ -1,12 +1,15 @@
 // What a pass looks at: all hosts of the node, or in a listening run those addresses that something has named.
 
+import type { IfIndex } from '../base/address.ts';
 import { type Focus, narrowTopology } from '../core/focus.ts';
 import type { ObservedHosts } from '../core/observed.ts';
 import type { Watchlist } from '../core/watchlist.ts';
 import type { BindingKey } from '../datapath/records/binding-key.ts';
 import type { Change } from '../datapath/records/change.ts';
+import type { SeenHint } from '../datapath/records/seen-hint.ts';
 import type { Drained } from '../datapath/ring.ts';
 import { observeFocus, observeSeenHints } from '../host/observe.ts';
+import type { Session } from '../host/session.ts';
 import { type Machine, retrieveHosts } from './retrieve.ts';
 import type { Run } from './run.ts';
 
@@ -18,6 +21,8 @@ export interface View {
   readonly focus: Focus | null;
   /** Number of hints in the memory that are about other addresses. */
   readonly hintsElsewhere: number;
+  /** Ports that a narrow pass has begun to learn from, whose counts of bindings it corrects. */
+  readonly added: readonly IfIndex[];
   /** The same later. The records that were read meanwhile may name further addresses. Throws as it did before. */
   again(drained: Drained): View;
 }
@@ -33,33 +38,56 @@ export function viewAll(
     hosts: found,
     focus: null,
     hintsElsewhere: 0,
+    added: [],
     again: () => viewOf(retrieveHosts(session, machine, environment.now)),
   });
   return viewOf(hosts);
+}
+
+/** The addresses, and those of all hints on the ports where one of them has a hint. */
+function focusWithHints(
+  { pins }: Session,
+  watchlist: Watchlist,
+  names: readonly BindingKey[],
+  records: readonly Change[],
+): Focus {
+  const seenHints: SeenHint[] = [];
+  const looked = new Set<IfIndex>();
+  for (;;) {
+    const ports = [...watchlist.hintPorts([...names, ...seenHints], records)].filter(
+      (port) => !looked.has(port),
+    );
+    if (ports.length === 0) return watchlist.focusOn(names, records, seenHints);
+    seenHints.push(...observeSeenHints(pins, ports));
+    for (const port of ports) looked.add(port);
+  }
 }
 
 /** What a narrow pass starts from. */
 export interface Named {
   readonly watchlist: Watchlist;
   readonly names: Iterable<BindingKey>;
+  /** Ports that have changed; their hosts are among the names. */
+  readonly ports: readonly IfIndex[];
 }
 
 /** The addresses that are named, and those of records of the ring. Throws as `viewAll` does. */
 export function viewNamed(
   { session, environment }: Run,
   machine: Machine,
-  { watchlist, names }: Named,
+  { watchlist, names }: Omit<Named, 'ports'>,
   records: readonly Change[],
+  added: readonly IfIndex[],
 ): View {
   const look = (read: readonly Change[]): View => {
-    const seenHints = observeSeenHints(session.pins, watchlist.hintPorts(names, read));
-    const focus = watchlist.focusOn(names, read, seenHints);
+    const focus = focusWithHints(session, watchlist, [...names], read);
     const topology = narrowTopology(machine.topology, focus);
     return {
       machine: { ...machine, topology },
       hosts: observeFocus(session.netlink, session.pins, topology, focus, environment.now),
       focus,
       hintsElsewhere: watchlist.hintsBeside(focus),
+      added,
       again: ({ changes }) => look([...read, ...changes]),
     };
   };

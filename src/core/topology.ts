@@ -82,6 +82,11 @@ export function isTunnel({ kind }: Pick<Link, 'kind'>): boolean {
   return kind !== undefined && TUNNEL_KINDS.has(kind);
 }
 
+/** True for a device that gives a node a second address on another one. */
+export function isStacked({ kind }: Pick<Link, 'kind'>): boolean {
+  return kind !== undefined && STACKED_KINDS.has(kind);
+}
+
 /** Resolves the configuration against the existing links. */
 export function resolveTopology(desired: Desired, observed: Observed): Topology {
   const byName = new Map<string, Link>();
@@ -222,7 +227,7 @@ function domainOf(vlan: number, device: Link, observed: Observed): Domain {
   const addresses = observed.addresses.filter((address) => address.ifIndex === device.ifIndex);
   const stacked = observed.addresses.filter(({ ifIndex }) => {
     const link = observed.links.get(ifIndex);
-    return link?.link === device.ifIndex && link.kind !== undefined && STACKED_KINDS.has(link.kind);
+    return link?.link === device.ifIndex && isStacked(link);
   });
   return {
     vlan,

@@ -43,6 +43,8 @@ interface Watched {
   isHost: boolean;
   /** The MACs by whose forwarding is decided. */
   readonly macs: Mac[];
+  /** Where its bindings are. */
+  readonly ports: IfIndex[];
   /** The hints of the memory. The MACs of hints matter on a local port alone. */
   readonly hints: HintKey[];
   readonly seenHints: SeenHint[];
@@ -59,7 +61,7 @@ const FAILED_AGAIN_MS = 10_000;
 export class Watchlist {
   readonly #bridges: ReadonlyMap<IfIndex, Bridge>;
   readonly #places: ReadonlyMap<IfIndex, Place>;
-  readonly #ports: ReadonlySet<IfIndex>;
+  readonly #tunnels: ReadonlySet<IfIndex>;
   readonly #addresses = new Map<string, Watched>();
   /** By MAC: the ids of addresses. */
   readonly #named = new Map<Mac, Set<string>>();
@@ -74,7 +76,7 @@ export class Watchlist {
     const { bridges } = outcome.topology;
     this.#bridges = new Map(bridges.map((bridge) => [bridge.ifIndex, bridge]));
     this.#places = placesByDevice(outcome.topology);
-    this.#ports = new Set(bridges.flatMap(({ ports }) => ports.map(({ ifIndex }) => ifIndex)));
+    this.#tunnels = new Set(bridges.flatMap(({ tunnelPorts }) => [...tunnelPorts]));
     this.#add(outcome);
   }
 
@@ -112,12 +114,22 @@ export class Watchlist {
 
   /** The addresses that a change of the FDB concerns. */
   concernedBy({ bridge, mac, ifIndex }: FdbEntry): BindingKey[] {
-    const isLocal = this.#ports.has(ifIndex);
+    // A port that is not known yet is local.
+    const isLocal = !this.#tunnels.has(ifIndex);
     return [...(this.#named.get(mac) ?? [])].flatMap((id) => {
       const watched = this.#addresses.get(id);
       if (watched === undefined || watched.key.bridge !== bridge) return [];
       return isLocal || watched.macs.includes(mac) ? [watched.key] : [];
     });
+  }
+
+  /** The addresses with bindings on these ports. */
+  hostsOn(ports: readonly IfIndex[]): BindingKey[] {
+    if (ports.length === 0) return [];
+    const watched = [...this.#addresses.values()].filter((one) =>
+      one.ports.some((port) => ports.includes(port)),
+    );
+    return watched.map(({ key }) => key);
   }
 
   /** When an address may be due: CLOCK_MONOTONIC in milliseconds. `since`: the last pass that only the clock caused. */
@@ -189,6 +201,7 @@ export class Watchlist {
         key: { bridge: key.bridge, vlan: key.vlan, ip: key.ip },
         isHost: false,
         macs: [],
+        ports: [],
         hints: [],
         seenHints: [],
         dueMs: Number.POSITIVE_INFINITY,
@@ -204,6 +217,7 @@ export class Watchlist {
       watched.macs.push(mac);
     });
     for (const watched of found.values()) watched.isHost = true;
+    for (const binding of hosts.bindings) found.get(bindingId(binding))?.ports.push(binding.port);
     for (const hint of hints) watch(hint).hints.push(hint);
     for (const hint of seenHints) watch(hint).seenHints.push(hint);
 

@@ -109,13 +109,17 @@ function isTcxIngress({ type, attachType }: LinkInfo): boolean {
   return type === BPF_LINK_TYPE_TCX && attachType === BPF_TCX_INGRESS;
 }
 
-/** Program IDs of the pinned links by device; 0 for a dead link, which must be unpinned. */
-export function tcxLinks(directory: string): Map<IfIndex, number> {
-  const links = new Map<IfIndex, number>();
+/** The devices with a pinned link. */
+export function tcxDevices(directory: string): IfIndex[] {
   // Names are interface numbers; anything else belongs to another owner.
   const names = isDirectory(linksDirectory(directory)) ? readdirSync(linksDirectory(directory)) : [];
-  for (const name of names.filter((entry) => /^[1-9]\d*$/.test(entry))) {
-    const ifIndex = Number(name) as IfIndex;
+  return names.filter((entry) => /^[1-9]\d*$/.test(entry)).map((name) => Number(name) as IfIndex);
+}
+
+/** Program IDs of the pinned links of these devices; 0 for a dead link, which must be unpinned. */
+export function tcxLinks(directory: string, devices: readonly IfIndex[]): Map<IfIndex, number> {
+  const links = new Map<IfIndex, number>();
+  for (const ifIndex of devices) {
     const link = openLink(directory, ifIndex);
     if (link.kind === 'none') continue;
     links.set(ifIndex, link.kind === 'attached' ? link.programId : 0);

@@ -68,6 +68,8 @@ export interface Pins {
   readonly oldBindings: readonly Table<BindingKey, Binding>[];
   /** Null when everything is as this run would load it. */
   readonly loadReason: LoadReason | null;
+  /** The `stampOf` their directory, from before they were opened. */
+  readonly stamp: string | null;
   close(): void;
 }
 
@@ -169,11 +171,18 @@ type Pin =
   | { readonly kind: 'other' }
   | { readonly kind: 'map'; readonly map: OpenMap; readonly mismatches: readonly ShapeField[] };
 
+/** Changes when a pin is created, replaced or deleted, and when another file system is mounted there. Null: no directory. */
+export function stampOf(directory: string): string | null {
+  const stat = lstatSync(directory, { bigint: true, throwIfNoEntry: false });
+  return stat === undefined ? null : `${stat.dev} ${stat.ino} ${stat.mtimeNs}`;
+}
+
 /**
  * Opens the pins and compares them with what would be loaded. Throws SnoopyError `unsupported` for the pins of a newer
  * version, and `pin_unusable` for those of another network namespace.
  */
 export function openPins(directory: string, expected: Expected): Pins {
+  const stamp = stampOf(directory);
   const fds: number[] = [];
   const close = (): void => {
     for (const fd of fds.splice(0)) closeSync(fd);
@@ -196,7 +205,17 @@ export function openPins(directory: string, expected: Expected): Pins {
       : ((isThisVersion ? whyUnfit(pins, old, program) : 'layout') ??
         whyStale(layout, program, maps, expected));
     const oldBindings = old.map(bindingTable);
-    return { directory, layout, program, maps, tables: tablesOf(maps), oldBindings, loadReason, close };
+    return {
+      directory,
+      layout,
+      program,
+      maps,
+      tables: tablesOf(maps),
+      oldBindings,
+      loadReason,
+      stamp,
+      close,
+    };
   } catch (thrown) {
     close();
     throw thrown;

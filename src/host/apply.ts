@@ -19,6 +19,7 @@ import {
   replacedDirectory,
   replacedIds,
   replacedPath,
+  stampOf,
 } from '../datapath/pins.ts';
 import type { Binding } from '../datapath/records/binding.ts';
 import { NO_COUNTS } from '../datapath/records/port.ts';
@@ -272,6 +273,12 @@ export function reopenPins(target: Pick<Target, 'pins' | 'expected'>): void {
   const before = target.pins;
   target.pins = openPins(before.directory, target.expected);
   before.close();
+}
+
+/** Opens the pins again if one may have changed since. */
+export function refreshPins(target: Pick<Target, 'pins' | 'expected'>): void {
+  const { directory, stamp } = target.pins;
+  if (stampOf(directory) !== stamp) reopenPins(target);
 }
 
 function tableOf<Name extends keyof Tables>(target: Target, name: Name): NonNullable<Tables[Name]> {

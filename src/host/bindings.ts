@@ -2,6 +2,7 @@
 
 import type { IfIndex } from '../base/address.ts';
 import { errnoOf } from '../base/errors.ts';
+import { correctCounts } from '../core/binding-counts.ts';
 import type { Pins } from '../datapath/pins.ts';
 import { type Binding, isSeenSince } from '../datapath/records/binding.ts';
 import type { Hint } from '../datapath/records/hint.ts';
@@ -65,6 +66,19 @@ export function releaseBindings({ tables }: Pins, counts: ReadonlyMap<IfIndex, n
     if (policy === undefined) continue;
     tables.ports?.set(ifIndex, { ...policy, released: policy.released + count }, 'existing');
   }
+}
+
+/** Corrects the counts of these ports, which have these bindings. */
+export function recountBindings(pins: Pins, ports: readonly IfIndex[], bindings: readonly Binding[]): void {
+  const { tables } = pins;
+  const entries = <Value>(get: (port: IfIndex) => Value | undefined): [IfIndex, Value][] =>
+    ports.flatMap((port): [IfIndex, Value][] => {
+      const value = get(port);
+      return value === undefined ? [] : [[port, value]];
+    });
+  const policies = new Map(entries((port) => tables.ports?.get(port)));
+  const states = new Map(entries((port) => tables.state?.get(port)));
+  writePolicies(pins, correctCounts(policies, states, bindings, new Set()));
 }
 
 /** Hints to write and to delete; `seenHints` are of the program's map. */

@@ -20,23 +20,25 @@ import {
   isOurFilter,
   kernelHasTcx,
   recordsOwner,
+  tcxDevices,
   tcxLinks,
 } from '../datapath/attachment.ts';
 import { readBinding, readBindings } from '../datapath/migrate.ts';
 import type { Pins } from '../datapath/pins.ts';
 import { type BindingKey, bindingId } from '../datapath/records/binding-key.ts';
 import { type CounterName, FIRST_REASON } from '../datapath/records/counters.ts';
+import type { PortPolicy } from '../datapath/records/port.ts';
 import type { Rejection } from '../datapath/records/rejection.ts';
 import type { SeenHint } from '../datapath/records/seen-hint.ts';
 import { COUNTERS, SNOOPY_SEEN_SLOTS } from '../generated/layouts.ts';
 import { dumpAddresses } from '../netlink/address.ts';
 import { lookUpForwarding, readForwarding } from '../netlink/fdb.ts';
 import { type ForwardingKey, ForwardingTable } from '../netlink/forwarding-table.ts';
-import { dumpLinks, type Link } from '../netlink/link.ts';
+import { dumpLinks, type Link, lookUpLinks } from '../netlink/link.ts';
 import { dumpNeighbors, lookUpNeighbors } from '../netlink/neighbor.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';
-import { countFilters, dumpQdiscs, filterOf, getFilter } from '../netlink/tc.ts';
-import { dumpPortVlans } from '../netlink/vlan.ts';
+import { countFilters, dumpQdiscs, filterOf, getFilter, lookUpQdiscs, type Qdisc } from '../netlink/tc.ts';
+import { dumpPortVlans, type PortVlans } from '../netlink/vlan.ts';
 import { isBpffs } from './pin-directory.ts';
 
 /** On which devices to look for programs of ours whose pins are out of sight: a call for each device. */
@@ -52,7 +54,7 @@ function devicesOf(links: ReadonlyMap<IfIndex, Link>, scope: StrayScope): readon
 
 /** All interfaces. Throws SnoopyError `netlink_failed`. */
 export function observeLinks(netlink: NetlinkSocket): Map<IfIndex, Link> {
-  return new Map(dumpLinks(netlink).map((link) => [link.ifIndex, link]));
+  return new Map(dumpLinks(netlink).map(byIfIndex));
 }
 
 /** Interfaces, pins and attachments. */
@@ -63,20 +65,88 @@ export function observe(
   strays: StrayScope = 'none',
 ): Observed {
   const links = observeLinks(netlink);
-  const aware = [...links.values()].some((link) => link.bridge?.vlanFiltering);
-  const portVlans = aware ? dumpPortVlans(netlink) : [];
   const hasTcx = kernelHasTcx([...links.keys()][0]);
   const wantsIngress = runtime.attach === 'auto' && hasTcx === false;
-  const attachments = observeAttachments(netlink, pins, { searched: devicesOf(links, strays), wantsIngress });
+  const attachments = observeAttachments(netlink, pins, {
+    qdiscs: dumpQdiscs(netlink),
+    linked: tcxDevices(pins.directory),
+    searched: devicesOf(links, strays),
+    wantsIngress,
+  });
   return {
     links,
-    portVlans: new Map(portVlans.map((vlans) => [vlans.ifIndex, vlans])),
+    portVlans: observePortVlans(netlink, links),
     addresses: dumpAddresses(netlink),
     bpffsMounted: isBpffs(runtime.bpffs),
     datapath: observeDatapath(pins),
     attachments,
     hasTcx: hasTcx ?? !hasFilters(attachments),
   };
+}
+
+/**
+ * What was observed before, with these ports as they are now: their links, VLANs and attachments, and their policies. Throws
+ * SnoopyError `netlink_failed` or `map_failed`.
+ */
+export function observePorts(
+  netlink: NetlinkSocket,
+  runtime: Runtime,
+  pins: Pins,
+  before: Observed,
+  devices: readonly IfIndex[],
+): Observed {
+  const links = replaced(before.links, devices, lookUpLinks(netlink, devices).map(byIfIndex));
+  const attachments = observeAttachments(netlink, pins, {
+    qdiscs: lookUpQdiscs(netlink, devices),
+    linked: devices,
+    searched: [],
+    wantsIngress: runtime.attach === 'auto' && !before.hasTcx,
+  });
+  const policies = devices.flatMap((device): [IfIndex, PortPolicy][] => {
+    const policy = pins.tables.ports?.get(device);
+    return policy === undefined ? [] : [[device, policy]];
+  });
+  const ports = replaced(before.datapath.ports, devices, policies);
+  return {
+    ...before,
+    links,
+    // Those of other ports have notifications of their own.
+    portVlans: replaced(before.portVlans, devices, onlyOf(devices, observePortVlans(netlink, links))),
+    datapath: { ...before.datapath, ports },
+    attachments: replaced(before.attachments, devices, attachments),
+  };
+}
+
+function byIfIndex<Item extends { readonly ifIndex: IfIndex }>(item: Item): [IfIndex, Item] {
+  return [item.ifIndex, item];
+}
+
+function onlyOf<Value>(
+  devices: readonly IfIndex[],
+  values: ReadonlyMap<IfIndex, Value>,
+): (readonly [IfIndex, Value])[] {
+  return [...values].filter(([device]) => devices.includes(device));
+}
+
+/** A map with these entries in place of those of the devices. */
+function replaced<Value>(
+  before: ReadonlyMap<IfIndex, Value>,
+  devices: readonly IfIndex[],
+  entries: Iterable<readonly [IfIndex, Value]>,
+): Map<IfIndex, Value> {
+  const after = new Map(before);
+  for (const device of devices) after.delete(device);
+  for (const [device, value] of entries) after.set(device, value);
+  return after;
+}
+
+/** The VLANs of all ports; the kernel has no request for one. Empty where no bridge filters VLANs. */
+function observePortVlans(
+  netlink: NetlinkSocket,
+  links: ReadonlyMap<IfIndex, Link>,
+): Map<IfIndex, PortVlans> {
+  const isAware = [...links.values()].some((link) => link.bridge?.vlanFiltering);
+  return new Map(isAware ? dumpPortVlans(netlink).map(byIfIndex) : []);
 }
 
 /** Whether earlier runs attached filters: what a plan assumes that may not query the kernel. */
@@ -95,13 +165,23 @@ export function observeDatapath({ tables, program, loadReason }: Pins): Observed
   };
 }
 
+/** Where to look for attachments. */
+interface Attachable {
+  readonly qdiscs: readonly Qdisc[];
+  /** Devices that may have a pinned TCX link. */
+  readonly linked: readonly IfIndex[];
+  /** Devices that may have strays. */
+  readonly searched: readonly IfIndex[];
+  readonly wantsIngress: boolean;
+}
+
 /** Every device with a clsact or ingress qdisc, and every one with our pinned TCX link. */
 function observeAttachments(
   netlink: NetlinkSocket,
   pins: Pins,
-  { searched, wantsIngress }: { readonly searched: readonly IfIndex[]; readonly wantsIngress: boolean },
+  { qdiscs: all, linked, searched, wantsIngress }: Attachable,
 ): Map<IfIndex, Attachment> {
-  const qdiscs = dumpQdiscs(netlink).flatMap(({ ifIndex, kind }) =>
+  const qdiscs = all.flatMap(({ ifIndex, kind }) =>
     kind === 'clsact' || kind === 'ingress' ? [{ ifIndex, kind } as const] : [],
   );
   const filters = netlink.batch(qdiscs.map(({ ifIndex }) => getFilter(filterPlace(ifIndex)))).map(filterOf);
@@ -118,7 +198,7 @@ function observeAttachments(
       strays: [],
     });
   }
-  const links = tcxLinks(pins.directory);
+  const links = tcxLinks(pins.directory, linked);
   for (const [device, tcxProgramId] of links) {
     attachments.set(device, { ...(attachments.get(device) ?? NOT_ATTACHED), tcxProgramId });
   }

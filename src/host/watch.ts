@@ -1,15 +1,24 @@
 // Waiting for something to do: the ring's descriptor and rtnetlink notifications, without spinning.
 
+import type { IfIndex } from '../base/address.ts';
+import {
+  type Extent,
+  extentOfAddress,
+  extentOfDevice,
+  extentOfLink,
+  type KnownMachine,
+} from '../core/link-change.ts';
 import { isRemote, isValid } from '../core/neighbor-entry.ts';
 import type { Watchlist } from '../core/watchlist.ts';
 import { type BindingKey, bindingId } from '../datapath/records/binding-key.ts';
 import { type PollOutcome, poll } from '../ffi/libc.ts';
 import { RTM_DELADDR, RTM_NEWADDR } from '../netlink/address.ts';
 import { decodeFdbEntry } from '../netlink/fdb.ts';
-import { RTM_DELLINK, RTM_NEWLINK } from '../netlink/link.ts';
+import { decodeLink, RTM_DELLINK, RTM_NEWLINK } from '../netlink/link.ts';
 import type { Message } from '../netlink/message.ts';
 import { decodeNeighbor, type Neighbor, RTM_DELNEIGH, RTM_NEWNEIGH } from '../netlink/neighbor.ts';
 import {
+  deviceOf,
   RTNLGRP_IPV4_IFADDR,
   RTNLGRP_IPV6_IFADDR,
   RTNLGRP_LINK,
@@ -21,23 +30,34 @@ import { RTM_DELQDISC, RTM_DELTFILTER } from '../netlink/tc.ts';
 
 /** What can have changed since the last pass. */
 export interface Changed {
-  /** Hosts alone, or also links, addresses and attachments. */
-  readonly what: 'nothing' | 'hosts' | 'machine';
+  /** Each includes those before it; `machine` is everything else: bridges, VLAN devices, tunnel ports and addresses. */
+  readonly what: 'nothing' | 'hosts' | 'ports' | 'machine';
   /** The addresses that notifications named. Records of the ring may name others. */
   readonly names: readonly BindingKey[];
+  /** The ports that they named: links, attachments or VLANs of theirs have changed. */
+  readonly ports: readonly IfIndex[];
+}
+
+/** What a run knows of the node, by which it tells what a notification means to it. */
+export interface Knowledge {
+  readonly watchlist: Watchlist;
+  /** Undefined: every change of a link matters. */
+  readonly machine: KnownMachine | undefined;
 }
 
 export interface Watch {
   /**
    * Waits until there is something to do, and returns what can have changed; `nothing` when the time is over. Looks once even
-   * when it is over already. `ring` is the descriptor of the pinned ring; of the notifications of rtnetlink those matter that `watchlist` has a use for.
+   * when it is over already. `ring` is the descriptor of the pinned ring; `knowledge` tells which notifications of rtnetlink matter.
    */
-  wait(ring: number | undefined, watchlist: Watchlist, deadlineMs: number): Changed;
+  wait(ring: number | undefined, knowledge: Knowledge, deadlineMs: number): Changed;
   close(): void;
 }
 
 /** How long an event that only adds to what is remembered may wait, so that many of them cost one pass. */
 const SOON_MS = 1000;
+
+export const NOTHING_CHANGED: Changed = { what: 'nothing', names: [], ports: [] };
 
 /** Subscribes at once, so that nothing is missed between the first observation and the first wait. */
 export function openWatch(ownPortId: number, now: () => number): Watch {
@@ -46,14 +66,16 @@ export function openWatch(ownPortId: number, now: () => number): Watch {
   let soonMs = Number.POSITIVE_INFINITY;
   /** By bindingId: what was named since the last return. */
   let named = new Map<string, BindingKey>();
+  let ports = new Set<IfIndex>();
   const changed = (what: Changed['what']): Changed => {
-    const names = [...named.values()];
+    const all = { what, names: [...named.values()], ports: [...ports] };
     soonMs = Number.POSITIVE_INFINITY;
     named = new Map();
-    return { what, names };
+    ports = new Set();
+    return all;
   };
   /** Receives all waiting notifications, and returns what they mean together. The size of the buffer bounds the work. */
-  const drain = (watchlist: Watchlist): Meaning => {
+  const drain = (knowledge: Knowledge): Meaning => {
     let highest: Meaning = 'nothing';
     for (;;) {
       const received = subscription.receive();
@@ -66,8 +88,9 @@ export function openWatch(ownPortId: number, now: () => number): Watch {
         case 'messages':
           for (const message of received.messages) {
             if (highest === 'machine') break;
-            const { meaning, names } = meaningOf(message, watchlist, ownPortId);
+            const { meaning, names = [], port } = meaningOf(message, knowledge, ownPortId);
             for (const key of names) named.set(bindingId(key), key);
+            if (port !== undefined) ports.add(port);
             if (MEANINGS.indexOf(meaning) > MEANINGS.indexOf(highest)) highest = meaning;
           }
           break;
@@ -77,18 +100,18 @@ export function openWatch(ownPortId: number, now: () => number): Watch {
     }
   };
   return {
-    wait: (ring, watchlist, deadlineMs) => {
+    wait: (ring, knowledge, deadlineMs) => {
       const fds = ring === undefined ? [subscription.fd] : [ring, subscription.fd];
       for (;;) {
         // However late it is: a pass that trusts what an earlier one has seen must know of every notification.
         const outcome = poll(fds, Math.max(0, Math.ceil(Math.min(deadlineMs, soonMs) - now())));
-        const meaning = isReady(outcome, subscription.fd) ? drain(watchlist) : 'nothing';
+        const meaning = isReady(outcome, subscription.fd) ? drain(knowledge) : 'nothing';
         const hasRecords = ring !== undefined && isReady(outcome, ring);
-        if (meaning === 'machine') return changed('machine');
+        if (meaning === 'machine' || meaning === 'ports') return changed(meaning);
         const nowMs = now();
         if (meaning === 'soon') soonMs = Math.min(soonMs, nowMs + SOON_MS);
         if (meaning === 'hosts' || hasRecords || nowMs >= soonMs) return changed('hosts');
-        if (nowMs >= deadlineMs) return { what: 'nothing', names: [] };
+        if (nowMs >= deadlineMs) return NOTHING_CHANGED;
       }
     },
     close: () => subscription.close(),
@@ -100,20 +123,21 @@ function isReady(outcome: PollOutcome, fd: number): boolean {
 }
 
 /** What notifications can mean, in ascending order. `soon`: hosts, and a pass may wait for more of them. */
-const MEANINGS = ['nothing', 'soon', 'hosts', 'machine'] as const;
+const MEANINGS = ['nothing', 'soon', 'hosts', 'ports', 'machine'] as const;
 type Meaning = (typeof MEANINGS)[number];
 
-/** What one notification means, and the addresses that it is about. */
+/** What one notification means, and the addresses or the port that it is about. */
 interface Notice {
   readonly meaning: Meaning;
-  readonly names: readonly BindingKey[];
+  readonly names?: readonly BindingKey[];
+  readonly port?: IfIndex;
 }
 
-const NOTHING: Notice = { meaning: 'nothing', names: [] };
-const MACHINE: Notice = { meaning: 'machine', names: [] };
+const NOTHING: Notice = { meaning: 'nothing' };
+const MACHINE: Notice = { meaning: 'machine' };
 
 /** What a notification means. Echoes of our own requests mean nothing. */
-export function meaningOf(message: Message, watchlist: Watchlist, ownPortId: number): Notice {
+export function meaningOf(message: Message, { watchlist, machine }: Knowledge, ownPortId: number): Notice {
   if (message.portId === ownPortId) return NOTHING;
   switch (message.type) {
     case RTM_NEWNEIGH:
@@ -126,10 +150,45 @@ export function meaningOf(message: Message, watchlist: Watchlist, ownPortId: num
     // They define the subnets.
     case RTM_NEWADDR:
     case RTM_DELADDR:
-      return MACHINE;
+      return machine === undefined ? MACHINE : noticeOf(message, machine);
     default:
       // New qdiscs and filters do not matter.
       return NOTHING;
+  }
+}
+
+/** What a notification about a device means. */
+function noticeOf(message: Message, machine: KnownMachine): Notice {
+  const device = deviceOf(message);
+  // Ours is in no shared block.
+  if (device === undefined) return NOTHING;
+  const extent = extentOf(message, machine, device);
+  switch (extent) {
+    case 'nothing':
+      return NOTHING;
+    case 'port':
+      return { meaning: 'ports', port: device };
+    case 'machine':
+      return MACHINE;
+    default:
+      return extent satisfies never;
+  }
+}
+
+function extentOf(message: Message, machine: KnownMachine, device: IfIndex): Extent {
+  switch (message.type) {
+    case RTM_NEWADDR:
+    case RTM_DELADDR:
+      return extentOfAddress(machine, device);
+    case RTM_NEWLINK:
+    case RTM_DELLINK: {
+      const link = decodeLink(message);
+      // The bridge's view of its port: the VLANs of the port, or that it is one no more.
+      if (link === undefined) return extentOfDevice(machine, device);
+      return extentOfLink(machine, device, message.type === RTM_DELLINK ? undefined : link);
+    }
+    default:
+      return extentOfDevice(machine, device);
   }
 }
 

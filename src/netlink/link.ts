@@ -1,7 +1,7 @@
 // Links: struct ifinfomsg and its attributes (linux/if_link.h).
 
 import { AF_BRIDGE, AF_UNSPEC, type IfIndex, type Mac } from '../base/address.ts';
-import { readI32, readU8, readU32, writeU8 } from '../base/bytes.ts';
+import { readI32, readU8, readU32, writeU8, writeU32 } from '../base/bytes.ts';
 import { Attributes, type Message, PayloadWriter, type Request } from './message.ts';
 import type { NetlinkSocket } from './socket.ts';
 
@@ -178,10 +178,12 @@ function bridgePortAttributes(data: Attributes): BridgePortAttributes {
   };
 }
 
-/** RTM_GETLINK with struct ifinfomsg of a family and IFLA_EXT_MASK. */
-export function linkRequest(family: number, extMask: number): Request {
+/** RTM_GETLINK with struct ifinfomsg of a family and IFLA_EXT_MASK; of one device, or as a dump of all. */
+export function linkRequest(family: number, extMask: number, ifIndex = 0): Request {
   const writer = new PayloadWriter(IFINFOMSG_SIZE + 8);
-  writeU8(writer.structure(IFINFOMSG_SIZE), 0, family);
+  const header = writer.structure(IFINFOMSG_SIZE);
+  writeU8(header, 0, family);
+  writeU32(header, 4, ifIndex);
   writer.u32(IFLA_EXT_MASK, extMask);
   return { type: RTM_GETLINK, flags: 0, payload: writer.finish() };
 }
@@ -193,4 +195,19 @@ export function linkDump(): Request {
 /** All links. */
 export function dumpLinks(socket: NetlinkSocket): Link[] {
   return socket.dump(linkDump(), 'links', decodeLink);
+}
+
+/** These links, without those that do not exist. */
+export function lookUpLinks(socket: NetlinkSocket, devices: readonly IfIndex[]): Link[] {
+  const found: Link[] = [];
+  const requests = devices.map((ifIndex) => ({
+    ...linkRequest(AF_UNSPEC, RTEXT_FILTER_SKIP_STATS, ifIndex),
+    answered: true,
+  }));
+  const take = (message: Message): void => {
+    const link = decodeLink(message);
+    if (link !== undefined) found.push(link);
+  };
+  socket.lookUp(requests, 'links', take, ['ENODEV']);
+  return found;
 }

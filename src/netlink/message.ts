@@ -28,6 +28,8 @@ export const NLMSG_DONE = 3;
 // nlmsghdr.nlmsg_flags
 export const NLM_F_REQUEST = 0x01;
 export const NLM_F_ACK = 0x04;
+/** The kernel answers some requests only with this. */
+export const NLM_F_ECHO = 0x08;
 export const NLM_F_DUMP_INTR = 0x10;
 // For requests that read.
 export const NLM_F_DUMP = 0x300;

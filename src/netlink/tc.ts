@@ -12,11 +12,12 @@ import {
   writeU16,
   writeU32,
 } from '../base/bytes.ts';
-import { EINVAL, ENODEV, ENOENT } from '../ffi/libc.ts';
+import { EINVAL, ENODEV, ENOENT, EOPNOTSUPP } from '../ffi/libc.ts';
 import {
   Attributes,
   type Message,
   NLM_F_CREATE,
+  NLM_F_ECHO,
   NLM_F_EXCL,
   PayloadWriter,
   type Request,
@@ -128,6 +129,24 @@ export function dumpQdiscs(socket: NetlinkSocket): Qdisc[] {
   return socket.dump(qdiscDump(), 'qdiscs', decodeQdisc);
 }
 
+/**
+ * The clsact or ingress qdiscs of these devices, without those that have none or do not exist. Older kernels notify everybody
+ * who listens of what they answer, as if a qdisc were new (qdisc_notify).
+ */
+export function lookUpQdiscs(socket: NetlinkSocket, devices: readonly IfIndex[]): Qdisc[] {
+  const found: Qdisc[] = [];
+  const requests = devices.map((ifIndex) => {
+    const payload = tcWriter(ifIndex, 0, TC_H_CLSACT, 0).finish();
+    return { type: RTM_GETQDISC, flags: NLM_F_ECHO, payload, answered: true };
+  });
+  const take = (message: Message): void => {
+    const qdisc = decodeQdisc(message);
+    if (qdisc !== undefined) found.push(qdisc);
+  };
+  socket.lookUp(requests, 'qdiscs', take, ['ENOENT', 'ENODEV']);
+  return found;
+}
+
 /** A clsact or ingress qdisc; a device has at most one of the two. EEXIST when it has one. */
 export function createQdisc(ifIndex: IfIndex, kind: 'clsact' | 'ingress'): Request {
   const writer = tcWriter(ifIndex, CLSACT_HANDLE, TC_H_CLSACT, 12);
@@ -233,11 +252,13 @@ export function getFilter(place: FilterPlace): Request {
   return { ...filterRequest(RTM_GETTFILTER, 0, place), answered: true };
 }
 
-/** The filter of an answer to getFilter; undefined when there is none, no clsact, or no device. */
+/** Errors of getFilter that mean that there is none: no clsact or ingress qdisc, one of a shared block, no device. */
+const NO_FILTER: readonly number[] = [ENOENT, EINVAL, EOPNOTSUPP, ENODEV];
+
+/** The filter of an answer to getFilter; undefined when there is none. */
 export function filterOf(result: Result): Filter | undefined {
   if (!result.ok) {
-    // The kernel returns EINVAL without a clsact qdisc, and ENODEV without the device.
-    if (result.errno === ENOENT || result.errno === EINVAL || result.errno === ENODEV) return undefined;
+    if (NO_FILTER.includes(result.errno)) return undefined;
     throw failureError(result, { operation: 'read a filter', object: 'filter' });
   }
   for (const reply of result.replies) {

@@ -1,5 +1,5 @@
 // A listening run on small and large nodes: from a new host's first frame to its neighbor, and what that costs.
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Background } from '../lib/run.ts';
 import { until } from '../lib/wait.ts';
@@ -10,6 +10,7 @@ import { hostIp, hostMac, Site } from './site.ts';
 
 const EVENTS = Number(process.env['SNOOPY_BENCH_EVENTS'] ?? 200);
 const PAUSE_MS = 100;
+const NEW_PORTS = 20;
 /** How long a run with nothing to do is watched: longer than the time between its looks at everything. */
 const QUIET_MS = Number(process.env['SNOOPY_BENCH_QUIET'] ?? 130_000);
 const TICK_MS = 10;
@@ -49,6 +50,10 @@ async function measureSize(tools: Tools, size: (typeof SIZES)[number]): Promise<
       { timeoutMs: 60_000, everyMs: 100 },
     );
     await monitor.stop();
+    const attachedMs: number[] = [];
+    const portsMs = await costOf(run, async () => {
+      for (let i = 0; i < NEW_PORTS; i++) attachedMs.push(await addPort(site, i));
+    });
     run.kill();
     const times = written();
     const delays = sentAt.map((at, i) => {
@@ -76,11 +81,28 @@ async function measureSize(tools: Tools, size: (typeof SIZES)[number]): Promise<
         (busyMs - (idleMs * EVENTS * PAUSE_MS) / QUIET_MS) / EVENTS,
         size.cost,
       ),
+      own('new port to its program, median', median(attachedMs), null),
+      own('processor for each new port', portsMs / NEW_PORTS, null),
       own('processor in a second without work', (idleMs / QUIET_MS) * 1_000, 1),
     ];
   } finally {
     site.close();
   }
+}
+
+/** Adds a port, and waits for its program. Returns how long that took since the port was in the bridge, in milliseconds. */
+async function addPort(site: Site, i: number): Promise<number> {
+  site.batch('ip', [`link add new${i} type ifb`, `link set new${i} master br0 up`]);
+  const addedMs = performance.now();
+  const [link] = site.netns.json<{ ifindex: number }[]>('ip', '-j', 'link', 'show', 'dev', `new${i}`);
+  const pin = `${site.snoopy.bpffs}/snoopy/links/${link?.ifindex}`;
+  await until(
+    'the program on a new port',
+    () => existsSync(pin),
+    (is) => is,
+    { timeoutMs: 60_000, everyMs: 1 },
+  );
+  return performance.now() - addedMs;
 }
 
 /** Processor time of a process while `work` lasts. */

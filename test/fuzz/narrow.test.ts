@@ -202,7 +202,9 @@ it('a look at all hosts finds nothing that passes over named hosts have left', (
     for (const events of history) {
       kernel.nowMs += 1;
       for (const happen of events) happen(kernel);
-      const named = kernel.messages.splice(0).flatMap((one) => meaningOf(one, watchlist, 1).names);
+      const named = kernel.messages
+        .splice(0)
+        .flatMap((one) => meaningOf(one, { watchlist, machine: undefined }, 1).names ?? []);
       const records = kernel.records.splice(0);
       if (kernel.nowMs - wholeMs >= 60_000) {
         watchlist = new Watchlist(passOver(kernel, kernel.observe()).outcome);

@@ -33,7 +33,7 @@ import { anyBytes, anyDamage, check, damaged } from './property.ts';
 
 const CAPTURES: readonly Uint8Array[] = Object.values(captures);
 
-const { topology, hosts } = readCase(join(ROOT, 'test/unit/core/cases/none'));
+const { topology, hosts, observed, desired } = readCase(join(ROOT, 'test/unit/core/cases/none'));
 const NOTHING_WATCHED = new Watchlist(outcomeOf(topology, hosts));
 
 /** All decoders of a message besides the one for failures. */
@@ -45,7 +45,8 @@ const DECODERS: readonly ((message: Message) => unknown)[] = [
   decodeQdisc,
   decodeFilter,
   decodePortVlans,
-  (message) => meaningOf(message, NOTHING_WATCHED, 1),
+  (message) =>
+    meaningOf(message, { watchlist: NOTHING_WATCHED, machine: { topology, observed, desired } }, 1),
   // As in the socket: only these messages are decoded as failures.
   (message) => (message.type === NLMSG_ERROR ? decodeFailure(message) : undefined),
 ];

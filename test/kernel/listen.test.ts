@@ -32,7 +32,7 @@ const KEY: BindingKey = { bridge: 2 as IfIndex, vlan: 0, ip: '10.1.0.1' as IpAdd
 
 /** Notifications do not matter, and the address is due every time; a pass over all hosts is at that time. */
 function nextAt(wholeMs: number): Pick<Pass, 'next'> {
-  const watchlist = { nextDueMs: () => 0, due: () => [KEY] } as unknown as Watchlist;
+  const watchlist = { nextDueMs: () => 0, due: () => [KEY], hostsOn: () => [] } as unknown as Watchlist;
   return { next: () => ({ watchlist, wholeMs }) };
 }
 
@@ -57,9 +57,16 @@ function runWith(pins: object, now: () => number): Run {
   return run as unknown as Run;
 }
 
+const MACHINE = {
+  observed: { links: new Map() },
+  desired: { bridges: [] },
+  topology: { bridges: [] },
+} as unknown as Machine;
+
 const PINS = {
   maps: new Map(),
   directory: '/nonexistent/snoopy',
+  stamp: null,
   loadReason: null,
   close: () => undefined,
 };
@@ -73,7 +80,7 @@ const netns = new Netns(scope, 'listen');
 enterNetns(scope, netns);
 
 test('a pass that is due already knows of what was notified before', () => {
-  const machine = {} as Machine;
+  const machine = MACHINE;
   const known: (Machine | undefined)[] = [];
   // The time is over after the third pass.
   const run = runWith(PINS, () => (known.length < 3 ? performance.now() : Number.MAX_SAFE_INTEGER));
@@ -87,7 +94,7 @@ test('a pass that is due already knows of what was notified before', () => {
 });
 
 test('passes look at what is named, until a message is lost or the time is over', () => {
-  const machine = {} as Machine;
+  const machine = MACHINE;
   const passes: string[] = [];
   const run = runWith(PINS, () => (passes.length < 6 ? performance.now() : Number.MAX_SAFE_INTEGER));
   const result = listen(run, {
@@ -100,7 +107,8 @@ test('passes look at what is named, until a message is lost or the time is over'
       assert.equal(of, machine);
       passes.push([...names].map(({ ip }) => ip).join(' '));
       const dropped = passes.length > 2 ? 1 : 0;
-      return { ...DONE, records: 1, dropped, ...nextAt(Number.POSITIVE_INFINITY) } as unknown as NarrowPass;
+      const done = { ...DONE, machine, records: 1, dropped, ...nextAt(Number.POSITIVE_INFINITY) };
+      return done as unknown as NarrowPass;
     },
   });
   const named = '10.1.0.1';
@@ -126,9 +134,9 @@ function passesAndErrors(fails: 'narrow' | 'whole'): unknown[] {
   const pass = (kind: 'narrow' | 'whole', errors: readonly Problem[]): Pass => {
     passes.push(kind);
     if (passes.length > 1 && kind === fails) throw new Error('it fails');
-    const { steps, ...done } = DONE;
-    const whole = kind === 'whole' ? { steps, machine: {} } : {};
-    return { ...done, ...whole, errors, dropped: 0, ...nextAt(Number.POSITIVE_INFINITY) } as unknown as Pass;
+    const total = kind === 'whole' ? { total: 0 } : {};
+    const done = { ...DONE, ...total, machine: MACHINE, errors, dropped: 0 };
+    return { ...done, ...nextAt(Number.POSITIVE_INFINITY) } as unknown as Pass;
   };
   const { errors } = listen(run, {
     whole: () => pass('whole', passes.length === 0 ? [PROBLEM] : []),
@@ -149,6 +157,24 @@ test('the errors of a pass over all hosts stay until the next one', () => {
   assert.equal(errors.length, 2);
 });
 
+test('a narrow pass that finds more than ports and hosts changed is followed by one over everything at once', () => {
+  const passes: unknown[] = [];
+  const machine = MACHINE;
+  const run = runWith(PINS, () => (passes.length < 3 ? performance.now() : Number.MAX_SAFE_INTEGER));
+  listen(run, {
+    whole: (_, before) => {
+      passes.push(before);
+      const done = { ...DONE, total: 0, machine, dropped: 0 };
+      return { ...done, ...nextAt(Number.POSITIVE_INFINITY) } as unknown as Pass;
+    },
+    narrow: () => {
+      passes.push('narrow');
+      return null;
+    },
+  });
+  assert.deepEqual(passes, [undefined, 'narrow', undefined]);
+});
+
 test('a pass that fails is repeated once a second, not as often as the ring has records', () => {
   // Always ready, like a ring whose records no pass consumes.
   const ready = openSync('/dev/zero', 'r');
@@ -161,6 +187,7 @@ test('a pass that fails is repeated once a second, not as often as the ring has 
         // Not a directory, so that no pin below it can be opened.
         return '/dev/null/snoopy';
       },
+      stamp: 'of a directory that was there',
       close: () => assert.fail('the open pins stay open when they cannot be opened again'),
     };
     // The time is over after the third attempt.

@@ -88,6 +88,13 @@ it('an address that a pass no longer finds is named by nothing', () => {
   assert.deepEqual(watchlist.focusOn([binding('10.0.0.1')], []).hints, []);
 });
 
+it('the hosts of a port are those whose bindings are there', () => {
+  const watchlist = watching({ bindings: [binding('10.0.0.1'), binding('10.0.0.2', { port: TAP2 })] });
+  assert.deepEqual(ips(watchlist.hostsOn([TAP2])), ['10.0.0.2']);
+  assert.deepEqual(ips(watchlist.hostsOn([TAP1, TAP2])), ['10.0.0.1', '10.0.0.2']);
+  assert.deepEqual(watchlist.hostsOn([TUNNEL]), []);
+});
+
 it('those that are due are named once, and the next ones when it is time', () => {
   const watchlist = watching({
     bindings: [

@@ -34,7 +34,7 @@ import { outcomeOf } from '../core/outcome.ts';
 import { ROOT } from '../golden.ts';
 
 const OURS = 4711;
-const { topology, hosts } = readCase(join(ROOT, 'test/unit/core/cases/none'));
+const { topology, hosts, observed, desired } = readCase(join(ROOT, 'test/unit/core/cases/none'));
 const BRIDGE = 1 as IfIndex;
 const PORT = 2 as IfIndex;
 const TUNNEL = 4 as IfIndex;
@@ -68,7 +68,7 @@ const watchlist = watching({ bindings: [BINDING], hints: [HINT] });
 
 /** What a notification means, and the addresses that it names. */
 function meaning(one: Message, after = watchlist): string {
-  const { meaning, names } = meaningOf(one, after, OURS);
+  const { meaning, names = [] } = meaningOf(one, { watchlist: after, machine: undefined }, OURS);
   return [meaning, ...names.map(({ ip }) => ip)].join(' ');
 }
 
@@ -85,6 +85,20 @@ it('links, addresses, and the loss of a qdisc or a filter wake it', () => {
   for (const type of [RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR, RTM_DELQDISC, RTM_DELTFILTER]) {
     assert.equal(meaning(message(type)), 'machine', `${type}`);
   }
+});
+
+it('where the machine is known, a port of its own is named, and a block that devices share is not', () => {
+  const machine = { topology, observed, desired };
+  const of = (device: number): unknown => {
+    const payload = new Uint8Array(20);
+    new DataView(payload.buffer).setInt32(4, device, true);
+    const { meaning, port } = meaningOf(message(RTM_DELTFILTER, payload), { watchlist, machine }, OURS);
+    return [meaning, port];
+  };
+  assert.deepEqual(of(PORT), ['ports', PORT]);
+  assert.deepEqual(of(TUNNEL), ['machine', undefined]);
+  // TCM_IFINDEX_MAGIC_BLOCK
+  assert.deepEqual(of(-1), ['nothing', undefined]);
 });
 
 it('new qdiscs and filters do not', () => {
