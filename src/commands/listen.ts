@@ -165,10 +165,10 @@ function planPass(
   { what, names, ports }: Changed,
   nowMs: number,
 ): PassPlan {
-  // Lost pins are repaired at once.
   const keys = [...names, ...watchlist.due(nowMs), ...watchlist.hostsOn(ports)];
   const named = new Map(keys.map((key) => [bindingId(key), key]));
   const isWhole = nowMs >= Math.min(wholeMs, untilMs) || named.size > MOST_NAMED;
+  // Lost pins are repaired at once.
   const isKnown =
     what !== 'machine' &&
     ports.length <= (isWhole ? 0 : MOST_PORTS) &&

@@ -2,6 +2,7 @@
 
 import { AF_INET, AF_INET6, type IfIndex } from '../base/address.ts';
 import { errnoOf } from '../base/errors.ts';
+import { mapPairs } from '../base/pairs.ts';
 import type { Runtime } from '../core/desired.ts';
 import type { Focus } from '../core/focus.ts';
 import { knownMacs } from '../core/known-macs.ts';
@@ -181,13 +182,16 @@ function observeAttachments(
   pins: Pins,
   { qdiscs: all, linked, searched, wantsIngress }: Attachable,
 ): Map<IfIndex, Attachment> {
-  const qdiscs = all.flatMap(({ ifIndex, kind }) =>
-    kind === 'clsact' || kind === 'ingress' ? [{ ifIndex, kind } as const] : [],
+  const qdiscs = all.flatMap(({ ifIndex, kind, sharesIngress }) =>
+    kind === 'clsact' || kind === 'ingress' ? [{ ifIndex, kind, sharesIngress } as const] : [],
   );
-  const filters = netlink.batch(qdiscs.map(({ ifIndex }) => getFilter(filterPlace(ifIndex)))).map(filterOf);
+  // Ours is in no block that devices share.
+  const asked = qdiscs.filter(({ sharesIngress }) => !sharesIngress);
+  const answers = netlink.batch(asked.map(({ ifIndex }) => getFilter(filterPlace(ifIndex))));
+  const filters = new Map(mapPairs(asked, answers, ({ ifIndex }, answer) => [ifIndex, filterOf(answer)]));
   const attachments = new Map<IfIndex, Attachment>();
-  for (const [i, { ifIndex, kind }] of qdiscs.entries()) {
-    const program = filters[i]?.bpf;
+  for (const { ifIndex, kind } of qdiscs) {
+    const program = filters.get(ifIndex)?.bpf;
     const isOwned = recordsOwner(program?.name ?? '');
     attachments.set(ifIndex, {
       qdisc: kind,

@@ -12,7 +12,7 @@ import {
   writeU16,
   writeU32,
 } from '../base/bytes.ts';
-import { EINVAL, ENODEV, ENOENT, EOPNOTSUPP } from '../ffi/libc.ts';
+import { EINVAL, ENODEV, ENOENT } from '../ffi/libc.ts';
 import {
   Attributes,
   type Message,
@@ -36,6 +36,7 @@ const TCMSG_SIZE = 20;
 const TCA_KIND = 1;
 const TCA_OPTIONS = 2;
 const TCA_CHAIN = 11;
+const TCA_INGRESS_BLOCK = 13;
 // In TCA_OPTIONS of a bpf filter.
 const TCA_BPF_FD = 6;
 const TCA_BPF_NAME = 7;
@@ -61,6 +62,8 @@ export interface Qdisc {
   readonly kind: string;
   readonly handle: number;
   readonly parent: number;
+  /** True when other devices share the filters of its ingress: they are those of a block, and not of the device. */
+  readonly sharesIngress: boolean;
 }
 
 export interface Filter {
@@ -112,11 +115,13 @@ function tcWriter(ifIndex: number, handle: number, parent: number, size: number)
 export function decodeQdisc(message: Message): Qdisc | undefined {
   if (message.type !== RTM_NEWQDISC && message.type !== RTM_DELQDISC) return undefined;
   const { payload } = message;
+  const attributes = new Attributes(payload, TCMSG_SIZE);
   return {
     ifIndex: readI32(payload, 4) as IfIndex,
-    kind: new Attributes(payload, TCMSG_SIZE).text(TCA_KIND) ?? '',
+    kind: attributes.text(TCA_KIND) ?? '',
     handle: readU32(payload, 8),
     parent: readU32(payload, 12),
+    sharesIngress: attributes.has(TCA_INGRESS_BLOCK),
   };
 }
 
@@ -252,13 +257,11 @@ export function getFilter(place: FilterPlace): Request {
   return { ...filterRequest(RTM_GETTFILTER, 0, place), answered: true };
 }
 
-/** Errors of getFilter that mean that there is none: no clsact or ingress qdisc, one of a shared block, no device. */
-const NO_FILTER: readonly number[] = [ENOENT, EINVAL, EOPNOTSUPP, ENODEV];
-
-/** The filter of an answer to getFilter; undefined when there is none. */
+/** The filter of an answer to getFilter; undefined when there is none, no clsact, or no device. */
 export function filterOf(result: Result): Filter | undefined {
   if (!result.ok) {
-    if (NO_FILTER.includes(result.errno)) return undefined;
+    // The kernel returns EINVAL without a clsact qdisc, and ENODEV without the device.
+    if (result.errno === ENOENT || result.errno === EINVAL || result.errno === ENODEV) return undefined;
     throw failureError(result, { operation: 'read a filter', object: 'filter' });
   }
   for (const reply of result.replies) {

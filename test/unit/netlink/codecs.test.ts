@@ -387,7 +387,8 @@ describe('traffic control', () => {
 
   it('decodes qdiscs', () => {
     const found = decodeAll(captures.QDISCS, decodeQdisc).filter(({ kind }) => kind === 'clsact');
-    assert.deepEqual(found, [{ ifIndex: TAP1, kind: 'clsact', handle: 0xffff0000, parent: 0xfffffff1 }]);
+    const clsact = { ifIndex: TAP1, kind: 'clsact', handle: 0xffff0000, parent: 0xfffffff1 };
+    assert.deepEqual(found, [{ ...clsact, sharesIngress: false }]);
   });
 
   it('creates clsact as tc does', () => {
