@@ -20,7 +20,6 @@ import { type BindingKey, bindingId } from '../datapath/records/binding-key.ts';
 import { type Drained, NOTHING_DRAINED, type Ring, withRing } from '../datapath/ring.ts';
 import {
   forgetBindings,
-  recountBindings,
   releaseBindings,
   rewriteBindings,
   writeHints,
@@ -76,20 +75,12 @@ export function reconcileHosts(run: Run, machine: Machine): WholeHostPass {
   });
 }
 
-/**
- * The same for the hosts that are named, and those that records of the ring name. `added`: ports that this pass has begun to
- * learn from; their hosts are among the named ones.
- */
-export function reconcileNamed(
-  run: Run,
-  machine: Machine,
-  named: Named,
-  added: readonly IfIndex[],
-): HostPass {
+/** The same for the hosts that are named, and those that records of the ring name. */
+export function reconcileNamed(run: Run, machine: Machine, named: Named): HostPass {
   return withRing(run.session.pins, (ring) => {
     run.stopwatch.enter('drain');
     const drained = ring?.read('all') ?? NOTHING_DRAINED;
-    const view = viewNamed(run, machine, named, drained.changes, added);
+    const view = viewNamed(run, machine, named, drained.changes);
     const { plan, hosts, ...done } = reconcileWith(run, { drained, view, warnings: [] }, ring);
     return done;
   });
@@ -239,19 +230,18 @@ function writeMemory({ pins }: Session, { remember, forget }: MemoryChange, bySt
  */
 function endBindings(
   session: Session,
-  { machine: { observed, topology }, hosts, focus, added }: View,
+  { machine: { observed, topology }, hosts, focus }: View,
   decided: HostPlan,
   stuck: ReadonlySet<string>,
 ): boolean {
   const ended = decided.forget.filter((binding) => stuck.size === 0 || !stuck.has(bindingId(binding)));
   const isFinal = (binding: Binding): boolean => decided.endings.get(binding)?.isFinal ?? true;
   const forgotten = new Set(forgetBindings(session.pins, ended, isFinal));
-  const left =
-    forgotten.size === 0 ? hosts.bindings : hosts.bindings.filter((binding) => !forgotten.has(binding));
   if (focus !== null) {
-    releaseBindings(session.pins, countByPort([...forgotten].filter(({ port }) => !added.includes(port))));
-    recountBindings(session.pins, added, left);
+    releaseBindings(session.pins, countByPort([...forgotten]));
   } else {
+    const left =
+      forgotten.size === 0 ? hosts.bindings : hosts.bindings.filter((binding) => !forgotten.has(binding));
     const corrected = correctCounts(observed.datapath.ports, hosts.portStates, left, portsOf(topology));
     if (corrected.size > 0) writePolicies(session.pins, corrected);
   }

@@ -12,6 +12,7 @@ import type { Warning } from '../core/warning.ts';
 import { warningsOfState } from '../core/warnings.ts';
 import { losesBindings } from '../datapath/pins.ts';
 import { applyActions, finishMigration, planned } from '../host/apply.ts';
+import { recountBindings } from '../host/bindings.ts';
 import { observeCounters } from '../host/observe.ts';
 import { conclude, concludeFailure } from './conclude.ts';
 import { type Environment, logSteps, type Purpose, withSession } from './environment.ts';
@@ -59,26 +60,20 @@ function pass(run: Run, before?: Machine): Pass {
   const actions = before ? [] : plan(found.desired, found.topology, found.observed, scopeOf(run));
 
   const look = (): Machine => retrieve(session, configuration, options.bridges, run.strays);
-  const { steps, machine, remaining, recovered } = apply(run, found, actions, look);
-  logSteps(steps, environment);
-  const unmigrated = options.check ? [] : finishMigration(session, machine.observed);
+  const applied = apply(run, found, actions, look);
+  logSteps(applied.steps, environment);
+  const unmigrated = options.check ? [] : finishMigration(session, applied.machine.observed);
 
-  const hosts = reconcileHosts(run, machine);
+  const hosts = reconcileHosts(run, applied.machine);
 
-  const { ringDropped, ...counters } = observeCounters(session.pins);
   const warnings = [
     ...warningsOfState(configuration, found.observed, scopeOf(run)),
-    ...warningsOfRecovery(recovered),
+    ...warningsOfRecovery(applied.recovered),
   ];
   return {
-    ...hosts,
-    steps,
-    remaining,
-    counters,
-    dropped: ringDropped,
+    ...resultOf(run, applied, hosts),
     warnings: [...warnings, ...hosts.warnings],
     errors: [...unmigrated, ...hosts.errors],
-    machine: wellDone(steps, remaining) ? machine : undefined,
   };
 }
 
@@ -86,19 +81,26 @@ function pass(run: Run, before?: Machine): Pass {
 function narrowPass(run: Run, before: Machine, named: Named): NarrowPass | null {
   const applied = applyToPorts(run, before, named.ports);
   if (applied === null) return null;
-  const { steps, machine, remaining } = applied;
+  const { steps, machine } = applied;
   logSteps(steps, run.environment);
+  // The program counts from zero on a port that has come back.
   const policies = machine.observed.datapath.ports;
   const added = named.ports.filter((port) => policies.has(port) && !before.observed.datapath.ports.has(port));
-  const hosts = reconcileNamed(run, machine, named, added);
+  recountBindings(run.session.pins, added, named.watchlist.hostsOn(added));
+  return resultOf(run, applied, reconcileNamed(run, machine, named));
+}
+
+/** What a pass did and found: its steps, and its hosts. */
+function resultOf<Hosts extends object>(run: Run, { steps, machine, remaining }: Applied, hosts: Hosts) {
   const { ringDropped, ...counters } = observeCounters(run.session.pins);
+  const isDone = remaining.length === 0 && allWell(steps);
   return {
     ...hosts,
     steps,
     remaining,
     counters,
     dropped: ringDropped,
-    machine: wellDone(steps, remaining) ? machine : undefined,
+    machine: isDone ? machine : undefined,
   };
 }
 
@@ -113,10 +115,6 @@ function applyToPorts(run: Run, before: Machine, ports: readonly IfIndex[]): App
   const actions = plan(found.desired, found.topology, found.observed, scopeOf(run));
   // One that has become something else meanwhile is left to the next pass.
   return apply(run, found, actions, () => retrievePorts(session, found, ports) ?? found);
-}
-
-function wellDone(steps: readonly Step[], remaining: readonly ActionSummary[]): boolean {
-  return remaining.length === 0 && allWell(steps);
 }
 
 interface Applied {

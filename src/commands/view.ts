@@ -21,8 +21,6 @@ export interface View {
   readonly focus: Focus | null;
   /** Number of hints in the memory that are about other addresses. */
   readonly hintsElsewhere: number;
-  /** Ports that a narrow pass has begun to learn from, whose counts of bindings it corrects. */
-  readonly added: readonly IfIndex[];
   /** The same later. The records that were read meanwhile may name further addresses. Throws as it did before. */
   again(drained: Drained): View;
 }
@@ -38,7 +36,6 @@ export function viewAll(
     hosts: found,
     focus: null,
     hintsElsewhere: 0,
-    added: [],
     again: () => viewOf(retrieveHosts(session, machine, environment.now)),
   });
   return viewOf(hosts);
@@ -77,7 +74,6 @@ export function viewNamed(
   machine: Machine,
   { watchlist, names }: Omit<Named, 'ports'>,
   records: readonly Change[],
-  added: readonly IfIndex[],
 ): View {
   const look = (read: readonly Change[]): View => {
     const focus = focusWithHints(session, watchlist, [...names], read);
@@ -87,7 +83,6 @@ export function viewNamed(
       hosts: observeFocus(session.netlink, session.pins, topology, focus, environment.now),
       focus,
       hintsElsewhere: watchlist.hintsBeside(focus),
-      added,
       again: ({ changes }) => look([...read, ...changes]),
     };
   };

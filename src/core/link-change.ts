@@ -41,17 +41,10 @@ function mayBeginToServe({ observed, topology }: KnownMachine, { slaveKind, mast
   return [...observed.links.values()].some((link) => link.master === master && isTunnel(link));
 }
 
-/** What a change of the VLANs, the qdisc or a filter of a device concerns. */
-export function extentOfDevice({ observed }: KnownMachine, ifIndex: IfIndex): Extent {
+/** True for a known device of which more than itself depends. An unknown one is notified of as a link first. */
+export function isMoreThanPort({ observed }: KnownMachine, ifIndex: IfIndex): boolean {
   const link = observed.links.get(ifIndex);
-  return link !== undefined && isStructural(link) ? 'machine' : 'port';
-}
-
-/** What a change of the addresses of a device concerns: those of neighbor devices and of what is stacked on them matter. */
-export function extentOfAddress({ observed }: KnownMachine, ifIndex: IfIndex): Extent {
-  const link = observed.links.get(ifIndex);
-  // The link of an unknown device is notified of before its addresses.
-  return link !== undefined && isStructural(link) ? 'machine' : 'nothing';
+  return link !== undefined && isStructural(link);
 }
 
 /**

@@ -47,7 +47,7 @@ export function readBindings(pins: Pins): Binding[] {
 /** The binding of one address. If two are for it, the later one counts. */
 export function readBinding({ tables, oldBindings }: Pins, key: BindingKey): Binding | undefined {
   const all = tables.bindings === undefined ? oldBindings : [tables.bindings, ...oldBindings];
-  const found = all.flatMap((table) => table.get(key) ?? []);
+  const found = all.flatMap((table) => table.valuesOf([key]));
   return found.sort((a, b) => b.lastSeenMs - a.lastSeenMs || b.frozenUntilMs - a.frozenUntilMs)[0];
 }
 

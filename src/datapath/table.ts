@@ -46,6 +46,12 @@ export class Table<Key, Value> {
   readonly #key: KeyCodec<Key>;
   readonly #value: ValueCodec<Value>;
   readonly #valueSize: number;
+  readonly #entry: ValueDecoder<[Key, Value]> = {
+    decode: (values, at, keys, keyAt) => [
+      this.#key.decode(keys, keyAt),
+      this.#value.decode(values, at, keys, keyAt),
+    ],
+  };
 
   constructor(map: OpenMap, key: KeyCodec<Key>, value: ValueCodec<Value>, valueSize: number) {
     this.map = map;
@@ -70,12 +76,24 @@ export class Table<Key, Value> {
 
   /** All keys with their values, likewise. */
   entries(): [Key, Value][] {
-    return decodeAll(readEntries(this.map, this.#valueSize), {
-      decode: (values, at, keys, keyAt) => [
-        this.#key.decode(keys, keyAt),
-        this.#value.decode(values, at, keys, keyAt),
-      ],
+    return decodeAll(readEntries(this.map, this.#valueSize), this.#entry);
+  }
+
+  /** These keys that are in the map, with their values. Malformed ones are left out. */
+  entriesOf(keys: Iterable<Key>): [Key, Value][] {
+    return [...keys].flatMap((key) => {
+      const { fd, info } = this.map;
+      const bytes = this.#encodeKey(key);
+      const value = mapLookup(fd, bytes, info.valueSize);
+      if (value === undefined) return [];
+      const values = fit(value, 1, info.valueSize, this.#valueSize);
+      return decodeAll({ keys: bytes, values, count: 1 }, this.#entry);
     });
+  }
+
+  /** The values of these keys, likewise. */
+  valuesOf(keys: Iterable<Key>): Value[] {
+    return this.entriesOf(keys).map(([, value]) => value);
   }
 
   /** Writes an entry; false when it exists already (`new`) or does not exist (`existing`). */

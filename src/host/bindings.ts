@@ -3,8 +3,10 @@
 import type { IfIndex } from '../base/address.ts';
 import { errnoOf } from '../base/errors.ts';
 import { correctCounts } from '../core/binding-counts.ts';
+import { readBinding } from '../datapath/migrate.ts';
 import type { Pins } from '../datapath/pins.ts';
 import { type Binding, isSeenSince } from '../datapath/records/binding.ts';
+import type { BindingKey } from '../datapath/records/binding-key.ts';
 import type { Hint } from '../datapath/records/hint.ts';
 import type { PortPolicy } from '../datapath/records/port.ts';
 import type { SeenHint } from '../datapath/records/seen-hint.ts';
@@ -68,16 +70,12 @@ export function releaseBindings({ tables }: Pins, counts: ReadonlyMap<IfIndex, n
   }
 }
 
-/** Corrects the counts of these ports, which have these bindings. */
-export function recountBindings(pins: Pins, ports: readonly IfIndex[], bindings: readonly Binding[]): void {
+/** Corrects the counts of ports that have come back, and whose bindings have these keys. */
+export function recountBindings(pins: Pins, ports: readonly IfIndex[], keys: readonly BindingKey[]): void {
   const { tables } = pins;
-  const entries = <Value>(get: (port: IfIndex) => Value | undefined): [IfIndex, Value][] =>
-    ports.flatMap((port): [IfIndex, Value][] => {
-      const value = get(port);
-      return value === undefined ? [] : [[port, value]];
-    });
-  const policies = new Map(entries((port) => tables.ports?.get(port)));
-  const states = new Map(entries((port) => tables.state?.get(port)));
+  const bindings = keys.flatMap((key) => readBinding(pins, key) ?? []);
+  const policies = new Map(tables.ports?.entriesOf(ports));
+  const states = new Map(tables.state?.entriesOf(ports));
   writePolicies(pins, correctCounts(policies, states, bindings, new Set()));
 }
 

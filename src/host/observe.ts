@@ -28,7 +28,6 @@ import { readBinding, readBindings } from '../datapath/migrate.ts';
 import type { Pins } from '../datapath/pins.ts';
 import { type BindingKey, bindingId } from '../datapath/records/binding-key.ts';
 import { type CounterName, FIRST_REASON } from '../datapath/records/counters.ts';
-import type { PortPolicy } from '../datapath/records/port.ts';
 import type { Rejection } from '../datapath/records/rejection.ts';
 import type { SeenHint } from '../datapath/records/seen-hint.ts';
 import { COUNTERS, SNOOPY_SEEN_SLOTS } from '../generated/layouts.ts';
@@ -76,7 +75,7 @@ export function observe(
   });
   return {
     links,
-    portVlans: observePortVlans(netlink, links),
+    portVlans: new Map(observePortVlans(netlink, links, links.keys())),
     addresses: dumpAddresses(netlink),
     bpffsMounted: isBpffs(runtime.bpffs),
     datapath: observeDatapath(pins),
@@ -103,16 +102,14 @@ export function observePorts(
     searched: [],
     wantsIngress: runtime.attach === 'auto' && !before.hasTcx,
   });
-  const policies = devices.flatMap((device): [IfIndex, PortPolicy][] => {
-    const policy = pins.tables.ports?.get(device);
-    return policy === undefined ? [] : [[device, policy]];
-  });
+  const policies = pins.tables.ports?.entriesOf(devices) ?? [];
   const ports = replaced(before.datapath.ports, devices, policies);
+  // The VLANs of other ports have notifications of their own.
+  const portVlans = observePortVlans(netlink, links, devices).filter(([device]) => devices.includes(device));
   return {
     ...before,
     links,
-    // Those of other ports have notifications of their own.
-    portVlans: replaced(before.portVlans, devices, onlyOf(devices, observePortVlans(netlink, links))),
+    portVlans: replaced(before.portVlans, devices, portVlans),
     datapath: { ...before.datapath, ports },
     attachments: replaced(before.attachments, devices, attachments),
   };
@@ -120,13 +117,6 @@ export function observePorts(
 
 function byIfIndex<Item extends { readonly ifIndex: IfIndex }>(item: Item): [IfIndex, Item] {
   return [item.ifIndex, item];
-}
-
-function onlyOf<Value>(
-  devices: readonly IfIndex[],
-  values: ReadonlyMap<IfIndex, Value>,
-): (readonly [IfIndex, Value])[] {
-  return [...values].filter(([device]) => devices.includes(device));
 }
 
 /** A map with these entries in place of those of the devices. */
@@ -141,13 +131,16 @@ function replaced<Value>(
   return after;
 }
 
-/** The VLANs of all ports; the kernel has no request for one. Empty where no bridge filters VLANs. */
+/** The VLANs of all bridges and ports; none where none of these devices is one that filters VLANs, or in one. */
 function observePortVlans(
   netlink: NetlinkSocket,
   links: ReadonlyMap<IfIndex, Link>,
-): Map<IfIndex, PortVlans> {
-  const isAware = [...links.values()].some((link) => link.bridge?.vlanFiltering);
-  return new Map(isAware ? dumpPortVlans(netlink).map(byIfIndex) : []);
+  devices: Iterable<IfIndex>,
+): [IfIndex, PortVlans][] {
+  const bridgeOf = (link: Link | undefined): Link | undefined =>
+    link?.master === undefined || link.bridge !== undefined ? link : links.get(link.master);
+  const isAware = [...devices].some((device) => bridgeOf(links.get(device))?.bridge?.vlanFiltering);
+  return isAware ? dumpPortVlans(netlink).map(byIfIndex) : [];
 }
 
 /** Whether earlier runs attached filters: what a plan assumes that may not query the kernel. */
@@ -253,7 +246,8 @@ const SLOTS: readonly number[] = Array.from({ length: SNOOPY_SEEN_SLOTS }, (_, s
 
 /** The hints that the program has taken from messages on these ports. Throws SnoopyError `map_failed`. */
 export function observeSeenHints({ tables }: Pins, ports: Iterable<IfIndex>): SeenHint[] {
-  return [...ports].flatMap((port) => SLOTS.flatMap((slot) => tables.seen?.get({ port, slot }) ?? []));
+  const slots = [...ports].flatMap((port) => SLOTS.map((slot) => ({ port, slot })));
+  return tables.seen?.valuesOf(slots) ?? [];
 }
 
 /** The hosts of some addresses, looked up one by one; `topology` is that of the focus. Throws as `observeHosts` does. */
@@ -270,9 +264,9 @@ export function observeFocus(
   const found = {
     portStates: new Map(),
     bindings: keys.flatMap((key) => readBinding(pins, key) ?? []),
-    probes: byId(keys.flatMap((key) => probes?.get(key) ?? [])),
+    probes: byId(probes?.valuesOf(keys) ?? []),
     seenHints: focus.seenHints,
-    hints: focus.hints.flatMap((key) => hints?.get(key) ?? []),
+    hints: hints?.valuesOf(focus.hints) ?? [],
     nowMs: now(),
     neighbors: lookUpNeighbors(
       netlink,

@@ -1,13 +1,7 @@
 // Waiting for something to do: the ring's descriptor and rtnetlink notifications, without spinning.
 
 import type { IfIndex } from '../base/address.ts';
-import {
-  type Extent,
-  extentOfAddress,
-  extentOfDevice,
-  extentOfLink,
-  type KnownMachine,
-} from '../core/link-change.ts';
+import { type Extent, extentOfLink, isMoreThanPort, type KnownMachine } from '../core/link-change.ts';
 import { isRemote, isValid } from '../core/neighbor-entry.ts';
 import type { Watchlist } from '../core/watchlist.ts';
 import { type BindingKey, bindingId } from '../datapath/records/binding-key.ts';
@@ -179,16 +173,17 @@ function extentOf(message: Message, machine: KnownMachine, device: IfIndex): Ext
   switch (message.type) {
     case RTM_NEWADDR:
     case RTM_DELADDR:
-      return extentOfAddress(machine, device);
+      // Those of neighbor devices, and of what is stacked on them, matter.
+      return isMoreThanPort(machine, device) ? 'machine' : 'nothing';
     case RTM_NEWLINK:
     case RTM_DELLINK: {
       const link = decodeLink(message);
       // The bridge's view of its port: the VLANs of the port, or that it is one no more.
-      if (link === undefined) return extentOfDevice(machine, device);
+      if (link === undefined) return isMoreThanPort(machine, device) ? 'machine' : 'port';
       return extentOfLink(machine, device, message.type === RTM_DELLINK ? undefined : link);
     }
     default:
-      return extentOfDevice(machine, device);
+      return isMoreThanPort(machine, device) ? 'machine' : 'port';
   }
 }
 

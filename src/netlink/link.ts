@@ -3,7 +3,7 @@
 import { AF_BRIDGE, AF_UNSPEC, type IfIndex, type Mac } from '../base/address.ts';
 import { readI32, readU8, readU32, writeU8, writeU32 } from '../base/bytes.ts';
 import { Attributes, type Message, PayloadWriter, type Request } from './message.ts';
-import type { NetlinkSocket } from './socket.ts';
+import { lookUpAll, type NetlinkSocket } from './socket.ts';
 
 export const RTM_NEWLINK = 16;
 export const RTM_DELLINK = 17;
@@ -199,15 +199,9 @@ export function dumpLinks(socket: NetlinkSocket): Link[] {
 
 /** These links, without those that do not exist. */
 export function lookUpLinks(socket: NetlinkSocket, devices: readonly IfIndex[]): Link[] {
-  const found: Link[] = [];
   const requests = devices.map((ifIndex) => ({
     ...linkRequest(AF_UNSPEC, RTEXT_FILTER_SKIP_STATS, ifIndex),
     answered: true,
   }));
-  const take = (message: Message): void => {
-    const link = decodeLink(message);
-    if (link !== undefined) found.push(link);
-  };
-  socket.lookUp(requests, 'links', take, ['ENODEV']);
-  return found;
+  return lookUpAll(socket, requests, 'links', decodeLink, ['ENODEV']);
 }

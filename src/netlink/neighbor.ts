@@ -27,7 +27,7 @@ import {
   RTA_HDRLEN,
   writeAttributeHeader,
 } from './message.ts';
-import type { NetlinkSocket, Result } from './socket.ts';
+import { lookUpAll, type NetlinkSocket, type Result } from './socket.ts';
 
 export const RTM_NEWNEIGH = 28;
 export const RTM_DELNEIGH = 29;
@@ -152,13 +152,7 @@ export function lookUpNeighbors(
   socket: Pick<NetlinkSocket, 'lookUp'>,
   keys: Iterable<NeighborKey>,
 ): Neighbor[] {
-  const found: Neighbor[] = [];
-  const take = (message: Message): void => {
-    const neighbor = decodeNeighbor(message);
-    if (neighbor !== undefined) found.push(neighbor);
-  };
-  socket.lookUp(encodeGets(keys), 'neighbors', take, ['ENOENT', 'ENODEV']);
-  return found;
+  return lookUpAll(socket, encodeGets(keys), 'neighbors', decodeNeighbor, ['ENOENT', 'ENODEV']);
 }
 
 function* encodeGets(keys: Iterable<NeighborKey>): Generator<Request> {

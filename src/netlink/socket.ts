@@ -92,6 +92,23 @@ export interface NetlinkSocket {
   close(): void;
 }
 
+/** What `lookUp` finds, decoded; when `decode` returns undefined, an answer is left out. Throws as `lookUp` does. */
+export function lookUpAll<T>(
+  socket: Pick<NetlinkSocket, 'lookUp'>,
+  requests: Iterable<Request>,
+  what: string,
+  decode: (message: Message) => T | undefined,
+  absent: readonly string[],
+): T[] {
+  const found: T[] = [];
+  const take = (message: Message): void => {
+    const item = decode(message);
+    if (item !== undefined) found.push(item);
+  };
+  socket.lookUp(requests, what, take, absent);
+  return found;
+}
+
 /** The error for a refused request; its cause is `EINVAL (kernel: ...)`. */
 export function failureError(failure: Failure, context: CallContext): SnoopyError {
   const detail = failure.message === undefined ? undefined : `kernel: ${failure.message}`;

@@ -22,7 +22,7 @@ import {
   PayloadWriter,
   type Request,
 } from './message.ts';
-import { failureError, type NetlinkSocket, type Result } from './socket.ts';
+import { failureError, lookUpAll, type NetlinkSocket, type Result } from './socket.ts';
 
 export const RTM_NEWQDISC = 36;
 export const RTM_DELQDISC = 37;
@@ -139,17 +139,11 @@ export function dumpQdiscs(socket: NetlinkSocket): Qdisc[] {
  * who listens of what they answer, as if a qdisc were new (qdisc_notify).
  */
 export function lookUpQdiscs(socket: NetlinkSocket, devices: readonly IfIndex[]): Qdisc[] {
-  const found: Qdisc[] = [];
   const requests = devices.map((ifIndex) => {
     const payload = tcWriter(ifIndex, 0, TC_H_CLSACT, 0).finish();
     return { type: RTM_GETQDISC, flags: NLM_F_ECHO, payload, answered: true };
   });
-  const take = (message: Message): void => {
-    const qdisc = decodeQdisc(message);
-    if (qdisc !== undefined) found.push(qdisc);
-  };
-  socket.lookUp(requests, 'qdiscs', take, ['ENOENT', 'ENODEV']);
-  return found;
+  return lookUpAll(socket, requests, 'qdiscs', decodeQdisc, ['ENOENT', 'ENODEV']);
 }
 
 /** A clsact or ingress qdisc; a device has at most one of the two. EEXIST when it has one. */

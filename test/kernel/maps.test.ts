@@ -80,8 +80,14 @@ describe('a table', () => {
 
   it('is written and read in batches, without malformed entries', () => {
     withMaps((maps) => {
-      const { bindings, state } = tablesOf(maps);
-      assert.ok(bindings !== undefined && state !== undefined);
+      const { bindings, state, seen } = tablesOf(maps);
+      assert.ok(bindings !== undefined && state !== undefined && seen !== undefined);
+      // Port 1, slot 0.
+      const { fd, info } = seen.map;
+      mapUpdate(fd, new Uint8Array([1, 0, 0, 0, 0, 0, 0, 0]), new Uint8Array(info.valueSize).fill(255));
+      const slot = { port: 1 as IfIndex, slot: 0 };
+      assert.throws(() => seen.get(slot), /malformed|Cannot/);
+      assert.deepEqual(seen.valuesOf([slot]), []);
       const all = Array.from({ length: ROOM - 1 }, (_, i) => binding(i));
       bindings.setAll(all.map((one) => [one, one]));
       const malformed = new Uint8Array(BINDING_KEY.size).fill(255);
@@ -92,6 +98,7 @@ describe('a table', () => {
       assert.throws(full, (thrown) => thrown instanceof SnoopyError && thrown.errno === 'E2BIG');
       state.setAll([[7 as IfIndex, NO_COUNTS]]);
       assert.deepEqual(state.entries(), [[7, NO_COUNTS]]);
+      assert.deepEqual(state.entriesOf([8, 7] as IfIndex[]), [[7, NO_COUNTS]]);
     });
   });
 

@@ -193,5 +193,6 @@ deepTest('a filter of a block that devices share is none of ours', async (t) => 
   machine.run('tc', 'filter', 'del', 'block', '7', 'pref', '20');
   machine.host(2).announce();
   await listening.hasHosts(2);
+  assert.deepEqual(listening.dumps, []);
   assert.deepEqual(stepKinds(await listening.ended()), []);
 });

@@ -89,14 +89,16 @@ it('links, addresses, and the loss of a qdisc or a filter wake it', () => {
 
 it('where the machine is known, a port of its own is named, and a block that devices share is not', () => {
   const machine = { topology, observed, desired };
-  const of = (device: number): unknown => {
+  const of = (device: number, type = RTM_DELTFILTER): unknown => {
     const payload = new Uint8Array(20);
     new DataView(payload.buffer).setInt32(4, device, true);
-    const { meaning, port } = meaningOf(message(RTM_DELTFILTER, payload), { watchlist, machine }, OURS);
+    const { meaning, port } = meaningOf(message(type, payload), { watchlist, machine }, OURS);
     return [meaning, port];
   };
   assert.deepEqual(of(PORT), ['ports', PORT]);
   assert.deepEqual(of(TUNNEL), ['machine', undefined]);
+  assert.deepEqual(of(PORT, RTM_NEWADDR), ['nothing', undefined]);
+  assert.deepEqual(of(BRIDGE, RTM_NEWADDR), ['machine', undefined]);
   // TCM_IFINDEX_MAGIC_BLOCK
   assert.deepEqual(of(-1), ['nothing', undefined]);
 });
