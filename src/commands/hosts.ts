@@ -13,11 +13,12 @@ import type { Topology } from '../core/topology.ts';
 import type { Warning } from '../core/warning.ts';
 import { warningsOf, warningsOfLimits, warningsOfTable } from '../core/warnings.ts';
 import { type PassOutcome, Watchlist } from '../core/watchlist.ts';
+import { writtenEarlier } from '../core/zebra.ts';
 import { HINTS_ROOM } from '../datapath/maps.ts';
 import { keepsBindings } from '../datapath/pins.ts';
 import type { Binding } from '../datapath/records/binding.ts';
 import { type BindingKey, bindingId } from '../datapath/records/binding-key.ts';
-import { type Drained, NOTHING_DRAINED, type Ring, withRing } from '../datapath/ring.ts';
+import { type Drained, NOTHING_DRAINED, type Ring } from '../datapath/ring.ts';
 import {
   forgetBindings,
   releaseBindings,
@@ -58,38 +59,37 @@ type WholeHostPass = HostPass & Pick<Pass, 'total' | 'bridges'>;
  */
 export function reconcileHosts(run: Run, machine: Machine): WholeHostPass {
   const { maxBindings } = run.session.runtime;
-  return withRing(run.session.pins, (ring) => {
-    run.stopwatch.enter('drain');
-    const { plan, hosts, ...done } = reconcileWith(run, drainAll(run, machine, ring), ring);
-    const { desired, topology, observed } = machine;
-    return {
-      ...done,
-      total: plan.total,
-      bridges: describeBridges(desired, topology, plan),
-      warnings: [
-        ...done.warnings,
-        ...warningsOfTable(hosts.bindings, maxBindings, topology),
-        ...warningsOfLimits(observed, hosts, topology),
-      ],
-    };
-  });
+  run.stopwatch.enter('drain');
+  const ring = run.session.pins.ring();
+  const { plan, hosts, ...done } = reconcileWith(run, drainAll(run, machine, ring), ring);
+  const { desired, topology, observed } = machine;
+  return {
+    ...done,
+    total: plan.total,
+    bridges: describeBridges(desired, topology, plan),
+    warnings: [
+      ...done.warnings,
+      ...warningsOfTable(hosts.bindings, maxBindings, topology),
+      ...warningsOfLimits(observed, hosts, topology),
+    ],
+  };
 }
 
 /** The same for the hosts that are named, and those that records of the ring name. */
 export function reconcileNamed(run: Run, machine: Machine, named: Named): HostPass {
-  return withRing(run.session.pins, (ring) => {
-    run.stopwatch.enter('drain');
-    const drained = ring?.read('all') ?? NOTHING_DRAINED;
-    const view = viewNamed(run, machine, named, drained.changes);
-    const { plan, hosts, ...done } = reconcileWith(run, { drained, view, warnings: [] }, ring);
-    return done;
-  });
+  run.stopwatch.enter('drain');
+  const ring = run.session.pins.ring();
+  const drained = ring?.read('all') ?? NOTHING_DRAINED;
+  const view = viewNamed(run, machine, named, drained.changes);
+  const { plan, hosts, ...done } = reconcileWith(run, { drained, view, warnings: [] }, ring, named);
+  return done;
 }
 
 function reconcileWith(
   run: Run,
   found: Found,
   ring: Ring | undefined,
+  named: Named | null = null,
 ): HostPass & { readonly plan: HostPlan; readonly hosts: ObservedHosts } {
   const { session, options } = run;
   const { neighborProtocol: protocol } = session.runtime;
@@ -103,7 +103,10 @@ function reconcileWith(
   const limits = { room: HINTS_ROOM, elsewhere: view.hintsElsewhere, not: announced.left };
   const memory = options.check ? NO_CHANGE : planMemory(topology, hosts, index, plan, byStatus, limits);
   if (!options.check) writeMemory(session, memory, byStatus);
-  const verified = verifyZebra(run, plan.decisions, written.changes.length, focus === null);
+  const decided = writtenEarlier(plan.decisions, protocol);
+  const others = named?.verifies && focus ? named.watchlist.writtenBeside(focus, protocol) : [];
+  const verifies = named === null || named.verifies;
+  const verified = verifyZebra(run, verifies ? [...decided, ...others] : null, written.changes.length);
 
   const drained = [found.drained, probed.drained];
   const moves = drained.flatMap(({ changes }) => changes);
@@ -139,7 +142,8 @@ function reconcileWith(
         wereDue: probed.wereDue,
         protocol,
       }),
-      wholeMs: hosts.nowMs + (isUnfinished ? RETRY_MS : verified.dueInMs),
+      wholeMs: isUnfinished ? hosts.nowMs + RETRY_MS : Number.POSITIVE_INFINITY,
+      verifyMs: hosts.nowMs + verified.dueInMs,
     }),
   };
 }

@@ -23,23 +23,37 @@ export interface Passes {
   narrow(run: Run, machine: Machine, named: Named): NarrowPass | null;
 }
 
+/** When the machine was looked at, and for how long that is trusted. Times: CLOCK_MONOTONIC in milliseconds, as all of these. */
+interface Trust {
+  readonly lookedMs: number;
+  readonly trustMs: number;
+}
+
 /** What a listening run knows after a pass. */
-interface Known {
+interface Known extends Trust {
   readonly watchlist: Watchlist;
   /** Undefined: to be looked at again. */
   readonly machine: Machine | undefined;
-  /** When it was looked at: CLOCK_MONOTONIC in milliseconds, as all of these times. */
-  readonly lookedMs: number;
   /** When a pass over all hosts is due. */
   readonly wholeMs: number;
+  /** When zebra is to be asked again. */
+  readonly verifyMs: number;
+  /** When the pins were last looked at. */
+  readonly pinsMs: number;
   /** True when a pass has been narrow or has failed since the last one over all hosts, which tells of them as they are. */
   readonly isOutdated: boolean;
   /** The last pass that only the clock caused. */
   readonly clockMs: number;
 }
 
-/** For how long passes trust that they would have been notified of a change of the machine. Some changes are silent. */
+/**
+ * For how long passes trust that they would have been notified of a change: some are silent. Longer on a large node, so that
+ * looks at everything use a thousandth of a core.
+ */
 const LOOK_AGAIN_MS = 60_000;
+const LOOK_AGAIN_AT_LEAST_MS = 600_000;
+/** The time to the next look, as a multiple of the processor time of the last one. */
+const LOOK_AGAIN_FACTOR = 1_000;
 /** Most addresses that a narrow pass is given: more of them are read faster all together. */
 const MOST_NAMED = 1000;
 /** Most ports that a narrow pass is given. */
@@ -58,8 +72,9 @@ export function listen(run: Run, passes: Passes): Pass {
   const watch = openWatch(session.netlink.portId, now);
   const later: Run = { ...run, options: { ...options, unfreeze: [] }, strays: 'none' };
   try {
+    const firstUseMs = processorMs();
     let result = passes.whole(run);
-    let known = afterWhole(result, now());
+    let known = afterWhole(result, now(), () => processorMs() - firstUseMs);
     // Now, and not only at the end, which may be far away.
     conclude(run, result);
     stopwatch.enter('listen');
@@ -83,16 +98,26 @@ export function listen(run: Run, passes: Passes): Pass {
   }
 }
 
-function afterWhole({ machine, next }: Pass, lookedMs: number, nowMs = lookedMs): Known {
-  const { watchlist, wholeMs } = next(null);
+/** `trusted`: for how long, and since when, an earlier pass has trusted the machine that this one started from. */
+function afterWhole({ machine, next }: Pass, nowMs: number, costMs: () => number, trusted?: Trust): Known {
+  const { watchlist, wholeMs, verifyMs } = next(null);
+  const { lookedMs, trustMs } = trusted ?? { lookedMs: nowMs, trustMs: trustMsOf(costMs()) };
   return {
     watchlist,
     machine,
     lookedMs,
-    wholeMs: Math.min(wholeMs, lookedMs + LOOK_AGAIN_MS),
+    trustMs,
+    wholeMs: Math.min(wholeMs, lookedMs + trustMs),
+    verifyMs,
+    pinsMs: nowMs,
     isOutdated: false,
     clockMs: nowMs,
   };
+}
+
+/** For how long a look at everything is trusted that used so much processor time. */
+function trustMsOf(costMs: number): number {
+  return Math.min(LOOK_AGAIN_AT_LEAST_MS, Math.max(LOOK_AGAIN_MS, costMs * LOOK_AGAIN_FACTOR));
 }
 
 /** Waits until there is something to do, a pass is due, or the time is over. */
@@ -100,8 +125,9 @@ function waitForWork(run: Run, watch: Watch, before: Pass, known: Known): Change
   const { session, environment } = run;
   const { now, progress } = environment;
   const ring = session.pins.maps.get('changes')?.fd;
-  const { watchlist, machine, wholeMs, clockMs } = known;
-  const dueMs = Math.min(run.untilMs, wholeMs, watchlist.nextDueMs(clockMs));
+  const { watchlist, machine, wholeMs, verifyMs, pinsMs, clockMs } = known;
+  const pinsDueMs = pinsMs + LOOK_AGAIN_MS;
+  const dueMs = Math.min(run.untilMs, wholeMs, verifyMs, pinsDueMs, watchlist.nextDueMs(clockMs));
   const soFar = `${before.changes.length} neighbor changes so far, ${before.total} neighbors`;
   do {
     progress?.(`listening: ${formatAge(Math.max(0, run.untilMs - now()) / 1000)} left, ${soFar}`);
@@ -120,33 +146,41 @@ interface Attempt {
 }
 
 function attempt(run: Run, passes: Passes, before: Pass, known: Known, changed: Changed): Attempt {
-  const nowMs = run.environment.now();
+  const { now, processorMs } = run.environment;
+  const nowMs = now();
+  const startedUseMs = processorMs();
   try {
     refreshPins(run.session);
-    const { machine, names, ports } = planPass(run, known, changed, nowMs);
+    const { machine, names, ports, verifies } = planPass(run, known, changed, nowMs);
     const whole = (of: Machine | undefined): Attempt => {
       const found = passes.whole(run, of);
-      const lookedMs = of === undefined ? nowMs : known.lookedMs;
-      return { result: merge(before, found), known: afterWhole(found, lookedMs, nowMs), hasFailed: false };
+      const costMs = (): number => processorMs() - startedUseMs;
+      const after = afterWhole(found, nowMs, costMs, of && known);
+      return { result: merge(before, found), known: after, hasFailed: false };
     };
     if (machine === undefined || names === 'all') return whole(machine);
     // An address was looked at meanwhile, and is due later now.
-    if (names.length === 0 && changed.what === 'nothing') return { result: before, known, hasFailed: false };
-    const found = passes.narrow(run, machine, { watchlist: known.watchlist, names, ports });
+    if (names.length === 0 && changed.what === 'nothing' && !verifies) {
+      return { result: before, known: { ...known, pinsMs: nowMs }, hasFailed: false };
+    }
+    const found = passes.narrow(run, machine, { watchlist: known.watchlist, names, ports, verifies });
     if (found === null) return whole(undefined);
-    const { watchlist, wholeMs } = found.next(known.watchlist);
+    const { watchlist, wholeMs, verifyMs } = found.next(known.watchlist);
     const hasLost = found.dropped !== before.dropped;
     const after: Known = {
       ...known,
       watchlist,
       machine: found.machine,
       wholeMs: hasLost ? nowMs : Math.min(known.wholeMs, wholeMs),
+      verifyMs: verifies ? verifyMs : Math.min(known.verifyMs, verifyMs),
+      pinsMs: nowMs,
       isOutdated: true,
       clockMs: changed.what === 'nothing' ? nowMs : known.clockMs,
     };
     return { result: merge(before, found), known: after, hasFailed: false };
   } catch (thrown) {
-    const after: Known = { ...known, machine: undefined, wholeMs: nowMs + RETRY_MS, isOutdated: true };
+    const wholeMs = nowMs + RETRY_MS;
+    const after: Known = { ...known, machine: undefined, wholeMs, pinsMs: nowMs, isOutdated: true };
     return { result: merge(before, failedPass(thrown, before)), known: after, hasFailed: true };
   }
 }
@@ -157,31 +191,35 @@ interface PassPlan {
   readonly machine: Machine | undefined;
   readonly names: readonly BindingKey[] | 'all';
   readonly ports: readonly IfIndex[];
+  readonly verifies: boolean;
 }
 
 function planPass(
   { session, untilMs }: Run,
-  { watchlist, machine, lookedMs, wholeMs }: Known,
+  { watchlist, machine, lookedMs, trustMs, wholeMs, verifyMs }: Known,
   { what, names, ports }: Changed,
   nowMs: number,
 ): PassPlan {
-  const keys = [...names, ...watchlist.due(nowMs), ...watchlist.hostsOn(ports)];
+  const verifies = nowMs >= verifyMs;
+  const unread = verifies ? watchlist.unread() : [];
+  const keys = [...names, ...watchlist.due(nowMs), ...watchlist.hostsOn(ports), ...unread];
   const named = new Map(keys.map((key) => [bindingId(key), key]));
   const isWhole = nowMs >= Math.min(wholeMs, untilMs) || named.size > MOST_NAMED;
   // Lost pins are repaired at once.
   const isKnown =
     what !== 'machine' &&
     ports.length <= (isWhole ? 0 : MOST_PORTS) &&
-    nowMs - lookedMs < LOOK_AGAIN_MS &&
+    nowMs - lookedMs < trustMs &&
     session.pins.loadReason === null;
-  return { machine: isKnown ? machine : undefined, names: isWhole ? 'all' : [...named.values()], ports };
+  const all = isWhole ? 'all' : [...named.values()];
+  return { machine: isKnown ? machine : undefined, names: all, ports, verifies };
 }
 
 /** What a narrow pass did. */
 type NarrowDone = Omit<NarrowPass, 'next' | 'remaining' | 'machine'>;
 
 /** A pass that failed: it did nothing, and looked at nothing. */
-function failedPass(thrown: unknown, { counters, dropped }: Pass): NarrowDone {
+function failedPass(thrown: unknown, { dropped }: Pass): NarrowDone {
   return {
     steps: [],
     changes: [],
@@ -191,7 +229,6 @@ function failedPass(thrown: unknown, { counters, dropped }: Pass): NarrowDone {
     confirms: NO_CONFIRMS,
     hints: NO_HINTS,
     frr: NOTHING_VERIFIED,
-    counters,
     dropped,
     warnings: [],
     errors: [problemOf(thrown, 'listen')],

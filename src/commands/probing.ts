@@ -25,7 +25,7 @@ import type { Pins } from '../datapath/pins.ts';
 import { type BindingKey, bindingId } from '../datapath/records/binding-key.ts';
 import { type Drained, NOTHING_DRAINED, type Ring } from '../datapath/ring.ts';
 import { rewriteBindings } from '../host/bindings.ts';
-import { observeCounters } from '../host/observe.ts';
+import { observeDropped } from '../host/observe.ts';
 import { type Answers, awaitAnswers, sendProbes, type Target, targetId } from '../host/prober.ts';
 import { countProbe } from '../host/seen-hints.ts';
 import { type Run, scopeOf } from './run.ts';
@@ -106,7 +106,7 @@ function decide(
 function probe(run: Run, due: ProbePlan, before: Probed, ring: Ring): Probed {
   const { session, stopwatch, options } = run;
   const { pins } = session;
-  const droppedBefore = observeCounters(pins).ringDropped;
+  const droppedBefore = observeDropped(pins);
   const sent = send(pins, due, before.view.hosts.nowMs);
   const done = {
     sent: { hosts: sent.hosts.length, hints: sent.hints.length },
@@ -128,7 +128,7 @@ function probe(run: Run, due: ProbePlan, before: Probed, ring: Ring): Probed {
     round = together(round, collect(run, round.view, more.owners.map(targetOf), ring));
   }
   // A record that was dropped by a full ring may have been an answer.
-  const isCertain = observeCounters(pins).ringDropped === droppedBefore;
+  const isCertain = observeDropped(pins) === droppedBefore;
   const checked = decideOwnerChecks(run, round, owners, isCertain);
   const { view, index, drained } = round;
   const plan = decide(run, view, index, checked.kept);

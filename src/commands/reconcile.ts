@@ -13,7 +13,7 @@ import { warningsOfState } from '../core/warnings.ts';
 import { losesBindings } from '../datapath/pins.ts';
 import { applyActions, finishMigration, planned } from '../host/apply.ts';
 import { recountBindings } from '../host/bindings.ts';
-import { observeCounters } from '../host/observe.ts';
+import { observeCounters, observeDropped } from '../host/observe.ts';
 import { conclude, concludeFailure } from './conclude.ts';
 import { type Environment, logSteps, type Purpose, withSession } from './environment.ts';
 import { reconcileHosts, reconcileNamed, recoverHosts } from './hosts.ts';
@@ -70,8 +70,10 @@ function pass(run: Run, before?: Machine): Pass {
     ...warningsOfState(configuration, found.observed, scopeOf(run)),
     ...warningsOfRecovery(applied.recovered),
   ];
+  const { ringDropped, ...counters } = observeCounters(session.pins);
   return {
     ...resultOf(run, applied, hosts),
+    counters,
     warnings: [...warnings, ...hosts.warnings],
     errors: [...unmigrated, ...hosts.errors],
   };
@@ -92,14 +94,12 @@ function narrowPass(run: Run, before: Machine, named: Named): NarrowPass | null 
 
 /** What a pass did and found: its steps, and its hosts. */
 function resultOf<Hosts extends object>(run: Run, { steps, machine, remaining }: Applied, hosts: Hosts) {
-  const { ringDropped, ...counters } = observeCounters(run.session.pins);
   const isDone = remaining.length === 0 && allWell(steps);
   return {
     ...hosts,
     steps,
     remaining,
-    counters,
-    dropped: ringDropped,
+    dropped: observeDropped(run.session.pins),
     machine: isDone ? machine : undefined,
   };
 }

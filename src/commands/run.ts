@@ -73,7 +73,7 @@ export interface Pass {
 }
 
 /** What a narrow pass did for the ports and addresses that it looked at; the rest is as the pass before has found it. */
-export type NarrowPass = Omit<Pass, 'total' | 'bridges'>;
+export type NarrowPass = Omit<Pass, 'total' | 'bridges' | 'counters'>;
 
 /** What makes the next pass due. */
 export interface Next {
@@ -81,6 +81,8 @@ export interface Next {
   readonly watchlist: Watchlist;
   /** When a pass over all hosts is due: CLOCK_MONOTONIC in milliseconds. */
   readonly wholeMs: number;
+  /** When zebra is to be asked again, likewise. */
+  readonly verifyMs: number;
 }
 
 /** Time from a failed pass to the next one. */

@@ -12,7 +12,6 @@ import { hasProgram } from '../core/observed.ts';
 import { countHints } from '../core/probes/hints.ts';
 import type { FrrReport, NeighborCount, PortReport, StatusReport } from '../core/report.ts';
 import { countNeighbors, describeBinding, describeBridges } from '../core/summary.ts';
-import { withRing } from '../datapath/ring.ts';
 import { sleep } from '../ffi/libc.ts';
 import { queryAdvertised } from '../host/frr.ts';
 import { observeCounters } from '../host/observe.ts';
@@ -92,7 +91,7 @@ export function takeStock(
     bindings: decisions.map((decision) => describeBinding(decision, hosts.nowMs, blockerOf)),
     hints: countHints(hosts),
     frr: describeFrr(answer),
-    ring: { pending: withRing(pins, (ring) => ring?.pending() ?? false), dropped: ringDropped },
+    ring: { pending: pins.ring()?.pending() ?? false, dropped: ringDropped },
     counters,
     errors: topology.problems,
   };

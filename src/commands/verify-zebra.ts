@@ -2,7 +2,6 @@
 
 import { type Problem, problemOf } from '../base/errors.ts';
 import type { FrrAnswer } from '../core/frr.ts';
-import type { Decision } from '../core/neighbors/decide.ts';
 import { NOTHING_VERIFIED, type Verification } from '../core/report.ts';
 import type { Warning } from '../core/warning.ts';
 import {
@@ -12,7 +11,6 @@ import {
   verificationInterval,
   type Written,
   writesOf,
-  writtenEarlier,
 } from '../core/zebra.ts';
 import { sleep } from '../ffi/libc.ts';
 import { isInZebra, queryZebra } from '../host/frr.ts';
@@ -46,25 +44,19 @@ export interface Verified {
 }
 
 /**
- * Does nothing for a check, or where `frr.verify` is never. A run with `--bridge` and a narrow pass do not see all neighbors:
- * they leave the verification to the next whole one. `written`: how many neighbors this pass has written; `seesAll`: the
- * decisions are about all hosts. A failure of the verification is in the result.
+ * Does nothing for a check, or where `frr.verify` is never. A run with `--bridge` does not see all neighbors: it leaves the
+ * verification to the next one without. `earlier`: what earlier passes have written; null: this pass does not verify.
+ * `written`: how many neighbors this pass has written. A failure of the verification is in the result.
  */
-export function verifyZebra(
-  run: Run,
-  decisions: readonly Decision[],
-  written: number,
-  seesAll: boolean,
-): Verified {
+export function verifyZebra(run: Run, earlier: readonly Written[] | null, written: number): Verified {
   const { session, configuration, options, environment } = run;
   const none = { ...NOTHING, dueInMs: Number.POSITIVE_INFINITY };
   if (options.check || configuration.verify === 'never') return none;
   const { directory } = session.pins;
-  const earlier = writtenEarlier(decisions, session.runtime.neighborProtocol);
   const writes = writesOf(written);
-  if (earlier.length === 0 && writes === 'none') return none;
+  if ((earlier === null || earlier.length === 0) && writes === 'none') return none;
   const { whole } = scopeOf(run);
-  const result = whole && seesAll ? verifyWhenDue(run, earlier) : NOTHING;
+  const result = whole && earlier !== null ? verifyWhenDue(run, earlier) : NOTHING;
   // What this pass has written is for the next one: its time is later than that of this verification.
   const unstored = writes === 'none' ? [] : noteTime(directory, writes, environment.wallClock());
   return {

@@ -66,13 +66,15 @@ export interface Named {
   readonly names: Iterable<BindingKey>;
   /** Ports that have changed; their hosts are among the names. */
   readonly ports: readonly IfIndex[];
+  /** True when zebra is asked whether it has all neighbors. */
+  readonly verifies: boolean;
 }
 
 /** The addresses that are named, and those of records of the ring. Throws as `viewAll` does. */
 export function viewNamed(
   { session, environment }: Run,
   machine: Machine,
-  { watchlist, names }: Omit<Named, 'ports'>,
+  { watchlist, names }: Pick<Named, 'watchlist' | 'names'>,
   records: readonly Change[],
 ): View {
   const look = (read: readonly Change[]): View => {

@@ -11,7 +11,7 @@ import type { Neighbor } from '../netlink/neighbor.ts';
 import type { Focus } from './focus.ts';
 import type { HostIndex } from './host-index.ts';
 import { eachMac } from './known-macs.ts';
-import { REFRESH_AFTER_MS } from './neighbor-entry.ts';
+import { isOurs, isValid, REFRESH_AFTER_MS } from './neighbor-entry.ts';
 import type { HostPlan } from './neighbors/plan.ts';
 import type { ObservedHosts } from './observed.ts';
 import type { HintsByStatus } from './probes/hints.ts';
@@ -19,6 +19,7 @@ import type { MemoryChange } from './probes/memory.ts';
 import { ANSWER_MS } from './probes/probe.ts';
 import { bindingDueMs, refreshDueMs } from './timers.ts';
 import { type Bridge, type Place, placesByDevice, type Topology } from './topology.ts';
+import type { Written } from './zebra.ts';
 
 /** What a pass has found and done. */
 export interface PassOutcome {
@@ -67,6 +68,8 @@ export class Watchlist {
   readonly #named = new Map<Mac, Set<string>>();
   /** The neighbors that a pass has left as they were, by device. */
   readonly #entries = new Map<IfIndex, Map<IpAddress, Neighbor>>();
+  /** By bindingId: the addresses whose neighbors a pass has changed, until the next one looks at them. */
+  readonly #unread = new Map<string, BindingKey>();
   #hintCount = 0;
   /** No address is due before this time. */
   #dueMs = Number.POSITIVE_INFINITY;
@@ -100,6 +103,23 @@ export class Watchlist {
   /** The neighbor that the last pass found and left as it was; undefined when there is none. */
   entryOf({ ifIndex, ip }: Pick<Neighbor, 'ifIndex' | 'ip'>): Neighbor | undefined {
     return this.#entries.get(ifIndex)?.get(ip);
+  }
+
+  /** The addresses whose neighbors passes have changed and not looked at since. */
+  unread(): BindingKey[] {
+    return [...this.#unread.values()];
+  }
+
+  /** Our neighbors of hosts beside those of these addresses, as passes have left them. `protocol` is NDA_PROTOCOL of ours. */
+  writtenBeside({ addresses }: Focus, protocol: number): Written[] {
+    const written: Written[] = [];
+    for (const { key, isHost } of this.#addresses.values()) {
+      const domain = isHost ? this.#bridges.get(key.bridge)?.domains.get(key.vlan) : undefined;
+      const entry = domain && this.#entries.get(domain.device)?.get(key.ip);
+      if (domain === undefined || entry === undefined || addresses.has(bindingId(key))) continue;
+      if (isOurs(entry, protocol) && isValid(entry)) written.push({ device: domain.deviceName, entry });
+    }
+    return written;
   }
 
   /** True when the address has a binding or a static entry. */
@@ -177,6 +197,7 @@ export class Watchlist {
   }
 
   #forget(id: string, { bridge, vlan, ip }: BindingKey): void {
+    this.#unread.delete(id);
     const device = this.#bridges.get(bridge)?.domains.get(vlan)?.device;
     if (device !== undefined) this.#entries.get(device)?.delete(ip);
     const watched = this.#addresses.get(id);
@@ -234,7 +255,9 @@ export class Watchlist {
     for (const key of failed) dueAt(key, hosts.nowMs + FAILED_AGAIN_MS);
     // Whether the kernel exposes what was written is seen when it is looked at again.
     for (const { bridge, vlan, ip } of plan.changes.filter(({ kind }) => kind !== 'remove')) {
-      dueAt({ bridge, vlan, ip }, hosts.nowMs + REFRESH_AFTER_MS);
+      const key = { bridge, vlan, ip };
+      dueAt(key, hosts.nowMs + REFRESH_AFTER_MS);
+      this.#unread.set(bindingId(key), key);
     }
 
     for (const [id, watched] of found) {

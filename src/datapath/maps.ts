@@ -3,7 +3,7 @@
 import type { IfIndex } from '../base/address.ts';
 import { writeU32 } from '../base/bytes.ts';
 import type { MapInfo } from '../ffi/info.ts';
-import { perCpuArray } from '../ffi/map.ts';
+import { perCpuSum } from '../ffi/map.ts';
 import { COUNTERS, MAPS } from '../generated/layouts.ts';
 import { type Binding, bindingCodec } from './records/binding.ts';
 import { type BindingKey, bindingKeyCodec } from './records/binding-key.ts';
@@ -70,7 +70,7 @@ export interface Tables {
   readonly hints: Table<HintKey, Hint> | undefined;
   readonly layout: Table<0, Layout> | undefined;
   /** The sums over all CPUs, counted since the program was first loaded. */
-  readonly counters: { sums(): Readonly<Record<CounterName, number>> } | undefined;
+  readonly counters: { sum(name: CounterName): number } | undefined;
   /** User space only reads these. */
   readonly rejected: { values(): Rejection[] } | undefined;
 }
@@ -96,7 +96,7 @@ export function tablesOf(maps: ReadonlyMap<MapName, OpenMap>): Tables {
     seen: open('seen', (map) => new Table(map, seenHintKeyCodec, seenHintCodec, MAPS.seen.valueSize)),
     hints: open('hints', (map) => new Table(map, hintKeyCodec, hintCodec, MAPS.hints.valueSize)),
     layout: open('layout', layoutTable),
-    counters: open('counters', ({ fd }) => ({ sums: () => countersOf(fd) })),
+    counters: open('counters', ({ fd }) => ({ sum: (name) => perCpuSum(fd, COUNTERS.indexOf(name)) })),
     rejected: open('rejected', (map) => ({
       values: () => decodeAll(readEntries(map, MAPS.rejected.valueSize), rejectionDecoder),
     })),
@@ -125,10 +125,4 @@ const onlyIndexCodec: KeyCodec<0> = {
 /** A layout record of any version. */
 export function layoutTable(map: OpenMap): Table<0, Layout> {
   return new Table(map, onlyIndexCodec, layoutCodec, MAPS.layout.valueSize);
-}
-
-function countersOf(fd: number): Record<CounterName, number> {
-  const sums = perCpuArray(fd, COUNTERS.length);
-  const named = COUNTERS.map((name, i): [CounterName, number] => [name, sums[i] ?? 0]);
-  return Object.fromEntries(named) as Record<CounterName, number>;
 }

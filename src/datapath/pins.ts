@@ -20,6 +20,7 @@ import { holdsBindings, holdsLayout } from './older-versions.ts';
 import type { Binding } from './records/binding.ts';
 import type { BindingKey } from './records/binding-key.ts';
 import { isComplete, type Layout } from './records/layout.ts';
+import { openRing, type Ring } from './ring.ts';
 import { type OpenMap, openMap, type Table } from './table.ts';
 
 /**
@@ -70,6 +71,11 @@ export interface Pins {
   readonly loadReason: LoadReason | null;
   /** The `stampOf` their directory, from before they were opened. */
   readonly stamp: string | null;
+  /**
+   * The pinned ring, read from what was committed last; undefined when none is pinned. Mapped at the first call, until
+   * `close()`. Throws SnoopyError `map_failed`.
+   */
+  ring(): Ring | undefined;
   close(): void;
 }
 
@@ -184,7 +190,10 @@ export function stampOf(directory: string): string | null {
 export function openPins(directory: string, expected: Expected): Pins {
   const stamp = stampOf(directory);
   const fds: number[] = [];
+  let ring: Ring | undefined;
   const close = (): void => {
+    ring?.close();
+    ring = undefined;
     for (const fd of fds.splice(0)) closeSync(fd);
   };
   try {
@@ -214,6 +223,13 @@ export function openPins(directory: string, expected: Expected): Pins {
       oldBindings,
       loadReason,
       stamp,
+      ring: () => {
+        const map = maps.get('changes');
+        if (map === undefined) return undefined;
+        ring ??= openRing(map.fd, map.info.maxEntries);
+        ring.rewind();
+        return ring;
+      },
       close,
     };
   } catch (thrown) {

@@ -2,7 +2,6 @@
 
 import { SnoopyError } from '../base/errors.ts';
 import { type Mapping, mmap, PROT_READ, PROT_WRITE, pageSize } from '../ffi/libc.ts';
-import type { Pins } from './pins.ts';
 import { CHANGE_BYTES, type Change, decodeChange, isInMap } from './records/change.ts';
 
 /** BPF_RINGBUF_BUSY_BIT: the program has not finished the record yet. */
@@ -26,6 +25,8 @@ export interface Drained {
 export const NOTHING_DRAINED: Drained = { changes: [], records: 0, damaged: false };
 
 export interface Ring {
+  /** Forgets what was read and not committed: it is read again. */
+  rewind(): void;
   /** True when there is a record that was not read yet. */
   pending(): boolean;
   /**
@@ -57,7 +58,8 @@ export function openRing(fd: number, size: number): Ring {
   const consumerPosition = new BigInt64Array(consumer.buffer, 0, 1);
   const producerPosition = new BigInt64Array(producer.buffer, 0, 1);
   const headers = new Int32Array(producer.buffer, page, (2 * size) / 4);
-  let position = Number(Atomics.load(consumerPosition, 0));
+  const committed = (): number => Number(Atomics.load(consumerPosition, 0));
+  let position = committed();
 
   const end = (): number => Number(Atomics.load(producerPosition, 0));
   const read = (what: 'all' | 'moves'): Drained => {
@@ -94,30 +96,17 @@ export function openRing(fd: number, size: number): Ring {
     return { changes, records, damaged: false };
   };
   return {
+    rewind: () => {
+      position = committed();
+    },
     pending: () => position !== end(),
     read,
     commit: () => {
-      if (Number(Atomics.load(consumerPosition, 0)) !== position) {
-        Atomics.store(consumerPosition, 0, BigInt(position));
-      }
+      if (committed() !== position) Atomics.store(consumerPosition, 0, BigInt(position));
     },
     close: () => {
       producer.unmap();
       consumer.unmap();
     },
   };
-}
-
-/** Opens the pinned ring, and closes it when `use` returns or throws. `use` gets undefined when none is pinned. */
-export function withRing<Result>(
-  { maps }: Pick<Pins, 'maps'>,
-  use: (ring: Ring | undefined) => Result,
-): Result {
-  const map = maps.get('changes');
-  const ring = map && openRing(map.fd, map.info.maxEntries);
-  try {
-    return use(ring);
-  } finally {
-    ring?.close();
-  }
 }

@@ -189,19 +189,15 @@ function possibleCpus(): number {
   return count;
 }
 
-/** The sums over all CPUs of a per-CPU array of u64. */
-export function perCpuArray(fd: number, entries: number): number[] {
+/** The sum over all CPUs of an entry of a per-CPU array of u64. Throws SnoopyError `map_failed`. */
+export function perCpuSum(fd: number, entry: number): number {
   const cpus = possibleCpus();
   const values = new Uint8Array(cpus * 8);
   const key = new Uint8Array(4);
-  const sums: number[] = [];
-  for (let entry = 0; entry < entries; entry++) {
-    writeU32(key, 0, entry);
-    const result = libbpf.mapLookupElem(fd, key, values);
-    if (result < 0) throw mapError(fd, 'read from', result);
-    let sum = 0;
-    for (let cpu = 0; cpu < cpus; cpu++) sum += readU64AsNumber(values, cpu * 8);
-    sums.push(sum);
-  }
-  return sums;
+  writeU32(key, 0, entry);
+  const result = libbpf.mapLookupElem(fd, key, values);
+  if (result < 0) throw mapError(fd, 'read from', result);
+  let sum = 0;
+  for (let cpu = 0; cpu < cpus; cpu++) sum += readU64AsNumber(values, cpu * 8);
+  return sum;
 }

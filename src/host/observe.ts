@@ -322,8 +322,7 @@ export function observeRejections(pins: Pins): Rejection[] {
 
 /** Counters since the program was first loaded. */
 export function observeCounters(pins: Pins): Counters & { readonly ringDropped: number } {
-  const sums = pins.tables.counters?.sums();
-  const value = (name: CounterName): number => sums?.[name] ?? 0;
+  const value = (name: CounterName): number => pins.tables.counters?.sum(name) ?? 0;
   return {
     sightings: value('sightings'),
     ignored: value('ignored'),
@@ -331,7 +330,12 @@ export function observeCounters(pins: Pins): Counters & { readonly ringDropped: 
     created: value('created'),
     moved: value('moved'),
     duplicates: value('duplicates'),
-    ringDropped: value('ring_dropped'),
+    ringDropped: observeDropped(pins),
     rejected: Object.fromEntries(COUNTERS.slice(FIRST_REASON).map((name) => [name, value(name)])),
   };
+}
+
+/** Number of records that a full ring has cost since the program was first loaded. */
+export function observeDropped({ tables }: Pins): number {
+  return tables.counters?.sum('ring_dropped') ?? 0;
 }

@@ -29,14 +29,16 @@ const DONE = {
 };
 
 const KEY: BindingKey = { bridge: 2 as IfIndex, vlan: 0, ip: '10.1.0.1' as IpAddress };
+const UNREAD: BindingKey = { ...KEY, ip: '10.1.0.2' as IpAddress };
 
 /** Notifications do not matter, and the address is due every time; a pass over all hosts is at that time. */
-function nextAt(wholeMs: number): Pick<Pass, 'next'> {
-  const watchlist = { nextDueMs: () => 0, due: () => [KEY], hostsOn: () => [] } as unknown as Watchlist;
-  return { next: () => ({ watchlist, wholeMs }) };
+function nextAt(wholeMs: number, verifyMs = Number.POSITIVE_INFINITY): Pick<Pass, 'next'> {
+  const names = { due: () => [KEY], unread: () => [UNREAD], hostsOn: () => [] };
+  const watchlist = { nextDueMs: () => 0, ...names } as unknown as Watchlist;
+  return { next: () => ({ watchlist, wholeMs, verifyMs }) };
 }
 
-function runWith(pins: object, now: () => number): Run {
+function runWith(pins: object, now: () => number, processorMs = () => 0): Run {
   const session = {
     netlink: { portId: 1 },
     expected: {},
@@ -50,7 +52,7 @@ function runWith(pins: object, now: () => number): Run {
   const run = {
     session,
     options: { listenMs: 600_000, check: false, bridges: ['br0'], unfreeze: [] },
-    environment: { now, processorMs: () => 0, progress: null },
+    environment: { now, processorMs, progress: null },
     stopwatch: new Stopwatch(PHASES, now),
     untilMs: 600_000 + performance.now(),
   };
@@ -200,4 +202,67 @@ test('a pass that fails is repeated once a second, not as often as the ring has 
   } finally {
     closeSync(ready);
   }
+});
+
+/** The times between looks at everything that use so much processor time each, in seconds of the run's clock. */
+function secondsBetweenLooks(costMs: number): number[] {
+  let nowMs = performance.now();
+  let usedMs = 0;
+  const looksMs: number[] = [];
+  const now = (): number => {
+    nowMs = looksMs.length < 3 ? nowMs + 1_000 : Number.MAX_SAFE_INTEGER;
+    return nowMs;
+  };
+  const run = runWith(PINS, now, () => usedMs);
+  const done = { ...DONE, machine: MACHINE, dropped: 0, ...nextAt(Number.POSITIVE_INFINITY) };
+  listen(
+    { ...run, untilMs: Number.MAX_SAFE_INTEGER },
+    {
+      whole: (_, before) => {
+        usedMs += costMs;
+        if (before === undefined) looksMs.push(nowMs);
+        return { ...done, total: 0 } as unknown as Pass;
+      },
+      narrow: () => done as unknown as NarrowPass,
+    },
+  );
+  return looksMs.slice(1, 3).map((atMs, i) => (atMs - (looksMs[i] ?? 0)) / 1_000);
+}
+
+test('looks at everything use a thousandth of a core, and are at least every ten minutes', () => {
+  for (const [costMs, least] of [
+    [1, 60],
+    [90, 90],
+    [650, 600],
+  ] as const) {
+    for (const seconds of secondsBetweenLooks(costMs)) {
+      // Each question for the time takes a second.
+      assert.ok(seconds >= least && seconds < least + 20, `${costMs} ms: every ${seconds} s`);
+    }
+  }
+});
+
+test('zebra is asked by a narrow pass, which looks at what earlier passes have written', () => {
+  const passes: string[] = [];
+  const run = runWith(PINS, () => (passes.length < 4 ? performance.now() : Number.MAX_SAFE_INTEGER));
+  const done = { ...DONE, machine: MACHINE, dropped: 0 };
+  listen(run, {
+    whole: () => {
+      passes.push('whole');
+      return { ...done, total: 0, ...nextAt(Number.POSITIVE_INFINITY, 0) } as unknown as Pass;
+    },
+    narrow: (_, __, { names, verifies }) => {
+      passes.push([verifies ? 'verifies' : 'does not', ...[...names].map(({ ip }) => ip)].join(' '));
+      // After this one zebra need not be asked; another pass has written something, so that it is asked again.
+      const verifyMs = passes.length === 2 ? Number.POSITIVE_INFINITY : 0;
+      return { ...done, ...nextAt(Number.POSITIVE_INFINITY, verifyMs) } as unknown as NarrowPass;
+    },
+  });
+  assert.deepEqual(passes, [
+    'whole',
+    'verifies 10.1.0.1 10.1.0.2',
+    'does not 10.1.0.1',
+    'verifies 10.1.0.1 10.1.0.2',
+    'whole',
+  ]);
 });

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import type { Run } from '../../src/commands/run.ts';
 import { verifyZebra } from '../../src/commands/verify-zebra.ts';
-import type { Decision } from '../../src/core/neighbors/decide.ts';
+import type { Written } from '../../src/core/zebra.ts';
 import { NUD_NOARP } from '../../src/netlink/neighbor.ts';
 import { deepTest } from '../lib/depth.ts';
 import { Scope } from '../lib/scope.ts';
@@ -59,8 +59,8 @@ describe('a vtysh', () => {
       environment: { wallClock: Date.now },
     };
     const entry = { protocol: 115, flags: 0, state: NUD_NOARP };
-    const earlier = { state: 'installed', due: false, device: 'br0', candidate: { entry } };
-    const { dueInMs } = verifyZebra(run as unknown as Run, [earlier as unknown as Decision], 0, true);
+    const earlier = { device: 'br0', entry } as unknown as Written;
+    const { dueInMs } = verifyZebra(run as unknown as Run, [earlier], 0);
     assert.equal(dueInMs, Number.POSITIVE_INFINITY);
   });
 
