@@ -75,14 +75,17 @@ export class HostIndex {
 }
 
 function forwardingOf(bridge: Bridge, table: ForwardingTable | undefined): Forwarding {
-  const places = new Map<IfIndex, Location>(
-    bridge.ports.map((port) => [port.ifIndex, { kind: 'local', port }]),
-  );
-  for (const ifIndex of bridge.tunnelPorts) places.set(ifIndex, TUNNEL);
+  const places = new Map<IfIndex, Location>();
   return {
     locate: (vlan, mac) => {
       const port = table?.portOf(bridge.vlanAware ? vlan : 0, mac);
-      return port === undefined ? NOWHERE : ensure(places, port, () => ({ kind: 'other', port }));
+      return port === undefined ? NOWHERE : ensure(places, port, () => locationOf(bridge, port));
     },
   };
+}
+
+function locationOf({ tunnelPorts, portsByIndex }: Bridge, ifIndex: IfIndex): Location {
+  if (tunnelPorts.has(ifIndex)) return TUNNEL;
+  const port = portsByIndex.get(ifIndex);
+  return port === undefined ? { kind: 'other', port: ifIndex } : { kind: 'local', port };
 }

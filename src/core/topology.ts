@@ -36,6 +36,8 @@ export interface Bridge {
   readonly ownVlan: number;
   /** The local ports that are learned from. */
   readonly ports: readonly Port[];
+  /** The same, by ifindex. */
+  readonly portsByIndex: ReadonlyMap<IfIndex, Port>;
   /** Ports to other nodes. */
   readonly tunnelPorts: ReadonlySet<IfIndex>;
   /** True when a tunnel port keeps ARP and ND messages to all hosts from the hosts here. */
@@ -216,6 +218,7 @@ function resolveBridge(
     vlanAware,
     ownVlan,
     ports,
+    portsByIndex: new Map(ports.map((port) => [port.ifIndex, port])),
     tunnelPorts: new Set(tunnels.map(({ ifIndex }) => ifIndex)),
     suppresses,
     hasBond,

@@ -52,7 +52,7 @@ function fixOfEnding(
   { facts, place: { binding, vlan } }: Pick<Scene, 'facts' | 'place'>,
 ): string {
   const { ip, observed } = facts;
-  const port = bridge.ports.find(({ ifIndex }) => ifIndex === binding?.port);
+  const port = binding && bridge.portsByIndex.get(binding.port);
   const excluded = excludedPorts(bridge, observed).find(({ ifIndex }) => ifIndex === binding?.port);
   if (excluded !== undefined) return includePort(excludedPort(facts, bridge, excluded.ifIndex));
   if (port === undefined) return ENDING_FIXES.noPort({ bridge: bridge.desired.name });

@@ -36,7 +36,7 @@ export function checkSeen(scene: Scene): Finding {
     moves: binding.moves,
     isOtherThanStatic: decision?.source === 'static' && facts.plan.endings.has(binding),
   };
-  const isPort = place.bridge?.ports.some(({ ifIndex }) => ifIndex === binding.port) ?? false;
+  const isPort = place.bridge?.portsByIndex.has(binding.port) ?? false;
   // It still has its route, until the binding ages out.
   if (state === 'installed' && isPort && !hasProgram(facts.observed, binding.port))
     return SEEN.withoutProgram(seen);

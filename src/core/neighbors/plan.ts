@@ -154,14 +154,13 @@ function planBridge(context: Context): BridgePlan {
 function decideBridge(context: Context): Pick<BridgePlan, 'decisions' | 'ended'> {
   const { bridge, index } = context;
   const statics = staticEntries(bridge);
-  const ports = new Map(bridge.ports.map((port) => [port.ifIndex, port]));
   const whyNotLearnable = learnableOn(bridge);
   const decisions: Decision[] = [];
   const ended: Ended[] = [];
   const seen = new Map<string, Binding>();
   for (const binding of index.bindingsOf(bridge.ifIndex)) {
     const id = statics.size === 0 ? '' : addressId(binding.vlan, binding.ip);
-    const candidate = learnedCandidate(context, binding, ports.get(binding.port));
+    const candidate = learnedCandidate(context, binding, bridge.portsByIndex.get(binding.port));
     const ending = whyEnded(context, candidate, binding, statics.get(id), whyNotLearnable);
     if (ending !== null) {
       const { entry } = candidate;
@@ -245,11 +244,11 @@ function orphans({ bridges }: Topology, { bindings }: ObservedHosts): Binding[] 
 }
 
 function fullPorts(bridge: Bridge, bindings: readonly Binding[]): HostPlan['fullPorts'] {
-  const counts = countByPort(bindings);
   const limit = bridge.desired.limits.bindingsPerPort;
-  return bridge.ports
-    .filter(({ ifIndex }) => limit > 0 && (counts.get(ifIndex) ?? 0) >= limit)
-    .map(({ name }) => ({ port: name, limit }));
+  if (limit === 0) return [];
+  const full = [...countByPort(bindings)].filter(([, count]) => count >= limit);
+  const names = full.flatMap(([ifIndex]) => bridge.portsByIndex.get(ifIndex)?.name ?? []);
+  return names.sort().map((port) => ({ port, limit }));
 }
 
 /** Our own entries that nothing claims any more. */

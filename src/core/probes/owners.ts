@@ -137,7 +137,7 @@ function conflictOf({ bridge, forwarding }: View, binding: Binding, claimed: Cla
 }
 
 function nameOf(bridge: Bridge, port: IfIndex): string | null {
-  return bridge.ports.find(({ ifIndex }) => ifIndex === port)?.name ?? null;
+  return bridge.portsByIndex.get(port)?.name ?? null;
 }
 
 /** Identifies a conflict by address and owner: the claimant may change at any time and does not matter. */

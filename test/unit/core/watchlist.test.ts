@@ -11,6 +11,7 @@ import type { Change } from '../../../src/datapath/records/change.ts';
 import type { Hint } from '../../../src/datapath/records/hint.ts';
 import type { SeenHint } from '../../../src/datapath/records/seen-hint.ts';
 import { ForwardingTable } from '../../../src/netlink/forwarding-table.ts';
+import { type Neighbor, NUD_NOARP } from '../../../src/netlink/neighbor.ts';
 import { ROOT } from '../golden.ts';
 import { readCase } from './case.ts';
 import { outcomeOf } from './outcome.ts';
@@ -140,4 +141,36 @@ it('all hints of a port are looked at when a record names one, or when one of an
   const { seenHints, addresses } = watchlist.focusOn([binding('10.0.0.1')], [], found);
   assert.deepEqual(seenHints, found);
   assert.deepEqual(ips(addresses.values()), ['10.0.0.1', '10.0.0.3']);
+});
+
+it('what passes have written is unread until one looks at it, and zebra is asked about the rest', () => {
+  const [first, second] = [binding('10.0.0.1'), binding('10.0.0.2')];
+  const written = (ip: IpAddress, protocol: number): Neighbor => ({
+    ifIndex: BRIDGE,
+    ip,
+    mac: MAC,
+    state: NUD_NOARP,
+    flags: 0,
+    extFlags: 0,
+    protocol,
+    confirmedMs: 0,
+    updatedMs: 0,
+  });
+  const obsolete = written('10.0.0.7' as IpAddress, 115);
+  const watchlist = watching({ bindings: [first, second], neighbors: [written(second.ip, 115), obsolete] });
+  // The other one is removed.
+  assert.deepEqual(ips(watchlist.unread()), ['10.0.0.1']);
+  const beside = (...keys: Binding[]): unknown[] => {
+    const found = watchlist.writtenBeside(watchlist.focusOn(keys, []), 115);
+    return found.map(({ device, entry }) => `${device} ${entry.ip}`);
+  };
+  assert.deepEqual(beside(), ['br0 10.0.0.2']);
+  assert.deepEqual(beside(second), []);
+  const looked = { ...hosts, bindings: [first], neighbors: [written(first.ip, 115)] };
+  const table = new ForwardingTable();
+  table.push({ vlan: 0, mac: MAC, port: TAP1 });
+  const forwarding = new Map([[BRIDGE, table]]);
+  watchlist.update(watchlist.focusOn([first], []), outcomeOf(topology, { ...looked, forwarding }));
+  assert.deepEqual(ips(watchlist.unread()), []);
+  assert.deepEqual(beside().sort(), ['br0 10.0.0.1', 'br0 10.0.0.2']);
 });
