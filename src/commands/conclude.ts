@@ -9,13 +9,13 @@ import type { Pass, Run } from './run.ts';
 
 /** Makes the report of a run with this result, and publishes it. */
 export function conclude(run: Run, result: Pass): ReconcileReport {
-  return publish(run, reportOf(run, result));
+  return publish(run, reportOf(run, result), result.left);
 }
 
 /** Publishes the error that ended a run. */
 export function concludeFailure(run: Run, thrown: unknown): void {
   const errors = [problemOf(thrown, 'snoopy')];
-  publish(run, { ok: false, errors, durations: run.stopwatch.seconds() });
+  publish(run, { ok: false, errors, durations: run.stopwatch.seconds() }, undefined);
 }
 
 function reportOf({ session, options, stopwatch }: Run, result: Pass): ReconcileReport {
@@ -55,12 +55,12 @@ function mountStep(path: string): Step {
  * Writes the textfile and stores the time of a success. Does nothing for a check, or for a run with `--bridge`, whose
  * report does not cover the whole node.
  */
-function publish<Report extends RunReport>(run: Run, report: Report): Report {
+function publish<Report extends RunReport>(run: Run, report: Report, left: Pass['left']): Report {
   const { session, configuration, options, environment, stopwatch } = run;
   if (options.check || options.bridges.length > 0) return report;
   const nowMs = environment.wallClock();
   const { textfile } = configuration;
-  const problems = textfile === null ? [] : writeMetrics(run, textfile, report, nowMs);
+  const problems = textfile === null ? [] : writeMetrics(run, textfile, report, left, nowMs);
   if (report.ok && problems.length === 0)
     problems.push(...noteTime(session.pins.directory, 'succeeded', nowMs));
   const ok = report.ok && problems.length === 0;

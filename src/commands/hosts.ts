@@ -51,7 +51,7 @@ type HostPass = Pick<
 >;
 
 /** What a pass over all hosts also finds. */
-type WholeHostPass = HostPass & Pick<Pass, 'total' | 'bridges'>;
+type WholeHostPass = HostPass & Pick<Pass, 'total' | 'bridges' | 'left'>;
 
 /**
  * Turns what the program saw into neighbors. The ring's records are consumed only when the neighbors are in the kernel.
@@ -61,12 +61,13 @@ export function reconcileHosts(run: Run, machine: Machine): WholeHostPass {
   const { maxBindings } = run.session.runtime;
   run.stopwatch.enter('drain');
   const ring = run.session.pins.ring();
-  const { plan, hosts, ...done } = reconcileWith(run, drainAll(run, machine, ring), ring);
+  const { plan, hosts, isLeft, ...done } = reconcileWith(run, drainAll(run, machine, ring), ring);
   const { desired, topology, observed } = machine;
   return {
     ...done,
     total: plan.total,
     bridges: describeBridges(desired, topology, plan),
+    left: isLeft ? { ...machine, hosts, plan } : undefined,
     warnings: [
       ...done.warnings,
       ...warningsOfTable(hosts.bindings, maxBindings, topology),
@@ -81,8 +82,15 @@ export function reconcileNamed(run: Run, machine: Machine, named: Named): HostPa
   const ring = run.session.pins.ring();
   const drained = ring?.read('all') ?? NOTHING_DRAINED;
   const view = viewNamed(run, machine, named, drained.changes);
-  const { plan, hosts, ...done } = reconcileWith(run, { drained, view, warnings: [] }, ring, named);
+  const { plan, hosts, isLeft, ...done } = reconcileWith(run, { drained, view, warnings: [] }, ring, named);
   return done;
+}
+
+interface Reconciled extends HostPass {
+  readonly plan: HostPlan;
+  readonly hosts: ObservedHosts;
+  /** True when nothing was written, and no owner kept its address: what was observed and planned is still so. */
+  readonly isLeft: boolean;
 }
 
 function reconcileWith(
@@ -90,7 +98,7 @@ function reconcileWith(
   found: Found,
   ring: Ring | undefined,
   named: Named | null = null,
-): HostPass & { readonly plan: HostPlan; readonly hosts: ObservedHosts } {
+): Reconciled {
   const { session, options } = run;
   const { neighborProtocol: protocol } = session.runtime;
   const { view, index, plan, byStatus, ...probed } = probeHosts(run, found.view, ring);
@@ -113,9 +121,16 @@ function reconcileWith(
   const isDamaged = drained.some(({ damaged }) => damaged);
   const isUnfinished = isDamaged || written.hasReturned || probed.hasUnprobed || announced.left.length > 0;
   const { sent } = probed;
+  const isLeft =
+    !written.hasWritten &&
+    memory.remember.length + memory.forget.length + byStatus.learned.length + byStatus.obsolete.length ===
+      0 &&
+    sent.hosts + sent.hints + probed.confirms.sent + verified.report.renewed === 0 &&
+    !probed.hasUnprobed;
   return {
     plan,
     hosts,
+    isLeft,
     changes: written.changes,
     records: drained.reduce((sum, { records }) => sum + records, 0),
     probes: sent.hosts,
@@ -195,9 +210,11 @@ interface HostsWritten extends Pick<HostPass, 'changes'> {
   readonly failed: readonly BindingKey[];
   /** True when a host whose binding had ended was seen meanwhile: the next pass decides again. */
   readonly hasReturned: boolean;
+  /** True when the kernel or the pinned maps are not as they were. */
+  readonly hasWritten: boolean;
 }
 
-const NOTHING_WRITTEN: HostsWritten = { changes: [], failed: [], hasReturned: false };
+const NOTHING_WRITTEN: HostsWritten = { changes: [], failed: [], hasReturned: false, hasWritten: false };
 
 /** Writes neighbors, then ends bindings, then consumes the ring: the run after a killed one repeats these steps. */
 function write(
@@ -215,9 +232,11 @@ function write(
     session.pins,
     plan.moved.filter((binding) => !stuck.has(bindingId(binding))),
   );
-  const hasReturned = endBindings(session, view, plan, stuck);
+  const ended = endBindings(session, view, plan, stuck);
   ring?.commit();
-  return { changes: reports, failed, hasReturned };
+  const due = [plan.changes, plan.refresh, plan.moved, plan.forget];
+  const hasWritten = ended.hasCorrected || due.some(({ length }) => length > 0);
+  return { changes: reports, failed, hasReturned: ended.hasReturned, hasWritten };
 }
 
 const NO_CHANGE: MemoryChange = { remember: [], forget: [] };
@@ -230,26 +249,28 @@ function writeMemory({ pins }: Session, { remember, forget }: MemoryChange, bySt
 
 /**
  * Deletes the bindings that have ended and corrects the ports' binding counts. A neighbor that could not be removed (one
- * of `stuck`, by bindingId) keeps its binding. Returns true when a host was seen meanwhile, so that its binding stays.
+ * of `stuck`, by bindingId) keeps its binding.
  */
 function endBindings(
   session: Session,
   { machine: { observed, topology }, hosts, focus }: View,
   decided: HostPlan,
   stuck: ReadonlySet<string>,
-): boolean {
+): Pick<HostsWritten, 'hasReturned'> & { readonly hasCorrected: boolean } {
   const ended = decided.forget.filter((binding) => stuck.size === 0 || !stuck.has(bindingId(binding)));
   const isFinal = (binding: Binding): boolean => decided.endings.get(binding)?.isFinal ?? true;
   const forgotten = new Set(forgetBindings(session.pins, ended, isFinal));
+  let hasCorrected = false;
   if (focus !== null) {
     releaseBindings(session.pins, countByPort([...forgotten]));
   } else {
     const left =
       forgotten.size === 0 ? hosts.bindings : hosts.bindings.filter((binding) => !forgotten.has(binding));
     const corrected = correctCounts(observed.datapath.ports, hosts.portStates, left, portsOf(topology));
-    if (corrected.size > 0) writePolicies(session.pins, corrected);
+    hasCorrected = corrected.size > 0;
+    if (hasCorrected) writePolicies(session.pins, corrected);
   }
-  return forgotten.size < ended.length;
+  return { hasReturned: forgotten.size < ended.length, hasCorrected };
 }
 
 /** The ports of the bridges of a run. */

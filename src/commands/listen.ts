@@ -77,6 +77,7 @@ export function listen(run: Run, passes: Passes): Pass {
     let known = afterWhole(result, now(), () => processorMs() - firstUseMs);
     // Now, and not only at the end, which may be far away.
     conclude(run, result);
+    result = withoutHosts(result);
     stopwatch.enter('listen');
     for (;;) {
       const changed = waitForWork(run, watch, result, known);
@@ -84,9 +85,9 @@ export function listen(run: Run, passes: Passes): Pass {
       if (isLast && !known.isOutdated) return result;
       const startedUseMs = processorMs();
       const done = attempt(later, passes, result, known, changed);
-      result = done.result;
       known = done.known;
-      if (isLast) return result;
+      if (isLast) return done.result;
+      result = withoutHosts(done.result);
       stopwatch.enter('listen');
       // Uses at most half of a core, however fast things change: waiting for a host, for zebra or for a qdisc uses none. What a
       // failed pass left waits too: it may fail again.
@@ -96,6 +97,11 @@ export function listen(run: Run, passes: Passes): Pass {
   } finally {
     watch.close();
   }
+}
+
+/** The hosts of a large node need not be kept in memory while the run waits: its textfile is of the last pass. */
+function withoutHosts(pass: Pass): Pass {
+  return { ...pass, left: undefined };
 }
 
 /** `trusted`: for how long, and since when, an earlier pass has trusted the machine that this one started from. */
@@ -242,6 +248,7 @@ function merge(earlier: Pass, later: Pass | NarrowDone): Pass {
     ...later,
     steps: [...earlier.steps, ...later.steps],
     changes: [...earlier.changes, ...later.changes],
+    left: 'left' in later ? later.left : undefined,
     total: 'total' in later ? later.total : earlier.total + growthOf(later.changes),
     records: earlier.records + later.records,
     probes: earlier.probes + later.probes,

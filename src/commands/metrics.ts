@@ -6,20 +6,27 @@ import { VERSION } from '../generated/version.ts';
 import { lastTime } from '../host/pin-directory.ts';
 import { replaceTextfile } from '../host/textfile.ts';
 import { type Metrics, renderMetrics, type Stock } from '../render/prometheus.ts';
+import type { Survey } from './retrieve.ts';
 import type { Run } from './run.ts';
-import { takeStock } from './status.ts';
+import { surveyAll, takeStock } from './status.ts';
 
 /**
- * Writes the textfile at `path` as completely as possible, and returns the problems. `nowMs` is in milliseconds since
- * the epoch.
+ * Writes the textfile at `path` as completely as possible, and returns the problems. `left` is the state that the run has
+ * left; undefined: it is read. `nowMs` is in milliseconds since the epoch.
  */
-export function writeMetrics(run: Run, path: string, report: RunReport, nowMs: number): Problem[] {
+export function writeMetrics(
+  run: Run,
+  path: string,
+  report: RunReport,
+  left: Survey | undefined,
+  nowMs: number,
+): Problem[] {
   const { session, stopwatch } = run;
   stopwatch.enter('metrics');
   const problems: Problem[] = [];
   let stock: Stock | null = null;
   try {
-    stock = stockOf(run);
+    stock = stockOf(run, left);
   } catch (thrown) {
     problems.push(problemOf(thrown, 'metrics'));
   }
@@ -46,8 +53,9 @@ export function writeMetrics(run: Run, path: string, report: RunReport, nowMs: n
   return problems;
 }
 
-function stockOf({ session, configuration, environment }: Run): Stock {
-  const { report, neighbors } = takeStock(session, configuration, { now: environment.now });
+function stockOf({ session, configuration, environment }: Run, left: Survey | undefined): Stock {
+  const found = left ?? surveyAll(session, configuration, environment.now);
+  const { report, neighbors } = takeStock(session, found);
   const { maxBindings, ringBytes } = configuration.runtime;
   return { status: report, neighbors, maxBindings, ringBytes };
 }

@@ -21,7 +21,7 @@ import type { Watchlist } from '../core/watchlist.ts';
 import type { StrayScope } from '../host/observe.ts';
 import type { Session } from '../host/session.ts';
 import type { ChangeOptions, Environment } from './environment.ts';
-import type { Machine } from './retrieve.ts';
+import type { Machine, Survey } from './retrieve.ts';
 
 export interface ReconcileOptions extends ChangeOptions {
   /** How long to continue after the first pass; 0: not at all. */
@@ -63,6 +63,8 @@ export interface Pass {
   readonly dropped: number;
   readonly counters: Counters;
   readonly bridges: readonly BridgeReport[];
+  /** The machine and its hosts as the pass found and left them; undefined when it has changed any of it. */
+  readonly left: Survey | undefined;
   readonly remaining: readonly ActionSummary[];
   readonly warnings: readonly Warning[];
   readonly errors: readonly Problem[];
@@ -73,7 +75,7 @@ export interface Pass {
 }
 
 /** What a narrow pass did for the ports and addresses that it looked at; the rest is as the pass before has found it. */
-export type NarrowPass = Omit<Pass, 'total' | 'bridges' | 'counters'>;
+export type NarrowPass = Omit<Pass, 'total' | 'bridges' | 'counters' | 'left'>;
 
 /** What makes the next pass due. */
 export interface Next {

@@ -31,12 +31,8 @@ export function runStatus({ config, filter, frr }: StatusOptions, environment: E
   const configuration = loadConfig(config, users);
   checkSelection(configuration, filter.bridges);
   return withSession(configuration, READ, environment, (session) => {
-    const stock = takeStock(
-      session,
-      configuration,
-      frr ? { now, filter, queryFrr: queryAdvertised } : { now, filter },
-    );
-    return stock.report;
+    const found = surveyAll(session, configuration, now, filter.bridges);
+    return takeStock(session, found, frr ? { filter, queryFrr: queryAdvertised } : { filter }).report;
   });
 }
 
@@ -57,22 +53,28 @@ export function watchStatus(
   }
 }
 
+/** What a run of these bridges would find now; none: of all. `now` reads CLOCK_MONOTONIC. Throws as `retrieve` does. */
+export function surveyAll(
+  session: Session,
+  configuration: Configuration,
+  now: () => number,
+  selected: readonly string[] = [],
+): Survey {
+  return survey(session, configuration, selected, now, { whole: true });
+}
+
 interface StockOptions {
-  /** CLOCK_MONOTONIC in milliseconds. */
-  readonly now: () => number;
   readonly filter?: HostFilter;
   /** Queries FRR for the hosts that match; undefined: FRR is not queried. */
   readonly queryFrr?: () => FrrAnswer;
 }
 
-/** The report of the current state, and the number of our own neighbors by bridge and state. */
+/** The report of the state that was found, and the number of our own neighbors by bridge and state. */
 export function takeStock(
-  session: Session,
-  configuration: Configuration,
-  { now, filter = EVERYTHING, queryFrr }: StockOptions,
+  { runtime, pins }: Pick<Session, 'runtime' | 'pins'>,
+  found: Survey,
+  { filter = EVERYTHING, queryFrr }: StockOptions = {},
 ): { readonly report: StatusReport; readonly neighbors: readonly NeighborCount[] } {
-  const { runtime, pins } = session;
-  const found = survey(session, configuration, filter.bridges, now, { whole: true });
   const { desired, topology, hosts, plan } = found;
   const { ringDropped, ...counters } = observeCounters(pins);
   const decisions = plan.decisions.filter((decision) => matchesHost(filter, decision));

@@ -1,10 +1,19 @@
 // Forwarding entries of bridges: struct ndmsg with AF_BRIDGE (linux/neighbour.h).
 
-import { AF_BRIDGE, encodeMac, type IfIndex, type Mac } from '../base/address.ts';
-import { readI32, readU8, readU16, writeU8, writeU32 } from '../base/bytes.ts';
+import { AF_BRIDGE, type IfIndex, type Mac } from '../base/address.ts';
+import { readI32, readU8, readU16, writeU8, writeU16, writeU32 } from '../base/bytes.ts';
 import { type ForwardingKey, ForwardingTable } from './forwarding-table.ts';
 import { CLOCK_TICK_MS } from './link.ts';
-import { AttributeIndex, Attributes, type Message, PayloadWriter, type Request } from './message.ts';
+import {
+  AttributeIndex,
+  Attributes,
+  align,
+  type Message,
+  PayloadWriter,
+  type Request,
+  RTA_HDRLEN,
+  writeAttributeHeader,
+} from './message.ts';
 import {
   NDA_CACHEINFO,
   NDA_FLAGS_EXT,
@@ -44,27 +53,37 @@ const INDEX = new AttributeIndex(NDA_FLAGS_EXT);
  * for a locked MAC (NTF_EXT_LOCKED), whose frames the bridge does not accept yet.
  */
 export function decodeFdbEntry(message: Message): FdbEntry | undefined {
-  if (message.type !== RTM_NEWNEIGH && message.type !== RTM_DELNEIGH) return undefined;
+  const attributes = attributesOf(message);
+  const mac = attributes?.mac(NDA_LLADDR);
+  if (attributes === undefined || mac === undefined) return undefined;
   const { payload } = message;
-  if (readU8(payload, 0) !== AF_BRIDGE) return undefined;
-  const flags = readU8(payload, 10);
-  if ((flags & NTF_SELF) !== 0) return undefined;
-  const attributes = new Attributes(payload, NDMSG_SIZE, payload.length, INDEX);
-  // fdb_fill_info (net/bridge/br_fdb.c) always has the bridge; a message without it is not a bridge's entry.
-  const bridge = attributes.u32(NDA_MASTER);
-  if (((attributes.u32(NDA_FLAGS_EXT) ?? 0) & NTF_EXT_LOCKED) !== 0) return undefined;
-  const mac = attributes.mac(NDA_LLADDR);
-  if (bridge === undefined || mac === undefined) return undefined;
-  const state = readU16(payload, 8);
   return {
-    ifIndex: readI32(payload, 4) as IfIndex,
-    bridge: bridge as IfIndex,
+    ifIndex: portOf(message),
+    bridge: attributes.u32(NDA_MASTER) as IfIndex,
     mac,
     vlan: attributes.u16(NDA_VLAN) ?? 0,
-    state,
-    flags,
-    isLocal: (state & NUD_PERMANENT) !== 0,
+    state: readU16(payload, 8),
+    flags: readU8(payload, 10),
+    isLocal: isLocal(message),
   };
+}
+
+/** The attributes of an entry, until the next call; undefined as for `decodeFdbEntry`. */
+function attributesOf({ type, payload }: Message): Attributes | undefined {
+  if (type !== RTM_NEWNEIGH && type !== RTM_DELNEIGH) return undefined;
+  if (readU8(payload, 0) !== AF_BRIDGE || (readU8(payload, 10) & NTF_SELF) !== 0) return undefined;
+  const attributes = new Attributes(payload, NDMSG_SIZE, payload.length, INDEX);
+  // fdb_fill_info (net/bridge/br_fdb.c) always has the bridge; a message without it is not a bridge's entry.
+  if (!attributes.has(NDA_MASTER)) return undefined;
+  return ((attributes.u32(NDA_FLAGS_EXT) ?? 0) & NTF_EXT_LOCKED) === 0 ? attributes : undefined;
+}
+
+function portOf({ payload }: Message): IfIndex {
+  return readI32(payload, 4) as IfIndex;
+}
+
+function isLocal({ payload }: Message): boolean {
+  return (readU16(payload, 8) & NUD_PERMANENT) !== 0;
 }
 
 export function fdbDump(bridge: IfIndex): Request {
@@ -104,29 +123,50 @@ export function lookUpForwarding(
   keys: Iterable<ForwardingKey>,
 ): ForwardingTable {
   const table = ForwardingTable.forKeys(keys, randomSeed());
-  socket.lookUp(encodeGets(bridge, table.keys()), ENTRIES, (message) => {
-    const entry = decodeFdbEntry(message);
-    if (entry === undefined || entry.isLocal) return;
-    table.push({ vlan: entry.vlan, mac: entry.mac, port: entry.ifIndex });
+  // A guest may have sent a frame of VLAN 4095. No bridge forwards that, and the kernel refuses to look it up (fdb_vid_parse).
+  const asked = indicesOf(table).filter((index) => table.vlanAt(index) <= LAST_VLAN);
+  socket.lookUp(encodeGets(bridge, table, asked), ENTRIES, (message, request) => {
+    const index = asked[request];
+    if (index === undefined || attributesOf(message) === undefined || isLocal(message)) return;
+    table.setPortAt(index, portOf(message));
   });
   return table;
 }
 
-/** A guest may have sent a frame of VLAN 4095. No bridge forwards that, and the kernel refuses to look it up (fdb_vid_parse). */
-function* encodeGets(bridge: IfIndex, keys: Iterable<ForwardingKey>): Generator<Request> {
-  for (const key of keys) if (key.vlan <= LAST_VLAN) yield fdbGet(bridge, key);
+function indicesOf({ size }: ForwardingTable): number[] {
+  return Array.from({ length: size }, (_, index) => index);
 }
 
-/** NTF_SELF: the device is the bridge itself, and ENODEV when it is gone. */
-function fdbGet(bridge: IfIndex, { vlan, mac }: ForwardingKey): Request {
-  const writer = new PayloadWriter(NDMSG_SIZE + 20);
-  const header = writer.structure(NDMSG_SIZE);
-  writeU8(header, 0, AF_BRIDGE);
-  writeU32(header, 4, bridge);
-  writeU8(header, 10, NTF_SELF);
-  writer.fill(NDA_LLADDR, 6, (bytes, offset) => encodeMac(mac, bytes, offset));
-  if (vlan !== 0) writer.u16(NDA_VLAN, vlan);
-  return { type: RTM_GETNEIGH, flags: 0, payload: writer.finish(), answered: true };
+/** Encodes each request into the bytes of the previous one of its kind: see PutEncoder in neighbor.ts. */
+function* encodeGets(
+  bridge: IfIndex,
+  table: ForwardingTable,
+  indices: readonly number[],
+): Generator<Request> {
+  const untagged = fdbGet(bridge, false);
+  const tagged = fdbGet(bridge, true);
+  for (const index of indices) {
+    const vlan = table.vlanAt(index);
+    const request = vlan === 0 ? untagged : tagged;
+    table.writeMacAt(index, request.payload, MAC_AT);
+    if (vlan !== 0) writeU16(request.payload, VLAN_AT, vlan);
+    yield request;
+  }
+}
+
+// Where a request has its MAC and its VLAN.
+const MAC_AT = NDMSG_SIZE + RTA_HDRLEN;
+const VLAN_AT = MAC_AT + align(6) + RTA_HDRLEN;
+
+/** A request without its MAC and VLAN. NTF_SELF: the device is the bridge itself, and ENODEV when it is gone. */
+function fdbGet(bridge: IfIndex, isTagged: boolean): Request {
+  const payload = new Uint8Array(isTagged ? VLAN_AT + align(2) : MAC_AT + align(6));
+  writeU8(payload, 0, AF_BRIDGE);
+  writeU32(payload, 4, bridge);
+  writeU8(payload, 10, NTF_SELF);
+  writeAttributeHeader(payload, MAC_AT - RTA_HDRLEN, NDA_LLADDR, 6);
+  if (isTagged) writeAttributeHeader(payload, VLAN_AT - RTA_HDRLEN, NDA_VLAN, 2);
+  return { type: RTM_GETNEIGH, flags: 0, payload, answered: true };
 }
 
 /** The kernel also lists other bridges' own addresses. */
@@ -141,9 +181,9 @@ function entryOf(bridge: IfIndex, message: Message): FdbEntry | undefined {
  */
 export function fdbAgeMs(socket: NetlinkSocket, bridge: IfIndex, vlan: number, mac: Mac): number | undefined {
   let ageMs: number | undefined;
-  socket.lookUp([fdbGet(bridge, { vlan, mac })], ENTRIES, (message) => {
-    const entry = decodeFdbEntry(message);
-    if (entry === undefined || entry.isLocal) return;
+  const table = ForwardingTable.forKeys([{ vlan, mac }], randomSeed());
+  socket.lookUp(encodeGets(bridge, table, [0]), ENTRIES, (message) => {
+    if (attributesOf(message) === undefined || isLocal(message)) return;
     const ticks = new Attributes(message.payload, NDMSG_SIZE).u32(NDA_CACHEINFO, 8);
     ageMs = ticks === undefined ? undefined : ticks * CLOCK_TICK_MS;
   });

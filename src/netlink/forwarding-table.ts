@@ -86,9 +86,22 @@ export class ForwardingTable implements Iterable<ForwardingEntry> {
     return port === NO_PORT ? undefined : port;
   }
 
-  /** The addresses of the table, forwarded or not. */
-  *keys(): Generator<ForwardingKey> {
-    for (let i = 0; i < this.#count; i++) yield this.#keyAt(i);
+  /** Number of addresses of the table, forwarded or not. Each has an index, in the order in which they were added. */
+  get size(): number {
+    return this.#count;
+  }
+
+  vlanAt(index: number): number {
+    return (this.#high[index] ?? 0) >>> 16;
+  }
+
+  writeMacAt(index: number, bytes: Uint8Array, offset: number): void {
+    writeU16(bytes, offset, (this.#high[index] ?? 0) & 0xffff);
+    writeU32(bytes, offset + 2, this.#low[index] ?? 0);
+  }
+
+  setPortAt(index: number, port: IfIndex): void {
+    this.#ports[index] = port;
   }
 
   *[Symbol.iterator](): Iterator<ForwardingEntry> {
@@ -99,10 +112,8 @@ export class ForwardingTable implements Iterable<ForwardingEntry> {
   }
 
   #keyAt(entry: number): ForwardingKey {
-    const high = this.#high[entry] ?? 0;
-    writeU16(MAC, 0, high & 0xffff);
-    writeU32(MAC, 2, this.#low[entry] ?? 0);
-    return { vlan: high >>> 16, mac: decodeMac(MAC, 0) };
+    this.writeMacAt(entry, MAC, 0);
+    return { vlan: this.vlanAt(entry), mac: decodeMac(MAC, 0) };
   }
 
   /** The slot of the entry, or the free slot that it would get. */

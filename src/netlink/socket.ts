@@ -79,14 +79,14 @@ export interface NetlinkSocket {
    */
   batch(requests: Iterable<Request>): Result[];
   /**
-   * Sends requests for single objects as `batch` does, and hands over each answer, in their order. An object that does not
-   * exist has none: `absent` are the errors that say so. `what` is the name in errors; payloads must not be kept, as for a
-   * dump.
+   * Sends requests for single objects as `batch` does, and hands over each answer, in their order, with the index of its
+   * request. An object that does not exist has none: `absent` are the errors that say so. `what` is the name in errors;
+   * payloads must not be kept, as for a dump.
    */
   lookUp(
     requests: Iterable<Request>,
     what: string,
-    take: (message: Message) => void,
+    take: (message: Message, request: number) => void,
     absent?: readonly string[],
   ): void;
   close(): void;
@@ -268,13 +268,13 @@ class RouteSocket implements NetlinkSocket {
   lookUp(
     requests: Iterable<Request>,
     what: string,
-    take: (message: Message) => void,
+    take: (message: Message, request: number) => void,
     absent: readonly string[] = ['ENOENT'],
   ): void {
     let failure: Failure | undefined;
     this.#exchange(requests, {
       sent: () => undefined,
-      reply: (_, message) => take(message),
+      reply: (request, message) => take(message, request),
       refused: (_, message) => {
         const refusal = decodeFailure(message);
         if (refusal !== undefined && !absent.includes(refusal.name)) failure ??= refusal;

@@ -54,7 +54,29 @@ function lint(text: string): string {
   return code === 0 ? stdout + stderr : `exit ${code}: ${stdout}${stderr}`;
 }
 
+/** The number of netlink requests of a run. */
+function countRequests(machine: Machine): number {
+  const trace = join(createTempDir(machine.scope, 'strace'), 'requests');
+  const strace = ['strace', '-f', '-o', trace, '-e', 'trace=sendto'];
+  assertExit(machine.netns.tryRun([...strace, ...machine.snoopy.argv('reconcile')]), 0);
+  return readFileSync(trace, 'utf8').split('\n').length;
+}
+
 describe('the textfile', () => {
+  test('of a run that changes nothing is of what the run has seen: nothing is read for it', async (t) => {
+    const { machine, file } = withTextfile(t);
+    machine.reconcile();
+    await machine.host(1).announceAndWait();
+    machine.reconcile();
+    machine.assertIdle();
+    const installed = 'snoopy_bindings{bridge="br0",state="installed"}';
+    rmSync(file);
+    const withFile = countRequests(machine);
+    assert.equal(metricOf(file, installed), 1);
+    machine.snoopy.configure({ bridges: [{ name: 'br0' }] });
+    assert.equal(withFile, countRequests(machine));
+  });
+
   test('agrees with status, has the outcome of the run, and promtool has no complaint', async (t) => {
     const { machine, directory, file, configure } = withTextfile(t);
     const odd = 'o"d\\d';

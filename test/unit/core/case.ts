@@ -222,9 +222,10 @@ export function asARunSees(golden: Case): Case {
   const { topology, hosts } = golden;
   const forwarding = new Map(
     [...knownMacs(topology, hosts)].map(([bridge, macs]) => {
-      const table = ForwardingTable.forKeys(macs, 0);
+      const keys = [...macs];
+      const table = ForwardingTable.forKeys(keys, 0);
       const whole = hosts.forwarding.get(bridge);
-      for (const { vlan, mac } of table.keys()) {
+      for (const { vlan, mac } of keys) {
         const port = whole?.portOf(vlan, mac);
         if (port !== undefined) table.push({ vlan, mac, port });
       }
