@@ -11,20 +11,21 @@ const PORTS = 10;
 
 /** The goal: `ip -batch` takes this many times as long as a whole run. */
 const SIZES = [
-  { hosts: 10_000, wholeGain: 1 },
-  { hosts: 50_000, wholeGain: 2.5 },
+  { hosts: 10_000, wholeGain: 1, whole: 2.2, own: 7, memory: null },
+  { hosts: 50_000, wholeGain: 2.5, whole: null, own: 7, memory: 2.5 },
 ] as const;
 
 export function measureHosts(tools: Tools): Row[] {
   const restore = raiseThresholds();
   try {
-    return SIZES.flatMap(({ hosts, wholeGain }) => measureSize(tools, hosts, wholeGain));
+    return SIZES.flatMap((size) => measureSize(tools, size));
   } finally {
     restore();
   }
 }
 
-function measureSize(tools: Tools, hosts: number, wholeGain: number): Row[] {
+function measureSize(tools: Tools, size: (typeof SIZES)[number]): Row[] {
+  const { hosts, wholeGain } = size;
   const group = `${hosts} new hosts`;
   const site = new Site(tools, PORTS, { max_bindings: 131_072, ring_size: '8MiB' });
   try {
@@ -58,6 +59,11 @@ function measureSize(tools: Tools, hosts: number, wholeGain: number): Row[] {
         check();
         return usage;
       },
+      idle: () => {
+        site.must('remove');
+        site.must('reconcile');
+        return tools.measure(site.netns, site.argv('reconcile'));
+      },
       writing: () => {
         prepare();
         const usage = tools.measure(site.netns, site.argv('reconcile', '--format', 'json'));
@@ -88,6 +94,8 @@ function measureSize(tools: Tools, hosts: number, wholeGain: number): Row[] {
       nothing: () => tools.measure(site.netns, NOTHING),
     });
     const whole = { what: 'snoopy', value: wallOf(samples.whole), unit: 'ms' } as const;
+    const start = { what: 'node -e 0', value: wallOf(samples.nothing), unit: 'ms' } as const;
+    const added = { ...whole, value: whole.value - wallOf(samples.idle) };
     const writing = { what: 'snoopy', value: wallOf(samples.writing), unit: 'ms' } as const;
     const iproute = { what: 'ip -batch', value: wallOf(samples.iproute), unit: 'ms' } as const;
     const c = { what: 'C, the same batches', value: median(samples.c), unit: 'ms' } as const;
@@ -95,9 +103,11 @@ function measureSize(tools: Tools, hosts: number, wholeGain: number): Row[] {
     const bare = { what: 'node -e 0', value: peakOf(samples.nothing), unit: 'MB' } as const;
     return [
       row(group, 'the whole run', whole, iproute, 'gain', atLeast(wholeGain)),
+      row(group, 'the whole run', whole, start, 'ratio', size.whole === null ? null : atMost(size.whole)),
+      row(group, 'what they cost beyond a run with nothing to do', added, c, 'ratio', atMost(size.own)),
       row(group, 'the writing alone', writing, c, 'ratio', atMost(1.3)),
       row(group, 'the writing alone', writing, iproute, 'gain', atLeast(8)),
-      row(group, 'most memory', memory, bare, 'ratio', hosts === 50_000 ? atMost(2.5) : null),
+      row(group, 'most memory', memory, bare, 'ratio', size.memory === null ? null : atMost(size.memory)),
     ];
   } finally {
     site.close();

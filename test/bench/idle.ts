@@ -7,15 +7,15 @@ import { Site } from './site.ts';
 
 const ROUNDS = 15;
 /** Lists most of what a run reads from the kernel: all but its filters and maps. */
-const LISTS = 'ip -details link show; tc qdisc show; bridge fdb show br br0; ip neighbor show';
+export const LISTS = 'ip -details link show; tc qdisc show; bridge fdb show br br0; ip neighbor show';
 const GROUP = 'nothing to do';
 const SIZES = [
-  { ports: 10, hosts: 100, wall: 1.35, memory: 1.3 },
-  { ports: 1_000, hosts: 10_000, wall: 2, memory: null },
+  { ports: 10, hosts: 100, wall: 1.35, lists: null, memory: 1.3 },
+  { ports: 1_000, hosts: 10_000, wall: 3, lists: 1, memory: null },
 ] as const;
 
 export function measureIdle(tools: Tools): Row[] {
-  return SIZES.flatMap(({ ports, hosts, wall, memory }) => {
+  return SIZES.flatMap(({ ports, hosts, wall, lists, memory }) => {
     const site = new Site(tools, ports);
     try {
       installAll(site, hosts);
@@ -42,6 +42,7 @@ export function measureIdle(tools: Tools): Row[] {
           time('snoopy', wallOf(samples.own)),
           time('iproute2 lists as much', wallOf(samples.iproute)),
           'ratio',
+          lists === null ? null : atMost(lists),
         ),
         row(
           GROUP,
@@ -71,6 +72,10 @@ const GROWTHS: readonly Growth[] = [
   { name: 'ports', grow: (site, size) => site.addPorts(size), most: 8_000 },
   { name: 'bindings', grow: (site, size) => installAll(site, size) },
   { name: 'neighbors of others', grow: (site, size) => site.addOthers(size) },
+  {
+    name: 'foreign FDB entries',
+    grow: (site, size) => site.placeHosts(size),
+  },
 ];
 
 /** The largest step of each is ten thousand; `SNOOPY_BENCH_MOST` ends them earlier. */
