@@ -90,6 +90,7 @@ interface Libc {
     addressLength: number,
   ) => number;
   readonly recv: (fd: number, bytes: Uint8Array, length: number, flags: number) => number;
+  readonly recvmmsg: (fd: number, headers: Uint8Array, count: number, flags: number, timeout: null) => number;
   readonly poll: (fds: Uint8Array, count: number, timeout: number) => number;
   readonly mmap: (
     address: null,
@@ -117,6 +118,7 @@ const libc = bindLazily<Libc>(() => koffi().load(null), {
   send: ['send', 'intptr_t', ['int', 'void *', 'size_t', 'int']],
   sendto: ['sendto', 'intptr_t', ['int', 'void *', 'size_t', 'int', 'void *', 'uint32_t']],
   recv: ['recv', 'intptr_t', ['int', 'void *', 'size_t', 'int']],
+  recvmmsg: ['recvmmsg', 'int', ['int', 'void *', 'unsigned int', 'int', 'void *']],
   poll: ['poll', 'int', ['void *', 'unsigned long', 'int']],
   mmap: ['mmap', 'void *', ['void *', 'size_t', 'int', 'int', 'int', 'int64_t']],
   munmap: ['munmap', 'int', ['void *', 'size_t']],
@@ -133,7 +135,7 @@ function lastErrno(): number {
 }
 
 const SOCK_CLOEXEC = 0o2000000;
-const MSG_TRUNC = 0x20;
+export const MSG_TRUNC = 0x20;
 const MSG_DONTWAIT = 0x40;
 
 /** socket(2); SOCK_CLOEXEC is added. Close it with closeSync of node:fs. */
@@ -220,19 +222,33 @@ export function sendTo(fd: number, bytes: Uint8Array, address: Uint8Array): Send
   return sent < 0 && ABSENT.includes(lastErrno()) ? 'absent' : 'refused';
 }
 
-/** The outcome of recv(2). `truncated`: the datagram was longer than the buffer, and its end is lost. */
-export type Receipt =
-  | { readonly kind: 'datagram'; readonly length: number }
-  | { readonly kind: 'truncated'; readonly length: number }
+/** Why nothing was received. */
+export type Refusal =
   | { readonly kind: 'empty' }
   | { readonly kind: 'interrupted' }
   /** ENOBUFS: the kernel dropped datagrams because the receive buffer was full. */
   | { readonly kind: 'overrun' };
 
-/** recv(2) of one datagram into `buffer`; without `wait` it returns `empty` at once. */
-export function receive(fd: number, buffer: Uint8Array, wait: boolean): Receipt {
-  const length = libc.recv(fd, buffer, buffer.length, wait ? MSG_TRUNC : MSG_TRUNC | MSG_DONTWAIT);
+/** The outcome of recv(2). `truncated`: the datagram was longer than the buffer, and its end is lost. */
+export type Receipt =
+  | { readonly kind: 'datagram'; readonly length: number }
+  | { readonly kind: 'truncated'; readonly length: number }
+  | Refusal;
+
+/** recv(2) of one datagram into `buffer`, without waiting. */
+export function receive(fd: number, buffer: Uint8Array): Receipt {
+  const length = libc.recv(fd, buffer, buffer.length, MSG_TRUNC | MSG_DONTWAIT);
   if (length >= 0) return { kind: length > buffer.length ? 'truncated' : 'datagram', length };
+  return refusal(fd);
+}
+
+/** recvmmsg(2) without waiting: the number of datagrams. `headers` are `count` of struct mmsghdr; see inbox.ts. */
+export function receiveMany(fd: number, headers: Uint8Array, count: number): number | Refusal {
+  const received = libc.recvmmsg(fd, headers, count, MSG_DONTWAIT, null);
+  return received >= 0 ? received : refusal(fd);
+}
+
+function refusal(fd: number): Refusal {
   const errno = lastErrno();
   if (errno === EAGAIN) return { kind: 'empty' };
   if (errno === EINTR) return { kind: 'interrupted' };

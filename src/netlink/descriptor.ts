@@ -1,9 +1,19 @@
-// A descriptor of a NETLINK_ROUTE socket: opens and binds it, and reads one datagram at a time.
+// A descriptor of a NETLINK_ROUTE socket: opens and binds it, and reads datagrams.
 
 import { closeSync } from 'node:fs';
 import { readU32, writeU16 } from '../base/bytes.ts';
 import { SnoopyError } from '../base/errors.ts';
-import { bind, getSocketOption, getsockname, poll, receive, setSocketOption, socket } from '../ffi/libc.ts';
+import type { Inbox } from '../ffi/inbox.ts';
+import {
+  bind,
+  getSocketOption,
+  getsockname,
+  poll,
+  type Refusal,
+  receive,
+  setSocketOption,
+  socket,
+} from '../ffi/libc.ts';
 import { decodeMessages, type Message } from './message.ts';
 
 const AF_NETLINK = 16;
@@ -49,7 +59,7 @@ export function receiveBufferSize(fd: number): number {
   return getSocketOption(fd, SOL_SOCKET, SO_RCVBUF);
 }
 
-/** One datagram's messages; `empty` after a wait without an answer. */
+/** The messages of what was received; `empty` after a wait without an answer. */
 export type Received =
   | { readonly kind: 'messages'; readonly messages: readonly Message[] }
   | { readonly kind: 'empty' }
@@ -58,28 +68,40 @@ export type Received =
 
 /** Receives one datagram, waiting no longer than `timeoutMs`. The messages' payloads are in `buffer`. */
 export function receiveMessages(fd: number, buffer: Uint8Array, timeoutMs: number): Received {
+  return receiving(fd, timeoutMs, () => {
+    const receipt = receive(fd, buffer);
+    if (receipt.kind === 'truncated') throw tooLong(receipt.length, buffer.length);
+    if (receipt.kind !== 'datagram') return receipt;
+    return { kind: 'messages', messages: decodeMessages(buffer.subarray(0, receipt.length)) };
+  });
+}
+
+/** The same for all datagrams that are waiting, up to the room of the inbox, which has the payloads until its next use. */
+export function receiveAll(fd: number, inbox: Inbox, timeoutMs: number): Received {
+  return receiving(fd, timeoutMs, () => {
+    const delivery = inbox.receive(fd);
+    if (delivery.kind !== 'datagrams') return delivery;
+    const longest = Math.max(...delivery.datagrams.map(({ length }) => length));
+    if (delivery.isTruncated) throw tooLong(longest, longest);
+    return { kind: 'messages', messages: delivery.datagrams.flatMap(decodeMessages) };
+  });
+}
+
+function receiving(fd: number, timeoutMs: number, look: () => Received | Refusal): Received {
   for (;;) {
-    const receipt = receive(fd, buffer, false);
-    switch (receipt.kind) {
-      case 'datagram':
-        return { kind: 'messages', messages: decodeMessages(buffer.subarray(0, receipt.length)) };
-      case 'truncated':
-        throw new SnoopyError({
-          code: 'netlink_failed',
-          object: 'netlink',
-          operation: `receive a netlink message of ${receipt.length} bytes`,
-          cause: `the buffer has ${buffer.length} bytes`,
-          fix: 'please report it',
-        });
-      case 'overrun':
-        return { kind: 'overrun' };
-      case 'interrupted':
-        break;
-      case 'empty':
-        if (timeoutMs === 0 || poll([fd], timeoutMs).kind === 'timeout') return { kind: 'empty' };
-        break;
-      default:
-        receipt satisfies never;
-    }
+    const received = look();
+    if (received.kind === 'interrupted') continue;
+    if (received.kind !== 'empty' || timeoutMs === 0) return received;
+    if (poll([fd], timeoutMs).kind === 'timeout') return received;
   }
+}
+
+function tooLong(length: number, room: number): SnoopyError {
+  return new SnoopyError({
+    code: 'netlink_failed',
+    object: 'netlink',
+    operation: `receive a netlink message of ${length} bytes`,
+    cause: `the buffer has ${room} bytes`,
+    fix: 'please report it',
+  });
 }

@@ -3,8 +3,15 @@
 import { closeSync } from 'node:fs';
 import { readI32, readU32 } from '../base/bytes.ts';
 import { SnoopyError } from '../base/errors.ts';
+import { Inbox } from '../ffi/inbox.ts';
 import { type CallContext, ENOBUFS, errnoName, send, systemError } from '../ffi/libc.ts';
-import { DATAGRAM_SIZE, openDescriptor, receiveBufferSize, receiveMessages } from './descriptor.ts';
+import {
+  DATAGRAM_SIZE,
+  openDescriptor,
+  receiveAll,
+  receiveBufferSize,
+  receiveMessages,
+} from './descriptor.ts';
 import {
   Attributes,
   addFlags,
@@ -173,6 +180,8 @@ class RouteSocket implements NetlinkSocket {
   readonly #answerBudget: number;
   readonly #inbound = new Uint8Array(DATAGRAM_SIZE);
   readonly #outbound = new Uint8Array(SEND_SIZE);
+  /** For the answers to single requests, each of which is a datagram of its own. */
+  #inbox: Inbox | undefined;
   #sequence = 1;
   #isOpen = true;
 
@@ -329,7 +338,8 @@ class RouteSocket implements NetlinkSocket {
     const answered = new Set<number>();
     for (;;) {
       // After an overrun the last acknowledgement may be lost too: do not wait for it.
-      const answer = receiveMessages(this.#fd, this.#inbound, isLost ? 0 : ANSWER_TIMEOUT_MS);
+      this.#inbox ??= new Inbox();
+      const answer = receiveAll(this.#fd, this.#inbox, isLost ? 0 : ANSWER_TIMEOUT_MS);
       if (answer.kind === 'overrun') {
         isLost = true;
         continue;

@@ -202,6 +202,8 @@ describe('a run', () => {
       ['recvfrom', 'error=EINTR:when=1+2'],
       ['recvfrom', 'error=EAGAIN:when=2+3'],
       ['recvfrom', 'error=ENOBUFS:when=1+4'],
+      ['recvmmsg', 'error=EINTR:when=1+2'],
+      ['recvmmsg', 'error=EAGAIN:when=1+2'],
       ['sendto', 'error=EINTR:when=1+2'],
       ['flock', 'error=EINTR:when=1'],
     ];

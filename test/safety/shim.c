@@ -313,6 +313,11 @@ ssize_t recv(int fd, void *bytes, size_t length, int flags)
 	return meets(LOOK, "recv", "netlink") ? -1 : REAL(recv)(fd, bytes, length, flags);
 }
 
+int recvmmsg(int fd, struct mmsghdr *headers, unsigned int count, int flags, struct timespec *timeout)
+{
+	return meets(LOOK, "recv", "netlink") ? -1 : REAL(recvmmsg)(fd, headers, count, flags, timeout);
+}
+
 int socket(int domain, int type, int protocol)
 {
 	if ((domain == AF_NETLINK || domain == AF_PACKET) &&
