@@ -52,7 +52,11 @@ export function retrievePorts(
   before: Machine,
   ports: readonly IfIndex[],
 ): Machine | null {
-  const observed = observePorts(netlink, runtime, pins, before.observed, ports);
+  return withPorts(before, observePorts(netlink, runtime, pins, before.observed, ports), ports);
+}
+
+/** The machine with these ports as they are observed; null as for `retrievePorts`. */
+export function withPorts(before: Machine, observed: Observed, ports: readonly IfIndex[]): Machine | null {
   if (ports.some((port) => extentOfLink(before, port, observed.links.get(port)) === 'machine')) return null;
   const { problems } = before.topology;
   return { ...before, observed, topology: { ...resolveTopology(before.desired, observed), problems } };
