@@ -31,7 +31,11 @@ export function resolveEntries(
 ): Resolved {
   const names = [
     ...findHostBridges(links).map(({ bridge }) => bridge.name),
-    ...[...before].flatMap((ifIndex) => links.get(ifIndex)?.name ?? []),
+    // Another kind of device may have the index of a bridge that is gone.
+    ...[...before].flatMap((ifIndex) => {
+      const link = links.get(ifIndex);
+      return link?.bridge === undefined ? [] : [link.name];
+    }),
   ];
   const namesOf = namesByEntry(entries, [...new Set(names)]);
   const served = entries.flatMap((entry) => {

@@ -108,11 +108,9 @@ function freeOf(): Pick<Link, 'master' | 'slaveKind' | 'bridgePort'> {
   return { master: undefined, slaveKind: undefined, bridgePort: undefined };
 }
 
-/** The policies of all ports, as a pass leaves them: by them the next look knows which bridges were served. */
-function applied(machine: Machine): Machine {
-  const policies = machine.topology.bridges.flatMap(({ ifIndex: bridge, ports }) =>
-    ports.map(({ ifIndex }) => [ifIndex, { bridge }] as const),
-  );
+/** Every bridge that is served has hosts, so that it stays one for the next look, also without a port. */
+function withHosts(machine: Machine): Machine {
+  const policies = machine.topology.bridges.map(({ ifIndex }) => [ifIndex, { bridge: ifIndex }] as const);
   const datapath = {
     ...machine.observed.datapath,
     ports: new Map(policies),
@@ -128,7 +126,7 @@ function lookAtAll({ links }: Kernel, before: Pick<Observed, 'datapath'>): Machi
     ...before,
     links: new Map(links),
   };
-  return applied(resolveMachine(observed, CONFIGURATION, []));
+  return withHosts(resolveMachine(observed, CONFIGURATION, []));
 }
 
 it('the machine after passes over ports is the one that a look at everything finds', () => {
@@ -155,7 +153,7 @@ it('the machine after passes over ports is the one that a look at everything fin
       }
       const after = isMachine ? null : withPorts(machine, { ...machine.observed, links }, [...named]);
       if (after !== null && named.size > 0) narrow++;
-      machine = after === null ? lookAtAll(kernel, machine.observed) : applied(after);
+      machine = after === null ? lookAtAll(kernel, machine.observed) : withHosts(after);
 
       const whole = lookAtAll(kernel, machine.observed);
       assert.deepEqual(machine.observed.links, whole.observed.links, 'links');
