@@ -59,12 +59,13 @@ const change: fc.Arbitrary<Change> = fc.record({
   mtu: fc.constantFrom(1500, 9000),
 });
 
-/** A bridge that has a name of the configuration, and one in a VRF with a tunnel port alone, which a port would make a served one. */
+/** A bridge of an exact name; one in a VRF with a tunnel port alone, which a port makes a served one; and one that a tunnel port does. */
 const START: readonly Change[] = [
   { ifIndex: 1, kind: 'bridge', name: settings.name },
   { ifIndex: 3, kind: 'vrf', name: 'vrf1' },
   { ifIndex: 2, kind: 'bridge', name: 'vm1', master: 3 },
   { ifIndex: 4, kind: 'vxlan', name: 'vx1', master: 2 },
+  { ifIndex: 5, kind: 'bridge', name: 'vm2' },
 ].map((one) => ({ master: undefined, below: 1, mtu: 1500, ...one }) as Change);
 
 /** The links of a kernel: a change of one can change others, and each is notified of. */
