@@ -154,8 +154,11 @@ function buildDeb(
   const lib = join(stage, 'usr/lib', NAME);
   for (const name of PROGRAMS) {
     const source = join(ROOT, 'dist', name);
-    // By absolute path: `env node` may find another one.
-    const program = readFileSync(source, 'utf8').replace(/^#!.*/, '#!/usr/bin/node');
+    // By absolute path: `env node` may find another one. The options stay: V8 rejects code compiled with others.
+    const program = readFileSync(source, 'utf8').replace(
+      /^#!\/usr\/bin\/env (?:-S )?node/,
+      '#!/usr/bin/node',
+    );
     write(join(lib, name), program, statSync(source).mode & 0o777);
   }
   stageKoffi(join(lib, 'node_modules/koffi'), [architecture.node]);
@@ -208,7 +211,7 @@ function controlText(version: string, architecture: string, installedKiB: number
     `Maintainer: ${manifest.author}`,
     `Installed-Size: ${installedKiB}`,
     // The last three are for the native part of koffi; Node depends on them anyway.
-    'Depends: nodejs (>= 20), libbpf1 (>= 1:1.1), libc6 (>= 2.34), libgcc-s1, libstdc++6',
+    'Depends: nodejs (>= 18.19), libbpf1 (>= 1:1.1), libc6 (>= 2.34), libgcc-s1, libstdc++6',
     'Recommends: iproute2',
     'Suggests: frr, prometheus-node-exporter',
     'Section: net',

@@ -72,7 +72,7 @@ function bundle(code) {
     stdin: { contents: code, resolveDir: root, loader: 'js' },
     bundle: true,
     format: 'esm',
-    target: 'node20',
+    target: 'node18.19',
     legalComments: 'none',
     treeShaking: true,
     write: false,

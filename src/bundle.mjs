@@ -38,7 +38,7 @@ await build({
   outfile,
   bundle: true,
   platform: 'node',
-  target: 'node20',
+  target: 'node18.19',
   format: 'cjs',
   external: ['koffi'],
   plugins: [lazyChildProcess, ownRequire],

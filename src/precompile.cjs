@@ -3,7 +3,16 @@
 // code is executed like the program.
 'use strict';
 
-const { readFileSync, renameSync, rmSync, statSync, writeFileSync } = require('node:fs');
+const {
+  closeSync,
+  fsyncSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} = require('node:fs');
 const { setFlagsFromString } = require('node:v8');
 const { Script } = require('node:vm');
 
@@ -24,9 +33,9 @@ setFlagsFromString('--lazy');
 const code = script.createCachedData();
 const { cachedDataRejected } = new Script(source, { filename: program, cachedData: code });
 if (cachedDataRejected) throw new Error(`V8 ${process.versions.v8} rejects its own code`);
-writeFileSync(`${cache}.new`, Buffer.concat([Buffer.from(stamp), code]), {
-  mode: 0o644,
-  flag: 'wx',
-  flush: true,
-});
+const file = openSync(`${cache}.new`, 'wx', 0o644);
+for (const part of [Buffer.from(stamp), code]) writeFileSync(file, part);
+// On the disk before it gets its name: V8 does not notice code that is damaged.
+fsyncSync(file);
+closeSync(file);
 renameSync(`${cache}.new`, cache);

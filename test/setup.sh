@@ -41,15 +41,19 @@ test_packages=(
   'keepalived      makes virtual routers'
 )
 root_packages=(
-  'mmdebstrap      makes the Debian 13 that packages are installed in'
+  'mmdebstrap      makes the Debian 12 and 13 that packages are installed in'
 )
 # Packages that bring a service, which must not run.
 services=(frr keepalived prometheus prometheus-node-exporter)
 
-# A Debian 13 for containers, made once: with systemd, snoopy's dependencies, and what Ansible needs to connect.
-debian_root=dist/roots/trixie
+# Roots for containers, each made once: name, release of Debian, and packages beside apt. `bookworm` and `trixie` have
+# systemd, what the .deb depends on, and what Ansible needs to connect.
 debian_packages=systemd,systemd-sysv,dbus,nodejs,libbpf1,iproute2,python3,python3-apt,openssh-server
-# Units that have no use in a container, or would listen.
+roots=(
+  "bookworm bookworm $debian_packages"
+  "trixie trixie $debian_packages"
+)
+# Units of these roots that have no use in a container, or would listen.
 debian_masked=(systemd-modules-load.service console-getty.service ssh.service ssh.socket)
 
 fail() {
@@ -126,21 +130,31 @@ install_packages() {
   done
 }
 
-make_debian_root() {
-  [[ $(cat "$debian_root.packages" 2>/dev/null) != "$debian_packages" ]] || return 0
-  echo "setup: unpacking a Debian 13 into $debian_root (to install snoopy's packages in; about a minute)"
-  local unfinished=$debian_root.$$ log
-  mkdir -p "${debian_root%/*}"
+# make_root NAME RELEASE PACKAGES: unless it is there with the same packages.
+make_root() {
+  local root=dist/roots/$1 release=$2 packages=$3
+  [[ $(cat "$root.packages" 2>/dev/null) != "$packages" ]] || return 0
+  echo "setup: unpacking Debian's $release into $root (for containers; about a minute)"
+  local unfinished=$root.$$ log
+  mkdir -p "${root%/*}"
   # Half of the time of debootstrap: apt installs everything at once.
-  log=$(mmdebstrap --mode=root --variant=minbase --include="$debian_packages" trixie "$unfinished" 2>&1) || {
+  log=$(mmdebstrap --mode=root --variant=minbase --include="$packages" "$release" "$unfinished" 2>&1) || {
     rm -rf --one-file-system "$unfinished"
-    fail "mmdebstrap could not make a Debian 13:"$'\n'"$(tail -5 <<<"$log")"
+    fail "mmdebstrap could not make Debian's $release:"$'\n'"$(tail -5 <<<"$log")"
   }
   local unit
   for unit in "${debian_masked[@]}"; do ln -sf /dev/null "$unfinished/etc/systemd/system/$unit"; done
-  rm -rf "$debian_root"
-  mv "$unfinished" "$debian_root"
-  echo "$debian_packages" >"$debian_root.packages"
+  rm -rf "$root"
+  mv "$unfinished" "$root"
+  echo "$packages" >"$root.packages"
+}
+
+make_roots() {
+  local line name release packages
+  for line in "${roots[@]}"; do
+    read -r name release packages <<<"$line"
+    make_root "$name" "$release" "$packages"
+  done
 }
 
 install_modules() {
@@ -156,15 +170,15 @@ if [[ ${1:-} == demo ]]; then
   install_packages "${packages[@]}"
   install_modules
 else
-  # The container root and the modules need the network and one core each: they are made beside the packages.
+  # The container roots and the modules need the network and one core each: they are made beside the packages.
   install_packages "${root_packages[@]}"
   set -m # a process group each, which ends with this script
-  make_debian_root </dev/null &
-  root_job=$!
+  make_roots </dev/null &
+  roots_job=$!
   install_modules </dev/null &
   modules_job=$!
   set +m
-  jobs=("$root_job" "$modules_job")
+  jobs=("$roots_job" "$modules_job")
   install_packages "${packages[@]}" "${test_packages[@]}"
   wait "$modules_job" || fail 'npm ci failed (see above)'
 fi
@@ -173,5 +187,5 @@ npm run --silent build
 if [[ ${1:-} != demo ]]; then
   # Also fetches, once, the parts of koffi for the other architectures.
   node dist/packaging/build.js >/dev/null
-  wait "$root_job" || exit 1
+  wait "$roots_job" || exit 1
 fi

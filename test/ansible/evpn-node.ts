@@ -3,7 +3,7 @@ import { cpSync, mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Host } from '../kernel/machine.ts';
-import { Container } from '../lib/container.ts';
+import { type BootOptions, Container } from '../lib/container.ts';
 import { arpFrame } from '../lib/frames.ts';
 import { Netns } from '../lib/netns.ts';
 import { attachedPrograms, listOwnNeighbors } from '../lib/oracles.ts';
@@ -40,8 +40,8 @@ export class EvpnNode {
     this.#host = new Host(container.netns, far, 1, BRIDGE);
   }
 
-  static async boot(scope: Scope, name: string): Promise<EvpnNode> {
-    const container = await Container.boot(scope, name);
+  static async boot(scope: Scope, name: string, options: BootOptions = {}): Promise<EvpnNode> {
+    const container = await Container.boot(scope, name, options);
     const far = new Netns(scope, `${name}-host`);
     container.netns.ipBatch([
       `link add ${BRIDGE} address 02:ff:00:00:00:01 type bridge stp_state 0 forward_delay 0 mcast_snooping 0`,

@@ -13,11 +13,13 @@ describe('what cannot work is refused before anything is changed', () => {
   const controller = new Controller(scope);
   after(() => scope.close());
 
-  const NODE_18 =
-    'libbpf1:\n  Installed: (none)\n  Candidate: 1:1.1.2-0+deb12u1\nnodejs:\n  Installed: (none)\n  Candidate: 18.20.4+dfsg-1\n';
+  const LIBBPF = 'libbpf1:\n  Installed: (none)\n  Candidate: 1:1.1.2-0+deb12u1\n';
+  // Of the first Debian 12, and of one with its security updates.
+  const NODE_18_13 = `${LIBBPF}nodejs:\n  Installed: (none)\n  Candidate: 18.13.0+dfsg1-1\n`;
+  const NODE_18_20 = `${LIBBPF}nodejs:\n  Installed: (none)\n  Candidate: 18.20.4+dfsg-1~deb12u1\n`;
   const NODE_20 = 'nodejs:\n  Installed: (none)\n  Candidate: 20.19.2+dfsg-1\n';
   const OLD_AND_NEW =
-    'libbpf1:\n  Installed: 1:1.3.0-2build2\n  Candidate: 1:1.3.0-2build2\nnodejs:\n  Installed: 18.20.4+dfsg-1\n  Candidate: 22.1.0-1nodesource1\n';
+    'libbpf1:\n  Installed: 1:1.3.0-2build2\n  Candidate: 1:1.3.0-2build2\nnodejs:\n  Installed: 12.22.9\n  Candidate: 18.19.1+dfsg-6ubuntu5\n';
 
   interface System {
     readonly distribution: string;
@@ -27,7 +29,7 @@ describe('what cannot work is refused before anything is changed', () => {
     readonly commands?: Readonly<Record<string, string>>;
   }
 
-  const DEBIAN_12: System = { distribution: 'Debian', version: '12', commands: { 'apt-cache': NODE_18 } };
+  const DEBIAN_12: System = { distribution: 'Debian', version: '12', commands: { 'apt-cache': NODE_18_20 } };
   const UBUNTU: System = { ...DEBIAN_12, distribution: 'Ubuntu', version: '24.04' };
   const ROCKY: System = { distribution: 'Rocky', version: '9', family: 'RedHat' };
 
@@ -58,12 +60,11 @@ describe('what cannot work is refused before anything is changed', () => {
 
   for (const [what, system, variables, message] of [
     [
-      'Node.js of Debian 12',
-      DEBIAN_12,
+      'a Debian 12 without its updates',
+      { ...DEBIAN_12, commands: { 'apt-cache': NODE_18_13 } },
       { snoopy_package: 'x.deb' },
-      /Node.js 20.*apt has 18\.20\.4.*repository/s,
+      /Node.js 18\.19 or later.*apt has 18\.13\.0.*apt-get update.*repository/s,
     ],
-    ['Node.js of Ubuntu 24.04', UBUNTU, { snoopy_package: 'x.deb' }, /Node.js 20.*apt has 18\.20\.4/s],
     [
       'no Node.js at all',
       { ...DEBIAN_12, commands: { 'apt-cache': '' } },
@@ -85,13 +86,13 @@ describe('what cannot work is refused before anything is changed', () => {
     ['a .deb for Enterprise Linux', ROCKY, { snoopy_package: 'x.deb' }, /on Rocky it has to be the tarball/],
     [
       'another stream on Enterprise Linux',
-      { ...ROCKY, commands: { node: 'v18.20.4\n' } },
+      { ...ROCKY, commands: { node: 'v16.20.2\n' } },
       { snoopy_package: 'x.tgz' },
-      /Here is 18.*dnf module reset nodejs/s,
+      /Here is 16\.20.*dnf module reset nodejs/s,
     ],
     [
       'a tarball without npm',
-      { ...DEBIAN_12, commands: { 'apt-cache': NODE_18, node: 'v22.1.0\n' } },
+      { ...DEBIAN_12, commands: { 'apt-cache': NODE_18_20, node: 'v22.1.0\n' } },
       { snoopy_package: 'x.tgz' },
       /npm, which is not there.*give the \.deb/s,
     ],
@@ -111,6 +112,7 @@ describe('what cannot work is refused before anything is changed', () => {
   }
 
   for (const [what, system, snoopy_package, dependencies] of [
+    ['Debian 12', DEBIAN_12, 'x.deb', ['libbpf1', 'nodejs=18.20.4+dfsg-1~deb12u1']],
     [
       'Debian 13',
       { ...DEBIAN_12, version: '13', commands: { 'apt-cache': NODE_20 } },
@@ -118,15 +120,15 @@ describe('what cannot work is refused before anything is changed', () => {
       ['libbpf1', 'nodejs=20.19.2+dfsg-1'],
     ],
     [
-      'Ubuntu 24.04 with a repository of Node.js',
+      'Ubuntu 24.04 with an old Node.js',
       { ...UBUNTU, commands: { 'apt-cache': OLD_AND_NEW } },
       'x.deb',
-      ['nodejs=22.1.0-1nodesource1'],
+      ['nodejs=18.19.1+dfsg-6ubuntu5'],
     ],
     ['Enterprise Linux 9', ROCKY, 'x.tgz', ['libbpf', '@nodejs:20']],
     [
       'Enterprise Linux 9 with Node.js',
-      { ...ROCKY, commands: { node: 'v20.9.0\n', npm: '/usr/local/lib/node_modules\n' } },
+      { ...ROCKY, commands: { node: 'v18.20.4\n', npm: '/usr/local/lib/node_modules\n' } },
       'x.tgz',
       ['libbpf'],
     ],

@@ -15,6 +15,7 @@ import {
 import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { load } from 'js-yaml';
+import { RELEASES, type Release } from '../lib/container.ts';
 import { deepTest, QUICK, sample } from '../lib/depth.ts';
 import { run } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
@@ -37,8 +38,8 @@ describe('role snoopy.evpn.snoopy', () => {
   });
   after(() => scope.close());
 
-  async function boot(name: string): Promise<EvpnNode> {
-    const node = await EvpnNode.boot(scope, name);
+  async function boot(name: string, release?: Release): Promise<EvpnNode> {
+    const node = await EvpnNode.boot(scope, name, release === undefined ? {} : { release });
     controller.addNode(name, node.container);
     return node;
   }
@@ -61,61 +62,64 @@ describe('role snoopy.evpn.snoopy', () => {
     return refusalOf(play(host, variables, options));
   }
 
-  test('from the .deb: check, apply, check, apply; another version and configuration; a broken one; removed', async () => {
-    const node = await boot('deb');
-    const { container } = node;
-    const before = listFiles(node);
+  for (const release of sample<readonly Release[]>(['trixie'], RELEASES)) {
+    test(`from the .deb on ${release}: check, apply, check, apply; another version and configuration; a broken one; removed`, async () => {
+      const name = `deb-${release}`;
+      const node = await boot(name, release);
+      const { container } = node;
+      const before = listFiles(node);
 
-    assert.equal(apply('deb', {}, { check: true, diff: true }), true, 'check mode foresees no change');
-    assert.deepEqual(listFiles(node), before, 'check mode has written');
-    assert.equal(apply('deb', {}), true);
-    assert.equal(node.isAttached, true);
-    assert.equal(container.run('systemctl', 'is-enabled', 'snoopy-reconcile.timer').trim(), 'enabled');
-    assert.equal(container.run('systemctl', 'is-active', 'snoopy-reconcile.timer').trim(), 'active');
-    assert.equal(apply('deb', {}, { check: true, diff: true }), false, 'check mode foresees a change');
-    assert.equal(apply('deb', {}), false, 'the second run has changed something');
+      assert.equal(apply(name, {}, { check: true, diff: true }), true, 'check mode foresees no change');
+      assert.deepEqual(listFiles(node), before, 'check mode has written');
+      assert.equal(apply(name, {}), true);
+      assert.equal(node.isAttached, true);
+      assert.equal(container.run('systemctl', 'is-enabled', 'snoopy-reconcile.timer').trim(), 'enabled');
+      assert.equal(container.run('systemctl', 'is-active', 'snoopy-reconcile.timer').trim(), 'active');
+      assert.equal(apply(name, {}, { check: true, diff: true }), false, 'check mode foresees a change');
+      assert.equal(apply(name, {}), false, 'the second run has changed something');
 
-    await node.announce();
-    await until(
-      'the timer to install the neighbor',
-      () => node.neighbors,
-      (neighbors) => neighbors.includes(`${HOST.ip} ${HOST.mac}`),
-      { timeoutMs: 30_000, everyMs: 250 },
-    );
+      await node.announce();
+      await until(
+        'the timer to install the neighbor',
+        () => node.neighbors,
+        (neighbors) => neighbors.includes(`${HOST.ip} ${HOST.mac}`),
+        { timeoutMs: 30_000, everyMs: 250 },
+      );
 
-    if (!QUICK) changeAndRefuse(node);
+      if (!QUICK) changeAndRefuse(name, node);
 
-    if (!QUICK) {
-      assert.equal(apply('deb', { snoopy_state: 'absent' }, { check: true }), true);
-      assert.equal(node.isAttached, true, 'check mode has removed snoopy');
-    }
-    assert.equal(apply('deb', { snoopy_state: 'absent' }), true);
-    assert.equal(node.isAttached, false);
-    assert.deepEqual(node.neighbors, []);
-    assert.deepEqual(
-      readdirSync(container.path('/sys/fs/bpf')).filter((name) => name.includes('snoopy')),
-      [],
-    );
-    assert.deepEqual(listFiles(node), before, 'files are left');
-    assert.equal(container.tryRun(['systemctl', 'cat', 'snoopy-reconcile.timer']).code, 1);
-    for (const check of sample([], [true, false])) {
-      assert.equal(apply('deb', { snoopy_state: 'absent' }, { check }), false);
-    }
-  });
+      if (!QUICK) {
+        assert.equal(apply(name, { snoopy_state: 'absent' }, { check: true }), true);
+        assert.equal(node.isAttached, true, 'check mode has removed snoopy');
+      }
+      assert.equal(apply(name, { snoopy_state: 'absent' }), true);
+      assert.equal(node.isAttached, false);
+      assert.deepEqual(node.neighbors, []);
+      assert.deepEqual(
+        readdirSync(container.path('/sys/fs/bpf')).filter((name) => name.includes('snoopy')),
+        [],
+      );
+      assert.deepEqual(listFiles(node), before, 'files are left');
+      assert.equal(container.tryRun(['systemctl', 'cat', 'snoopy-reconcile.timer']).code, 1);
+      for (const check of sample([], [true, false])) {
+        assert.equal(apply(name, { snoopy_state: 'absent' }, { check }), false);
+      }
+    });
+  }
 
   /** Another version and configuration are applied, the older version too; a broken configuration is refused. */
-  function changeAndRefuse(node: EvpnNode): void {
+  function changeAndRefuse(name: string, node: EvpnNode): void {
     const { container } = node;
     const newer = buildPackages(scope, '0.2.0');
     const version = () => container.run('dpkg-query', '--show', 'snoopy-evpn').split(/\s/)[1];
     const other = { ...CONFIG, bridges: [{ name: BRIDGE, max_age: '30m' }] };
     assert.equal(version(), VERSION);
-    assert.equal(apply('deb', { snoopy_package: newer.deb, snoopy_config: other }), true);
+    assert.equal(apply(name, { snoopy_package: newer.deb, snoopy_config: other }), true);
     assert.deepEqual(readConfig(node), other);
     assert.equal(version(), '0.2.0');
     assert.equal(node.isAttached, true);
     // The given package is the installed one afterwards, even if it is older.
-    assert.equal(apply('deb', { snoopy_config: other }), true);
+    assert.equal(apply(name, { snoopy_config: other }), true);
     assert.equal(version(), VERSION);
     assert.equal(node.isAttached, true);
 
@@ -123,7 +127,7 @@ describe('role snoopy.evpn.snoopy', () => {
     const files = listFiles(node);
     for (const check of [true, false]) {
       assert.match(
-        refusal('deb', { snoopy_config: broken }, { check }),
+        refusal(name, { snoopy_config: broken }, { check }),
         /snoopy_config is wrong.*max_age.*30m/s,
       );
     }

@@ -17,6 +17,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { dump, load } from 'js-yaml';
 import { deepTest } from '../lib/depth.ts';
 import type { Netns } from '../lib/netns.ts';
@@ -27,7 +28,7 @@ import { readSeries, readTextfile, readTypes } from '../lib/textfile.ts';
 import { until } from '../lib/wait.ts';
 import { assertExit, failureCodes, Machine } from './machine.ts';
 
-const DOCS = join(import.meta.dirname, '../../../docs/monitoring');
+const DOCS = fileURLToPath(new URL('../../../docs/monitoring', import.meta.url));
 const LAST_SUCCESS = 'snoopy_last_success_timestamp_seconds';
 const LAST_RUN = 'snoopy_last_run_timestamp_seconds';
 

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { load } from 'js-yaml';
 import { listPins } from '../lib/bpffs.ts';
 import { assertReport } from '../lib/report.ts';
@@ -12,7 +13,7 @@ import { outputOf, PRODUCT, withReport } from '../lib/snoopy.ts';
 import { createTempDir } from '../lib/temp.ts';
 import { assertExit, Machine } from './machine.ts';
 
-const ROOT = join(import.meta.dirname, '../../..');
+const ROOT = fileURLToPath(new URL('../../..', import.meta.url));
 const EXAMPLES = join(ROOT, 'docs/examples');
 const NOBODY = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', '--no-new-privs'];
 

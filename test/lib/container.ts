@@ -9,11 +9,22 @@ import { createTempDir, uniqueName } from './temp.ts';
 import { sleepSync, until } from './wait.ts';
 
 const PROJECT = fileURLToPath(new URL('../../../', import.meta.url));
-/** Debian 13 as test/setup.sh has made it. Nothing writes to it: every container has an overlay of its own. */
-const DEBIAN = join(PROJECT, 'dist/roots/trixie');
+/** The roots that test/setup.sh has made. Nothing writes to them: every container has an overlay of its own. */
+const ROOTS = join(PROJECT, 'dist/roots');
 const INIT = join(PROJECT, 'test/lib/container.sh');
 /** The environment of a login, without that of this process. */
 const ENVIRONMENT = ['HOME=/root', 'LANG=C.UTF-8', 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin'];
+
+/** Debian's releases that there is a root of. */
+export const RELEASES = ['bookworm', 'trixie'] as const;
+export type Release = (typeof RELEASES)[number];
+
+export interface BootOptions {
+  /** Debian 13 unless another is given. */
+  readonly release?: Release;
+  /** Gets the root before the boot. */
+  readonly prepare?: (root: string) => void;
+}
 
 /** A booted container. It ends, with every process in it, when the scope is closed. */
 export class Container {
@@ -31,12 +42,13 @@ export class Container {
     this.pid = pid;
   }
 
-  /**
-   * Boots a container named `role` and returns once systemd has started everything that it starts by itself.
-   * `prepare` gets the root before that.
-   */
-  static async boot(scope: Scope, role: string, prepare?: (root: string) => void): Promise<Container> {
-    const root = mountRoot(scope);
+  /** Boots a container named `role` and returns once systemd has started everything that it starts by itself. */
+  static async boot(
+    scope: Scope,
+    role: string,
+    { release = 'trixie', prepare }: BootOptions = {},
+  ): Promise<Container> {
+    const root = mountRoot(scope, join(ROOTS, release));
     prepare?.(root);
     writeFileSync(join(root, 'etc/hostname'), `${role}\n`);
     const netns = new Netns(scope, role);
@@ -94,13 +106,13 @@ export class Container {
   }
 }
 
-/** A writable root: an overlay over Debian's. */
-function mountRoot(scope: Scope): string {
-  if (!existsSync(DEBIAN)) throw new Error(`${DEBIAN} is missing: run \`bash test/setup.sh\``);
+/** A writable root: an overlay over `lower`. */
+function mountRoot(scope: Scope, lower: string): string {
+  if (!existsSync(lower)) throw new Error(`${lower} is missing: run \`bash test/setup.sh\``);
   const dir = createTempDir(scope, 'root');
   const [upper, work, root] = [join(dir, 'upper'), join(dir, 'work'), join(dir, 'root')];
   for (const path of [upper, work, root]) mkdirSync(path, { mode: 0o755 });
-  const options = `lowerdir=${DEBIAN},upperdir=${upper},workdir=${work}`;
+  const options = `lowerdir=${lower},upperdir=${upper},workdir=${work}`;
   run(['mount', '-t', 'overlay', 'overlay', '-o', options, root]);
   return root;
 }

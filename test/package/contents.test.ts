@@ -10,6 +10,7 @@ import { SCHEMA_TEXT } from '../../src/generated/schema.ts';
 import { deepTest } from '../lib/depth.ts';
 import { run, tryRun } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
+import { NODE } from '../lib/snoopy.ts';
 import { createTempDir } from '../lib/temp.ts';
 import { buildPackages, type Packages } from './packages.ts';
 
@@ -44,7 +45,7 @@ describe('the .deb', () => {
       assert.equal(field('Package'), 'snoopy-evpn');
       assert.equal(field('Version'), VERSION);
       assert.equal(field('Architecture'), architecture);
-      assert.match(field('Depends'), /^nodejs \(>= 20\), libbpf1 \(>= 1:1\.1\)/);
+      assert.match(field('Depends'), /^nodejs \(>= 18\.19\), libbpf1 \(>= 1:1\.1\)/);
     }
   });
 
@@ -73,6 +74,17 @@ describe('the .deb', () => {
       run(['dpkg-deb', '--info', packages.deb, 'conffiles']),
       '/etc/iproute2/rt_protos.d/snoopy.conf\n/etc/snoopy/snoopy.yaml\n',
     );
+  });
+
+  test('starts the program with the options that it is compiled for, whichever Node.js is first in the PATH', () => {
+    const first = (file: string): string => readFileSync(file, 'utf8').split('\n')[0] ?? '';
+    const [, ...options] = NODE;
+    assert.ok(options.length > 0);
+    assert.equal(
+      first(join(root, 'usr/lib/snoopy-evpn/start.cjs')),
+      ['#!/usr/bin/node', ...options].join(' '),
+    );
+    assert.equal(first(join(root, 'usr/lib/snoopy-evpn/snoopy.cjs')), '#!/usr/bin/node');
   });
 
   deepTest('has no lintian tag without an explanation', () => {

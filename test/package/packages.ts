@@ -4,7 +4,7 @@ import { basename, join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { Host } from '../kernel/machine.ts';
-import { Container } from '../lib/container.ts';
+import { type BootOptions, Container } from '../lib/container.ts';
 import { Netns } from '../lib/netns.ts';
 import { attachedPrograms, findNeighbor, listOwnNeighbors, type NeighborLine } from '../lib/oracles.ts';
 import { run } from '../lib/run.ts';
@@ -62,14 +62,11 @@ export class PackageMachine {
     ]);
   }
 
-  /** Ends with the test. `prepare` gets the root before the boot. */
-  static async boot(
-    t: Pick<TestContext, 'after'>,
-    prepare?: (root: string) => void,
-  ): Promise<PackageMachine> {
+  /** Ends with the test. */
+  static async boot(t: Pick<TestContext, 'after'>, options: BootOptions = {}): Promise<PackageMachine> {
     const scope = new Scope();
     t.after(() => scope.close());
-    return new PackageMachine(scope, await Container.boot(scope, 'node', prepare));
+    return new PackageMachine(scope, await Container.boot(scope, 'node', options));
   }
 
   run(...argv: string[]): string {
@@ -93,8 +90,17 @@ export class PackageMachine {
 
   /** Runs dpkg, and returns all of its output. */
   dpkg(...argv: string[]): string {
-    const { code, stdout, stderr } = this.container.tryRun(['dpkg', ...argv]);
-    if (code !== 0) throw new Error(`dpkg ${argv.join(' ')} ended with ${code}: ${stdout}${stderr}`);
+    return this.#printed('dpkg', ...argv);
+  }
+
+  /** Installs a .deb as an operator does, and returns all output. Without a network: the release has all that it needs. */
+  apt(deb: string): string {
+    return this.#printed('apt-get', 'install', '--yes', this.copyIn(deb));
+  }
+
+  #printed(...argv: string[]): string {
+    const { code, stdout, stderr } = this.container.tryRun(argv);
+    if (code !== 0) throw new Error(`${argv.join(' ')} ended with ${code}: ${stdout}${stderr}`);
     return stdout + stderr;
   }
 

@@ -1,7 +1,6 @@
 // What a host can achieve by impersonating another: every row of docs/impersonation.md, on nodes with FRR.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { Fabric } from '../lib/fabric.ts';
 import { arpFrame, type NaFields, naFrame, sendScapy } from '../lib/frames.ts';
@@ -49,7 +48,7 @@ type Counters = Readonly<Record<string, number>>;
 /** Index -> name of each counter, from the program's own header. */
 const COUNTER_NAMES = new Map(
   [
-    ...readFileSync(join(import.meta.dirname, '../../../bpf/snoopy.h'), 'utf8').matchAll(
+    ...readFileSync(new URL('../../../bpf/snoopy.h', import.meta.url), 'utf8').matchAll(
       /SNOOPY_COUNTER_(\w+) +(\d+)/g,
     ),
   ].map(([, name = '', index]) => [Number(index), name.toLowerCase()]),

@@ -4,13 +4,14 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { it } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { load } from 'js-yaml';
 import type { Schema } from '../../packaging/keys.ts';
 import { withReference } from '../../packaging/reference.ts';
 import { parseInvocation } from '../../src/cli.ts';
 import { parseConfig } from '../../src/config/config.ts';
 
-const ROOT = join(import.meta.dirname, '../../..');
+const ROOT = fileURLToPath(new URL('../../..', import.meta.url));
 
 function read(path: string): string {
   return readFileSync(join(ROOT, path), 'utf8');

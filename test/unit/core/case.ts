@@ -3,6 +3,7 @@
 
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { dump, load } from 'js-yaml';
 import type { IfIndex, IpAddress, Mac } from '../../../src/base/address.ts';
 import { parsePrefix, prefixOf } from '../../../src/base/address.ts';
@@ -185,7 +186,7 @@ export interface Expected {
 }
 
 /** The default scene: used for a file that a case lacks, and for a key that its observed.yaml lacks. */
-const SCENE = join(import.meta.dirname, '../../../../test/unit/core/scene');
+const SCENE = fileURLToPath(new URL('../../../../test/unit/core/scene', import.meta.url));
 
 function readYaml(path: string): object {
   return existsSync(path) ? (load(readFileSync(path, 'utf8')) as object) : {};

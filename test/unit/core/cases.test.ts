@@ -5,11 +5,12 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { UPDATE_GOLDEN } from '../golden.ts';
 import { actual, asARunSees, readCase, writeExpected } from './case.ts';
 
 // The cases are beside the sources. The compiled test runs from dist/.
-const CASES = join(import.meta.dirname, '../../../../test/unit/core/cases');
+const CASES = fileURLToPath(new URL('../../../../test/unit/core/cases', import.meta.url));
 
 describe('golden cases', () => {
   for (const name of readdirSync(CASES).sort()) {
