@@ -1,5 +1,5 @@
-// Builds the packages in dist/packages: a self-contained npm tarball, and a .deb for each architecture. The same sources
-// give the same bytes: every time stamp is that of the last commit.
+// Builds the packages in dist/packages: a self-contained npm tarball, and for each architecture a .deb and an RPM. The same
+// sources give the same bytes: every time stamp is that of the last commit.
 
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -33,11 +33,12 @@ const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const SOURCES = join(ROOT, 'packaging');
 const NAME = 'snoopy-evpn';
 
-/** Architectures, by their names in Node and in Debian. */
+/** Architectures, by their names in Node, in Debian and in rpm. */
 const ARCHITECTURES = [
-  { node: 'x64', debian: 'amd64' },
-  { node: 'arm64', debian: 'arm64' },
+  { node: 'x64', debian: 'amd64', rpm: 'x86_64' },
+  { node: 'arm64', debian: 'arm64', rpm: 'aarch64' },
 ] as const;
+type Architecture = (typeof ARCHITECTURES)[number];
 
 /** The files of koffi beside its native part, which is in build/koffi. */
 const KOFFI_FILES = ['LICENSE.txt', 'index.cjs', 'src/koffi/index.cjs', 'src/koffi/src/static.cjs'];
@@ -53,17 +54,29 @@ interface Manifest {
 
 const manifest = readManifest(join(ROOT, 'package.json'));
 
-/** Builds all packages of `version` into `output`. */
-function build(version: string, output: string): void {
+/** Stages a package in a directory of its own and builds it in another; returns its path. */
+type Builder = (version: string, stage: string, output: string) => string;
+
+/** The packages, by the name of their architecture. */
+const BUILDERS: ReadonlyMap<string, Builder> = new Map<string, Builder>([
+  ['npm', buildTarball],
+  ...ARCHITECTURES.flatMap((architecture): [string, Builder][] => [
+    [architecture.debian, (...places) => buildDeb(architecture, ...places)],
+    [architecture.rpm, (...places) => buildRpm(architecture, ...places)],
+  ]),
+]);
+
+/** Builds packages of `version` into `output`. */
+function build(version: string, output: string, names: readonly string[]): void {
   const stage = join(output, 'stage');
   rmSync(stage, { recursive: true, force: true });
   mkdirSync(output, { recursive: true });
-  const made = [
-    buildTarball(version, join(stage, 'npm'), output),
-    ...ARCHITECTURES.map((architecture) =>
-      buildDeb(version, architecture, join(stage, architecture.debian), output),
-    ),
-  ];
+  const made = names.map((name) => {
+    const builder = BUILDERS.get(name);
+    if (builder === undefined)
+      throw new Error(`There is no package ${name}: name some of ${[...BUILDERS.keys()].join(', ')}`);
+    return builder(version, join(stage, name), output);
+  });
   rmSync(stage, { recursive: true });
   for (const path of made) {
     const digest = createHash('sha256').update(readFileSync(path)).digest('hex');
@@ -142,16 +155,10 @@ function buildTarball(version: string, stage: string, output: string): string {
   return path;
 }
 
-/** A Debian package. */
-function buildDeb(
-  version: string,
-  architecture: (typeof ARCHITECTURES)[number],
-  stage: string,
-  output: string,
-): string {
-  const path = join(output, `${NAME}_${version}_${architecture.debian}.deb`);
+/** The tree of a package that installs below `/`: the program below `programs`, everything else below usr/share and etc. */
+function stageSystem(stage: string, programs: string, architecture: Architecture): void {
   const share = join(stage, 'usr/share');
-  const lib = join(stage, 'usr/lib', NAME);
+  const lib = join(stage, programs);
   for (const name of PROGRAMS) {
     const source = join(ROOT, 'dist', name);
     // By absolute path: `env node` may find another one. The options stay: V8 rejects code compiled with others.
@@ -161,10 +168,11 @@ function buildDeb(
     );
     write(join(lib, name), program, statSync(source).mode & 0o777);
   }
+  copy(join(SOURCES, 'remove-all'), join(lib, 'remove-all'));
   stageKoffi(join(lib, 'node_modules/koffi'), [architecture.node]);
   rmSync(join(lib, 'node_modules/koffi/LICENSE.txt')); // in usr/share/doc/snoopy-evpn/copyright
   mkdirSync(join(stage, 'usr/bin'));
-  symlinkSync(`../lib/${NAME}/start.cjs`, join(stage, 'usr/bin/snoopy'));
+  symlinkSync(relative('usr/bin', join(programs, 'start.cjs')), join(stage, 'usr/bin/snoopy'));
   stageShare(share);
   // By absolute path too: a program in /usr/local/bin, from a tarball, must not run instead.
   const service = 'snoopy-reconcile.service';
@@ -176,15 +184,24 @@ function buildDeb(
     );
   }
   move(join(share, 'systemd/system'), join(stage, 'usr/lib/systemd/system'));
-  move(join(share, 'zsh/site-functions'), join(share, 'zsh/vendor-completions'));
   move(join(share, 'iproute2/rt_protos.d'), join(stage, 'etc/iproute2/rt_protos.d'));
   copy(join(share, NAME, 'snoopy.yaml'), join(stage, 'etc/snoopy/snoopy.yaml'));
   for (const page of ['man5/snoopy.yaml.5', 'man8/snoopy.8']) compress(join(share, 'man', page));
   const doc = join(share, 'doc', NAME);
-  copy(join(SOURCES, 'debian/README.Debian'), join(doc, 'README.Debian'));
   copy(join(ROOT, 'CHANGELOG.md'), join(doc, 'CHANGELOG.md'));
+  compress(join(doc, 'CHANGELOG.md'));
+}
+
+/** A Debian package. */
+function buildDeb(architecture: Architecture, version: string, stage: string, output: string): string {
+  const path = join(output, `${NAME}_${version}_${architecture.debian}.deb`);
+  stageSystem(stage, `usr/lib/${NAME}`, architecture);
+  const share = join(stage, 'usr/share');
+  move(join(share, 'zsh/site-functions'), join(share, 'zsh/vendor-completions'));
+  const doc = join(share, 'doc', NAME);
+  copy(join(SOURCES, 'README'), join(doc, 'README.Debian'));
   write(join(doc, 'changelog'), debianChangelog(version));
-  for (const name of ['CHANGELOG.md', 'changelog']) compress(join(doc, name));
+  compress(join(doc, 'changelog'));
   copy(join(SOURCES, 'debian/lintian-overrides'), join(share, 'lintian/overrides', NAME));
 
   const files = listFiles(stage);
@@ -201,6 +218,33 @@ function buildDeb(
   makeReproducible(stage);
   run('dpkg-deb', ['--root-owner-group', '-Zxz', '--threads-max=1', '--build', stage, path]);
   return path;
+}
+
+/** An RPM for Enterprise Linux 9. */
+function buildRpm(architecture: Architecture, version: string, stage: string, output: string): string {
+  const tree = join(stage, 'tree');
+  // SELinux lets systemd start what is below libexec as a service of its own.
+  stageSystem(tree, `usr/libexec/${NAME}`, architecture);
+  copy(join(SOURCES, 'README'), join(tree, 'usr/share/doc', NAME, 'README'));
+  copy(join(ROOT, 'LICENSE'), join(tree, 'usr/share/licenses', NAME, 'LICENSE'));
+  makeReproducible(tree);
+  const [day = '', date = '', month = '', year = ''] = epoch().toUTCString().split(/,? /);
+  const defines = {
+    _topdir: join(stage, 'rpmbuild'),
+    _rpmdir: stage,
+    stage: tree,
+    package_version: version,
+    changelog_date: `${day} ${month} ${date} ${year}`,
+  };
+  run('rpmbuild', [
+    '-bb',
+    `--target=${architecture.rpm}-redhat-linux`,
+    ...Object.entries(defines).flatMap(([name, value]) => ['--define', `${name} ${value}`]),
+    join(SOURCES, 'rpm', `${NAME}.spec`),
+  ]);
+  const name = `${NAME}-${version}-1.el9.${architecture.rpm}.rpm`;
+  renameSync(join(stage, architecture.rpm, name), join(output, name));
+  return join(output, name);
 }
 
 function controlText(version: string, architecture: string, installedKiB: number): string {
@@ -360,6 +404,13 @@ function run(command: string, args: readonly string[], cwd = ROOT): string {
   return stdout;
 }
 
-// The tests build another version, or into another directory.
-const [version = VERSION, output = join(ROOT, 'dist/packages')] = process.argv.slice(2);
-build(version, output);
+/** All that can be built here. */
+function buildable(): string[] {
+  const hasRpmbuild = spawnSync('rpmbuild', ['--version']).error === undefined;
+  if (!hasRpmbuild) console.error('Without rpmbuild no RPM is built: Debian has it in the package rpm');
+  return [...BUILDERS.keys()].filter((name) => hasRpmbuild || ARCHITECTURES.every(({ rpm }) => rpm !== name));
+}
+
+// The tests build another version, into another directory, or not all.
+const [version = VERSION, output = join(ROOT, 'dist/packages'), ...names] = process.argv.slice(2);
+build(version, output, names.length === 0 ? buildable() : names);

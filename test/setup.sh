@@ -27,6 +27,8 @@ test_packages=(
   'kmod            loads their modules'
   'xz-utils        unpacks those modules'
   'lintian         looks the .deb through'
+  'rpm             builds the RPM'
+  'rpmlint         looks it through'
   'mandoc          looks the manual pages through'
   'groff-base      does so too'
   'zsh             completes'
@@ -52,6 +54,8 @@ debian_packages=systemd,systemd-sysv,dbus,nodejs,libbpf1,iproute2,python3,python
 roots=(
   "bookworm bookworm $debian_packages"
   "trixie trixie $debian_packages"
+  # What an Enterprise Linux 9 has and Debian's archive as well.
+  "rpm bookworm systemd,systemd-sysv,dbus,nodejs,libbpf1,iproute2,python3,openssh-server,rpm,rpm2cpio,cpio,dnf"
 )
 # Units of these roots that have no use in a container, or would listen.
 debian_masked=(systemd-modules-load.service console-getty.service ssh.service ssh.socket)

@@ -23,7 +23,7 @@ describe('twenty nodes', () => {
 
   before(async () => {
     controller = new Controller(scope);
-    ({ deb } = buildPackages(scope, '0.1.0'));
+    ({ deb } = buildPackages(scope, '0.1.0', { only: ['deb'] }));
     for (const name of NODES) {
       const node = await EvpnNode.boot(scope, name);
       controller.addNode(name, node.container);

@@ -15,7 +15,7 @@ import {
 import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { load } from 'js-yaml';
-import { RELEASES, type Release } from '../lib/container.ts';
+import { type BootOptions, RELEASES, type Release } from '../lib/container.ts';
 import { deepTest, QUICK, sample } from '../lib/depth.ts';
 import { run } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
@@ -38,8 +38,8 @@ describe('role snoopy.evpn.snoopy', () => {
   });
   after(() => scope.close());
 
-  async function boot(name: string, release?: Release): Promise<EvpnNode> {
-    const node = await EvpnNode.boot(scope, name, release === undefined ? {} : { release });
+  async function boot(name: string, options: BootOptions = {}): Promise<EvpnNode> {
+    const node = await EvpnNode.boot(scope, name, options);
     controller.addNode(name, node.container);
     return node;
   }
@@ -65,7 +65,7 @@ describe('role snoopy.evpn.snoopy', () => {
   for (const release of sample<readonly Release[]>(['trixie'], RELEASES)) {
     test(`from the .deb on ${release}: check, apply, check, apply; another version and configuration; a broken one; removed`, async () => {
       const name = `deb-${release}`;
-      const node = await boot(name, release);
+      const node = await boot(name, { from: release });
       const { container } = node;
       const before = listFiles(node);
 

@@ -20,8 +20,8 @@ export const RELEASES = ['bookworm', 'trixie'] as const;
 export type Release = (typeof RELEASES)[number];
 
 export interface BootOptions {
-  /** Debian 13 unless another is given. */
-  readonly release?: Release;
+  /** The root; `rpm` is a Debian 12 with rpm and dnf. Debian 13 unless another is given. */
+  readonly from?: Release | 'rpm';
   /** Gets the root before the boot. */
   readonly prepare?: (root: string) => void;
 }
@@ -46,9 +46,9 @@ export class Container {
   static async boot(
     scope: Scope,
     role: string,
-    { release = 'trixie', prepare }: BootOptions = {},
+    { from = 'trixie', prepare }: BootOptions = {},
   ): Promise<Container> {
-    const root = mountRoot(scope, join(ROOTS, release));
+    const root = mountRoot(scope, join(ROOTS, from));
     prepare?.(root);
     writeFileSync(join(root, 'etc/hostname'), `${role}\n`);
     const netns = new Netns(scope, role);

@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { buildProgram } from '../../src/cli.ts';
 import { SCHEMA_TEXT } from '../../src/generated/schema.ts';
 import { deepTest } from '../lib/depth.ts';
@@ -14,6 +15,7 @@ import { NODE } from '../lib/snoopy.ts';
 import { createTempDir } from '../lib/temp.ts';
 import { buildPackages, type Packages } from './packages.ts';
 
+const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const VERSION = '1.2.3';
 const scope = new Scope();
 let packages: Packages;
@@ -32,7 +34,7 @@ after(() => scope.close());
 
 deepTest('the same sources make the same bytes, whatever umask and time zone', () => {
   const again = buildPackages(scope, VERSION, { umask: '077', env: { TZ: 'Pacific/Auckland' } });
-  for (const kind of ['tarball', 'amd64', 'arm64'] as const) {
+  for (const kind of ['tarball', 'amd64', 'arm64', 'x86_64', 'aarch64'] as const) {
     assert.ok(readFileSync(again[kind]).equals(readFileSync(packages[kind])), `${kind} differs`);
   }
 });
@@ -111,6 +113,64 @@ function isOverride(line: string): boolean {
 function isFirstWithoutComment(lines: readonly string[], at: number): boolean {
   return at === 0 || (!isOverride(lines[at - 1] ?? '') && !lines[at - 1]?.startsWith('#'));
 }
+
+describe('the RPM', () => {
+  /** A query of a package file; `%` of rpm's formats. */
+  const query = (rpm: string, ...argv: string[]): string[] =>
+    run(['rpm', '--query', '--package', ...argv, rpm])
+      .trimEnd()
+      .split('\n');
+
+  test('declares what it depends on', () => {
+    for (const architecture of ['x86_64', 'aarch64'] as const) {
+      const rpm = packages[architecture];
+      const [name] = query(rpm, '--queryformat', '%{NAME} %{VERSION}-%{RELEASE} %{ARCH} %{OS}\n');
+      assert.equal(name, `snoopy-evpn ${VERSION}-1.el9 ${architecture} linux`);
+      const required = query(rpm, '--requires');
+      for (const requirement of ['nodejs >= 1:18.19', 'libbpf.so.1(LIBBPF_1.1.0)(64bit)'])
+        assert.ok(required.includes(requirement), `${requirement}:\n${required.join('\n')}`);
+    }
+  });
+
+  test('has the files of the .deb, with the configuration kept by upgrades', () => {
+    /** The paths of the .deb, where the RPM has them. */
+    const expected = run(['dpkg-deb', '--contents', packages.deb])
+      .trimEnd()
+      .split('\n')
+      .map((line) => (line.split(/ +/)[5] ?? '').slice(1))
+      .filter((path) => !path.endsWith('/') && !/lintian|doc.snoopy-evpn.changelog/.test(path))
+      .map((path) => path.replace('/usr/lib/snoopy-evpn/', '/usr/libexec/snoopy-evpn/'))
+      .map((path) => path.replace('zsh/vendor-completions', 'zsh/site-functions'))
+      .map((path) => path.replace('README.Debian', 'README'));
+    const owned = ['/usr/libexec/snoopy-evpn/snoopy.cjs.cache', '/usr/share/licenses/snoopy-evpn/LICENSE'];
+    const lines = query(
+      packages.rpm,
+      '--queryformat',
+      '[%{FILEMODES:perms} %{FILEUSERNAME}/%{FILEGROUPNAME} %{FILENAMES}\n]',
+    );
+    const files = lines.filter((line) => !line.startsWith('d')).map((line) => line.split(' ')[2] ?? '');
+    assert.deepEqual(files.sort(), [...expected, ...owned].sort());
+    for (const line of lines) assert.match(line, / root\/root /);
+    // RPMFILE_CONFIG and RPMFILE_NOREPLACE.
+    const kept = query(packages.rpm, '--queryformat', '[%{FILEFLAGS} %{FILENAMES}\n]').filter((line) =>
+      line.startsWith('17 '),
+    );
+    assert.deepEqual(kept, ['17 /etc/iproute2/rt_protos.d/snoopy.conf', '17 /etc/snoopy/snoopy.yaml']);
+  });
+
+  deepTest('has nothing that rpmlint reports without an explanation', () => {
+    const config = `${ROOT}packaging/rpm/rpmlint.toml`;
+    const argv = ['rpmlint', '--config', config, packages.x86_64, packages.aarch64];
+    const { code, stdout } = tryRun(argv, { timeoutMs: 120_000 });
+    assert.match(stdout, /2 packages and 0 specfiles checked; 0 errors, 0 warnings/);
+    assert.equal(code, 0);
+    const lines = readFileSync(config, 'utf8').split('\n');
+    const filters = lines.filter((line) => line.startsWith('  "'));
+    const unexplained = filters.filter((line) => !lines[lines.indexOf(line) - 1]?.startsWith('  # '));
+    assert.ok(filters.length > 0);
+    assert.deepEqual(unexplained, []);
+  });
+});
 
 describe('the npm tarball', () => {
   test('has koffi for both architectures, and nothing for npm to fetch or build', () => {

@@ -2,7 +2,7 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: shells have them too.
 
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { VERSION } from '../../src/generated/version.ts';
 import type { Host } from '../kernel/machine.ts';
@@ -21,36 +21,10 @@ const scope = new Scope();
 let older: Packages;
 let newer: Packages;
 before(() => {
-  older = buildPackages(scope, OLD);
-  newer = buildPackages(scope, NEW);
+  older = buildPackages(scope, OLD, { only: ['deb'] });
+  newer = buildPackages(scope, NEW, { only: ['deb'] });
 });
 after(() => scope.close());
-
-/** The state of a machine: files with type, mode and size, units, network, pins. */
-function inventory(machine: PackageMachine): readonly string[] {
-  // dpkg has records of its own, groupadd keeps the state before; systemd writes the rest as time goes by.
-  const ignored =
-    '^/(root|etc/g(roup|shadow)- |var/lib/dpkg|var/log|var/cache|var/lib/systemd/(timesync|random-seed|credential))';
-  const files = machine
-    .run('find', '/', '-xdev', '-printf', '%p %y %m %s %l\\n')
-    .split('\n')
-    // A directory keeps the size of its largest content.
-    .map((line) => line.replace(/ d (\d+) \d+ $/, ' d $1'))
-    .filter((line) => !new RegExp(ignored).test(line));
-  const network = [
-    ['ip', 'address'],
-    ['ip', 'neighbor', 'show', 'nud', 'all'],
-    ['tc', 'qdisc'],
-    ['bridge', 'fdb', 'show', 'br', 'br0'],
-  ].map((argv) => machine.run(...argv).replaceAll(/ (used \S+|valid_lft \S+)/g, ''));
-  const units = machine.run('systemctl', 'list-units', '--all', '--plain', '--no-legend', 'snoopy*');
-  return [
-    ...files.sort(),
-    ...network,
-    `units: ${units}`,
-    `pins: ${readdirSync(machine.container.path('/sys/fs/bpf')).join()}`,
-  ];
-}
 
 /** Installed and run, with a host that has a neighbor. */
 async function installed(machine: PackageMachine, packages: Packages): Promise<Host> {
@@ -70,7 +44,7 @@ for (const release of RELEASES) {
     mainTest(
       'starts nothing and changes nothing on the network; the shipped configuration is valid',
       async (t) => {
-        const machine = await PackageMachine.boot(t, { release });
+        const machine = await PackageMachine.boot(t, { from: release });
         const printed = machine.apt(newer.deb);
         assert.doesNotMatch(printed, /warning|error|fail/i);
         assert.equal(machine.run('snoopy', '--version'), `${VERSION}\n`);
@@ -86,7 +60,7 @@ for (const release of RELEASES) {
     );
 
     deepTest('stores the compiled program, which runs use', async (t) => {
-      const machine = await PackageMachine.boot(t, { release });
+      const machine = await PackageMachine.boot(t, { from: release });
       machine.dpkg('--install', machine.copyIn(newer.deb));
       // With another text of the same size and time, only the stored code still has the version.
       const program = '/usr/lib/snoopy-evpn/snoopy.cjs';
@@ -98,7 +72,7 @@ for (const release of RELEASES) {
     });
 
     deepTest('completes the names of bridges in bash', async (t) => {
-      const machine = await PackageMachine.boot(t, { release });
+      const machine = await PackageMachine.boot(t, { from: release });
       machine.dpkg('--install', machine.copyIn(newer.deb));
       const script =
         '. /usr/share/bash-completion/completions/snoopy; _snoopy snoopy "" --bridge; echo "${COMPREPLY[*]}"';
@@ -106,7 +80,7 @@ for (const release of RELEASES) {
     });
 
     deepTest('makes `ip neigh` print the name of the protocol', async (t) => {
-      const machine = await PackageMachine.boot(t, { release });
+      const machine = await PackageMachine.boot(t, { from: release });
       const host = await installed(machine, newer);
       assert.match(
         machine.run('ip', 'neigh', 'show', host.ip, 'dev', 'br0', 'nud', 'noarp'),
@@ -117,7 +91,7 @@ for (const release of RELEASES) {
 
   describe(`an upgrade on ${release}`, () => {
     mainTest("keeps program, hosts and the operator's choices, without a gap", async (t) => {
-      const machine = await PackageMachine.boot(t, { release });
+      const machine = await PackageMachine.boot(t, { from: release });
       const host = await installed(machine, older);
       const program = machine.programOn(host);
       const neighbors = machine.neighbors();
@@ -144,7 +118,7 @@ for (const release of RELEASES) {
     });
 
     deepTest('leaves a timer alone that is neither enabled nor running', async (t) => {
-      const machine = await PackageMachine.boot(t, { release });
+      const machine = await PackageMachine.boot(t, { from: release });
       machine.dpkg('--install', machine.copyIn(older.deb));
       machine.dpkg('--install', machine.copyIn(newer.deb));
       assert.equal(machine.property(TIMER, 'ActiveState'), 'inactive');
@@ -154,10 +128,10 @@ for (const release of RELEASES) {
 
   describe(`removal on ${release}`, () => {
     test('and purge leave the host as it was', async (t) => {
-      const machine = await PackageMachine.boot(t, { release });
+      const machine = await PackageMachine.boot(t, { from: release });
       const host = machine.addHost(1);
       await host.announceAndWait();
-      const before = inventory(machine);
+      const before = machine.inventory();
       machine.dpkg('--install', machine.copyIn(newer.deb));
       machine.configure();
       await machine.runsFor(host);
@@ -178,11 +152,11 @@ for (const release of RELEASES) {
       );
 
       machine.dpkg('--purge', 'snoopy-evpn');
-      assert.deepEqual(inventory(machine), before);
+      assert.deepEqual(machine.differences(before), []);
     });
 
     deepTest('succeeds with a broken configuration, and undoes everything', async (t) => {
-      const machine = await PackageMachine.boot(t, { release });
+      const machine = await PackageMachine.boot(t, { from: release });
       const host = await installed(machine, newer);
       machine.write(CONFIG, 'version: [\n');
       const printed = machine.dpkg('--remove', 'snoopy-evpn');
@@ -193,7 +167,7 @@ for (const release of RELEASES) {
     });
 
     deepTest('reports what stays when nothing can be undone, and continues', async (t) => {
-      const machine = await PackageMachine.boot(t, { release });
+      const machine = await PackageMachine.boot(t, { from: release });
       const host = await installed(machine, newer);
       machine.run('systemctl', 'stop', TIMER, SERVICE);
       const lock = machine.netns.start(...holdLock(machine));
@@ -206,7 +180,7 @@ for (const release of RELEASES) {
     });
 
     deepTest('in a chroot does nothing to the host around it', async (t) => {
-      const machine = await PackageMachine.boot(t, { release });
+      const machine = await PackageMachine.boot(t, { from: release });
       const host = await installed(machine, newer);
       const chroot = [
         'mkdir /tmp/upper /tmp/work /tmp/root',
@@ -222,7 +196,7 @@ for (const release of RELEASES) {
     });
 
     deepTest('and a new installation restore what was enabled; purge does not', async (t) => {
-      const machine = await PackageMachine.boot(t, { release });
+      const machine = await PackageMachine.boot(t, { from: release });
       await installed(machine, newer);
       machine.dpkg('--remove', 'snoopy-evpn');
       machine.dpkg('--install', machine.copyIn(newer.deb));

@@ -5,6 +5,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { VERSION } from '../../src/generated/version.ts';
+import { RELEASES } from '../lib/container.ts';
 import { run } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
 import { buildPackages, PackageMachine, SERVICE, TIMER } from './packages.ts';
@@ -28,36 +29,38 @@ function documentedLines(): string {
   return lines;
 }
 
-test('is installed offline, runs, and leaves nothing when it is uninstalled', async (t) => {
-  const scope = new Scope();
-  t.after(() => scope.close());
-  const { tarball } = buildPackages(scope, VERSION);
-  const machine = await PackageMachine.boot(t);
-  const npm = copyNpm(machine);
-  for (const tool of ['cc', 'gcc', 'clang', 'make']) {
-    assert.notEqual(machine.container.tryRun(['which', tool]).code, 0, `the machine has ${tool}`);
-  }
-  const global = ['--global', '--prefix', PREFIX, '--no-audit', '--no-fund'];
-  const files = (): string => machine.run('find', PREFIX, '!', '-type', 'd');
-  const before = files();
-  machine.run('node', npm, 'install', ...global, '--offline', machine.copyIn(tarball));
-  assert.equal(machine.run('snoopy', '--version'), `${VERSION}\n`);
-  assert.ok(existsSync(machine.container.path(`${PREFIX}/share/man/man8/snoopy.8`)));
+for (const release of RELEASES) {
+  test(`is installed offline on ${release}, runs, and leaves nothing when it is uninstalled`, async (t) => {
+    const scope = new Scope();
+    t.after(() => scope.close());
+    const { tarball } = buildPackages(scope, VERSION, { only: ['npm'] });
+    const machine = await PackageMachine.boot(t, { from: release });
+    const npm = copyNpm(machine);
+    for (const tool of ['cc', 'gcc', 'clang', 'make']) {
+      assert.notEqual(machine.container.tryRun(['which', tool]).code, 0, `the machine has ${tool}`);
+    }
+    const global = ['--global', '--prefix', PREFIX, '--no-audit', '--no-fund'];
+    const files = (): string => machine.run('find', PREFIX, '!', '-type', 'd');
+    const before = files();
+    machine.run('node', npm, 'install', ...global, '--offline', machine.copyIn(tarball));
+    assert.equal(machine.run('snoopy', '--version'), `${VERSION}\n`);
+    assert.ok(existsSync(machine.container.path(`${PREFIX}/share/man/man8/snoopy.8`)));
 
-  // npm is where a machine has it that is on the network.
-  machine.write('/usr/bin/npm', `#!/bin/sh\nexec node ${npm} --prefix ${PREFIX} "$@"\n`);
-  machine.run('chmod', '755', '/usr/bin/npm');
-  machine.run('sh', '-ec', documentedLines());
-  machine.run('snoopy', 'validate');
-  machine.configure();
+    // npm is where a machine has it that is on the network.
+    machine.write('/usr/bin/npm', `#!/bin/sh\nexec node ${npm} --prefix ${PREFIX} "$@"\n`);
+    machine.run('chmod', '755', '/usr/bin/npm');
+    machine.run('sh', '-ec', documentedLines());
+    machine.run('snoopy', 'validate');
+    machine.configure();
 
-  const host = machine.addHost(1);
-  await machine.runsFor(host);
-  machine.run('systemctl', 'enable', '--quiet', '--now', TIMER);
-  machine.run('systemctl', 'disable', '--quiet', '--now', TIMER);
-  machine.run('systemctl', 'stop', SERVICE);
-  machine.run('snoopy', 'remove');
-  assert.deepEqual(machine.neighbors(), []);
-  machine.run('node', npm, 'uninstall', ...global, 'snoopy-evpn');
-  assert.equal(files(), before);
-});
+    const host = machine.addHost(1);
+    await machine.runsFor(host);
+    machine.run('systemctl', 'enable', '--quiet', '--now', TIMER);
+    machine.run('systemctl', 'disable', '--quiet', '--now', TIMER);
+    machine.run('systemctl', 'stop', SERVICE);
+    machine.run('snoopy', 'remove');
+    assert.deepEqual(machine.neighbors(), []);
+    machine.run('node', npm, 'uninstall', ...global, 'snoopy-evpn');
+    assert.equal(files(), before);
+  });
+}

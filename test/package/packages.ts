@@ -1,5 +1,5 @@
 // Packages built from this tree, and a container to install them in, with a bridge and hosts that send on request.
-import { copyFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -18,24 +18,51 @@ export interface Packages {
   readonly tarball: string;
   readonly amd64: string;
   readonly arm64: string;
-  /** The .deb for this machine. */
+  readonly x86_64: string;
+  readonly aarch64: string;
+  /** The .deb and the RPM for this machine. */
   readonly deb: string;
+  readonly rpm: string;
 }
 
-/** Builds the packages of a version in a directory that is deleted with the scope. */
+export interface BuildOptions {
+  /** Kinds for this machine, such as `deb`; all packages by default. */
+  readonly only?: readonly ('npm' | 'deb' | 'rpm')[];
+  readonly umask?: string;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** The names of this machine's packages in packaging/build.ts. */
+const HERE =
+  process.arch === 'arm64'
+    ? { npm: 'npm', deb: 'arm64', rpm: 'aarch64' }
+    : { npm: 'npm', deb: 'amd64', rpm: 'x86_64' };
+
+/** Builds packages of a version in a directory that is deleted with the scope. */
 export function buildPackages(
   scope: Scope,
   version: string,
-  { umask = '022', env = {} }: { umask?: string; env?: Readonly<Record<string, string>> } = {},
+  { only = [], umask = '022', env = {} }: BuildOptions = {},
 ): Packages {
   const dir = createTempDir(scope, 'packages');
   const builder = join(ROOT, 'dist/packaging/build.js');
   const command = `umask ${umask}; exec "$@"`;
-  run(['sh', '-ec', command, 'sh', process.execPath, builder, version, dir], { env, timeoutMs: 120_000 });
-  const [amd64, arm64] = ['amd64', 'arm64'].map((name) => join(dir, `snoopy-evpn_${version}_${name}.deb`));
-  if (amd64 === undefined || arm64 === undefined) throw new RangeError('there are two architectures');
-  const deb = process.arch === 'arm64' ? arm64 : amd64;
-  return { tarball: join(dir, `snoopy-evpn-${version}.tgz`), amd64, arm64, deb };
+  const names = only.map((kind) => HERE[kind]);
+  run(['sh', '-ec', command, 'sh', process.execPath, builder, version, dir, ...names], {
+    env,
+    timeoutMs: 120_000,
+  });
+  const deb = (architecture: string): string => join(dir, `snoopy-evpn_${version}_${architecture}.deb`);
+  const rpm = (architecture: string): string => join(dir, `snoopy-evpn-${version}-1.el9.${architecture}.rpm`);
+  return {
+    tarball: join(dir, `snoopy-evpn-${version}.tgz`),
+    amd64: deb('amd64'),
+    arm64: deb('arm64'),
+    x86_64: rpm('x86_64'),
+    aarch64: rpm('aarch64'),
+    deb: deb(HERE.deb),
+    rpm: rpm(HERE.rpm),
+  };
 }
 
 export const CONFIG = '/etc/snoopy/snoopy.yaml';
@@ -88,6 +115,40 @@ export class PackageMachine {
     this.write(CONFIG, `version: 1\n${text}\n`);
   }
 
+  /** The state of the machine: files with type, mode and size, units, network, pins. */
+  inventory(): readonly string[] {
+    // dpkg and rpm have records of their own, groupadd keeps the state before; systemd writes the rest as time goes by.
+    const ignored =
+      '^/(root|etc/g(roup|shadow)- |var/lib/dpkg|var/log|var/cache|var/lib/systemd/(timesync|random-seed|credential))';
+    const files = this.run('find', '/', '-xdev', '-printf', '%p %y %m %s %l\\n')
+      .split('\n')
+      // A directory keeps the size of its largest content.
+      .map((line) => line.replace(/ d (\d+) \d+ $/, ' d $1'))
+      .filter((line) => !new RegExp(ignored).test(line));
+    const network = [
+      ['ip', 'address'],
+      ['ip', 'neighbor', 'show', 'nud', 'all'],
+      ['tc', 'qdisc'],
+      ['bridge', 'fdb', 'show', 'br', 'br0'],
+    ].map((argv) => this.run(...argv).replaceAll(/ (used \S+|valid_lft \S+)/g, ''));
+    const units = this.run('systemctl', 'list-units', '--all', '--plain', '--no-legend', 'snoopy*');
+    const pins = readdirSync(this.container.path('/sys/fs/bpf')).join();
+    return [...files.sort(), ...network, `units: ${units}`, `pins: ${pins}`];
+  }
+
+  /** What differs from an earlier inventory: lines that are gone, and lines that are new. */
+  differences(before: readonly string[]): readonly string[] {
+    const now = this.inventory();
+    const without = (lines: readonly string[], others: readonly string[]): string[] => {
+      const known = new Set(others);
+      return lines.filter((line) => !known.has(line));
+    };
+    return [
+      ...without(before, now).map((line) => `- ${line}`),
+      ...without(now, before).map((line) => `+ ${line}`),
+    ];
+  }
+
   /** Runs dpkg, and returns all of its output. */
   dpkg(...argv: string[]): string {
     return this.#printed('dpkg', ...argv);
@@ -96,6 +157,11 @@ export class PackageMachine {
   /** Installs a .deb as an operator does, and returns all output. Without a network: the release has all that it needs. */
   apt(deb: string): string {
     return this.#printed('apt-get', 'install', '--yes', this.copyIn(deb));
+  }
+
+  /** Runs rpm, and returns all of its output but what Debian's says of its use. */
+  rpm(...argv: string[]): string {
+    return this.#printed('rpm', '--force-debian', ...argv);
   }
 
   #printed(...argv: string[]): string {

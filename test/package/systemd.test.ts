@@ -15,7 +15,7 @@ import { buildPackages, CONFIG, PackageMachine, type Packages, SERVICE, TIMER } 
 const scope = new Scope();
 let packages: Packages;
 before(() => {
-  packages = buildPackages(scope, '0.0.1');
+  packages = buildPackages(scope, '0.0.1', { only: ['deb'] });
 });
 after(() => scope.close());
 
@@ -28,7 +28,7 @@ async function machineWith(
   release: Release,
   profile: Profile,
 ): Promise<PackageMachine> {
-  const machine = await PackageMachine.boot(t, { release });
+  const machine = await PackageMachine.boot(t, { from: release });
   machine.dpkg('--install', machine.copyIn(packages.deb));
   if (profile === 'prompt') {
     const readme = readFileSync(machine.container.path('/usr/share/doc/snoopy-evpn/README.Debian'), 'utf8');
@@ -124,7 +124,7 @@ for (const release of RELEASES) {
 
     deepTest('an image with the package boots, and the bridge may be created later', async (t) => {
       const machine = await PackageMachine.boot(t, {
-        release,
+        from: release,
         prepare: (root) => {
           copyFileSync(packages.deb, join(root, 'root/snoopy.deb'));
           run(['chroot', root, 'dpkg', '--install', '/root/snoopy.deb']);
