@@ -83,7 +83,13 @@ describe('what cannot work is refused before anything is changed', () => {
       { snoopy_package: 'x.tgz' },
       /This is Alpine/,
     ],
-    ['a .deb for Enterprise Linux', ROCKY, { snoopy_package: 'x.deb' }, /on Rocky it has to be the tarball/],
+    ['a .deb for Enterprise Linux', ROCKY, { snoopy_package: 'x.deb' }, /on Rocky it has to be an \.rpm, or/],
+    [
+      'a Node.js that is no package for the RPM, and another stream',
+      { ...ROCKY, commands: { node: 'v20.9.0\n', rpm: '16.20.2' } },
+      { snoopy_package: 'x.rpm' },
+      /Here is 16\.20.*dnf module reset nodejs/s,
+    ],
     [
       'another stream on Enterprise Linux',
       { ...ROCKY, commands: { node: 'v16.20.2\n' } },
@@ -126,6 +132,13 @@ describe('what cannot work is refused before anything is changed', () => {
       ['nodejs=18.19.1+dfsg-6ubuntu5'],
     ],
     ['Enterprise Linux 9', ROCKY, 'x.tgz', ['libbpf', '@nodejs:20']],
+    [
+      'Enterprise Linux 9 with Node.js beside the packages',
+      { ...ROCKY, commands: { node: 'v20.9.0\n', rpm: 'package nodejs is not installed\n' } },
+      'x.rpm',
+      ['libbpf', '@nodejs:20'],
+    ],
+    ['Enterprise Linux 9 with its package', { ...ROCKY, commands: { rpm: '18.20.8' } }, 'x.rpm', ['libbpf']],
     [
       'Enterprise Linux 9 with Node.js',
       { ...ROCKY, commands: { node: 'v18.20.4\n', npm: '/usr/local/lib/node_modules\n' } },

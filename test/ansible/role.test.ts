@@ -1,4 +1,6 @@
-// The role snoopy.evpn.snoopy on nodes with systemd, dpkg and npm: installed, changed, refused, and removed.
+// The role snoopy.evpn.snoopy on nodes with systemd, dpkg, rpm and npm: installed, changed, refused, and removed.
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: dpkg has them too.
+
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import {
@@ -15,17 +17,26 @@ import {
 import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { load } from 'js-yaml';
-import { type BootOptions, RELEASES, type Release } from '../lib/container.ts';
+import { VERSION } from '../../src/generated/version.ts';
+import type { BootOptions, Root } from '../lib/container.ts';
 import { deepTest, QUICK, sample } from '../lib/depth.ts';
 import { run } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
 import { until } from '../lib/wait.ts';
+import { makeEnterpriseLinux } from '../package/enterprise-linux.ts';
 import { buildPackages, type Packages } from '../package/packages.ts';
 import { Controller, hasChanged, type PlayOptions, type PlayResult, refusalOf } from './controller.ts';
 import { BRIDGE, EvpnNode, HOST, TUNNEL } from './evpn-node.ts';
 
 const CONFIG = { version: 1, bridges: [{ name: BRIDGE }] };
-const VERSION = '0.1.0';
+/** Of a package that is newer than the one of this tree. */
+const NEWER = '99.0.0';
+/** Roots, and the kind of package that is installed there. */
+const SYSTEMS: readonly { readonly from: Root; readonly kind: 'deb' | 'rpm' }[] = [
+  { from: 'trixie', kind: 'deb' },
+  { from: 'bookworm', kind: 'deb' },
+  { from: 'rpm', kind: 'rpm' },
+];
 
 describe('role snoopy.evpn.snoopy', () => {
   const scope = new Scope();
@@ -34,7 +45,7 @@ describe('role snoopy.evpn.snoopy', () => {
 
   before(() => {
     controller = new Controller(scope);
-    packages = buildPackages(scope, VERSION);
+    packages = buildPackages(scope, VERSION, { only: sample(['deb'], ['deb', 'rpm', 'npm']) });
   });
   after(() => scope.close());
 
@@ -62,21 +73,25 @@ describe('role snoopy.evpn.snoopy', () => {
     return refusalOf(play(host, variables, options));
   }
 
-  for (const release of sample<readonly Release[]>(['trixie'], RELEASES)) {
-    test(`from the .deb on ${release}: check, apply, check, apply; another version and configuration; a broken one; removed`, async () => {
-      const name = `deb-${release}`;
-      const node = await boot(name, { from: release });
+  for (const { from, kind } of sample(SYSTEMS.slice(0, 1), SYSTEMS)) {
+    test(`from the .${kind} on ${from}: check, apply, check, apply; another version and configuration; a broken one; removed`, async () => {
+      const name = `${kind}-${from}`;
+      const node = await boot(
+        name,
+        kind === 'rpm' ? { from, prepare: (root) => makeEnterpriseLinux(scope, root) } : { from },
+      );
+      const given = { snoopy_package: packages[kind] };
       const { container } = node;
       const before = listFiles(node);
 
-      assert.equal(apply(name, {}, { check: true, diff: true }), true, 'check mode foresees no change');
+      assert.equal(apply(name, given, { check: true, diff: true }), true, 'check mode foresees no change');
       assert.deepEqual(listFiles(node), before, 'check mode has written');
-      assert.equal(apply(name, {}), true);
+      assert.equal(apply(name, given), true);
       assert.equal(node.isAttached, true);
       assert.equal(container.run('systemctl', 'is-enabled', 'snoopy-reconcile.timer').trim(), 'enabled');
       assert.equal(container.run('systemctl', 'is-active', 'snoopy-reconcile.timer').trim(), 'active');
-      assert.equal(apply(name, {}, { check: true, diff: true }), false, 'check mode foresees a change');
-      assert.equal(apply(name, {}), false, 'the second run has changed something');
+      assert.equal(apply(name, given, { check: true, diff: true }), false, 'check mode foresees a change');
+      assert.equal(apply(name, given), false, 'the second run has changed something');
 
       await node.announce();
       await until(
@@ -86,7 +101,8 @@ describe('role snoopy.evpn.snoopy', () => {
         { timeoutMs: 30_000, everyMs: 250 },
       );
 
-      if (!QUICK) changeAndRefuse(name, node);
+      // Once for each kind: it takes minutes.
+      if (!QUICK && from !== 'bookworm') changeAndRefuse(name, kind, node);
 
       if (!QUICK) {
         assert.equal(apply(name, { snoopy_state: 'absent' }, { check: true }), true);
@@ -108,18 +124,22 @@ describe('role snoopy.evpn.snoopy', () => {
   }
 
   /** Another version and configuration are applied, the older version too; a broken configuration is refused. */
-  function changeAndRefuse(name: string, node: EvpnNode): void {
+  function changeAndRefuse(name: string, kind: 'deb' | 'rpm', node: EvpnNode): void {
     const { container } = node;
-    const newer = buildPackages(scope, '0.2.0');
-    const version = () => container.run('dpkg-query', '--show', 'snoopy-evpn').split(/\s/)[1];
+    const newer = buildPackages(scope, NEWER, { only: [kind] });
+    const query = {
+      deb: ['dpkg-query', '--show', '--showformat=${Version}'],
+      rpm: ['rpm', '--query', '--queryformat=%{VERSION}'],
+    };
+    const version = () => container.run(...query[kind], 'snoopy-evpn');
     const other = { ...CONFIG, bridges: [{ name: BRIDGE, max_age: '30m' }] };
     assert.equal(version(), VERSION);
-    assert.equal(apply(name, { snoopy_package: newer.deb, snoopy_config: other }), true);
+    assert.equal(apply(name, { snoopy_package: newer[kind], snoopy_config: other }), true);
     assert.deepEqual(readConfig(node), other);
-    assert.equal(version(), '0.2.0');
+    assert.equal(version(), NEWER);
     assert.equal(node.isAttached, true);
     // The given package is the installed one afterwards, even if it is older.
-    assert.equal(apply(name, { snoopy_config: other }), true);
+    assert.equal(apply(name, { snoopy_package: packages[kind], snoopy_config: other }), true);
     assert.equal(version(), VERSION);
     assert.equal(node.isAttached, true);
 
@@ -127,7 +147,7 @@ describe('role snoopy.evpn.snoopy', () => {
     const files = listFiles(node);
     for (const check of [true, false]) {
       assert.match(
-        refusal(name, { snoopy_config: broken }, { check }),
+        refusal(name, { snoopy_package: packages[kind], snoopy_config: broken }, { check }),
         /snoopy_config is wrong.*max_age.*30m/s,
       );
     }
@@ -356,17 +376,22 @@ function readConfig(node: EvpnNode): unknown {
   return load(readFileSync(join(node.container.root, 'etc/snoopy/snoopy.yaml'), 'utf8'));
 }
 
-/** Every file of a node, except those that dpkg, systemd, ssh and Ansible write for themselves. */
+/** Every file of a node, except those that dpkg, rpm, systemd, ssh and Ansible write for themselves. */
 function listFiles({ container }: EvpnNode): string[] {
   const own = [
     '/var/log',
     '/var/lib/dpkg',
     '/var/lib/apt',
+    '/var/lib/dnf',
     '/var/lib/systemd',
     '/var/lib/private',
     '/var/cache',
   ];
-  const prune = [...own, '/var/tmp', '/root/.ansible'].flatMap((path) => ['-path', path, '-o']);
+  const prune = [...own, '/var/tmp', '/root/.ansible', '/root/.rpmdb'].flatMap((path) => [
+    '-path',
+    path,
+    '-o',
+  ]);
   const find = ['find', '/', '-xdev', '(', ...prune, '-path', '/etc/ssh', ')', '-prune', '-o', '-print'];
   return container
     .run(...find)

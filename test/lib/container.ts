@@ -19,9 +19,12 @@ const ENVIRONMENT = ['HOME=/root', 'LANG=C.UTF-8', 'PATH=/usr/local/sbin:/usr/lo
 export const RELEASES = ['bookworm', 'trixie'] as const;
 export type Release = (typeof RELEASES)[number];
 
+/** A root: a release of Debian, or `rpm`, a Debian 12 with rpm and dnf. */
+export type Root = Release | 'rpm';
+
 export interface BootOptions {
-  /** The root; `rpm` is a Debian 12 with rpm and dnf. Debian 13 unless another is given. */
-  readonly from?: Release | 'rpm';
+  /** Debian 13 unless another is given. */
+  readonly from?: Root;
   /** Gets the root before the boot. */
   readonly prepare?: (root: string) => void;
 }

@@ -28,8 +28,6 @@ export interface Packages {
 export interface BuildOptions {
   /** Kinds for this machine, such as `deb`; all packages by default. */
   readonly only?: readonly ('npm' | 'deb' | 'rpm')[];
-  readonly umask?: string;
-  readonly env?: Readonly<Record<string, string>>;
 }
 
 /** The names of this machine's packages in packaging/build.ts. */
@@ -39,19 +37,11 @@ const HERE =
     : { npm: 'npm', deb: 'amd64', rpm: 'x86_64' };
 
 /** Builds packages of a version in a directory that is deleted with the scope. */
-export function buildPackages(
-  scope: Scope,
-  version: string,
-  { only = [], umask = '022', env = {} }: BuildOptions = {},
-): Packages {
+export function buildPackages(scope: Scope, version: string, { only = [] }: BuildOptions = {}): Packages {
   const dir = createTempDir(scope, 'packages');
   const builder = join(ROOT, 'dist/packaging/build.js');
-  const command = `umask ${umask}; exec "$@"`;
   const names = only.map((kind) => HERE[kind]);
-  run(['sh', '-ec', command, 'sh', process.execPath, builder, version, dir, ...names], {
-    env,
-    timeoutMs: 120_000,
-  });
+  run([process.execPath, builder, version, dir, ...names], { timeoutMs: 120_000 });
   const deb = (architecture: string): string => join(dir, `snoopy-evpn_${version}_${architecture}.deb`);
   const rpm = (architecture: string): string => join(dir, `snoopy-evpn-${version}-1.el9.${architecture}.rpm`);
   return {

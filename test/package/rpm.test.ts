@@ -1,20 +1,17 @@
 // The life of the RPM on a machine: installed, upgraded, erased; and what it must not leave behind. The machine is a
-// Debian 12 with rpm; a few packages stand for those of an Enterprise Linux 9 (enterprise-linux.spec).
+// Debian 12 that makeEnterpriseLinux has changed.
 
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync } from 'node:fs';
 import { after, before, type TestContext, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { VERSION } from '../../src/generated/version.ts';
 import { deepTest } from '../lib/depth.ts';
-import { run, tryRun } from '../lib/run.ts';
+import { tryRun } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
-import { createTempDir } from '../lib/temp.ts';
 import { until } from '../lib/wait.ts';
+import { makeEnterpriseLinux, systemPackages } from './enterprise-linux.ts';
 import { buildPackages, CONFIG, PackageMachine, type Packages, SERVICE, TIMER } from './packages.ts';
 
-const SPEC = fileURLToPath(new URL('../../../test/package/enterprise-linux.spec', import.meta.url));
 const LIBEXEC = '/usr/libexec/snoopy-evpn';
 const PINS = '/sys/fs/bpf/snoopy';
 
@@ -27,19 +24,13 @@ before(() => {
 });
 after(() => scope.close());
 
-/** The packages that stand for those of a system, with a version of Node.js. */
-function systemPackages(node = '18.20.8'): string[] {
-  const top = createTempDir(scope, 'system');
-  run(['rpmbuild', '-bb', '--define', `_topdir ${top}`, '--define', `node ${node}`, SPEC]);
-  const directory = join(top, 'RPMS/noarch');
-  return readdirSync(directory).map((name) => join(directory, name));
+async function boot(t: TestContext, node?: string): Promise<PackageMachine> {
+  return PackageMachine.boot(t, { from: 'rpm', prepare: (root) => makeEnterpriseLinux(scope, root, node) });
 }
 
-/** A machine with these packages. */
-async function boot(t: TestContext, node?: string): Promise<PackageMachine> {
-  const machine = await PackageMachine.boot(t, { from: 'rpm' });
-  machine.rpm('--install', ...systemPackages(node).map((file) => machine.copyIn(file)));
-  return machine;
+/** The package of a version of Node.js. */
+function nodePackage(version: string): string {
+  return systemPackages(scope, version).find((path) => path.includes('/nodejs-')) ?? '';
 }
 
 /** What `rpm --verify` finds changed. */
@@ -103,13 +94,11 @@ deepTest('an old Node.js is refused; a new one compiles the program anew', async
   const machine = await boot(t, '16.20.2');
   const file = machine.copyIn(newer.rpm);
   assert.throws(() => machine.rpm('--install', file), /nodejs >= 1:18\.19 is needed by snoopy-evpn/);
-  const [node = ''] = systemPackages('18.19.0').filter((path) => path.includes('nodejs'));
-  machine.rpm('--upgrade', machine.copyIn(node));
+  machine.rpm('--upgrade', machine.copyIn(nodePackage('18.19.0')));
   machine.rpm('--install', file);
   const cache = machine.container.path(`${LIBEXEC}/snoopy.cjs.cache`);
   machine.run('rm', `${LIBEXEC}/snoopy.cjs.cache`);
-  const [later = ''] = systemPackages('20.11.0').filter((path) => path.includes('nodejs'));
-  machine.rpm('--upgrade', machine.copyIn(later));
+  machine.rpm('--upgrade', machine.copyIn(nodePackage('20.11.0')));
   assert.ok(existsSync(cache), 'nothing is compiled');
 });
 
