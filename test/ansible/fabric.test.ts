@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { VERSION } from '../../src/generated/version.ts';
 import { Scope } from '../lib/scope.ts';
 import { buildPackages } from '../package/packages.ts';
 import { Controller, hasChanged, type PlayOptions, type PlayResult, refusalOf } from './controller.ts';
@@ -23,7 +24,7 @@ describe('twenty nodes', () => {
 
   before(async () => {
     controller = new Controller(scope);
-    ({ deb } = buildPackages(scope, '0.1.0', { only: ['deb'] }));
+    ({ deb } = buildPackages(scope, VERSION, { only: ['deb'] }));
     for (const name of NODES) {
       const node = await EvpnNode.boot(scope, name);
       controller.addNode(name, node.container);
