@@ -14,8 +14,8 @@ import { createTempDir } from './temp.ts';
 export const PRODUCT = fileURLToPath(new URL('../../../dist/snoopy.cjs', import.meta.url));
 /** The installed `snoopy`: the bundle, with V8's compiled code of it. */
 export const START = fileURLToPath(new URL('../../../dist/start.cjs', import.meta.url));
-/** This Node.js with the options in the first line of START: with others V8 rejects that code. */
-export const NODE: readonly string[] = [process.execPath, ...optionsOf(START)];
+/** This Node.js, or SNOOPY_NODE, with the options in the first line of START: with others V8 rejects that code. */
+export const NODE: readonly string[] = [process.env['SNOOPY_NODE'] ?? process.execPath, ...optionsOf(START)];
 
 function optionsOf(script: string): string[] {
   const [first = ''] = existsSync(script) ? readFileSync(script, 'utf8').split('\n') : [];
