@@ -154,6 +154,7 @@ function reconcileWith(
         byStatus,
         memory,
         failed: written.failed,
+        probed: probed.silent,
         wereDue: probed.wereDue,
         protocol,
       }),

@@ -4,8 +4,10 @@ import type { IfIndex } from '../base/address.ts';
 import { problemOf } from '../base/errors.ts';
 import { distinct } from '../base/group.ts';
 import { formatAge } from '../base/units.ts';
+import { lifeMsOf } from '../core/probes/hints.ts';
 import { type NeighborChangeReport, NO_CONFIRMS, NO_HINTS, NOTHING_VERIFIED } from '../core/report.ts';
 import type { Watchlist } from '../core/watchlist.ts';
+import { readBinding } from '../datapath/migrate.ts';
 import { type BindingKey, bindingId } from '../datapath/records/binding-key.ts';
 import { sleep } from '../ffi/libc.ts';
 import { refreshPins } from '../host/apply.ts';
@@ -107,7 +109,7 @@ function withoutHosts(pass: Pass): Pass {
 /** `trusted`: for how long, and since when, an earlier pass has trusted the machine that this one started from. */
 function afterWhole({ machine, next }: Pass, nowMs: number, costMs: () => number, trusted?: Trust): Known {
   const { watchlist, wholeMs, verifyMs } = next(null);
-  const { lookedMs, trustMs } = trusted ?? { lookedMs: nowMs, trustMs: trustMsOf(costMs()) };
+  const { lookedMs, trustMs } = trusted ?? { lookedMs: nowMs, trustMs: trustMsOf(costMs(), machine) };
   return {
     watchlist,
     machine,
@@ -121,9 +123,11 @@ function afterWhole({ machine, next }: Pass, nowMs: number, costMs: () => number
   };
 }
 
-/** For how long a look at everything is trusted that used so much processor time. */
-function trustMsOf(costMs: number): number {
-  return Math.min(LOOK_AGAIN_AT_LEAST_MS, Math.max(LOOK_AGAIN_MS, costMs * LOOK_AGAIN_FACTOR));
+/** For how long a look at everything is trusted that used so much processor time: it also renews hints before they end. */
+function trustMsOf(costMs: number, machine: Machine | undefined): number {
+  const halfLivesMs = (machine?.topology.bridges ?? []).map((bridge) => lifeMsOf(bridge) / 2);
+  const longestMs = Math.min(LOOK_AGAIN_AT_LEAST_MS, ...halfLivesMs);
+  return Math.max(LOOK_AGAIN_MS, Math.min(longestMs, costMs * LOOK_AGAIN_FACTOR));
 }
 
 /** Waits until there is something to do, a pass is due, or the time is over. */
@@ -208,9 +212,11 @@ function planPass(
 ): PassPlan {
   const verifies = nowMs >= verifyMs;
   const unread = verifies ? watchlist.unread() : [];
-  const keys = [...names, ...watchlist.due(nowMs), ...watchlist.hostsOn(ports), ...unread];
+  const isDue = nowMs >= Math.min(wholeMs, untilMs);
+  const due = isDue ? [] : dueNames(session, watchlist, nowMs);
+  const keys = [...names, ...due, ...watchlist.hostsOn(ports), ...unread];
   const named = new Map(keys.map((key) => [bindingId(key), key]));
-  const isWhole = nowMs >= Math.min(wholeMs, untilMs) || named.size > MOST_NAMED;
+  const isWhole = isDue || named.size > MOST_NAMED;
   // Lost pins are repaired at once.
   const isKnown =
     what !== 'machine' &&
@@ -219,6 +225,14 @@ function planPass(
     session.pins.loadReason === null;
   const all = isWhole ? 'all' : [...named.values()];
   return { machine: isKnown ? machine : undefined, names: all, ports, verifies };
+}
+
+/** The addresses that are due, without those whose bindings show that they have been seen meanwhile. */
+function dueNames({ pins }: Run['session'], watchlist: Watchlist, nowMs: number): BindingKey[] {
+  return watchlist.due(nowMs).filter((key) => {
+    const binding = readBinding(pins, key);
+    return binding === undefined || !watchlist.isPutOffBy(binding, nowMs);
+  });
 }
 
 /** What a narrow pass did. */

@@ -42,7 +42,9 @@ export interface Probed {
   readonly hasUnprobed: boolean;
   /** How many bound hosts were probed, and how many that were hinted at. */
   readonly sent: { readonly hosts: number; readonly hints: number };
-  /** The bound hosts whose probes were due. */
+  /** The silent hosts that were probed. */
+  readonly silent: readonly BindingKey[];
+  /** The bound hosts whose probes were due otherwise, sent or not. */
   readonly wereDue: readonly BindingKey[];
   readonly confirms: Confirms;
   /** What was read from the ring meanwhile. */
@@ -69,6 +71,7 @@ export function probeHosts(run: Run, view: View, ring: Ring | undefined): Probed
     byStatus,
     hasUnprobed: false,
     sent: { hosts: 0, hints: 0 },
+    silent: [],
     wereDue: [],
     confirms: NO_CONFIRMS,
     drained: NOTHING_DRAINED,
@@ -110,7 +113,8 @@ function probe(run: Run, due: ProbePlan, before: Probed, ring: Ring): Probed {
   const sent = send(pins, due, before.view.hosts.nowMs);
   const done = {
     sent: { hosts: sent.hosts.length, hints: sent.hints.length },
-    wereDue: [...due.silent, ...due.doubtful, ...due.left].map(({ binding }) => binding),
+    silent: due.silent.map(({ binding }) => binding),
+    wereDue: [...due.doubtful, ...due.left].map(({ binding }) => binding),
   };
   // An answer that makes or moves a binding wakes a listening run, which need not wait for it.
   const isListening = options.listenMs > 0;

@@ -2,6 +2,7 @@
 
 import type { IfIndex, IpAddress, Mac } from '../base/address.ts';
 import { ensure } from '../base/group.ts';
+import type { Binding } from '../datapath/records/binding.ts';
 import { type BindingKey, bindingId } from '../datapath/records/binding-key.ts';
 import type { Change } from '../datapath/records/change.ts';
 import { type Hint, type HintKey, hintId } from '../datapath/records/hint.ts';
@@ -31,7 +32,9 @@ export interface PassOutcome {
   readonly memory: MemoryChange;
   /** The addresses whose neighbors could not be written. */
   readonly failed: readonly BindingKey[];
-  /** The hosts whose probes were due. An answer that changes nothing makes no record, so they are looked at again soon. */
+  /** The silent hosts that were probed. An answer that changes nothing makes no record: their bindings show it. */
+  readonly probed: readonly BindingKey[];
+  /** The hosts whose probes were due and that are looked at again soon: an answer would give them a neighbor, or they were left. */
   readonly wereDue: readonly BindingKey[];
   /** NDA_PROTOCOL of our own entries. */
   readonly protocol: number;
@@ -49,9 +52,18 @@ interface Watched {
   /** The hints of the memory. The MACs of hints matter on a local port alone. */
   readonly hints: HintKey[];
   readonly seenHints: SeenHint[];
-  /** CLOCK_MONOTONIC in milliseconds; Infinity: never. */
+  /** When it is to be looked at: CLOCK_MONOTONIC in milliseconds, as these times; Infinity: never. */
   dueMs: number;
+  /** When its silence matters, unless its binding is seen before that. */
+  silentMs: number;
+  /** Its binding, when a pass looked at it. */
+  binding: Binding | undefined;
+  readonly lookedMs: number;
 }
+
+/** Times that are far away are put off to a multiple of this one, so that one pass serves many of them. */
+const GRAIN_MS = 10_000;
+const FAR_MS = 60_000;
 
 /** The shortest time between two passes that only the clock causes. */
 const LEAST_MS = 1000;
@@ -162,13 +174,33 @@ export class Watchlist {
     if (this.#dueMs > nowMs) return [];
     const due: BindingKey[] = [];
     let nextMs = Number.POSITIVE_INFINITY;
-    for (const { key, dueMs } of this.#addresses.values()) {
-      if (dueMs <= nowMs) due.push(key);
-      else if (dueMs < nextMs) nextMs = dueMs;
+    for (const watched of this.#addresses.values()) {
+      const atMs = dueOf(watched);
+      if (atMs <= nowMs) due.push(watched.key);
+      else if (atMs < nextMs) nextMs = atMs;
     }
     // The pass that looks at those that are due says when they are due again.
     this.#dueMs = nextMs;
     return due;
+  }
+
+  /**
+   * True when an address that is due need not be looked at: it has its neighbor, only its silence was due, and its binding, which
+   * is this one now, has been seen since and is otherwise as it was. It is due later then.
+   */
+  isPutOffBy(binding: Binding, nowMs: number): boolean {
+    const watched = this.#addresses.get(bindingId(binding));
+    const bridge = this.#bridges.get(binding.bridge);
+    const before = watched?.binding;
+    if (watched === undefined || bridge === undefined || before === undefined) return false;
+    const device = bridge.domains.get(binding.vlan)?.device;
+    const hasNeighbor = device !== undefined && this.#entries.get(device)?.has(binding.ip) === true;
+    if (!hasNeighbor || watched.dueMs <= nowMs) return false;
+    if (binding.lastSeenMs <= watched.lookedMs || !isSeenAgain(before, binding)) return false;
+    // It has not been probed since it was seen: only passes that look at it send probes.
+    watched.silentMs = coarse(bindingDueMs(bridge, binding, undefined, nowMs), nowMs);
+    this.#dueMs = Math.min(this.#dueMs, watched.silentMs);
+    return true;
   }
 
   /**
@@ -212,7 +244,7 @@ export class Watchlist {
   }
 
   #add(outcome: PassOutcome): void {
-    const { topology, hosts, index, plan, byStatus, failed, wereDue, protocol } = outcome;
+    const { topology, hosts, index, plan, byStatus, failed, probed, wereDue, protocol } = outcome;
     const hints = hintsAfter(outcome);
     const done = new Set<Hint>([...byStatus.learned, ...byStatus.obsolete]);
     const seenHints = hosts.seenHints.filter((hint) => !done.has(hint));
@@ -226,10 +258,17 @@ export class Watchlist {
         hints: [],
         seenHints: [],
         dueMs: Number.POSITIVE_INFINITY,
+        silentMs: Number.POSITIVE_INFINITY,
+        binding: undefined,
+        lookedMs: hosts.nowMs,
       }));
     const dueAt = (key: BindingKey, dueMs: number): void => {
       const watched = watch(key);
       watched.dueMs = Math.min(watched.dueMs, dueMs);
+    };
+    const silentAt = (key: BindingKey, silentMs: number): void => {
+      const watched = watch(key);
+      watched.silentMs = Math.min(watched.silentMs, coarse(silentMs, hosts.nowMs));
     };
     eachMac(topology, { ...hosts, hints: [], seenHints: [] }, (bridge, vlan, ip, mac, source) => {
       const key = { bridge: bridge.ifIndex, vlan, ip };
@@ -238,7 +277,12 @@ export class Watchlist {
       watched.macs.push(mac);
     });
     for (const watched of found.values()) watched.isHost = true;
-    for (const binding of hosts.bindings) found.get(bindingId(binding))?.ports.push(binding.port);
+    for (const binding of hosts.bindings) {
+      const watched = found.get(bindingId(binding));
+      if (watched === undefined) continue;
+      watched.ports.push(binding.port);
+      watched.binding = binding;
+    }
     for (const hint of hints) watch(hint).hints.push(hint);
     for (const hint of seenHints) watch(hint).seenHints.push(hint);
 
@@ -248,9 +292,10 @@ export class Watchlist {
       const bridge = bridges.get(candidate.bridge);
       dueAt(candidate, refreshDueMs(entry, protocol, hosts.nowMs));
       if (binding === undefined || bridge === undefined) continue;
-      dueAt(candidate, bindingDueMs(bridge, binding, index.probesOf(binding), hosts.nowMs));
+      silentAt(candidate, bindingDueMs(bridge, binding, index.probesOf(binding), hosts.nowMs));
     }
     for (const { hint, dueMs } of byStatus.waiting) dueAt(hint, dueMs);
+    for (const key of probed) silentAt(key, hosts.nowMs + ANSWER_MS);
     for (const key of wereDue) dueAt(key, hosts.nowMs + ANSWER_MS);
     for (const key of failed) dueAt(key, hosts.nowMs + FAILED_AGAIN_MS);
     // Whether the kernel exposes what was written is seen when it is looked at again.
@@ -263,7 +308,7 @@ export class Watchlist {
     for (const [id, watched] of found) {
       this.#addresses.set(id, watched);
       this.#hintCount += watched.hints.length;
-      this.#dueMs = Math.min(this.#dueMs, watched.dueMs);
+      this.#dueMs = Math.min(this.#dueMs, dueOf(watched));
       for (const mac of macsOf(watched)) ensure(this.#named, mac, () => new Set<string>()).add(id);
     }
     const changed = new Set(plan.changes.map(({ device, ip }) => `${device} ${ip}`));
@@ -273,6 +318,28 @@ export class Watchlist {
       ensure(this.#entries, entry.ifIndex, () => new Map<IpAddress, Neighbor>()).set(entry.ip, entry);
     }
   }
+}
+
+function dueOf({ dueMs, silentMs }: Pick<Watched, 'dueMs' | 'silentMs'>): number {
+  return Math.min(dueMs, silentMs);
+}
+
+/** A time that is far away, put off a little. */
+function coarse(atMs: number, nowMs: number): number {
+  return atMs - nowMs < FAR_MS ? atMs : Math.ceil(atMs / GRAIN_MS) * GRAIN_MS;
+}
+
+/** True when nothing but the time when it was last seen is another, and neither of them is frozen. */
+function isSeenAgain(before: Binding, now: Binding): boolean {
+  return (
+    now.mac === before.mac &&
+    now.port === before.port &&
+    now.router === before.router &&
+    now.moves === before.moves &&
+    now.owner?.mac === before.owner?.mac &&
+    now.frozenUntilMs === 0 &&
+    before.frozenUntilMs === 0
+  );
 }
 
 function macsOf({ macs, hints, seenHints }: Watched): readonly Mac[] {

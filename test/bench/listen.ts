@@ -11,6 +11,9 @@ import { hostIp, hostMac, Site } from './site.ts';
 const EVENTS = Number(process.env['SNOOPY_BENCH_EVENTS'] ?? 200);
 const PAUSE_MS = 100;
 const NEW_PORTS = 20;
+/** How often a known host sends, and how often some of them do. */
+const SENDING_MS = 300_000;
+const STEP_MS = 5_000;
 /** Ends the watch over a run with nothing to do earlier. */
 const MOST_QUIET_MS = Number(process.env['SNOOPY_BENCH_QUIET'] ?? Number.POSITIVE_INFINITY);
 const TICK_MS = 10;
@@ -38,7 +41,7 @@ async function measureSize(tools: Tools, size: (typeof SIZES)[number]): Promise<
     await sleep(5_000);
     // Longer than the time between its looks at everything, which is ten minutes at most.
     const quietMs = Math.min(size.quietMs, MOST_QUIET_MS);
-    const idleMs = await costOf(run, () => sleep(quietMs));
+    const idleMs = await costOf(run, () => letSend(site, size.hosts, quietMs));
     const sentAt: number[] = [];
     const busyMs = await costOf(run, async () => {
       sentAt.push(...site.announceSlowly(size.hosts, EVENTS, PAUSE_MS));
@@ -89,6 +92,16 @@ async function measureSize(tools: Tools, size: (typeof SIZES)[number]): Promise<
     ];
   } finally {
     site.close();
+  }
+}
+
+/** Lets the known hosts send for so long, each of them once in some minutes. */
+async function letSend(site: Site, hosts: number, forMs: number): Promise<void> {
+  const endMs = performance.now() + forMs;
+  const count = Math.ceil(hosts / (SENDING_MS / STEP_MS));
+  for (let first = 0; performance.now() < endMs; first = (first + count) % hosts) {
+    site.announce(first, Math.min(count, hosts - first));
+    await sleep(Math.min(STEP_MS, endMs - performance.now()));
   }
 }
 

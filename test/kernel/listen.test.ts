@@ -67,6 +67,8 @@ const MACHINE = {
 
 const PINS = {
   maps: new Map(),
+  tables: {},
+  oldBindings: [],
   directory: '/nonexistent/snoopy',
   stamp: null,
   loadReason: null,
@@ -184,6 +186,8 @@ test('a pass that fails is repeated once a second, not as often as the ring has 
     const startedMs: number[] = [];
     const pins = {
       maps: new Map([['changes', { fd: ready }]]),
+      tables: {},
+      oldBindings: [],
       get directory(): string {
         startedMs.push(performance.now());
         // Not a directory, so that no pin below it can be opened.

@@ -29,6 +29,7 @@ export function outcomeOf(
     byStatus,
     memory,
     failed: [],
+    probed: [],
     wereDue: [],
     protocol,
     forget: plan.forget,

@@ -11,7 +11,7 @@ import type { Change } from '../../../src/datapath/records/change.ts';
 import type { Hint } from '../../../src/datapath/records/hint.ts';
 import type { SeenHint } from '../../../src/datapath/records/seen-hint.ts';
 import { ForwardingTable } from '../../../src/netlink/forwarding-table.ts';
-import { type Neighbor, NUD_NOARP } from '../../../src/netlink/neighbor.ts';
+import { type Neighbor, NTF_EXT_EXT_VALIDATED, NUD_NOARP } from '../../../src/netlink/neighbor.ts';
 import { ROOT } from '../golden.ts';
 import { readCase } from './case.ts';
 import { outcomeOf } from './outcome.ts';
@@ -111,7 +111,7 @@ it('those that are due are named once, and the next ones when it is time', () =>
   assert.equal(watchlist.nextDueMs(nowMs + 8_500), nowMs + 9_500);
 });
 
-it('a host whose probe was due is looked at again within a second: its answer may make no record', () => {
+it('a host whose answer would give it a neighbor is looked at again within a second: the answer may make no record', () => {
   const outcome = outcomeOf(topology, { ...hosts, bindings: [binding('10.0.0.1')] });
   const watchlist = new Watchlist({ ...outcome, wereDue: [binding('10.0.0.1')] });
   assert.equal(watchlist.nextDueMs(0), nowMs + 1_000);
@@ -173,4 +173,44 @@ it('what passes have written is unread until one looks at it, and zebra is asked
   watchlist.update(watchlist.focusOn([first], []), outcomeOf(topology, { ...looked, forwarding }));
   assert.deepEqual(ips(watchlist.unread()), []);
   assert.deepEqual(beside().sort(), ['br0 10.0.0.1', 'br0 10.0.0.2']);
+});
+
+const installed: Neighbor = {
+  ifIndex: BRIDGE,
+  ip: '10.0.0.1' as IpAddress,
+  mac: MAC,
+  state: NUD_NOARP,
+  flags: 0,
+  extFlags: NTF_EXT_EXT_VALIDATED,
+  protocol: 115,
+  confirmedMs: 0,
+  updatedMs: 0,
+};
+
+it('what is due in minutes is put off to a time that it shares with others', () => {
+  const grain = 10_000;
+  const watchlist = watching({ bindings: [binding('10.0.0.1')], neighbors: [installed] });
+  // Probed after ten minutes of silence.
+  const dueMs = watchlist.nextDueMs(0);
+  assert.ok(dueMs >= nowMs + 600_000 && dueMs < nowMs + 600_000 + grain, String(dueMs - nowMs));
+  assert.equal(dueMs % grain, 0);
+});
+
+it('a host that has been seen since the last look is not silent, and is not looked at for that', () => {
+  const seen = binding('10.0.0.1');
+  const later = nowMs + 610_000;
+  const again = (more: Partial<Binding>, found: Partial<ObservedHosts> = {}): boolean => {
+    const watchlist = watching({ bindings: [seen], neighbors: [installed], ...found });
+    assert.deepEqual(ips(watchlist.due(later)), ['10.0.0.1']);
+    const isPutOff = watchlist.isPutOffBy({ ...seen, lastSeenMs: later - 1_000, ...more }, later);
+    if (isPutOff)
+      assert.ok(watchlist.nextDueMs(0) >= later + 599_000, String(watchlist.nextDueMs(0) - later));
+    return isPutOff;
+  };
+  assert.equal(again({}), true);
+  assert.equal(again({ lastSeenMs: nowMs }), false, 'it was not seen since');
+  assert.equal(again({ mac: OWNER }), false, 'another MAC');
+  assert.equal(again({ port: TAP2 }), false, 'another port');
+  assert.equal(again({ frozenUntilMs: later + 1 }), false, 'frozen');
+  assert.equal(again({}, { neighbors: [] }), false, 'without a neighbor');
 });
