@@ -5,11 +5,11 @@ import { APPLIED, type ReconcileReport, type RunReport, type Step } from '../cor
 import { allWell, anyChange } from '../core/summary.ts';
 import { noteTime } from '../host/pin-directory.ts';
 import { writeMetrics } from './metrics.ts';
-import type { Pass, Run } from './run.ts';
+import type { PassResult, Run } from './run.ts';
 
 /** Makes the report of a run with this result, and publishes it. */
-export function conclude(run: Run, result: Pass): ReconcileReport {
-  return publish(run, reportOf(run, result), result.left);
+export function conclude(run: Run, result: PassResult): ReconcileReport {
+  return publish(run, reportOf(run, result), result.survey);
 }
 
 /** Publishes the error that ended a run. */
@@ -18,7 +18,7 @@ export function concludeFailure(run: Run, thrown: unknown): void {
   publish(run, { ok: false, errors, durations: run.stopwatch.seconds() }, undefined);
 }
 
-function reportOf({ session, options, stopwatch }: Run, result: Pass): ReconcileReport {
+function reportOf({ session, options, stopwatch }: Run, result: PassResult): ReconcileReport {
   const { changes, total, records, probes, announcements, confirms, hints, frr, dropped, counters, bridges } =
     result;
   const { remaining, warnings, errors } = result;
@@ -55,12 +55,12 @@ function mountStep(path: string): Step {
  * Writes the textfile and stores the time of a success. Does nothing for a check, or for a run with `--bridge`, whose
  * report does not cover the whole node.
  */
-function publish<Report extends RunReport>(run: Run, report: Report, left: Pass['left']): Report {
+function publish<Report extends RunReport>(run: Run, report: Report, survey: PassResult['survey']): Report {
   const { session, configuration, options, environment, stopwatch } = run;
   if (options.check || options.bridges.length > 0) return report;
   const nowMs = environment.wallClock();
   const { textfile } = configuration;
-  const problems = textfile === null ? [] : writeMetrics(run, textfile, report, left, nowMs);
+  const problems = textfile === null ? [] : writeMetrics(run, textfile, report, survey, nowMs);
   if (report.ok && problems.length === 0)
     problems.push(...noteTime(session.pins.directory, 'succeeded', nowMs));
   const ok = report.ok && problems.length === 0;

@@ -51,7 +51,7 @@ type HostPass = Pick<
 >;
 
 /** What a pass over all hosts also finds. */
-type WholeHostPass = HostPass & Pick<Pass, 'total' | 'bridges' | 'left'>;
+type WholeHostPass = HostPass & Pick<Pass, 'total' | 'bridges' | 'survey'>;
 
 /**
  * Turns what the program saw into neighbors. The ring's records are consumed only when the neighbors are in the kernel.
@@ -61,13 +61,13 @@ export function reconcileHosts(run: Run, machine: Machine): WholeHostPass {
   const { maxBindings } = run.session.runtime;
   run.stopwatch.enter('drain');
   const ring = run.session.pins.ring();
-  const { plan, hosts, isLeft, ...done } = reconcileWith(run, drainAll(run, machine, ring), ring);
+  const { plan, hosts, isUnchanged, ...done } = reconcileWith(run, drainAll(run, machine, ring), ring);
   const { desired, topology, observed } = machine;
   return {
     ...done,
     total: plan.total,
     bridges: describeBridges(desired, topology, plan),
-    left: isLeft ? { ...machine, hosts, plan } : undefined,
+    survey: isUnchanged ? { ...machine, hosts, plan } : undefined,
     warnings: [
       ...done.warnings,
       ...warningsOfTable(hosts.bindings, maxBindings, topology),
@@ -82,7 +82,12 @@ export function reconcileNamed(run: Run, machine: Machine, named: Named): HostPa
   const ring = run.session.pins.ring();
   const drained = ring?.read('all') ?? NOTHING_DRAINED;
   const view = viewNamed(run, machine, named, drained.changes);
-  const { plan, hosts, isLeft, ...done } = reconcileWith(run, { drained, view, warnings: [] }, ring, named);
+  const { plan, hosts, isUnchanged, ...done } = reconcileWith(
+    run,
+    { drained, view, warnings: [] },
+    ring,
+    named,
+  );
   return done;
 }
 
@@ -90,7 +95,7 @@ interface Reconciled extends HostPass {
   readonly plan: HostPlan;
   readonly hosts: ObservedHosts;
   /** True when nothing was written, and no owner kept its address: what was observed and planned is still so. */
-  readonly isLeft: boolean;
+  readonly isUnchanged: boolean;
 }
 
 function reconcileWith(
@@ -112,16 +117,20 @@ function reconcileWith(
   const memory = options.check ? NO_CHANGE : planMemory(topology, hosts, index, plan, byStatus, limits);
   if (!options.check) writeMemory(session, memory, byStatus);
   const decided = writtenEarlier(plan.decisions, protocol);
-  const others = named?.verifies && focus ? named.watchlist.writtenBeside(focus, protocol) : [];
+  const others = named?.verifies && focus ? named.watchlist.writtenBeside(focus) : [];
   const verifies = named === null || named.verifies;
   const verified = verifyZebra(run, verifies ? [...decided, ...others] : null, written.changes.length);
+  const verifiedMs = run.environment.now();
 
   const drained = [found.drained, probed.drained];
   const moves = drained.flatMap(({ changes }) => changes);
   const isDamaged = drained.some(({ damaged }) => damaged);
   const isUnfinished = isDamaged || written.hasReturned || probed.hasUnprobed || announced.left.length > 0;
   const { sent } = probed;
-  const isLeft =
+  const isUnchanged =
+    // Otherwise the bindings are those that a load would have.
+    keepsBindings(session.pins) &&
+    options.unfreeze.length === 0 &&
     !written.hasWritten &&
     memory.remember.length + memory.forget.length + byStatus.learned.length + byStatus.obsolete.length ===
       0 &&
@@ -130,7 +139,7 @@ function reconcileWith(
   return {
     plan,
     hosts,
-    isLeft,
+    isUnchanged,
     changes: written.changes,
     records: drained.reduce((sum, { records }) => sum + records, 0),
     probes: sent.hosts,
@@ -159,7 +168,7 @@ function reconcileWith(
         protocol,
       }),
       wholeMs: isUnfinished ? hosts.nowMs + RETRY_MS : Number.POSITIVE_INFINITY,
-      verifyMs: hosts.nowMs + verified.dueInMs,
+      verifyMs: verifiedMs + verified.dueInMs,
     }),
   };
 }

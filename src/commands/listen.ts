@@ -11,10 +11,11 @@ import { readBinding } from '../datapath/migrate.ts';
 import { type BindingKey, bindingId } from '../datapath/records/binding-key.ts';
 import { sleep } from '../ffi/libc.ts';
 import { refreshPins } from '../host/apply.ts';
+import { lacksLinks } from '../host/observe.ts';
 import { type Changed, NOTHING_CHANGED, openWatch, type Watch } from '../host/watch.ts';
 import { conclude } from './conclude.ts';
 import type { Machine } from './retrieve.ts';
-import { type NarrowPass, type Pass, RETRY_MS, type Run } from './run.ts';
+import { type NarrowPass, type Pass, type PassResult, RETRY_MS, type Run } from './run.ts';
 import type { Named } from './view.ts';
 
 /** The passes of a listening run. */
@@ -40,7 +41,7 @@ interface Known extends Trust {
   readonly wholeMs: number;
   /** When zebra is to be asked again. */
   readonly verifyMs: number;
-  /** When the pins were last looked at. */
+  /** When the pins of links were last looked at. */
   readonly pinsMs: number;
   /** True when a pass has been narrow or has failed since the last one over all hosts, which tells of them as they are. */
   readonly isOutdated: boolean;
@@ -52,10 +53,10 @@ interface Known extends Trust {
  * For how long passes trust that they would have been notified of a change: some are silent. Longer on a large node, so that
  * looks at everything use a thousandth of a core.
  */
-const LOOK_AGAIN_MS = 60_000;
-const LOOK_AGAIN_AT_LEAST_MS = 600_000;
+const SHORTEST_TRUST_MS = 60_000;
+const LONGEST_TRUST_MS = 600_000;
 /** The time to the next look, as a multiple of the processor time of the last one. */
-const LOOK_AGAIN_FACTOR = 1_000;
+const TRUST_FACTOR = 1_000;
 /** Most addresses that a narrow pass is given: more of them are read faster all together. */
 const MOST_NAMED = 1000;
 /** Most ports that a narrow pass is given. */
@@ -67,19 +68,18 @@ const TICK_MS = 1000;
  * Merges all passes into one result. Throws what the first pass throws; a failure of a later one is in the result. The first
  * and the last pass are over all hosts, so the result tells of all.
  */
-export function listen(run: Run, passes: Passes): Pass {
+export function listen(run: Run, passes: Passes): PassResult {
   const { session, options, environment, stopwatch, untilMs } = run;
   const { now, processorMs } = environment;
   // Subscribes before the first pass, so that a change during the pass ends the first wait.
   const watch = openWatch(session.netlink.portId, now);
   const later: Run = { ...run, options: { ...options, unfreeze: [] }, strays: 'none' };
   try {
-    const firstUseMs = processorMs();
-    let result = passes.whole(run);
-    let known = afterWhole(result, now(), () => processorMs() - firstUseMs);
+    const first = passes.whole(run);
+    let known = afterWhole(first, now());
+    let result = withoutRest(first);
     // Now, and not only at the end, which may be far away.
     conclude(run, result);
-    result = withoutHosts(result);
     stopwatch.enter('listen');
     for (;;) {
       const changed = waitForWork(run, watch, result, known);
@@ -89,7 +89,7 @@ export function listen(run: Run, passes: Passes): Pass {
       const done = attempt(later, passes, result, known, changed);
       known = done.known;
       if (isLast) return done.result;
-      result = withoutHosts(done.result);
+      result = done.result;
       stopwatch.enter('listen');
       // Uses at most half of a core, however fast things change: waiting for a host, for zebra or for a qdisc uses none. What a
       // failed pass left waits too: it may fail again.
@@ -101,15 +101,18 @@ export function listen(run: Run, passes: Passes): Pass {
   }
 }
 
-/** The hosts of a large node need not be kept in memory while the run waits: its textfile is of the last pass. */
-function withoutHosts(pass: Pass): Pass {
-  return { ...pass, left: undefined };
+/** What is reported of a pass. The rest of it has thousands of hosts on a large node, and is not kept while the run waits. */
+function withoutRest({ machine, next, ...result }: Pass): PassResult {
+  return result;
 }
 
-/** `trusted`: for how long, and since when, an earlier pass has trusted the machine that this one started from. */
-function afterWhole({ machine, next }: Pass, nowMs: number, costMs: () => number, trusted?: Trust): Known {
+/**
+ * `costMs`: the processor time of a look that took no steps, which would be no measure of another one. `trusted`: since when and
+ * for how long the machine is trusted that the pass started from, if it has not looked.
+ */
+function afterWhole({ machine, next }: Pass, nowMs: number, costMs = 0, trusted?: Trust): Known {
   const { watchlist, wholeMs, verifyMs } = next(null);
-  const { lookedMs, trustMs } = trusted ?? { lookedMs: nowMs, trustMs: trustMsOf(costMs(), machine) };
+  const { lookedMs, trustMs } = trusted ?? { lookedMs: nowMs, trustMs: trustMsOf(costMs, machine) };
   return {
     watchlist,
     machine,
@@ -126,17 +129,17 @@ function afterWhole({ machine, next }: Pass, nowMs: number, costMs: () => number
 /** For how long a look at everything is trusted that used so much processor time: it also renews hints before they end. */
 function trustMsOf(costMs: number, machine: Machine | undefined): number {
   const halfLivesMs = (machine?.topology.bridges ?? []).map((bridge) => lifeMsOf(bridge) / 2);
-  const longestMs = Math.min(LOOK_AGAIN_AT_LEAST_MS, ...halfLivesMs);
-  return Math.max(LOOK_AGAIN_MS, Math.min(longestMs, costMs * LOOK_AGAIN_FACTOR));
+  const longestMs = Math.min(LONGEST_TRUST_MS, ...halfLivesMs);
+  return Math.max(SHORTEST_TRUST_MS, Math.min(longestMs, costMs * TRUST_FACTOR));
 }
 
 /** Waits until there is something to do, a pass is due, or the time is over. */
-function waitForWork(run: Run, watch: Watch, before: Pass, known: Known): Changed {
+function waitForWork(run: Run, watch: Watch, before: PassResult, known: Known): Changed {
   const { session, environment } = run;
   const { now, progress } = environment;
   const ring = session.pins.maps.get('changes')?.fd;
   const { watchlist, machine, wholeMs, verifyMs, pinsMs, clockMs } = known;
-  const pinsDueMs = pinsMs + LOOK_AGAIN_MS;
+  const pinsDueMs = pinsMs + SHORTEST_TRUST_MS;
   const dueMs = Math.min(run.untilMs, wholeMs, verifyMs, pinsDueMs, watchlist.nextDueMs(clockMs));
   const soFar = `${before.changes.length} neighbor changes so far, ${before.total} neighbors`;
   do {
@@ -150,28 +153,28 @@ function waitForWork(run: Run, watch: Watch, before: Pass, known: Known): Change
 
 /** A pass whose failure neither ends the listening nor loses the report of earlier passes. */
 interface Attempt {
-  readonly result: Pass;
+  readonly result: PassResult;
   readonly known: Known;
   readonly hasFailed: boolean;
 }
 
-function attempt(run: Run, passes: Passes, before: Pass, known: Known, changed: Changed): Attempt {
+function attempt(run: Run, passes: Passes, before: PassResult, known: Known, changed: Changed): Attempt {
   const { now, processorMs } = run.environment;
   const nowMs = now();
   const startedUseMs = processorMs();
   try {
     refreshPins(run.session);
-    const { machine, names, ports, verifies } = planPass(run, known, changed, nowMs);
+    const { machine, names, ports, verifies, pinsMs } = planPass(run, known, changed, nowMs);
     const whole = (of: Machine | undefined): Attempt => {
       const found = passes.whole(run, of);
-      const costMs = (): number => processorMs() - startedUseMs;
+      const costMs = found.steps.length === 0 ? processorMs() - startedUseMs : 0;
       const after = afterWhole(found, nowMs, costMs, of && known);
-      return { result: merge(before, found), known: after, hasFailed: false };
+      return { result: merge(before, withoutRest(found)), known: after, hasFailed: false };
     };
     if (machine === undefined || names === 'all') return whole(machine);
     // An address was looked at meanwhile, and is due later now.
     if (names.length === 0 && changed.what === 'nothing' && !verifies) {
-      return { result: before, known: { ...known, pinsMs: nowMs }, hasFailed: false };
+      return { result: before, known: { ...known, pinsMs }, hasFailed: false };
     }
     const found = passes.narrow(run, machine, { watchlist: known.watchlist, names, ports, verifies });
     if (found === null) return whole(undefined);
@@ -183,11 +186,12 @@ function attempt(run: Run, passes: Passes, before: Pass, known: Known, changed: 
       machine: found.machine,
       wholeMs: hasLost ? nowMs : Math.min(known.wholeMs, wholeMs),
       verifyMs: verifies ? verifyMs : Math.min(known.verifyMs, verifyMs),
-      pinsMs: nowMs,
+      pinsMs,
       isOutdated: true,
       clockMs: changed.what === 'nothing' ? nowMs : known.clockMs,
     };
-    return { result: merge(before, found), known: after, hasFailed: false };
+    const { machine: _, next, ...done } = found;
+    return { result: merge(before, done), known: after, hasFailed: false };
   } catch (thrown) {
     const wholeMs = nowMs + RETRY_MS;
     const after: Known = { ...known, machine: undefined, wholeMs, pinsMs: nowMs, isOutdated: true };
@@ -202,29 +206,40 @@ interface PassPlan {
   readonly names: readonly BindingKey[] | 'all';
   readonly ports: readonly IfIndex[];
   readonly verifies: boolean;
+  /** When the pins of links were last looked at. */
+  readonly pinsMs: number;
 }
 
 function planPass(
   { session, untilMs }: Run,
-  { watchlist, machine, lookedMs, trustMs, wholeMs, verifyMs }: Known,
+  { watchlist, machine, lookedMs, trustMs, wholeMs, verifyMs, pinsMs }: Known,
   { what, names, ports }: Changed,
   nowMs: number,
 ): PassPlan {
   const verifies = nowMs >= verifyMs;
   const unread = verifies ? watchlist.unread() : [];
+  const looksAtPins = nowMs - pinsMs >= SHORTEST_TRUST_MS;
   const isDue = nowMs >= Math.min(wholeMs, untilMs);
   const due = isDue ? [] : dueNames(session, watchlist, nowMs);
   const keys = [...names, ...due, ...watchlist.hostsOn(ports), ...unread];
   const named = new Map(keys.map((key) => [bindingId(key), key]));
   const isWhole = isDue || named.size > MOST_NAMED;
-  // Lost pins are repaired at once.
+  // The last pass looks at everything, and lost pins are repaired at once.
   const isKnown =
     what !== 'machine' &&
+    nowMs < untilMs &&
     ports.length <= (isWhole ? 0 : MOST_PORTS) &&
     nowMs - lookedMs < trustMs &&
-    session.pins.loadReason === null;
+    session.pins.loadReason === null &&
+    !(looksAtPins && machine !== undefined && lacksLinks(session.pins, machine.observed));
   const all = isWhole ? 'all' : [...named.values()];
-  return { machine: isKnown ? machine : undefined, names: all, ports, verifies };
+  return {
+    machine: isKnown ? machine : undefined,
+    names: all,
+    ports,
+    verifies,
+    pinsMs: looksAtPins ? nowMs : pinsMs,
+  };
 }
 
 /** The addresses that are due, without those whose bindings show that they have been seen meanwhile. */
@@ -239,7 +254,7 @@ function dueNames({ pins }: Run['session'], watchlist: Watchlist, nowMs: number)
 type NarrowDone = Omit<NarrowPass, 'next' | 'remaining' | 'machine'>;
 
 /** A pass that failed: it did nothing, and looked at nothing. */
-function failedPass(thrown: unknown, { dropped }: Pass): NarrowDone {
+function failedPass(thrown: unknown, { dropped }: PassResult): NarrowDone {
   return {
     steps: [],
     changes: [],
@@ -256,13 +271,13 @@ function failedPass(thrown: unknown, { dropped }: Pass): NarrowDone {
 }
 
 /** Merges two passes: what was done adds up, and what was found is that of the later pass, as far as it has looked. */
-function merge(earlier: Pass, later: Pass | NarrowDone): Pass {
+function merge(earlier: PassResult, later: PassResult | NarrowDone): PassResult {
   return {
     ...earlier,
     ...later,
     steps: [...earlier.steps, ...later.steps],
     changes: [...earlier.changes, ...later.changes],
-    left: 'left' in later ? later.left : undefined,
+    survey: 'survey' in later ? later.survey : undefined,
     total: 'total' in later ? later.total : earlier.total + growthOf(later.changes),
     records: earlier.records + later.records,
     probes: earlier.probes + later.probes,

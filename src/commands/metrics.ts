@@ -11,14 +11,14 @@ import type { Run } from './run.ts';
 import { surveyAll, takeStock } from './status.ts';
 
 /**
- * Writes the textfile at `path` as completely as possible, and returns the problems. `left` is the state that the run has
+ * Writes the textfile at `path` as completely as possible, and returns the problems. `survey` is the state that the run has
  * left; undefined: it is read. `nowMs` is in milliseconds since the epoch.
  */
 export function writeMetrics(
   run: Run,
   path: string,
   report: RunReport,
-  left: Survey | undefined,
+  survey: Survey | undefined,
   nowMs: number,
 ): Problem[] {
   const { session, stopwatch } = run;
@@ -26,7 +26,7 @@ export function writeMetrics(
   const problems: Problem[] = [];
   let stock: Stock | null = null;
   try {
-    stock = stockOf(run, left);
+    stock = stockOf(run, survey);
   } catch (thrown) {
     problems.push(problemOf(thrown, 'metrics'));
   }
@@ -53,8 +53,8 @@ export function writeMetrics(
   return problems;
 }
 
-function stockOf({ session, configuration, environment }: Run, left: Survey | undefined): Stock {
-  const found = left ?? surveyAll(session, configuration, environment.now);
+function stockOf({ session, configuration, environment }: Run, survey: Survey | undefined): Stock {
+  const found = survey ?? surveyAll(session, configuration, environment.now);
   const { report, neighbors } = takeStock(session, found);
   const { maxBindings, ringBytes } = configuration.runtime;
   return { status: report, neighbors, maxBindings, ringBytes };

@@ -73,6 +73,8 @@ function pass(run: Run, before?: Machine): Pass {
   const { ringDropped, ...counters } = observeCounters(session.pins);
   return {
     ...resultOf(run, applied, hosts),
+    // The machine may have changed since.
+    survey: before === undefined ? hosts.survey : undefined,
     counters,
     warnings: [...warnings, ...hosts.warnings],
     errors: [...unmigrated, ...hosts.errors],

@@ -63,8 +63,8 @@ export interface Pass {
   readonly dropped: number;
   readonly counters: Counters;
   readonly bridges: readonly BridgeReport[];
-  /** The machine and its hosts as the pass found and left them; undefined when it has changed any of it. */
-  readonly left: Survey | undefined;
+  /** The machine and its hosts as the pass found them; undefined when it has changed any of it, or has not looked. */
+  readonly survey: Survey | undefined;
   readonly remaining: readonly ActionSummary[];
   readonly warnings: readonly Warning[];
   readonly errors: readonly Problem[];
@@ -74,8 +74,11 @@ export interface Pass {
   readonly next: (before: Watchlist | null) => Next;
 }
 
+/** What is reported of passes: without what only the next one needs, which is large. */
+export type PassResult = Omit<Pass, 'machine' | 'next'>;
+
 /** What a narrow pass did for the ports and addresses that it looked at; the rest is as the pass before has found it. */
-export type NarrowPass = Omit<Pass, 'total' | 'bridges' | 'counters' | 'left'>;
+export type NarrowPass = Omit<Pass, 'total' | 'bridges' | 'counters' | 'survey'>;
 
 /** What makes the next pass due. */
 export interface Next {

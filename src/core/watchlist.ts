@@ -12,7 +12,7 @@ import type { Neighbor } from '../netlink/neighbor.ts';
 import type { Focus } from './focus.ts';
 import type { HostIndex } from './host-index.ts';
 import { eachMac } from './known-macs.ts';
-import { isOurs, isValid, REFRESH_AFTER_MS } from './neighbor-entry.ts';
+import { REFRESH_AFTER_MS } from './neighbor-entry.ts';
 import type { HostPlan } from './neighbors/plan.ts';
 import type { ObservedHosts } from './observed.ts';
 import type { HintsByStatus } from './probes/hints.ts';
@@ -20,7 +20,7 @@ import type { MemoryChange } from './probes/memory.ts';
 import { ANSWER_MS } from './probes/probe.ts';
 import { bindingDueMs, refreshDueMs } from './timers.ts';
 import { type Bridge, type Place, placesByDevice, type Topology } from './topology.ts';
-import type { Written } from './zebra.ts';
+import { type Written, writtenEarlier } from './zebra.ts';
 
 /** What a pass has found and done. */
 export interface PassOutcome {
@@ -82,6 +82,8 @@ export class Watchlist {
   readonly #entries = new Map<IfIndex, Map<IpAddress, Neighbor>>();
   /** By bindingId: the addresses whose neighbors a pass has changed, until the next one looks at them. */
   readonly #unread = new Map<string, BindingKey>();
+  /** By bindingId. */
+  readonly #written = new Map<string, Written>();
   #hintCount = 0;
   /** No address is due before this time. */
   #dueMs = Number.POSITIVE_INFINITY;
@@ -122,16 +124,9 @@ export class Watchlist {
     return [...this.#unread.values()];
   }
 
-  /** Our neighbors of hosts beside those of these addresses, as passes have left them. `protocol` is NDA_PROTOCOL of ours. */
-  writtenBeside({ addresses }: Focus, protocol: number): Written[] {
-    const written: Written[] = [];
-    for (const { key, isHost } of this.#addresses.values()) {
-      const domain = isHost ? this.#bridges.get(key.bridge)?.domains.get(key.vlan) : undefined;
-      const entry = domain && this.#entries.get(domain.device)?.get(key.ip);
-      if (domain === undefined || entry === undefined || addresses.has(bindingId(key))) continue;
-      if (isOurs(entry, protocol) && isValid(entry)) written.push({ device: domain.deviceName, entry });
-    }
-    return written;
+  /** What earlier passes have written for other addresses than these, as the last pass over each found it. */
+  writtenBeside({ addresses }: Focus): Written[] {
+    return [...this.#written].flatMap(([id, written]) => (addresses.has(id) ? [] : [written]));
   }
 
   /** True when the address has a binding or a static entry. */
@@ -230,6 +225,7 @@ export class Watchlist {
 
   #forget(id: string, { bridge, vlan, ip }: BindingKey): void {
     this.#unread.delete(id);
+    this.#written.delete(id);
     const device = this.#bridges.get(bridge)?.domains.get(vlan)?.device;
     if (device !== undefined) this.#entries.get(device)?.delete(ip);
     const watched = this.#addresses.get(id);
@@ -310,6 +306,10 @@ export class Watchlist {
       this.#hintCount += watched.hints.length;
       this.#dueMs = Math.min(this.#dueMs, dueOf(watched));
       for (const mac of macsOf(watched)) ensure(this.#named, mac, () => new Set<string>()).add(id);
+    }
+    for (const written of writtenEarlier(plan.decisions, protocol)) {
+      const key = this.addressOf(written.entry);
+      if (key !== undefined) this.#written.set(bindingId(key), written);
     }
     const changed = new Set(plan.changes.map(({ device, ip }) => `${device} ${ip}`));
     for (const entry of hosts.neighbors) {

@@ -1,23 +1,24 @@
 // Many datagrams in one call: recvmmsg(2).
 
-import { readU32, writeU32, writeU64 } from '../base/bytes.ts';
+import { readU32, writeU64 } from '../base/bytes.ts';
 import { koffi } from './koffi.ts';
-import { MSG_TRUNC, type Refusal, receiveMany } from './libc.ts';
+import { type Refusal, receiveMany } from './libc.ts';
 
-/** The most datagrams of one call. Untouched memory of the slots costs nothing. */
-const SLOTS = 64;
-const SLOT_SIZE = 32 * 1024;
+/** The most datagrams of one call, and the size of one. Untouched memory of the slots costs nothing. */
+const SLOTS = 32;
+const SLOT_SIZE = 128 * 1024;
 /** struct iovec: void *iov_base, size_t iov_len. */
 const IOVEC_SIZE = 16;
 /**
  * struct mmsghdr: struct msghdr {void *msg_name; socklen_t msg_namelen; struct iovec *msg_iov; size_t msg_iovlen;
  * void *msg_control; size_t msg_controllen; int msg_flags}, then unsigned int msg_len. As on all 64-bit Linux.
  */
-const MMSGHDR = { iov: 16, iovlen: 24, flags: 48, length: 56, size: 64 } as const;
+const MMSGHDR = { iov: 16, iovlen: 24, length: 56, size: 64 } as const;
 
-/** Datagrams that arrived together; `isTruncated`: one was longer than its slot. Valid until the next call. */
+/** Datagrams that arrived together, until the next call. `truncated`: one was longer than the room for it. */
 export type Delivery =
-  | { readonly kind: 'datagrams'; readonly datagrams: readonly Uint8Array[]; readonly isTruncated: boolean }
+  | { readonly kind: 'datagrams'; readonly datagrams: readonly Uint8Array[] }
+  | { readonly kind: 'truncated'; readonly length: number; readonly room: number }
   | Refusal;
 
 /** Memory for the datagrams of one call. */
@@ -43,14 +44,11 @@ export class Inbox {
     const count = receiveMany(fd, this.#headers, SLOTS);
     if (typeof count !== 'number') return count;
     const datagrams: Uint8Array[] = [];
-    let isTruncated = false;
     for (let i = 0; i < count; i++) {
-      const at = i * MMSGHDR.size;
-      isTruncated ||= (readU32(this.#headers, at + MMSGHDR.flags) & MSG_TRUNC) !== 0;
-      const length = Math.min(readU32(this.#headers, at + MMSGHDR.length), SLOT_SIZE);
+      const length = readU32(this.#headers, i * MMSGHDR.size + MMSGHDR.length);
+      if (length > SLOT_SIZE) return { kind: 'truncated', length, room: SLOT_SIZE };
       datagrams.push(this.#slots.subarray(i * SLOT_SIZE, i * SLOT_SIZE + length));
-      writeU32(this.#headers, at + MMSGHDR.flags, 0);
     }
-    return { kind: 'datagrams', datagrams, isTruncated };
+    return { kind: 'datagrams', datagrams };
   }
 }

@@ -135,7 +135,7 @@ function lastErrno(): number {
 }
 
 const SOCK_CLOEXEC = 0o2000000;
-export const MSG_TRUNC = 0x20;
+const MSG_TRUNC = 0x20;
 const MSG_DONTWAIT = 0x40;
 
 /** socket(2); SOCK_CLOEXEC is added. Close it with closeSync of node:fs. */
@@ -242,9 +242,12 @@ export function receive(fd: number, buffer: Uint8Array): Receipt {
   return refusal(fd);
 }
 
-/** recvmmsg(2) without waiting: the number of datagrams. `headers` are `count` of struct mmsghdr; see inbox.ts. */
+/**
+ * recvmmsg(2) without waiting: the number of datagrams, whose lengths are their own, also of those that are cut. `headers` are
+ * `count` of struct mmsghdr; see inbox.ts.
+ */
 export function receiveMany(fd: number, headers: Uint8Array, count: number): number | Refusal {
-  const received = libc.recvmmsg(fd, headers, count, MSG_DONTWAIT, null);
+  const received = libc.recvmmsg(fd, headers, count, MSG_DONTWAIT | MSG_TRUNC, null);
   return received >= 0 ? received : refusal(fd);
 }
 

@@ -159,6 +159,15 @@ export function observeDatapath({ tables, program, loadReason }: Pins): Observed
   };
 }
 
+/** True when the pin of a link that was observed is gone, and its program with it: nothing is notified of that. */
+export function lacksLinks(
+  { directory }: Pick<Pins, 'directory'>,
+  { attachments }: Pick<Observed, 'attachments'>,
+): boolean {
+  const pinned = new Set(tcxDevices(directory));
+  return [...attachments].some(([device, { tcxProgramId }]) => tcxProgramId !== null && !pinned.has(device));
+}
+
 /** Where to look for attachments. */
 interface Attachable {
   readonly qdiscs: readonly Qdisc[];

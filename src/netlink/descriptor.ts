@@ -80,9 +80,8 @@ export function receiveMessages(fd: number, buffer: Uint8Array, timeoutMs: numbe
 export function receiveAll(fd: number, inbox: Inbox, timeoutMs: number): Received {
   return receiving(fd, timeoutMs, () => {
     const delivery = inbox.receive(fd);
+    if (delivery.kind === 'truncated') throw tooLong(delivery.length, delivery.room);
     if (delivery.kind !== 'datagrams') return delivery;
-    const longest = Math.max(...delivery.datagrams.map(({ length }) => length));
-    if (delivery.isTruncated) throw tooLong(longest, longest);
     return { kind: 'messages', messages: delivery.datagrams.flatMap(decodeMessages) };
   });
 }

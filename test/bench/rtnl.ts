@@ -43,7 +43,7 @@ export function measureLongestCall(tools: Tools): Row[] {
 /** As strace times it, which adds some microseconds to each call. */
 function longestCallMs(tools: Tools, site: Site, argv: readonly string[]): number {
   const file = tools.path('calls');
-  const strace = ['strace', '-f', '-T', '-o', file, '-e', 'trace=sendto,sendmsg,recvfrom,recvmsg'];
+  const strace = ['strace', '-f', '-T', '-o', file, '-e', 'trace=sendto,sendmsg,recvfrom,recvmsg,recvmmsg'];
   const { code, stderr } = site.netns.tryRun([...strace, ...argv]);
   if (code !== 0) throw new Error(`\`${argv.join(' ')}\` ended with ${code}: ${stderr}`);
   const times = [...readFileSync(file, 'utf8').matchAll(/<(\d+\.\d+)>$/gm)].map(([, seconds]) =>

@@ -64,6 +64,20 @@ function countRequests(machine: Machine): number {
 }
 
 describe('the textfile', () => {
+  deepTest(
+    'of a run that cannot load has no bindings: those that a load would recover are none',
+    async (t) => {
+      const { machine, file } = withTextfile(t);
+      machine.reconcile();
+      await machine.host(1).announceAndWait();
+      machine.reconcile();
+      for (const name of readdirSync(machine.pins)) rmSync(join(machine.pins, name), { recursive: true });
+      mkdirSync(join(machine.pins, 'bindings/in-the-way'), { recursive: true });
+      assertExit(machine.snoopy.reconcile(), 1);
+      assert.equal(metricOf(file, 'snoopy_bindings{bridge="br0",state="installed"}'), 0);
+    },
+  );
+
   test('of a run that changes nothing is of what the run has seen: nothing is read for it', async (t) => {
     const { machine, file } = withTextfile(t);
     machine.reconcile();

@@ -10,7 +10,7 @@ import { loadObject } from '../../src/ffi/object.ts';
 import { dumpAddresses } from '../../src/netlink/address.ts';
 import type { Received } from '../../src/netlink/descriptor.ts';
 import { lookUpForwarding, readForwarding } from '../../src/netlink/fdb.ts';
-import { decodeLink, dumpLinks, type Link } from '../../src/netlink/link.ts';
+import { decodeLink, dumpLinks, type Link, lookUpLinks } from '../../src/netlink/link.ts';
 import type { Message, Request } from '../../src/netlink/message.ts';
 import {
   decodeNeighbor,
@@ -122,6 +122,18 @@ describe('links', () => {
       };
     };
   }
+
+  it('are looked up one by one, however much one of them has', () => {
+    netns.run('ip', 'link', 'add', 'named', 'type', 'veth', 'peer', 'name', 'named2');
+    try {
+      const names = Array.from({ length: 400 }, (_, i) => `${i}-${'n'.repeat(116)}`);
+      netns.ipBatch(names.map((name) => `link property add dev named altname ${name}`));
+      const dumped = linkOf('named');
+      assert.deepEqual(lookUpLinks(socket, [dumped.ifIndex, bridge]), [dumped, linkOf('br0')]);
+    } finally {
+      netns.run('ip', 'link', 'del', 'named');
+    }
+  });
 
   it('agree with ip -d', () => {
     const theirs = netns.json<LinkLine[]>('ip', '-json', '-d', 'link', 'show');

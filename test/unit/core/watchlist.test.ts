@@ -1,11 +1,13 @@
 // What a listening run remembers of addresses: what names them, when they are due, and what a narrow pass looks up.
 
 import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { it } from 'node:test';
 import type { IfIndex, IpAddress, Mac } from '../../../src/base/address.ts';
 import type { ObservedHosts } from '../../../src/core/observed.ts';
 import { Watchlist } from '../../../src/core/watchlist.ts';
+import { writtenEarlier } from '../../../src/core/zebra.ts';
 import type { Binding } from '../../../src/datapath/records/binding.ts';
 import type { Change } from '../../../src/datapath/records/change.ts';
 import type { Hint } from '../../../src/datapath/records/hint.ts';
@@ -161,7 +163,7 @@ it('what passes have written is unread until one looks at it, and zebra is asked
   // The other one is removed.
   assert.deepEqual(ips(watchlist.unread()), ['10.0.0.1']);
   const beside = (...keys: Binding[]): unknown[] => {
-    const found = watchlist.writtenBeside(watchlist.focusOn(keys, []), 115);
+    const found = watchlist.writtenBeside(watchlist.focusOn(keys, []));
     return found.map(({ device, entry }) => `${device} ${entry.ip}`);
   };
   assert.deepEqual(beside(), ['br0 10.0.0.2']);
@@ -213,4 +215,18 @@ it('a host that has been seen since the last look is not silent, and is not look
   assert.equal(again({ port: TAP2 }), false, 'another port');
   assert.equal(again({ frozenUntilMs: later + 1 }), false, 'frozen');
   assert.equal(again({}, { neighbors: [] }), false, 'without a neighbor');
+});
+
+it('zebra is asked about the same neighbors by a narrow pass as by one over all hosts', () => {
+  const folder = join(ROOT, 'test/unit/core/cases');
+  let count = 0;
+  for (const name of readdirSync(folder)) {
+    const known = readCase(join(folder, name));
+    const outcome = outcomeOf(known.topology, known.hosts);
+    const watchlist = new Watchlist(outcome);
+    const whole = writtenEarlier(outcome.plan.decisions, outcome.protocol);
+    count += whole.length;
+    assert.deepEqual(watchlist.writtenBeside(watchlist.focusOn([], [])), whole, name);
+  }
+  assert.ok(count > 10, `${count} neighbors`);
 });
