@@ -270,9 +270,11 @@ for (const release of RELEASES) {
         "peer.end('[]'); }).listen('/run/zebra/vty')";
       const owner = ['--property=User=nobody', '--property=Group=frrvty', '--property=UMask=0007'];
       machine.run('systemd-run', ...owner, '--property=RuntimeDirectory=zebra', '/usr/bin/node', '-e', zebra);
+      // In the real one PAM sets the user ID that the process has.
       machine.write(
         '/usr/local/bin/vtysh',
-        "#!/usr/bin/node\nrequire('node:net').connect('/run/zebra/vty').pipe(process.stdout)\n",
+        '#!/usr/bin/python3\nimport os, socket\nos.setuid(os.geteuid())\n' +
+          "zebra = socket.socket(socket.AF_UNIX)\nzebra.connect('/run/zebra/vty')\nprint(zebra.recv(2).decode())\n",
       );
       machine.run('chmod', '755', '/usr/local/bin/vtysh');
       const host = machine.addHost(1);
