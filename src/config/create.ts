@@ -34,7 +34,7 @@ export function createConfig(path: string, text: string, users: Users): void {
     const errno = errnoOf(thrown);
     const [cause, fix] =
       errno === 'EEXIST'
-        ? ['it exists, and is left as it is', 'edit it, or compare it with what `snoopy init` prints']
+        ? ['it exists, and is left as it is', 'edit it, or replace it with what `snoopy init` prints']
         : [causeOf(thrown), fixFor(errno ?? '')];
     throw new SnoopyError({ code: 'config_unwritable', object: path, operation, cause, fix, errno });
   }
