@@ -20,6 +20,7 @@ import type { InitOptions } from './commands/init.ts';
 import type { RemoveOptions } from './commands/remove.ts';
 import type { ReconcileOptions } from './commands/run.ts';
 import type { StatusOptions } from './commands/status.ts';
+import type { Details } from './core/fabric.ts';
 
 const DEFAULT_CONFIG = '/etc/snoopy/snoopy.yaml';
 
@@ -45,6 +46,8 @@ interface RemoveInvocation extends CommonOptions, RemoveOptions {
 
 export interface StatusInvocation extends CommonOptions, StatusOptions {
   readonly command: 'status';
+  /** Also what `audit` compares, with the addresses of these places; null: without. */
+  readonly all: Details | null;
   /** A report each second, until its reader closes. */
   readonly watch: boolean;
 }
@@ -277,6 +280,24 @@ function addStatus(program: Command, accept: (invocation: Invocation) => void): 
     .addOption(repeated('--mac <mac>', 'only addresses of this MAC', 'all', parseMacOption))
     .option('--no-frr', 'do not query FRR for routes (saves about 0.1 s)')
     .option('-w, --watch', 'repeat each second until Ctrl-C; with JSON one report a line')
+    .addOption(
+      new Option('--all', 'also what other nodes advertise, for audit; with JSON in one line').conflicts([
+        'bridge',
+        'port',
+        'ip',
+        'mac',
+        'frr',
+        'watch',
+      ]),
+    )
+    .addOption(
+      repeated(
+        '--details <what>',
+        'with --all: list the addresses of this next hop; none: only count them',
+        'those of all next hops',
+        asIs,
+      ),
+    )
     .addHelpText('after', example('snoopy status --bridge vmbr0 --ip 10.1.0.0/16 --watch'))
     .action((_, command: Command) => {
       const own = command.opts<{
@@ -286,15 +307,24 @@ function addStatus(program: Command, accept: (invocation: Invocation) => void): 
         mac: readonly Mac[];
         frr: boolean;
         watch?: true;
+        all?: true;
+        details: readonly string[];
       }>();
+      if (own.details.length > 0 && own.all !== true) command.error("option '--details' needs '--all'");
       accept({
         command: 'status',
         ...common(program),
         filter: { bridges: [...new Set(own.bridge)], ports: own.port, ips: own.ip, macs: own.mac },
         frr: own.frr,
         watch: own.watch === true,
+        all: own.all === true ? detailsOf(own.details) : null,
       });
     });
+}
+
+/** `none` is a place that no node has. */
+function detailsOf(places: readonly string[]): Details {
+  return places.length === 0 ? 'all' : places.filter((place) => place !== 'none');
 }
 
 function addExplain(program: Command, accept: (invocation: Invocation) => void): void {

@@ -13,18 +13,21 @@ import {
 import { runDoctor } from './commands/doctor.ts';
 import type { Environment } from './commands/environment.ts';
 import { runExplain } from './commands/explain.ts';
+import { runFabricStatus } from './commands/fabric-status.ts';
 import { runInit } from './commands/init.ts';
 import { runReconcile } from './commands/reconcile.ts';
 import { runRemove } from './commands/remove.ts';
 import { runStatus, watchStatus } from './commands/status.ts';
 import { inspectConfig } from './config/config.ts';
 import { ConfigError } from './config/problem.ts';
+import type { Details } from './core/fabric.ts';
 import { exitCode, type ReconcileReport, type RemoveReport, type StatusReport } from './core/report.ts';
 import { exitAtOnce, windowSize } from './ffi/libc.ts';
 import { SCHEMA_TEXT } from './generated/schema.ts';
 import { VERSION } from './generated/version.ts';
 import { renderDoctor } from './render/doctor.ts';
 import { renderExplain } from './render/explain.ts';
+import { renderFabric } from './render/fabric.ts';
 import { renderInit } from './render/init.ts';
 import { errorReport, renderJson, renderJsonLine } from './render/json.ts';
 import { renderFailures, renderProblems, renderWarning } from './render/problems.ts';
@@ -125,12 +128,25 @@ function execute(invocation: Invocation): Output {
 }
 
 function status(invocation: StatusInvocation): Output {
-  const { filter, format } = invocation;
+  const { filter, format, all } = invocation;
+  if (all !== null) return fabricStatus(invocation, all);
   const report = runStatus(invocation, environment(invocation));
   const text = (): string => renderStatus(report, renderOptions(invocation), filter);
   const output = outputOf(report, format === 'json', text, report.ok ? EXIT.ok : EXIT.failed);
   const nothing = format === 'json' ? renderNothing(report, filter) : null;
   return nothing === null ? output : { ...output, stderr: `${output.stderr}snoopy: ${nothing}\n` };
+}
+
+/** In JSON one line, so that reports of many nodes are one stream for `audit`. */
+function fabricStatus(invocation: StatusInvocation, details: Details): Output {
+  const report = runFabricStatus(invocation, details, environment(invocation));
+  const exit = report.ok ? EXIT.ok : EXIT.failed;
+  const stdout =
+    invocation.format === 'json'
+      ? renderJsonLine(report)
+      : renderStatus(report, renderOptions(invocation)) +
+        renderFabric(report.fabric, renderOptions(invocation));
+  return { stdout, stderr: invocation.format === 'json' ? renderFailures(report) : '', exit };
 }
 
 /** Prints reports until the reader closes: a terminal is redrawn for each, JSON gets one line for each. */

@@ -105,7 +105,7 @@ function isWritten({ state, due }: Decision): boolean {
   return state === 'installed' && !due;
 }
 
-function describeFrr(answer: FrrAnswer | undefined): FrrReport {
+export function describeFrr(answer: FrrAnswer | undefined): FrrReport {
   return {
     state: answer?.kind ?? 'unasked',
     message: answer?.kind === 'silent' ? answer.message : '',

@@ -32,6 +32,27 @@ export interface Frr {
   readonly duplicates: ReadonlyMap<number, FrrDuplicates>;
   readonly advertiseAllVni: boolean;
   readonly peers: readonly { readonly name: string; readonly state: string }[];
+  /** Only for `status --all`. */
+  readonly fabric?: FrrFabric;
+}
+
+/** What FRR knows about other nodes, and about itself as one of them. */
+export interface FrrFabric {
+  /** Of bgpd; null when it does not tell. */
+  readonly routerId: string | null;
+  /** Such as 8.4.4; null when it does not tell. */
+  readonly version: string | null;
+  /** The address of the tunnel's near end, by VNI. */
+  readonly vteps: ReadonlyMap<number, string>;
+  /** Where zebra's neighbors come from, by VNI and address. */
+  readonly origins: ReadonlyMap<number, ReadonlyMap<IpAddress, FrrOrigin>>;
+}
+
+export interface FrrOrigin {
+  /** The next hop, or the Ethernet segment; null for a host of this node that is on no segment. */
+  readonly place: string | null;
+  /** Time since zebra has it; undefined when it does not tell. */
+  readonly ageMs: number | undefined;
 }
 
 export interface FrrVni {

@@ -7,7 +7,7 @@ import type { Frr, FrrAnswer, FrrDuplicates, FrrHost, FrrNeighbor, FrrVni } from
 import type { Neighbor } from '../netlink/neighbor.ts';
 
 /** A daemon that hangs must not hang doctor. */
-const TIMEOUT_MS = 10_000;
+export const TIMEOUT_MS = 10_000;
 /** How long status waits for a daemon: FRR is not the main part of its report. */
 const BRIEF_TIMEOUT_MS = 2_000;
 const MAX_BYTES = 256 * 2 ** 20;
@@ -60,7 +60,7 @@ function query(commands: readonly string[], timeoutMs: number): FrrAnswer {
 }
 
 /** Adds the duplicates. Nothing is queried when zebra has marked no neighbor of this node. */
-function withDuplicates(answer: FrrAnswer, timeoutMs: number): FrrAnswer {
+export function withDuplicates(answer: FrrAnswer, timeoutMs: number): FrrAnswer {
   if (answer.kind !== 'answered') return answer;
   const { frr } = answer;
   const vnis = [...frr.neighbors].flatMap(([vni, table]) => (hasDuplicate(table.values()) ? vni : []));
@@ -107,7 +107,7 @@ type VtyshAnswer =
   | Exclude<FrrAnswer, { readonly kind: 'answered' }>
   | { readonly kind: 'json'; readonly json: unknown };
 
-function vtysh(command: string, timeoutMs: number): VtyshAnswer {
+export function vtysh(command: string, timeoutMs: number, read = parse): VtyshAnswer {
   const { error, status, stdout, stderr } = spawnSync('vtysh', ['-c', command], {
     encoding: 'utf8',
     timeout: timeoutMs,
@@ -116,7 +116,7 @@ function vtysh(command: string, timeoutMs: number): VtyshAnswer {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   if (errnoOf(error) === 'ENOENT') return { kind: 'absent' };
-  const json = status === 0 ? parse(stdout) : undefined;
+  const json = status === 0 ? read(stdout) : undefined;
   if (json !== undefined) return { kind: 'json', json };
   const [firstLine = ''] = `${stderr}\n${stdout}`.split('\n').filter((line) => line.trim() !== '');
   const isLate = errnoOf(error) === 'ETIMEDOUT';
@@ -125,11 +125,11 @@ function vtysh(command: string, timeoutMs: number): VtyshAnswer {
   return { kind: 'silent', daemon: command.startsWith('show bgp ') ? 'bgpd' : 'zebra', message, isLate };
 }
 
-const VNIS = 'show evpn vni detail json';
+export const VNIS = 'show evpn vni detail json';
 const NEIGHBORS = 'show evpn arp-cache vni all json';
 const DUPLICATE_MACS = 'show evpn mac vni all duplicate json';
 const BGP_VNIS = 'show bgp l2vpn evpn vni json';
-const BGP_SUMMARY = 'show bgp l2vpn evpn summary json';
+export const BGP_SUMMARY = 'show bgp l2vpn evpn summary json';
 
 /** Some versions print an empty text for an empty answer. */
 function parse(text: string): unknown {
@@ -231,19 +231,19 @@ function pathsOf(route: unknown): readonly unknown[] {
   return entries(route).flatMap(([, value]) => items(field(value, 'paths') ?? value).flatMap(items));
 }
 
-function items(value: unknown): readonly unknown[] {
+export function items(value: unknown): readonly unknown[] {
   return Array.isArray(value) ? value : [];
 }
 
-function entries(value: unknown): readonly (readonly [string, unknown])[] {
+export function entries(value: unknown): readonly (readonly [string, unknown])[] {
   return typeof value === 'object' && value !== null ? Object.entries(value) : [];
 }
 
-function field(value: unknown, key: string): unknown {
+export function field(value: unknown, key: string): unknown {
   return typeof value === 'object' && value !== null ? Reflect.get(value, key) : undefined;
 }
 
-function text(value: unknown, key: string): string | undefined {
+export function text(value: unknown, key: string): string | undefined {
   const found = field(value, key);
   return typeof found === 'string' ? found : undefined;
 }

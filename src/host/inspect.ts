@@ -1,7 +1,7 @@
 // Facts about the host that doctor needs in addition to those that a run reads. Reads only.
 
 import { readFileSync, statSync } from 'node:fs';
-import { release } from 'node:os';
+import { hostname, release } from 'node:os';
 import type { IfIndex } from '../base/address.ts';
 import { type Problem, problemOf } from '../base/errors.ts';
 import type { Runtime } from '../core/desired.ts';
@@ -32,6 +32,15 @@ export function inspectHost(session: Session, wallClock: () => number): HostFact
     lastSuccessAgeMs: succeeded === null ? null : wallClock() - succeeded,
     gcThresholds: readGcThresholds(),
   };
+}
+
+/** What names this node and its kernel, and when a run last succeeded, in milliseconds since the epoch; null: not known. */
+export function inspectNode({ pins }: Session): {
+  readonly name: string;
+  readonly kernel: string;
+  readonly succeededMs: number | null;
+} {
+  return { name: hostname(), kernel: release(), succeededMs: lastTime(pins.directory, 'succeeded') };
 }
 
 /** Why a trial load fails; null when it succeeds. Only loading shows whether a kernel accepts the program. */

@@ -29,7 +29,14 @@ const RECONCILE = {
 } as const;
 
 const NO_FILTER = { bridges: [], ports: [], ips: [], macs: [] } as const;
-const STATUS = { command: 'status', ...COMMON, filter: NO_FILTER, frr: true, watch: false } as const;
+const STATUS = {
+  command: 'status',
+  ...COMMON,
+  filter: NO_FILTER,
+  frr: true,
+  watch: false,
+  all: null,
+} as const;
 
 test('commands and options become an invocation', () => {
   const remove = {
@@ -51,6 +58,9 @@ test('commands and options become an invocation', () => {
     ['reconcile --bridge a --bridge b --bridge a', { ...RECONCILE, bridges: ['a', 'b'] }],
     ['validate', { command: 'validate', ...COMMON }],
     ['status --format json', { ...STATUS, format: 'json' }],
+    ['status --all', { ...STATUS, all: 'all' }],
+    ['status --all --details none', { ...STATUS, all: [] }],
+    ['status --all --details 192.0.2.1 --details 192.0.2.2', { ...STATUS, all: ['192.0.2.1', '192.0.2.2'] }],
     [
       'status --bridge a --bridge b --bridge a --port tap* --watch --no-frr',
       { ...STATUS, filter: { ...NO_FILTER, bridges: ['a', 'b'], ports: ['tap*'] }, watch: true, frr: false },

@@ -3,6 +3,7 @@
 import type { Link } from '../../netlink/link.ts';
 import { type Frr, vnisByDevice } from '../frr.ts';
 import type { Bridge } from '../topology.ts';
+import { tunnelVnis } from '../tunnel-vnis.ts';
 import { tunnelLinks } from './bridges.ts';
 import { type Check, type Findings, failure, ok, warning } from './check.ts';
 import { ADVERTISE_ALL_VNI, FRR, NEIGHBOR_DEVICE, PEERS, VNI } from './wording-routes.ts';
@@ -54,18 +55,10 @@ function checkVnis(bridge: Bridge, findings: FrrFindings, frr: Frr): Check[] {
   const { observed, vlan: only } = findings;
   return tunnelLinks(bridge, observed.links).flatMap((link): Check[] => {
     if (link.vxlan === undefined) return [];
-    const vlans = bridge.vlanAware ? observed.portVlans.get(link.ifIndex) : undefined;
-    const isMeant = (vlan: number): boolean => only === undefined || only === vlan;
-    if (!link.vxlan.external) {
-      const vlan = vlans?.pvid ?? 0;
-      return isMeant(vlan) ? checkVni(bridge, findings, frr, link, link.vxlan.vni, vlan) : [];
-    }
-    const vnis = (vlans?.vnis ?? []).flatMap(({ start, end, vni }) =>
-      Array.from({ length: end - start + 1 }, (_, i) => ({ vlan: start + i, vni: vni + i })),
-    );
+    const vnis = tunnelVnis(link, bridge.vlanAware, observed);
     if (vnis.length === 0)
       return [warning('vni', { subject: link.name, ...VNI.noneOnDevice({ port: link.name }) })];
-    const meant = vnis.filter(({ vlan }) => isMeant(vlan));
+    const meant = vnis.filter(({ vlan }) => only === undefined || only === vlan);
     return meant.flatMap(({ vlan, vni }) => checkVni(bridge, findings, frr, link, vni, vlan));
   });
 }

@@ -1,0 +1,49 @@
+// A digest of a set of addresses: equal sets have equal digests, in whatever order their entries come. Pure.
+
+import type { IpAddress, Mac } from '../base/address.ts';
+
+/** What is compared of an entry. */
+export interface Pair {
+  readonly ip: IpAddress;
+  readonly mac: Mac;
+}
+
+const FNV_OFFSET = 0x811c9dc5;
+const FNV_PRIME = 0x01000193;
+/** Another odd multiplier, for the second half. */
+const OTHER_PRIME = 0x2c1b3c6d;
+
+/**
+ * 64 bits in hexadecimal: the sum of a hash of each entry, so that no order matters. It finds differences between nodes of
+ * one fabric; it does not withstand somebody who chooses addresses to make two sets look alike.
+ */
+export function digestOf(entries: Iterable<Pair>): string {
+  let low = 0;
+  let high = 0;
+  for (const { ip, mac } of entries) {
+    const text = `${ip} ${mac}`;
+    let first = FNV_OFFSET;
+    let second = FNV_OFFSET;
+    for (let at = 0; at < text.length; at++) {
+      const code = text.charCodeAt(at);
+      first = Math.imul(first ^ code, FNV_PRIME);
+      second = Math.imul(second ^ code, OTHER_PRIME);
+    }
+    low = (low + spread(first)) >>> 0;
+    high = (high + spread(second ^ first)) >>> 0;
+  }
+  return hex(high) + hex(low);
+}
+
+/** The finalizer of MurmurHash3: every bit of the input changes half of the output, so that sums do not cancel out. */
+function spread(value: number): number {
+  let mixed = value ^ (value >>> 16);
+  mixed = Math.imul(mixed, 0x85ebca6b);
+  mixed ^= mixed >>> 13;
+  mixed = Math.imul(mixed, 0xc2b2ae35);
+  return (mixed ^ (mixed >>> 16)) >>> 0;
+}
+
+function hex(value: number): string {
+  return value.toString(16).padStart(8, '0');
+}
