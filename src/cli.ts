@@ -3,6 +3,7 @@
 import { Argument, Command, CommanderError, Option } from 'commander';
 import type { IpAddress, Mac, Prefix } from './base/address.ts';
 import { SnoopyError } from './base/errors.ts';
+import type { CommonOptions, Format, Invocation } from './cli-invocation.ts';
 import {
   asIs,
   formatOption,
@@ -13,72 +14,9 @@ import {
   parsePrefixOption,
   repeated,
 } from './cli-options.ts';
-import type { DoctorOptions } from './commands/doctor.ts';
-import type { CommandOptions } from './commands/environment.ts';
-import type { ExplainOptions } from './commands/explain.ts';
-import type { InitOptions } from './commands/init.ts';
-import type { RemoveOptions } from './commands/remove.ts';
-import type { ReconcileOptions } from './commands/run.ts';
-import type { StatusOptions } from './commands/status.ts';
 import type { Details } from './core/fabric.ts';
 
 const DEFAULT_CONFIG = '/etc/snoopy/snoopy.yaml';
-
-type Format = 'text' | 'json';
-
-/** Options of every command. */
-export interface CommonOptions extends CommandOptions {
-  readonly format: Format;
-  readonly verbose: boolean;
-}
-
-interface ReconcileInvocation extends CommonOptions, ReconcileOptions {
-  readonly command: 'reconcile';
-  readonly diff: boolean;
-  /** No text on stdout when nothing was due: for timers and cron. */
-  readonly quiet: boolean;
-  readonly detailedExitcode: boolean;
-}
-
-interface RemoveInvocation extends CommonOptions, RemoveOptions {
-  readonly command: 'remove';
-}
-
-export interface StatusInvocation extends CommonOptions, StatusOptions {
-  readonly command: 'status';
-  /** Also what `audit` compares, with the addresses of these places; null: without. */
-  readonly all: Details | null;
-  /** A report each second, until its reader closes. */
-  readonly watch: boolean;
-}
-
-interface ExplainInvocation extends CommonOptions, ExplainOptions {
-  readonly command: 'explain';
-}
-
-interface DoctorInvocation extends CommonOptions, DoctorOptions {
-  readonly command: 'doctor';
-}
-
-interface InitInvocation extends CommonOptions, InitOptions {
-  readonly command: 'init';
-}
-
-interface PlainInvocation extends CommonOptions {
-  readonly command: 'validate' | 'schema';
-}
-
-/** A parsed command line. */
-export type Invocation =
-  | ReconcileInvocation
-  | RemoveInvocation
-  | StatusInvocation
-  | ExplainInvocation
-  | DoctorInvocation
-  | InitInvocation
-  | PlainInvocation
-  /** The text that `--help` or `--version` prints. */
-  | { readonly command: 'help' | 'version'; readonly text: string };
 
 const EXIT_CODES = `
 Exit codes:
@@ -182,6 +120,7 @@ export function buildProgram(version: string, accept: (invocation: Invocation) =
   addStatus(program, accept);
   addExplain(program, accept);
   addDoctor(program, accept);
+  addAudit(program, accept);
   addRemove(program, accept);
   addSchema(program, accept);
   return program;
@@ -360,6 +299,46 @@ function addDoctor(program: Command, accept: (invocation: Invocation) => void): 
     .action(() => {
       const mayLackConfig = program.getOptionValueSource('config') === 'default';
       accept({ command: 'doctor', ...common(program), mayLackConfig });
+    });
+}
+
+function addAudit(program: Command, accept: (invocation: Invocation) => void): void {
+  program
+    .command('audit')
+    .summary('compare the reports of many nodes')
+    .description(
+      'Reads the reports of many nodes, as `snoopy status --all --format json` prints them, and finds what no single ' +
+        'node can see: addresses with two owners, ghosts, holes, and nodes that are not as the others. For each ' +
+        'finding it prints the command that looks further. Differences that are younger than the time between ' +
+        'the reports are printed as in motion. Exits with 1 when there is a failure. Needs no root and no configuration.',
+    )
+    .addArgument(
+      new Argument('[paths...]', 'files of reports, or directories of them; none: standard input').default(
+        [],
+        'standard input',
+      ),
+    )
+    .option('--since <path>', 'also report what has changed since these earlier reports')
+    .addOption(
+      new Option(
+        '--settle <duration>',
+        'time in which a change reaches all nodes, clock differences included',
+      )
+        .argParser(parseDurationOption)
+        .default(5_000, '5s'),
+    )
+    .option('--textfile <path>', 'also write a Prometheus textfile')
+    .addHelpText('after', example('snoopy audit reports/ --since reports.yesterday/'))
+    .action((paths: readonly string[], _, command: Command) => {
+      const own = command.opts<{ since?: string; settle: number; textfile?: string }>();
+      accept({
+        command: 'audit',
+        ...common(program),
+        paths,
+        since: own.since ?? null,
+        settleMs: own.settle,
+        textfile: own.textfile ?? null,
+      });
     });
 }
 

@@ -3,13 +3,9 @@
 import { fstatSync, writeSync } from 'node:fs';
 import { causeOf, EXIT, exitCodeOf, type Problem, problemOf, SnoopyError } from './base/errors.ts';
 import type { Users } from './base/trust.ts';
-import {
-  type CommonOptions,
-  type Invocation,
-  parseInvocation,
-  type StatusInvocation,
-  wantsJson,
-} from './cli.ts';
+import { parseInvocation, wantsJson } from './cli.ts';
+import type { CommonOptions, Invocation, StatusInvocation } from './cli-invocation.ts';
+import { runAudit } from './commands/audit.ts';
 import { runDoctor } from './commands/doctor.ts';
 import type { Environment } from './commands/environment.ts';
 import { runExplain } from './commands/explain.ts';
@@ -25,6 +21,7 @@ import { exitCode, type ReconcileReport, type RemoveReport, type StatusReport } 
 import { exitAtOnce, windowSize } from './ffi/libc.ts';
 import { SCHEMA_TEXT } from './generated/schema.ts';
 import { VERSION } from './generated/version.ts';
+import { renderAudit } from './render/audit.ts';
 import { renderDoctor } from './render/doctor.ts';
 import { renderExplain } from './render/explain.ts';
 import { renderFabric } from './render/fabric.ts';
@@ -37,6 +34,7 @@ import { renderNothing, renderStatus } from './render/status.ts';
 import { printable, type RenderOptions } from './render/style.ts';
 import { renderValidate, validateReport } from './render/validate.ts';
 
+const STDIN = 0;
 const STDOUT = 1;
 const STDERR = 2;
 const DEFAULT_WIDTH = 80;
@@ -110,6 +108,13 @@ function execute(invocation: Invocation): Output {
       const stdout = asJson ? renderJson(report) : renderDoctor(report, renderOptions(invocation));
       return { stdout, stderr: '', exit: report.ok ? EXIT.ok : EXIT.failed };
     }
+    case 'audit': {
+      refuseTerminal(invocation.paths);
+      const report = runAudit(invocation, environment(invocation));
+      const asJson = invocation.format === 'json';
+      const stdout = asJson ? renderJson(report) : renderAudit(report, renderOptions(invocation));
+      return { stdout, stderr: '', exit: report.ok ? EXIT.ok : EXIT.failed };
+    }
     case 'reconcile': {
       const report = runReconcile(invocation, environment(invocation));
       const silent = invocation.quiet && hasNothingToSay(report);
@@ -179,6 +184,18 @@ function screenOf(report: StatusReport, invocation: StatusInvocation, isFirst: b
   const options = { ...renderOptions(invocation), width: size.columns };
   const text = `${time}, again each second until Ctrl-C\n${renderStatus(report, options, invocation.filter)}`;
   return (isFirst ? renderScrollOut(size) : '') + renderScreen(text, size);
+}
+
+/** Without a path the reports come from another program: nobody types them. */
+function refuseTerminal(paths: readonly string[]): void {
+  if (paths.length > 0 || !isTerminal(STDIN)) return;
+  throw new SnoopyError({
+    code: 'usage',
+    object: 'stdin',
+    operation: null,
+    cause: 'no reports: stdin is a terminal',
+    fix: 'name files or directories, or pipe reports in: snoopy audit --help',
+  });
 }
 
 /** A report on stdout. With JSON, failures also go to stderr, because stdout is often redirected to a file. */
@@ -268,9 +285,9 @@ function hasColor(): boolean {
 }
 
 /** Checks for a character device first: using Node's stream loads half of its net module. */
-function isTerminal(descriptor: typeof STDOUT | typeof STDERR): boolean {
+function isTerminal(descriptor: typeof STDIN | typeof STDOUT | typeof STDERR): boolean {
   const stream = (): { readonly isTTY?: boolean } =>
-    descriptor === STDOUT ? process.stdout : process.stderr;
+    descriptor === STDIN ? process.stdin : descriptor === STDOUT ? process.stdout : process.stderr;
   return fstatSync(descriptor).isCharacterDevice() && stream().isTTY === true;
 }
 

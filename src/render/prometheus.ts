@@ -165,7 +165,7 @@ function stockFamilies({ status, neighbors, maxBindings, ringBytes }: Stock): st
   ];
 }
 
-function gauge(name: string, help: string, value: readonly Sample[] | number | undefined): string {
+export function gauge(name: string, help: string, value: readonly Sample[] | number | undefined): string {
   return family(name, 'gauge', help, value);
 }
 

@@ -4,7 +4,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { IpAddress, Mac } from '../../src/base/address.ts';
 import { SnoopyError } from '../../src/base/errors.ts';
-import { type Invocation, parseInvocation, wantsJson } from '../../src/cli.ts';
+import { parseInvocation, wantsJson } from '../../src/cli.ts';
+import type { Invocation } from '../../src/cli-invocation.ts';
 
 function parse(line: string): Invocation {
   return parseInvocation(

@@ -17,7 +17,7 @@ const LAYERS: readonly (readonly string[])[] = [
   ['host/'],
   ['render/'],
   ['commands/'],
-  ['cli.ts', 'cli-options.ts'],
+  ['cli.ts', 'cli-invocation.ts', 'cli-options.ts'],
   ['main.ts'],
 ];
 

@@ -1,0 +1,99 @@
+// The audit: the reports of many nodes -> what is wrong with the fabric as a whole. Pure.
+
+import { ensure } from '../../base/group.ts';
+import { type Changes, changesOf } from './changes.ts';
+import { advertised, type Collection, type Fabric } from './collection.ts';
+import type { Again, Finding, Sighted } from './finding.ts';
+import { checkFrozen } from './frozen.ts';
+import { checkNodes } from './nodes.ts';
+import { checkOwners } from './owners.ts';
+import { checkRoutes } from './routes.ts';
+import { checkVnis } from './vnis.ts';
+import { FINDING_IDS } from './wording.ts';
+
+/** What `audit --format json` prints. */
+export interface AuditReport {
+  readonly version: 1;
+  /** False when there is a failure; warnings and what is in motion are none. */
+  readonly ok: boolean;
+  /** Nodes with a report. */
+  readonly nodes: number;
+  readonly vnis: number;
+  /** Addresses that are advertised; one in several VNIs counts in each. */
+  readonly addresses: number;
+  /** When the reports were made, in seconds since the epoch; null without a report. */
+  readonly from: number | null;
+  readonly to: number | null;
+  /** The heaviest first. */
+  readonly findings: readonly Finding[];
+  /** What may be nothing but a change that was under way. */
+  readonly moving: readonly Finding[];
+  /** The nodes whose reports, made again, decide what is moving or not listed. */
+  readonly again: readonly Again[];
+  /** Only with --since. */
+  readonly changes?: Changes;
+}
+
+/** `settle`: in how many seconds a change reaches all nodes, with the differences of their clocks. `old`: for --since. */
+export function audit(collection: Collection, settle: number, old?: Collection): AuditReport {
+  const fabric = collection.fabric();
+  const sighted = examine(fabric, settle);
+  const findings = sighted.filter(({ isMoving }) => !isMoving).map(({ finding }) => finding);
+  const times = fabric.nodes.map(({ at }) => at);
+  const tables = [...fabric.claims.values()];
+  const addresses = tables.reduce(
+    (sum, table) => sum + [...table.values()].filter((claims) => advertised(claims).length > 0).length,
+    0,
+  );
+  return {
+    version: 1,
+    ok: findings.every(({ status }) => status !== 'failure'),
+    nodes: fabric.nodes.length,
+    vnis: new Set(fabric.nodes.flatMap(({ vnis }) => vnis.map(({ vni }) => vni))).size,
+    addresses,
+    from: times.length === 0 ? null : Math.min(...times),
+    to: times.length === 0 ? null : Math.max(...times),
+    findings,
+    moving: sighted.filter(({ isMoving }) => isMoving).map(({ finding }) => finding),
+    again: mergeAgain(sighted),
+    ...(old === undefined ? {} : { changes: changesSince(old, fabric, findings, settle) }),
+  };
+}
+
+function changesSince(
+  old: Collection,
+  fabric: Fabric,
+  findings: readonly Finding[],
+  settle: number,
+): Changes {
+  const before = old.fabric();
+  const earlier = examine(before, settle).flatMap(({ finding, isMoving }) => (isMoving ? [] : [finding]));
+  return changesOf({ fabric: before, findings: earlier }, { fabric, findings });
+}
+
+function examine(fabric: Fabric, settle: number): Sighted[] {
+  const { sighted, isContested } = checkOwners(fabric, settle);
+  const all = [
+    ...sighted,
+    ...checkRoutes(fabric, isContested, settle),
+    ...checkFrozen(fabric),
+    ...checkNodes(fabric),
+    ...checkVnis(fabric),
+  ];
+  const weight = new Map(FINDING_IDS.map((id, place) => [id, place]));
+  const weightOf = ({ finding }: Sighted): number => weight.get(finding.id) ?? 0;
+  return all.sort((a, b) => weightOf(a) - weightOf(b));
+}
+
+/** The nodes of all of them, each once. */
+function mergeAgain(sighted: readonly Sighted[]): Again[] {
+  const details = new Map<string, Set<string>>();
+  for (const { again = [] } of sighted)
+    for (const one of again) {
+      const known = ensure(details, one.node, () => new Set<string>());
+      for (const place of one.details) known.add(place);
+    }
+  return [...details]
+    .map(([node, places]) => ({ node, details: [...places].sort() }))
+    .sort((a, b) => (a.node < b.node ? -1 : 1));
+}

@@ -1,0 +1,30 @@
+// Addresses that a node advertises and does not have: the ghost is at the owner itself. Pure.
+
+import { groupBy } from '../../base/group.ts';
+import { finding, type Sighted } from './finding.ts';
+import type { Domain } from './places.ts';
+import { FOUND, LOOK } from './wording.ts';
+
+/** zebra may not have read yet that the neighbor went: a ghost is older than `settle`. */
+export function checkGhosts({ places }: Domain, settle: number): Sighted[] {
+  const ghosts = places.flatMap(({ claims }) =>
+    [...claims.values()].filter(({ state }) => state === 'ghost'),
+  );
+  return [
+    ...groupBy(ghosts, ({ node, at, since }) => `${node.index} ${at - since > settle}`).values(),
+  ].flatMap((group) => {
+    const [first] = group;
+    if (first === undefined) return [];
+    const { node, vni, at, since, ip } = first;
+    const ips = group.map((claim) => claim.ip);
+    const found = FOUND.ghostAtOwner({ vni, ips, nodes: [node.name] });
+    const look = { node: node.name, command: LOOK.zebra({ vni, ip }) };
+    return [
+      {
+        finding: finding('ghost', { vni, nodes: [node.name], addresses: ips, found, look }),
+        isMoving: at - since <= settle,
+        again: [{ node: node.name, details: [] }],
+      },
+    ];
+  });
+}

@@ -1,0 +1,177 @@
+// The places of a VNI: what is there by the reports of their nodes, and where other nodes have something else. Pure.
+
+import type { IpAddress } from '../../base/address.ts';
+import { ensure } from '../../base/group.ts';
+import { digestOf } from '../digest.ts';
+import {
+  type AuditedNode,
+  advertised,
+  type Claim,
+  type Fabric,
+  type Holder,
+  sinceOf,
+  type Variant,
+} from './collection.ts';
+import type { ReportedEntry } from './document.ts';
+import type { Presence } from './motion.ts';
+
+/** One VNI: who has it, and what is at each of its places. */
+export interface Domain {
+  readonly vni: number;
+  /** The nodes whose zebra knows the VNI. */
+  readonly nodes: readonly AuditedNode[];
+  readonly places: readonly Place[];
+  /** Places that no report is from. */
+  readonly unknown: readonly { readonly place: string; readonly variants: readonly Variant[] }[];
+}
+
+export interface Place {
+  readonly vni: number;
+  readonly place: string;
+  /** The nodes that are there: one, or those of an Ethernet segment or of an anycast VTEP. */
+  readonly members: ReadonlySet<AuditedNode>;
+  /** Their addresses, each once. */
+  readonly claims: ReadonlyMap<IpAddress, Claim>;
+  readonly digest: string;
+  /** What others have of it, and is something else. */
+  readonly deviating: readonly Variant[];
+}
+
+export function vnisOf({ claims, variants, nodes }: Fabric): Set<number> {
+  return new Set([
+    ...claims.keys(),
+    ...variants.keys(),
+    ...nodes.flatMap(({ vnis }) => vnis.map(({ vni }) => vni)),
+  ]);
+}
+
+export function domainOf({ nodes: all, claims, variants }: Fabric, vni: number): Domain {
+  const nodes = all.filter(
+    (node) => node.frrMessage === null && node.vnis.some((known) => known.vni === vni && known.vtep !== null),
+  );
+  const members = new Map<string, Set<AuditedNode>>();
+  for (const node of all)
+    for (const { vni: known, vtep } of node.vnis)
+      if (known === vni && vtep !== null) ensure(members, vtep, () => new Set<AuditedNode>()).add(node);
+  const owned = new Map<string, Map<IpAddress, Claim>>();
+  for (const table of claims.get(vni)?.values() ?? [])
+    for (const claim of advertised(table)) {
+      ensure(members, claim.place, () => new Set<AuditedNode>()).add(claim.node);
+      ensure(owned, claim.place, () => new Map<IpAddress, Claim>()).set(claim.ip, claim);
+    }
+  const reported = variants.get(vni) ?? new Map<string, readonly Variant[]>();
+  const places = [...members].map(([place, there]): Place => {
+    const own = owned.get(place) ?? new Map<IpAddress, Claim>();
+    const digest = digestOf(own.values());
+    const held = reported.get(place) ?? [];
+    const deviating = held.filter((variant) => variant.digest !== digest);
+    const without = own.size === 0 ? [] : nodesWithout(nodes, there, held);
+    return { vni, place, members: there, claims: own, digest, deviating: [...deviating, ...without] };
+  });
+  const unknown = [...reported]
+    .filter(([place]) => !members.has(place))
+    .map(([place, held]) => ({ place, variants: held }));
+  return { vni, nodes, places, unknown };
+}
+
+/** A variant without addresses, for the nodes that have the VNI and nothing of a place. */
+function nodesWithout(
+  nodes: readonly AuditedNode[],
+  members: ReadonlySet<AuditedNode>,
+  variants: readonly Variant[],
+): Variant[] {
+  const has = new Set(variants.flatMap(({ holders }) => holders.map(({ node }) => node)));
+  const without = nodes.filter((node) => !members.has(node) && !has.has(node));
+  if (without.length === 0) return [];
+  const holders = without.map((node) => ({ node, youngest: Number.NEGATIVE_INFINITY }));
+  return [{ digest: '', count: 0, entries: [], source: null, holders }];
+}
+
+/** An entry that nodes have, and that its place does not have. */
+export interface Extra {
+  readonly vni: number;
+  readonly place: string;
+  readonly entry: ReportedEntry;
+  readonly holders: readonly (Presence & { readonly node: AuditedNode })[];
+  /** The nodes of the place; none: no report is from there. */
+  readonly members: readonly AuditedNode[];
+}
+
+export interface Difference {
+  readonly missing: readonly Claim[];
+  readonly extra: readonly Extra[];
+  readonly holders: readonly Holder[];
+}
+
+export function differencesIn({ vni, places, unknown }: Domain): Difference[] {
+  const known = places.flatMap((place) => place.deviating.flatMap((variant) => differenceOf(place, variant)));
+  // Of a place without a report only what others own can be told.
+  const strange = unknown.flatMap(({ place, variants }) =>
+    variants.flatMap((variant): Difference[] =>
+      variant.entries === null
+        ? []
+        : [
+            {
+              missing: [],
+              holders: [],
+              extra: variant.entries.map((entry) =>
+                extraOf({ vni, place, members: new Set() }, entry, variant),
+              ),
+            },
+          ],
+    ),
+  );
+  return [...known, ...strange];
+}
+
+function differenceOf(place: Place, variant: Variant): Difference[] {
+  const { entries, holders } = variant;
+  if (entries === null) return [];
+  const macs = new Map(entries.map(({ ip, mac }) => [ip, mac]));
+  return [
+    {
+      holders: holders.filter(({ node }) => !place.members.has(node)),
+      missing: [...place.claims.values()].filter(({ ip, mac }) => macs.get(ip) !== mac),
+      extra: entries
+        .filter(({ ip, mac }) => place.claims.get(ip)?.mac !== mac)
+        .map((entry) => extraOf(place, entry, variant)),
+    },
+  ];
+}
+
+function extraOf(
+  { vni, place, members }: Pick<Place, 'vni' | 'place' | 'members'>,
+  entry: ReportedEntry,
+  { holders, source }: Variant,
+): Extra {
+  return {
+    vni,
+    place,
+    entry,
+    members: [...members],
+    holders: holders
+      .filter(({ node }) => !members.has(node))
+      .map(({ node, youngest }) => ({
+        node,
+        at: node.at,
+        since: node === source ? sinceOf(node.at, entry.age) : youngest,
+      })),
+  };
+}
+
+/** A key of the nodes, to put together what is so at the same nodes. */
+export function keyOf(nodes: readonly AuditedNode[]): string {
+  return nodes.map(({ index }) => index).join();
+}
+
+export function namesOf(nodes: readonly AuditedNode[]): string[] {
+  return nodes.map(({ name }) => name).sort();
+}
+
+/** Those that belong, and the rest. */
+export function split<T>(items: readonly T[], belongs: (item: T) => boolean): [T[], T[]] {
+  const yes: T[] = [];
+  const no: T[] = [];
+  for (const item of items) (belongs(item) ? yes : no).push(item);
+  return [yes, no];
+}

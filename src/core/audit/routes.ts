@@ -1,0 +1,26 @@
+// What nodes have of each other's addresses, where that differs from what the owners have. Pure.
+
+import type { Fabric } from './collection.ts';
+import type { Sighted } from './finding.ts';
+import { checkGhosts } from './ghosts.ts';
+import { describeHoles } from './holes.ts';
+import type { Contested } from './owners.ts';
+import { differencesIn, domainOf, vnisOf } from './places.ts';
+import { checkUndecided, checkUnknown } from './undecided.ts';
+import { describeWrong, Elsewhere, judge } from './wrong.ts';
+
+export function checkRoutes(fabric: Fabric, isContested: Contested, settle: number): Sighted[] {
+  const domains = [...vnisOf(fabric)].sort((a, b) => a - b).map((vni) => domainOf(fabric, vni));
+  const differences = domains.flatMap(differencesIn);
+  const extras = differences.flatMap(({ extra }) => extra);
+  const wrong = extras
+    .filter(({ vni, entry }) => !isContested(vni, entry.ip))
+    .map((one) => judge(one, fabric, settle));
+  return [
+    ...domains.flatMap((domain) => checkGhosts(domain, settle)),
+    ...describeWrong(wrong),
+    ...describeHoles(differences, isContested, new Elsewhere(wrong), settle),
+    ...domains.flatMap((domain) => checkUndecided(domain, settle)),
+    ...checkUnknown(domains),
+  ];
+}

@@ -1,0 +1,143 @@
+// Entries that nodes have of a place, and that the place does not have: ghosts, wrong next hops, wrong VNIs, wrong MACs. Pure.
+
+import { ensure, groupBy } from '../../base/group.ts';
+import { type AuditedNode, advertised, type Claim, type Fabric } from './collection.ts';
+import { type Again, finding, type Sighted } from './finding.ts';
+import { lacks, overlap, type Presence } from './motion.ts';
+import { type Extra, keyOf, namesOf } from './places.ts';
+import { FOUND, LOOK } from './wording.ts';
+
+type WrongId = 'ghost' | 'wrong-next-hop' | 'wrong-vni' | 'wrong-mac';
+
+export interface Wrong extends Extra {
+  readonly id: WrongId | 'none';
+  /** The address at its owner. */
+  readonly claim: Claim | undefined;
+  readonly proven: readonly AuditedNode[];
+  readonly moving: readonly AuditedNode[];
+}
+
+/** What is wrong with an entry that its place does not have. */
+export function judge(extra: Extra, { claims }: Fabric, settle: number): Wrong {
+  const { vni, place, entry, holders, members } = extra;
+  const here = advertised(claims.get(vni)?.get(entry.ip) ?? []);
+  const there = here.find((claim) => claim.place === place);
+  const claim = there ?? here[0] ?? inAnotherVni(claims, extra);
+  const id = idOf(extra, claim);
+  const isProven = (holder: Presence): boolean =>
+    claim === undefined
+      ? members.length > 0 && members.every(({ at }) => lacks(holder, at, settle))
+      : overlap(holder, claim, settle);
+  const proven = holders.filter(isProven).map(({ node }) => node);
+  const moving = holders.filter((holder) => !isProven(holder)).map(({ node }) => node);
+  return { ...extra, id, claim, proven, moving };
+}
+
+function idOf({ vni, place, members }: Extra, claim: Claim | undefined): Wrong['id'] {
+  if (claim === undefined) return members.length === 0 ? 'none' : 'ghost';
+  if (claim.vni !== vni) return 'wrong-vni';
+  return claim.place === place ? 'wrong-mac' : 'wrong-next-hop';
+}
+
+/** The same host, at the same place, in another VNI. */
+function inAnotherVni(claims: Fabric['claims'], { vni, place, entry }: Extra): Claim | undefined {
+  for (const [other, table] of claims) {
+    if (other === vni) continue;
+    const same = advertised(table.get(entry.ip) ?? []).find(
+      (claim) => claim.place === place && claim.mac === entry.mac,
+    );
+    if (same !== undefined) return same;
+  }
+  return undefined;
+}
+
+/** Where nodes have an address otherwise than its owner: it is wrong there, not missing as well. */
+export class Elsewhere {
+  readonly #nodes = new Map<string, Set<AuditedNode>>();
+
+  constructor(wrong: readonly Wrong[]) {
+    for (const { claim, holders } of wrong) {
+      if (claim === undefined) continue;
+      const nodes = ensure(this.#nodes, idOfClaim(claim), () => new Set<AuditedNode>());
+      for (const { node } of holders) nodes.add(node);
+    }
+  }
+
+  has(claim: Claim): ReadonlySet<AuditedNode> | undefined {
+    return this.#nodes.get(idOfClaim(claim));
+  }
+}
+
+/** The same for an address that two nodes of one place have. */
+function idOfClaim({ vni, place, ip }: Claim): string {
+  return `${vni} ${place} ${ip}`;
+}
+
+export function describeWrong(wrong: readonly Wrong[]): Sighted[] {
+  const parts = wrong.flatMap((one) => [
+    { ...one, nodes: one.proven, isMoving: false },
+    { ...one, nodes: one.moving, isMoving: true },
+  ]);
+  const groups = groupBy(
+    parts.filter(({ nodes }) => nodes.length > 0),
+    ({ id, vni, place, nodes, isMoving, claim, entry }) =>
+      [
+        id,
+        vni,
+        place,
+        claim?.place,
+        claim?.vni,
+        isMoving,
+        keyOf(nodes),
+        id === 'wrong-mac' ? entry.ip : '',
+      ].join(' '),
+  );
+  return [...groups.values()].flatMap((group): Sighted[] => {
+    const [first] = group;
+    if (first === undefined || first.id === 'none') return [];
+    const { id, vni, place, claim, entry, members, isMoving } = first;
+    const nodes = namesOf(first.nodes);
+    const ips = group.map((one) => one.entry.ip).sort();
+    const at = members.length === 0 ? place : `${place} (${namesOf(members).join(', ')})`;
+    const data = { vni, ips, nodes, place: at, owner: claim?.node.name ?? '', mac: entry.mac };
+    const found = wordsOf(id, data, claim);
+    const look = { node: nodes[0] ?? '', command: LOOK.bgp({ vni, ip: entry.ip, mac: entry.mac }) };
+    const holders = first.nodes.map(
+      ({ name }): Again => ({ node: name, details: [place, ...(claim === undefined ? [] : [claim.place])] }),
+    );
+    const owners = [...members, ...(claim === undefined ? [] : [claim.node])].map(
+      ({ name }): Again => ({ node: name, details: [] }),
+    );
+    return [
+      {
+        finding: finding(id, { vni, nodes, addresses: ips, found, look }),
+        isMoving,
+        again: [...holders, ...owners],
+      },
+    ];
+  });
+}
+
+interface WrongData {
+  readonly vni: number;
+  readonly ips: readonly string[];
+  readonly nodes: readonly string[];
+  readonly place: string;
+  readonly owner: string;
+  readonly mac: string;
+}
+
+function wordsOf(id: WrongId, data: WrongData, claim: Claim | undefined): string {
+  switch (id) {
+    case 'ghost':
+      return FOUND.ghost(data);
+    case 'wrong-next-hop':
+      return FOUND['wrong-next-hop'](data);
+    case 'wrong-vni':
+      return FOUND['wrong-vni']({ ...data, right: claim?.vni ?? 0 });
+    case 'wrong-mac':
+      return FOUND['wrong-mac']({ ...data, right: claim?.mac ?? '' });
+    default:
+      return id satisfies never;
+  }
+}
