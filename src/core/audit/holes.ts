@@ -15,26 +15,27 @@ interface Hole {
   readonly isMoving: boolean;
 }
 
-export function describeHoles(
-  differences: readonly Difference[],
-  isContested: Contested,
-  elsewhere: Elsewhere,
-  settle: number,
-): Sighted[] {
+/** What else is known of the fabric. */
+export interface Context {
+  readonly isContested: Contested;
+  readonly elsewhere: Elsewhere;
+  /** Nodes that do not list all of their addresses: what is missing may be among these. */
+  readonly undecided: ReadonlySet<AuditedNode>;
+  readonly settle: number;
+}
+
+export function describeHoles(differences: readonly Difference[], context: Context): Sighted[] {
+  const { isContested, elsewhere } = context;
   const holes = differences.flatMap(({ missing, holders }) => {
     const nodes = holders.map(({ node }) => node);
     // A ghost at its owner is reported as that.
     const owned = missing.filter(({ vni, ip, state }) => state !== 'ghost' && !isContested(vni, ip));
     const [odd, plain] = split(owned, (claim) => elsewhere.has(claim) !== undefined);
     const single = odd.flatMap((claim) => {
-      const wrong = elsewhere.has(claim);
-      return holesOf(
-        [claim],
-        nodes.filter((node) => !wrong?.has(node)),
-        settle,
-      );
+      const [, lacking] = split(nodes, (node) => elsewhere.has(claim)?.has(node) === true);
+      return holesOf([claim], lacking, context);
     });
-    return [...holesOf(plain, nodes, settle), ...single];
+    return [...holesOf(plain, nodes, context), ...single];
   });
   const groups = groupBy(holes, ({ vni, nodes, isMoving }) => `${vni} ${isMoving} ${keyOf(nodes)}`);
   return [...groups.values()].flatMap((group): Sighted[] => {
@@ -70,14 +71,18 @@ export function describeHoles(
 }
 
 /** Claims of one place that are missing at nodes: what is proven for all of these nodes, and the rest. */
-function holesOf(claims: readonly Claim[], nodes: readonly AuditedNode[], settle: number): Hole[] {
+function holesOf(
+  claims: readonly Claim[],
+  nodes: readonly AuditedNode[],
+  { undecided, settle }: Context,
+): Hole[] {
   const [first] = claims;
   if (first === undefined || nodes.length === 0) return [];
   const { vni } = first;
   const earliest = nodes.reduce((least, { at }) => Math.min(least, at), Number.POSITIVE_INFINITY);
   const [old, young] = split(claims, ({ since }) => earliest - since > settle);
   const seen = claims.reduce((least, { at }) => Math.min(least, at), Number.POSITIVE_INFINITY);
-  const [inTime, late] = split(nodes, ({ at }) => at <= seen + settle);
+  const [inTime, late] = split(nodes, (node) => node.at <= seen + settle && !undecided.has(node));
   return [
     { vni, claims: old, nodes: inTime, isMoving: false },
     { vni, claims: old, nodes: late, isMoving: true },

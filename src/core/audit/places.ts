@@ -87,6 +87,13 @@ function nodesWithout(
   return [{ digest: '', count: 0, entries: [], source: null, holders }];
 }
 
+/** The nodes that have something else of a place and do not list it: what is missing there may be elsewhere. */
+export function undecidedNodes(domains: readonly Domain[]): ReadonlySet<AuditedNode> {
+  const variants = domains.flatMap(({ places }) => places.flatMap(({ deviating }) => deviating));
+  const undecided = variants.filter(({ entries }) => entries === null);
+  return new Set(undecided.flatMap(({ holders }) => holders.map(({ node }) => node)));
+}
+
 /** An entry that nodes have, and that its place does not have. */
 export interface Extra {
   readonly vni: number;

@@ -5,21 +5,23 @@ import type { Sighted } from './finding.ts';
 import { checkGhosts } from './ghosts.ts';
 import { describeHoles } from './holes.ts';
 import type { Contested } from './owners.ts';
-import { differencesIn, domainOf, vnisOf } from './places.ts';
+import { differencesIn, domainOf, undecidedNodes, vnisOf } from './places.ts';
 import { checkUndecided, checkUnknown } from './undecided.ts';
-import { describeWrong, Elsewhere, judge } from './wrong.ts';
+import { describeWrong, Elsewhere, judgeAll } from './wrong.ts';
 
 export function checkRoutes(fabric: Fabric, isContested: Contested, settle: number): Sighted[] {
   const domains = [...vnisOf(fabric)].sort((a, b) => a - b).map((vni) => domainOf(fabric, vni));
   const differences = domains.flatMap(differencesIn);
-  const extras = differences.flatMap(({ extra }) => extra);
-  const wrong = extras
-    .filter(({ vni, entry }) => !isContested(vni, entry.ip))
-    .map((one) => judge(one, fabric, settle));
+  const extras = differences
+    .flatMap(({ extra }) => extra)
+    .filter(({ vni, entry }) => !isContested(vni, entry.ip));
+  const wrong = judgeAll(extras, fabric, settle);
+  const elsewhere = new Elsewhere(wrong);
+  const undecided = undecidedNodes(domains);
   return [
     ...domains.flatMap((domain) => checkGhosts(domain, settle)),
     ...describeWrong(wrong),
-    ...describeHoles(differences, isContested, new Elsewhere(wrong), settle),
+    ...describeHoles(differences, { isContested, elsewhere, undecided, settle }),
     ...domains.flatMap((domain) => checkUndecided(domain, settle)),
     ...checkUnknown(domains),
   ];

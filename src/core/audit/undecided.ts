@@ -5,7 +5,7 @@ import { type Again, finding, type Sighted } from './finding.ts';
 import { type Domain, namesOf } from './places.ts';
 import { FOUND, LOOK } from './wording.ts';
 
-/** Nodes that have something else of a place, and do not list it. One of them is asked for the details. */
+/** Nodes that have something else of a place, and do not list it. One of them is asked for the addresses: they are the same. */
 export function checkUndecided({ vni, places }: Domain, settle: number): Sighted[] {
   return places.flatMap(({ place, members, claims, deviating }) =>
     deviating.flatMap((variant): Sighted[] => {
@@ -31,6 +31,7 @@ export function checkUndecided({ vni, places }: Domain, settle: number): Sighted
           isMoving: !isOld,
           again: [
             { node: first.node.name, details: [place] },
+            ...nodes.map((node): Again => ({ node, details: [] })),
             ...[...members].map(({ name }): Again => ({ node: name, details: [] })),
           ],
         },

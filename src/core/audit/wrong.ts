@@ -17,20 +17,39 @@ export interface Wrong extends Extra {
   readonly moving: readonly AuditedNode[];
 }
 
-/** What is wrong with an entry that its place does not have. */
-export function judge(extra: Extra, { claims }: Fabric, settle: number): Wrong {
+/**
+ * What is wrong with entries that their places do not have. An address that one node has seen move is in motion everywhere:
+ * while it moves, its old place does not have it any more, and not all nodes have heard.
+ */
+export function judgeAll(extras: readonly Extra[], fabric: Fabric, settle: number): Wrong[] {
+  const first = fabric.nodes.reduce((least, { at }) => Math.min(least, at), Number.POSITIVE_INFINITY);
+  const judged = extras.map((extra) => judge(extra, fabric, first, settle));
+  const moving = new Set(judged.filter((one) => one.moving.length > 0).map(addressOf));
+  return judged.map((one) =>
+    one.proven.length > 0 && moving.has(addressOf(one))
+      ? { ...one, proven: [], moving: [...one.proven, ...one.moving] }
+      : one,
+  );
+}
+
+function addressOf({ vni, entry }: Extra): string {
+  return `${vni} ${entry.ip}`;
+}
+
+/** `first`: when the first report was made. */
+function judge(extra: Extra, { claims }: Fabric, first: number, settle: number): Wrong {
   const { vni, place, entry, holders, members } = extra;
   const here = advertised(claims.get(vni)?.get(entry.ip) ?? []);
   const there = here.find((claim) => claim.place === place);
   const claim = there ?? here[0] ?? inAnotherVni(claims, extra);
-  const id = idOf(extra, claim);
-  const isProven = (holder: Presence): boolean =>
-    claim === undefined
-      ? members.length > 0 && members.every(({ at }) => lacks(holder, at, settle))
-      : overlap(holder, claim, settle);
+  const isProven = (holder: Presence): boolean => {
+    if (claim !== undefined) return overlap(holder, claim, settle);
+    if (members.length === 0) return first - holder.since > settle;
+    return members.every(({ at }) => lacks(holder, at, settle));
+  };
   const proven = holders.filter(isProven).map(({ node }) => node);
   const moving = holders.filter((holder) => !isProven(holder)).map(({ node }) => node);
-  return { ...extra, id, claim, proven, moving };
+  return { ...extra, id: idOf(extra, claim), claim, proven, moving };
 }
 
 function idOf({ vni, place, members }: Extra, claim: Claim | undefined): Wrong['id'] {
