@@ -13,13 +13,35 @@ const FNV_PRIME = 0x01000193;
 /** Another odd multiplier, for the second half. */
 const OTHER_PRIME = 0x2c1b3c6d;
 
+/** Two sums of 32 bits. */
+interface Sum {
+  readonly high: number;
+  readonly low: number;
+}
+
+const ZERO: Sum = { high: 0, low: 0 };
+
 /**
  * 64 bits in hexadecimal: the sum of a hash of each entry, so that no order matters. It finds differences between nodes of
  * one fabric; it does not withstand somebody who chooses addresses to make two sets look alike.
  */
 export function digestOf(entries: Iterable<Pair>): string {
-  let low = 0;
-  let high = 0;
+  return format(sumOf(entries));
+}
+
+/** Of more entries only all or none are tried. */
+const MOST_OPTIONAL = 8;
+
+/** The digests of the entries together with any of the optional ones. */
+export function digestsWith(entries: Iterable<Pair>, optional: readonly Pair[]): ReadonlySet<string> {
+  const parts = optional.length > MOST_OPTIONAL ? [sumOf(optional)] : optional.map((entry) => sumOf([entry]));
+  const sums = [sumOf(entries)];
+  for (const part of parts) sums.push(...sums.map((sum) => add(sum, part)));
+  return new Set(sums.map(format));
+}
+
+function sumOf(entries: Iterable<Pair>): Sum {
+  let sum = ZERO;
   for (const { ip, mac } of entries) {
     const text = `${ip} ${mac}`;
     let first = FNV_OFFSET;
@@ -29,9 +51,16 @@ export function digestOf(entries: Iterable<Pair>): string {
       first = Math.imul(first ^ code, FNV_PRIME);
       second = Math.imul(second ^ code, OTHER_PRIME);
     }
-    low = (low + spread(first)) >>> 0;
-    high = (high + spread(second ^ first)) >>> 0;
+    sum = add(sum, { high: spread(second ^ first), low: spread(first) });
   }
+  return sum;
+}
+
+function add(a: Sum, b: Sum): Sum {
+  return { high: (a.high + b.high) >>> 0, low: (a.low + b.low) >>> 0 };
+}
+
+function format({ high, low }: Sum): string {
   return hex(high) + hex(low);
 }
 

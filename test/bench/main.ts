@@ -7,6 +7,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { cpus, release } from 'node:os';
 import { Scope } from '../lib/scope.ts';
+import { measureAudit } from './audit.ts';
 import { measureDataPath } from './data-path.ts';
 import { measureFirst } from './first.ts';
 import { measureHosts } from './hosts.ts';
@@ -28,6 +29,7 @@ const GROUPS: Readonly<Record<string, (tools: Tools) => Row[] | Promise<Row[]>>>
   first: measureFirst,
   routes: measureRoutes,
   moves: measureMoves,
+  audit: measureAudit,
 };
 
 async function main(names: readonly string[]): Promise<void> {

@@ -2,7 +2,7 @@
 
 import type { IpAddress } from '../../base/address.ts';
 import { ensure } from '../../base/group.ts';
-import { digestOf } from '../digest.ts';
+import { digestsWith } from '../digest.ts';
 import {
   type AuditedNode,
   advertised,
@@ -14,6 +14,7 @@ import {
 } from './collection.ts';
 import type { ReportedEntry } from './document.ts';
 import type { Presence } from './motion.ts';
+import type { Contested } from './owners.ts';
 
 /** One VNI: who has it, and what is at each of its places. */
 export interface Domain {
@@ -32,7 +33,6 @@ export interface Place {
   readonly members: ReadonlySet<AuditedNode>;
   /** Their addresses, each once. */
   readonly claims: ReadonlyMap<IpAddress, Claim>;
-  readonly digest: string;
   /** What others have of it, and is something else. */
   readonly deviating: readonly Variant[];
 }
@@ -45,7 +45,11 @@ export function vnisOf({ claims, variants, nodes }: Fabric): Set<number> {
   ]);
 }
 
-export function domainOf({ nodes: all, claims, variants }: Fabric, vni: number): Domain {
+export function domainOf(
+  { nodes: all, claims, variants }: Fabric,
+  vni: number,
+  isContested: Contested,
+): Domain {
   const nodes = all.filter(
     (node) => node.frrMessage === null && node.vnis.some((known) => known.vni === vni && known.vtep !== null),
   );
@@ -62,11 +66,13 @@ export function domainOf({ nodes: all, claims, variants }: Fabric, vni: number):
   const reported = variants.get(vni) ?? new Map<string, readonly Variant[]>();
   const places = [...members].map(([place, there]): Place => {
     const own = owned.get(place) ?? new Map<IpAddress, Claim>();
-    const digest = digestOf(own.values());
+    // Of a contested address nodes have the one owner or the other.
+    const [contested, certain] = split([...own.values()], ({ ip }) => isContested(vni, ip));
+    const digests = digestsWith(certain, contested);
     const held = reported.get(place) ?? [];
-    const deviating = held.filter((variant) => variant.digest !== digest);
+    const deviating = held.filter(({ digest }) => !digests.has(digest));
     const without = own.size === 0 ? [] : nodesWithout(nodes, there, held);
-    return { vni, place, members: there, claims: own, digest, deviating: [...deviating, ...without] };
+    return { vni, place, members: there, claims: own, deviating: [...deviating, ...without] };
   });
   const unknown = [...reported]
     .filter(([place]) => !members.has(place))

@@ -10,7 +10,7 @@ import { checkUndecided, checkUnknown } from './undecided.ts';
 import { describeWrong, Elsewhere, judgeAll } from './wrong.ts';
 
 export function checkRoutes(fabric: Fabric, isContested: Contested, settle: number): Sighted[] {
-  const domains = [...vnisOf(fabric)].sort((a, b) => a - b).map((vni) => domainOf(fabric, vni));
+  const domains = [...vnisOf(fabric)].sort((a, b) => a - b).map((vni) => domainOf(fabric, vni, isContested));
   const differences = domains.flatMap(differencesIn);
   const extras = differences
     .flatMap(({ extra }) => extra)
