@@ -8,7 +8,7 @@ import type { InitOptions } from './commands/init.ts';
 import type { RemoveOptions } from './commands/remove.ts';
 import type { ReconcileOptions } from './commands/run.ts';
 import type { StatusOptions } from './commands/status.ts';
-import type { Details } from './core/fabric.ts';
+import type { Details } from './core/fabric-report.ts';
 
 export type Format = 'text' | 'json';
 

@@ -14,7 +14,7 @@ import {
   parsePrefixOption,
   repeated,
 } from './cli-options.ts';
-import type { Details } from './core/fabric.ts';
+import type { Details } from './core/fabric-report.ts';
 
 const DEFAULT_CONFIG = '/etc/snoopy/snoopy.yaml';
 

@@ -16,7 +16,7 @@ import { runRemove } from './commands/remove.ts';
 import { runStatus, watchStatus } from './commands/status.ts';
 import { inspectConfig } from './config/config.ts';
 import { ConfigError } from './config/problem.ts';
-import type { Details } from './core/fabric.ts';
+import type { Details } from './core/fabric-report.ts';
 import { exitCode, type ReconcileReport, type RemoveReport, type StatusReport } from './core/report.ts';
 import { exitAtOnce, windowSize } from './ffi/libc.ts';
 import { SCHEMA_TEXT } from './generated/schema.ts';

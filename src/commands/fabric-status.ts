@@ -1,7 +1,8 @@
 // `status --all`: the report of status with all that this node tells of the fabric. Changes nothing, consumes nothing.
 
 import { loadConfig } from '../config/config.ts';
-import { type Details, describeFabric } from '../core/fabric.ts';
+import { describeFabric } from '../core/fabric.ts';
+import type { Details } from '../core/fabric-report.ts';
 import type { StatusReport } from '../core/report.ts';
 import { VERSION } from '../generated/version.ts';
 import { queryFabric } from '../host/frr-fabric.ts';

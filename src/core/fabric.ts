@@ -1,106 +1,32 @@
 // What one node tells of the fabric (`status --all`), for `audit` to compare with what the others tell. Pure.
-//
-// A place is where traffic to an address goes: the VTEP of a node, or an Ethernet segment. For every VNI and place there is a
-// group with a digest of its addresses, so that two nodes can be compared by one line. The addresses of this node are always
-// listed. Those of other places are listed by `--details`: in a large fabric only where digests differ.
 
-import type { IfIndex, IpAddress, Mac } from '../base/address.ts';
+import type { IfIndex, IpAddress } from '../base/address.ts';
 import { ensure, groupBy } from '../base/group.ts';
 import type { Link } from '../netlink/link.ts';
 import type { Neighbor } from '../netlink/neighbor.ts';
 import type { VlanOptions } from '../netlink/vlan-options.ts';
 import { findBlocker } from './blockers.ts';
+import type { Desired } from './desired.ts';
 import { digestOf } from './digest.ts';
-import type { Frr, FrrNeighbor, FrrOrigin } from './frr.ts';
+import {
+  type Conflict,
+  type Details,
+  type Entry,
+  type FabricReport,
+  type Group,
+  isAdvertised,
+  type LocalEntry,
+  type LocalGroup,
+  type LocalState,
+  type RemoteGroup,
+  type VniReport,
+} from './fabric-report.ts';
+import { type Frr, type FrrNeighbor, type FrrOrigin, vniOf, vnisByDevice } from './frr.ts';
 import { isRemote, isValid } from './neighbor-entry.ts';
+import type { Decision } from './neighbors/decide.ts';
+import type { HostPlan } from './neighbors/plan.ts';
 import type { Observed, ObservedHosts } from './observed.ts';
 import { tunnelVnis } from './tunnel-vnis.ts';
-
-/** The places whose addresses are listed: all of them, or these. */
-export type Details = 'all' | readonly string[];
-
-export interface FabricReport {
-  /** When FRR was asked, in seconds since the epoch. Ages count back from here. */
-  readonly at: number;
-  readonly node: NodeIdentity;
-  readonly versions: NodeVersions;
-  /** When a run of all bridges last succeeded, in seconds since the epoch; null: not known. */
-  readonly succeededAt: number | null;
-  readonly vnis: readonly VniReport[];
-  /** Addresses of this node. */
-  readonly local: readonly LocalGroup[];
-  /** Addresses that zebra has from other nodes. */
-  readonly remote: readonly RemoteGroup[];
-}
-
-export interface NodeIdentity {
-  /** Its host name. */
-  readonly name: string;
-  /** Of bgpd; null when FRR does not tell. */
-  readonly routerId: string | null;
-  /** The addresses of its tunnel ends. */
-  readonly vteps: readonly string[];
-}
-
-export interface NodeVersions {
-  readonly snoopy: string;
-  readonly kernel: string;
-  /** Null when FRR does not tell. */
-  readonly frr: string | null;
-}
-
-/** A VNI that zebra knows or a VXLAN port of a bridge has. */
-export interface VniReport {
-  readonly vni: number;
-  /** Address of the tunnel's near end; null when zebra does not know the VNI. */
-  readonly vtep: string | null;
-  readonly bridge: string | null;
-  /** 0 on a plain bridge. */
-  readonly vlan: number;
-  /** Whether its tunnel port suppresses ARP and ND. */
-  readonly suppress: boolean;
-}
-
-interface Group {
-  readonly vni: number;
-  readonly place: string;
-  /** Addresses and their digest: of `local`, those that are advertised. */
-  readonly count: number;
-  readonly digest: string;
-  /** Age of the youngest address in seconds; null without one of known age. */
-  readonly youngest: number | null;
-}
-
-export interface LocalGroup extends Group {
-  readonly entries: readonly LocalEntry[];
-}
-
-export interface RemoteGroup extends Group {
-  /** Missing: not among the places of `--details`. */
-  readonly entries?: readonly Entry[];
-}
-
-export interface Entry {
-  readonly ip: IpAddress;
-  readonly mac: Mac;
-  /** Seconds since this node has it so; null: not known. */
-  readonly age: number | null;
-}
-
-/**
- * `owned`: advertised, and a neighbor of the kernel. `ghost`: advertised, though the kernel has no such neighbor. `gateway`: an
- * address of the node itself. `inactive`: not advertised. `frozen`: not advertised, as FRR has marked it as a duplicate.
- */
-export type LocalState = 'owned' | 'ghost' | 'gateway' | 'inactive' | 'frozen';
-
-export interface LocalEntry extends Entry {
-  readonly state: LocalState;
-}
-
-/** True when other nodes must have it. */
-export function isAdvertised({ state }: Pick<LocalEntry, 'state'>): boolean {
-  return state === 'owned' || state === 'ghost' || state === 'gateway';
-}
 
 /** What is known beside the kernel and FRR. */
 export interface NodeFacts {
@@ -116,7 +42,9 @@ export interface NodeFacts {
 export interface FabricFacts {
   readonly node: NodeFacts;
   readonly observed: Observed;
-  readonly hosts: Pick<ObservedHosts, 'neighbors'>;
+  readonly hosts: Pick<ObservedHosts, 'neighbors' | 'nowMs'>;
+  readonly plan: Pick<HostPlan, 'decisions'>;
+  readonly desired: Desired;
   /** The options of VLANs, of tunnel ports on which each VLAN has its own setting for suppression. */
   readonly vlanOptions: ReadonlyMap<IfIndex, readonly VlanOptions[]>;
   /** Null: it did not answer. */
@@ -138,7 +66,48 @@ export function describeFabric(facts: FabricFacts): FabricReport {
     vnis,
     local,
     remote,
+    conflicts: describeConflicts(facts),
   };
+}
+
+/** One move is that of a host; an address that comes back has two. */
+const CONFLICTING_MOVES = 2;
+
+function describeConflicts({ plan, hosts, desired, frr }: FabricFacts): Conflict[] {
+  const windows = new Map(desired.bridges.map(({ name, duplicates }) => [name, duplicates.windowMs]));
+  return plan.decisions.flatMap((decision): Conflict[] => {
+    const { binding } = decision.candidate;
+    const vni = vniOfDecision(decision, frr);
+    if (vni === undefined || binding === undefined || decision.state === 'frozen') return [];
+    if (binding.moves < CONFLICTING_MOVES) return [];
+    const isCurrent = hosts.nowMs - binding.windowMs <= (windows.get(decision.bridge) ?? 0);
+    return isCurrent ? [{ vni, ip: decision.ip, moves: binding.moves }] : [];
+  });
+}
+
+function vniOfDecision({ device, ip }: Decision, frr: Frr | null): number | undefined {
+  if (frr === null) return undefined;
+  return vniOf(vnisByDevice(frr).get(device) ?? [], (one) => frr.neighbors.get(one)?.get(ip));
+}
+
+/** The hosts here that the next run takes the address back for, by VNI. */
+function findRivals({ plan, hosts, frr }: FabricFacts): ReadonlyMap<number, readonly LocalEntry[]> {
+  const rivals = plan.decisions.flatMap((decision) => {
+    const { ip, mac, action, candidate } = decision;
+    const { entry, binding } = candidate;
+    const isRival =
+      action === 'replace' &&
+      entry !== undefined &&
+      isRemote(entry) &&
+      entry.mac !== mac &&
+      binding !== undefined;
+    const vni = isRival ? vniOfDecision(decision, frr) : undefined;
+    if (vni === undefined || binding === undefined) return [];
+    const age = Math.max(0, Math.floor((hosts.nowMs - binding.lastSeenMs) / 1000));
+    return [{ vni, entry: { ip, mac, age, state: 'rival' } as const }];
+  });
+  const groups = groupBy(rivals, ({ vni }) => vni);
+  return new Map([...groups].map(([vni, group]) => [vni, group.map(({ entry }) => entry)]));
 }
 
 function describeVnis({ observed, vlanOptions, frr }: FabricFacts): VniReport[] {
@@ -169,11 +138,13 @@ function suppresses({ bridgePort }: Link, vlan: number, options: readonly VlanOp
 }
 
 function describeEntries(
-  { observed, hosts, frr, node }: FabricFacts,
+  facts: FabricFacts,
   vnis: readonly VniReport[],
 ): { readonly local: readonly LocalGroup[]; readonly remote: readonly RemoteGroup[] } {
+  const { observed, hosts, frr, node } = facts;
   const local: LocalGroup[] = [];
   const remote: RemoteGroup[] = [];
+  const rivals = findRivals(facts);
   const kernel = neighborsByDevice(hosts.neighbors);
   const devices = new Map([...observed.links.values()].map((link) => [link.name, link.ifIndex]));
   for (const { vni, vtep } of vnis) {
@@ -188,7 +159,10 @@ function describeEntries(
       own: device === undefined ? new Set() : ownAddresses(observed, device),
     };
     const rows = [...table].map(([ip, entry]) => rowOf(ip, entry, domain));
-    const mine = rows.flatMap((row) => (row.state === null ? [] : [{ ...row, state: row.state }]));
+    const mine = [
+      ...rows.flatMap((row) => (row.state === null ? [] : [{ ...row, state: row.state }])),
+      ...(rivals.get(vni) ?? []).map((entry) => ({ ...entry, place: null })),
+    ];
     for (const [place, group] of groupBy(mine, (row) => row.place ?? vtep ?? '')) {
       const entries = group.map(({ ip, mac, age, state }) => ({ ip, mac, age, state }));
       local.push({ ...groupOf(vni, place, entries.filter(isAdvertised)), entries });

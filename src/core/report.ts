@@ -5,7 +5,7 @@ import { EXIT, formatProblem, type Problem } from '../base/errors.ts';
 import type { LoadReason } from '../datapath/pins.ts';
 import type { HintKind } from '../datapath/records/hint-kind.ts';
 import type { ActionSummary } from './actions.ts';
-import type { FabricReport } from './fabric.ts';
+import type { FabricReport } from './fabric-report.ts';
 import type { Warning } from './warning.ts';
 
 /** The outcome of a step or of a neighbor change. */

@@ -82,7 +82,7 @@ function* linesOf(fd: number, path = 'standard input'): Generator<string> {
   for (;;) {
     const length = reading(path, () => readSync(fd, buffer, 0, CHUNK_BYTES, null));
     if (length === 0) break;
-    const [first = '', ...others] = decoder.write(buffer.subarray(0, length)).split('\n');
+    const [first = '', ...others] = decoder.write(Buffer.copyBytesFrom(buffer, 0, length)).split('\n');
     rest.push(first);
     const last = others.pop();
     if (last === undefined) continue;

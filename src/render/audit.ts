@@ -4,7 +4,8 @@ import { some } from '../base/text.ts';
 import { formatAge } from '../base/units.ts';
 import type { AuditReport } from '../core/audit/audit.ts';
 import type { Changes, Move } from '../core/audit/changes.ts';
-import type { Finding, FindingStatus } from '../core/audit/finding.ts';
+import type { Finding } from '../core/audit/finding.ts';
+import type { FindingStatus } from '../core/audit/wording.ts';
 import { count, joinLines, paint, printable, type RenderOptions, type Tone, wrap } from './style.ts';
 
 const TONES: Readonly<Record<FindingStatus, Tone>> = { warning: 'notable', failure: 'bad' };

@@ -1,7 +1,7 @@
 // What a node tells of the fabric (`status --all`) -> text, below its report of status.
 
 import { formatAge } from '../base/units.ts';
-import type { FabricReport, RemoteGroup } from '../core/fabric.ts';
+import type { FabricReport, RemoteGroup } from '../core/fabric-report.ts';
 import { alignRows, count, joinLines, paint, printable, type RenderOptions, type Row } from './style.ts';
 
 /** The VNIs, and the addresses of other nodes by next hop. */

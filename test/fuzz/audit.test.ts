@@ -6,7 +6,7 @@ import { type AuditReport, audit } from '../../src/core/audit/audit.ts';
 import { Collection } from '../../src/core/audit/collection.ts';
 import { readDocument } from '../../src/core/audit/document.ts';
 import type { Finding } from '../../src/core/audit/finding.ts';
-import type { Details } from '../../src/core/fabric.ts';
+import type { Details } from '../../src/core/fabric-report.ts';
 import { FabricModel, type ModelNode, type ModelOptions } from '../lib/fabric-model.ts';
 import { check } from './property.ts';
 

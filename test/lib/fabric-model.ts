@@ -1,7 +1,7 @@
 // A fabric that exists only as the reports of its nodes: hosts that come, move and go, and faults planted in it.
 import type { IpAddress, Mac } from '../../src/base/address.ts';
 import { digestOf } from '../../src/core/digest.ts';
-import type { Details } from '../../src/core/fabric.ts';
+import type { Details } from '../../src/core/fabric-report.ts';
 import { Bag, Random } from './random.ts';
 
 /** A time before every report, in seconds since the epoch; hosts that do not move are older than that. */
@@ -136,6 +136,7 @@ export class FabricModel {
         })),
         local: groups.flatMap(({ vni, rows }) => localGroup(vni, rows, node, at)),
         remote: groups.flatMap(({ vni, rows }) => remoteGroups(vni, rows, node, at, details)),
+        conflicts: [],
       },
     };
     return (this.#documentEdits.get(node) ?? []).reduce<object>(
@@ -388,6 +389,34 @@ export class FabricModel {
     });
   }
 
+  /** A host that still sends with an address that another node has; its own node has not run since. */
+  rival(): void {
+    const [host, owner] = this.#freeHost(({ vni }, node) => this.#others(vni, node).length > 0) ?? [];
+    if (host === undefined || owner === undefined) return;
+    const { vni, ip } = host;
+    const rival = this.#random.pick(this.#others(vni, owner));
+    if (rival === undefined) return;
+    const { mac } = this.#newAddress();
+    this.expect('two-owners', [owner, rival], vni, ip);
+    this.#edits.push((rows, node, table) => {
+      if (table === vni && node === rival)
+        rows.push({ ip, mac, place: rival.vtep, since: START - 120, state: 'rival' });
+    });
+  }
+
+  conflict(): void {
+    const node = this.#random.pick(this.#others(this.#vnis[0] ?? 0));
+    const vni = node?.vnis[0];
+    if (node === undefined || vni === undefined) return;
+    const { ip } = this.#newAddress();
+    this.expect('conflict', [node], vni, ip);
+    this.#editDocument(node, (document) => {
+      const fabric = fabricOf(document);
+      const conflicts = [...(fabric['conflicts'] as object[]), { vni, ip, moves: 3 }];
+      return { ...document, fabric: { ...fabric, conflicts } };
+    });
+  }
+
   frozen(): void {
     const node = this.#random.pick(this.#others(this.#vnis[0] ?? 0));
     const vni = node?.vnis[0];
@@ -455,6 +484,8 @@ const FAULTS: readonly Fault[] = [
   (model) => model.wrongNextHop(),
   (model) => model.wrongVni(),
   (model) => model.frozen(),
+  (model) => model.conflict(),
+  (model) => model.rival(),
   (model) =>
     model.nodeFault('not-run', (document) => {
       const fabric = fabricOf(document);
@@ -506,7 +537,8 @@ function localGroup(vni: number, rows: readonly Row[], node: ModelNode, at: numb
   const own = rows.filter(({ place }) => place === node.vtep);
   if (own.length === 0) return [];
   const entries = own.map((row) => ({ ip: row.ip, mac: row.mac, age: ageOf(row, at), state: row.state }));
-  return [{ ...groupOf(vni, node.vtep, own, at), entries }];
+  const advertised = own.filter(({ state }) => state !== 'rival');
+  return [{ ...groupOf(vni, node.vtep, advertised, at), entries }];
 }
 
 function remoteGroups(

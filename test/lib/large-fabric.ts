@@ -149,6 +149,7 @@ function documentOf(node: number, tables: readonly (readonly Host[])[], remote: 
       suppress: true,
     })),
     local,
+    conflicts: [],
   };
   const head = {
     version: 1,

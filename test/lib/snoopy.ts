@@ -181,6 +181,12 @@ export class Snoopy {
     return this;
   }
 
+  /** Runs the following on a machine of that name. After `beside`. */
+  named(name: string): this {
+    this.#wrapper = ['unshare', '--uts', 'sh', '-c', 'hostname "$0"; exec "$@"', name, ...this.#wrapper];
+    return this;
+  }
+
   /** Runs any command, however it ends. A JSON report must be valid by its schema. */
   run(command: string, ...args: string[]): Result {
     const result = this.#netns.tryRun([...this.#wrapper, ...this.argv(command, ...args)]);

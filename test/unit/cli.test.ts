@@ -122,7 +122,7 @@ test('wrong usage is an error that suggests what was probably meant', () => {
   const table: readonly (readonly [string, RegExp])[] = [
     [
       '',
-      /^no command given, one of reconcile, init, validate, status, explain, doctor, remove, schema; see snoopy --help$/,
+      /^no command given, one of reconcile, init, validate, status, explain, doctor, audit, remove, schema; see snoopy --help$/,
     ],
     ['-v', /^no command given/],
     ['reconcil', /unknown command 'reconcil' \(Did you mean reconcile\?\)/],
@@ -158,7 +158,7 @@ test('wrong usage is an error that suggests what was probably meant', () => {
 
 test('--version and --help return a text and print nothing', () => {
   assert.deepEqual(parse('--version'), { command: 'version', text: '1.2.3\n' });
-  const commands = ['reconcile', 'validate', 'status', 'explain', 'doctor', 'remove', 'schema'];
+  const commands = ['reconcile', 'validate', 'status', 'explain', 'doctor', 'audit', 'remove', 'schema'];
   const top = parse('--help');
   assert.ok(top.command === 'help');
   for (const command of commands) assert.match(top.text, new RegExp(`^  ${command}`, 'm'));

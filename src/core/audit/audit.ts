@@ -4,7 +4,7 @@ import { ensure } from '../../base/group.ts';
 import { type Changes, changesOf } from './changes.ts';
 import { advertised, type Collection, type Fabric } from './collection.ts';
 import type { Again, Finding, Sighted } from './finding.ts';
-import { checkFrozen } from './frozen.ts';
+import { checkConflicts, checkFrozen } from './frozen.ts';
 import { checkNodes } from './nodes.ts';
 import { checkOwners } from './owners.ts';
 import { checkRoutes } from './routes.ts';
@@ -77,6 +77,7 @@ function examine(fabric: Fabric, settle: number): Sighted[] {
     ...sighted,
     ...checkRoutes(fabric, isContested, settle),
     ...checkFrozen(fabric),
+    ...checkConflicts(fabric),
     ...checkNodes(fabric),
     ...checkVnis(fabric),
   ];

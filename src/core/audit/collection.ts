@@ -5,7 +5,7 @@
 
 import type { IpAddress, Mac } from '../../base/address.ts';
 import { ensure } from '../../base/group.ts';
-import { isAdvertised, type LocalState } from '../fabric.ts';
+import { isAdvertised, type LocalState } from '../fabric-report.ts';
 import {
   type NodeReport,
   type NoReport,
@@ -24,6 +24,7 @@ export interface AuditedNode
   readonly name: string;
   readonly vteps: readonly string[];
   readonly frozen: NodeReport['frozen'];
+  readonly conflicts: NodeReport['conflicts'];
   readonly dropped: number;
   readonly limited: readonly string[];
 }

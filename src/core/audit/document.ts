@@ -1,7 +1,7 @@
 // A document of `status --all` -> what the audit reads of it. Another program may have changed it: every value is checked. Pure.
 
 import { type IpAddress, type Mac, parseIp, parseMac } from '../../base/address.ts';
-import type { LocalState, VniReport } from '../fabric.ts';
+import type { Conflict, LocalState, VniReport } from '../fabric-report.ts';
 import { LOOK } from './wording.ts';
 
 /** The report of one node. Times are seconds since the epoch. */
@@ -14,6 +14,7 @@ export interface NodeReport {
   readonly vnis: readonly VniReport[];
   readonly local: readonly ReportedGroup[];
   readonly remote: readonly ReportedGroup[];
+  readonly conflicts: readonly Conflict[];
   /** Null: FRR answered. */
   readonly frrMessage: string | null;
   readonly isOk: boolean;
@@ -81,6 +82,7 @@ function readNode(document: Fields): NodeReport {
     vnis: list(fabric['vnis'], 'fabric.vnis').map(readVni),
     local: list(fabric['local'], 'fabric.local').map((group) => readGroup(group, 'fabric.local')),
     remote: list(fabric['remote'], 'fabric.remote').map((group) => readGroup(group, 'fabric.remote')),
+    conflicts: list(fabric['conflicts'], 'fabric.conflicts').map(readConflict),
     frrMessage: state === 'answered' ? null : message === '' ? `FRR is ${state}` : message,
     isOk: document['ok'] === true,
     messages: messagesOf(document),
@@ -112,6 +114,14 @@ function readVni(value: unknown): VniReport {
   };
 }
 
+function readConflict(value: unknown): Conflict {
+  const fields = object(value, 'fabric.conflicts');
+  const ip = parseIp(text(fields['ip'], 'fabric.conflicts.ip'));
+  if (ip === undefined) throw new Unreadable('fabric.conflicts: no address');
+  const moves = number(fields['moves'], 'fabric.conflicts.moves');
+  return { ip, vni: number(fields['vni'], 'fabric.conflicts.vni'), moves };
+}
+
 function readGroup(value: unknown, key: string): ReportedGroup {
   const fields = object(value, key);
   const { entries } = fields;
@@ -125,7 +135,14 @@ function readGroup(value: unknown, key: string): ReportedGroup {
   };
 }
 
-const STATES: ReadonlySet<string> = new Set<LocalState>(['owned', 'ghost', 'gateway', 'inactive', 'frozen']);
+const STATES: ReadonlySet<string> = new Set<LocalState>([
+  'owned',
+  'ghost',
+  'gateway',
+  'inactive',
+  'frozen',
+  'rival',
+]);
 
 function isState(value: unknown): value is LocalState {
   return typeof value === 'string' && STATES.has(value);

@@ -1,12 +1,9 @@
 // What `audit` reports: findings, each about one thing that no node can see alone.
 
-import { type FindingId, STATUS, WHY } from './wording.ts';
-
-export type FindingStatus = 'failure' | 'warning';
+import { type FindingId, type FindingStatus, STATUS, WHY } from './wording.ts';
 
 export interface Finding {
   readonly id: FindingId;
-  /** `failure`: traffic goes wrong or will, or nobody knows. */
   readonly status: FindingStatus;
   /** Null: it is not about one VNI. */
   readonly vni: number | null;

@@ -1,7 +1,7 @@
-// Addresses that a node has frozen as duplicates, by snoopy or by FRR. Pure.
+// Addresses that a node has frozen as duplicates, by snoopy or by FRR, or is about to. Pure.
 
 import type { IpAddress } from '../../base/address.ts';
-import { ensure } from '../../base/group.ts';
+import { ensure, groupBy } from '../../base/group.ts';
 import type { AuditedNode, Fabric } from './collection.ts';
 import { finding, type Sighted, settled } from './finding.ts';
 import { FOUND, LOOK } from './wording.ts';
@@ -43,4 +43,19 @@ function describe({ vni, ip, nodes, by }: Frozen): Sighted {
 
 function vniOf({ vnis }: AuditedNode, bridge: string, vlan: number): number | null {
   return vnis.find((known) => known.bridge === bridge && known.vlan === vlan)?.vni ?? null;
+}
+
+/** Addresses with two hosts that take them from each other. */
+export function checkConflicts({ nodes }: Fabric): Sighted[] {
+  const all = nodes.flatMap((node) => node.conflicts.map((conflict) => ({ ...conflict, name: node.name })));
+  return [...groupBy(all, ({ vni, ip }) => `${vni} ${ip}`).values()].flatMap((group) => {
+    const [first] = group;
+    if (first === undefined) return [];
+    const { vni, ip } = first;
+    const names = group.map(({ name }) => name).sort();
+    const moves = Math.max(...group.map((one) => one.moves));
+    const found = FOUND.conflict({ vni, ip, nodes: names, moves });
+    const look = { node: names[0] ?? '', command: LOOK.explain(ip) };
+    return [settled(finding('conflict', { vni, nodes: names, addresses: [ip], found, look }))];
+  });
 }

@@ -42,11 +42,11 @@ export function describeHoles(differences: readonly Difference[], context: Conte
     const [first] = group;
     if (first === undefined) return [];
     const { vni, isMoving } = first;
-    const claims = group.flatMap((hole) => hole.claims);
+    const claims = group.flatMap((hole) => hole.claims).sort((a, b) => (a.ip < b.ip ? -1 : 1));
     const [claim] = claims;
     const nodes = namesOf(first.nodes);
     const owners = [...new Set(claims.map(({ node }) => node.name))].sort();
-    const ips = claims.map(({ ip }) => ip).sort();
+    const ips = claims.map(({ ip }) => ip);
     const found = FOUND.hole({ vni, ips, owners, nodes });
     const command =
       claim === undefined || owners.length > 1 ? LOOK.peers : LOOK.bgp({ vni, ip: claim.ip, mac: claim.mac });

@@ -25,7 +25,7 @@ export function checkOwners({ claims }: Fabric, settle: number): Owners {
       sighted.push(describeMac(vni, group, settle));
     }
     for (const [ip, all] of table) {
-      const owners = advertised(all).filter(isHost);
+      const owners = all.length < 2 ? [] : [...advertised(all).filter(isHost), ...rivalsOf(all)];
       if (!inTwoPlaces(owners)) continue;
       // One MAC at two places has been reported as that.
       if (!own.has(ip)) sighted.push(describeAddress(vni, ip, owners, settle));
@@ -33,6 +33,14 @@ export function checkOwners({ claims }: Fabric, settle: number): Owners {
     }
   }
   return { sighted, isContested: (vni, ip) => contested.get(vni)?.has(ip) ?? false };
+}
+
+/** The default interval between runs, in seconds. */
+const RUN = 10;
+
+/** Hosts that have sent with an address of another node: the next run takes it back, unless they only wait for that run. */
+function rivalsOf(claims: readonly Claim[]): Claim[] {
+  return claims.flatMap((claim) => (claim.state === 'rival' ? [{ ...claim, since: claim.since + RUN }] : []));
 }
 
 /** All nodes may have one gateway address. */

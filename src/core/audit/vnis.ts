@@ -1,7 +1,7 @@
 // VNIs that nodes have set up differently: their bridge and VLAN, and suppression. Pure.
 
 import { ensure, groupBy } from '../../base/group.ts';
-import type { VniReport } from '../fabric.ts';
+import type { VniReport } from '../fabric-report.ts';
 import type { AuditedNode, Fabric } from './collection.ts';
 import { finding, type Sighted, settled } from './finding.ts';
 import { FOUND, formatMapping, LOOK } from './wording.ts';

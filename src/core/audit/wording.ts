@@ -2,7 +2,6 @@
 
 import { some } from '../../base/text.ts';
 import { formatAge } from '../../base/units.ts';
-import type { FindingStatus } from './finding.ts';
 
 /** The checks, the heaviest first, and why each matters. */
 export const WHY = {
@@ -17,6 +16,7 @@ export const WHY = {
   undecided:
     'The node has other addresses of that place than the place has; which ones its report does not list.',
   frozen: 'A frozen address has no route until it is freed.',
+  conflict: 'Two hosts use the address, and each in turn takes it from the other, until it is frozen.',
   'no-report': 'What is not reported is not compared.',
   'no-frr': 'A node whose FRR does not answer cannot tell what it has; it is not compared.',
   'not-run':
@@ -33,6 +33,9 @@ export const WHY = {
 
 export type FindingId = keyof typeof WHY;
 
+/** `failure`: traffic goes wrong or will, or nobody knows. */
+export type FindingStatus = 'failure' | 'warning';
+
 export const FINDING_IDS = Object.keys(WHY) as readonly FindingId[];
 
 export const STATUS: Readonly<Record<FindingId, FindingStatus>> = {
@@ -45,6 +48,7 @@ export const STATUS: Readonly<Record<FindingId, FindingStatus>> = {
   'wrong-mac': 'failure',
   undecided: 'failure',
   frozen: 'warning',
+  conflict: 'warning',
   'no-report': 'failure',
   'no-frr': 'failure',
   'not-run': 'failure',
@@ -153,6 +157,17 @@ export const FOUND = {
     readonly nodes: readonly string[];
     readonly by: string;
   }) => `${ip} is frozen as a duplicate by ${by} at ${list(nodes)}`,
+  conflict: ({
+    vni,
+    ip,
+    nodes,
+    moves,
+  }: {
+    readonly vni: number;
+    readonly ip: string;
+    readonly nodes: readonly string[];
+    readonly moves: number;
+  }) => `${ip} of VNI ${vni} goes from one MAC to another and back, ${moves} times lately at ${list(nodes)}`,
   'no-report': ({ node, message }: { readonly node: string; readonly message: string }) =>
     `${node}: ${message}`,
   'no-frr': ({ node, message }: { readonly node: string; readonly message: string }) => `${node}: ${message}`,
