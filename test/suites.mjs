@@ -8,7 +8,7 @@
  */
 export const SUITES = [
   { name: 'unit', budgetS: [20, 20], deep: [], apart: ['main', 'start'] },
-  { name: 'ansible', budgetS: [240, 900], deep: ['fabric', 'preflight'] },
+  { name: 'ansible', budgetS: [240, 900], deep: ['audit', 'fabric', 'preflight'] },
   { name: 'package', budgetS: [60, 300], deep: ['npm', 'release'] },
   {
     name: 'safety',

@@ -98,6 +98,11 @@ export class Controller {
     });
   }
 
+  /** Makes a host one that no connection reaches. */
+  addUnreachable(name: string): void {
+    this.#hosts.set(name, { ansible_ssh_common_args: '-o ProxyCommand=false', ansible_connection: 'ssh' });
+  }
+
   /** Runs a playbook: a file, or plays as data. */
   play(playbook: string | readonly object[], options: PlayOptions = {}): PlayResult {
     this.#plays += 1;

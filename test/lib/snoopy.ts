@@ -187,6 +187,17 @@ export class Snoopy {
     return this;
   }
 
+  /** A script that is snoopy on this node, for a program that starts it: its arguments are a command and its options. */
+  script(): string {
+    const path = join(this.#dir, 'snoopy.sh');
+    const [command = '', ...rest] = this.#netns.argv([...this.#wrapper, ...NODE, START]);
+    const words = [command, ...rest].map((word) => `'${word.replaceAll("'", "'\\''")}'`);
+    writeFileSync(path, `#!/bin/sh\nexec ${words.join(' ')} "$@" --config '${this.configFile}'\n`, {
+      mode: 0o755,
+    });
+    return path;
+  }
+
   /** Runs any command, however it ends. A JSON report must be valid by its schema. */
   run(command: string, ...args: string[]): Result {
     const result = this.#netns.tryRun([...this.#wrapper, ...this.argv(command, ...args)]);
