@@ -16,6 +16,7 @@ const NAME_WIDTH = 'wrong-next-hop'.length;
 /** How many findings of one check are printed; --verbose prints all. */
 const MOST = 10;
 const MOST_MOVED = 5;
+const FIXED = '  fixed  ';
 
 /** The report of `audit` as text. Except for commands, lines fit the width of the terminal, as far as names allow. */
 export function renderAudit(report: AuditReport, options: RenderOptions): string {
@@ -25,7 +26,9 @@ export function renderAudit(report: AuditReport, options: RenderOptions): string
     ...wrap(summaryOf(report), options.width),
     ...renderFindings(findings, options, (finding) => (isNew.has(finding) ? ', new' : '')),
     ...(moving.length === 0 ? [] : renderMoving(moving, options)),
-    ...(again.length === 0 ? [] : wrap(`Ask again: ${some(again.map(({ node }) => node))}.`, options.width)),
+    ...(again.length === 0
+      ? []
+      : wrap(`Gather again to be sure: ${some(again.map(({ node }) => printable(node)))}.`, options.width)),
     ...(changes === undefined ? [] : renderChanges(changes, options)),
     resultOf(report, options),
   ]);
@@ -112,9 +115,14 @@ function renderChanges({ findings, nodes, addresses }: Changes, { width, color }
       `${addresses.new} addresses new, ${addresses.gone} gone, ${moved.length} moved`,
     ...named('new nodes', nodes.new),
     ...named('nodes without a report now', nodes.gone),
-    ...findings.fixed
-      .slice(0, MOST)
-      .map(({ id, found }) => `  ${paint('fixed', 'good', color)}  ${id}: ${printable(found)}`),
+    ...findings.fixed.slice(0, MOST).flatMap(({ id, found }) => {
+      const [first = '', ...rest] = wrap(`${id}: ${printable(found)}`, width - FIXED.length);
+      return [
+        paint('  fixed', 'good', color) + `  ${first}`,
+        ...rest.map((line) => ' '.repeat(FIXED.length) + line),
+      ];
+    }),
+    ...(findings.fixed.length > MOST ? [`  ${findings.fixed.length - MOST} more fixed`] : []),
     ...moved.slice(0, MOST_MOVED).map(describeMove),
     ...(moved.length > MOST_MOVED ? [`  ${moved.length - MOST_MOVED} more moved`] : []),
   ];

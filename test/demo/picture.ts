@@ -1,4 +1,4 @@
-// The demo's output on a terminal -> a picture of it: an SVG of text, colours and a window around it. Pure.
+// The output of commands on a terminal -> a picture of it: an SVG of text, colours and a window around it. Pure.
 
 /** A piece of a line in one colour. */
 interface Run {
@@ -25,6 +25,7 @@ const COLOURS: Readonly<Record<string, string>> = {
   '2': '#a9b4c0',
   '31': '#ff8d85',
   '32': '#57d364',
+  '33': '#e3b341',
   '1;31': '#ff8d85',
   '1;32': '#57d364',
   '1;36': '#5fd7ff',
@@ -35,11 +36,48 @@ const SHORTENED: readonly number[] = [3, 6];
 
 /** The picture of the demo's output. */
 export function picture(output: string): string {
-  const command: Line = [
+  const lines = [promptFor('npm run demo'), ...shorten(output).map(parseLine)];
+  const title = 'npm run demo: from ARP and ND messages of VMs to EVPN MAC/IP routes';
+  return svg(lines, { title, maker: 'npm run demo:record' });
+}
+
+/** A command line, and what it printed on a terminal. */
+export interface Shown {
+  readonly command: string;
+  readonly output: string;
+}
+
+/** The picture of commands with their whole output. `maker` draws it again. */
+export function pictureOf(
+  shown: readonly Shown[],
+  about: { readonly title: string; readonly maker: string },
+): string {
+  const blocks = shown.map(({ command, output }) => [
+    promptFor(command),
+    ...output.replaceAll('\r', '').trimEnd().split('\n').filter(Boolean).map(parseLine),
+  ]);
+  return svg(
+    blocks.flatMap((lines, i) => (i === 0 || (blocks[i - 1]?.length ?? 0) === 1 ? lines : [[], ...lines])),
+    about,
+  );
+}
+
+/** The lines of a picture as text, from the top, without the colours. */
+export function linesOf(image: string): string[] {
+  const rows = new Map<string, string>();
+  for (const [, x = '', y = '', text = ''] of image.matchAll(/<text x="([\d.]+)" y="(\d+)"[^>]*>([^<]*)</g)) {
+    const column = Math.round((Number(x) - MARGIN) / ADVANCE);
+    const plain = text.replaceAll('&lt;', '<').replaceAll('&gt;', '>').replaceAll('&amp;', '&');
+    rows.set(y, (rows.get(y) ?? '').padEnd(column) + plain);
+  }
+  return [...rows.values()];
+}
+
+function promptFor(command: string): Line {
+  return [
     { column: 0, text: '$', style: '32' },
-    { column: 2, text: 'npm run demo', style: '1' },
+    { column: 2, text: command, style: '1' },
   ];
-  return svg([command, ...shorten(output).map(parseLine)]);
 }
 
 /** The demo's lines without colours, as the picture shows them. */
@@ -89,14 +127,17 @@ function parseLine(line: string): Line {
   return runs;
 }
 
-function svg(lines: readonly Line[]): string {
+function svg(
+  lines: readonly Line[],
+  { title, maker }: { readonly title: string; readonly maker: string },
+): string {
   const columns = Math.max(...lines.flat().map(({ column, text }) => column + text.length));
   const width = Math.ceil(columns * ADVANCE) + 2 * MARGIN;
   const height = TITLE_BAR + lines.length * LEADING + MARGIN;
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" xml:space="preserve" role="img" aria-labelledby="title">`,
-    '<!-- Made by `npm run demo:record` from the output of the demo: do not edit. -->',
-    '<title id="title">npm run demo: from ARP and ND messages of VMs to EVPN MAC/IP routes</title>',
+    `<!-- Made by \`${maker}\` from what was printed: do not edit. -->`,
+    `<title id="title">${escapeXml(title)}</title>`,
     '<style>',
     `text { font: ${FONT_SIZE}px ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", "Liberation Mono", monospace; white-space: pre; }`,
     '.strong { font-weight: bold; }',

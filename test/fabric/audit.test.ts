@@ -1,8 +1,9 @@
 // The audit over three nodes with FRR: each fault is made for real, and found as that and as nothing else.
 import assert from 'node:assert/strict';
-import { utimesSync } from 'node:fs';
+import { readFileSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { linesOf } from '../demo/picture.ts';
 import { Gathering, runAudit, summarize } from '../lib/audit.ts';
 import { deepTest } from '../lib/depth.ts';
 import { Fabric } from '../lib/fabric.ts';
@@ -12,6 +13,12 @@ import { until } from '../lib/wait.ts';
 /** A change reaches all nodes within milliseconds, and there is one clock. */
 const SETTLE = ['--settle', '1s'];
 const PATIENCE = { timeoutMs: 30_000, everyMs: 500 };
+
+const PICTURE = new URL('../../../docs/images/audit.svg', import.meta.url);
+
+function withoutTime(line: string): string {
+  return line.replace(/within \d+s/, 'within 2s');
+}
 
 let fabric: Fabric;
 const nodes = new Map<string, Snoopy>();
@@ -140,7 +147,7 @@ test('a hole by an import filter, a second owner by hand behind it, and the hole
       findings[0]?.found,
       '10.1.1.1 of VNI 100 has 2 owners: n1 (02:00:00:00:01:01), n2 (02:00:00:00:02:01)',
     );
-    const text = runAudit(...SETTLE, join(gathering.dir, 'now'));
+    const text = runAudit(...SETTLE, gathering.now);
     assert.equal(text.code, 1);
     assert.match(text.stdout, /^3 nodes, reported within \d+s: 6 addresses in 1 VNI\nfailure {2}two-owners/);
     assert.match(text.stdout, /\n {9}on n1: snoopy explain 10\.1\.1\.1\n/);
@@ -176,6 +183,11 @@ test('a ghost by PERMANENT: its own node tells that its kernel has no such neigh
     await announce7();
     await finds('ghost 100 10.1.2.99 n2');
     assert.equal(fabric.node(3).frr.routesTo(ghost).length, 1, 'the other nodes have it still');
+    // docs/audit.md tells this story, with a picture of it.
+    const { stdout } = runAudit(...SETTLE, gathering.now);
+    const drawn = linesOf(readFileSync(PICTURE, 'utf8')).map(withoutTime);
+    for (const line of stdout.trimEnd().split('\n'))
+      assert.ok(drawn.includes(withoutTime(line)), `${line} is not in the picture: npm run audit:record`);
   } finally {
     netns.run('ip', 'neigh', 'replace', ghost, 'lladdr', vm?.mac ?? '', 'dev', 'br0', 'nud', 'noarp');
     netns.run('ip', 'neigh', 'del', ghost, 'dev', 'br0');

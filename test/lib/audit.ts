@@ -47,6 +47,11 @@ export class Gathering {
     this.#nodes = nodes;
   }
 
+  /** The directory of the newest reports. */
+  get now(): string {
+    return join(this.dir, 'now');
+  }
+
   /** Asks nodes anew, all of them by default; into a directory below when it is named. */
   gather(
     options: {
@@ -68,7 +73,7 @@ export class Gathering {
 
   /** Audits the reports of `gather`. */
   audit(...args: readonly string[]): AuditReport {
-    const result = runAudit('--format', 'json', join(this.dir, 'now'), ...args);
+    const result = runAudit('--format', 'json', this.now, ...args);
     return parseJson<AuditReport>(result.stdout, 'audit');
   }
 }

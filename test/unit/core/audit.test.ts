@@ -1,0 +1,175 @@
+// The audit: what two reports prove, what follows from another finding, and documents that are not as they must be.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { IpAddress, Mac } from '../../../src/base/address.ts';
+import { audit } from '../../../src/core/audit/audit.ts';
+import { Collection } from '../../../src/core/audit/collection.ts';
+import { readDocument } from '../../../src/core/audit/document.ts';
+import { lacks, overlap } from '../../../src/core/audit/motion.ts';
+import { FINDING_IDS, STATUS } from '../../../src/core/audit/wording.ts';
+import { digestOf, digestsWith } from '../../../src/core/digest.ts';
+import { FabricModel, type ModelOptions, START } from '../../lib/fabric-model.ts';
+
+const NEVER = Number.NEGATIVE_INFINITY;
+
+function pair(n: number): { ip: IpAddress; mac: Mac } {
+  return { ip: `10.0.0.${n}` as IpAddress, mac: `02:00:00:00:00:0${n}` as Mac };
+}
+
+test('a digest is that of the set: no order, no pair twice the same as none', () => {
+  const [a, b, c] = [pair(1), pair(2), pair(3)];
+  assert.equal(digestOf([a, b, c]), digestOf([c, a, b]));
+  assert.equal(digestOf([]), '0000000000000000');
+  assert.notEqual(digestOf([a, a]), digestOf([]));
+  const all = [[a], [b], [a, b], [a, c], [{ ip: a.ip, mac: b.mac }], [{ ip: b.ip, mac: a.mac }]];
+  assert.equal(new Set(all.map(digestOf)).size, all.length);
+  // The contract between nodes of different versions.
+  const first = { ip: '10.1.1.1' as IpAddress, mac: '02:00:00:00:01:01' as Mac };
+  assert.equal(digestOf([first]), '113ba020f7391290');
+});
+
+test('digests with some entries or without them', () => {
+  const [a, b, c] = [pair(1), pair(2), pair(3)];
+  const wanted = [[a], [a, b], [a, c], [a, b, c]].map(digestOf);
+  assert.deepEqual(new Set(digestsWith([a], [b, c])), new Set(wanted));
+  const many = Array.from({ length: 9 }, (_, i) => pair(i + 1));
+  assert.deepEqual(new Set(digestsWith([], many)), new Set([digestOf([]), digestOf(many)]));
+});
+
+test('two nodes had an address at one time only if both had it for longer than a change takes', () => {
+  assert.ok(overlap({ since: 0, at: 100 }, { since: 90, at: 100 }, 5));
+  assert.ok(!overlap({ since: 0, at: 100 }, { since: 96, at: 101 }, 5), 'it may just have come');
+  assert.ok(!overlap({ since: 0, at: 90 }, { since: 95, at: 120 }, 5), 'it came after the first report');
+  assert.ok(overlap({ since: NEVER, at: 90 }, { since: NEVER, at: 120 }, 5));
+});
+
+test('a node lacks an address only if its report is not later than the other by more than a change takes', () => {
+  assert.ok(lacks({ since: 0, at: 100 }, 100, 5));
+  assert.ok(lacks({ since: 0, at: 100 }, 50, 5));
+  assert.ok(lacks({ since: 0, at: 100 }, 105, 5));
+  assert.ok(!lacks({ since: 0, at: 100 }, 106, 5), 'it may have gone meanwhile');
+  assert.ok(!lacks({ since: 96, at: 100 }, 100, 5), 'it may not have arrived yet');
+});
+
+test('every check has a status, failures come before the warnings about single nodes', () => {
+  for (const id of FINDING_IDS) assert.ok(['failure', 'warning'].includes(STATUS[id]), id);
+  assert.deepEqual(FINDING_IDS.slice(0, 4), ['two-owners', 'mac-twice', 'ghost', 'hole']);
+});
+
+const SOUND: ModelOptions = {
+  seed: 1,
+  nodes: 3,
+  vnis: 1,
+  hosts: 2,
+  window: 0,
+  faults: 0,
+  changes: 0,
+  settle: 5,
+};
+
+type Fields = Record<string, unknown>;
+
+/** Documents of three sound nodes; `edit` changes the first. */
+function documents(edit: (document: Fields, fabric: Fields) => void = () => {}): Fields[] {
+  const model = new FabricModel(SOUND);
+  const all = model.nodes.map((node) => model.document(node) as Fields);
+  const [first] = all;
+  assert.ok(first);
+  edit(first, first['fabric'] as Fields);
+  return all;
+}
+
+function auditOf(all: readonly unknown[], settle = 5) {
+  const collection = new Collection();
+  for (const [i, document] of all.entries()) collection.add(readDocument(document, `file${i + 1}`));
+  return audit(collection, settle);
+}
+
+test('a document that is not as it must be is a finding about its file, and the others are audited', () => {
+  const cases: readonly (readonly [unknown, RegExp])[] = [
+    [null, /^file1: document is no object$/],
+    [[], /^file1: document is no object$/],
+    [{}, /^file1: no report of `snoopy status --all --format json`$/],
+    [{ version: 1, ok: false, errors: [{ message: 'Cannot read it' }] }, /^file1: Cannot read it$/],
+    [documents((document) => delete document['frr'])[0], /^file1: frr is no object$/],
+    [documents((_, fabric) => (fabric['at'] = 'now'))[0], /^file1: fabric\.at is no number$/],
+    [documents((_, fabric) => (fabric['remote'] = {}))[0], /^file1: fabric\.remote is no list$/],
+    [
+      documents(
+        (_, fabric) =>
+          (fabric['local'] = [
+            { vni: 1, place: 'x', count: 1, digest: '', youngest: 1, entries: [{ ip: 'x' }] },
+          ]),
+      )[0],
+      /^n1: its report does not list its own addresses$/,
+    ],
+  ];
+  for (const [document, message] of cases) {
+    const { findings, nodes } = auditOf([document, ...documents().slice(1)]);
+    const [first] = findings;
+    assert.equal(first?.id, 'no-report', JSON.stringify(document));
+    assert.match(first?.found ?? '', message);
+    assert.equal(nodes, 2);
+  }
+});
+
+test('of several reports of one node the newest counts, in whatever order they come', () => {
+  const model = new FabricModel(SOUND);
+  const [node] = model.nodes;
+  assert.ok(node);
+  const old = model.document(node, START - 1000) as { fabric: { vnis: { bridge: string }[] } };
+  for (const vni of old.fabric.vnis) vni.bridge = 'br9';
+  for (const all of [
+    [old, ...documents()],
+    [...documents(), old],
+  ]) {
+    const { nodes, findings } = auditOf(all);
+    assert.deepEqual([nodes, findings], [3, []]);
+  }
+});
+
+test('nodes of one name are told apart by their tunnel ends', () => {
+  const all = documents();
+  for (const document of all) ((document['fabric'] as Fields)['node'] as Fields)['name'] = 'localhost';
+  const [first] = all.map((document) => document['fabric'] as Fields);
+  for (const vni of (first?.['vnis'] ?? []) as Fields[]) vni['suppress'] = false;
+  const { nodes, findings } = auditOf(all);
+  assert.equal(nodes, 3);
+  assert.deepEqual(
+    findings.map(({ id, nodes: names }) => [id, names]),
+    [['suppress', ['localhost (192.0.0.1)']]],
+  );
+});
+
+test('all nodes may have the address of their gateway, and nodes of one place their hosts', () => {
+  const entry = { ip: '10.9.9.1', mac: '00:00:5e:00:01:01', age: 1000 };
+  const group = (place: string, state: string) => ({
+    vni: 200,
+    place,
+    count: 1,
+    digest: digestOf([entry as never]),
+    youngest: 1000,
+    entries: [{ ...entry, state }],
+  });
+  const withGroup = (state: string, placeOf: (i: number) => string) =>
+    documents().map((document, i) => {
+      const fabric = document['fabric'] as Fields;
+      return {
+        ...document,
+        fabric: { ...fabric, local: [...(fabric['local'] as object[]), group(placeOf(i), state)] },
+      };
+    });
+  assert.deepEqual(auditOf(withGroup('gateway', (i) => `192.0.0.${i + 1}`)).findings, []);
+  assert.deepEqual(auditOf(withGroup('owned', () => '03:00:00:00:00:00:00:00:00:01')).findings, []);
+  const found = auditOf(withGroup('owned', (i) => `192.0.0.${i + 1}`)).findings;
+  assert.deepEqual(
+    found.map(({ id }) => id),
+    ['mac-twice'],
+  );
+});
+
+test('without a report there is nothing to say', () => {
+  const { ok, nodes, findings, from } = auditOf([]);
+  assert.deepEqual({ ok, nodes, findings, from }, { ok: true, nodes: 0, findings: [], from: null });
+});
