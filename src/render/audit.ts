@@ -118,7 +118,7 @@ function renderChanges({ findings, nodes, addresses }: Changes, { width, color }
     ...findings.fixed.slice(0, MOST).flatMap(({ id, found }) => {
       const [first = '', ...rest] = wrap(`${id}: ${printable(found)}`, width - FIXED.length);
       return [
-        paint('  fixed', 'good', color) + `  ${first}`,
+        `${paint('  fixed', 'good', color)}  ${first}`,
         ...rest.map((line) => ' '.repeat(FIXED.length) + line),
       ];
     }),
