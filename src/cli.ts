@@ -318,7 +318,10 @@ function addAudit(program: Command, accept: (invocation: Invocation) => void): v
         'standard input',
       ),
     )
-    .option('--since <path>', 'also report what has changed since these earlier reports')
+    .option(
+      '--since <path>',
+      'also report what has changed since these earlier reports, which confirm what is in motion',
+    )
     .addOption(
       new Option(
         '--settle <duration>',

@@ -143,6 +143,21 @@ it('a sound fabric has no finding, and the order of the reports does not matter'
   });
 });
 
+it('two gatherings in one order: what both have is found, whatever the order leaves open; nothing is invented', () => {
+  check(anyFabric, 200, (options) => {
+    const model = new FabricModel(options);
+    const collect = (later: number): Collection => {
+      const collection = new Collection();
+      for (const node of model.nodes)
+        collection.add(readDocument(model.document(node, node.at + later), node.name));
+      return collection;
+    };
+    // Nobody moves about the time of the second one.
+    const { findings } = audit(collect(600), SETTLE, collect(0));
+    assert.deepEqual(sorted(findings.flatMap(partsOf)), sorted(model.expected));
+  });
+});
+
 it('every check but two is planted: nodes that hide addresses are asked again, and all clocks are right', () => {
   const planted = new Set<string>();
   check(anyFabric, 100, (options) => {

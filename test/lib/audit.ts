@@ -1,5 +1,5 @@
 // Gathering the reports of nodes, and auditing them.
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { assertReport } from './report.ts';
 import { parseJson, type Result, tryRun } from './run.ts';
@@ -68,6 +68,14 @@ export class Gathering {
       const { stdout } = this.#nodes.get(name)?.run('status', '--all', '--format', 'json', ...args) ?? {};
       writeFileSync(join(dir, `${name}.json`), stdout ?? '');
     }
+    return dir;
+  }
+
+  /** Keeps the newest reports under another name, and returns their directory. */
+  keep(name: string): string {
+    const dir = join(this.dir, name);
+    rmSync(dir, { recursive: true, force: true });
+    cpSync(this.now, dir, { recursive: true });
     return dir;
   }
 

@@ -1,7 +1,7 @@
 // The audit: the reports of many nodes -> what is wrong with the fabric as a whole. Pure.
 
 import { ensure } from '../../base/group.ts';
-import { type Changes, changesOf } from './changes.ts';
+import { type Audited, type Changes, changesOf } from './changes.ts';
 import { advertised, type Collection, type Fabric } from './collection.ts';
 import type { Again, Finding, Sighted } from './finding.ts';
 import { checkConflicts, checkFrozen } from './frozen.ts';
@@ -37,7 +37,9 @@ export interface AuditReport {
 /** `settle`: in how many seconds a change reaches all nodes, with the differences of their clocks. `old`: for --since. */
 export function audit(collection: Collection, settle: number, old?: Collection): AuditReport {
   const fabric = collection.fabric();
-  const sighted = examine(fabric, settle);
+  const before = old === undefined ? undefined : look(old.fabric(), settle);
+  const now = look(fabric, settle);
+  const sighted = before === undefined ? now.sighted : confirm(now.sighted, before, settle);
   const findings = sighted.filter(({ isMoving }) => !isMoving).map(({ finding }) => finding);
   const times = fabric.nodes.map(({ at }) => at);
   const tables = [...fabric.claims.values()];
@@ -56,19 +58,38 @@ export function audit(collection: Collection, settle: number, old?: Collection):
     findings,
     moving: sighted.filter(({ isMoving }) => isMoving).map(({ finding }) => finding),
     again: mergeAgain(sighted),
-    ...(old === undefined ? {} : { changes: changesSince(old, fabric, findings, settle) }),
+    ...(before === undefined ? {} : { changes: changesOf(before, { fabric, findings }) }),
   };
 }
 
-function changesSince(
-  old: Collection,
-  fabric: Fabric,
-  findings: readonly Finding[],
-  settle: number,
-): Changes {
-  const before = old.fabric();
-  const earlier = examine(before, settle).flatMap(({ finding, isMoving }) => (isMoving ? [] : [finding]));
-  return changesOf({ fabric: before, findings: earlier }, { fabric, findings });
+/** A fabric, and what was found in it. */
+interface Looked extends Audited {
+  readonly sighted: readonly Sighted[];
+}
+
+function look(fabric: Fabric, settle: number): Looked {
+  const sighted = examine(fabric, settle);
+  const findings = sighted.flatMap(({ finding, isMoving }) => (isMoving ? [] : [finding]));
+  return { fabric, sighted, findings };
+}
+
+/**
+ * What is in motion, and was so in earlier reports already, is no coincidence: unless it has come since, each time anew. The
+ * order in which nodes are asked is mostly the same, and leaves the same things open each time.
+ */
+function confirm(sighted: readonly Sighted[], before: Looked, settle: number): Sighted[] {
+  const first = before.fabric.nodes.reduce((least, { at }) => Math.min(least, at), Number.POSITIVE_INFINITY);
+  const known = new Set(before.sighted.flatMap(({ finding }) => placesOf(finding)));
+  return sighted.map((one) => {
+    const isOld = one.isMoving && one.since !== undefined && first - one.since > settle;
+    const isConfirmed = isOld && placesOf(one.finding).every((place) => known.has(place));
+    return isConfirmed ? { ...one, isMoving: false } : one;
+  });
+}
+
+/** Every address at every node that a finding is about. */
+function placesOf({ id, vni, addresses, nodes }: Finding): string[] {
+  return addresses.flatMap((ip) => nodes.map((node) => `${id} ${vni} ${ip} ${node}`));
 }
 
 function examine(fabric: Fabric, settle: number): Sighted[] {

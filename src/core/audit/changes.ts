@@ -27,7 +27,7 @@ interface Owner {
   readonly mac: string;
 }
 
-interface Audited {
+export interface Audited {
   readonly fabric: Fabric;
   readonly findings: readonly Finding[];
 }

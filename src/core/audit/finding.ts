@@ -39,6 +39,8 @@ export function finding(id: FindingId, { vni, nodes, addresses, found, look }: D
 export interface Sighted {
   readonly finding: Finding;
   readonly isMoving: boolean;
+  /** Since when what was found is there, at the latest. Undefined: the reports do not tell, or it does not matter. */
+  readonly since?: number;
   /** The nodes that can settle it when they are asked again, with the places whose addresses they must list. */
   readonly again?: readonly Again[];
 }

@@ -23,7 +23,7 @@ export function checkGhosts({ places }: Domain, settle: number): Sighted[] {
       {
         finding: finding('ghost', { vni, nodes: [node.name], addresses: ips, found, look }),
         isMoving: at - since <= settle,
-        again: [{ node: node.name, details: [] }],
+        again: at - since <= settle ? [{ node: node.name, details: [] }] : [],
       },
     ];
   });

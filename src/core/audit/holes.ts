@@ -3,6 +3,7 @@
 import { groupBy } from '../../base/group.ts';
 import type { AuditedNode, Claim } from './collection.ts';
 import { type Again, finding, type Sighted } from './finding.ts';
+import { latest } from './motion.ts';
 import type { Contested } from './owners.ts';
 import { type Difference, keyOf, namesOf, split } from './places.ts';
 import { FOUND, LOOK } from './wording.ts';
@@ -13,6 +14,8 @@ interface Hole {
   readonly claims: readonly Claim[];
   readonly nodes: readonly AuditedNode[];
   readonly isMoving: boolean;
+  /** Whether one of them may just have come. */
+  readonly isYoung: boolean;
 }
 
 /** What else is known of the fabric. */
@@ -37,7 +40,9 @@ export function describeHoles(differences: readonly Difference[], context: Conte
     });
     return [...holesOf(plain, nodes, context), ...single];
   });
-  const groups = groupBy(holes, ({ vni, nodes, isMoving }) => `${vni} ${isMoving} ${keyOf(nodes)}`);
+  const groups = groupBy(holes, ({ vni, nodes, isMoving, isYoung }) =>
+    [vni, isMoving, isYoung, keyOf(nodes)].join(' '),
+  );
   return [...groups.values()].flatMap((group): Sighted[] => {
     const [first] = group;
     if (first === undefined) return [];
@@ -61,6 +66,7 @@ export function describeHoles(differences: readonly Difference[], context: Conte
           look: { node: nodes[0] ?? '', command },
         }),
         isMoving,
+        since: latest(claims),
         again: [
           ...nodes.map((node): Again => ({ node, details: places })),
           ...owners.map((node): Again => ({ node, details: [] })),
@@ -84,8 +90,8 @@ function holesOf(
   const seen = claims.reduce((least, { at }) => Math.min(least, at), Number.POSITIVE_INFINITY);
   const [inTime, late] = split(nodes, (node) => node.at <= seen + settle && !undecided.has(node));
   return [
-    { vni, claims: old, nodes: inTime, isMoving: false },
-    { vni, claims: old, nodes: late, isMoving: true },
-    { vni, claims: young, nodes, isMoving: true },
+    { vni, claims: old, nodes: inTime, isMoving: false, isYoung: false },
+    { vni, claims: old, nodes: late, isMoving: true, isYoung: false },
+    { vni, claims: young, nodes, isMoving: true, isYoung: true },
   ].filter((hole) => hole.claims.length > 0 && hole.nodes.length > 0);
 }

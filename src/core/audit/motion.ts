@@ -12,6 +12,11 @@ export interface Presence {
   readonly at: number;
 }
 
+/** When the last of them came, at the latest. */
+export function latest(all: readonly Pick<Presence, 'since'>[]): number {
+  return all.reduce((last, { since }) => Math.max(last, since), Number.NEGATIVE_INFINITY);
+}
+
 /** True when two nodes had both at one time. */
 export function overlap(a: Presence, b: Presence, settle: number): boolean {
   return Math.min(a.at, b.at) - Math.max(a.since, b.since) > settle;

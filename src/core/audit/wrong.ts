@@ -3,7 +3,7 @@
 import { ensure, groupBy } from '../../base/group.ts';
 import { type AuditedNode, advertised, type Claim, type Fabric } from './collection.ts';
 import { type Again, finding, type Sighted } from './finding.ts';
-import { lacks, overlap, type Presence } from './motion.ts';
+import { lacks, latest, overlap, type Presence } from './motion.ts';
 import { type Extra, keyOf, namesOf } from './places.ts';
 import { FOUND, LOOK } from './wording.ts';
 
@@ -131,6 +131,7 @@ export function describeWrong(wrong: readonly Wrong[]): Sighted[] {
       {
         finding: finding(id, { vni, nodes, addresses: ips, found, look }),
         isMoving,
+        since: Math.max(...group.map((one) => latest([...one.holders, ...(one.claim ? [one.claim] : [])]))),
         again: [...holders, ...owners],
       },
     ];
