@@ -186,7 +186,7 @@ function screenOf(report: StatusReport, invocation: StatusInvocation, isFirst: b
   return (isFirst ? renderScrollOut(size) : '') + renderScreen(text, size);
 }
 
-/** Without a path the reports come from another program: nobody types them. */
+/** Without a path the reports come from another program, not from a keyboard. */
 function refuseTerminal(paths: readonly string[]): void {
   if (paths.length > 0 || !isTerminal(STDIN)) return;
   throw new SnoopyError({

@@ -1,4 +1,4 @@
-// `status --all`: the report of status with all that this node tells of the fabric. Changes nothing, consumes nothing.
+// `status --all`: the report of status with all that this node knows of the fabric. Changes nothing, consumes nothing.
 
 import { loadConfig } from '../config/config.ts';
 import { describeFabric } from '../core/fabric.ts';

@@ -23,7 +23,7 @@ const ZERO: Sum = { high: 0, low: 0 };
 
 /**
  * 64 bits in hexadecimal: the sum of a hash of each entry, so that no order matters. It finds differences between nodes of
- * one fabric; it does not withstand somebody who chooses addresses to make two sets look alike.
+ * one fabric; addresses can be chosen to make two different sets look alike.
  */
 export function digestOf(entries: Iterable<Pair>): string {
   return format(sumOf(entries));

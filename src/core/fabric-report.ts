@@ -1,4 +1,4 @@
-// The form of what one node tells of the fabric (`status --all`). Pure.
+// The form of what one node knows of the fabric (`status --all`). Pure.
 //
 // A place is where traffic to an address goes: the VTEP of a node, or an Ethernet segment. For every VNI and place there is a
 // group with a digest of its addresses, so that two nodes can be compared by one line. The addresses of this node are always
@@ -35,7 +35,7 @@ export interface Conflict {
 export interface NodeIdentity {
   /** Its host name. */
   readonly name: string;
-  /** Of bgpd; null when FRR does not tell. */
+  /** Of bgpd; null when it does not answer. */
   readonly routerId: string | null;
   /** The addresses of its tunnel ends. */
   readonly vteps: readonly string[];
@@ -44,7 +44,7 @@ export interface NodeIdentity {
 export interface NodeVersions {
   readonly snoopy: string;
   readonly kernel: string;
-  /** Null when FRR does not tell. */
+  /** Null when FRR does not answer. */
   readonly frr: string | null;
 }
 

@@ -1,4 +1,4 @@
-// What one node tells of the fabric (`status --all`), for `audit` to compare with what the others tell. Pure.
+// What one node knows of the fabric (`status --all`), for `audit` to compare with what the others know. Pure.
 
 import type { IfIndex, IpAddress } from '../base/address.ts';
 import { ensure, groupBy } from '../base/group.ts';

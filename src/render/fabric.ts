@@ -1,4 +1,4 @@
-// What a node tells of the fabric (`status --all`) -> text, below its report of status.
+// What a node knows of the fabric (`status --all`) -> text, below its report of status.
 
 import { formatAge } from '../base/units.ts';
 import type { FabricReport, RemoteGroup } from '../core/fabric-report.ts';

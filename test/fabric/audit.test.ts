@@ -81,10 +81,10 @@ test('three sound nodes: no finding, the whole report in lines below 200 bytes a
   assert.deepEqual([ok, count, addresses], [true, 3, 6]);
   const { stdout } = snoopyOf(1).run('status', '--all', '--format', 'json');
   assert.equal(stdout.trimEnd().split('\n').length, 1, 'one line');
-  const { fabric: told } = JSON.parse(stdout) as { fabric: Told };
-  assert.deepEqual(told.node, { name: 'n1', routerId: '192.0.2.1', vteps: ['192.0.2.1'] });
-  assert.deepEqual(told.vnis, [{ vni: 100, vtep: '192.0.2.1', bridge: 'br0', vlan: 0, suppress: true }]);
-  const rows = told.remote.flatMap(({ vni, place, entries }) =>
+  const { fabric: reported } = JSON.parse(stdout) as { fabric: Told };
+  assert.deepEqual(reported.node, { name: 'n1', routerId: '192.0.2.1', vteps: ['192.0.2.1'] });
+  assert.deepEqual(reported.vnis, [{ vni: 100, vtep: '192.0.2.1', bridge: 'br0', vlan: 0, suppress: true }]);
+  const rows = reported.remote.flatMap(({ vni, place, entries }) =>
     (entries ?? []).map(({ ip, mac }) => `${vni} ${place} ${ip} ${mac}`),
   );
   const routes = fabric
@@ -92,9 +92,9 @@ test('three sound nodes: no finding, the whole report in lines below 200 bytes a
     .frr.macIpRoutes()
     .filter(({ nextHop }) => nextHop !== '0.0.0.0' && nextHop !== '192.0.2.1');
   assert.deepEqual(rows.sort(), routes.map(({ ip, mac, nextHop }) => `100 ${nextHop} ${ip} ${mac}`).sort());
-  for (const group of told.remote)
+  for (const group of reported.remote)
     assert.ok(JSON.stringify(group).length / group.count < 200, JSON.stringify(group));
-  // Without addresses the digests tell as much.
+  // Digests without addresses are enough here.
   gathering.gather({ args: ['--details', 'none'] });
   assert.deepEqual(gathering.audit(...SETTLE).findings, []);
   const streamed = [...nodes.values()].map(
@@ -172,7 +172,7 @@ test('a hole by an import filter, a second owner by hand behind it, and the hole
   }
 });
 
-test('a ghost by PERMANENT: its own node tells that its kernel has no such neighbor', async () => {
+test('a ghost by PERMANENT: its own node reports that its kernel has no such neighbor', async () => {
   const { netns } = fabric.node(2).node;
   const [vm] = fabric.node(2).vms;
   const ghost = '10.1.2.99';
@@ -189,7 +189,7 @@ test('a ghost by PERMANENT: its own node tells that its kernel has no such neigh
     await announce7();
     await finds('ghost 100 10.1.2.99 n2');
     assert.equal(fabric.node(3).frr.routesTo(ghost).length, 1, 'the other nodes have it still');
-    // docs/audit.md tells this story, with a picture of it.
+    // docs/audit.md has this story, with a picture of it.
     const { stdout } = runAudit(...SETTLE, gathering.now);
     const drawn = linesOf(readFileSync(PICTURE, 'utf8')).map(withoutTime);
     for (const line of stdout.trimEnd().split('\n'))
@@ -215,7 +215,7 @@ test('a ghost by PERMANENT: its own node tells that its kernel has no such neigh
   }
 });
 
-test('a stopped timer, and suppression that is off; --since tells that both are fixed', async () => {
+deepTest('a stopped timer, and suppression that is off; --since reports that both are fixed', async () => {
   const { netns } = fabric.node(3).node;
   const snoopy = snoopyOf(2);
   netns.run('bridge', 'link', 'set', 'dev', 'vxlan100', 'neigh_suppress', 'off');
@@ -274,7 +274,7 @@ deepTest('two hosts with one address, each at a node of its own', async () => {
   snoopyOf(1).reconcile();
 });
 
-deepTest('a move is in motion, then nothing; --since tells it', async () => {
+deepTest('a move is in motion, then nothing; --since reports it', async () => {
   await announce();
   await finds();
   const earlier = gathering.gather({ into: 'earlier' });

@@ -75,7 +75,7 @@ export class FabricModel {
   readonly #documentEdits = new Map<ModelNode, ((document: Record<string, unknown>) => object)[]>();
   /** Hosts that have a fault or change already. */
   readonly #taken = new Set<Host>();
-  /** Nodes that tell nothing of the fabric. */
+  /** Nodes without a usable report. */
   readonly #silent = new Set<ModelNode>();
   #next = 0;
 
@@ -178,7 +178,7 @@ export class FabricModel {
     return [host, node];
   }
 
-  /** Other nodes with the VNI that tell what they have. */
+  /** Other nodes with the VNI and a usable report. */
   #others(vni: number, ...but: readonly ModelNode[]): ModelNode[] {
     return this.nodes.filter(
       (node) => node.vnis.includes(vni) && !but.includes(node) && !this.#silent.has(node),

@@ -79,7 +79,7 @@ function compareOwners(old: Fabric['claims'], now: Fabric['claims']): Changes['a
   return { new: added, gone, moved };
 }
 
-/** The first by name of those that advertise it; undefined when nobody does. */
+/** The first by name of those that advertise it; undefined when no node does. */
 function ownerOf(claims: readonly Claim[]): Owner | undefined {
   const owners = advertised(claims).map(({ node, mac }) => ({ node: node.name, mac }));
   return owners.reduce<Owner | undefined>(

@@ -39,7 +39,7 @@ export function finding(id: FindingId, { vni, nodes, addresses, found, look }: D
 export interface Sighted {
   readonly finding: Finding;
   readonly isMoving: boolean;
-  /** Since when what was found is there, at the latest. Undefined: the reports do not tell, or it does not matter. */
+  /** Since when what was found is there, at the latest. Undefined: not known, or without meaning. */
   readonly since?: number;
   /** The nodes that can settle it when they are asked again, with the places whose addresses they must list. */
   readonly again?: readonly Again[];

@@ -118,7 +118,7 @@ export interface Difference {
 
 export function differencesIn({ vni, places, unknown }: Domain): Difference[] {
   const known = places.flatMap((place) => place.deviating.flatMap((variant) => differenceOf(place, variant)));
-  // Of a place without a report only what others own can be told.
+  // Of a place without a report only addresses that others own are known to be wrong.
   const strange = unknown.flatMap(({ place, variants }) =>
     variants.flatMap((variant): Difference[] =>
       variant.entries === null

@@ -19,7 +19,7 @@ export function checkVnis({ nodes }: Fabric): Sighted[] {
   return [...sorted.flatMap(([vni, all]) => checkMapping(vni, all)), ...checkSuppression(sorted)];
 }
 
-/** What most nodes have is right, as far as anybody can tell. */
+/** What most nodes have is taken to be right. */
 function checkMapping(vni: number, setups: readonly Setup[]): Sighted[] {
   const groups = [...groupBy(setups, ({ report }) => formatMapping(report))].sort(
     ([a, some], [b, others]) => others.length - some.length || (a < b ? -1 : 1),

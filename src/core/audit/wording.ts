@@ -18,7 +18,7 @@ export const WHY = {
   frozen: 'A frozen address has no route until it is freed.',
   conflict: 'Two hosts use the address, and each in turn takes it from the other, until it is frozen.',
   'no-report': 'What is not reported is not compared.',
-  'no-frr': 'A node whose FRR does not answer cannot tell what it has; it is not compared.',
+  'no-frr': 'Without an answer of FRR it is not known what the node has; it is not compared.',
   'not-run':
     'Between runs no neighbor is written and none is removed: new hosts have no route, old ones keep theirs.',
   problem: 'The node is not as its configuration asks.',
@@ -33,7 +33,7 @@ export const WHY = {
 
 export type FindingId = keyof typeof WHY;
 
-/** `failure`: traffic goes wrong or will, or nobody knows. */
+/** `failure`: traffic goes wrong, will go wrong, or may go wrong unseen. */
 export type FindingStatus = 'failure' | 'warning';
 
 export const FINDING_IDS = Object.keys(WHY) as readonly FindingId[];

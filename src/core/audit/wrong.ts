@@ -19,7 +19,7 @@ export interface Wrong extends Extra {
 
 /**
  * What is wrong with entries that their places do not have. An address that one node has seen move is in motion everywhere:
- * while it moves, its old place does not have it any more, and not all nodes have heard.
+ * while it moves, its old place does not have it any more, and not all nodes know yet.
  */
 export function judgeAll(extras: readonly Extra[], fabric: Fabric, settle: number): Wrong[] {
   const first = fabric.nodes.reduce((least, { at }) => Math.min(least, at), Number.POSITIVE_INFINITY);

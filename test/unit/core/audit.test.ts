@@ -129,7 +129,7 @@ test('of several reports of one node the newest counts, in whatever order they c
   }
 });
 
-test('nodes of one name are told apart by their tunnel ends', () => {
+test('nodes of one name are distinguished by their tunnel ends', () => {
   const all = documents();
   for (const document of all) ((document['fabric'] as Fields)['node'] as Fields)['name'] = 'localhost';
   const [first] = all.map((document) => document['fabric'] as Fields);
