@@ -17,7 +17,7 @@ const STDIN = 0;
 const CHUNK_BYTES = 1 << 20;
 
 /**
- * The documents of these paths, or of standard input without a path; of a directory those of its files `*.json`. A document
+ * The documents of these paths, or of standard input without a path; of a directory those of all files `*.json` in it. A document
  * is one line, or several of which the first is `{` and the last is `}`. Throws SnoopyError `syscall_failed`.
  */
 export function* readDocuments(paths: readonly string[]): Generator<Document> {
@@ -30,8 +30,9 @@ export function* readDocuments(paths: readonly string[]): Generator<Document> {
 function filesOf(path: string): string[] {
   return reading(path, () => {
     if (!statSync(path).isDirectory()) return [path];
-    const names = readdirSync(path).filter((name) => name.endsWith('.json'));
-    return names.sort().map((name) => join(path, name));
+    const names = readdirSync(path, { recursive: true, encoding: 'utf8' });
+    const files = names.filter((name) => name.endsWith('.json')).sort();
+    return files.map((name) => join(path, name));
   });
 }
 

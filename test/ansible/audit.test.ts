@@ -59,7 +59,7 @@ describe('twenty nodes', () => {
         ansible_become: false,
         snoopy_audit_dir: dir,
         snoopy_audit_command: [process.execPath, PRODUCT],
-        snoopy_audit_settle: '1s',
+        snoopy_audit_settle: '5s',
         snoopy_audit_timeout: 60,
         ...vars,
       },
@@ -80,7 +80,7 @@ describe('twenty nodes', () => {
   test('a sound fabric: one report of each node, no finding', () => {
     const result = play({ snoopy_audit_keep: true });
     assert.equal(result.code, 0, result.stdout);
-    assert.deepEqual(readdirSync(join(dir, 'now')).sort(), NAMES.map((name) => `${name}.json`).sort());
+    assert.deepEqual(readdirSync(join(dir, 'now/1')).sort(), NAMES.map((name) => `${name}.json`).sort());
     const { ok, nodes: count, addresses, findings } = report();
     assert.deepEqual(
       { ok, count, addresses, findings },
@@ -145,6 +145,6 @@ describe('twenty nodes', () => {
     assert.match(silent[0]?.found ?? '', /^n19: no answer in 20 s$/);
     const named = result.tasks.find(({ task }) => task === 'Name the nodes that did not answer');
     assert.equal(named?.result.msg, 'n19, n20');
-    assert.ok(existsSync(join(dir, 'now/n1.json')));
+    assert.ok(existsSync(join(dir, 'now/1/n1.json')));
   });
 });

@@ -155,6 +155,12 @@ it('two gatherings in one order: what both have is found, whatever the order lea
     // Nobody moves about the time of the second one.
     const { findings } = audit(collect(600), SETTLE, collect(0));
     assert.deepEqual(sorted(findings.flatMap(partsOf)), sorted(model.expected));
+    // The same when both are given as reports.
+    const both = new Collection();
+    for (const later of [600, 0])
+      for (const node of model.nodes)
+        both.add(readDocument(model.document(node, node.at + later), node.name));
+    assert.deepEqual(sorted(audit(both, SETTLE).findings.flatMap(partsOf)), sorted(model.expected));
   });
 });
 

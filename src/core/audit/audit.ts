@@ -38,8 +38,12 @@ export interface AuditReport {
 export function audit(collection: Collection, settle: number, old?: Collection): AuditReport {
   const fabric = collection.fabric();
   const before = old === undefined ? undefined : look(old.fabric(), settle);
-  const now = look(fabric, settle);
-  const sighted = before === undefined ? now.sighted : confirm(now.sighted, before, settle);
+  const earlier = collection.earlierFabric();
+  const known = [before, earlier === undefined ? undefined : look(earlier, settle)];
+  const sighted = known.reduce(
+    (all, one) => (one === undefined ? all : confirm(all, one, settle)),
+    look(fabric, settle).sighted,
+  );
   const findings = sighted.filter(({ isMoving }) => !isMoving).map(({ finding }) => finding);
   const times = fabric.nodes.map(({ at }) => at);
   const tables = [...fabric.claims.values()];
@@ -77,7 +81,7 @@ function look(fabric: Fabric, settle: number): Looked {
  * What is in motion, and was so in earlier reports already, is no coincidence: unless it has come since, each time anew. The
  * order in which nodes are asked is mostly the same, and leaves the same things open each time.
  */
-function confirm(sighted: readonly Sighted[], before: Looked, settle: number): Sighted[] {
+function confirm(sighted: readonly Sighted[], before: Looked, settle: number): readonly Sighted[] {
   const first = before.fabric.nodes.reduce((least, { at }) => Math.min(least, at), Number.POSITIVE_INFINITY);
   const known = new Set(before.sighted.flatMap(({ finding }) => placesOf(finding)));
   return sighted.map((one) => {

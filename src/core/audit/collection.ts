@@ -124,7 +124,17 @@ export class Collection {
 
   /** The fabric as the newest reports of its nodes have it. */
   fabric(): Fabric {
-    const live = newest(this.#reports);
+    return this.#fabricOf(ofNodes(this.#reports).flatMap((reports) => reports.slice(-1)));
+  }
+
+  /** The same with the report before the newest, of nodes that have one; undefined: none has. */
+  earlierFabric(): Fabric | undefined {
+    const nodes = ofNodes(this.#reports);
+    if (nodes.every(({ length }) => length < 2)) return undefined;
+    return this.#fabricOf(nodes.map((reports) => reports.at(-2) ?? reports.at(-1) ?? 0));
+  }
+
+  #fabricOf(live: readonly number[]): Fabric {
     const nodes = nameNodes(this.#reports, live);
     const reported = new Set([...nodes.values()].map(({ name }) => name));
     return {
@@ -182,18 +192,19 @@ function variantsOf(
 }
 
 /**
- * The positions of the newest report of each node. A node is one with its name and its VTEPs, as far as it knows them: without
- * FRR it does not.
+ * The positions of the reports of each node, the newest last. A node is one with its name and its VTEPs, as far as it knows
+ * them: without FRR it does not.
  */
-function newest(reports: readonly Kept[]): number[] {
-  const byName = new Map<string, number[]>();
+function ofNodes(reports: readonly Kept[]): number[][] {
+  const byName = new Map<string, number[][]>();
   for (const [index, report] of reports.entries()) {
-    const others = ensure(byName, report.name, (): number[] => []);
-    const same = others.findIndex((other) => isSame(reports[other]?.vteps ?? [], report.vteps));
-    if (same < 0) others.push(index);
-    else if ((reports[others[same] ?? index]?.at ?? 0) <= report.at) others[same] = index;
+    const others = ensure(byName, report.name, (): number[][] => []);
+    const same = others.find(([first = 0]) => isSame(reports[first]?.vteps ?? [], report.vteps));
+    if (same === undefined) others.push([index]);
+    else same.push(index);
   }
-  return [...byName.values()].flat();
+  const atOf = (index: number): number => reports[index]?.at ?? 0;
+  return [...byName.values()].flat().map((indices) => indices.sort((a, b) => atOf(a) - atOf(b)));
 }
 
 function isSame(a: readonly string[], b: readonly string[]): boolean {

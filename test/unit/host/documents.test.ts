@@ -55,10 +55,13 @@ test('a line longer than what is read at once, with a character on the border', 
 test('a directory has the documents of its files *.json, by name; nothing else is read', () => {
   const reports = join(dir, 'reports');
   mkdirSync(reports);
-  for (const name of ['b.json', 'a.json', 'c.txt']) writeFileSync(join(reports, name), JSON.stringify(name));
+  mkdirSync(join(reports, 'b'));
+  for (const name of ['c.json', 'a.json', 'b/d.json', 'c.txt'])
+    writeFileSync(join(reports, name), JSON.stringify(name));
   assert.deepEqual(read(reports), [
     ['a', 'a.json'],
-    ['b', 'b.json'],
+    ['d', 'b/d.json'],
+    ['c', 'c.json'],
   ]);
   assert.throws(
     () => read(join(dir, 'missing')),
