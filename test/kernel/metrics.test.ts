@@ -19,6 +19,7 @@ import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { dump, load } from 'js-yaml';
+import { runAudit } from '../lib/audit.ts';
 import { deepTest } from '../lib/depth.ts';
 import type { Netns } from '../lib/netns.ts';
 import { parseJson, run, tryRun } from '../lib/run.ts';
@@ -435,12 +436,17 @@ describe('the documentation of the textfile', () => {
     }
   });
 
-  test('the table has every metric of a run with its type, and no other', (t) => {
-    const { machine, file } = withTextfile(t, [{ name: 'br0' }, { name: 'br9' }]);
+  test('the table has every metric of a run and of an audit with its type, and no other', (t) => {
+    const { machine, directory, file } = withTextfile(t, [{ name: 'br0' }, { name: 'br9' }]);
     machine.snoopy.reconcile();
+    const audited = join(directory, 'audit.prom');
+    const status = machine.snoopy.run('status', '--all', '--format', 'json').stdout;
+    writeFileSync(join(directory, 'node.json'), status);
+    runAudit(directory, '--textfile', audited);
     const rows = readFileSync(join(DOCS, 'README.md'), 'utf8').matchAll(/^\| `(snoopy_\w+)` \| (\w+) \|/gm);
     const documented = [...rows].map(([, name = '', type = '']): [string, string] => [name, type]);
-    assert.deepEqual(documented, [...readTypes(readFileSync(file, 'utf8'))]);
+    const types = [file, audited].flatMap((path) => [...readTypes(readFileSync(path, 'utf8'))]);
+    assert.deepEqual(documented, types);
   });
 
   test('every panel of the dashboard has a place of its own', () => {
