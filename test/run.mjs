@@ -102,11 +102,25 @@ function planJobs() {
   const files = apart.map((path) => () => runFile(path));
   // Most of their time would be the start of a process each.
   if (together.length > 1) files.unshift(() => runTogether(together));
+  if (filters.length === 0) files.push(...SUITES.flatMap(planAgain));
   const inGuest = chosen.filter(isForGuest);
   if (inGuest.length === 0) return files;
   const paths = filters.length === 0 && !isQuick ? [...inGuest, ...ALSO_IN_GUEST] : inGuest;
   // The guest comes first: it takes longest.
   return [() => runInGuest(paths), ...files];
+}
+
+/** A suite with a second FRR: a function for each file. Its runner is another, as the tests inherit the environment. */
+function planAgain({ name, deep, again }) {
+  if (again === undefined) return [];
+  const { frr, quick } = again;
+  const paths = listFiles({ name, deep }).filter(
+    (path) => !isQuick || quick.some((file) => path === `${name}/${file}.test.js`),
+  );
+  return paths.map((path) => () => {
+    const argv = [fileURLToPath(import.meta.url), ...(isQuick ? ['--quick'] : []), path];
+    return runRunner(`${path} (FRR ${frr})`, argv, { SNOOPY_FRR: frr });
+  });
 }
 
 /** Paths of a suite's test files below `root` that this run includes. */
@@ -189,25 +203,26 @@ function noteSkip(name, reason) {
   complaints.push(`"${name}" was skipped (${reason}), which CI does not allow: see MAY_SKIP in test/run.mjs`);
 }
 
-/** Runs this program in a guest and adds its counts. */
-async function runInGuest(paths) {
-  const options = isQuick ? ['--quick'] : [];
-  const argv = [join(root, 'guest/main.js'), GUEST_KERNEL, ...options, ...paths];
+function runInGuest(paths) {
+  const argv = [join(root, 'guest/main.js'), GUEST_KERNEL, ...(isQuick ? ['--quick'] : []), ...paths];
+  return runRunner(`guest/ (${paths.length} files in Linux ${GUEST_KERNEL})`, argv, {});
+}
+
+/** Runs this program elsewhere, or with other variables, and adds its counts. */
+async function runRunner(path, argv, variables) {
   const start = performance.now();
-  const child = spawn(process.execPath, argv, { stdio: ['ignore', 'pipe', 'inherit'] });
+  const env = { ...process.env, ...variables };
+  const child = spawn(process.execPath, argv, { env, stdio: ['ignore', 'pipe', 'inherit'] });
   ending.signal.addEventListener('abort', () => child.kill());
   const output = text(child.stdout.setEncoding('utf8'));
   const [code] = await once(child, 'close');
   const printed = await output;
-  times.push({
-    path: `guest/ (${paths.length} files in Linux ${GUEST_KERNEL})`,
-    seconds: (performance.now() - start) / 1000,
-  });
+  times.push({ path, seconds: (performance.now() - start) / 1000 });
   process.stdout.write(printed);
   const [, ...counted] = /^(\d+) passed, (\d+) failed, (\d+) skipped$/m.exec(printed) ?? [];
-  if (counted.length === 0) complaints.push('the tests in the guest ended without a summary');
+  if (counted.length === 0) complaints.push(`${path} ended without a summary`);
   for (const [i, what] of Object.keys(count).entries()) count[what] += Number(counted[i] ?? 0);
-  if (code !== 0) complaints.push(`the tests in the guest ended with exit code ${code}`);
+  if (code !== 0) complaints.push(`${path} ended with exit code ${code}`);
 }
 
 function printTimes() {

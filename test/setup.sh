@@ -60,6 +60,9 @@ roots=(
 # Units of these roots that have no use in a container, or would listen.
 debian_masked=(systemd-modules-load.service console-getty.service ssh.service ssh.socket)
 
+# The files of Debian 13's FRR, made once, for the tests with a second version: test/lib/frr.ts starts it in there.
+frr_root=dist/roots/frr
+
 fail() {
   echo "setup: $*" >&2
   exit 1
@@ -161,6 +164,19 @@ make_roots() {
   done
 }
 
+make_frr_root() {
+  [[ ! -e $frr_root ]] || return 0
+  echo "setup: unpacking Debian 13's FRR into $frr_root (to test with a second version; seconds)"
+  local unfinished=$frr_root.$$ log
+  mkdir -p "${frr_root%/*}"
+  # Only unpacked: FRR needs its files and libraries, and nothing that is set up. base-files has the link /lib.
+  log=$(mmdebstrap --mode=root --variant=extract --include=frr,base-files trixie "$unfinished" 2>&1) || {
+    rm -rf --one-file-system "$unfinished"
+    fail "mmdebstrap could not unpack Debian 13's FRR:"$'\n'"$(tail -5 <<<"$log")"
+  }
+  mv "$unfinished" "$frr_root"
+}
+
 install_modules() {
   [[ ! -e node_modules/.package-lock.json || package-lock.json -nt node_modules/.package-lock.json ]] || return 0
   echo 'setup: npm ci (the versions in package-lock.json)'
@@ -174,10 +190,10 @@ if [[ ${1:-} == demo ]]; then
   install_packages "${packages[@]}"
   install_modules
 else
-  # The container roots and the modules need the network and one core each: they are made beside the packages.
+  # The roots and the modules need the network and one core each: they are made beside the packages.
   install_packages "${root_packages[@]}"
   set -m # a process group each, which ends with this script
-  make_roots </dev/null &
+  { make_frr_root; make_roots; } </dev/null &
   roots_job=$!
   install_modules </dev/null &
   modules_job=$!

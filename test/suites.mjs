@@ -4,7 +4,8 @@
  * In the order in which they start. `deep`: files that only `npm run test:all` runs; single tests of other files that
  * only it runs are declared with `deepTest` of test/lib/depth.ts. `budgetS`: seconds that one file of the suite may
  * take on two cores beside two other files, in `npm test` and in `npm run test:all`; the summary names a file over it.
- * `apart`: the files that get a process of their own in a suite whose other files share one.
+ * `apart`: the files that get a process of their own in a suite whose other files share one. `again`: the suite runs with
+ * a second FRR as well (test/lib/frr.ts), in `npm test` these of its files.
  */
 export const SUITES = [
   { name: 'unit', budgetS: [20, 20], deep: [], apart: ['main', 'start'] },
@@ -26,7 +27,12 @@ export const SUITES = [
       'upgrade',
     ],
   },
-  { name: 'fabric', budgetS: [40, 120], deep: ['tunnel', 'verification'] },
+  {
+    name: 'fabric',
+    budgetS: [40, 120],
+    deep: ['tunnel', 'verification'],
+    again: { frr: '10.3', quick: ['doctor', 'routes'] },
+  },
   {
     name: 'field',
     budgetS: [40, 120],

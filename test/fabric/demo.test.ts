@@ -20,10 +20,10 @@ for y in sorted(rows):
     print(" ".join(data for _, data in sorted(rows[y])))
 `;
 
-/** Neighbors have no order, and the kernel decides how often it repeats a request. */
+/** Neighbors have no order, the kernel decides how often it repeats a request, and FRR 10 has fewer spaces. */
 function comparable(lines: readonly string[]): string[] {
   return lines
-    .map((line) => line.trim().replaceAll(/\s+/g, ' '))
+    .map((line) => line.trim().replaceAll(/\s+/g, ' ').replace('*>i [', '*>i['))
     .map((line) => line.replace(/^(ARP requests through the tunnel) .*/, '$1'))
     .sort();
 }

@@ -34,6 +34,7 @@ const args = process.argv.slice(2);
 const chosen = args.filter((arg) => KERNELS.includes(arg));
 const options: readonly string[] = args.filter((arg) => arg === '--quick');
 const filters = args.filter((arg) => !KERNELS.includes(arg) && !options.includes(arg));
+const frr = process.env['SNOOPY_FRR'];
 const quote = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
 
 for (const name of chosen.length === 0 ? KERNELS : chosen) {
@@ -46,6 +47,7 @@ for (const name of chosen.length === 0 ? KERNELS : chosen) {
     script: [
       'install -d -o frr -g frr /run/frr',
       `export CI=${quote(process.env['CI'] ?? '')} SNOOPY_GUEST=${name}`,
+      ...(frr === undefined ? [] : [`export SNOOPY_FRR=${quote(frr)}`]),
       `cd ${quote(PROJECT)} && exec ${argv.map(quote).join(' ')}`,
     ].join('\n'),
     timeoutMs: TIMEOUT_MS,

@@ -1,13 +1,21 @@
 // FRR's zebra and bgpd inside a namespace, and their JSON output.
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import type { Netns } from './netns.ts';
 import { type Background, type Result, run } from './run.ts';
 import type { Scope } from './scope.ts';
 import { createTempDir } from './temp.ts';
 import { until } from './wait.ts';
 
-const DAEMON_DIR = '/usr/lib/frr';
+/** Debian 12's FRR 8.4, which is installed, or Debian 13's. */
+export type FrrVersion = '8.4' | '10.3';
+
+/** What tests run beside unless they choose one: the switch is the variable SNOOPY_FRR. */
+const FRR_VERSION = readVersion(process.env['SNOOPY_FRR'] ?? '8.4');
+
+/** Debian 13's FRR with its libraries, as test/setup.sh has unpacked it. */
+const DEBIAN_13 = fileURLToPath(new URL('../../../dist/roots/frr', import.meta.url));
 
 export interface Peer {
   readonly address: string;
@@ -22,6 +30,8 @@ export interface FrrOptions {
   readonly peers: readonly Peer[];
   /** Options of zebra, such as the size of its netlink buffer. */
   readonly zebra?: readonly string[];
+  /** What SNOOPY_FRR names by default, else 8.4. */
+  readonly version?: FrrVersion;
 }
 
 /** A type-2 route with an IP address. */
@@ -44,22 +54,29 @@ export interface ArpCacheLine {
 export class Frr {
   readonly #dir: string;
   readonly #netns: Netns;
+  readonly #version: FrrVersion;
   readonly #daemons: Background[] = [];
 
-  private constructor(dir: string, netns: Netns) {
+  private constructor(dir: string, netns: Netns, version: FrrVersion) {
     this.#dir = dir;
     this.#netns = netns;
+    this.#version = version;
   }
 
   /** Starts zebra and bgpd; returns when bgpd answers. */
   static async start(scope: Scope, netns: Netns, options: FrrOptions): Promise<Frr> {
     const dir = createTempDir(scope, 'frr');
-    mkdirSync(join(dir, 'vty'));
+    for (const name of ['vty', 'run']) mkdirSync(join(dir, name));
     writeFileSync(join(dir, 'zebra.conf'), '');
     writeFileSync(join(dir, 'bgpd.conf'), configText(options));
     writeFileSync(join(dir, 'vtysh.conf'), '');
     run(['chown', '-R', 'frr:frr', dir]);
-    const frr = new Frr(dir, netns);
+    const frr = new Frr(dir, netns, options.version ?? FRR_VERSION);
+    if (frr.#version === '10.3') {
+      // From 10 on vtysh gives it zebra's configuration. It has none of its own in a file.
+      frr.#startDaemon('mgmtd', [], []);
+      await frr.#answers('mgmtd', 'show version');
+    }
     // A bgpd that does not find zebra's socket tries again only after ten seconds.
     frr.#startDaemon('zebra', options.zebra);
     await frr.#answers('zebra', 'show evpn json');
@@ -68,10 +85,17 @@ export class Frr {
     return frr;
   }
 
-  #startDaemon(daemon: string, more: readonly string[] = []): void {
+  #startDaemon(
+    daemon: string,
+    more: readonly string[] = [],
+    file = ['-f', join(this.#dir, `${daemon}.conf`)],
+  ): void {
     const sockets = ['-z', join(this.#dir, 'zserv.api'), '--vty_socket', join(this.#dir, 'vty'), '-P', '0'];
-    const files = ['-i', join(this.#dir, `${daemon}.pid`), '-f', join(this.#dir, `${daemon}.conf`)];
-    this.#daemons.push(this.#netns.start(join(DAEMON_DIR, daemon), ...sockets, ...files, ...more));
+    const pid = ['-i', join(this.#dir, `${daemon}.pid`)];
+    const argv = [...program(this.#version, `/usr/lib/frr/${daemon}`), ...sockets, ...pid, ...file, ...more];
+    // mgmtd has its sockets there, whatever the options are.
+    const apart = ['unshare', '--mount', 'sh', '-c', 'mount --bind "$0" /run/frr && exec "$@"'];
+    this.#daemons.push(this.#netns.start(...apart, join(this.#dir, 'run'), ...argv));
   }
 
   async #answers(daemon: string, command: string): Promise<void> {
@@ -135,7 +159,7 @@ export class Frr {
 
   /** Stops zebra's process until the returned function is called: it neither reads from the kernel nor answers. */
   pauseZebra(): () => void {
-    const zebra = this.#daemons.find(({ argv }) => argv.includes(join(DAEMON_DIR, 'zebra')));
+    const zebra = this.#find('zebra');
     if (zebra === undefined) throw new Error('zebra does not run');
     process.kill(zebra.pid, 'SIGSTOP');
     return () => process.kill(zebra.pid, 'SIGCONT');
@@ -143,7 +167,11 @@ export class Frr {
 
   /** Ends a daemon. */
   async stop(daemon: 'zebra' | 'bgpd'): Promise<void> {
-    await this.#daemons.find(({ argv }) => argv.includes(join(DAEMON_DIR, daemon)))?.stop('SIGTERM');
+    await this.#find(daemon)?.stop('SIGTERM');
+  }
+
+  #find(daemon: string): Background | undefined {
+    return this.#daemons.find(({ argv }) => argv.some((word) => word.endsWith(`/usr/lib/frr/${daemon}`)));
   }
 
   /** A directory for the PATH, in which `vtysh` queries these daemons instead of the host's. */
@@ -151,19 +179,36 @@ export class Frr {
     const bin = join(this.#dir, 'bin');
     if (!existsSync(bin)) {
       mkdirSync(bin);
-      const script = `#!/bin/sh\nexec /usr/bin/vtysh ${this.#vtyshOptions().join(' ')} "$@"\n`;
+      const script = `#!/bin/sh\nexec ${this.#vtyshCommand().join(' ')} "$@"\n`;
       writeFileSync(join(bin, 'vtysh'), script, { mode: 0o755 });
     }
     return bin;
   }
 
-  #vtyshOptions(): string[] {
-    return ['--vty_socket', join(this.#dir, 'vty'), '--config_dir', this.#dir];
+  #vtyshCommand(): string[] {
+    const options = ['--vty_socket', join(this.#dir, 'vty'), '--config_dir', this.#dir];
+    return [...program(this.#version, '/usr/bin/vtysh'), ...options];
   }
 
   #vtysh(...args: string[]): Result {
-    return this.#netns.tryRun(['vtysh', ...this.#vtyshOptions(), ...args]);
+    return this.#netns.tryRun([...this.#vtyshCommand(), ...args]);
   }
+}
+
+function readVersion(text: string): FrrVersion {
+  if (text === '8.4' || text === '10.3') return text;
+  throw new RangeError(`SNOOPY_FRR=${text}: the tests know FRR 8.4 and 10.3`);
+}
+
+/** The command that runs a program of a version: Debian 13's run with the libraries beside them. */
+function program(version: FrrVersion, path: string): string[] {
+  if (version === '8.4') return [path];
+  if (!existsSync(DEBIAN_13)) throw new Error(`${DEBIAN_13} is missing: run \`bash test/setup.sh\``);
+  const find = (dir: string, name: RegExp): string =>
+    join(dir, readdirSync(dir).find((entry) => name.test(entry)) ?? name.source);
+  const libraries = find(join(DEBIAN_13, 'usr/lib'), /-linux-gnu$/);
+  const loader = find(libraries, /^ld-linux.*\.so/);
+  return [loader, '--library-path', `${libraries}:${join(libraries, 'frr')}`, join(DEBIAN_13, path)];
 }
 
 function configText(options: FrrOptions): string {
