@@ -1,42 +1,65 @@
-// EVPN on a VLAN-aware bridge, with a VXLAN port for each VLAN or one for all. A host in a VLAN is known in that VLAN
+// EVPN on a VLAN-aware bridge, with a VXLAN port for each VLAN (FRR 8.4) or one for all (10.3). A host in a VLAN is known in that VLAN
 // at the other node, and doctor knows the VNI of each VLAN.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Check, complaintsOf } from '../lib/doctor.ts';
-import { Frr } from '../lib/frr.ts';
+import { type ArpCacheLine, Frr, type FrrVersion } from '../lib/frr.ts';
 import { Netns } from '../lib/netns.ts';
-import { findNeighbor, floodList } from '../lib/oracles.ts';
+import { findNeighbor, floodList, type NeighborLine } from '../lib/oracles.ts';
+import type { Scope } from '../lib/scope.ts';
+import { outputOf } from '../lib/snoopy.ts';
 import { until } from '../lib/wait.ts';
 import { VlanNode } from './vlans.ts';
 
 const ASN = 65_000;
 const VLANS = [10, 20];
+/** A story of `explain`. */
+interface Story {
+  readonly verdict: string;
+}
+
 const PATIENCE = { timeoutMs: 60_000, everyMs: 250 };
 
 /** The VLAN and VNI of a VRF, through which VLAN 10 is routed. */
 const VRF_VLAN = 4000;
 
-/** A VLAN-aware bridge with an SVI and a VXLAN port for each VLAN, one of them in a VRF, and FRR on it. */
-async function startNode(node: VlanNode, underlay: Netns, number: number): Promise<Frr> {
-  const address = `192.0.2.${number}`;
-  const other = `192.0.2.${3 - number}`;
+/** Puts a node into the underlay and returns its address there. */
+function connect(node: VlanNode, underlay: Netns, number: number): string {
+  const address = tunnelAddress(number);
   underlay.ipBatch([
     `link add n${number} type veth peer name underlay netns ${node.netns.name}`,
     `link set n${number} master br0 addrgenmode none up`,
   ]);
-  node.netns.ipBatch([
-    `address add ${address}/24 dev underlay`,
-    'link set underlay up',
-    'link add red type vrf table 100',
-    'link set red up',
-  ]);
+  node.netns.ipBatch([`address add ${address}/24 dev underlay`, 'link set underlay up']);
+  return address;
+}
+
+function tunnelAddress(number: number): string {
+  return `192.0.2.${number}`;
+}
+
+function createUnderlay(scope: Scope): Netns {
+  const underlay = new Netns(scope, 'underlay');
+  underlay.ipBatch(['link add br0 type bridge', 'link set br0 addrgenmode none up']);
+  return underlay;
+}
+
+async function startFrr(node: VlanNode, number: number, version: FrrVersion): Promise<Frr> {
+  const peers = [{ address: tunnelAddress(3 - number), asn: ASN, passive: number === 1 }];
+  const routerId = tunnelAddress(number);
+  return await Frr.start(node.scope, node.netns, { asn: ASN, routerId, peers, version });
+}
+
+/** A VLAN-aware bridge with an SVI and a VXLAN port for each VLAN, one of them in a VRF, and FRR on it. */
+async function startNode(node: VlanNode, underlay: Netns, number: number): Promise<Frr> {
+  const address = connect(node, underlay, number);
+  node.netns.ipBatch(['link add red type vrf table 100', 'link set red up']);
   for (const vlan of [...VLANS, VRF_VLAN]) {
     node.addSvi(vlan);
     node.addVxlan(vlan, address);
   }
   for (const vlan of [10, VRF_VLAN]) node.netns.run('ip', 'link', 'set', `br0.${vlan}`, 'master', 'red');
-  const peers = [{ address: other, asn: ASN, passive: number === 1 }];
-  const frr = await Frr.start(node.scope, node.netns, { asn: ASN, routerId: address, peers });
+  const frr = await startFrr(node, number, '8.4');
   frr.configure('vrf red', `vni ${VRF_VLAN}`, 'exit-vrf');
   return frr;
 }
@@ -60,8 +83,7 @@ async function examine(node: VlanNode, frr: Frr): Promise<readonly Check[]> {
 test('a host in a VLAN is known in that VLAN at the far node, and removed there when it is removed here', async (t) => {
   const near = new VlanNode(t, { aware: true });
   const far = new VlanNode(t, { aware: true });
-  const underlay = new Netns(near.scope, 'underlay');
-  underlay.ipBatch(['link add br0 type bridge', 'link set br0 addrgenmode none up']);
+  const underlay = createUnderlay(near.scope);
   const frr = await startNode(near, underlay, 1);
   await startNode(far, underlay, 2);
   await frr.established(1);
@@ -119,6 +141,67 @@ test('a host in a VLAN is known in that VLAN at the far node, and removed there 
     ['VNI 20', 'VLAN 20 of "br0" has no device to hold neighbors'],
   );
 });
+
+for (const vnifilter of ['', 'vnifilter']) {
+  const kind = vnifilter === '' ? 'a single VXLAN device' : 'a single VXLAN device that filters by VNI';
+
+  test(`the hosts of two VLANs have routes in the VNIs of ${kind}, with FRR 10.3`, async (t) => {
+    const near = new VlanNode(t, { aware: true });
+    const far = new VlanNode(t, { aware: true });
+    const underlay = createUnderlay(near.scope);
+    const frrs: Frr[] = [];
+    for (const [i, node] of [near, far].entries()) {
+      const address = connect(node, underlay, i + 1);
+      for (const vlan of VLANS) node.addSvi(vlan);
+      node.addSingleVxlan(VLANS, address, vnifilter);
+      frrs.push(await startFrr(node, i + 1, '10.3'));
+    }
+    const [frr, farFrr] = frrs;
+    assert.ok(frr && farFrr);
+    await frr.established(1);
+    // The same address in both VLANs: only the VNI tells them apart.
+    const ip = '10.1.0.77';
+    const hosts = VLANS.map((vlan, i) => ({ vlan, host: near.addHost({ id: i + 1, pvid: vlan, ip }) }));
+    near.reconcile();
+    for (const { vlan, host } of hosts) {
+      host.announce();
+      await host.forwarded(vlan);
+    }
+    near.reconcile();
+
+    for (const { vlan, host } of hosts) {
+      const vni = vlan * 1000;
+      const read = (): ArpCacheLine[] => farFrr.arpCache(vni);
+      const lines = await until(`${ip} in VNI ${vni}`, read, (cache) => cache.length > 0, PATIENCE);
+      assert.deepEqual(
+        lines.map((line) => `${line.ip} ${line.type} ${line.mac}`),
+        [`${ip} remote ${host.mac}`],
+      );
+      const neighbor = (): NeighborLine | undefined => findNeighbor(far.netns, `br0.${vlan}`, ip);
+      const line = await until(`${ip} in VLAN ${vlan}`, neighbor, (found) => !!found, PATIENCE);
+      assert.deepEqual([line?.lladdr, line?.protocol], [host.mac, 'zebra']);
+    }
+
+    const checks = await examine(near, frr);
+    assert.deepEqual(complaintsOf(checks), []);
+    assert.deepEqual(
+      checks.filter(({ id }) => id === 'vni').map(({ subject, status }) => `${subject} ${status}`),
+      VLANS.map((vlan) => `VNI ${vlan * 1000} ok`),
+    );
+    assert.ok(checks.some(({ id, found }) => id === 'advertised' && found === '2 of 2 neighbors'));
+    near.snoopy.beside(frr);
+    const result = near.snoopy.run('explain', ip, '--format', 'json');
+    assert.equal(result.code, 0, outputOf(result));
+    const { stories } = JSON.parse(result.stdout) as { readonly stories: readonly Story[] };
+    assert.deepEqual(
+      stories.map(({ verdict }) => verdict).sort(),
+      hosts.map(
+        ({ vlan, host }) =>
+          `${ip} on br0 VLAN ${vlan} is advertised by this node: VNI ${vlan * 1000}, ${host.mac} on ${host.port}, to 1 peer`,
+      ),
+    );
+  });
+}
 
 test('doctor names the VNIs of a single VXLAN device that zebra knows, and what the others lack', async (t) => {
   const node = new VlanNode(t, { aware: true });

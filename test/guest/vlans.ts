@@ -91,14 +91,19 @@ export class VlanNode {
     return name;
   }
 
-  /** Adds a single VXLAN device with one VNI for each VLAN: a thousand times the number of the VLAN. */
-  addSingleVxlan(vlans: readonly number[], local: string): string {
+  /**
+   * Adds a single VXLAN device with one VNI for each VLAN: a thousand times the number of the VLAN. With `vnifilter` the
+   * device has a list of its VNIs.
+   */
+  addSingleVxlan(vlans: readonly number[], local: string, vnifilter = ''): string {
     const name = 'vxlan0';
-    this.#addTunnel(name, `external local ${local} nolearning`);
+    this.#addTunnel(name, `external ${vnifilter} local ${local} nolearning`);
     this.netns.run('bridge', 'link', 'set', 'dev', name, 'vlan_tunnel', 'on');
     for (const vlan of vlans) {
+      const vni = String(vlan * 1000);
       this.vlan('add', name, vlan);
-      this.vlan('add', name, vlan, 'tunnel_info', 'id', String(vlan * 1000));
+      this.vlan('add', name, vlan, 'tunnel_info', 'id', vni);
+      if (vnifilter !== '') this.netns.run('bridge', 'vni', 'add', 'vni', vni, 'dev', name);
     }
     return name;
   }
