@@ -8,6 +8,7 @@ import type { Configuration } from '../core/desired.ts';
 import { type Check, failure, type Unconfigured, wordsOf } from '../core/doctor/check.ts';
 import { type DoctorReport, diagnose, reportOf } from '../core/doctor/diagnose.ts';
 import { plan } from '../core/plan.ts';
+import { mayHaveSegments } from '../core/topology.ts';
 import { queryFrr } from '../host/frr.ts';
 import { inspectDevices, inspectHost, inspectRivals, inspectVlanOptions } from '../host/inspect.ts';
 import { observeCounters, observeRejections } from '../host/observe.ts';
@@ -79,7 +80,7 @@ function examine(
       devices: inspectDevices(topology, observed),
       vlanOptions: inspectVlanOptions(netlink, topology, observed),
       rivals: inspectRivals(netlink, topology, observed),
-      frr: queryFrr(),
+      frr: queryFrr({ mayHaveSegments: mayHaveSegments(topology) }),
       unconfigured,
     });
   });

@@ -9,6 +9,7 @@ import { type Facts, findPlaces, type Place } from '../core/explain/places.ts';
 import type { ExplainReport } from '../core/explain/report.ts';
 import type { Closeup } from '../core/explain/scene.ts';
 import { vniOf } from '../core/frr.ts';
+import { mayHaveSegments } from '../core/topology.ts';
 import { queryFrrHost, queryFrrSetup } from '../host/frr.ts';
 import { observeRejections } from '../host/observe.ts';
 import { fdbAgeMs } from '../netlink/fdb.ts';
@@ -39,7 +40,8 @@ export function runExplain(options: ExplainOptions, environment: Environment): E
     if (missing !== undefined) throw new SnoopyError(missing);
     const rejections = observeRejections(session.pins);
     log('querying FRR');
-    const facts: Facts = { ip, configuration, ...found, rejections, frr: queryFrrSetup() };
+    const frr = queryFrrSetup({ mayHaveSegments: mayHaveSegments(found.topology) });
+    const facts: Facts = { ip, configuration, ...found, rejections, frr };
     const places = findPlaces(facts, bridge !== null);
     return explain(
       facts,

@@ -243,11 +243,11 @@ function decideOwnerChecks(
     session.pins,
     hosts,
     index,
-    unanswered.filter((conflict) => portOf(conflict) === undefined),
+    unanswered.filter((conflict) => portOf(conflict) === undefined && !conflict.isOwnerMultihomed),
   );
   return {
     kept,
-    hasUnprobed: [...kept.values()].some(({ isProbed }) => !isProbed),
+    hasUnprobed: [...kept.values()].some(({ standing }) => standing === 'unprobed'),
     confirms: { sent: probed.length, answered: answered.length },
     warnings: [
       ...answered.flatMap((conflict) => {

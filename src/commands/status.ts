@@ -12,6 +12,7 @@ import { hasProgram } from '../core/observed.ts';
 import { countHints } from '../core/probes/hints.ts';
 import type { FrrReport, NeighborCount, PortReport, StatusReport } from '../core/report.ts';
 import { countNeighbors, describeBinding, describeBridges } from '../core/summary.ts';
+import { mayHaveSegments } from '../core/topology.ts';
 import { sleep } from '../ffi/libc.ts';
 import { queryAdvertised } from '../host/frr.ts';
 import { observeCounters } from '../host/observe.ts';
@@ -66,7 +67,7 @@ export function surveyAll(
 interface StockOptions {
   readonly filter?: HostFilter;
   /** Queries FRR for the hosts that match; undefined: FRR is not queried. */
-  readonly queryFrr?: () => FrrAnswer;
+  readonly queryFrr?: typeof queryAdvertised;
 }
 
 /** The report of the state that was found, and the number of our own neighbors by bridge and state. */
@@ -82,7 +83,8 @@ export function takeStock(
     bridges: describeBridges(desired, topology, { decisions }, isWritten),
     ports: describePorts(found),
   };
-  const answer = decisions.length > 0 ? queryFrr?.() : undefined;
+  const answer =
+    decisions.length > 0 ? queryFrr?.({ mayHaveSegments: mayHaveSegments(topology) }) : undefined;
   const blockerOf = answer?.kind === 'answered' ? findBlockers(answer.frr) : null;
   const report: StatusReport = {
     version: 1,

@@ -7,7 +7,8 @@ import { type Frr, type FrrDuplicates, type FrrNeighbor, vniOf, vnisByDevice } f
 export interface Blocker {
   /** `VNI 100`, or the device when it has no VNI. */
   readonly subject: string;
-  readonly status: 'warning' | 'failure';
+  /** `note`: nothing is wrong. */
+  readonly status: 'note' | 'warning' | 'failure';
   /** True while the route is there nevertheless. */
   readonly isAdvertised: boolean;
   readonly reason: string;
@@ -49,7 +50,7 @@ export function findBlocker(
   const isMacDuplicate = duplicates?.macs.has(mac) ?? false;
   return {
     subject: `VNI ${vni}`,
-    isAdvertised: kind === 'marked',
+    isAdvertised: kind === 'marked' || kind === 'proxy',
     ...BLOCKERS[kind]({ ip, mac, vni, isMacDuplicate }),
   };
 }
@@ -67,7 +68,8 @@ function kindOf(
     // zebra has a frozen neighbor as inactive (8.4) or as active (10.3), and a silent one as inactive too.
     if (entry.isActive || duplicates?.macs.get(mac) !== false) return 'frozen';
   }
-  return entry.isActive ? null : 'inactive';
+  if (!entry.isActive) return 'inactive';
+  return entry.isProxy ? 'proxy' : null;
 }
 
 /** A warning, because a VLAN may be local on purpose. */
@@ -123,6 +125,11 @@ const BLOCKERS = {
     status: 'failure',
     reason: 'FRR has frozen it as a duplicate, and withdrawn its route',
     fix: clearDuplicate(place),
+  }),
+  proxy: ({ ip }) => ({
+    status: 'note',
+    reason: 'advertised as a proxy, for another node of its Ethernet segment',
+    fix: `snoopy explain ${ip} on that node`,
   }),
   inactive: ({ mac }) => ({
     status: 'warning',

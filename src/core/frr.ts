@@ -64,8 +64,13 @@ export interface FrrVni {
 export interface FrrNeighbor {
   readonly mac: Mac;
   readonly isLocal: boolean;
-  /** False: `local inactive`, so not advertised. */
+  /** False: `local inactive`, and no other node of an Ethernet segment has the host as active: not advertised. */
   readonly isActive: boolean;
+  /**
+   * True: this node has no active neighbor, and advertises the address for another node of the Ethernet segment, which has
+   * the host as active (the proxy of EVPN multihoming, RFC 9746).
+   */
+  readonly isProxy: boolean;
   /** True when FRR's own duplicate address detection has marked it; with `freeze` its route is withdrawn as well. */
   readonly isDuplicate: boolean;
 }

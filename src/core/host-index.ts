@@ -5,7 +5,7 @@ import { ensure, groupBy } from '../base/group.ts';
 import type { Binding } from '../datapath/records/binding.ts';
 import { type BindingKey, bindingId } from '../datapath/records/binding-key.ts';
 import type { ProbeState } from '../datapath/records/probe.ts';
-import type { ForwardingTable } from '../netlink/forwarding-table.ts';
+import type { Activity, ForwardingTable } from '../netlink/forwarding-table.ts';
 import type { Neighbor } from '../netlink/neighbor.ts';
 import type { ObservedHosts } from './observed.ts';
 import type { Bridge, Port } from './topology.ts';
@@ -13,6 +13,11 @@ import type { Bridge, Port } from './topology.ts';
 /** Where a bridge forwards a MAC now. */
 export type Location =
   | { readonly kind: 'local'; readonly port: Port }
+  /**
+   * A local port of an Ethernet segment, through which the host has sent nothing for the ageing time of the bridge: zebra
+   * keeps the MAC there because another node of the segment has the host, or had it last (EVPN multihoming).
+   */
+  | { readonly kind: 'inactive'; readonly port: Port }
   | { readonly kind: 'tunnel' }
   /** A local port that is not learned from. */
   | { readonly kind: 'other'; readonly port: IfIndex }
@@ -25,6 +30,8 @@ const NOWHERE: Location = { kind: 'nowhere' };
 export interface Forwarding {
   /** A bridge without VLAN filtering forwards by MAC alone, whatever tag the frame has. */
   locate(vlan: number, mac: Mac): Location;
+  /** True for the MAC of an Ethernet segment: its host may send, and answer, through another node. */
+  isMultihomed(vlan: number, mac: Mac): boolean;
 }
 
 /** The bindings, the forwarding and the neighbors of an observation. */
@@ -76,11 +83,17 @@ export class HostIndex {
 
 function forwardingOf(bridge: Bridge, table: ForwardingTable | undefined): Forwarding {
   const places = new Map<IfIndex, Location>();
+  const activityOf = (vlan: number, mac: Mac): Activity | undefined =>
+    table?.activityOf(bridge.vlanAware ? vlan : 0, mac);
   return {
     locate: (vlan, mac) => {
       const port = table?.portOf(bridge.vlanAware ? vlan : 0, mac);
-      return port === undefined ? NOWHERE : ensure(places, port, () => locationOf(bridge, port));
+      if (port === undefined) return NOWHERE;
+      const place = ensure(places, port, () => locationOf(bridge, port));
+      const isInactive = place.kind === 'local' && activityOf(vlan, mac) === 'inactive';
+      return isInactive ? { kind: 'inactive', port: place.port } : place;
     },
+    isMultihomed: (vlan, mac) => (activityOf(vlan, mac) ?? 'untracked') !== 'untracked',
   };
 }
 

@@ -20,8 +20,9 @@ import type { NeighborEntry } from './report.ts';
 /** States in which the kernel uses the entry's MAC (NUD_VALID of net/neighbour.h). */
 const NUD_VALID = NUD_PERMANENT | NUD_NOARP | NUD_REACHABLE | NUD_PROBE | NUD_STALE | NUD_DELAY;
 
-/** The protocol of entries without a mark of their owner (linux/rtnetlink.h). */
+// linux/rtnetlink.h: the protocol of entries without a mark of their owner, and that of zebra's.
 const RTPROT_UNSPEC = 0;
+const RTPROT_ZEBRA = 11;
 
 /** States in which the kernel leaves an entry as it is. */
 const NUD_FIXED = NUD_NOARP | NUD_PERMANENT;
@@ -58,9 +59,17 @@ export function isRemote({ flags }: Neighbor): boolean {
   return (flags & NTF_EXT_LEARNED) !== 0;
 }
 
-/** True for an entry that the kernel made from ARP or Neighbor Discovery, and keeps by itself. */
+/** True for an entry that the kernel keeps by itself: one that it made from ARP or ND, or that of zebra for a local host. */
 export function isKernels(entry: Neighbor): boolean {
-  return entry.protocol === RTPROT_UNSPEC && !isRemote(entry) && !isFixed(entry);
+  return (entry.protocol === RTPROT_UNSPEC || isZebras(entry)) && !isRemote(entry) && !isFixed(entry);
+}
+
+/**
+ * True for an entry that zebra wrote for a local host of an Ethernet segment (EVPN multihoming), over any other: it does so
+ * when the other nodes of the segment have withdrawn the host, so that the kernel says whether the host is still here.
+ */
+export function isZebras(entry: Neighbor): boolean {
+  return entry.protocol === RTPROT_ZEBRA && !isRemote(entry);
 }
 
 /** True when the kernel uses the entry's MAC. */

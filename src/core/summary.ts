@@ -101,8 +101,9 @@ export function describeBinding(
   const seenMs = candidate.binding?.lastSeenMs;
   const age = seenMs === undefined ? null : Math.max(0, Math.floor((nowMs - seenMs) / 1000));
   const state = due ? 'waiting' : decision.state;
-  const because = due ? 'the next run writes its neighbor' : decision.because;
   const found = blockerOf?.(decision);
+  const note = found?.status === 'note' ? found.reason : '';
+  const reasons = [due ? 'the next run writes its neighbor' : decision.because, note];
   const advertised = found === undefined ? null : found === null || found.isAdvertised;
   const hindrance = state === 'installed' && advertised === false ? (found?.reason ?? '') : '';
   return {
@@ -115,7 +116,7 @@ export function describeBinding(
     source,
     state,
     age,
-    because,
+    because: reasons.filter((reason) => reason !== '').join('; '),
     advertised,
     hindrance,
     neighbor: candidate.entry === undefined ? null : stateName(candidate.entry.state),

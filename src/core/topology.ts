@@ -226,6 +226,11 @@ function resolveBridge(
   };
 }
 
+/** True when a bridge may be part of an Ethernet segment (EVPN multihoming), which is on a bond. */
+export function mayHaveSegments({ bridges }: Topology): boolean {
+  return bridges.some(({ hasBond }) => hasBond);
+}
+
 function domainOf(vlan: number, device: Link, observed: Observed): Domain {
   const addresses = observed.addresses.filter((address) => address.ifIndex === device.ifIndex);
   const stacked = observed.addresses.filter(({ ifIndex }) => {

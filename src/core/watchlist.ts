@@ -140,7 +140,7 @@ export class Watchlist {
   }
 
   /** The addresses that a change of the FDB concerns. */
-  concernedBy({ bridge, mac, ifIndex }: FdbEntry): BindingKey[] {
+  concernedBy({ bridge, mac, ifIndex }: Pick<FdbEntry, 'bridge' | 'mac' | 'ifIndex'>): BindingKey[] {
     // A port that is not known yet is local.
     const isLocal = !this.#tunnels.has(ifIndex);
     return [...(this.#named.get(mac) ?? [])].flatMap((id) => {

@@ -12,19 +12,31 @@ export const TIMEOUT_MS = 10_000;
 const BRIEF_TIMEOUT_MS = 2_000;
 const MAX_BYTES = 256 * 2 ** 20;
 
-/** Queries everything that doctor checks. vtysh is looked up in the PATH. */
-export function queryFrr(): FrrAnswer {
-  return withDuplicates(query([VNIS, NEIGHBORS, BGP_VNIS, BGP_SUMMARY], TIMEOUT_MS), TIMEOUT_MS);
+/**
+ * Whether a bridge may be part of an Ethernet segment (EVPN multihoming): only then zebra is asked for which neighbors it is
+ * a proxy, as the answer has several times as many bytes.
+ */
+export interface SegmentOptions {
+  readonly mayHaveSegments: boolean;
 }
 
-/** Queries the setup of FRR, without its neighbors: with thousands of them that is much faster. */
-export function queryFrrSetup(): FrrAnswer {
-  return query([VNIS, BGP_VNIS, BGP_SUMMARY], TIMEOUT_MS);
+/** Queries everything that doctor checks. vtysh is looked up in the PATH. */
+export function queryFrr({ mayHaveSegments }: SegmentOptions): FrrAnswer {
+  const commands = [VNIS, mayHaveSegments ? DETAILS : NEIGHBORS, BGP_VNIS, BGP_SUMMARY];
+  return withDuplicates(query(commands, TIMEOUT_MS), TIMEOUT_MS);
+}
+
+/**
+ * Queries the setup of FRR. Its neighbors come along only where a bridge may be part of an Ethernet segment: with thousands
+ * of them it is much faster without.
+ */
+export function queryFrrSetup({ mayHaveSegments }: SegmentOptions): FrrAnswer {
+  return query([VNIS, ...(mayHaveSegments ? [DETAILS] : []), BGP_VNIS, BGP_SUMMARY], TIMEOUT_MS);
 }
 
 /** Queries only zebra, for its VNIs and neighbors, with a short timeout: two processes of about 50 ms. */
-export function queryZebra(): FrrAnswer {
-  return query([VNIS, NEIGHBORS], BRIEF_TIMEOUT_MS);
+export function queryZebra({ mayHaveSegments }: SegmentOptions = { mayHaveSegments: false }): FrrAnswer {
+  return query([VNIS, mayHaveSegments ? DETAILS : NEIGHBORS], BRIEF_TIMEOUT_MS);
 }
 
 /** Whether zebra has the address on a VNI as a local one with this MAC; false when it does not answer. */
@@ -39,8 +51,8 @@ function neighborCommand(vni: number, ip: IpAddress): string {
 }
 
 /** As queryZebra, and for duplicates bgpd as well: whether they are advertised. */
-export function queryAdvertised(): FrrAnswer {
-  return withDuplicates(queryZebra(), BRIEF_TIMEOUT_MS);
+export function queryAdvertised(options: SegmentOptions): FrrAnswer {
+  return withDuplicates(queryZebra(options), BRIEF_TIMEOUT_MS);
 }
 
 /** Runs the commands until one gets no answer. */
@@ -48,14 +60,20 @@ function query(commands: readonly string[], timeoutMs: number): FrrAnswer {
   const answers = new Map<string, unknown>();
   for (const command of commands) {
     // Without a VNI there are none.
-    if (command === NEIGHBORS && items(answers.get(VNIS)).length === 0) continue;
+    const isOfNeighbors = command === NEIGHBORS || command === DETAILS;
+    if (isOfNeighbors && items(answers.get(VNIS)).length === 0) continue;
     const answer = vtysh(command, timeoutMs);
     if (answer.kind !== 'json') return answer;
     answers.set(command, answer.json);
   }
   return {
     kind: 'answered',
-    frr: readFrr(answers.get(VNIS), answers.get(NEIGHBORS), answers.get(BGP_VNIS), answers.get(BGP_SUMMARY)),
+    frr: readFrr(
+      answers.get(VNIS),
+      answers.get(NEIGHBORS) ?? answers.get(DETAILS),
+      answers.get(BGP_VNIS),
+      answers.get(BGP_SUMMARY),
+    ),
   };
 }
 
@@ -127,6 +145,8 @@ export function vtysh(command: string, timeoutMs: number, read = parse): VtyshAn
 
 export const VNIS = 'show evpn vni detail json';
 const NEIGHBORS = 'show evpn arp-cache vni all json';
+/** The same, and what multihoming makes of them. */
+const DETAILS = 'show evpn arp-cache vni all detail json';
 const DUPLICATE_MACS = 'show evpn mac vni all duplicate json';
 const BGP_VNIS = 'show bgp l2vpn evpn vni json';
 export const BGP_SUMMARY = 'show bgp l2vpn evpn summary json';
@@ -172,13 +192,17 @@ function readNeighbor([address, entry]: readonly [string, unknown]): (readonly [
   const ip = parseIp(address);
   const mac: Mac | undefined = parseMac(text(entry, 'mac') ?? '');
   if (ip === undefined || mac === undefined) return [];
+  // As zebra_evpn_neigh_is_ready_for_bgp of zebra/zebra_evpn_neigh.h has it.
+  const isInactiveHere = field(entry, 'localInactive') === true;
+  const isActiveElsewhere = field(entry, 'peerActive') === true;
   return [
     [
       ip,
       {
         mac,
         isLocal: text(entry, 'type') === 'local',
-        isActive: text(entry, 'state') === 'active',
+        isActive: text(entry, 'state') === 'active' && (!isInactiveHere || isActiveElsewhere),
+        isProxy: isInactiveHere && isActiveElsewhere,
         isDuplicate: field(entry, 'isDuplicate') === true,
       },
     ],

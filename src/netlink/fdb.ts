@@ -2,7 +2,7 @@
 
 import { AF_BRIDGE, type IfIndex, type Mac } from '../base/address.ts';
 import { readI32, readU8, readU16, writeU8, writeU16, writeU32 } from '../base/bytes.ts';
-import { type ForwardingKey, ForwardingTable } from './forwarding-table.ts';
+import { type Activity, type ForwardingKey, ForwardingTable } from './forwarding-table.ts';
 import { CLOCK_TICK_MS } from './link.ts';
 import {
   AttributeIndex,
@@ -16,6 +16,7 @@ import {
 } from './message.ts';
 import {
   NDA_CACHEINFO,
+  NDA_FDB_EXT_ATTRS,
   NDA_FLAGS_EXT,
   NDA_LLADDR,
   NDA_MASTER,
@@ -43,7 +44,12 @@ export interface FdbEntry {
   readonly flags: number;
   /** An address of the port itself (NUD_PERMANENT). */
   readonly isLocal: boolean;
+  readonly activity: Activity;
 }
+
+// Within NDA_FDB_EXT_ATTRS, and the bits of NFEA_ACTIVITY_NOTIFY (linux/neighbour.h).
+const NFEA_ACTIVITY_NOTIFY = 1;
+const FDB_NOTIFY_INACTIVE_BIT = 2;
 
 /** Reused for each message. */
 const INDEX = new AttributeIndex(NDA_FLAGS_EXT);
@@ -65,6 +71,7 @@ export function decodeFdbEntry(message: Message): FdbEntry | undefined {
     state: readU16(payload, 8),
     flags: readU8(payload, 10),
     isLocal: isLocal(message),
+    activity: activityOf(attributes),
   };
 }
 
@@ -84,6 +91,13 @@ function portOf({ payload }: Message): IfIndex {
 
 function isLocal({ payload }: Message): boolean {
   return (readU16(payload, 8) & NUD_PERMANENT) !== 0;
+}
+
+/** The kernel leaves the attribute out where it does not track the activity. */
+function activityOf(attributes: Attributes): Activity {
+  const notify = attributes.nested(NDA_FDB_EXT_ATTRS)?.u8(NFEA_ACTIVITY_NOTIFY);
+  if (notify === undefined) return 'untracked';
+  return (notify & FDB_NOTIFY_INACTIVE_BIT) === 0 ? 'active' : 'inactive';
 }
 
 export function fdbDump(bridge: IfIndex): Request {
@@ -108,7 +122,8 @@ export function readForwarding(socket: NetlinkSocket, bridge: IfIndex): Forwardi
     add: (table, message) => {
       const entry = entryOf(bridge, message);
       if (entry === undefined || entry.isLocal) return;
-      table.push({ vlan: entry.vlan, mac: entry.mac, port: entry.ifIndex });
+      const { vlan, mac, ifIndex: port, activity } = entry;
+      table.push({ vlan, mac, port, activity });
     },
   });
 }
@@ -127,8 +142,9 @@ export function lookUpForwarding(
   const asked = indicesOf(table).filter((index) => table.vlanAt(index) <= LAST_VLAN);
   socket.lookUp(encodeGets(bridge, table, asked), ENTRIES, (message, request) => {
     const index = asked[request];
-    if (index === undefined || attributesOf(message) === undefined || isLocal(message)) return;
-    table.setPortAt(index, portOf(message));
+    const attributes = attributesOf(message);
+    if (index === undefined || attributes === undefined || isLocal(message)) return;
+    table.setPortAt(index, portOf(message), activityOf(attributes));
   });
   return table;
 }

@@ -10,9 +10,18 @@ export interface ForwardingKey {
   readonly mac: Mac;
 }
 
+/**
+ * Whether the bridge has seen frames of a MAC within its ageing time, for an entry that it keeps in any case and whose
+ * activity it tracks (NFEA_ACTIVITY_NOTIFY). zebra has it do so for the MACs of an Ethernet segment (EVPN multihoming),
+ * whose hosts may send through another node.
+ */
+export type Activity = 'untracked' | 'active' | 'inactive';
+
 /** An address that a bridge forwards to a port. */
 export interface ForwardingEntry extends ForwardingKey {
   readonly port: IfIndex;
+  /** `untracked` by default. */
+  readonly activity?: Activity;
 }
 
 /** Scratch bytes for conversions between text and numbers. */
@@ -36,6 +45,8 @@ export class ForwardingTable implements Iterable<ForwardingEntry> {
   /** The VLAN, then the first two bytes of the MAC. */
   #high = new Uint32Array(FIRST_ROOM);
   #ports = new Int32Array(FIRST_ROOM);
+  /** By the index of the entry; those that are not tracked, which are most or all of them, are left out. */
+  readonly #activities = new Map<number, Activity>();
   /** The index of an entry, or FREE. */
   #slots = new Int32Array(FIRST_ROOM * 2).fill(FREE);
 
@@ -55,20 +66,20 @@ export class ForwardingTable implements Iterable<ForwardingEntry> {
   }
 
   /** Adds an entry, or replaces that of the same VLAN and MAC. */
-  push({ vlan, mac, port }: ForwardingEntry): void {
+  push({ vlan, mac, port, activity = 'untracked' }: ForwardingEntry): void {
     encodeMac(mac, MAC, 0);
     const low = readU32(MAC, 2);
     const high = ((vlan << 16) | readU16(MAC, 0)) >>> 0;
     const slot = this.#slotOf(low, high);
     const known = this.#slots[slot] ?? FREE;
     if (known !== FREE) {
-      this.#ports[known] = port;
+      this.setPortAt(known, port, activity);
       return;
     }
     const entry = this.#count++;
     this.#low[entry] = low;
     this.#high[entry] = high;
-    this.#ports[entry] = port;
+    this.setPortAt(entry, port, activity);
     this.#slots[slot] = entry;
     if (this.#count === this.#ports.length) this.#grow();
   }
@@ -78,12 +89,24 @@ export class ForwardingTable implements Iterable<ForwardingEntry> {
    * other addresses: what was not looked up must not count as gone.
    */
   portOf(vlan: number, mac: Mac): IfIndex | undefined {
+    const entry = this.#find(vlan, mac);
+    const port = entry === FREE ? NO_PORT : (this.#ports[entry] as IfIndex);
+    return port === NO_PORT ? undefined : port;
+  }
+
+  /** The activity of a MAC; `untracked` when the bridge does not know it. Throws as `portOf` does. */
+  activityOf(vlan: number, mac: Mac): Activity {
+    if (this.#activities.size === 0) return 'untracked';
+    return this.#activities.get(this.#find(vlan, mac)) ?? 'untracked';
+  }
+
+  /** The index of an entry, or FREE. */
+  #find(vlan: number, mac: Mac): number {
     encodeMac(mac, MAC, 0);
     const slot = this.#slotOf(readU32(MAC, 2), ((vlan << 16) | readU16(MAC, 0)) >>> 0);
     const entry = this.#slots[slot] ?? FREE;
     if (entry === FREE && !this.#isWhole) throw new RangeError(`${mac} in VLAN ${vlan} was not looked up`);
-    const port = entry === FREE ? NO_PORT : (this.#ports[entry] as IfIndex);
-    return port === NO_PORT ? undefined : port;
+    return entry;
   }
 
   /** Number of addresses of the table, forwarded or not. Each has an index, in the order in which they were added. */
@@ -100,14 +123,18 @@ export class ForwardingTable implements Iterable<ForwardingEntry> {
     writeU32(bytes, offset + 2, this.#low[index] ?? 0);
   }
 
-  setPortAt(index: number, port: IfIndex): void {
+  setPortAt(index: number, port: IfIndex, activity: Activity): void {
     this.#ports[index] = port;
+    if (activity !== 'untracked') this.#activities.set(index, activity);
+    else if (this.#activities.size > 0) this.#activities.delete(index);
   }
 
   *[Symbol.iterator](): Iterator<ForwardingEntry> {
     for (let i = 0; i < this.#count; i++) {
       const port = this.#ports[i] as IfIndex;
-      if (port !== NO_PORT) yield { ...this.#keyAt(i), port };
+      if (port === NO_PORT) continue;
+      const activity = this.#activities.get(i);
+      yield { ...this.#keyAt(i), port, ...(activity && { activity }) };
     }
   }
 

@@ -44,6 +44,7 @@ export const NDA_VLAN = 5;
 const NDA_IFINDEX = 8;
 export const NDA_MASTER = 9;
 export const NDA_PROTOCOL = 12;
+export const NDA_FDB_EXT_ATTRS = 14;
 export const NDA_FLAGS_EXT = 15;
 
 /**

@@ -86,7 +86,7 @@ function checkAdvertised({ plan }: Findings, frr: Frr): Check[] {
     const blocker = blockerOf(decision);
     total += 1;
     if (blocker === null || blocker.isAdvertised) count += 1;
-    if (blocker !== null) blocked.push({ ip: decision.ip, blocker });
+    if (blocker !== null && blocker.status !== 'note') blocked.push({ ip: decision.ip, blocker });
   }
   const groups = groupBy(blocked, ({ blocker }) => `${blocker.subject}\n${blocker.reason}`);
   const checks = [...groups.values()].flatMap((group) => {

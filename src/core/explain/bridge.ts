@@ -21,6 +21,10 @@ export function checkBridge(scene: Scene): Finding {
       if (seenOn === port.ifIndex || state === 'installed' || state === 'ended') return BRIDGE.local(local);
       return BRIDGE.twoPorts({ ...local, seenOn: nameOf(facts, seenOn) });
     }
+    case 'inactive': {
+      const idle = { ...entry, port: location.port.name };
+      return state === 'installed' ? BRIDGE.inactive(idle) : BRIDGE.silent(idle);
+    }
     case 'other': {
       const other = { ...entry, ...excludedPort(facts, bridge, location.port) };
       return state === 'installed' ? BRIDGE.otherPort(other) : BRIDGE.wrongPort(other);

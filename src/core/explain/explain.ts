@@ -66,6 +66,8 @@ function stepsOf(scene: Scene): StoryStep[] {
   const seen = step('heard', checkSeen(scene));
   // When no message about the address was learned from, there is nothing to check further down.
   if (seen.status === 'wrong' && NOT_LEARNED.has(scene.state)) return [seen];
+  // Nor here, when the host is at another node that this one speaks for.
+  if (scene.state === 'proxied') return [seen, ...frrSteps(scene)];
   return [
     seen,
     step('rule', checkRule(scene)),
@@ -120,7 +122,8 @@ function verdictOf(scene: Scene, steps: readonly StoryStep[]): string {
   if (state === 'remote') return VERDICT.remote({ ...subject, mac, node: closeup.frr?.tunnelEnd ?? null });
   if (steps.some(({ status }) => status === 'unknown')) return VERDICT.unknown(subject);
   const peers = closeup.frr?.route?.peers.length ?? 0;
-  return VERDICT.advertised({ ...subject, vni: closeup.vni, mac, port: portOf(scene), peers });
+  const isProxy = closeup.frr?.neighbor?.isProxy ?? false;
+  return VERDICT.advertised({ ...subject, vni: closeup.vni, mac, port: portOf(scene), peers, isProxy });
 }
 
 /** True when bgpd is not running: then nothing is advertised. A daemon that does not answer may well have the route. */

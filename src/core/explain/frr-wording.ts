@@ -25,7 +25,7 @@ export const ZEBRA = {
   silentBgpd: unknown(() => 'not checked, because bgpd does not answer'),
   noMac: unknown(({ vni }: Vni) => `VNI ${vni}: the MAC is not known`),
   active: ok(({ vni }: Vni) => `VNI ${vni}: local, active`),
-  activeAndMarked: ok(
+  activeWith: ok(
     ({ vni, found }: Vni & Complaint) => `VNI ${vni}: local; ${found}`,
     ({ fix }) => fix,
   ),

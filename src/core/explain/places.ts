@@ -7,7 +7,7 @@ import type { Hint } from '../../datapath/records/hint.ts';
 import type { Rejection } from '../../datapath/records/rejection.ts';
 import type { Neighbor } from '../../netlink/neighbor.ts';
 import type { Configuration, Desired } from '../desired.ts';
-import { type FrrAnswer, vnisByDevice } from '../frr.ts';
+import { type FrrAnswer, type FrrNeighbor, vnisByDevice } from '../frr.ts';
 import type { Decision } from '../neighbors/decide.ts';
 import type { HostPlan } from '../neighbors/plan.ts';
 import type { Observed, ObservedHosts } from '../observed.ts';
@@ -23,7 +23,7 @@ export interface Facts {
   readonly hosts: ObservedHosts;
   readonly plan: HostPlan;
   readonly rejections: readonly Rejection[];
-  /** How FRR is set up; its neighbors are not read. */
+  /** How FRR is set up. Its neighbors are read only where a bridge may be part of an Ethernet segment. */
   readonly frr: FrrAnswer;
 }
 
@@ -40,6 +40,8 @@ export interface Place {
   /** What suggested last that a host with this address is here. */
   readonly hint: Hint | undefined;
   readonly neighbor: Neighbor | undefined;
+  /** zebra's entry, if this node advertises the address for another node of its Ethernet segment. */
+  readonly proxied: FrrNeighbor | undefined;
   /** The MAC that has the address; if none has it, the one that claimed it last. */
   readonly mac: Mac | null;
   /** The VNIs that zebra has for the domain: several where a bridge has several VXLAN ports. */
@@ -70,7 +72,7 @@ export function findPlaces(facts: Facts, only: boolean): Place[] {
   const order = new Map(topology.bridges.map(({ ifIndex }, i) => [ifIndex, i]));
   const rank = (bridge: IfIndex): number => order.get(bridge) ?? order.size;
   const { bindings, rejections, hints, neighbors } = traces;
-  const keys = [...bindings, ...rejections, ...hints, ...keysOf(topology, ip, neighbors)]
+  const keys = [...bindings, ...rejections, ...hints, ...keysOf(facts, neighbors)]
     .filter(({ bridge }) => !only || order.has(bridge))
     .map(({ bridge, vlan }) => [bindingId({ bridge, vlan, ip }), { bridge, vlan }] as const);
   return [...new Map(keys).values()]
@@ -78,13 +80,15 @@ export function findPlaces(facts: Facts, only: boolean): Place[] {
     .map((key) => placeOf(key, facts, traces));
 }
 
-/** Places where the address is static, or in the table of a neighbor device. */
-function keysOf({ bridges }: Topology, ip: IpAddress, neighbors: readonly Neighbor[]): PlaceKey[] {
+/** Places where the address is static, in the table of a neighbor device, or advertised for another node. */
+function keysOf(facts: Facts, neighbors: readonly Neighbor[]): PlaceKey[] {
+  const { ip, topology } = facts;
   const devices = new Set(neighbors.map(({ ifIndex }) => ifIndex));
-  return bridges.flatMap((bridge) => {
+  return topology.bridges.flatMap((bridge) => {
     const statics = bridge.desired.statics.filter((entry) => entry.ip === ip);
     const domains = [...bridge.domains.values()].filter(
-      ({ device, reserved }) => reserved.has(ip) || devices.has(device),
+      (domain) =>
+        domain.reserved.has(ip) || devices.has(domain.device) || proxiedIn(facts, domain) !== undefined,
     );
     return [
       ...statics.map(({ vlan }) => ({ bridge: bridge.ifIndex, vlan: effectiveVlan(bridge, vlan) })),
@@ -93,7 +97,21 @@ function keysOf({ bridges }: Topology, ip: IpAddress, neighbors: readonly Neighb
   });
 }
 
-function placeOf(key: PlaceKey, { ip, topology, plan, frr }: Facts, traces: Traces): Place {
+/** The VNIs that zebra has for a domain. */
+function vnisIn({ frr }: Facts, { deviceName }: Domain): readonly number[] {
+  return (frr.kind === 'answered' ? vnisByDevice(frr.frr).get(deviceName) : undefined) ?? [];
+}
+
+function proxiedIn(facts: Facts, domain: Domain): FrrNeighbor | undefined {
+  const { ip, frr } = facts;
+  if (frr.kind !== 'answered') return undefined;
+  return vnisIn(facts, domain)
+    .map((vni) => frr.frr.neighbors.get(vni)?.get(ip))
+    .find((found) => found?.isProxy);
+}
+
+function placeOf(key: PlaceKey, facts: Facts, traces: Traces): Place {
+  const { ip, topology, plan } = facts;
   const { vlan } = key;
   const isHere = (one: PlaceKey): boolean => one.bridge === key.bridge && one.vlan === vlan;
   const bridge = topology.bridges.find(({ ifIndex }) => ifIndex === key.bridge);
@@ -105,7 +123,7 @@ function placeOf(key: PlaceKey, { ip, topology, plan, frr }: Facts, traces: Trac
   const refused = traces.rejections.find(isHere);
   const hint = traces.hints.find(isHere);
   const neighbor = traces.neighbors.find(({ ifIndex }) => ifIndex === domain?.device);
-  const vnisOf = frr.kind === 'answered' ? vnisByDevice(frr.frr) : undefined;
+  const proxied = domain && proxiedIn(facts, domain);
   return {
     bridgeIndex: key.bridge,
     vlan,
@@ -116,14 +134,16 @@ function placeOf(key: PlaceKey, { ip, topology, plan, frr }: Facts, traces: Trac
     refused,
     hint,
     neighbor,
+    proxied,
     mac:
       decision?.mac ??
       binding?.mac ??
       neighbor?.mac ??
+      proxied?.mac ??
       hint?.mac ??
       refused?.claimed ??
       refused?.source ??
       null,
-    vnis: (domain && vnisOf?.get(domain.deviceName)) ?? [],
+    vnis: domain === undefined ? [] : vnisIn(facts, domain),
   };
 }

@@ -23,9 +23,10 @@ export interface ExplainReport {
 /**
  * The state of the address: one of `status`, or one more. `ended`: the next run deletes its binding. `hinted`: something
  * suggests that it is here, and its host has not answered a probe yet. `refused`: it has no binding because every message
- * was rejected. `unheard`: it has a neighbor, but no local port has seen it.
+ * was rejected. `unheard`: it has a neighbor, but no local port has seen it. `proxied`: this node advertises it for another
+ * node of its Ethernet segment, where its host is active.
  */
-export type StoryState = BindingState | 'ended' | 'hinted' | 'refused' | 'unheard';
+export type StoryState = BindingState | 'ended' | 'hinted' | 'proxied' | 'refused' | 'unheard';
 
 export interface Story {
   readonly bridge: string;

@@ -36,7 +36,8 @@ export function sceneOf(facts: Facts, place: Place, closeup: Closeup, location: 
   return { facts, place, closeup, location, state: stateOf(place), bridgeName };
 }
 
-function stateOf({ decision, binding, neighbor, refused, hint }: Place): StoryState {
+function stateOf({ decision, binding, neighbor, proxied, refused, hint }: Place): StoryState {
+  if (proxied !== undefined && (decision === undefined || decision.state === 'waiting')) return 'proxied';
   if (decision !== undefined) return decision.due ? 'waiting' : decision.state;
   if (binding !== undefined) return 'ended';
   if (neighbor !== undefined && isRemote(neighbor)) return 'remote';
@@ -65,7 +66,7 @@ export function frozenFor({ facts, place: { binding } }: Scene): number | null {
 
 /** The port where the host is, as far as known. */
 export function portOf({ facts, place, location }: Scene): string | null {
-  if (location.kind === 'local') return location.port.name;
+  if (location.kind === 'local' || location.kind === 'inactive') return location.port.name;
   if (place.binding !== undefined) return nameOf(facts, place.binding.port);
   return place.decision === undefined && place.refused !== undefined
     ? nameOf(facts, place.refused.port)

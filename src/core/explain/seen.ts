@@ -45,6 +45,7 @@ export function checkSeen(scene: Scene): Finding {
 
 function checkUnseen(scene: Scene): Finding {
   const { facts, place, state, location } = scene;
+  if (state === 'proxied') return SEEN.proxied();
   if (place.decision !== undefined) return SEEN.static();
   const rejected = rejectedReport(scene);
   if (state === 'refused' && rejected !== null) return SEEN.rejected(rejected);

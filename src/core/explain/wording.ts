@@ -36,6 +36,7 @@ export const SEEN = {
   ),
   static: ok(() => 'not yet; a static entry needs no message of its host'),
   remote: ok(() => 'on no local port: the host is at another node'),
+  proxied: ok(() => 'not by this node: the host sends through another node of its Ethernet segment'),
   otherOwner: ok(() => 'never on a local port; an entry of another owner serves it'),
   reserved: ok(() => 'never on a local port: no host here may have it'),
   never: wrong(() => 'never on a local port', letItSend),
@@ -179,6 +180,8 @@ export const BRIDGE = {
       `${describeLocal(entry)}, and ${entry.ip} was seen on ${entry.seenOn}`,
     ({ mac }) => `find out where ${mac} is: two ports have it, or the host moved and has been silent since`,
   ),
+  inactive: ok(describeInactive),
+  silent: wrong((entry: LocalEntry) => `${describeInactive(entry)}: the host is silent or gone`, letItSend),
   otherPort: ok(describeOtherPort),
   wrongPort: wrong(describeOtherPort, includePort),
   tunnel: ok(describeTunnel),
@@ -194,6 +197,11 @@ export const BRIDGE = {
 
 function describeLocal({ bridge, mac, port, age }: LocalEntry): string {
   return `${bridge} forwards ${mac} to ${port}${describeSeenAge(age)}`;
+}
+
+/** EVPN multihoming: zebra keeps the entry. */
+function describeInactive({ bridge, mac, port, age }: LocalEntry): string {
+  return `${bridge} keeps ${mac} on ${port}, an Ethernet segment, and has seen nothing of it${age === null ? '' : ` for ${formatAge(age)}`}`;
 }
 
 function describeOtherPort({ bridge, mac, age, ...port }: FdbEntry & ExcludedPort): string {
@@ -311,15 +319,19 @@ export const VERDICT = {
     mac,
     port,
     peers,
+    isProxy,
     ...subject
   }: Subject & {
     readonly vni: number | null;
     readonly mac: Mac | null;
     readonly port: string | null;
     readonly peers: number;
+    /** True: for another node of its Ethernet segment, where the host is active. */
+    readonly isProxy: boolean;
   }) => {
     const to = peers === 1 ? '1 peer' : `${peers} peers`;
-    return `${nameSubject(subject)} is advertised by this node: VNI ${vni}, ${mac} on ${port}, to ${to}`;
+    const how = isProxy ? ' as a proxy for another of its Ethernet segment' : '';
+    return `${nameSubject(subject)} is advertised by this node${how}: VNI ${vni}, ${mac} on ${port}, to ${to}`;
   },
 };
 

@@ -29,7 +29,7 @@ export function checkZebra(scene: Scene, vni: number): Finding {
   if (mac === null) return ZEBRA.noMac({ vni });
   const blocker = findBlocker({ ip, mac }, vni, answerOf(scene, vni));
   if (blocker === null) return ZEBRA.active({ vni });
-  if (blocker.isAdvertised) return ZEBRA.activeAndMarked({ vni, found: blocker.reason, fix: blocker.fix });
+  if (blocker.isAdvertised) return ZEBRA.activeWith({ vni, found: blocker.reason, fix: blocker.fix });
   const deeper = findComplaint(scene, ['tunnel', 'advertise-all-vni']);
   return ZEBRA.blockedInVni({ vni, ...(deeper ?? { found: blocker.reason, fix: blocker.fix }) });
 }

@@ -11,8 +11,11 @@ import { type Bridge, type Domain, effectiveVlan, type Port } from '../topology.
 /** An address that does not go to another MAC in this run. */
 export interface KeptByOwner {
   readonly owner: Mac;
-  /** False: the next pass probes the owner. */
-  readonly isProbed: boolean;
+  /**
+   * `answers`: it has answered an owner check. `unprobed`: the next pass probes it. `multihomed`: it may have answered
+   * through another node of its Ethernet segment, so that its silence here says nothing.
+   */
+  readonly standing: 'answers' | 'unprobed' | 'multihomed';
   readonly because: string;
 }
 

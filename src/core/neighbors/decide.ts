@@ -5,7 +5,7 @@ import type { Binding } from '../../datapath/records/binding.ts';
 import { type BindingKey, bindingId } from '../../datapath/records/binding-key.ts';
 import type { Neighbor } from '../../netlink/neighbor.ts';
 import type { Location } from '../host-index.ts';
-import { isKernels, isOurs, isRemote, isRouter, isValid } from '../neighbor-entry.ts';
+import { isKernels, isOurs, isRemote, isRouter, isValid, isZebras } from '../neighbor-entry.ts';
 import type { BindingReport } from '../report.ts';
 import type { Bridge, Domain } from '../topology.ts';
 import type { Candidate, Context, KeptByOwner } from './candidate.ts';
@@ -90,6 +90,12 @@ const ON_ANOTHER_PORT: Ruling = {
   because: 'the bridge forwards its MAC to another port',
   isDoubtful: true,
 };
+const INACTIVE: Ruling = {
+  state: 'waiting',
+  action: 'none',
+  because: 'it sends nothing to this node of its Ethernet segment',
+  isDoubtful: true,
+};
 const UNANSWERED: Ruling = {
   state: 'waiting',
   action: 'none',
@@ -137,8 +143,8 @@ function rule(context: Context, candidate: Candidate): Ruling {
   if (entry === undefined || !isValid(entry)) return ruleUnserved(context, candidate, entry);
   if (isRemote(entry)) return ruleRemote(context, candidate, entry);
   if (isOurs(entry, context.protocol)) return ruleOurs(context, candidate, domain, entry);
-  if (entry.mac === candidate.mac) return SERVED;
-  const isProven = kept?.isProbed === true && isHere(candidate);
+  if (entry.mac === candidate.mac) return ruleServed(candidate, entry);
+  const isProven = kept?.standing === 'answers' && isHere(candidate);
   return isKernels(entry) && isProven ? replace('its owner still answers') : OF_ANOTHER_OWNER;
 }
 
@@ -181,7 +187,17 @@ function isHere({ location, port }: Candidate): boolean {
 }
 
 function waiting(location: Location): Ruling {
+  if (location.kind === 'inactive') return INACTIVE;
   return location.kind === 'nowhere' ? UNFORWARDED : ON_ANOTHER_PORT;
+}
+
+/**
+ * An entry of another owner with the right MAC serves the host. zebra's own does so only until the kernel has it as STALE: then
+ * zebra withdraws the host although it sends. zebra may put it in place of ours again.
+ */
+function ruleServed(candidate: Candidate, entry: Neighbor): Ruling {
+  if (!isZebras(entry)) return SERVED;
+  return isHere(candidate) ? replace('zebra has put its own in place') : waiting(candidate.location);
 }
 
 /** Our own entry stays while it is right, and is replaced when the host or the configuration has changed. */

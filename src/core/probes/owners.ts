@@ -21,6 +21,11 @@ export interface Conflict extends BindingKey {
   readonly claimantPort: string | null;
   /** When the claimant took it: CLOCK_MONOTONIC in milliseconds. */
   readonly sinceMs: number;
+  /**
+   * True: the owner may answer through another node of its Ethernet segment, so an owner check without an answer says
+   * nothing. The owner keeps the address until the claim has stood for `max_age`.
+   */
+  readonly isOwnerMultihomed: boolean;
   /** The owner check: one probe for each port of the VLAN. */
   readonly probes: readonly Probe[];
 }
@@ -112,18 +117,25 @@ function ownerBefore({ owner, mac, firstSeenMs }: Binding, state: ProbeState | u
  * Null when the owner cannot be probed. The probe goes to the owner's MAC, but out of every port: another host may have
  * sent a frame with that MAC, so neither the FDB nor the port of the last message is proof of where the owner is.
  */
-function conflictOf({ bridge, forwarding }: View, binding: Binding, claimed: Claimed): Conflict | null {
+function conflictOf(
+  { bridge, forwarding, nowMs }: View,
+  binding: Binding,
+  claimed: Claimed,
+): Conflict | null {
   const { ip, vlan } = binding;
   const { owner, claimant } = claimed;
   const source = probeSource(bridge, vlan, ip);
   if (source === null) return null;
   const place = forwarding.locate(vlan, claimant);
+  const { maxAgeMs } = bridge.desired;
+  const isRecent = maxAgeMs === null || nowMs - claimed.sinceMs <= maxAgeMs;
   return {
     ...claimed,
     bridge: bridge.ifIndex,
     vlan,
     ip,
     bridgeName: bridge.desired.name,
+    isOwnerMultihomed: isRecent && forwarding.isMultihomed(vlan, owner),
     claimantPort:
       claimant === binding.mac
         ? nameOf(bridge, binding.port)
@@ -178,8 +190,8 @@ function claimId(conflict: Conflict): string {
 
 /**
  * The addresses that their owners keep, by bindingId. An address goes to another MAC only if its owner was `probed` in
- * this run, no answer was lost, and none came. So a claimant gains nothing by claiming again at once or during the
- * owner checks.
+ * this run, no answer was lost, and none came, where the owner can answer to this node alone. So a claimant gains nothing by
+ * claiming again at once or during the owner checks.
  */
 export function keepForOwners(
   conflicts: readonly Conflict[],
@@ -192,19 +204,20 @@ export function keepForOwners(
   for (const conflict of conflicts) {
     const { owner } = conflict;
     const id = conflictId(conflict);
-    if (isAnswered.has(id)) {
-      kept.set(bindingId(conflict), { owner, isProbed: true, because: `its owner ${owner} still answers` });
-    } else if (!isProbed.has(id)) {
-      const because = `its owner ${owner} is not probed yet`;
-      kept.set(bindingId(conflict), { owner, isProbed: false, because });
-    }
+    const keep = (standing: KeptByOwner['standing'], because: string): void => {
+      kept.set(bindingId(conflict), { owner, standing, because: `its owner ${owner} ${because}` });
+    };
+    if (isAnswered.has(id)) keep('answers', 'still answers');
+    else if (!isProbed.has(id)) keep('unprobed', 'is not probed yet');
+    else if (conflict.isOwnerMultihomed)
+      keep('multihomed', 'may answer to another node of its Ethernet segment');
   }
   return kept;
 }
 
 /** A warning for conflicts that stay open because their owners could not be probed. */
 export function warningsOfUnprobed(kept: ReadonlyMap<string, KeptByOwner>): Warning[] {
-  const count = [...kept.values()].filter(({ isProbed }) => !isProbed).length;
+  const count = [...kept.values()].filter(({ standing }) => standing === 'unprobed').length;
   return count === 0 ? [] : [{ kind: 'unprobed', count }];
 }
 

@@ -30,7 +30,7 @@ import type { Binding } from '../../../src/datapath/records/binding.ts';
 import { bindingId } from '../../../src/datapath/records/binding-key.ts';
 import type { Hint } from '../../../src/datapath/records/hint.ts';
 import type { SeenHint } from '../../../src/datapath/records/seen-hint.ts';
-import { ForwardingTable } from '../../../src/netlink/forwarding-table.ts';
+import { type Activity, ForwardingTable } from '../../../src/netlink/forwarding-table.ts';
 import type { Link } from '../../../src/netlink/link.ts';
 import {
   type Neighbor,
@@ -87,7 +87,7 @@ interface Machine {
       } | null
     >
   >;
-  /** `MAC port [vlan]` */
+  /** `MAC port [vlan [active|inactive]]`: the activity of the MAC of an Ethernet segment. */
   readonly fdb?: readonly string[];
   readonly neighbors?: readonly {
     readonly dev: string;
@@ -228,7 +228,8 @@ export function asARunSees(golden: Case): Case {
       const whole = hosts.forwarding.get(bridge);
       for (const { vlan, mac } of keys) {
         const port = whole?.portOf(vlan, mac);
-        if (port !== undefined) table.push({ vlan, mac, port });
+        const activity = whole?.activityOf(vlan, mac) ?? 'untracked';
+        if (port !== undefined) table.push({ vlan, mac, port, activity });
       }
       return [bridge, table];
     }),
@@ -506,11 +507,11 @@ function observeHosts(machine: Machine): ObservedHosts {
   });
   const forwarding = new Map<IfIndex, ForwardingTable>();
   for (const line of machine.fdb ?? []) {
-    const [mac = '', name = '', vlan = '0'] = line.split(' ');
+    const [mac = '', name = '', vlan = '0', activity = 'untracked'] = line.split(' ');
     const port = indexOf(machine, name);
     const bridge = indexOf(machine, machine.links[name]?.master ?? name);
     const table = forwarding.get(bridge) ?? new ForwardingTable();
-    table.push({ vlan: Number(vlan), mac: mac as Mac, port });
+    table.push({ vlan: Number(vlan), mac: mac as Mac, port, activity: activity as Activity });
     forwarding.set(bridge, table);
   }
   const deviceNames = new Map(Object.keys(machine.links).map((name) => [indexOf(machine, name), name]));

@@ -91,7 +91,7 @@ const FRR: Frr = {
       new Map(
         decided.decisions.map(({ ip, mac }) => [
           ip,
-          { mac, isLocal: true, isActive: true, isDuplicate: false },
+          { mac, isLocal: true, isActive: true, isProxy: false, isDuplicate: false },
         ]),
       ),
     ],

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
-import { it } from 'node:test';
+import { describe, it } from 'node:test';
 import type { IpAddress } from '../../../src/base/address.ts';
 import { planHosts } from '../../../src/core/neighbors/plan.ts';
 import { findConflicts, keepForOwners } from '../../../src/core/probes/owners.ts';
@@ -37,6 +37,36 @@ it('an owner that does not answer its probe loses the address', () => {
   const conflicts = findConflicts(topology, hosts, OPTIONS.protocol);
   const kept = keepForOwners(conflicts, conflicts, []);
   assert.equal(planHosts(topology, hosts, { ...OPTIONS, kept }).changes.length, 2);
+});
+
+describe('an owner on an Ethernet segment', () => {
+  const segment = readCase(
+    join(
+      ROOT,
+      'test/unit/core/cases/a-claim-that-the-kernel-has-taken-into-an-entry-of-zebra-is-checked-too',
+    ),
+  );
+  /** The decisions after an owner check without an answer, `ageMs` after the claim. */
+  const decideAfter = (ageMs: number): string[] => {
+    const after = { ...segment.hosts, nowMs: segment.hosts.nowMs + ageMs };
+    const conflicts = findConflicts(segment.topology, after, OPTIONS.protocol);
+    const kept = keepForOwners(conflicts, conflicts, []);
+    return planHosts(segment.topology, after, { ...OPTIONS, kept }).decisions.map(
+      ({ mac, state, because }) => `${mac} ${state}: ${because}`,
+    );
+  };
+
+  it('keeps its address though it does not answer: the answer may have gone to another node', () => {
+    assert.deepEqual(decideAfter(60_000), [
+      '02:00:00:00:00:0b waiting: its owner 02:00:00:00:00:0a may answer to another node of its Ethernet segment',
+    ]);
+  });
+
+  it('loses its address once the claim has stood for max_age', () => {
+    assert.deepEqual(decideAfter(20 * 60_000 + 1_000), [
+      '02:00:00:00:00:0b installed: zebra has put its own in place',
+    ]);
+  });
 });
 
 it('an owner that has its address back is installed like any other host', () => {

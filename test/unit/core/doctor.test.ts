@@ -114,7 +114,7 @@ describe('a neighbor that is installed and not advertised', () => {
   assert.ok(verdict);
   const { ip, mac, device } = verdict;
   const other = parseMac('02:00:00:00:99:99') as Mac;
-  const whole: FrrNeighbor = { mac, isLocal: true, isActive: true, isDuplicate: false };
+  const whole: FrrNeighbor = { mac, isLocal: true, isActive: true, isProxy: false, isDuplicate: false };
 
   function checkWith(entry: FrrNeighbor | undefined, isAdvertised = false, isHere = true): Check {
     const table = new Map<IpAddress, FrrNeighbor>(entry === undefined ? [] : [[ip, entry]]);
@@ -155,6 +155,10 @@ describe('a neighbor that is installed and not advertised', () => {
       assert.match(found.remedy ?? '', remedy);
       assert.deepEqual(found.items, [ip]);
     }
+    assert.deepEqual(
+      [checkWith({ ...whole, isProxy: true })].map(({ status, items }) => [status, items]),
+      [['ok', []]],
+    );
     // zebra's own state does not tell: FRR 10.3 has it as active even when its route is withdrawn.
     const marked = checkWith({ ...whole, isDuplicate: true, isActive: false }, true);
     assert.equal(marked.status, 'warning');
@@ -276,7 +280,7 @@ describe("FRR's answers", () => {
       [
         [
           parseIp('2001:db8::1'),
-          { mac: '02:00:00:00:01:01', isLocal: true, isActive: false, isDuplicate: false },
+          { mac: '02:00:00:00:01:01', isLocal: true, isActive: false, isProxy: false, isDuplicate: false },
         ],
       ],
     );
@@ -285,6 +289,26 @@ describe("FRR's answers", () => {
       { name: '192.0.2.2', state: 'Established' },
       { name: 'swp1', state: 'Active' },
     ]);
+  });
+
+  test('about the neighbors of Ethernet segments say for which the node is a proxy, as FRR 8.4.4 and 10.3 print them', () => {
+    const entry = { type: 'local', state: 'active', mac: '02:00:00:00:01:01', isDuplicate: false };
+    const lines: readonly (readonly [string, object])[] = [
+      ['10.1.1.1', { ...entry, peerProxy: true }],
+      ['10.1.1.2', { ...entry, localInactive: true, peerActive: true }],
+      ['10.1.1.3', { ...entry, localInactive: true, peerProxy: true }],
+      ['10.1.1.4', { ...entry, localInactive: true }],
+    ];
+    const frr = readFrr([], { 100: { numArpNd: 4, ...Object.fromEntries(lines) } }, {}, {});
+    assert.deepEqual(
+      [...(frr.neighbors.get(100) ?? [])].map(([ip, { isActive, isProxy }]) => [ip, isActive, isProxy]),
+      [
+        ['10.1.1.1', true, false],
+        ['10.1.1.2', true, true],
+        ['10.1.1.3', false, false],
+        ['10.1.1.4', false, false],
+      ],
+    );
   });
 
   test('about duplicates have their MACs, and the addresses of the paths without a peer', () => {

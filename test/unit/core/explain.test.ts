@@ -10,7 +10,7 @@ import { findPlaces } from '../../../src/core/explain/places.ts';
 import { describeRejection } from '../../../src/core/explain/rejection.ts';
 import type { ExplainReport } from '../../../src/core/explain/report.ts';
 import type { Closeup } from '../../../src/core/explain/scene.ts';
-import type { FrrAnswer, FrrHost } from '../../../src/core/frr.ts';
+import type { FrrAnswer, FrrHost, FrrNeighbor } from '../../../src/core/frr.ts';
 import { planHosts } from '../../../src/core/neighbors/plan.ts';
 import { isReason, type RejectionReason } from '../../../src/datapath/records/counters.ts';
 import type { Rejection } from '../../../src/datapath/records/rejection.ts';
@@ -38,23 +38,26 @@ function frr(
 }
 
 const ADVERTISED: FrrHost = {
-  neighbor: { mac: A, isLocal: true, isActive: true, isDuplicate: false },
+  neighbor: { mac: A, isLocal: true, isActive: true, isProxy: false, isDuplicate: false },
   isMacDuplicate: false,
   tunnelEnd: null,
   route: { isLocal: true, nextHop: '192.0.2.1', peers: ['192.0.2.2'] },
 };
 const DUPLICATE: FrrHost = {
   ...ADVERTISED,
-  neighbor: { mac: A, isLocal: true, isActive: true, isDuplicate: true },
+  neighbor: { mac: A, isLocal: true, isActive: true, isProxy: false, isDuplicate: true },
   isMacDuplicate: true,
 };
 const REMOTE: FrrHost = {
-  neighbor: { mac: A, isLocal: false, isActive: true, isDuplicate: false },
+  neighbor: { mac: A, isLocal: false, isActive: true, isProxy: false, isDuplicate: false },
   isMacDuplicate: false,
   tunnelEnd: '192.0.2.2',
   route: { isLocal: false, nextHop: '192.0.2.2', peers: [] },
 };
 const NOTHING: FrrHost = { neighbor: null, isMacDuplicate: false, tunnelEnd: null, route: null };
+
+const PROXY: FrrNeighbor = { mac: A, isLocal: true, isActive: true, isProxy: true, isDuplicate: false };
+const SEGMENT = 'a-host-that-sends-to-another-node-of-its-ethernet-segment-is-probed-at-once';
 
 interface Story {
   /** True for a story without a fault that has a fix nevertheless. */
@@ -160,7 +163,7 @@ const STORIES: Readonly<Record<string, Story & { readonly ok: boolean; readonly 
     frr: frr(),
     host: {
       ...ADVERTISED,
-      neighbor: { mac: A, isLocal: true, isActive: false, isDuplicate: false },
+      neighbor: { mac: A, isLocal: true, isActive: false, isProxy: false, isDuplicate: false },
       route: null,
     },
     ok: false,
@@ -240,6 +243,33 @@ const STORIES: Readonly<Record<string, Story & { readonly ok: boolean; readonly 
     host: REMOTE,
     ok: false,
     state: 'remote',
+  },
+  'advertised-for-another-node-of-its-segment': {
+    folder: SEGMENT,
+    ip: '10.0.0.99',
+    frr: frr('br0', { neighbors: new Map([[100, new Map([['10.0.0.99' as IpAddress, PROXY]])]]) }),
+    host: { ...ADVERTISED, neighbor: PROXY },
+    ok: true,
+    hasAdvice: true,
+    state: 'proxied',
+  },
+  'sends-to-another-node-of-its-segment': {
+    folder: SEGMENT,
+    ip: '10.0.0.10',
+    frr: frr('br0', { neighbors: new Map([[100, new Map([['10.0.0.10' as IpAddress, PROXY]])]]) }),
+    host: { ...ADVERTISED, neighbor: PROXY },
+    fdbAgeMs: 400_000,
+    ok: true,
+    hasAdvice: true,
+    state: 'proxied',
+  },
+  'silent-on-its-segment': {
+    folder: SEGMENT,
+    ip: '10.0.0.10',
+    frr: frr(),
+    fdbAgeMs: 400_000,
+    ok: false,
+    state: 'waiting',
   },
   frozen: {
     folder: 'a-frozen-duplicate-has-no-neighbor',

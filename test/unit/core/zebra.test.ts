@@ -30,7 +30,7 @@ function written(device: string, ip: string): Written {
 }
 
 function known(ip: string, mac: Mac, isLocal: boolean) {
-  return [ip as IpAddress, { mac, isLocal, isActive: true, isDuplicate: false }] as const;
+  return [ip as IpAddress, { mac, isLocal, isActive: true, isProxy: false, isDuplicate: false }] as const;
 }
 
 it('zebra is asked sooner the more was written', () => {

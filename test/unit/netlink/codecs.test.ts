@@ -269,6 +269,16 @@ describe('forwarding entries', () => {
     ]);
   });
 
+  it('decodes the activity of the MACs of Ethernet segments', () => {
+    const activities = (capture: Uint8Array): string[] =>
+      decodeAll(capture, decodeFdbEntry).map(({ mac, activity }) => `${mac} ${activity}`);
+    assert.deepEqual(activities(captures.FDB_ACTIVITY), [
+      '02:00:00:00:aa:02 inactive',
+      '02:00:00:00:aa:01 active',
+    ]);
+    assert.ok(activities(captures.FDB).every((line) => line.endsWith(' untracked')));
+  });
+
   it('requests one bridge', () => {
     assert.equal(hex(fdbDump(BR0).payload), '0700000000000000000000000800090002000000');
   });

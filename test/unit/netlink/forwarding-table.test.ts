@@ -16,22 +16,29 @@ const macs = fc
   .tuple(fc.constantFrom(0x02, 0x06, 0xfe), fc.nat(3), fc.nat(0xff), fc.nat(2))
   .map(([a, b, c, d]) => [a, 0xab, b, c, 0, d].map((byte) => byte.toString(16).padStart(2, '0')).join(':'));
 const entries = fc.array(
-  fc.record({
-    vlan: fc.constantFrom(0, 1, 10, 4094),
-    mac: macs.map((mac) => mac as Mac),
-    port: fc.integer({ min: 1, max: 0x7fffffff }).map((port) => port as IfIndex),
-  }),
+  fc.record(
+    {
+      vlan: fc.constantFrom(0, 1, 10, 4094),
+      mac: macs.map((mac) => mac as Mac),
+      port: fc.integer({ min: 1, max: 0x7fffffff }).map((port) => port as IfIndex),
+      activity: fc.constantFrom('active' as const, 'inactive' as const),
+    },
+    { requiredKeys: ['vlan', 'mac', 'port'] },
+  ),
   { maxLength: 2_000, size: 'max' },
 );
 
 describe('a forwarding table', () => {
-  it('has the last port of each VLAN and MAC, in the order of first insertion', () => {
+  it('has the last port and activity of each VLAN and MAC, in the order of first insertion', () => {
     check(entries, 50, (pushed) => {
       const model = new Map<string, ForwardingEntry>();
       for (const entry of pushed) model.set(`${entry.vlan} ${entry.mac}`, { ...entry });
       const table = tableOf(pushed);
       assert.deepEqual([...table], [...model.values()]);
-      for (const { vlan, mac, port } of model.values()) assert.equal(table.portOf(vlan, mac), port);
+      for (const { vlan, mac, port, activity = 'untracked' } of model.values()) {
+        assert.equal(table.portOf(vlan, mac), port);
+        assert.equal(table.activityOf(vlan, mac), activity);
+      }
     });
   });
 
