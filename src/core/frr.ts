@@ -68,7 +68,7 @@ export interface FrrNeighbor {
   readonly isActive: boolean;
   /**
    * True: this node has no active neighbor, and advertises the address for another node of the Ethernet segment, which has
-   * the host as active (the proxy of EVPN multihoming, RFC 9746).
+   * the host as active (EVPN multihoming).
    */
   readonly isProxy: boolean;
   /** True when FRR's own duplicate address detection has marked it; with `freeze` its route is withdrawn as well. */

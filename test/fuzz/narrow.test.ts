@@ -15,7 +15,7 @@ import { type BindingKey, bindingId } from '../../src/datapath/records/binding-k
 import type { Change } from '../../src/datapath/records/change.ts';
 import { type Hint, hintId } from '../../src/datapath/records/hint.ts';
 import { meaningOf } from '../../src/host/watch.ts';
-import { ForwardingTable } from '../../src/netlink/forwarding-table.ts';
+import { type Activity, ForwardingTable } from '../../src/netlink/forwarding-table.ts';
 import type { Message } from '../../src/netlink/message.ts';
 import {
   type Neighbor,
@@ -51,6 +51,7 @@ class Kernel {
   readonly bindings = new Map<string, Binding>();
   readonly hints = new Map<string, Hint>();
   readonly fdb = new Map<Mac, IfIndex>();
+  readonly activities = new Map<Mac, Activity>();
   readonly neighbors = new Map<
     IpAddress,
     Omit<Neighbor, 'confirmedMs' | 'updatedMs'> & { writtenMs: number }
@@ -85,10 +86,20 @@ class Kernel {
     this.records.push({ ...key, kind, port, oldPort: before?.port ?? 0, mac, oldMac: before?.mac ?? mac });
   }
 
+  /** A MAC of an Ethernet segment, which zebra keeps, sends or is silent. */
+  track(mac: Mac, activity: Activity): void {
+    const port = this.fdb.get(mac);
+    if (port === undefined || this.activities.get(mac) === activity) return;
+    this.activities.set(mac, activity);
+    this.#notify(RTM_NEWNEIGH, fdbPayload(BRIDGE, port, mac));
+  }
+
   /** The bridge learns a MAC, or forgets it. */
   forward(mac: Mac, port: IfIndex | undefined): void {
+    if (port !== undefined && this.activities.get(mac) === 'inactive') this.track(mac, 'active');
     const before = this.fdb.get(mac);
     if (before === port) return;
+    if (port === undefined) this.activities.delete(mac);
     if (port === undefined) this.fdb.delete(mac);
     else this.fdb.set(mac, port);
     const type = port === undefined ? RTM_DELNEIGH : RTM_NEWNEIGH;
@@ -122,7 +133,10 @@ class Kernel {
   observe(addresses?: ReadonlyMap<string, BindingKey>): ObservedHosts {
     const isRead = (key: BindingKey): boolean => addresses === undefined || addresses.has(bindingId(key));
     const forwarding = new ForwardingTable();
-    for (const [mac, port] of this.fdb) forwarding.push({ vlan: 0, mac, port });
+    for (const [mac, port] of this.fdb) {
+      const activity = this.activities.get(mac) ?? 'untracked';
+      forwarding.push({ vlan: 0, mac, port, activity });
+    }
     return {
       ...EMPTY,
       nowMs: this.nowMs,
@@ -166,6 +180,11 @@ const event: fc.Arbitrary<Event> = fc.oneof(
       (kernel) =>
         kernel.forward(...given),
   ),
+  fc.tuple(mac, fc.constantFrom<Activity>('active', 'inactive')).map(
+    (given): Event =>
+      (kernel) =>
+        kernel.track(...given),
+  ),
   fc.tuple(ip, mac).map(
     ([one, of]): Event =>
       (kernel) => {
@@ -173,10 +192,10 @@ const event: fc.Arbitrary<Event> = fc.oneof(
         kernel.write(one, { mac: of, state: NUD_NOARP, flags: NTF_EXT_LEARNED, protocol: ZEBRA });
       },
   ),
-  fc.tuple(ip, mac, fc.constantFrom(NUD_STALE, NUD_REACHABLE, NUD_FAILED)).map(
-    ([one, of, state]): Event =>
+  fc.tuple(ip, mac, fc.constantFrom(NUD_STALE, NUD_REACHABLE, NUD_FAILED), fc.constantFrom(0, ZEBRA)).map(
+    ([one, of, state, protocol]): Event =>
       (kernel) =>
-        kernel.write(one, { mac: of, state, flags: 0, protocol: 0 }),
+        kernel.write(one, { mac: of, state, flags: 0, protocol }),
   ),
   ip.map(
     (one): Event =>

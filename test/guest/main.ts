@@ -45,6 +45,8 @@ for (const name of chosen.length === 0 ? KERNELS : chosen) {
   const start = performance.now();
   const status = await runInGuest(kernel, {
     script: [
+      // Its first output says that it has booted. The tests print nothing before the end of their first file.
+      'uname -sr',
       'install -d -o frr -g frr /run/frr',
       `export CI=${quote(process.env['CI'] ?? '')} SNOOPY_GUEST=${name}`,
       ...(frr === undefined ? [] : [`export SNOOPY_FRR=${quote(frr)}`]),

@@ -4,6 +4,7 @@ import type { IfIndex, Mac } from '../../base/address.ts';
 import { groupBy } from '../../base/group.ts';
 import { HINTS } from '../explain/hint-wording.ts';
 import { addStatic, isNamed } from '../explain/static-wording.ts';
+import { type FrrAnswer, vnisByDevice } from '../frr.ts';
 import { HostIndex } from '../host-index.ts';
 import { hasProgram } from '../observed.ts';
 import { unansweredHints } from '../probes/hints.ts';
@@ -54,7 +55,13 @@ function isMessageSeen({ observed, rivals }: Findings): (port: IfIndex) => boole
 }
 
 /** By bridge, the MACs that anything connects with an address, be it a message that was rejected. */
-function macsWithAddress({ topology, hosts, plan, rejections }: Findings): ReadonlyMap<IfIndex, Set<Mac>> {
+function macsWithAddress({
+  topology,
+  hosts,
+  plan,
+  rejections,
+  frr,
+}: Findings): ReadonlyMap<IfIndex, Set<Mac>> {
   const macs = new Map(topology.bridges.map(({ ifIndex }) => [ifIndex, new Set<Mac>()]));
   const byName = new Map(topology.bridges.map(({ ifIndex, desired }) => [desired.name, macs.get(ifIndex)]));
   const byDevice = new Map(
@@ -66,8 +73,24 @@ function macsWithAddress({ topology, hosts, plan, rejections }: Findings): Reado
   for (const { bridge, mac } of plan.decisions) byName.get(bridge)?.add(mac);
   for (const { ifIndex, mac } of hosts.neighbors) if (mac !== undefined) byDevice.get(ifIndex)?.add(mac);
   for (const { bridge, mac } of hosts.seenHints) macs.get(bridge)?.add(mac);
+  // Another node of their Ethernet segment has seen their messages.
+  const proxiedOn = proxiedMacs(frr);
+  for (const { ifIndex, domains } of topology.bridges)
+    for (const { deviceName } of domains.values())
+      for (const mac of proxiedOn(deviceName)) macs.get(ifIndex)?.add(mac);
   for (const { bridge, source } of rejections) macs.get(bridge)?.add(source);
   return macs;
+}
+
+/** The MACs of the addresses that this node advertises for another one, by the device of their VNI. */
+function proxiedMacs(answer: FrrAnswer): (deviceName: string) => Mac[] {
+  if (answer.kind !== 'answered') return () => [];
+  const { frr } = answer;
+  const vnisOf = vnisByDevice(frr);
+  return (deviceName) =>
+    (vnisOf.get(deviceName) ?? [])
+      .flatMap((vni) => [...(frr.neighbors.get(vni)?.values() ?? [])])
+      .flatMap(({ isProxy, mac }) => (isProxy ? [mac] : []));
 }
 
 /** Addresses that were probed without an answer, or are not probed, by the message that hints at them. */

@@ -56,6 +56,8 @@ interface Traces {
   readonly rejections: readonly Rejection[];
   readonly neighbors: readonly Neighbor[];
   readonly hints: readonly Hint[];
+  /** The VNIs that zebra has for each device. */
+  readonly vnisOf: ReadonlyMap<string | null, readonly number[]>;
 }
 
 /** The places of the address, ordered by bridge and VLAN; with `only`, those on bridges of the topology. */
@@ -68,11 +70,12 @@ export function findPlaces(facts: Facts, only: boolean): Place[] {
     neighbors: hosts.neighbors.filter(isMeant),
     // The last one first.
     hints: [...hosts.seenHints, ...hosts.hints].filter(isMeant).sort((a, b) => b.seenMs - a.seenMs),
+    vnisOf: facts.frr.kind === 'answered' ? vnisByDevice(facts.frr.frr) : new Map(),
   };
   const order = new Map(topology.bridges.map(({ ifIndex }, i) => [ifIndex, i]));
   const rank = (bridge: IfIndex): number => order.get(bridge) ?? order.size;
-  const { bindings, rejections, hints, neighbors } = traces;
-  const keys = [...bindings, ...rejections, ...hints, ...keysOf(facts, neighbors)]
+  const { bindings, rejections, hints } = traces;
+  const keys = [...bindings, ...rejections, ...hints, ...keysOf(facts, traces)]
     .filter(({ bridge }) => !only || order.has(bridge))
     .map(({ bridge, vlan }) => [bindingId({ bridge, vlan, ip }), { bridge, vlan }] as const);
   return [...new Map(keys).values()]
@@ -81,14 +84,16 @@ export function findPlaces(facts: Facts, only: boolean): Place[] {
 }
 
 /** Places where the address is static, in the table of a neighbor device, or advertised for another node. */
-function keysOf(facts: Facts, neighbors: readonly Neighbor[]): PlaceKey[] {
+function keysOf(facts: Facts, traces: Traces): PlaceKey[] {
   const { ip, topology } = facts;
-  const devices = new Set(neighbors.map(({ ifIndex }) => ifIndex));
+  const devices = new Set(traces.neighbors.map(({ ifIndex }) => ifIndex));
   return topology.bridges.flatMap((bridge) => {
     const statics = bridge.desired.statics.filter((entry) => entry.ip === ip);
     const domains = [...bridge.domains.values()].filter(
       (domain) =>
-        domain.reserved.has(ip) || devices.has(domain.device) || proxiedIn(facts, domain) !== undefined,
+        domain.reserved.has(ip) ||
+        devices.has(domain.device) ||
+        proxiedIn(facts, traces, domain) !== undefined,
     );
     return [
       ...statics.map(({ vlan }) => ({ bridge: bridge.ifIndex, vlan: effectiveVlan(bridge, vlan) })),
@@ -97,17 +102,11 @@ function keysOf(facts: Facts, neighbors: readonly Neighbor[]): PlaceKey[] {
   });
 }
 
-/** The VNIs that zebra has for a domain. */
-function vnisIn({ frr }: Facts, { deviceName }: Domain): readonly number[] {
-  return (frr.kind === 'answered' ? vnisByDevice(frr.frr).get(deviceName) : undefined) ?? [];
-}
-
-function proxiedIn(facts: Facts, domain: Domain): FrrNeighbor | undefined {
-  const { ip, frr } = facts;
+/** zebra's entry for the address in a domain, if this node advertises it for another one. */
+function proxiedIn({ ip, frr }: Facts, { vnisOf }: Traces, { deviceName }: Domain): FrrNeighbor | undefined {
   if (frr.kind !== 'answered') return undefined;
-  return vnisIn(facts, domain)
-    .map((vni) => frr.frr.neighbors.get(vni)?.get(ip))
-    .find((found) => found?.isProxy);
+  const entries = (vnisOf.get(deviceName) ?? []).map((vni) => frr.frr.neighbors.get(vni)?.get(ip));
+  return entries.find((entry) => entry?.isProxy);
 }
 
 function placeOf(key: PlaceKey, facts: Facts, traces: Traces): Place {
@@ -123,7 +122,7 @@ function placeOf(key: PlaceKey, facts: Facts, traces: Traces): Place {
   const refused = traces.rejections.find(isHere);
   const hint = traces.hints.find(isHere);
   const neighbor = traces.neighbors.find(({ ifIndex }) => ifIndex === domain?.device);
-  const proxied = domain && proxiedIn(facts, domain);
+  const proxied = domain && proxiedIn(facts, traces, domain);
   return {
     bridgeIndex: key.bridge,
     vlan,
@@ -144,6 +143,6 @@ function placeOf(key: PlaceKey, facts: Facts, traces: Traces): Place {
       refused?.claimed ??
       refused?.source ??
       null,
-    vnis: domain === undefined ? [] : vnisIn(facts, domain),
+    vnis: (domain && traces.vnisOf.get(domain.deviceName)) ?? [],
   };
 }

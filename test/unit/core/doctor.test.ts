@@ -201,6 +201,29 @@ test('a glob has the bridges that it serves, without those of a name or of an ea
   );
 });
 
+test('the MAC of a host that another node of its Ethernet segment has seen has an address', () => {
+  const folder = 'a-host-that-sends-to-another-node-of-its-ethernet-segment-is-probed-at-once';
+  const base = findings({}, folder);
+  const mac = '02:00:00:00:00:0a' as Mac;
+  const withProxy = (isProxy: boolean): Findings => {
+    const entry: FrrNeighbor = { mac, isLocal: true, isActive: true, isProxy, isDuplicate: false };
+    const frr: Frr = {
+      vnis: [{ vni: 100, svi: 'br0' }],
+      l3Vnis: new Set(),
+      neighbors: new Map([[100, new Map([['10.0.0.10' as IpAddress, entry]])]]),
+      duplicates: new Map(),
+      advertiseAllVni: true,
+      peers: [],
+    };
+    // This node has seen no message of it.
+    const hosts = { ...base.hosts, bindings: [] };
+    const decided = planHosts(base.topology, hosts, { protocol: 115, whole: true });
+    return { ...base, hosts, plan: decided, frr: { kind: 'answered', frr } };
+  };
+  assert.equal(check(withProxy(true), 'silent').status, 'ok');
+  assert.equal(check(withProxy(false), 'silent').status, 'warning');
+});
+
 describe('a single VXLAN device', () => {
   const base = findings({}, 'vlan-aware-bridge');
   const found = [...base.observed.links.values()].find(({ name }) => name === 'vxlan100');
