@@ -23,6 +23,7 @@ test_packages=(
   'python3-scapy   makes frames, by an encoder that is not ours'
   'strace          shows which messages a run sends to the kernel'
   'qemu-system-x86 boots other kernels'
+  'qemu-system-arm boots those of arm64'
   'busybox-static  is the first program in them'
   'kmod            loads their modules'
   'xz-utils        unpacks those modules'
@@ -48,14 +49,17 @@ root_packages=(
 # Packages that bring a service, which must not run.
 services=(frr keepalived prometheus prometheus-node-exporter)
 
-# Roots for containers, each made once: name, release of Debian, and packages beside apt. `bookworm` and `trixie` have
-# systemd, what the .deb depends on, and what Ansible needs to connect.
+# Roots for containers, each made once: name, release of Debian, packages beside apt, and the architecture if it is
+# another. `bookworm` and `trixie` have systemd, what the .deb depends on, and what Ansible needs to connect.
 debian_packages=systemd,systemd-sysv,dbus,nodejs,libbpf1,iproute2,python3,python3-apt,openssh-server
+arm64_packages=linux-image-arm64,linux-image-arm64-16k,busybox-static,kmod,bpftool,strace,python3,python3-scapy
 roots=(
   "bookworm bookworm $debian_packages"
   "trixie trixie $debian_packages"
   # What an Enterprise Linux 9 has and Debian's archive as well.
   "rpm bookworm systemd,systemd-sysv,dbus,nodejs,libbpf1,iproute2,python3,openssh-server,rpm,rpm2cpio,cpio,dnf"
+  # For the guest: with its kernels, and with what the tests that run in it call.
+  "arm64 trixie systemd,systemd-sysv,dbus,nodejs,libbpf1,iproute2,passwd,$arm64_packages arm64"
 )
 # Units of these roots that have no use in a container, or would listen.
 debian_masked=(systemd-modules-load.service console-getty.service ssh.service ssh.socket)
@@ -137,15 +141,30 @@ install_packages() {
   done
 }
 
-# make_root NAME RELEASE PACKAGES: unless it is there with the same packages.
+# What the scripts of the most basic packages would do. mmdebstrap gives the root as $1.
+count_as_installed='
+  cd "$1"
+  for deb in var/cache/apt/archives/*.deb; do
+    dpkg-deb --field "$deb" | sed "1a Status: install ok installed"
+    echo
+  done >var/lib/dpkg/status
+  for name in passwd group; do cp "usr/share/base-passwd/$name.master" "etc/$name"; done
+  : >etc/machine-id
+'
+
+# make_root NAME RELEASE PACKAGES [ARCHITECTURE]: unless it is there with the same packages.
 make_root() {
-  local root=dist/roots/$1 release=$2 packages=$3
+  local root=dist/roots/$1 release=$2 packages=$3 architecture=${4:-}
   [[ $(cat "$root.packages" 2>/dev/null) != "$packages" ]] || return 0
   echo "setup: unpacking Debian's $release into $root (for containers; about a minute)"
-  local unfinished=$root.$$ log
+  local unfinished=$root.$$ log options=(--variant=minbase)
+  if [[ -n $architecture ]]; then
+    # No maintainer script of another architecture runs here: packages are unpacked, and counted as installed.
+    options=("--architectures=$architecture" --variant=extract '--include=?essential' "--extract-hook=$count_as_installed")
+  fi
   mkdir -p "${root%/*}"
   # Half of the time of debootstrap: apt installs everything at once.
-  log=$(mmdebstrap --mode=root --variant=minbase --include="$packages" "$release" "$unfinished" 2>&1) || {
+  log=$(mmdebstrap --mode=root "${options[@]}" --include="$packages" "$release" "$unfinished" 2>&1) || {
     rm -rf --one-file-system "$unfinished"
     fail "mmdebstrap could not make Debian's $release:"$'\n'"$(tail -5 <<<"$log")"
   }
@@ -157,10 +176,10 @@ make_root() {
 }
 
 make_roots() {
-  local line name release packages
+  local line name release packages architecture
   for line in "${roots[@]}"; do
-    read -r name release packages <<<"$line"
-    make_root "$name" "$release" "$packages"
+    read -r name release packages architecture <<<"$line"
+    make_root "$name" "$release" "$packages" "$architecture"
   done
 }
 
