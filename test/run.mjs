@@ -11,7 +11,7 @@ import { text } from 'node:stream/consumers';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
 import { fileURLToPath } from 'node:url';
-import { ALSO_IN_GUEST, GUEST_KERNEL, SUITES } from './suites.mjs';
+import { GUESTS, SUITES } from './suites.mjs';
 
 /** The kernel below this process, when it is that of a guest (test/guest/main.ts). */
 const guest = process.env.SNOOPY_GUEST;
@@ -95,7 +95,8 @@ function planJobs() {
   for (const filter of filters) {
     if (!chosen.some((path) => path.includes(filter))) complaints.push(`no test file matches ${filter}`);
   }
-  const isForGuest = (path) => guest === undefined && path.startsWith('guest/');
+  const guests = guest === undefined ? GUESTS : [];
+  const isForGuest = (path) => guests.some(({ suite }) => path.startsWith(`${suite}/`));
   const here = chosen.filter((path) => !isForGuest(path));
   const together = here.filter(canShare);
   const apart = here.filter((path) => together.length < 2 || !canShare(path));
@@ -103,11 +104,14 @@ function planJobs() {
   // Most of their time would be the start of a process each.
   if (together.length > 1) files.unshift(() => runTogether(together));
   if (filters.length === 0) files.push(...SUITES.flatMap(planAgain));
-  const inGuest = chosen.filter(isForGuest);
-  if (inGuest.length === 0) return files;
-  const paths = filters.length === 0 && !isQuick ? [...inGuest, ...ALSO_IN_GUEST] : inGuest;
-  // The guest comes first: it takes longest.
-  return [() => runInGuest(paths), ...files];
+  const inGuests = guests.flatMap(({ suite, kernels, also }) => {
+    const own = chosen.filter((path) => path.startsWith(`${suite}/`));
+    if (own.length === 0) return [];
+    const paths = filters.length === 0 && !isQuick ? [...own, ...also] : own;
+    return [() => runInGuest(suite, kernels, paths)];
+  });
+  // The guests come first: they take longest.
+  return [...inGuests, ...files];
 }
 
 /** A suite with a second FRR: a function for each file. Its runner is another, as the tests inherit the environment. */
@@ -203,13 +207,16 @@ function noteSkip(name, reason) {
   complaints.push(`"${name}" was skipped (${reason}), which CI does not allow: see MAY_SKIP in test/run.mjs`);
 }
 
-function runInGuest(paths) {
-  const argv = [join(root, 'guest/main.js'), GUEST_KERNEL, ...(isQuick ? ['--quick'] : []), ...paths];
-  return runRunner(`guest/ (${paths.length} files in Linux ${GUEST_KERNEL})`, argv, {});
+/** Runs this program in guests, one after the other, and adds their counts. */
+function runInGuest(suite, kernels, paths) {
+  const options = isQuick ? ['--quick'] : [];
+  const argv = [join(root, 'guest/main.js'), ...kernels, ...options, ...paths];
+  const path = `${suite}/ (${paths.length} files in Linux ${kernels.join(' and ')})`;
+  return runRunner(path, argv, {}, kernels.length);
 }
 
-/** Runs this program elsewhere, or with other variables, and adds its counts. */
-async function runRunner(path, argv, variables) {
+/** Runs this program elsewhere, so many times, or with other variables, and adds its counts. */
+async function runRunner(path, argv, variables, runs = 1) {
   const start = performance.now();
   const env = { ...process.env, ...variables };
   const child = spawn(process.execPath, argv, { env, stdio: ['ignore', 'pipe', 'inherit'] });
@@ -219,9 +226,11 @@ async function runRunner(path, argv, variables) {
   const printed = await output;
   times.push({ path, seconds: (performance.now() - start) / 1000 });
   process.stdout.write(printed);
-  const [, ...counted] = /^(\d+) passed, (\d+) failed, (\d+) skipped$/m.exec(printed) ?? [];
-  if (counted.length === 0) complaints.push(`${path} ended without a summary`);
-  for (const [i, what] of Object.keys(count).entries()) count[what] += Number(counted[i] ?? 0);
+  const summaries = [...printed.matchAll(/^(\d+) passed, (\d+) failed, (\d+) skipped$/gm)];
+  if (summaries.length !== runs) complaints.push(`${path} ended without a summary`);
+  for (const [, ...counted] of summaries) {
+    for (const [i, what] of Object.keys(count).entries()) count[what] += Number(counted[i]);
+  }
   if (code !== 0) complaints.push(`${path} ended with exit code ${code}`);
 }
 

@@ -66,8 +66,22 @@ export const SUITES = [
     deep: ['errors', 'fdb', 'named-hosts', 'ports', 'progress', 'provisioning'],
   },
   { name: 'guest', budgetS: [150, 600], deep: ['fabric', 'features'] },
+  { name: 'arm64', budgetS: [0, 1_200], deep: ['package'] },
 ];
 
-/** The kernel whose guest is part of every run, and the tests that run in it besides the suite `guest`. */
-export const GUEST_KERNEL = '6.1';
-export const ALSO_IN_GUEST = ['kernel/netlink.test.js', 'field/23-rate-limit-failed-on-our-qdisc.test.js'];
+/**
+ * The suites that run in guests only: in which kernels (test/guest/kernel.ts), and what else runs there in
+ * `npm run test:all`.
+ */
+export const GUESTS = [
+  {
+    suite: 'guest',
+    kernels: ['6.1'],
+    also: ['kernel/netlink.test.js', 'field/23-rate-limit-failed-on-our-qdisc.test.js'],
+  },
+  {
+    suite: 'arm64',
+    kernels: ['arm64', 'arm64-16k'],
+    also: ['kernel/checks.test.js', 'kernel/ffi.test.js', 'kernel/netlink.test.js', 'kernel/tcx.test.js'],
+  },
+];

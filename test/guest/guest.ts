@@ -2,26 +2,36 @@
 import { spawn } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { killAndWait } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
 import { createTempDir } from '../lib/temp.ts';
 import type { Kernel } from './kernel.ts';
 
+const PROJECT = fileURLToPath(new URL('../../../', import.meta.url));
+
 export interface GuestOptions {
-  /** A shell script. It runs as root in the project's files on the host; nothing that it writes stays. */
+  /** A shell script. It runs as root in the kernel's root directory; nothing that it writes stays. */
   readonly script: string;
   readonly timeoutMs: number;
   /** Receives the output of the script, both streams, as it comes. */
   readonly onOutput: (text: string) => void;
 }
 
-/** Without mitigations that make every access to memory slower in emulation, and that no test needs. */
-const CPU = 'max,la57=off,smap=off,smep=off,pku=off';
-const KERNEL_ARGUMENTS = [
-  ...['console=ttyS0', 'quiet', 'panic=-1', 'mitigations=off', 'audit=0', 'tsc=reliable'],
-  // On a busy machine the emulated timer is too late for the kernel's check of it; then it did not boot.
-  'no_timer_check',
-];
+/** Processors without mitigations that make every access to memory slower in emulation, and that no test needs. */
+const MACHINES = {
+  x86_64: {
+    options: ['-machine', 'q35', '-cpu', 'max,la57=off,smap=off,smep=off,pku=off'],
+    // On a busy machine the emulated timer is too late for the kernel's check of it; then it did not boot.
+    kernelArguments: ['console=ttyS0', 'tsc=reliable', 'no_timer_check'],
+  },
+  aarch64: {
+    // The architecture's own algorithm for pointer authentication would take half of the time.
+    options: ['-machine', 'virt', '-cpu', 'max,pauth-impdef=on'],
+    kernelArguments: ['console=ttyAMA0'],
+  },
+} as const;
+const KERNEL_ARGUMENTS = ['quiet', 'panic=-1', 'mitigations=off', 'audit=0'];
 /** How long a guest may take to print something. One that does not boot is not waited for as long as its tests take. */
 const BOOT_MS = 10 * 60_000;
 
@@ -36,7 +46,10 @@ export async function runInGuest(kernel: Kernel, options: GuestOptions): Promise
     const consoleFile = join(dir, 'console');
     const statusFile = join(dir, 'status');
     // Standard input stays open: at its end qemu would treat the port of the output as closed.
-    const argv = ['qemu-system-x86_64', ...qemuArguments(kernel, { job, consoleFile, statusFile })];
+    const argv = [
+      `qemu-system-${kernel.machine}`,
+      ...qemuArguments(kernel, { job, consoleFile, statusFile }),
+    ];
     // setpriv: if this process is killed, qemu is killed as well.
     const qemu = spawn('setpriv', ['--pdeathsig', 'KILL', '--', ...argv], {
       stdio: 'pipe',
@@ -86,11 +99,14 @@ function qemuArguments(kernel: Kernel, { job, consoleFile, statusFile }: Files):
     ...['-chardev', `${target},id=${id}`],
     ...['-device', `virtserialport,chardev=${id},name=${id}`],
   ];
+  const { options, kernelArguments } = MACHINES[kernel.machine];
   return [
-    ...['-machine', 'q35', '-accel', 'tcg,thread=multi', '-cpu', CPU, '-smp', '2', '-m', '1536'],
+    ...[...options, '-accel', 'tcg,thread=multi', '-smp', '2', '-m', '1536'],
     ...['-nodefaults', '-no-reboot', '-display', 'none', '-serial', `file:${consoleFile}`],
-    ...['-kernel', kernel.image, '-initrd', kernel.initramfs, '-append', KERNEL_ARGUMENTS.join(' ')],
-    ...share('host', '/'),
+    ...['-kernel', kernel.image, '-initrd', kernel.initramfs, '-append'],
+    [...kernelArguments, ...KERNEL_ARGUMENTS].join(' '),
+    ...share('host', kernel.root),
+    ...(kernel.root === '/' ? [] : share('project', PROJECT)),
     ...share('job', job),
     ...share('modules', kernel.modules),
     ...['-device', 'virtio-serial-pci'],

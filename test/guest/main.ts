@@ -28,6 +28,8 @@ const DEFAULT_TESTS = [
   'fabric/routes',
   'field/23',
 ];
+/** The default tests on arm64: its package, and what depends on the architecture: calls, layouts and the compiled program. */
+const ARM64_TESTS = ['arm64/', ...['checks', 'ffi', 'netlink', 'tcx'].map((name) => `kernel/${name}`)];
 const TIMEOUT_MS = 90 * 60_000;
 
 const args = process.argv.slice(2);
@@ -37,17 +39,31 @@ const filters = args.filter((arg) => !KERNELS.includes(arg) && !options.includes
 const frr = process.env['SNOOPY_FRR'];
 const quote = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
 
+/** Brings the project, and the native part of koffi, to a guest whose root is not the host's. */
+const BRING_PROJECT = [
+  `mkdir -p ${quote(PROJECT)} /node_modules/@koromix`,
+  `mount -t 9p -o ro,trans=virtio,version=9p2000.L,cache=loose,msize=524288 project ${quote(PROJECT)}`,
+  // Where Node.js looks last.
+  `ln -s ${quote(PROJECT)}dist/native/arm64-* /node_modules/@koromix/koffi-linux-arm64`,
+];
+
 for (const name of chosen.length === 0 ? KERNELS : chosen) {
   const kernel = fetchKernel(name);
-  const paths = filters.length === 0 ? DEFAULT_TESTS : filters;
-  const argv = [process.execPath, 'test/run.mjs', ...options, ...paths];
+  const isNative = kernel.root === '/';
+  const defaults = isNative ? DEFAULT_TESTS : ARM64_TESTS;
+  const argv = [
+    isNative ? process.execPath : 'node',
+    'test/run.mjs',
+    ...options,
+    ...(filters.length === 0 ? defaults : filters),
+  ];
   console.log(`Linux ${name}: ${argv.slice(1).join(' ')}`);
   const start = performance.now();
   const status = await runInGuest(kernel, {
     script: [
       // Its first output says that it has booted. The tests print nothing before the end of their first file.
       'uname -sr',
-      'install -d -o frr -g frr /run/frr',
+      ...(isNative ? ['install -d -o frr -g frr /run/frr'] : ['set -e', ...BRING_PROJECT]),
       `export CI=${quote(process.env['CI'] ?? '')} SNOOPY_GUEST=${name}`,
       ...(frr === undefined ? [] : [`export SNOOPY_FRR=${quote(frr)}`]),
       `cd ${quote(PROJECT)} && exec ${argv.map(quote).join(' ')}`,

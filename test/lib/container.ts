@@ -19,8 +19,8 @@ const ENVIRONMENT = ['HOME=/root', 'LANG=C.UTF-8', 'PATH=/usr/local/sbin:/usr/lo
 export const RELEASES = ['bookworm', 'trixie'] as const;
 export type Release = (typeof RELEASES)[number];
 
-/** A root: a release of Debian, or `rpm`, a Debian 12 with rpm and dnf. */
-export type Root = Release | 'rpm';
+/** A root: a release of Debian; `rpm`, a Debian 12 with rpm and dnf; or `arm64`, a Debian 13 of that architecture. */
+export type Root = Release | 'rpm' | 'arm64';
 
 export interface BootOptions {
   /** Debian 13 unless another is given. */
