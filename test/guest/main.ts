@@ -1,6 +1,10 @@
 // Runs tests in guests with other kernels: node dist/test/guest/main.js [--quick] [KERNEL...] [PART OF A PATH...]
 // It needs the packages that test/setup.sh lists for the guest.
+import { copyFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { buildProbe } from '../kernel/probe.ts';
+import { Scope } from '../lib/scope.ts';
 import { runInGuest } from './guest.ts';
 import { fetchKernel, KERNELS } from './kernel.ts';
 
@@ -30,6 +34,8 @@ const DEFAULT_TESTS = [
 ];
 /** The default tests on arm64: its package, and what depends on the architecture: calls, layouts and the compiled program. */
 const ARM64_TESTS = ['arm64/', ...['checks', 'ffi', 'netlink', 'tcx'].map((name) => `kernel/${name}`)];
+/** Where a guest without a compiler finds the object of test/kernel/probe.ts. */
+const PROBE = join(PROJECT, 'dist/guest/probe.bpf.o');
 const TIMEOUT_MS = 90 * 60_000;
 
 const args = process.argv.slice(2);
@@ -39,17 +45,28 @@ const filters = args.filter((arg) => !KERNELS.includes(arg) && !options.includes
 const frr = process.env['SNOOPY_FRR'];
 const quote = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
 
-/** Brings the project, and the native part of koffi, to a guest whose root is not the host's. */
+function compileProbe(): void {
+  const scope = new Scope();
+  try {
+    copyFileSync(buildProbe(scope), PROBE);
+  } finally {
+    scope.close();
+  }
+}
+
+/** Brings the project, the native part of koffi and the object of the tests to a guest whose root is not the host's. */
 const BRING_PROJECT = [
   `mkdir -p ${quote(PROJECT)} /node_modules/@koromix`,
   `mount -t 9p -o ro,trans=virtio,version=9p2000.L,cache=loose,msize=524288 project ${quote(PROJECT)}`,
   // Where Node.js looks last.
   `ln -s ${quote(PROJECT)}dist/native/arm64-* /node_modules/@koromix/koffi-linux-arm64`,
+  `export SNOOPY_PROBE=${quote(PROBE)}`,
 ];
 
 for (const name of chosen.length === 0 ? KERNELS : chosen) {
   const kernel = fetchKernel(name);
   const isNative = kernel.root === '/';
+  if (!isNative) compileProbe();
   const defaults = isNative ? DEFAULT_TESTS : ARM64_TESTS;
   const argv = [
     isNative ? process.execPath : 'node',
