@@ -63,6 +63,9 @@ roots=(
 )
 # Units of these roots that have no use in a container, or would listen.
 debian_masked=(systemd-modules-load.service console-getty.service ssh.service ssh.socket)
+# What comes with a kernel and would touch the devices of tests, and what an unpacked root would do at each boot.
+debian_masked+=(systemd-udevd{.service,-control.socket,-kernel.socket} systemd-udev-{trigger,load-credentials}.service
+  {systemd-hwdb-update,systemd-journal-catalog-update,ldconfig}.service)
 
 # The files of Debian 13's FRR, made once, for the tests with a second version: test/lib/frr.ts starts it in there.
 frr_root=dist/roots/frr
