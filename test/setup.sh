@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Prepares a fresh Debian 12 (root, Node 20) for `npm test` and `npm run demo`: packages, modules, build.
 #
-#   setup.sh [demo]     demo: without the packages that only the tests need
+#   setup.sh [demo | all]     demo: without the packages that only the tests need; all: with a guest of another architecture
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -58,9 +58,11 @@ roots=(
   "trixie trixie $debian_packages"
   # What an Enterprise Linux 9 has and Debian's archive as well.
   "rpm bookworm systemd,systemd-sysv,dbus,nodejs,libbpf1,iproute2,python3,openssh-server,rpm,rpm2cpio,cpio,dnf"
-  # For the guest: with its kernels, and with what the tests that run in it call.
-  "arm64 trixie systemd,systemd-sysv,dbus,nodejs,libbpf1,iproute2,passwd,$arm64_packages arm64"
 )
+# For the guest of `npm run test:all`: with its kernels, and with what the tests that run in it call.
+if [[ ${1:-} == all ]]; then
+  roots+=("arm64 trixie systemd,systemd-sysv,dbus,nodejs,libbpf1,iproute2,passwd,$arm64_packages arm64")
+fi
 # Units of these roots that have no use in a container, or would listen.
 debian_masked=(systemd-modules-load.service console-getty.service ssh.service ssh.socket)
 # What comes with a kernel and would touch the devices of tests, and what an unpacked root would do at each boot.
