@@ -307,10 +307,10 @@ function addAudit(program: Command, accept: (invocation: Invocation) => void): v
     .command('audit')
     .summary('compare the reports of many nodes')
     .description(
-      'Reads the reports of many nodes, as `snoopy status --all --format json` prints them, and finds what no single ' +
-        'node can see: addresses with two owners, ghosts, holes, and nodes that are not as the others. For each ' +
-        'finding it prints the command that looks further. Differences that are younger than the time between ' +
-        'the reports are printed as in motion. Exits with 1 when there is a failure. Needs no root and no configuration.',
+      'Reads the reports of many nodes (status --all --format json), and finds what no single node can see: addresses ' +
+        'with two owners, ghosts, holes, and nodes that are not as the others. For each finding it prints the command ' +
+        'that looks further. Differences that are younger than the time between the reports are printed as in motion. ' +
+        'Exits with 1 when there is a failure. Needs no root and no configuration.',
     )
     .addArgument(
       new Argument('[paths...]', 'files of reports, or directories of them; none: standard input').default(
