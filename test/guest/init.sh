@@ -1,5 +1,5 @@
 #!/bin/sh
-# First process of the guest: mounts the host's files read-only by 9p below a tmpfs, runs the job in that, powers off.
+# First process of the guest: mounts the host's files read-only by 9p below a tmpfs, runs the job there, powers off.
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 /bin/busybox mkdir -p /usr/sbin /usr/bin /sbin
 /bin/busybox --install -s
@@ -21,20 +21,20 @@ mount -t 9p -o "$share" job /guest/run/job
 mount -t 9p -o "$share" modules /guest/lib/modules
 for dir in dev proc sys; do mount --move /$dir /guest/$dir; done
 
-# The kernel requests modules outside of the chroot, but they are inside. No program requests tun: it makes its own
-# device. Network modules come first: when two tests request one at the same time, the kernel fails the second.
-rm /sbin/modprobe
-printf '#!/bin/sh\nexec chroot /guest modprobe "$@"\n' >/sbin/modprobe
-chmod +x /sbin/modprobe
-for module in tun bridge veth vxlan 8021q vrf bonding dummy sch_ingress cls_bpf; do /sbin/modprobe $module; done
-ln -s /proc/self/fd /guest/dev/fd
+# Not by chroot: a process that enters the mount namespace of a container would be outside of it.
+exec switch_root /guest /bin/sh -c '
+  # Network modules come first: when two tests request one at the same time, the kernel fails the second. No program
+  # requests tun: it makes its own device.
+  for module in tun bridge veth vxlan 8021q vrf bonding dummy sch_ingress cls_bpf; do modprobe $module; done
+  ln -s /proc/self/fd /dev/fd
 
-# A virtio-serial port with the name that test/guest/guest.ts gave it.
-port() {
-  for sys in /guest/sys/class/virtio-ports/*; do
-    if [ "$(cat "$sys/name")" = "$1" ]; then echo "/guest/dev/${sys##*/}"; fi
-  done
-}
-env -i PATH="$PATH" HOME=/root TMPDIR=/run/tmp chroot /guest /bin/sh /run/job/job.sh >"$(port output)" 2>&1
-echo $? >"$(port status)"
-poweroff -f
+  # A virtio-serial port with the name that test/guest/guest.ts gave it.
+  port() {
+    for sys in /sys/class/virtio-ports/*; do
+      if [ "$(cat "$sys/name")" = "$1" ]; then echo "/dev/${sys##*/}"; fi
+    done
+  }
+  env -i PATH="$PATH" HOME=/root TMPDIR=/run/tmp /bin/sh /run/job/job.sh >"$(port output)" 2>&1
+  echo $? >"$(port status)"
+  busybox poweroff -f
+'
