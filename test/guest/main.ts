@@ -36,7 +36,7 @@ const DEFAULT_TESTS = [
 const ARM64_TESTS = ['arm64/', ...['checks', 'ffi', 'netlink', 'tcx'].map((name) => `kernel/${name}`)];
 /** Where a guest without a compiler finds the object of test/kernel/probe.ts. */
 const PROBE = join(PROJECT, 'dist/guest/probe.bpf.o');
-const TIMEOUT_MS = 90 * 60_000;
+const TIMEOUT_MS = 150 * 60_000;
 
 const args = process.argv.slice(2);
 const chosen = args.filter((arg) => KERNELS.includes(arg));
