@@ -38,7 +38,9 @@ test('the .deb installs, attaches and learns, upgrades without a gap, and leaves
   await host.announceAndWait();
   const untouched = machine.inventory();
   const configure = (attach: 'clsact' | 'tcx'): void =>
-    machine.configure(`runtime: {attach: ${attach}, ring_size: 4KiB}\nbridges: [{name: br0}]`);
+    machine.configure(
+      `runtime: {attach: ${attach}, ring_size: 4KiB}\nbridges: [{name: br0, limits: {bindings_per_port: 1000}}]`,
+    );
 
   machine.dpkg('--install', machine.copyIn(older.deb));
   assert.equal(machine.run('snoopy', '--version'), `${VERSION}\n`);
