@@ -18,12 +18,15 @@ const CHUNK_BYTES = 1 << 20;
 
 /**
  * The documents of these paths, or of standard input without a path; of a directory those of all files `*.json` in it. A document
- * is one line, or several of which the first is `{` and the last is `}`. Throws SnoopyError `syscall_failed`.
+ * is one line, or several of which the first is `{` and the last is `}`. A directory without files is a document without value: a
+ * wrong directory is not taken for one without faults. Throws SnoopyError `syscall_failed`.
  */
 export function* readDocuments(paths: readonly string[]): Generator<Document> {
   if (paths.length === 0) yield* documentsOf(linesOf(STDIN), 'standard input');
   for (const path of paths) {
-    for (const file of filesOf(path)) yield* documentsOfFile(file);
+    const files = filesOf(path);
+    if (files.length === 0) yield { source: path, value: undefined };
+    for (const file of files) yield* documentsOfFile(file);
   }
 }
 
@@ -45,7 +48,10 @@ function* documentsOfFile(path: string): Generator<Document> {
   }
 }
 
-/** An empty file is one document without a value: a gathering left it for a node that did not answer. */
+/**
+ * An empty file is one document without a value: a gathering left it for a node that did not answer. So are all lines that are no
+ * JSON, up to the next `{`: messages of another program, or a document of another form.
+ */
 function* documentsOf(lines: Iterable<string>, source: string): Generator<Document> {
   let count = 0;
   const next = (text: string): Document => {
@@ -53,18 +59,24 @@ function* documentsOf(lines: Iterable<string>, source: string): Generator<Docume
     return { source: count === 1 ? source : `${source}, document ${count}`, value: parse(text) };
   };
   let begun: string[] = [];
-  for (const line of lines) {
-    if (begun.length === 0 && line.trim() === '') continue;
-    if (begun.length === 0 && line !== '{') {
-      yield next(line);
-      continue;
-    }
+  let isJson = true;
+  for (const whole of lines) {
+    const line = withoutMark(whole.trimEnd());
+    if (begun.length === 0 && line === '') continue;
+    if (begun.length === 0 && !isJson && !line.startsWith('{')) continue;
     begun.push(line);
-    if (line !== '}') continue;
-    yield next(begun.join('\n'));
+    if (begun[0] === '{' && line !== '}') continue;
+    const document = next(begun.join('\n'));
+    isJson = document.value !== undefined;
+    yield document;
     begun = [];
   }
   if (begun.length > 0 || count === 0) yield next(begun.join('\n'));
+}
+
+/** Without the mark of byte order that some editors write first. */
+function withoutMark(line: string): string {
+  return line.startsWith('\ufeff') ? line.slice(1) : line;
 }
 
 function parse(text: string): unknown {

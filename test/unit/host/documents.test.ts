@@ -42,6 +42,22 @@ test('a document without value: an empty file, no JSON, a document that is cut o
     assert.deepEqual(read(file('bad.json', text)), [['bad', undefined]], JSON.stringify(text));
 });
 
+test('lines that are no JSON are one document without value, however many they are', () => {
+  const array = `${JSON.stringify([{ a: 1 }, { a: 2 }], null, 2)}\n`;
+  for (const text of ['ssh: no route to host\nlost connection\n', array, '<html>\n</html>\n'])
+    assert.deepEqual(read(file('bad.json', text)), [['bad', undefined]], text);
+  assert.deepEqual(read(file('mixed.json', 'motd\nwelcome\n{"a":1}\n')), [
+    ['mixed', undefined],
+    ['mixed, document 2', { a: 1 }],
+  ]);
+});
+
+test('a mark of byte order and line ends of other systems do not matter', () => {
+  const pretty = JSON.stringify({ a: { b: 1 } }, null, 2).replaceAll('\n', '\r\n');
+  for (const text of [pretty, `\ufeff${pretty}\r\n`, '\ufeff{"a":{"b":1}}\r\n'])
+    assert.deepEqual(read(file('other.json', text)), [['other', { a: { b: 1 } }]], JSON.stringify(text));
+});
+
 test('a line longer than what is read at once, with a character on the border', () => {
   for (const pad of [1_048_560, 1_048_568, 1_048_569, 1_048_570, 3_000_000]) {
     const value = { text: `${'x'.repeat(pad)}äöü€` };
@@ -63,6 +79,9 @@ test('a directory has the documents of its files *.json, by name; nothing else i
     ['d', 'b/d.json'],
     ['c', 'c.json'],
   ]);
+  const empty = join(dir, 'empty');
+  mkdirSync(empty);
+  assert.deepEqual(read(empty), [[empty, undefined]], 'a wrong directory is not a sound fabric');
   assert.throws(
     () => read(join(dir, 'missing')),
     (thrown) => thrown instanceof SnoopyError && /missing": ENOENT; name files of/.test(thrown.message),
