@@ -1,11 +1,11 @@
 // Addresses that their owner advertises and that other nodes of the VNI do not have. Pure.
 
-import { groupBy } from '../../base/group.ts';
+import { groupBy, split } from '../../base/group.ts';
 import type { AuditedNode, Claim } from './collection.ts';
 import { type Again, finding, type Sighted } from './finding.ts';
 import { latest } from './motion.ts';
 import type { Contested } from './owners.ts';
-import { type Difference, keyOf, namesOf, split } from './places.ts';
+import { type Difference, keyOf, namesOf } from './places.ts';
 import { FOUND, LOOK } from './wording.ts';
 import type { Elsewhere } from './wrong.ts';
 

@@ -1,13 +1,13 @@
 // Addresses with two owners, and MACs in two places. Pure.
 
 import type { IpAddress, Mac } from '../../base/address.ts';
-import { ensure, groupBy } from '../../base/group.ts';
+import { ensure, groupBy, split } from '../../base/group.ts';
 import { advertised, type Claim, type Fabric } from './collection.ts';
 import { finding, type Sighted } from './finding.ts';
 import { overlap } from './motion.ts';
 import { FOUND, LOOK } from './wording.ts';
 
-/** Which addresses of a VNI are contested: what other nodes have of them follows from that. */
+/** Which addresses of a VNI several nodes have, by right or not: other nodes have one of these, and not the others. */
 export type Contested = (vni: number, ip: IpAddress) => boolean;
 
 export interface Owners {
@@ -25,10 +25,10 @@ export function checkOwners({ claims }: Fabric, settle: number): Owners {
       sighted.push(describeMac(vni, group, settle));
     }
     for (const [ip, all] of table) {
-      const owners = all.length < 2 ? [] : [...advertised(all).filter(isHost), ...rivalsOf(all)];
-      if (!inTwoPlaces(owners)) continue;
+      const owners = all.length < 2 ? [] : [...advertised(all), ...rivalsOf(all)];
+      if (areOne(owners)) continue;
       // One MAC at two places has been reported as that.
-      if (!own.has(ip)) sighted.push(describeAddress(vni, ip, owners, settle));
+      if (!own.has(ip) && isContradictory(owners)) sighted.push(describeAddress(vni, ip, owners, settle));
       own.add(ip);
     }
   }
@@ -43,14 +43,20 @@ function rivalsOf(claims: readonly Claim[]): Claim[] {
   return claims.flatMap((claim) => (claim.state === 'rival' ? [{ ...claim, since: claim.since + RUN }] : []));
 }
 
-/** All nodes may have one gateway address. */
+/** All nodes may have one gateway address, each with a MAC of its own. */
 function isHost({ state }: Claim): boolean {
   return state !== 'gateway';
 }
 
-/** Two nodes of one place share its addresses: those of one Ethernet segment, or behind one anycast VTEP. */
-function inTwoPlaces([first, ...rest]: readonly Claim[]): boolean {
-  return rest.some(({ place }) => place !== first?.place);
+/** True for one host: two nodes of one place share its addresses, those of one Ethernet segment, or behind one anycast VTEP. */
+function areOne([first, ...rest]: readonly Claim[]): boolean {
+  return rest.every(({ place, mac }) => place === first?.place && mac === first.mac);
+}
+
+/** True when they are not one host, nor one gateway: a host with a gateway's MAC is that gateway, in a container for example. */
+function isContradictory(owners: readonly Claim[]): boolean {
+  const [hosts, gateways] = split(owners, isHost);
+  return !areOne(hosts) || hosts.some((host) => gateways.some(({ mac }) => mac !== host.mac));
 }
 
 /** The claims of each MAC that is in two places. */
@@ -72,9 +78,11 @@ function sameMac(table: ReadonlyMap<IpAddress, readonly Claim[]>): Claim[][] {
   ];
 }
 
-/** True when two of them, at different places, were there at one time. */
+/** True when two that contradict each other were there at one time. */
 function isProven(claims: readonly Claim[], settle: number): boolean {
-  return claims.some((a, i) => claims.slice(i + 1).some((b) => a.place !== b.place && overlap(a, b, settle)));
+  return claims.some((a, i) =>
+    claims.slice(i + 1).some((b) => isContradictory([a, b]) && overlap(a, b, settle)),
+  );
 }
 
 function namesOf(claims: readonly Claim[]): string[] {
@@ -96,9 +104,9 @@ function describeMac(vni: number, claims: readonly Claim[], settle: number): Sig
 }
 
 function describeAddress(vni: number, ip: IpAddress, claims: readonly Claim[], settle: number): Sighted {
-  const owners = claims
-    .map(({ node, mac }) => ({ node: node.name, mac }))
-    .sort((a, b) => (a.node < b.node ? -1 : 1));
+  const owners = split(claims, isHost).flatMap((some) =>
+    some.map(({ node, mac }) => ({ node: node.name, mac })).sort((a, b) => (a.node < b.node ? -1 : 1)),
+  );
   const nodes = owners.map(({ node }) => node);
   const found = FOUND['two-owners']({ vni, ip, owners });
   const look = { node: nodes[0] ?? '', command: LOOK.explain(ip) };

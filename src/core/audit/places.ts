@@ -1,7 +1,7 @@
 // The places of a VNI: what is there by the reports of their nodes, and where other nodes have something else. Pure.
 
 import type { IpAddress } from '../../base/address.ts';
-import { ensure } from '../../base/group.ts';
+import { ensure, split } from '../../base/group.ts';
 import { digestsWith } from '../digest.ts';
 import {
   type AuditedNode,
@@ -179,12 +179,4 @@ export function keyOf(nodes: readonly AuditedNode[]): string {
 
 export function namesOf(nodes: readonly AuditedNode[]): string[] {
   return nodes.map(({ name }) => name).sort();
-}
-
-/** Those that belong, and the rest. */
-export function split<T>(items: readonly T[], belongs: (item: T) => boolean): [T[], T[]] {
-  const yes: T[] = [];
-  const no: T[] = [];
-  for (const item of items) (belongs(item) ? yes : no).push(item);
-  return [yes, no];
 }

@@ -16,7 +16,7 @@ export function checkRoutes(fabric: Fabric, isContested: Contested, settle: numb
     .flatMap(({ extra }) => extra)
     .filter(({ vni, entry }) => !isContested(vni, entry.ip));
   const wrong = judgeAll(extras, fabric, settle);
-  const elsewhere = new Elsewhere(wrong);
+  const elsewhere = new Elsewhere(wrong, fabric);
   const undecided = undecidedNodes(domains);
   return [
     ...domains.flatMap((domain) => checkGhosts(domain, settle)),

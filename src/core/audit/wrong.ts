@@ -70,16 +70,29 @@ function inAnotherVni(claims: Fabric['claims'], { vni, place, entry }: Extra): C
   return undefined;
 }
 
-/** Where nodes have an address otherwise than its owner: it is wrong there, not missing as well. */
+/**
+ * Where nodes have an address otherwise than its owner: it is wrong there, not missing as well. Nor is it missing where FRR has
+ * frozen it, or at a node of its segment that does not advertise it.
+ */
 export class Elsewhere {
   readonly #nodes = new Map<string, Set<AuditedNode>>();
 
-  constructor(wrong: readonly Wrong[]) {
+  constructor(wrong: readonly Wrong[], { claims }: Pick<Fabric, 'claims'>) {
     for (const { claim, holders } of wrong) {
       if (claim === undefined) continue;
-      const nodes = ensure(this.#nodes, idOfClaim(claim), () => new Set<AuditedNode>());
-      for (const { node } of holders) nodes.add(node);
+      for (const { node } of holders) this.#add(claim, node);
     }
+    for (const table of claims.values())
+      for (const all of table.values()) {
+        if (all.length < 2) continue;
+        for (const claim of advertised(all))
+          for (const { state, place, node } of all)
+            if (state === 'frozen' || (state === 'inactive' && place === claim.place)) this.#add(claim, node);
+      }
+  }
+
+  #add(claim: Claim, node: AuditedNode): void {
+    ensure(this.#nodes, idOfClaim(claim), () => new Set<AuditedNode>()).add(node);
   }
 
   has(claim: Claim): ReadonlySet<AuditedNode> | undefined {

@@ -1,0 +1,137 @@
+// The audit: addresses that several nodes have, by right or not: of gateways, of segments, of anycast VTEPs, frozen ones.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { IpAddress, Mac } from '../../../src/base/address.ts';
+import { audit } from '../../../src/core/audit/audit.ts';
+import { Collection } from '../../../src/core/audit/collection.ts';
+import { readDocument } from '../../../src/core/audit/document.ts';
+import { digestOf } from '../../../src/core/digest.ts';
+import { START } from '../../lib/fabric-model.ts';
+
+interface Row {
+  readonly ip: string;
+  readonly mac: string;
+  /** The VTEP of the node by default. */
+  readonly place?: string;
+  readonly state?: string;
+}
+
+interface Node {
+  readonly vtep: string;
+  readonly local: readonly Row[];
+  readonly remote: readonly Row[];
+}
+
+const AGE = 1000;
+const [A, B, C] = ['192.0.2.1', '192.0.2.2', '2001:db8::3'];
+const SEGMENT = '03:00:00:00:00:00:00:00:00:01';
+const GATEWAY = { ip: '10.1.1.1', mac: '00:00:5e:00:01:01' };
+const OWN_GATEWAY = { ...GATEWAY, state: 'gateway' };
+
+function host(n: number, place?: string): Row {
+  const row = { ip: `10.1.0.${n}`, mac: `02:00:00:00:00:0${n}` };
+  return place === undefined ? row : { ...row, place };
+}
+
+function groups({ vtep }: Node, rows: readonly Row[], isLocal: boolean): object[] {
+  return [...new Set(rows.map(({ place = vtep }) => place))].map((place) => {
+    const own = rows.filter((row) => (row.place ?? vtep) === place);
+    const pairs = own.map(({ ip, mac }) => ({ ip: ip as IpAddress, mac: mac as Mac }));
+    const entries = own.map(({ ip, mac, state = 'owned' }) => {
+      const entry = { ip, mac, age: AGE };
+      return isLocal ? { ...entry, state } : entry;
+    });
+    return { vni: 100, place, count: own.length, digest: digestOf(pairs), youngest: AGE, entries };
+  });
+}
+
+function document(name: string, node: Node): object {
+  const { vtep, local, remote } = node;
+  return {
+    version: 1,
+    ok: true,
+    frr: { state: 'answered', message: '' },
+    ports: [],
+    bindings: [],
+    ring: { pending: false, dropped: 0 },
+    errors: [],
+    fabric: {
+      at: START,
+      node: { name, routerId: A, vteps: [vtep] },
+      versions: { snoopy: '1.0.0', kernel: '6.12', frr: '10.3' },
+      succeededAt: START - 10,
+      vnis: [{ vni: 100, vtep, bridge: 'br0', vlan: 0, suppress: true }],
+      local: groups(node, local, true),
+      remote: groups(node, remote, false),
+      conflicts: [],
+    },
+  };
+}
+
+function findings(...nodes: readonly Node[]): string[] {
+  const collection = new Collection();
+  for (const [i, node] of nodes.entries())
+    collection.add(readDocument(document(`n${i + 1}`, node), `n${i + 1}`));
+  const { findings: found, moving } = audit(collection, 5);
+  assert.deepEqual(moving, []);
+  return found.map(({ id, vni, addresses, nodes: at }) => `${id} ${vni} ${addresses.join()} ${at.join()}`);
+}
+
+test('a gateway address at every node is nowhere missing, whether the others have it from one or from none', () => {
+  const [a, b, c] = [host(1), host(2), host(3)];
+  assert.deepEqual(
+    findings(
+      { vtep: A, local: [a, OWN_GATEWAY], remote: [host(2, B), host(3, C)] },
+      { vtep: B, local: [b, OWN_GATEWAY], remote: [host(1, A), host(3, C)] },
+      { vtep: C, local: [c], remote: [host(1, A), host(2, B), { ...GATEWAY, place: A }] },
+    ),
+    [],
+  );
+});
+
+test('a host with the address of a gateway is a second owner; with its MAC as well it is that gateway', () => {
+  const fabric = (mac: string): readonly Node[] => [
+    { vtep: A, local: [host(1), OWN_GATEWAY], remote: [host(3, C)] },
+    { vtep: B, local: [OWN_GATEWAY], remote: [host(1, A), host(3, C)] },
+    { vtep: C, local: [host(3), { ip: GATEWAY.ip, mac }], remote: [host(1, A)] },
+  ];
+  assert.deepEqual(findings(...fabric('02:00:00:00:00:09')), ['two-owners 100 10.1.1.1 n3,n1,n2']);
+  assert.deepEqual(findings(...fabric(GATEWAY.mac)), []);
+});
+
+test('nodes of one anycast VTEP share their addresses, but one address with two MACs has two owners', () => {
+  const fabric = (mac: string): readonly Node[] => [
+    { vtep: A, local: [host(1), host(2)], remote: [host(3, C)] },
+    { vtep: A, local: [{ ...host(1), mac }], remote: [host(3, C)] },
+    { vtep: C, local: [host(3)], remote: [host(1, A), host(2, A)] },
+  ];
+  assert.deepEqual(findings(...fabric(host(1).mac)), []);
+  assert.deepEqual(findings(...fabric('02:00:00:00:00:09')), ['two-owners 100 10.1.0.1 n1,n2']);
+});
+
+test('an address of a segment is not missing at a node of the segment that has it as inactive', () => {
+  assert.deepEqual(
+    findings(
+      { vtep: A, local: [host(1, SEGMENT)], remote: [host(3, C)] },
+      { vtep: B, local: [{ ...host(1, SEGMENT), state: 'inactive' }], remote: [host(3, C)] },
+      { vtep: C, local: [host(3)], remote: [host(1, SEGMENT)] },
+    ),
+    [],
+  );
+});
+
+test('an address that FRR has frozen at a node is not missing there as well', () => {
+  assert.deepEqual(
+    findings(
+      { vtep: A, local: [host(1)], remote: [host(2, B), host(3, C)] },
+      {
+        vtep: B,
+        local: [host(2), { ...host(1), mac: '02:00:00:00:00:09', state: 'frozen' }],
+        remote: [host(3, C)],
+      },
+      { vtep: C, local: [host(3)], remote: [host(1, A), host(2, B)] },
+    ),
+    ['frozen 100 10.1.0.1 n2'],
+  );
+});
