@@ -41,7 +41,7 @@ export function audit(collection: Collection, settle: number, old?: Collection):
   const earlier = collection.earlierFabric();
   const known = [before, earlier === undefined ? undefined : look(earlier, settle)];
   const sighted = known.reduce(
-    (all, one) => (one === undefined ? all : confirm(all, one, settle)),
+    (all, one) => (one === undefined ? all : confirm(all, fabric, one, settle)),
     look(fabric, settle).sighted,
   );
   const findings = sighted.filter(({ isMoving }) => !isMoving).map(({ finding }) => finding);
@@ -79,16 +79,31 @@ function look(fabric: Fabric, settle: number): Looked {
 
 /**
  * What is in motion, and was so in earlier reports already, is no coincidence: unless it has come since, each time anew. The
- * order in which nodes are asked is mostly the same, and leaves the same things open each time.
+ * order in which nodes are asked is mostly the same, and leaves the same things open each time. All earlier reports of the nodes
+ * that it is about must be before the newest ones, or the same reports would confirm themselves.
  */
-function confirm(sighted: readonly Sighted[], before: Looked, settle: number): readonly Sighted[] {
+function confirm(
+  sighted: readonly Sighted[],
+  now: Fabric,
+  before: Looked,
+  settle: number,
+): readonly Sighted[] {
   const first = before.fabric.nodes.reduce((least, { at }) => Math.min(least, at), Number.POSITIVE_INFINITY);
   const known = new Set(before.sighted.flatMap(({ finding }) => placesOf(finding)));
+  const [earlier, newest] = [timesOf(before.fabric), timesOf(now)];
+  const isAnew = ({ again = [] }: Sighted): boolean => {
+    const last = Math.max(...again.map(({ node }) => earlier.get(node) ?? Number.POSITIVE_INFINITY));
+    return again.every(({ node }) => last < (newest.get(node) ?? last));
+  };
   return sighted.map((one) => {
     const isOld = one.isMoving && one.since !== undefined && first - one.since > settle;
-    const isConfirmed = isOld && placesOf(one.finding).every((place) => known.has(place));
+    const isConfirmed = isOld && isAnew(one) && placesOf(one.finding).every((place) => known.has(place));
     return isConfirmed ? { ...one, isMoving: false } : one;
   });
+}
+
+function timesOf({ nodes }: Fabric): ReadonlyMap<string, number> {
+  return new Map(nodes.map(({ name, at }) => [name, at]));
 }
 
 /** Every address at every node that a finding is about. */

@@ -129,6 +129,34 @@ test('of several reports of one node the newest counts, in whatever order they c
   }
 });
 
+test('what is in motion is confirmed only by reports that are all before the newest ones', () => {
+  const model = new FabricModel(SOUND);
+  const [n1, n2, n3] = model.nodes;
+  assert.ok(n1 && n2 && n3);
+  // The third node lacks the addresses of the second one, and is asked a minute later.
+  const lacking = (at: number): Fields => {
+    const document = model.document(n3, at) as Fields;
+    const fabric = document['fabric'] as Fields;
+    const remote = (fabric['remote'] as Fields[]).filter(({ place }) => place !== n2.vtep);
+    return { ...document, fabric: { ...fabric, remote } };
+  };
+  const gather = (later: number): object[] => [
+    model.document(n1, START + later),
+    model.document(n2, START + later),
+    lacking(START + later + 60),
+  ];
+  const found = (all: readonly object[]) => {
+    const { findings, moving } = auditOf(all);
+    return [findings.length, moving.length];
+  };
+  assert.deepEqual(found(gather(0)), [0, 1]);
+  assert.deepEqual(found([...gather(0), ...gather(300)]), [1, 0]);
+  assert.deepEqual(found([...gather(0), ...gather(0)]), [0, 1], 'the same reports twice');
+  assert.deepEqual(found([...gather(0), model.document(n1, START + 300)]), [0, 1], 'of another node');
+  assert.deepEqual(found([...gather(0), lacking(START + 300)]), [0, 1], 'without the owner');
+  assert.deepEqual(found([...gather(0), ...gather(30)]), [0, 1], 'the owner again before the other node');
+});
+
 test('nodes of one name are distinguished by their tunnel ends', () => {
   const all = documents();
   for (const document of all) ((document['fabric'] as Fields)['node'] as Fields)['name'] = 'localhost';
