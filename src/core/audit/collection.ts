@@ -84,13 +84,14 @@ type Kept = Omit<NodeReport, 'local' | 'remote'> & { readonly local: readonly Ow
 
 export class Collection {
   readonly #reports: Kept[] = [];
-  readonly #missing: NoReport[] = [];
+  /** Why there is no report, by node. */
+  readonly #missing = new Map<string, Set<string>>();
   readonly #variants = new Map<number, Map<string, Map<string, Reduced>>>();
 
   /** Takes what the audit needs of a report, or that there is none. Several reports of one node: the newest counts. */
   add(report: NodeReport | NoReport): void {
     if ('message' in report) {
-      this.#missing.push(report);
+      this.#lack(report.name, report.message);
       return;
     }
     const { local, remote, ...rest } = report;
@@ -98,13 +99,17 @@ export class Collection {
     for (const { vni, place, entries } of local) {
       const read = entries === null ? undefined : readEntries(entries);
       if (read === undefined) {
-        this.#missing.push({ name: report.name, message: 'its report does not list its own addresses' });
+        this.#lack(report.name, 'its report does not list its own addresses');
         return;
       }
       own.push({ vni, place, entries: read });
     }
     const index = this.#reports.push({ ...rest, local: own }) - 1;
     for (const group of remote) this.#reduce(group, index, report.at);
+  }
+
+  #lack(name: string, message: string): void {
+    ensure(this.#missing, name, () => new Set<string>()).add(message);
   }
 
   #reduce({ vni, place, count, digest, youngest, entries }: ReportedGroup, index: number, at: number): void {
@@ -139,7 +144,9 @@ export class Collection {
     const reported = new Set([...nodes.values()].map(({ name }) => name));
     return {
       nodes: [...nodes.values()],
-      missing: this.#missing.filter(({ name }) => !reported.has(name)),
+      missing: [...this.#missing].flatMap(([name, messages]): NoReport[] =>
+        reported.has(name) ? [] : [{ name, message: [...messages].join('; ') }],
+      ),
       claims: this.#claims(nodes),
       variants: new Map(
         [...this.#variants].map(([vni, places]) => [

@@ -10,20 +10,26 @@ import { FOUND, LOOK } from './wording.ts';
 const LATE = 300;
 
 export function checkNodes({ nodes, missing }: Fabric): Sighted[] {
-  const newest = Math.max(...nodes.map(({ at }) => at));
+  const usual = median(nodes.map(({ at }) => at));
   const silent = [...missing].sort(byName).map(({ name, message }) => {
     const draft = { nodes: [name], found: FOUND['no-report']({ node: name, message }) };
     return settled(finding('no-report', { ...draft, look: { node: name, command: LOOK.report } }));
   });
-  const reported = [...nodes].sort(byName).flatMap((node) => checkNode(node, newest));
+  const reported = [...nodes].sort(byName).flatMap((node) => checkNode(node, usual));
   return [...silent, ...reported, ...checkVersions(nodes)];
+}
+
+/** The later one of two in the middle. One wrong clock does not move it, as it would move the newest time. */
+function median(times: readonly number[]): number {
+  return [...times].sort((a, b) => a - b)[Math.floor(times.length / 2)] ?? 0;
 }
 
 function byName(a: { readonly name: string }, b: { readonly name: string }): number {
   return a.name < b.name ? -1 : 1;
 }
 
-function checkNode(node: AuditedNode, newest: number): Sighted[] {
+/** `usual`: when most reports were made. */
+function checkNode(node: AuditedNode, usual: number): Sighted[] {
   const { name, at, succeededAt, frrMessage, isOk, messages, limited, dropped } = node;
   const found: Sighted[] = [];
   const add = (id: FindingId, words: string, command: string): void => {
@@ -33,8 +39,8 @@ function checkNode(node: AuditedNode, newest: number): Sighted[] {
   const age = succeededAt === null ? null : at - succeededAt;
   if (age === null || age > LATE) add('not-run', FOUND['not-run']({ node: name, age }), LOOK.timer);
   if (!isOk) add('problem', FOUND.problem({ node: name, messages }), LOOK.doctor);
-  if (newest - at > LATE)
-    add('old-report', FOUND['old-report']({ node: name, age: newest - at }), LOOK.clock);
+  if (Math.abs(at - usual) > LATE)
+    add('old-report', FOUND['old-report']({ node: name, ahead: at - usual }), LOOK.clock);
   if (limited.length > 0) add('limits', FOUND.limits({ node: name, ports: limited }), LOOK.status);
   if (dropped > 0) add('ring', FOUND.ring({ node: name, dropped }), LOOK.doctor);
   return found;
@@ -53,14 +59,14 @@ function checkVersions(nodes: readonly AuditedNode[]): Sighted[] {
   });
 }
 
-/** By number, part by part; what is no number by text. */
+/** By number, part by part; what is no number by text, and before a version without it: 1.0.0-rc.1 is before 1.0.0. */
 function compareVersions(a: string, b: string): number {
   const [left, right] = [a, b].map((version) => version.split(/[.+~-]/));
   for (let i = 0; i < Math.max(left?.length ?? 0, right?.length ?? 0); i++) {
     const [one = '', other = ''] = [left?.[i], right?.[i]];
     if (one === other) continue;
     const difference = Number(one) - Number(other);
-    if (Number.isNaN(difference)) return one < other ? -1 : 1;
+    if (Number.isNaN(difference)) return other === '' || (one !== '' && one < other) ? -1 : 1;
     if (difference !== 0) return difference;
   }
   return 0;

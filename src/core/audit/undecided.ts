@@ -48,7 +48,10 @@ export function checkUnknown(domains: readonly Domain[]): Sighted[] {
     const nodes = [
       ...new Set(variants.flatMap(({ holders }) => namesOf(holders.map(({ node }) => node)))),
     ].sort();
-    const count = Math.max(...variants.map((variant) => variant.count));
+    const count = group.reduce(
+      (sum, one) => sum + Math.max(...one.variants.map((variant) => variant.count)),
+      0,
+    );
     const found = FOUND['unknown-place']({ place, count, nodes });
     const look = { node: nodes[0] ?? '', command: LOOK.peers };
     return [{ finding: finding('unknown-place', { nodes, found, look }), isMoving: false }];

@@ -177,8 +177,10 @@ export const FOUND = {
       : `${node}: no run has succeeded for ${formatAge(age)}`,
   problem: ({ node, messages }: { readonly node: string; readonly messages: readonly string[] }) =>
     `${node}: ${messages.length === 0 ? 'its status is not ok' : some(messages, 1)}`,
-  'old-report': ({ node, age }: { readonly node: string; readonly age: number }) =>
-    `${node}: its report is ${formatAge(age)} older than the newest, or its clock is behind`,
+  'old-report': ({ node, ahead }: { readonly node: string; readonly ahead: number }) =>
+    ahead < 0
+      ? `${node}: its report is ${formatAge(-ahead)} older than most, or its clock is behind`
+      : `${node}: its report is ${formatAge(ahead)} newer than most, or its clock is ahead`,
   'unknown-place': ({
     place,
     count,

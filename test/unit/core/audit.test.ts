@@ -99,10 +99,15 @@ test('a document that is not as it must be is a finding about its file, and the 
       documents(
         (_, fabric) =>
           (fabric['local'] = [
-            { vni: 1, place: 'x', count: 1, digest: '', youngest: 1, entries: [{ ip: 'x' }] },
+            { vni: 1, place: '192.0.0.1', count: 1, digest: '', youngest: 1, entries: [{ ip: 'x' }] },
           ]),
       )[0],
       /^n1: its report does not list its own addresses$/,
+    ],
+    // A place is part of a command to copy.
+    [
+      documents((_, fabric) => (((fabric['remote'] as Fields[])[0] as Fields)['place'] = '192.0.0.2; id'))[0],
+      /^file1: fabric\.remote\.place is no next hop$/,
     ],
   ];
   for (const [document, message] of cases) {
@@ -155,6 +160,51 @@ test('what is in motion is confirmed only by reports that are all before the new
   assert.deepEqual(found([...gather(0), model.document(n1, START + 300)]), [0, 1], 'of another node');
   assert.deepEqual(found([...gather(0), lacking(START + 300)]), [0, 1], 'without the owner');
   assert.deepEqual(found([...gather(0), ...gather(30)]), [0, 1], 'the owner again before the other node');
+});
+
+test('a clock that is ahead is that of one node, the others are not old', () => {
+  const all = documents((_, fabric) => {
+    fabric['at'] = START + 3600;
+    fabric['succeededAt'] = START + 3590;
+  });
+  assert.deepEqual(
+    auditOf(all).findings.map(({ id, found }) => [id, found]),
+    [['old-report', 'n1: its report is 60m newer than most, or its clock is ahead']],
+  );
+});
+
+test('a release is newer than its candidates', () => {
+  const behind = (version: string) => {
+    const all = documents(
+      (_, fabric) => (fabric['versions'] = { snoopy: version, kernel: '6.12', frr: null }),
+    );
+    return auditOf(all).findings.map(({ found }) => found);
+  };
+  assert.deepEqual(behind('1.2.10-rc.1'), ['version 1.2.10-rc.1 at n1, 1.2.10 elsewhere']);
+  assert.deepEqual(behind('1.2.9'), ['version 1.2.9 at n1, 1.2.10 elsewhere']);
+  assert.deepEqual(behind('1.2.11-rc.1'), ['version 1.2.10 at n2, n3, 1.2.11-rc.1 elsewhere']);
+});
+
+test('a node that did not answer twice is reported once; a next hop counts the addresses of all its VNIs', () => {
+  const model = new FabricModel({ ...SOUND, vnis: 2 });
+  const { findings } = auditOf([
+    ...model.nodes.slice(1).map((node) => model.document(node)),
+    ...['late', 'no answer'].map((message) => ({ version: 1, ok: false, errors: [{ message }] })),
+  ]);
+  assert.deepEqual(
+    findings.map(({ id, found }) => [id, found]),
+    [
+      ['no-report', 'file3: late'],
+      ['no-report', 'file4: no answer'],
+      ['unknown-place', '192.0.0.1 is the next hop for 4 addresses at n2, n3, and no report is from there'],
+    ],
+  );
+  const collection = new Collection();
+  for (const message of ['late', 'no answer']) collection.add({ name: 'n1', message });
+  assert.deepEqual(
+    audit(collection, 5).findings.map(({ found }) => found),
+    ['n1: late; no answer'],
+  );
 });
 
 test('nodes of one name are distinguished by their tunnel ends', () => {
