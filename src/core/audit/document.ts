@@ -127,12 +127,19 @@ function readGroup(value: unknown, key: string): ReportedGroup {
   const { entries } = fields;
   return {
     vni: number(fields['vni'], `${key}.vni`),
-    place: text(fields['place'], `${key}.place`),
+    place: placeOf(fields['place'], `${key}.place`),
     count: number(fields['count'], `${key}.count`),
     digest: text(fields['digest'], `${key}.digest`),
     youngest: numberOrNull(fields['youngest'], `${key}.youngest`),
     entries: entries === undefined ? null : list(entries, `${key}.entries`),
   };
+}
+
+/** It becomes a part of commands that people copy. */
+function placeOf(value: unknown, key: string): string {
+  const place = text(value, key);
+  if (/^[0-9a-f.:]*$/i.test(place)) return place;
+  throw new Unreadable(`${key} is no next hop`);
 }
 
 const STATES: ReadonlySet<string> = new Set<LocalState>([
