@@ -131,7 +131,8 @@ describe('twenty nodes', () => {
     assert.equal(play({ snoopy_audit_fail: 'never' }).code, 0);
   });
 
-  test('a node that cannot be reached and one that hangs are named, and the others are audited', () => {
+  test('a node that cannot be reached, one that hangs and one that ends early are named, the others are audited', () => {
+    writeFileSync(nodes[17]?.script() ?? '', '#!/bin/sh\nprintf \'{"version":1,"fabric":{\'\n');
     const broken = nodes[18]?.script() ?? '';
     writeFileSync(broken, '#!/bin/sh\nexec sleep 60\n');
     controller.addUnreachable('n20');
@@ -140,11 +141,20 @@ describe('twenty nodes', () => {
     const silent = report().findings.filter(({ id }) => id === 'no-report');
     assert.deepEqual(
       silent.map(({ nodes: [name] }) => name),
-      ['n19', 'n20'],
+      ['n18', 'n19', 'n20'],
     );
-    assert.match(silent[0]?.found ?? '', /^n19: no answer in 20 s$/);
+    assert.equal(silent[0]?.found, 'n18: no complete report');
+    assert.match(silent[1]?.found ?? '', /^n19: no answer in 20 s$/);
     const named = result.tasks.find(({ task }) => task === 'Name the nodes that did not answer');
-    assert.equal(named?.result.msg, 'n19, n20');
+    assert.equal(named?.result.msg, 'n18, n19, n20');
     assert.ok(existsSync(join(dir, 'now/1/n1.json')));
+  });
+
+  test('no report at all: the play fails, unless it only has to write the result', () => {
+    for (const snoopy of nodes) writeFileSync(snoopy.script(), '#!/bin/sh\nexit 1\n');
+    const result = play({ snoopy_audit_fail: 'owners' });
+    assert.equal(result.code, 2, result.stdout);
+    assert.equal(failureOf(result), 'No node has reported');
+    assert.equal(play({ snoopy_audit_fail: 'never' }).code, 0);
   });
 });
