@@ -19,7 +19,7 @@ export function checkRoutes(fabric: Fabric, isContested: Contested, settle: numb
   const elsewhere = new Elsewhere(wrong, fabric);
   const undecided = undecidedNodes(domains);
   return [
-    ...domains.flatMap((domain) => checkGhosts(domain, settle)),
+    ...domains.flatMap(({ vni }) => checkGhosts(fabric, vni, settle)),
     ...describeWrong(wrong),
     ...describeHoles(differences, { isContested, elsewhere, undecided, settle }),
     ...domains.flatMap((domain) => checkUndecided(domain, settle)),

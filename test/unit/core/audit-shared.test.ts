@@ -110,6 +110,15 @@ test('nodes of one anycast VTEP share their addresses, but one address with two 
   assert.deepEqual(findings(...fabric('02:00:00:00:00:09')), ['two-owners 100 10.1.0.1 n1,n2']);
 });
 
+test('a ghost at one node of an anycast VTEP is found, whichever node has the address as well', () => {
+  const fabric = (...states: readonly string[]): readonly Node[] => [
+    ...states.map((state) => ({ vtep: A, local: [{ ...host(1), state }], remote: [host(3, C)] })),
+    { vtep: C, local: [host(3)], remote: [host(1, A)] },
+  ];
+  assert.deepEqual(findings(...fabric('owned', 'ghost')), ['ghost 100 10.1.0.1 n2']);
+  assert.deepEqual(findings(...fabric('ghost', 'owned')), ['ghost 100 10.1.0.1 n1']);
+});
+
 test('an address of a segment is not missing at a node of the segment that has it as inactive', () => {
   assert.deepEqual(
     findings(
