@@ -61,15 +61,16 @@ export function isRemote({ flags }: Neighbor): boolean {
 
 /** True for an entry that the kernel keeps by itself: one that it made from ARP or ND, or that of zebra for a local host. */
 export function isKernels(entry: Neighbor): boolean {
-  return (entry.protocol === RTPROT_UNSPEC || isZebras(entry)) && !isRemote(entry) && !isFixed(entry);
+  return isZebras(entry) || (entry.protocol === RTPROT_UNSPEC && !isRemote(entry) && !isFixed(entry));
 }
 
 /**
  * True for an entry that zebra wrote for a local host of an Ethernet segment (EVPN multihoming), over any other: it does so
- * when the other nodes of the segment have withdrawn the host, so that the kernel says whether the host is still here.
+ * when the other nodes of the segment have withdrawn the host, so that the kernel says whether the host is still here. Not for
+ * its permanent entry of a next hop (netlink_handle_5549 in zebra/rt_netlink.c), which it writes again when that is replaced.
  */
 export function isZebras(entry: Neighbor): boolean {
-  return entry.protocol === RTPROT_ZEBRA && !isRemote(entry);
+  return entry.protocol === RTPROT_ZEBRA && !isRemote(entry) && !isFixed(entry);
 }
 
 /** True when the kernel uses the entry's MAC. */
