@@ -22,10 +22,10 @@ export interface HintProbe extends Probe {
 /** Most probes of one run for hints. Every port has an equal share, so a flood on one port delays no other. */
 const PROBES_PER_RUN = 256;
 
-/** How long a hint is kept on a bridge without max_age. */
+/** How long a hint, or an owner that may not be able to answer, is kept on a bridge without max_age. */
 const DEFAULT_LIFE_MS = 20 * 60_000;
 
-/** How long a hint is kept. */
+/** How long a hint, or an owner that may not be able to answer, is kept. */
 export function lifeMsOf({ desired }: Bridge): number {
   return desired.maxAgeMs ?? DEFAULT_LIFE_MS;
 }

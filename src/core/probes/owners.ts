@@ -10,6 +10,7 @@ import { addressId, type KeptByOwner, staticEntries } from '../neighbors/candida
 import type { ObservedHosts } from '../observed.ts';
 import { type Bridge, type Topology, takesVlan } from '../topology.ts';
 import type { Warning } from '../warning.ts';
+import { lifeMsOf } from './hints.ts';
 import { type Probe, probeOut, probeSource } from './probe.ts';
 
 /** An address that one MAC has and another claims. */
@@ -23,7 +24,7 @@ export interface Conflict extends BindingKey {
   readonly sinceMs: number;
   /**
    * True: the owner may answer through another node of its Ethernet segment, so an owner check without an answer says
-   * nothing. The owner keeps the address until the claim has stood for `max_age`.
+   * nothing. The owner keeps the address until the claim has stood for `max_age`, or for 20 minutes where that is `never`.
    */
   readonly isOwnerMultihomed: boolean;
   /** The owner check: one probe for each port of the VLAN. */
@@ -127,8 +128,7 @@ function conflictOf(
   const source = probeSource(bridge, vlan, ip);
   if (source === null) return null;
   const place = forwarding.locate(vlan, claimant);
-  const { maxAgeMs } = bridge.desired;
-  const isRecent = maxAgeMs === null || nowMs - claimed.sinceMs <= maxAgeMs;
+  const isRecent = nowMs - claimed.sinceMs <= lifeMsOf(bridge);
   return {
     ...claimed,
     bridge: bridge.ifIndex,
