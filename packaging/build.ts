@@ -254,8 +254,8 @@ function controlText(version: string, architecture: string, installedKiB: number
     `Architecture: ${architecture}`,
     `Maintainer: ${manifest.author}`,
     `Installed-Size: ${installedKiB}`,
-    // The last three are for the native part of koffi; Node depends on them anyway.
-    'Depends: nodejs (>= 18.19), libbpf1 (>= 1:1.1), libc6 (>= 2.34), libgcc-s1, libstdc++6',
+    // passwd has groupadd, for the postinst. The last three are for the native part of koffi; Node depends on them anyway.
+    'Depends: nodejs (>= 18.19), libbpf1 (>= 1:1.1), passwd, libc6 (>= 2.34), libgcc-s1, libstdc++6',
     'Recommends: iproute2',
     'Suggests: frr, prometheus-node-exporter',
     'Section: net',

@@ -41,6 +41,10 @@ describe('the .deb', () => {
       assert.equal(field('Version'), VERSION);
       assert.equal(field('Architecture'), architecture);
       assert.match(field('Depends'), /^nodejs \(>= 18\.19\), libbpf1 \(>= 1:1\.1\)/);
+      // Not essential in Debian, and called by the postinst.
+      const postinst = run(['dpkg-deb', '--info', packages[architecture], 'postinst']);
+      assert.match(postinst, /groupadd/);
+      assert.match(field('Depends'), /, passwd(?:,|$)/);
     }
   });
 
