@@ -330,7 +330,7 @@ export const VERDICT = {
     readonly isProxy: boolean;
   }) => {
     const to = peers === 1 ? '1 peer' : `${peers} peers`;
-    const how = isProxy ? ' as a proxy for another of its Ethernet segment' : '';
+    const how = isProxy ? ' as a proxy for another node of its Ethernet segment' : '';
     return `${nameSubject(subject)} is advertised by this node${how}: VNI ${vni}, ${mac} on ${port}, to ${to}`;
   },
 };
