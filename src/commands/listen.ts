@@ -1,7 +1,7 @@
 // Passes until the time is over: the first at once, each later one when there is something to do.
 
 import type { IfIndex } from '../base/address.ts';
-import { problemOf } from '../base/errors.ts';
+import { problemOf, SnoopyError } from '../base/errors.ts';
 import { distinct } from '../base/group.ts';
 import { formatAge } from '../base/units.ts';
 import { lifeMsOf } from '../core/probes/hints.ts';
@@ -85,6 +85,8 @@ export function listen(run: Run, passes: Passes): PassResult {
       const changed = waitForWork(run, watch, result, known);
       const isLast = now() >= untilMs;
       if (isLast && !known.isOutdated) return result;
+      // Another run may work here by now, beside this one.
+      if (!session.isLocked()) return merge(result, failedPass(lostLock(session), result));
       const startedUseMs = processorMs();
       const done = attempt(later, passes, result, known, changed);
       known = done.known;
@@ -247,6 +249,16 @@ function dueNames({ pins }: Run['session'], watchlist: Watchlist, nowMs: number)
   return watchlist.due(nowMs).filter((key) => {
     const binding = readBinding(pins, key);
     return binding === undefined || !watchlist.isPutOffBy(binding, nowMs);
+  });
+}
+
+function lostLock({ pins }: Run['session']): SnoopyError {
+  return new SnoopyError({
+    code: 'pin_unusable',
+    object: pins.directory,
+    operation: `go on listening with the pins in "${pins.directory}"`,
+    cause: 'the directory was deleted or replaced',
+    fix: 'run again: that sets up everything anew',
   });
 }
 

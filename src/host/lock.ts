@@ -5,8 +5,13 @@ import { causeOf, errnoOf, SnoopyError } from '../base/errors.ts';
 import { flock, sleep } from '../ffi/libc.ts';
 
 export interface Lock {
+  /** False when the directory was deleted or replaced since: another process may lock the one that is there now. */
+  isHeld(): boolean;
   release(): void;
 }
+
+/** Where there is nothing to lock. */
+export const NOTHING_TO_LOCK: Lock = { isHeld: () => true, release: () => {} };
 
 /** The interval between attempts to take a held lock. */
 const RETRY_MS = 50;
@@ -86,10 +91,10 @@ function tryLock(path: string, prepare: (() => void) | undefined): Lock | undefi
   prepare?.();
   const fd = openDirectory(path);
   // A `remove` has deleted it: it is created again, or there is nothing to lock.
-  if (fd === undefined) return prepare === undefined ? { release: () => {} } : undefined;
+  if (fd === undefined) return prepare === undefined ? NOTHING_TO_LOCK : undefined;
   try {
     const taken = flock(fd, 'exclusive', { operation: `lock "${path}"`, object: path });
-    if (taken && isStill(fd, path)) return { release: () => closeSync(fd) };
+    if (taken && isStill(fd, path)) return { isHeld: () => isStill(fd, path), release: () => closeSync(fd) };
   } catch (thrown) {
     closeSync(fd);
     throw thrown;

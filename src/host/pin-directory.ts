@@ -15,7 +15,7 @@ import { describeWeakness, follow, type Users } from '../base/trust.ts';
 import type { Runtime } from '../core/desired.ts';
 import { pinPath } from '../datapath/pins.ts';
 import { mount } from '../ffi/libc.ts';
-import { acquireLock, type Lock } from './lock.ts';
+import { acquireLock, type Lock, NOTHING_TO_LOCK } from './lock.ts';
 
 /** BPF_FS_MAGIC of linux/magic.h */
 const BPF_FS_MAGIC = 0xcafe4a11;
@@ -87,7 +87,7 @@ export interface RemovalLock extends Lock {
   readonly isBlank: boolean;
 }
 
-const NO_LOCK: RemovalLock = { isBlank: true, release: () => {} };
+const NO_LOCK: RemovalLock = { isBlank: true, ...NOTHING_TO_LOCK };
 
 /**
  * Locks the pin directory for a removal. A missing directory is created until the release: filters and neighbors may
@@ -113,7 +113,7 @@ export function lockForRemoval(
       for (const each of made) removeIfEmpty(each);
       lock.release();
     };
-    return { isBlank: made.includes(path) && readdirSync(path).length === 0, release };
+    return { ...lock, isBlank: made.includes(path) && readdirSync(path).length === 0, release };
   } catch (thrown) {
     // Then no other run can pin anything either.
     if (errnoOf(thrown) === 'EROFS') return NO_LOCK;

@@ -28,6 +28,8 @@ export interface Session extends Target {
   readonly mounted: boolean;
   /** True for a removal when nothing is pinned: the pin directory exists only for its lock. */
   readonly isBlank: boolean;
+  /** False when the locked pin directory was deleted or replaced since. */
+  isLocked(): boolean;
   close(): void;
 }
 
@@ -78,6 +80,7 @@ export function openSession(
       runtime,
       mounted,
       isBlank: lock?.isBlank ?? false,
+      isLocked: () => lock?.isHeld() ?? false,
       netlink,
       expected,
       users,

@@ -644,6 +644,31 @@ describe('reconcile --listen', () => {
     await listening.stop();
   });
 
+  deepTest('ends when its pin directory is deleted, and the next run sets everything up', async (t) => {
+    const machine = new Machine(t);
+    const host = machine.host(1);
+    const listening = machine.snoopy.startReconcile('--listen', '1m');
+    await until(
+      'the program on tap1',
+      () => machine.attachedPrograms('tap1').length,
+      (count) => count === 1,
+    );
+    rmSync(machine.pins, { recursive: true });
+    // bpffs notifies of nothing, and with the pins of links the program is gone from the ports.
+    machine.addHost(5);
+    const { report, ...result } = withReport(await listening.ended());
+    assertExit(result, 1);
+    assert.deepEqual(
+      report.errors.map(({ code, object }) => ({ code, object })),
+      [{ code: 'pin_unusable', object: machine.pins }],
+    );
+    machine.reconcile();
+    host.announce();
+    machine.reconcile();
+    assert.equal(machine.ownNeighbors().length, 1);
+    machine.assertIdle();
+  });
+
   deepTest('leaves the work to the next run when it is killed at any time', async (t) => {
     const machine = new Machine(t, { hosts: 2 });
     for (const host of machine.hosts) {

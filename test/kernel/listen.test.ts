@@ -43,6 +43,7 @@ function nextAt(wholeMs: number, verifyMs = Number.POSITIVE_INFINITY): Pick<Pass
 
 function runWith(pins: object, now: () => number, processorMs = () => 0): Run {
   const session = {
+    isLocked: () => true,
     netlink: { portId: 1 },
     expected: {},
     mounted: false,
