@@ -185,7 +185,6 @@ function stageSystem(stage: string, programs: string, architecture: Architecture
   }
   move(join(share, 'systemd/system'), join(stage, 'usr/lib/systemd/system'));
   move(join(share, 'iproute2/rt_protos.d'), join(stage, 'etc/iproute2/rt_protos.d'));
-  copy(join(share, NAME, 'snoopy.yaml'), join(stage, 'etc/snoopy/snoopy.yaml'));
   for (const page of ['man5/snoopy.yaml.5', 'man8/snoopy.8']) compress(join(share, 'man', page));
   const doc = join(share, 'doc', NAME);
   copy(join(ROOT, 'CHANGELOG.md'), join(doc, 'CHANGELOG.md'));
@@ -225,6 +224,7 @@ function buildRpm(architecture: Architecture, version: string, stage: string, ou
   const tree = join(stage, 'tree');
   // SELinux lets systemd start what is below libexec as a service of its own.
   stageSystem(tree, `usr/libexec/${NAME}`, architecture);
+  copy(join(tree, 'usr/share', NAME, 'snoopy.yaml'), join(tree, 'etc/snoopy/snoopy.yaml'));
   copy(join(SOURCES, 'README'), join(tree, 'usr/share/doc', NAME, 'README'));
   copy(join(ROOT, 'LICENSE'), join(tree, 'usr/share/licenses', NAME, 'LICENSE'));
   makeReproducible(tree);

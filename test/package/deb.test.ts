@@ -117,13 +117,18 @@ for (const release of RELEASES) {
       assert.match(machine.run('cat', CONFIG), /br0/);
     });
 
-    deepTest('leaves a timer alone that is neither enabled nor running', async (t) => {
-      const machine = await PackageMachine.boot(t, { from: release });
-      machine.dpkg('--install', machine.copyIn(older.deb));
-      machine.dpkg('--install', machine.copyIn(newer.deb));
-      assert.equal(machine.property(TIMER, 'ActiveState'), 'inactive');
-      assert.equal(machine.property(TIMER, 'UnitFileState'), 'disabled');
-    });
+    deepTest(
+      'leaves a timer alone that is neither enabled nor running, and a deleted file deleted',
+      async (t) => {
+        const machine = await PackageMachine.boot(t, { from: release });
+        machine.dpkg('--install', machine.copyIn(older.deb));
+        machine.run('rm', CONFIG);
+        machine.dpkg('--install', machine.copyIn(newer.deb));
+        assert.equal(existsSync(machine.container.path(CONFIG)), false);
+        assert.equal(machine.property(TIMER, 'ActiveState'), 'inactive');
+        assert.equal(machine.property(TIMER, 'UnitFileState'), 'disabled');
+      },
+    );
   });
 
   describe(`removal on ${release}`, () => {
