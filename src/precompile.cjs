@@ -22,7 +22,7 @@ const cache = `${program}.cache`;
 for (const path of [cache, `${cache}.new`]) rmSync(path, { force: true });
 const { size, mtimeMs } = statSync(program);
 // The stamp that start.cjs expects.
-const stamp = `${size} ${mtimeMs}`.padEnd(64);
+const stamp = `${size} ${mtimeMs} ${process.version} ${process.arch}`.padEnd(64);
 const source = readFileSync(program, 'latin1');
 // V8 also compares its flags: this one is in the first line of start.cjs.
 setFlagsFromString('--max-semi-space-size=1');

@@ -9,6 +9,7 @@ import { runInGuest } from './guest.ts';
 import { fetchKernel, KERNELS } from './kernel.ts';
 
 const PROJECT = fileURLToPath(new URL('../../../', import.meta.url));
+const DIST = join(PROJECT, 'dist');
 /**
  * The default tests. Of kernel/ it leaves out lifecycle, liveness and metrics, which measure seconds (locks, kills,
  * --listen, ages) where a run alone takes one or more; doctor, which boots a container and is slow (guest/ runs it as
@@ -60,6 +61,10 @@ const BRING_PROJECT = [
   `mount -t 9p -o ro,trans=virtio,version=9p2000.L,cache=loose,msize=524288 project ${quote(PROJECT)}`,
   // Where Node.js looks last.
   `ln -s ${quote(PROJECT)}dist/native/arm64-* /node_modules/@koromix/koffi-linux-arm64`,
+  // Runs take half as long from code that is compiled for this architecture.
+  'mkdir /run/upper /run/work',
+  `mount -t overlay -o lowerdir=${quote(DIST)},upperdir=/run/upper,workdir=/run/work overlay ${quote(DIST)}`,
+  `node ${quote(DIST)}/precompile.cjs`,
   `export SNOOPY_PROBE=${quote(PROBE)}`,
 ];
 

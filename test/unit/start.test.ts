@@ -103,6 +103,22 @@ test('runs the program when its compiled code is damaged, cut short, or from a V
   assert.equal(made.start('--no-opt'), 'other snoopy.cjs one --two\n');
 });
 
+test('runs the program when its compiled code is of another Node.js or another architecture', (t) => {
+  const made = new Package(t, 'first');
+  made.precompile();
+  const whole = readFileSync(made.cache, 'latin1');
+  made.write('other');
+  for (const [ours, theirs] of [
+    [process.version, 'v0.0.0'],
+    [process.arch, 'mips'],
+  ] as const) {
+    const stamp = whole.slice(0, 64).replace(ours, theirs).padEnd(64).slice(0, 64);
+    assert.notEqual(stamp, whole.slice(0, 64));
+    writeFileSync(made.cache, stamp + whole.slice(64), 'latin1');
+    assert.equal(made.start(), 'other snoopy.cjs one --two\n', theirs);
+  }
+});
+
 test('the bundle is ASCII, as start.cjs reads it', () => {
   assert.ok(readFileSync(PRODUCT).every((byte) => byte < 0x80));
 });
