@@ -158,10 +158,10 @@ test('a hole by an import filter, a second owner by hand behind it, and the hole
     assert.match(text.stdout, /^3 nodes, reported within \d+s: 6 addresses in 1 VNI\nfailure {2}two-owners/);
     assert.match(text.stdout, /\n {9}on n1: snoopy explain 10\.1\.1\.1\n/);
 
-    // FRR of the other nodes does not go back to the first owner by itself when the second one is gone.
+    // When the second owner is gone, FRR 8.4 of the other nodes does not go back to the first one by itself; FRR 10.3 does.
     netns.run('ip', 'neigh', 'del', vm.ip, 'dev', 'br0');
     frr.configure(...peer, 'no neighbor 192.0.2.2 route-map NOTHING in');
-    await finds('hole 100 10.1.1.1 n2,n3');
+    await finds(...(frr.version === '8.4' ? ['hole 100 10.1.1.1 n2,n3'] : []));
     fabric.node(1).node.netns.run('ip', 'neigh', 'del', vm.ip, 'dev', 'br0');
     snoopyOf(1).reconcile();
     await finds();

@@ -54,13 +54,13 @@ export interface ArpCacheLine {
 export class Frr {
   readonly #dir: string;
   readonly #netns: Netns;
-  readonly #version: FrrVersion;
+  readonly version: FrrVersion;
   readonly #daemons: Background[] = [];
 
   private constructor(dir: string, netns: Netns, version: FrrVersion) {
     this.#dir = dir;
     this.#netns = netns;
-    this.#version = version;
+    this.version = version;
   }
 
   /** Starts zebra and bgpd; returns when bgpd answers. */
@@ -72,7 +72,7 @@ export class Frr {
     writeFileSync(join(dir, 'vtysh.conf'), '');
     run(['chown', '-R', 'frr:frr', dir]);
     const frr = new Frr(dir, netns, options.version ?? FRR_VERSION);
-    if (frr.#version === '10.3') {
+    if (frr.version === '10.3') {
       // From 10 on vtysh gives it zebra's configuration. It has none of its own in a file.
       frr.#startDaemon('mgmtd', [], []);
       await frr.#answers('mgmtd', 'show version');
@@ -92,7 +92,7 @@ export class Frr {
   ): void {
     const sockets = ['-z', join(this.#dir, 'zserv.api'), '--vty_socket', join(this.#dir, 'vty'), '-P', '0'];
     const pid = ['-i', join(this.#dir, `${daemon}.pid`)];
-    const argv = [...program(this.#version, `/usr/lib/frr/${daemon}`), ...sockets, ...pid, ...file, ...more];
+    const argv = [...program(this.version, `/usr/lib/frr/${daemon}`), ...sockets, ...pid, ...file, ...more];
     // mgmtd has its sockets there, whatever the options are.
     const apart = ['unshare', '--mount', 'sh', '-c', 'mount --bind "$0" /run/frr && exec "$@"'];
     this.#daemons.push(this.#netns.start(...apart, join(this.#dir, 'run'), ...argv));
@@ -187,7 +187,7 @@ export class Frr {
 
   #vtyshCommand(): string[] {
     const options = ['--vty_socket', join(this.#dir, 'vty'), '--config_dir', this.#dir];
-    return [...program(this.#version, '/usr/bin/vtysh'), ...options];
+    return [...program(this.version, '/usr/bin/vtysh'), ...options];
   }
 
   #vtysh(...args: string[]): Result {
