@@ -8,19 +8,19 @@ import { probeTimes } from './probes/ageing.ts';
 import type { Bridge } from './topology.ts';
 
 /**
- * When the next probe, end of a hold time or end of an age of a binding is due: CLOCK_MONOTONIC in milliseconds, Infinity
- * when none is.
+ * When the next probe, end of a hold time or end of an age of a binding is due after `sinceMs`: CLOCK_MONOTONIC in milliseconds,
+ * Infinity when none is.
  */
 export function bindingDueMs(
   bridge: Bridge,
   binding: Binding,
   probes: ProbeState | undefined,
-  nowMs: number,
+  sinceMs: number,
 ): number {
   const { maxAgeMs } = bridge.desired;
   let dueMs = Number.POSITIVE_INFINITY;
   const consider = (atMs: number): void => {
-    if (atMs > nowMs && atMs < dueMs) dueMs = atMs;
+    if (atMs > sinceMs && atMs < dueMs) dueMs = atMs;
   };
   consider(binding.frozenUntilMs);
   if (maxAgeMs !== null) consider(binding.lastSeenMs + maxAgeMs);

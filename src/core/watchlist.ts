@@ -181,7 +181,7 @@ export class Watchlist {
 
   /**
    * True when an address that is due need not be looked at: it has its neighbor, only its silence was due, and its binding, which
-   * is this one now, has been seen since and is otherwise as it was. It is due later then.
+   * is this one now, has been seen since, is otherwise as it was, and has not been silent for long enough since. It is due later then.
    */
   isPutOffBy(binding: Binding, nowMs: number): boolean {
     const watched = this.#addresses.get(bindingId(binding));
@@ -193,7 +193,9 @@ export class Watchlist {
     if (!hasNeighbor || watched.dueMs <= nowMs) return false;
     if (binding.lastSeenMs <= watched.lookedMs || !isSeenAgain(before, binding)) return false;
     // It has not been probed since it was seen: only passes that look at it send probes.
-    watched.silentMs = coarse(bindingDueMs(bridge, binding, undefined, nowMs), nowMs);
+    const silentMs = bindingDueMs(bridge, binding, undefined, binding.lastSeenMs);
+    if (silentMs <= nowMs) return false;
+    watched.silentMs = coarse(silentMs, nowMs);
     this.#dueMs = Math.min(this.#dueMs, watched.silentMs);
     return true;
   }
@@ -283,12 +285,16 @@ export class Watchlist {
     for (const hint of seenHints) watch(hint).seenHints.push(hint);
 
     const bridges = new Map(topology.bridges.map((bridge) => [bridge.ifIndex, bridge]));
-    for (const { candidate } of plan.decisions) {
+    for (const { candidate, due } of plan.decisions) {
       const { entry, binding } = candidate;
       const bridge = bridges.get(candidate.bridge);
       dueAt(candidate, refreshDueMs(entry, protocol, hosts.nowMs));
       if (binding === undefined || bridge === undefined) continue;
-      silentAt(candidate, bindingDueMs(bridge, binding, index.probesOf(binding), hosts.nowMs));
+      const probes = index.probesOf(binding);
+      silentAt(candidate, bindingDueMs(bridge, binding, probes, hosts.nowMs));
+      // Only hosts with a neighbor are probed: one that gets it now may have been silent for long enough before.
+      const isSilent = due && bindingDueMs(bridge, binding, probes, binding.lastSeenMs) <= hosts.nowMs;
+      if (isSilent) silentAt(candidate, hosts.nowMs + ANSWER_MS);
     }
     for (const { hint, dueMs } of byStatus.waiting) dueAt(hint, dueMs);
     for (const key of probed) silentAt(key, hosts.nowMs + ANSWER_MS);

@@ -9,11 +9,13 @@ import { planAnnouncements } from '../../src/core/announcements.ts';
 import { narrowTopology } from '../../src/core/focus.ts';
 import type { NeighborChange } from '../../src/core/neighbors/plan.ts';
 import type { ObservedHosts } from '../../src/core/observed.ts';
+import { type HostProbe, planHostProbes } from '../../src/core/probes/ageing.ts';
 import { type PassOutcome, Watchlist } from '../../src/core/watchlist.ts';
 import type { Binding } from '../../src/datapath/records/binding.ts';
 import { type BindingKey, bindingId } from '../../src/datapath/records/binding-key.ts';
 import type { Change } from '../../src/datapath/records/change.ts';
 import { type Hint, hintId } from '../../src/datapath/records/hint.ts';
+import type { ProbeState } from '../../src/datapath/records/probe.ts';
 import { meaningOf } from '../../src/host/watch.ts';
 import { type Activity, ForwardingTable } from '../../src/netlink/forwarding-table.ts';
 import type { Message } from '../../src/netlink/message.ts';
@@ -58,6 +60,8 @@ class Kernel {
   >();
   readonly records: Change[] = [];
   readonly messages: Message[] = [];
+  /** By bindingId. */
+  readonly probes = new Map<string, ProbeState>();
 
   /** A host sends: the bridge learns its MAC, the program its address. */
   send(ip: IpAddress, mac: Mac, port: IfIndex): void {
@@ -142,6 +146,7 @@ class Kernel {
       nowMs: this.nowMs,
       bindings: [...this.bindings.values()].filter(isRead),
       hints: [...this.hints.values()].filter(isRead),
+      probes: this.probes,
       forwarding: new Map([[BRIDGE, forwarding]]),
       neighbors: [...this.neighbors.values()]
         .filter(({ ip }) => isRead({ bridge: BRIDGE, vlan: 0, ip }))
@@ -217,8 +222,15 @@ const event: fc.Arbitrary<Event> = fc.oneof(
 
 function passOver(kernel: Kernel, seen: ObservedHosts, part = topology, elsewhere = 0) {
   const outcome = outcomeOf(part, seen, elsewhere);
+  const { silent, doubtful, left } = planHostProbes(part, outcome.plan, seen);
   kernel.apply(outcome);
-  return { outcome };
+  for (const { binding, state } of [...silent, ...doubtful]) kernel.probes.set(bindingId(binding), state);
+  const keysOf = (probes: readonly HostProbe[]) => probes.map(({ binding }) => binding);
+  return { outcome: { ...outcome, probed: keysOf(silent), wereDue: keysOf([...doubtful, ...left]) } };
+}
+
+function writtenBy({ plan }: PassOutcome): ReadonlySet<IpAddress> {
+  return new Set(plan.changes.filter(({ kind }) => kind !== 'remove').map(({ ip }) => ip));
 }
 
 it('a look at all hosts finds nothing that passes over named hosts have left', () => {
@@ -237,8 +249,12 @@ it('a look at all hosts finds nothing that passes over named hosts have left', (
         .splice(0)
         .flatMap((one) => meaningOf(one, { watchlist, machine: undefined }, 1).names ?? []);
       const records = kernel.records.splice(0);
+      /** The hosts that get a neighbor in this pass, and may be probed from then on. */
+      let written: ReadonlySet<IpAddress>;
       if (kernel.nowMs - wholeMs >= 600_000) {
-        watchlist = new Watchlist(passOver(kernel, kernel.observe()).outcome);
+        const { outcome } = passOver(kernel, kernel.observe());
+        watchlist = new Watchlist(outcome);
+        written = writtenBy(outcome);
         wholeMs = kernel.nowMs;
       } else {
         const due = watchlist.due(kernel.nowMs).filter((key) => {
@@ -251,13 +267,21 @@ it('a look at all hosts finds nothing that passes over named hosts have left', (
         narrow += focus.addresses.size < IPS.length ? 1 : 0;
         const part = narrowTopology(topology, focus);
         const seen = kernel.observe(focus.addresses);
-        watchlist.update(focus, passOver(kernel, seen, part, watchlist.hintsBeside(focus)).outcome);
+        const { outcome } = passOver(kernel, seen, part, watchlist.hintsBeside(focus));
+        watchlist.update(focus, outcome);
+        written = writtenBy(outcome);
       }
 
       const all = kernel.observe();
       const left = outcomeOf(topology, all);
       assert.deepEqual(left.plan.changes, [], 'neighbors');
       assert.deepEqual(left.forget, [], 'bindings');
+      // One that was seen after a probe is looked at when the next one would have been due.
+      const { silent } = planHostProbes(topology, left.plan, all);
+      const missed = silent.filter(
+        ({ binding }) => !written.has(binding.ip) && !kernel.probes.has(bindingId(binding)),
+      );
+      assert.deepEqual(missed, [], 'probes');
       assert.deepEqual(planAnnouncements(topology, all, left.plan.decisions).due, [], 'announcements');
       assert.equal(
         watchlist.hintsBeside({ addresses: new Map(), hints: [], seenHints: [] }),

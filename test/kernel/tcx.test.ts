@@ -9,15 +9,7 @@ import { deepTest } from '../lib/depth.ts';
 import { parseJson, run, tryRun } from '../lib/run.ts';
 import { enterNetns } from '../lib/setns.ts';
 import { until } from '../lib/wait.ts';
-import {
-  assertExit,
-  type Host,
-  Machine,
-  portSteps,
-  TUNNEL,
-  traces,
-  withNeighbors,
-} from './machine.ts';
+import { assertExit, type Host, Machine, portSteps, TUNNEL, traces, withNeighbors } from './machine.ts';
 import { loadEnder, NEEDS_TCX } from './probe.ts';
 
 describe('attach: tcx', () => {

@@ -24,7 +24,9 @@ class Table:
         self.hosts = {}
 
     def ips(self, device, mac):
-        version = os.stat(self.path).st_ino
+        # The inode alone is not enough: that of the table before the last one is free again.
+        stat = os.stat(self.path)
+        version = (stat.st_ino, stat.st_mtime_ns)
         if version != self.version:
             with open(self.path, encoding="utf-8") as file:
                 self.hosts = json.load(file)

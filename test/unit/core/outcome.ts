@@ -1,7 +1,7 @@
 // The outcome of a pass that decides about a scene and does everything.
 
 import { HostIndex } from '../../../src/core/host-index.ts';
-import { planHosts } from '../../../src/core/neighbors/plan.ts';
+import { type HostPlan, planHosts } from '../../../src/core/neighbors/plan.ts';
 import type { ObservedHosts } from '../../../src/core/observed.ts';
 import { hintsByStatus } from '../../../src/core/probes/hints.ts';
 import { planMemory } from '../../../src/core/probes/memory.ts';
@@ -15,7 +15,7 @@ export function outcomeOf(
   topology: Topology,
   hosts: ObservedHosts,
   elsewhere = 0,
-): PassOutcome & { readonly forget: readonly Binding[] } {
+): PassOutcome & { readonly plan: HostPlan; readonly forget: readonly Binding[] } {
   const index = new HostIndex(hosts);
   const plan = planHosts(topology, hosts, WHOLE, index);
   const byStatus = hintsByStatus(topology, hosts, index, WHOLE);

@@ -211,10 +211,22 @@ it('a host that has been seen since the last look is not silent, and is not look
   };
   assert.equal(again({}), true);
   assert.equal(again({ lastSeenMs: nowMs }), false, 'it was not seen since');
+  assert.equal(
+    again({ lastSeenMs: nowMs + 1_000 }),
+    false,
+    'it was, and has been silent for long enough since',
+  );
   assert.equal(again({ mac: OWNER }), false, 'another MAC');
   assert.equal(again({ port: TAP2 }), false, 'another port');
   assert.equal(again({ frozenUntilMs: later + 1 }), false, 'frozen');
   assert.equal(again({}, { neighbors: [] }), false, 'without a neighbor');
+});
+
+it('a host that gets a neighbor after a long silence is looked at again at once: it can be probed now', () => {
+  const dueIn = (silentMs: number): number =>
+    watching({ bindings: [{ ...binding('10.0.0.1'), lastSeenMs: nowMs - silentMs }] }).nextDueMs(0) - nowMs;
+  assert.equal(dueIn(700_000), 1_000);
+  assert.notEqual(dueIn(60_000), 1_000);
 });
 
 it('zebra is asked about the same neighbors by a narrow pass as by one over all hosts', () => {
