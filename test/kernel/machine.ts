@@ -145,10 +145,12 @@ export class Machine {
     return this.hasClsact(port) || this.attachedPrograms(port).length > 0;
   }
 
-  /** Detaches the program as another program on the node may: by deleting the pin of the link. */
+  /** Detaches the program as another program on the node may: by deleting the pin of the link, or the filter. */
   detachByHand(port: string): void {
     const [link] = this.netns.json<{ ifindex: number }[]>('ip', '-json', 'link', 'show', 'dev', port);
-    rmSync(`${this.pins}/links/${link?.ifindex}`);
+    const pin = `${this.pins}/links/${link?.ifindex}`;
+    if (existsSync(pin)) rmSync(pin);
+    else this.run('tc', 'filter', 'del', 'dev', port, 'ingress');
   }
 
   /** ID of the pinned program. */
