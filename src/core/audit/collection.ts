@@ -199,14 +199,17 @@ function variantsOf(
 }
 
 /**
- * The positions of the reports of each node, the newest last. A node is one with its name and its VTEPs, as far as it knows
- * them: without FRR it does not.
+ * The positions of the reports of each node, the newest last. A node is one with its name and its router ID or, where bgpd has
+ * not told it, its VTEPs, as far as it knows them: without FRR it does not.
  */
 function ofNodes(reports: readonly Kept[]): number[][] {
   const byName = new Map<string, number[][]>();
   for (const [index, report] of reports.entries()) {
     const others = ensure(byName, report.name, (): number[][] => []);
-    const same = others.find(([first = 0]) => isSame(reports[first]?.vteps ?? [], report.vteps));
+    const same = others.find(([first = 0]) => {
+      const other = reports[first];
+      return other !== undefined && isSame(other, report);
+    });
     if (same === undefined) others.push([index]);
     else same.push(index);
   }
@@ -214,8 +217,9 @@ function ofNodes(reports: readonly Kept[]): number[][] {
   return [...byName.values()].flat().map((indices) => indices.sort((a, b) => atOf(a) - atOf(b)));
 }
 
-function isSame(a: readonly string[], b: readonly string[]): boolean {
-  return a.length === 0 || b.length === 0 || a.join() === b.join();
+function isSame(a: Pick<Kept, 'routerId' | 'vteps'>, b: Pick<Kept, 'routerId' | 'vteps'>): boolean {
+  if (a.routerId !== null && b.routerId !== null) return a.routerId === b.routerId;
+  return a.vteps.length === 0 || b.vteps.length === 0 || a.vteps.join() === b.vteps.join();
 }
 
 /** The nodes by the position of their report. */

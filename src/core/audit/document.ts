@@ -8,6 +8,8 @@ import { LOOK } from './wording.ts';
 export interface NodeReport {
   readonly name: string;
   readonly at: number;
+  /** Null: not known, as bgpd did not answer. */
+  readonly routerId: string | null;
   readonly vteps: readonly string[];
   readonly version: string;
   readonly succeededAt: number | null;
@@ -76,6 +78,7 @@ function readNode(document: Fields): NodeReport {
   return {
     name: text(node['name'], 'fabric.node.name'),
     at: number(fabric['at'], 'fabric.at'),
+    routerId: textOrNull(node['routerId'], 'fabric.node.routerId'),
     vteps: list(node['vteps'], 'fabric.node.vteps').map((vtep) => text(vtep, 'fabric.node.vteps')),
     version: text(object(fabric['versions'], 'fabric.versions')['snoopy'], 'fabric.versions.snoopy'),
     succeededAt: numberOrNull(fabric['succeededAt'], 'fabric.succeededAt'),

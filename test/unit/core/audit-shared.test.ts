@@ -144,3 +144,23 @@ test('an address that FRR has frozen at a node is not missing there as well', ()
     ['frozen 100 10.1.0.1 n2'],
   );
 });
+
+test('nodes of one name are one by their router ID, and by their VTEPs where that is not known', () => {
+  const count = (
+    ...nodes: readonly { readonly routerId: string | null; readonly vteps: readonly string[] }[]
+  ): number => {
+    const collection = new Collection();
+    for (const node of nodes) {
+      const { fabric, ...rest } = document('n1', { vtep: A, local: [], remote: [] }) as {
+        readonly fabric: object;
+      };
+      collection.add(readDocument({ ...rest, fabric: { ...fabric, node: { name: 'n1', ...node } } }, 'n1'));
+    }
+    return collection.fabric().nodes.length;
+  };
+  const ONE = { routerId: A, vteps: [A] };
+  assert.equal(count(ONE, { routerId: A, vteps: [A, B] }), 1, 'it has another tunnel now');
+  assert.equal(count(ONE, { routerId: B, vteps: [A] }), 2, 'two nodes of one anycast VTEP');
+  assert.equal(count(ONE, { routerId: null, vteps: [] }), 1, 'FRR does not answer');
+  assert.equal(count(ONE, { routerId: null, vteps: [B] }), 2, 'bgpd does not answer');
+});
