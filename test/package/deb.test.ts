@@ -160,6 +160,19 @@ for (const release of RELEASES) {
       assert.deepEqual(machine.differences(before), []);
     });
 
+    deepTest('that is aborted for another package leaves the timer running, which sets everything up again', async (t) => {
+      const machine = await PackageMachine.boot(t, { from: release });
+      const host = await installed(machine, newer);
+      const script = (name: string, ...args: string[]): string =>
+        machine.run(`/var/lib/dpkg/info/snoopy-evpn.${name}`, ...args, 'in-favour', 'other', '1');
+      script('prerm', 'remove');
+      assert.equal(machine.property(TIMER, 'ActiveState'), 'inactive');
+      assert.equal(machine.programOn(host), undefined);
+      script('postinst', 'abort-remove');
+      assert.equal(machine.property(TIMER, 'ActiveState'), 'active');
+      await machine.attached(host);
+    });
+
     deepTest('succeeds with a broken configuration, and undoes everything', async (t) => {
       const machine = await PackageMachine.boot(t, { from: release });
       const host = await installed(machine, newer);
