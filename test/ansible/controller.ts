@@ -55,7 +55,8 @@ export class Controller {
       join(this.dir, 'ansible.cfg'),
       [
         '[defaults]',
-        'forks = 10',
+        // Each is a Python, a Node.js and several vtysh, which have ten seconds, on two processors.
+        'forks = 4',
         'retry_files_enabled = false',
         `callback_plugins = ${CALLBACKS}`,
         'callbacks_enabled = record',
