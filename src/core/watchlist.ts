@@ -181,7 +181,8 @@ export class Watchlist {
 
   /**
    * True when an address that is due need not be looked at: it has its neighbor, only its silence was due, and its binding, which
-   * is this one now, has been seen since, is otherwise as it was, and has not been silent for long enough since. It is due later then.
+   * is this one now, has been seen since and is otherwise as it was. It is due later then, unless it has been silent for long
+   * enough since.
    */
   isPutOffBy(binding: Binding, nowMs: number): boolean {
     const watched = this.#addresses.get(bindingId(binding));

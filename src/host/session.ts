@@ -28,7 +28,7 @@ export interface Session extends Target {
   readonly mounted: boolean;
   /** True for a removal when nothing is pinned: the pin directory exists only for its lock. */
   readonly isBlank: boolean;
-  /** False when the locked pin directory was deleted or replaced since. */
+  /** False without a lock, and when the locked pin directory was deleted or replaced since. */
   isLocked(): boolean;
   close(): void;
 }

@@ -60,7 +60,7 @@ class Kernel {
   >();
   readonly records: Change[] = [];
   readonly messages: Message[] = [];
-  /** By bindingId. */
+  /** Of hosts that were ever probed, by bindingId. */
   readonly probes = new Map<string, ProbeState>();
 
   /** A host sends: the bridge learns its MAC, the program its address. */
