@@ -2,6 +2,7 @@
 
 import type { IfIndex } from '../base/address.ts';
 import type { ErrorCode } from '../base/errors.ts';
+import { split } from '../base/group.ts';
 import { mapPairs, takeNext } from '../base/pairs.ts';
 import type { Action, PortRef } from '../core/actions.ts';
 import { APPLIED, failedBy, type Outcome } from '../core/report.ts';
@@ -118,7 +119,7 @@ function partition(
   ports: ReadonlySet<IfIndex>,
 ): readonly [AttachFilter[], AttachFilter[]] {
   const isAmong = ({ port }: AttachFilter): boolean => ports.has(port.ifIndex);
-  return [actions.filter(isAmong), actions.filter((action) => !isAmong(action))];
+  return split(actions, isAmong);
 }
 
 function portsWithQdisc(netlink: NetlinkSocket): ReadonlySet<IfIndex> {
