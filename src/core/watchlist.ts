@@ -286,6 +286,7 @@ export class Watchlist {
     for (const hint of seenHints) watch(hint).seenHints.push(hint);
 
     const bridges = new Map(topology.bridges.map((bridge) => [bridge.ifIndex, bridge]));
+    const unwritten = new Set(failed.map(bindingId));
     for (const { candidate, due } of plan.decisions) {
       const { entry, binding } = candidate;
       const bridge = bridges.get(candidate.bridge);
@@ -294,8 +295,9 @@ export class Watchlist {
       const probes = index.probesOf(binding);
       silentAt(candidate, bindingDueMs(bridge, binding, probes, hosts.nowMs));
       // Only hosts with a neighbor are probed: one that gets it now may have been silent for long enough before.
-      const isSilent = due && bindingDueMs(bridge, binding, probes, binding.lastSeenMs) <= hosts.nowMs;
-      if (isSilent) silentAt(candidate, hosts.nowMs + ANSWER_MS);
+      const hasNeighbor = due && !unwritten.has(bindingId(candidate));
+      const isSilent = bindingDueMs(bridge, binding, probes, binding.lastSeenMs) <= hosts.nowMs;
+      if (hasNeighbor && isSilent) silentAt(candidate, hosts.nowMs + ANSWER_MS);
     }
     for (const { hint, dueMs } of byStatus.waiting) dueAt(hint, dueMs);
     for (const key of probed) silentAt(key, hosts.nowMs + ANSWER_MS);

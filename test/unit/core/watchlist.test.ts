@@ -48,10 +48,15 @@ function hint(ip: string, more: Partial<Hint> = {}): Hint {
   return { ...key, kind: 'ended', probes: 1, seenMs: nowMs, probedMs: nowMs, ...more };
 }
 
-function watching(found: Partial<ObservedHosts>): Watchlist {
+/** The outcome of a pass with what was found, and the MAC at its port. */
+function outcomeWith(found: Partial<ObservedHosts>): ReturnType<typeof outcomeOf> {
   const table = new ForwardingTable();
   table.push({ vlan: 0, mac: MAC, port: TAP1 });
-  return new Watchlist(outcomeOf(topology, { ...hosts, forwarding: new Map([[BRIDGE, table]]), ...found }));
+  return outcomeOf(topology, { ...hosts, forwarding: new Map([[BRIDGE, table]]), ...found });
+}
+
+function watching(found: Partial<ObservedHosts>): Watchlist {
+  return new Watchlist(outcomeWith(found));
 }
 
 const ips = (keys: Iterable<{ readonly ip: IpAddress }>): string[] => [...keys].map(({ ip }) => ip).sort();
@@ -124,6 +129,13 @@ it('a neighbor that could not be written is due ten seconds later', () => {
   const watchlist = new Watchlist({ ...outcome, failed: [binding('10.0.0.1')] });
   assert.equal(watchlist.nextDueMs(0), nowMs + 10_000);
   assert.deepEqual(ips(watchlist.due(nowMs + 10_000)), ['10.0.0.1']);
+});
+
+it('a silent host whose neighbor could not be written is due ten seconds later as well', () => {
+  const silent = binding('10.0.0.1', { lastSeenMs: nowMs - 11 * 60_000 });
+  const outcome = outcomeWith({ bindings: [silent] });
+  assert.equal(new Watchlist(outcome).nextDueMs(0), nowMs + 1_000, 'it is probed');
+  assert.equal(new Watchlist({ ...outcome, failed: [silent] }).nextDueMs(0), nowMs + 10_000);
 });
 
 it('a neighbor that was written is looked at before garbage collection may delete it', () => {
