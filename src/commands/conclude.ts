@@ -1,6 +1,6 @@
 // The end of a run: its report, its textfile, and the time of success.
 
-import { problemOf } from '../base/errors.ts';
+import { problemOf, SnoopyError } from '../base/errors.ts';
 import { APPLIED, type ReconcileReport, type RunReport, type Step } from '../core/report.ts';
 import { allWell, anyChange } from '../core/summary.ts';
 import { noteTime } from '../host/pin-directory.ts';
@@ -51,13 +51,29 @@ function mountStep(path: string): Step {
   return { action: { kind: 'mount', path }, outcome: APPLIED };
 }
 
+/** The error of a run whose pin directory is no more the one that it has locked. */
+export function lostLock({ pins }: Run['session']): SnoopyError {
+  return new SnoopyError({
+    code: 'pin_unusable',
+    object: pins.directory,
+    operation: `go on with the pins in "${pins.directory}"`,
+    cause: 'the directory was deleted or replaced',
+    fix: 'run again: that sets up everything anew',
+  });
+}
+
 /**
  * Writes the textfile and stores the time of a success. Does nothing for a check, or for a run with `--bridge`, whose
- * report does not cover the whole node.
+ * report does not cover the whole node, or without the lock: both may be those of another run by now.
  */
 function publish<Report extends RunReport>(run: Run, report: Report, survey: PassResult['survey']): Report {
   const { session, configuration, options, environment, stopwatch } = run;
-  if (options.check || options.bridges.length > 0) return report;
+  if (options.check) return report;
+  if (!session.isLocked()) {
+    const lost = report.ok ? [problemOf(lostLock(session), 'snoopy')] : [];
+    return { ...report, ok: false, errors: [...report.errors, ...lost] };
+  }
+  if (options.bridges.length > 0) return report;
   const nowMs = environment.wallClock();
   const { textfile } = configuration;
   const problems = textfile === null ? [] : writeMetrics(run, textfile, report, survey, nowMs);

@@ -1,7 +1,7 @@
 // Passes until the time is over: the first at once, each later one when there is something to do.
 
 import type { IfIndex } from '../base/address.ts';
-import { problemOf, SnoopyError } from '../base/errors.ts';
+import { problemOf } from '../base/errors.ts';
 import { distinct } from '../base/group.ts';
 import { formatAge } from '../base/units.ts';
 import { lifeMsOf } from '../core/probes/hints.ts';
@@ -13,7 +13,7 @@ import { sleep } from '../ffi/libc.ts';
 import { refreshPins } from '../host/apply.ts';
 import { lacksLinks } from '../host/observe.ts';
 import { type Changed, NOTHING_CHANGED, openWatch, type Watch } from '../host/watch.ts';
-import { conclude } from './conclude.ts';
+import { conclude, lostLock } from './conclude.ts';
 import type { Machine } from './retrieve.ts';
 import { type NarrowPass, type Pass, type PassResult, RETRY_MS, type Run } from './run.ts';
 import type { Named } from './view.ts';
@@ -83,10 +83,10 @@ export function listen(run: Run, passes: Passes): PassResult {
     stopwatch.enter('listen');
     for (;;) {
       const changed = waitForWork(run, watch, result, known);
-      const isLast = now() >= untilMs;
-      if (isLast && !known.isOutdated) return result;
       // Another run may work here by now, beside this one.
       if (!session.isLocked()) return merge(result, failedPass(lostLock(session), result));
+      const isLast = now() >= untilMs;
+      if (isLast && !known.isOutdated) return result;
       const startedUseMs = processorMs();
       const done = attempt(later, passes, result, known, changed);
       known = done.known;
@@ -249,16 +249,6 @@ function dueNames({ pins }: Run['session'], watchlist: Watchlist, nowMs: number)
   return watchlist.due(nowMs).filter((key) => {
     const binding = readBinding(pins, key);
     return binding === undefined || !watchlist.isPutOffBy(binding, nowMs);
-  });
-}
-
-function lostLock({ pins }: Run['session']): SnoopyError {
-  return new SnoopyError({
-    code: 'pin_unusable',
-    object: pins.directory,
-    operation: `go on listening with the pins in "${pins.directory}"`,
-    cause: 'the directory was deleted or replaced',
-    fix: 'run again: that sets up everything anew',
   });
 }
 
