@@ -104,8 +104,7 @@ function readOrigin(
   const ip = parseIp(address);
   const mac = parseMac(text(entry, 'mac') ?? '');
   if (ip === undefined || mac === undefined) return [];
-  const vtep = text(entry, 'remoteVtep');
-  const hop = text(entry, 'remoteEs') ?? (vtep === undefined ? undefined : (parseIp(vtep) ?? vtep));
+  const hop = text(entry, 'remoteEs') ?? parseIp(text(entry, 'remoteVtep') ?? '');
   const ageMs = parseUptime(text(entry, 'uptime') ?? '');
   return [[ip, { place: hop ?? segments?.get(mac) ?? null, ageMs }]];
 }

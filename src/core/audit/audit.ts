@@ -80,7 +80,7 @@ function look(fabric: Fabric, settle: number): Looked {
 /**
  * What is in motion, and was so in earlier reports already, is no coincidence: unless it has come since, each time anew. The
  * order in which nodes are asked is mostly the same, and leaves the same things open each time. All earlier reports of the nodes
- * that it is about must be before the newest ones, or the same reports would confirm themselves.
+ * that it is about must be older than the newest ones: a report does not confirm what it says itself.
  */
 function confirm(
   sighted: readonly Sighted[],

@@ -4,7 +4,7 @@
 // reported it, and the addresses once, from whichever report lists them.
 
 import type { IpAddress, Mac } from '../../base/address.ts';
-import { ensure } from '../../base/group.ts';
+import { ensure, groupBy } from '../../base/group.ts';
 import { isAdvertised, type LocalState } from '../fabric-report.ts';
 import {
   type NodeReport,
@@ -20,7 +20,7 @@ export interface AuditedNode
   extends Pick<NodeReport, 'at' | 'version' | 'succeededAt' | 'vnis' | 'frrMessage' | 'isOk' | 'messages'> {
   /** Its position among all reports. */
   readonly index: number;
-  /** Its host name; with its VTEP where several nodes have that name. */
+  /** Its host name; with its router ID where several nodes have that name. */
   readonly name: string;
   readonly vteps: readonly string[];
   readonly frozen: NodeReport['frozen'];
@@ -80,12 +80,18 @@ interface Own {
   readonly entries: readonly ReportedEntry[];
 }
 
+interface Missing {
+  readonly messages: Set<string>;
+  /** How many reports had been added when it was last missing. */
+  after: number;
+}
+
 type Kept = Omit<NodeReport, 'local' | 'remote'> & { readonly local: readonly Own[] };
 
 export class Collection {
   readonly #reports: Kept[] = [];
   /** Why there is no report, by node. */
-  readonly #missing = new Map<string, Set<string>>();
+  readonly #missing = new Map<string, Missing>();
   readonly #variants = new Map<number, Map<string, Map<string, Reduced>>>();
 
   /** Takes what the audit needs of a report, or that there is none. Several reports of one node: the newest counts. */
@@ -109,7 +115,9 @@ export class Collection {
   }
 
   #lack(name: string, message: string): void {
-    ensure(this.#missing, name, () => new Set<string>()).add(message);
+    const known = ensure(this.#missing, name, (): Missing => ({ messages: new Set(), after: 0 }));
+    known.messages.add(message);
+    known.after = this.#reports.length;
   }
 
   #reduce({ vni, place, count, digest, youngest, entries }: ReportedGroup, index: number, at: number): void {
@@ -141,11 +149,10 @@ export class Collection {
 
   #fabricOf(live: readonly number[]): Fabric {
     const nodes = nameNodes(this.#reports, live);
-    const reported = new Set([...nodes.values()].map(({ name }) => name));
     return {
       nodes: [...nodes.values()],
-      missing: [...this.#missing].flatMap(([name, messages]): NoReport[] =>
-        reported.has(name) ? [] : [{ name, message: [...messages].join('; ') }],
+      missing: [...this.#missing].flatMap(([name, { messages, after }]): NoReport[] =>
+        this.#isReported(name, after) ? [] : [{ name, message: [...messages].join('; ') }],
       ),
       claims: this.#claims(nodes),
       variants: new Map(
@@ -155,6 +162,11 @@ export class Collection {
         ]),
       ),
     };
+  }
+
+  /** True when a report of that name was added later than so many: a node that answers no more has none. */
+  #isReported(name: string, after: number): boolean {
+    return this.#reports.slice(after).some((report) => report.name === name);
   }
 
   #claims(nodes: ReadonlyMap<number, AuditedNode>): Map<number, Map<IpAddress, Claim[]>> {
@@ -199,27 +211,43 @@ function variantsOf(
 }
 
 /**
- * The positions of the reports of each node, the newest last. A node is one with its name and its router ID or, where bgpd has
- * not told it, its VTEPs, as far as it knows them: without FRR it does not.
+ * The positions of the reports of each node, the newest last. A node is known by its name and its router ID. Without FRR it does
+ * not report that one: such a report belongs to the one node of that name that it fits, by its VTEPs if it has any.
  */
 function ofNodes(reports: readonly Kept[]): number[][] {
-  const byName = new Map<string, number[][]>();
-  for (const [index, report] of reports.entries()) {
-    const others = ensure(byName, report.name, (): number[][] => []);
-    const same = others.find(([first = 0]) => {
-      const other = reports[first];
-      return other !== undefined && isSame(other, report);
-    });
-    if (same === undefined) others.push([index]);
-    else same.push(index);
-  }
   const atOf = (index: number): number => reports[index]?.at ?? 0;
-  return [...byName.values()].flat().map((indices) => indices.sort((a, b) => atOf(a) - atOf(b)));
+  const byName = groupBy([...reports.keys()], (index) => reports[index]?.name ?? '');
+  const nodes = [...byName.values()].flatMap((indices) => nodesOf(reports, indices));
+  return nodes.map((indices) => indices.sort((a, b) => atOf(a) - atOf(b)));
 }
 
-function isSame(a: Pick<Kept, 'routerId' | 'vteps'>, b: Pick<Kept, 'routerId' | 'vteps'>): boolean {
-  if (a.routerId !== null && b.routerId !== null) return a.routerId === b.routerId;
-  return a.vteps.length === 0 || b.vteps.length === 0 || a.vteps.join() === b.vteps.join();
+/** The same of reports with one name. Those that say most of their node come first, so that the order of the files is nothing. */
+function nodesOf(reports: readonly Kept[], indices: readonly number[]): number[][] {
+  const alike = [...groupBy(indices, (index) => identityOf(reports[index])).entries()];
+  const nodes: number[][] = [];
+  for (const [, group] of alike.sort(([a], [b]) => (a < b ? -1 : 1))) {
+    const fitting = nodes.filter((node) =>
+      node.some((index) => fits(reports[index], reports[group[0] ?? 0])),
+    );
+    const [first] = fitting;
+    if (first === undefined || fitting.length > 1) nodes.push(group);
+    else first.push(...group);
+  }
+  return nodes;
+}
+
+/** In the order of what it says: router IDs, then VTEPs, then nothing. */
+function identityOf(report: Kept | undefined): string {
+  if (report === undefined) return '';
+  const { routerId, vteps } = report;
+  if (routerId !== null) return `1 ${routerId}`;
+  return vteps.length > 0 ? `2 ${vteps.join()}` : '3';
+}
+
+/** True when a report that has no router ID may be of the node of another one. */
+function fits(known: Kept | undefined, report: Kept | undefined): boolean {
+  if (known === undefined || report === undefined || report.routerId !== null) return false;
+  return report.vteps.length === 0 || report.vteps.join() === known.vteps.join();
 }
 
 /** The nodes by the position of their report. */
@@ -235,7 +263,8 @@ function nameNodes(reports: readonly Kept[], live: readonly number[]): Map<numbe
     if (report === undefined) continue;
     const { local, name, ...rest } = report;
     const isAlone = counts.get(name) === 1;
-    nodes.set(index, { ...rest, index, name: isAlone ? name : `${name} (${report.vteps[0] ?? '?'})` });
+    const address = report.routerId ?? report.vteps[0] ?? '?';
+    nodes.set(index, { ...rest, index, name: isAlone ? name : `${name} (${address})` });
   }
   return nodes;
 }

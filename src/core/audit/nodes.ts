@@ -10,25 +10,30 @@ import { FOUND, LOOK } from './wording.ts';
 const LATE = 300;
 
 export function checkNodes({ nodes, missing }: Fabric): Sighted[] {
-  const usual = median(nodes.map(({ at }) => at));
+  const times = nodes.map(({ at }) => at).sort((a, b) => a - b);
   const silent = [...missing].sort(byName).map(({ name, message }) => {
     const draft = { nodes: [name], found: FOUND['no-report']({ node: name, message }) };
     return settled(finding('no-report', { ...draft, look: { node: name, command: LOOK.report } }));
   });
-  const reported = [...nodes].sort(byName).flatMap((node) => checkNode(node, usual));
+  const reported = [...nodes].sort(byName).flatMap((node) => checkNode(node, usualFor(node, times)));
   return [...silent, ...reported, ...checkVersions(nodes)];
 }
 
-/** The later one of two in the middle. One wrong clock does not move it, as it would move the newest time. */
-function median(times: readonly number[]): number {
-  return [...times].sort((a, b) => a - b)[Math.floor(times.length / 2)] ?? 0;
+/**
+ * When most other reports were made. One wrong clock does not move it, as it would move the newest time; of two nodes either
+ * clock may be the wrong one.
+ */
+function usualFor({ at }: AuditedNode, sorted: readonly number[]): number {
+  const [first = at, second = at] = sorted;
+  if (sorted.length === 2) return first + second - at;
+  return sorted[Math.floor(sorted.length / 2)] ?? at;
 }
 
 function byName(a: { readonly name: string }, b: { readonly name: string }): number {
   return a.name < b.name ? -1 : 1;
 }
 
-/** `usual`: when most reports were made. */
+/** `usual`: when most other reports were made. */
 function checkNode(node: AuditedNode, usual: number): Sighted[] {
   const { name, at, succeededAt, frrMessage, isOk, messages, limited, dropped } = node;
   const found: Sighted[] = [];

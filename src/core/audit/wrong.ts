@@ -84,10 +84,11 @@ export class Elsewhere {
     }
     for (const table of claims.values())
       for (const all of table.values()) {
-        if (all.length < 2) continue;
+        const silent = all.filter(({ state }) => state === 'frozen' || state === 'inactive');
+        if (silent.length === 0) continue;
         for (const claim of advertised(all))
-          for (const { state, place, node } of all)
-            if (state === 'frozen' || (state === 'inactive' && place === claim.place)) this.#add(claim, node);
+          for (const { state, place, node } of silent)
+            if (state === 'frozen' || place === claim.place) this.#add(claim, node);
       }
   }
 

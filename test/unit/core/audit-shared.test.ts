@@ -146,9 +146,8 @@ test('an address that FRR has frozen at a node is not missing there as well', ()
 });
 
 test('nodes of one name are one by their router ID, and by their VTEPs where that is not known', () => {
-  const count = (
-    ...nodes: readonly { readonly routerId: string | null; readonly vteps: readonly string[] }[]
-  ): number => {
+  type Identity = { readonly routerId: string | null; readonly vteps: readonly string[] };
+  const namesOf = (nodes: readonly Identity[]): string[] => {
     const collection = new Collection();
     for (const node of nodes) {
       const { fabric, ...rest } = document('n1', { vtep: A, local: [], remote: [] }) as {
@@ -156,11 +155,35 @@ test('nodes of one name are one by their router ID, and by their VTEPs where tha
       };
       collection.add(readDocument({ ...rest, fabric: { ...fabric, node: { name: 'n1', ...node } } }, 'n1'));
     }
-    return collection.fabric().nodes.length;
+    return collection
+      .fabric()
+      .nodes.map(({ name }) => name)
+      .sort();
+  };
+  /** In whatever order the reports come. */
+  const count = (...nodes: readonly Identity[]): number => {
+    const orders = permutationsOf(nodes).map(namesOf);
+    for (const names of orders) assert.deepEqual(names, orders[0], JSON.stringify(nodes));
+    return orders[0]?.length ?? 0;
   };
   const ONE = { routerId: A, vteps: [A] };
+  const TWO = { routerId: B, vteps: [B] };
+  const NONE = { routerId: null, vteps: [] };
   assert.equal(count(ONE, { routerId: A, vteps: [A, B] }), 1, 'it has another tunnel now');
   assert.equal(count(ONE, { routerId: B, vteps: [A] }), 2, 'two nodes of one anycast VTEP');
-  assert.equal(count(ONE, { routerId: null, vteps: [] }), 1, 'FRR does not answer');
+  assert.equal(count(ONE, NONE), 1, 'FRR does not answer');
   assert.equal(count(ONE, { routerId: null, vteps: [B] }), 2, 'bgpd does not answer');
+  assert.equal(count(NONE, NONE), 1);
+  assert.equal(count(ONE, TWO, { routerId: null, vteps: [B] }), 2, 'its tunnel says which of them it is');
+  assert.equal(count(ONE, TWO, NONE), 3, 'either');
+  assert.equal(count(ONE, { routerId: B, vteps: [A] }, { routerId: null, vteps: [A] }), 3, 'either');
+  const anycast = [ONE, { routerId: B, vteps: [A] }, { routerId: null, vteps: [A] }, NONE];
+  assert.deepEqual(namesOf(anycast), [`n1 (${A})`, `n1 (${B})`, 'n1 (?)', `n1 (${A})`].sort());
 });
+
+function permutationsOf<T>(items: readonly T[]): T[][] {
+  if (items.length < 2) return [[...items]];
+  return items.flatMap((item, i) =>
+    permutationsOf(items.filter((_, j) => j !== i)).map((rest) => [item, ...rest]),
+  );
+}

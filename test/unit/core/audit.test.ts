@@ -207,7 +207,35 @@ test('a node that did not answer twice is reported once; a next hop counts the a
   );
 });
 
-test('nodes of one name are distinguished by their tunnel ends', () => {
+test('a node that answers no more is reported, one that answers later is not', () => {
+  const model = new FabricModel(SOUND);
+  const all = model.nodes.map((node) => readDocument(model.document(node), ''));
+  const missing = { name: model.nodes[0]?.name ?? '', message: 'no answer' };
+  const found = (...reports: Parameters<Collection['add']>[0][]): string[] => {
+    const collection = new Collection();
+    for (const report of reports) collection.add(report);
+    return audit(collection, 5).findings.map(({ found }) => found);
+  };
+  assert.deepEqual(found(...all, missing), ['n1: no answer']);
+  assert.deepEqual(found(missing, ...all), []);
+});
+
+test('of two clocks either may be the wrong one', () => {
+  const [first, second] = documents((_, fabric) => {
+    fabric['at'] = START + 3600;
+    fabric['succeededAt'] = START + 3590;
+  });
+  const old = auditOf([first, second]).findings.filter(({ id }) => id === 'old-report');
+  assert.deepEqual(
+    old.map(({ found }) => found),
+    [
+      'n1: its report is 60m newer than most, or its clock is ahead',
+      'n2: its report is 60m older than most, or its clock is behind',
+    ],
+  );
+});
+
+test('nodes of one name are distinguished by their router IDs', () => {
   const all = documents();
   for (const document of all) ((document['fabric'] as Fields)['node'] as Fields)['name'] = 'localhost';
   const [first] = all.map((document) => document['fabric'] as Fields);
