@@ -2,14 +2,16 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: shells have them too.
 
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
+import { appendFileSync, copyFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { VERSION } from '../../src/generated/version.ts';
 import type { Host } from '../kernel/machine.ts';
 import { RELEASES } from '../lib/container.ts';
 import { deepTest } from '../lib/depth.ts';
-import { tryRun } from '../lib/run.ts';
+import { run, tryRun } from '../lib/run.ts';
 import { Scope } from '../lib/scope.ts';
+import { createTempDir } from '../lib/temp.ts';
 import { until } from '../lib/wait.ts';
 import { buildPackages, CONFIG, PackageMachine, type Packages, SERVICE, TIMER } from './packages.ts';
 
@@ -25,6 +27,19 @@ before(() => {
   newer = buildPackages(scope, NEW, { only: ['deb'] });
 });
 after(() => scope.close());
+
+/** Makes the package one like those of version 0.1.0, and returns its path. */
+function withConffile(deb: string): string {
+  const dir = createTempDir(scope, 'conffile');
+  const root = join(dir, 'root');
+  run(['dpkg-deb', '--raw-extract', deb, root]);
+  mkdirSync(join(root, 'etc/snoopy'), { recursive: true });
+  copyFileSync(join(root, 'usr/share/snoopy-evpn/snoopy.yaml'), join(root, CONFIG));
+  appendFileSync(join(root, 'DEBIAN/conffiles'), `${CONFIG}\n`);
+  const path = join(dir, 'conffile.deb');
+  run(['dpkg-deb', '--build', '--root-owner-group', root, path]);
+  return path;
+}
 
 /** Installed and run, with a host that has a neighbor. */
 async function installed(machine: PackageMachine, packages: Packages): Promise<Host> {
@@ -129,6 +144,29 @@ for (const release of RELEASES) {
         assert.equal(machine.property(TIMER, 'UnitFileState'), 'disabled');
       },
     );
+
+    deepTest('from a package with the configuration as a conffile leaves it as it is', async (t) => {
+      const machine = await PackageMachine.boot(t, { from: release });
+      const [old, current] = [machine.copyIn(withConffile(older.deb)), machine.copyIn(newer.deb)];
+      const path = machine.container.path(CONFIG);
+      const contents = (): string | null => (existsSync(path) ? readFileSync(path, 'utf8') : null);
+      const changes: readonly (() => void)[] = [
+        () => {},
+        () => machine.configure(),
+        () => machine.run('rm', CONFIG),
+      ];
+      for (const change of changes) {
+        machine.dpkg('--install', old);
+        change();
+        const changed = contents();
+        // Without a terminal a question would be an error.
+        machine.dpkg('--install', current);
+        assert.equal(contents(), changed);
+        if (changed !== null) machine.write(`${CONFIG}~`, 'of an editor');
+        machine.dpkg('--purge', 'snoopy-evpn');
+        assert.equal(existsSync(machine.container.path('/etc/snoopy')), false);
+      }
+    });
   });
 
   describe(`removal on ${release}`, () => {
@@ -160,18 +198,32 @@ for (const release of RELEASES) {
       assert.deepEqual(machine.differences(before), []);
     });
 
-    deepTest('that is aborted for another package leaves the timer running, which sets everything up again', async (t) => {
-      const machine = await PackageMachine.boot(t, { from: release });
-      const host = await installed(machine, newer);
-      const script = (name: string, ...args: string[]): string =>
-        machine.run(`/var/lib/dpkg/info/snoopy-evpn.${name}`, ...args, 'in-favour', 'other', '1');
-      script('prerm', 'remove');
-      assert.equal(machine.property(TIMER, 'ActiveState'), 'inactive');
-      assert.equal(machine.programOn(host), undefined);
-      script('postinst', 'abort-remove');
-      assert.equal(machine.property(TIMER, 'ActiveState'), 'active');
-      await machine.attached(host);
-    });
+    deepTest(
+      'that is aborted for another package leaves the timer running, which sets everything up again',
+      async (t) => {
+        const machine = await PackageMachine.boot(t, { from: release });
+        const host = await installed(machine, newer);
+        const script = (name: string, ...args: string[]): string =>
+          machine.run(`/var/lib/dpkg/info/snoopy-evpn.${name}`, ...args, 'in-favour', 'other', '1');
+        script('prerm', 'remove');
+        assert.equal(machine.property(TIMER, 'ActiveState'), 'inactive');
+        assert.equal(machine.programOn(host), undefined);
+        script('postinst', 'abort-remove');
+        assert.equal(machine.property(TIMER, 'ActiveState'), 'active');
+        await machine.attached(host);
+        // What counts is whether it ran, not whether it starts at boot.
+        machine.run('systemctl', 'disable', '--quiet', TIMER);
+        const stateAfter = (): string => {
+          script('prerm', 'remove');
+          script('postinst', 'abort-remove');
+          return machine.property(TIMER, 'ActiveState');
+        };
+        assert.equal(stateAfter(), 'active');
+        machine.run('systemctl', 'enable', '--quiet', TIMER);
+        machine.run('systemctl', 'stop', TIMER);
+        assert.equal(stateAfter(), 'inactive');
+      },
+    );
 
     deepTest('succeeds with a broken configuration, and undoes everything', async (t) => {
       const machine = await PackageMachine.boot(t, { from: release });
