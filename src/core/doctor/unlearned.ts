@@ -24,8 +24,8 @@ export function checkUnlearned(findings: Findings): Check[] {
   const isChecked = findings.topology.bridges.some(({ ports }) =>
     ports.some(({ ifIndex }) => isSeen(ifIndex)),
   );
-  const allHeard = isChecked ? [ok('silent', null, SILENT.ok())] : [];
-  return [...(silent.length === 0 ? allHeard : silent), ...checkHinted(findings)];
+  const noneSilent = isChecked ? [ok('silent', null, SILENT.ok())] : [];
+  return [...(silent.length === 0 ? noneSilent : silent), ...checkHinted(findings)];
 }
 
 /** MACs that the bridge forwards to a local port where a message would be seen, and that are not known. */

@@ -25,7 +25,7 @@ const PROBES_PER_RUN = 256;
 /** How long a hint, or an owner that may not be able to answer, is kept on a bridge without max_age. */
 const DEFAULT_LIFE_MS = 20 * 60_000;
 
-/** How long a hint, or an owner that may not be able to answer, is kept. */
+/** The same for this bridge. */
 export function lifeMsOf({ desired }: Bridge): number {
   return desired.maxAgeMs ?? DEFAULT_LIFE_MS;
 }
