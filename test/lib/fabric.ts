@@ -68,6 +68,19 @@ export class Fabric {
     }
   }
 
+  /** What kernel and FRR of each node have, to explain a failure. */
+  describe(): string {
+    const parts = this.nodes.flatMap(({ node: { name, netns }, frr }) => [
+      `${name}:`,
+      netns.run('ip', '-details', 'neigh', 'show', 'dev', 'br0', 'nud', 'all'),
+      netns.run('bridge', 'fdb', 'show', 'br', 'br0'),
+      frr.show('show evpn arp-cache vni all'),
+      frr.show('show evpn mac vni all'),
+      frr.show('show bgp l2vpn evpn route type macip'),
+    ]);
+    return parts.join('\n');
+  }
+
   /** Node `number`, from 1 on. */
   node(number: number): FabricNode {
     const node = this.nodes[number - 1];

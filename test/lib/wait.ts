@@ -4,6 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 export interface WaitOptions {
   readonly timeoutMs?: number;
   readonly everyMs?: number;
+  /** What the error says as well. */
+  readonly explain?: () => string;
 }
 
 /** How much longer everything may take where the processor is emulated (test/guest). */
@@ -23,7 +25,8 @@ export async function until<T>(
     const value = read();
     if (accept(value)) return value;
     if (performance.now() - start > timeoutMs) {
-      throw new Error(`Waited ${timeoutMs} ms for ${what}; the last value was: ${show(value)}`);
+      const more = options.explain === undefined ? '' : `\n${options.explain()}`;
+      throw new Error(`Waited ${timeoutMs} ms for ${what}; the last value was: ${show(value)}${more}`);
     }
     await sleep(everyMs);
   }
