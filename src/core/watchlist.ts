@@ -295,9 +295,9 @@ export class Watchlist {
       const probes = index.probesOf(binding);
       silentAt(candidate, bindingDueMs(bridge, binding, probes, hosts.nowMs));
       // Only hosts with a neighbor are probed: one that gets it now may have been silent for long enough before.
-      const hasNeighbor = due && !unwritten.has(bindingId(candidate));
+      if (!due || unwritten.has(bindingId(candidate))) continue;
       const isSilent = bindingDueMs(bridge, binding, probes, binding.lastSeenMs) <= hosts.nowMs;
-      if (hasNeighbor && isSilent) silentAt(candidate, hosts.nowMs + ANSWER_MS);
+      if (isSilent) silentAt(candidate, hosts.nowMs + ANSWER_MS);
     }
     for (const { hint, dueMs } of byStatus.waiting) dueAt(hint, dueMs);
     for (const key of probed) silentAt(key, hosts.nowMs + ANSWER_MS);

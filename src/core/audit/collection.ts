@@ -215,19 +215,21 @@ function variantsOf(
  * not report that one: such a report belongs to the one node of that name that it fits, by its VTEPs if it has any.
  */
 function ofNodes(reports: readonly Kept[]): number[][] {
-  const atOf = (index: number): number => reports[index]?.at ?? 0;
-  const byName = groupBy([...reports.keys()], (index) => reports[index]?.name ?? '');
-  const nodes = [...byName.values()].flatMap((indices) => nodesOf(reports, indices));
-  return nodes.map((indices) => indices.sort((a, b) => atOf(a) - atOf(b)));
+  const byName = groupBy([...reports.entries()], ([, { name }]) => name);
+  const nodes = [...byName.values()].flatMap(nodesOf);
+  return nodes.map((node) => node.sort(([, a], [, b]) => a.at - b.at).map(([index]) => index));
 }
 
-/** The same of reports with one name. Those that say most of their node come first, so that the order of the files is nothing. */
-function nodesOf(reports: readonly Kept[], indices: readonly number[]): number[][] {
-  const alike = [...groupBy(indices, (index) => identityOf(reports[index])).entries()];
-  const nodes: number[][] = [];
+/** A report and its position. */
+type Numbered = readonly [number, Kept];
+
+/** The same of reports with one name. Those that say most of their node come first: the order of the files does not matter. */
+function nodesOf(reports: readonly Numbered[]): Numbered[][] {
+  const alike = [...groupBy(reports, ([, report]) => identityOf(report))];
+  const nodes: Numbered[][] = [];
   for (const [, group] of alike.sort(([a], [b]) => (a < b ? -1 : 1))) {
     const fitting = nodes.filter((node) =>
-      node.some((index) => fits(reports[index], reports[group[0] ?? 0])),
+      node.some(([, known]) => group.some(([, report]) => fits(known, report))),
     );
     const [first] = fitting;
     if (first === undefined || fitting.length > 1) nodes.push(group);
@@ -237,16 +239,14 @@ function nodesOf(reports: readonly Kept[], indices: readonly number[]): number[]
 }
 
 /** In the order of what it says: router IDs, then VTEPs, then nothing. */
-function identityOf(report: Kept | undefined): string {
-  if (report === undefined) return '';
-  const { routerId, vteps } = report;
+function identityOf({ routerId, vteps }: Kept): string {
   if (routerId !== null) return `1 ${routerId}`;
   return vteps.length > 0 ? `2 ${vteps.join()}` : '3';
 }
 
 /** True when a report that has no router ID may be of the node of another one. */
-function fits(known: Kept | undefined, report: Kept | undefined): boolean {
-  if (known === undefined || report === undefined || report.routerId !== null) return false;
+function fits(known: Kept, report: Kept): boolean {
+  if (report.routerId !== null) return false;
   return report.vteps.length === 0 || report.vteps.join() === known.vteps.join();
 }
 
