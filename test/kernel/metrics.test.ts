@@ -279,6 +279,25 @@ describe('the textfile', () => {
     assert.ok(listened > 0 && listened < wholeRun, `listened for ${listened} of ${wholeRun} s`);
   });
 
+  deepTest(
+    'is that of the run which has the lock, not of one whose pin directory was replaced',
+    async (t) => {
+      const { machine, file } = withTextfile(t);
+      const listening = machine.snoopy.startReconcile('--listen', '6s');
+      await until('the textfile', () => existsSync(file), Boolean);
+      rmSync(machine.pins, { recursive: true });
+      machine.reconcile();
+      const written = readFileSync(file, 'utf8');
+      const { report, ...result } = withReport(await listening.ended());
+      assertExit(result, 1);
+      assert.deepEqual(
+        report.errors.map(({ code }) => code),
+        ['pin_unusable'],
+      );
+      assert.equal(readFileSync(file, 'utf8'), written);
+    },
+  );
+
   test('is deleted by remove, which has nothing to do afterwards', (t) => {
     const { machine, directory, file } = withTextfile(t);
     machine.reconcile();
