@@ -17,7 +17,7 @@ import { Tools } from './measure.ts';
 import { measureMoves } from './moves.ts';
 import { measureRoutes } from './routes.ts';
 import { type Row, renderRows } from './rows.ts';
-import { measureLongestCall } from './rtnl.ts';
+import { measureRtnl } from './rtnl.ts';
 
 const GROUPS: Readonly<Record<string, (tools: Tools) => Row[] | Promise<Row[]>>> = {
   data: measureDataPath,
@@ -25,7 +25,7 @@ const GROUPS: Readonly<Record<string, (tools: Tools) => Row[] | Promise<Row[]>>>
   idle: measureIdle,
   growth: measureGrowth,
   listen: measureListening,
-  rtnl: measureLongestCall,
+  rtnl: measureRtnl,
   first: measureFirst,
   routes: measureRoutes,
   moves: measureMoves,

@@ -29,6 +29,7 @@ export class Tools {
     this.dir = createTempDir(scope, 'bench');
     const warnings = ['-O2', '-Wall', '-Wextra', '-Werror'];
     for (const [name, ...libraries] of [
+      ['contender'],
       ['measure'],
       ['neighbors'],
       ['hosts', '-lbpf'],

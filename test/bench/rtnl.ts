@@ -1,54 +1,53 @@
-// For how long a run keeps others from changing the network: its longest netlink call, which bounds the time that the kernel
-// holds the RTNL lock for it (it takes the lock for each message of a call). Beside it iproute2, which lists as much.
-import { readFileSync } from 'node:fs';
+// For how long a run keeps others from changing the network: the longest wait of a process that takes the kernel's RTNL lock
+// again and again meanwhile. Beside it a run of iproute2 that lists as much, and a program that does nothing, whose figure is
+// what the machine itself adds.
+import { parseJson } from '../lib/run.ts';
 import { installAll, LISTS } from './idle.ts';
-import { interleave, median, type Tools } from './measure.ts';
-import { atMost, type Row, row } from './rows.ts';
+import { interleave, median, NOTHING, type Tools } from './measure.ts';
+import { atMost, type Row, row, type Side } from './rows.ts';
 import { Site } from './site.ts';
 
-const ROUNDS = 9;
+const ROUNDS = 15;
 const PORTS = 1_000;
 const HOSTS = 10_000;
 /** FDB entries of MACs that no run asks for. */
 const FOREIGN = 20_000;
-const GROUP = 'longest call';
+const GROUP = 'longest wait for RTNL';
 
-export function measureLongestCall(tools: Tools): Row[] {
+export function measureRtnl(tools: Tools): Row[] {
   const site = new Site(tools, PORTS);
   try {
     installAll(site, HOSTS);
-    const name = `${PORTS} ports, ${HOSTS} hosts`;
-    const measure = (what: string): Row => {
-      const longest = interleave(ROUNDS, {
-        own: () => longestCallMs(tools, site, site.argv('reconcile', '--quiet')),
-        iproute: () => longestCallMs(tools, site, ['sh', '-c', LISTS]),
-      });
-      return row(
-        GROUP,
-        what,
-        { what: 'snoopy', value: median(longest.own), unit: 'ms' },
-        { what: 'iproute2 lists as much', value: median(longest.iproute), unit: 'ms' },
-        'value',
-        atMost(2),
-      );
-    };
-    const rows = [measure(name)];
+    const rows = measureWaits(tools, site, `${PORTS} ports, ${HOSTS} hosts`);
     site.placeHosts(HOSTS + FOREIGN);
-    return [...rows, measure(`${name}, ${FOREIGN} foreign FDB entries`)];
+    return [...rows, ...measureWaits(tools, site, `the same with ${FOREIGN} foreign FDB entries`)];
   } finally {
     site.close();
   }
 }
 
-/** As strace times it, which adds some microseconds to each call. */
-function longestCallMs(tools: Tools, site: Site, argv: readonly string[]): number {
-  const file = tools.path('calls');
-  const strace = ['strace', '-f', '-T', '-o', file, '-e', 'trace=sendto,sendmsg,recvfrom,recvmsg,recvmmsg'];
-  const { code, stderr } = site.netns.tryRun([...strace, ...argv]);
-  if (code !== 0) throw new Error(`\`${argv.join(' ')}\` ended with ${code}: ${stderr}`);
-  const times = [...readFileSync(file, 'utf8').matchAll(/<(\d+\.\d+)>$/gm)].map(([, seconds]) =>
-    Number(seconds),
-  );
-  if (times.length === 0) throw new Error(`strace has seen no call of \`${argv.join(' ')}\``);
-  return Math.max(...times) * 1_000;
+function measureWaits(tools: Tools, site: Site, name: string): Row[] {
+  const waits = interleave(ROUNDS, {
+    own: () => longestWaitMs(tools, site, site.argv('reconcile', '--quiet')),
+    iproute: () => longestWaitMs(tools, site, ['sh', '-c', LISTS]),
+    nothing: () => longestWaitMs(tools, site, NOTHING),
+  });
+  const side = (what: string, values: readonly number[]): Side => ({
+    what,
+    value: median(values),
+    unit: 'ms',
+  });
+  const own = side('snoopy', waits.own);
+  return [
+    row(GROUP, name, own, side('iproute2 lists as much', waits.iproute), 'value', atMost(2)),
+    row(GROUP, name, own, side('node -e 0', waits.nothing), 'difference'),
+  ];
+}
+
+function longestWaitMs(tools: Tools, site: Site, argv: readonly string[]): number {
+  const { code, stdout, stderr } = site.netns.tryRun([tools.path('contender'), ...argv]);
+  if (code !== 0) throw new Error(`contender ended with ${code}: ${stderr}`);
+  const { longestMs, exit } = parseJson<{ longestMs: number; exit: number }>(stdout, 'contender');
+  if (exit !== 0) throw new Error(`\`${argv.join(' ')}\` ended with ${exit}: ${stderr}`);
+  return longestMs;
 }
