@@ -11,6 +11,8 @@ import { ANSWER_MS, type Probe, probeOut, probeSource, shareByPort } from './pro
 export interface PlacedBinding {
   readonly binding: Binding;
   readonly port: Port;
+  /** True when an answer brings back its neighbor or, where the bridge has forgotten its MAC, its routes: it is probed at once. */
+  readonly isUrgent: boolean;
 }
 
 /** The probe of a bound host. */
@@ -37,14 +39,14 @@ export function backoffMs(count: number, longestMs: number): number {
 
 /** The bound hosts of a plan that may be probed. */
 export interface Probeable {
-  /** Hosts that have a neighbor or are on a local port: probed when they are silent. */
+  /** Hosts that have a neighbor or are on a local port. */
   readonly present: readonly PlacedBinding[];
-  /** Hosts that an answer would give their neighbor back: probed at once. */
+  /** Hosts that an answer would give their neighbor back. */
   readonly doubtful: readonly PlacedBinding[];
 }
 
 /**
- * The probes that are due: of hosts that have been silent for `after`, and at once of those in doubt. When there are too
+ * The probes that are due: of hosts that have been silent for `after`, and at once of the urgent ones. When there are too
  * many, the hosts of a port that have been silent for the longest time come first, and others are `left` to the next run.
  */
 export function planHostProbes(
@@ -59,15 +61,15 @@ export function planHostProbes(
   const bridges = new Map(
     topology.bridges.map((bridge) => [bridge.ifIndex, { bridge, pace: probePace(bridge) }]),
   );
-  const probesOf = (placed: readonly PlacedBinding[], isDoubtful: boolean): HostProbe[] => {
+  const probesOf = (placed: readonly PlacedBinding[]): HostProbe[] => {
     const probes: HostProbe[] = [];
-    for (const { binding, port } of placed) {
+    for (const { binding, port, isUrgent } of placed) {
       const known = bridges.get(binding.bridge);
       if (known === undefined) continue;
       const { bridge, pace } = known;
-      if (!isDoubtful && hosts.nowMs - binding.lastSeenMs < pace.afterMs) continue;
+      if (!isUrgent && hosts.nowMs - binding.lastSeenMs < pace.afterMs) continue;
       const before = stateSinceSeen(binding, hosts.probes.get(bindingId(binding)));
-      const pauseMs = isDoubtful ? backoffMs(before.count, pace.intervalMs) : pace.intervalMs;
+      const pauseMs = isUrgent ? backoffMs(before.count, pace.intervalMs) : pace.intervalMs;
       if (before.count > 0 && hosts.nowMs - before.lastMs < pauseMs) continue;
       const { vlan, ip, mac } = binding;
       const source = probeSource(bridge, vlan, ip);
@@ -80,8 +82,8 @@ export function planHostProbes(
     }
     return shareByPort(probes, ({ binding }) => binding.lastSeenMs);
   };
-  const silent = probesOf(present, false);
-  const inDoubt = probesOf(doubtful, true);
+  const silent = probesOf(present);
+  const inDoubt = probesOf(doubtful);
   const most = Math.max(RESERVED, PROBES_PER_RUN - silent.length);
   const rest = PROBES_PER_RUN - Math.min(most, inDoubt.length);
   return {
