@@ -18,6 +18,18 @@ export function concludeFailure(run: Run, thrown: unknown): void {
   publish(run, { ok: false, errors, durations: run.stopwatch.seconds() }, undefined);
 }
 
+/** Stores the time when a run that goes on has done all that was due; its report tells whether the time can be stored. */
+export function noteSuccess(run: Run, result: PassResult): void {
+  const { session, environment } = run;
+  if (isWholeNode(run) && reportOf(run, result).ok)
+    noteTime(session.pins.directory, 'succeeded', environment.wallClock());
+}
+
+/** False for a check, or for a run with `--bridge`: its report does not cover the whole node. */
+function isWholeNode({ options }: Run): boolean {
+  return !options.check && options.bridges.length === 0;
+}
+
 function reportOf({ session, options, stopwatch }: Run, result: PassResult): ReconcileReport {
   const { changes, total, records, probes, announcements, confirms, hints, frr, dropped, counters, bridges } =
     result;
@@ -73,7 +85,7 @@ function publish<Report extends RunReport>(run: Run, report: Report, survey: Pas
     const lost = report.ok ? [problemOf(lostLock(session), 'snoopy')] : [];
     return { ...report, ok: false, errors: [...report.errors, ...lost] };
   }
-  if (options.bridges.length > 0) return report;
+  if (!isWholeNode(run)) return report;
   const nowMs = environment.wallClock();
   const { textfile } = configuration;
   const problems = textfile === null ? [] : writeMetrics(run, textfile, report, survey, nowMs);

@@ -13,7 +13,7 @@ import { sleep } from '../ffi/libc.ts';
 import { refreshPins } from '../host/apply.ts';
 import { lacksLinks } from '../host/observe.ts';
 import { type Changed, NOTHING_CHANGED, openWatch, type Watch } from '../host/watch.ts';
-import { conclude, lostLock } from './conclude.ts';
+import { conclude, lostLock, noteSuccess } from './conclude.ts';
 import type { Machine } from './retrieve.ts';
 import { type NarrowPass, type Pass, type PassResult, RETRY_MS, type Run } from './run.ts';
 import type { Named } from './view.ts';
@@ -57,7 +57,7 @@ const SHORTEST_TRUST_MS = 60_000;
 const LONGEST_TRUST_MS = 600_000;
 /** The time to the next look, as a multiple of the processor time of the last one. */
 const TRUST_FACTOR = 1_000;
-/** Most addresses that a narrow pass is given: more of them are read faster all together. */
+/** Most addresses that a narrow pass is given, with those of records of the ring: more of them are read faster all together. */
 const MOST_NAMED = 1000;
 /** Most ports that a narrow pass is given. */
 const MOST_PORTS = 100;
@@ -80,6 +80,7 @@ export function listen(run: Run, passes: Passes): PassResult {
     let result = withoutRest(first);
     // Now, and not only at the end, which may be far away.
     conclude(run, result);
+    let notedMs = now();
     stopwatch.enter('listen');
     for (;;) {
       const changed = waitForWork(run, watch, result, known);
@@ -92,6 +93,10 @@ export function listen(run: Run, passes: Passes): PassResult {
       known = done.known;
       if (isLast) return done.result;
       result = done.result;
+      if (!done.hasFailed && now() - notedMs >= SHORTEST_TRUST_MS) {
+        noteSuccess(run, result);
+        notedMs = now();
+      }
       stopwatch.enter('listen');
       // Uses at most half of a core, however fast things change: waiting for a host, for zebra or for a qdisc uses none. What a
       // failed pass left waits too: it may fail again.
@@ -225,7 +230,7 @@ function planPass(
   const due = isDue ? [] : dueNames(session, watchlist, nowMs);
   const keys = [...names, ...due, ...watchlist.hostsOn(ports), ...unread];
   const named = new Map(keys.map((key) => [bindingId(key), key]));
-  const isWhole = isDue || named.size > MOST_NAMED;
+  const isWhole = isDue || named.size + (session.pins.ring()?.pending() ?? 0) > MOST_NAMED;
   // The last pass looks at everything, and lost pins are repaired at once.
   const isKnown =
     what !== 'machine' &&

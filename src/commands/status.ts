@@ -95,7 +95,7 @@ export function takeStock(
     bindings: decisions.map((decision) => describeBinding(decision, hosts.nowMs, blockerOf)),
     hints: countHints(hosts),
     frr: describeFrr(answer),
-    ring: { pending: pins.ring()?.pending() ?? false, dropped: ringDropped },
+    ring: { pending: (pins.ring()?.pending() ?? 0) > 0, dropped: ringDropped },
     counters,
     errors: topology.problems,
   };

@@ -27,8 +27,8 @@ export const NOTHING_DRAINED: Drained = { changes: [], records: 0, damaged: fals
 export interface Ring {
   /** Forgets what was read and not committed: it is read again. */
   rewind(): void;
-  /** True when there is a record that was not read yet. */
-  pending(): boolean;
+  /** Number of records that were not read yet. */
+  pending(): number;
   /**
    * All finished records that were not read before. `moves` leaves out those of new bindings and of hints: their maps
    * have them, and there may be tens of thousands after provisioning.
@@ -99,7 +99,7 @@ export function openRing(fd: number, size: number): Ring {
     rewind: () => {
       position = committed();
     },
-    pending: () => position !== end(),
+    pending: () => (end() - position) / STRIDE,
     read,
     commit: () => {
       if (committed() !== position) Atomics.store(consumerPosition, 0, BigInt(position));

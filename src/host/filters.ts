@@ -19,6 +19,7 @@ import {
   dumpQdiscs,
   filterOf,
   getFilter,
+  lookUpQdiscs,
   putFilter,
 } from '../netlink/tc.ts';
 
@@ -98,10 +99,10 @@ export function attachFilters(target: Target, actions: readonly AttachFilter[]):
   );
   let waiting = actions.filter(givesWay);
   for (let waitedMs = 0; waiting.length > 0 && waitedMs < GIVE_WAY_MS; waitedMs += LOOK_AGAIN_MS) {
-    const [there, missing] = partition(waiting, portsWithQdisc(netlink));
+    const [there, missing] = partition(waiting, portsWithQdisc(netlink, waiting));
     attach(there, { creates: false });
     const failed = there.filter(({ port }) => outcomes.get(port.ifIndex)?.kind === 'failed');
-    const [, gone] = failed.length === 0 ? [[], []] : partition(failed, portsWithQdisc(netlink));
+    const [, gone] = failed.length === 0 ? [[], []] : partition(failed, portsWithQdisc(netlink, failed));
     waiting = [...missing, ...gone].map((action) => ({ ...action, createsQdisc: true }));
     if (waiting.length > 0) sleep(LOOK_AGAIN_MS);
   }
@@ -122,9 +123,10 @@ function partition(
   return split(actions, isAmong);
 }
 
-function portsWithQdisc(netlink: NetlinkSocket): ReadonlySet<IfIndex> {
-  const qdiscs = dumpQdiscs(netlink).filter(({ kind }) => kind === 'clsact' || kind === 'ingress');
-  return new Set(qdiscs.map(({ ifIndex }) => ifIndex));
+/** The ports of these actions that have a clsact or ingress qdisc. */
+function portsWithQdisc(netlink: NetlinkSocket, actions: readonly AttachFilter[]): ReadonlySet<IfIndex> {
+  const ports = actions.map(({ port }) => port.ifIndex);
+  return new Set(lookUpQdiscs(netlink, ports).map(({ ifIndex }) => ifIndex));
 }
 
 /** The answer of the kernel for a qdisc that exists. */

@@ -92,7 +92,7 @@ it('is read to its end from any position: discarded records are left out, and re
       writeRecord(data, consumer + i * STRIDE, idAt(i), state);
     }
     withRing({ consumer: BigInt(consumer), producer: BigInt(producer), data }, (ring) => {
-      assert.equal(ring.pending(), records.length > 0);
+      assert.equal(ring.pending(), records.length);
       const busyAt = records.indexOf('busy');
       const finished = busyAt < 0 ? records : records.slice(0, busyAt);
       const expected = finished.flatMap((state, i) => (state === 'whole' ? [idAt(i)] : []));
@@ -112,7 +112,7 @@ it('is read to its end from any position: discarded records are left out, and re
       assert.equal(consumerPosition(), BigInt(consumer));
       ring.commit();
       assert.equal(consumerPosition(), BigInt(consumer + finished.length * STRIDE));
-      assert.equal(ring.pending(), busyAt >= 0);
+      assert.equal(ring.pending() > 0, busyAt >= 0);
       assert.deepEqual(ring.read('all'), { changes: [], records: 0, damaged: false });
     });
   });
@@ -177,7 +177,7 @@ it('with any positions, headers and records is read in finite time, and continue
         const header = view.getUint32(Number(reached % BigInt(SIZE)), true);
         assert.equal((header & ~DISCARD) >>> 0, (BUSY | RECORD) >>> 0);
       }
-      assert.equal(ring.pending(), reached !== producer);
+      assert.equal(ring.pending() !== 0, reached !== producer);
       assert.equal(ring.read('all').changes.length, 0);
     });
   });

@@ -1,7 +1,7 @@
 // doctor: a healthy node has no complaint, and each fault is found alone.
 
 import assert from 'node:assert/strict';
-import { closeSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -216,6 +216,21 @@ describe('the host', () => {
     run(['touch', '--date=2 hours ago', `${machine.pins}/layout`]);
     assertExit(machine.snoopy.reconcile(), 1);
     assert.deepEqual(complaints(machine), ['warning last-run', 'failure bridge br9']);
+  });
+
+  deepTest('a run that listens for long is no run of long ago', async (t) => {
+    const machine = await healthy(t);
+    const layout = `${machine.pins}/layout`;
+    const ageMs = (): number => Date.now() - statSync(layout).mtimeMs;
+    const age = (): string => run(['touch', '--date=2 hours ago', layout]);
+    age();
+    machine.snoopy.startReconcile('--listen', '2m');
+    const noted = (): Promise<number> =>
+      until('the time of a success', ageMs, (ms) => ms < 60_000, { timeoutMs: 90_000 });
+    await noted();
+    age();
+    await noted();
+    assert.deepEqual(complaints(machine), []);
   });
 
   deepTest('a run that cannot record the time of its success reports that, and does its work', async (t) => {

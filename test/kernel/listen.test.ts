@@ -76,6 +76,7 @@ const PINS = {
   directory: '/nonexistent/snoopy',
   stamp: null,
   loadReason: null,
+  ring: () => undefined,
   close: () => undefined,
 };
 
@@ -125,6 +126,27 @@ test('passes look at what is named, until a message is lost or the time is over'
   assert.deepEqual(passes, ['whole', named, named, same, named, named, 'whole']);
   assert.equal(result.records, 4);
   assert.equal(result.total, 7);
+});
+
+test('a pass looks at all hosts when more records wait than it would look up one by one', () => {
+  const passes: string[] = [];
+  const run = (waiting: number): Run =>
+    runWith({ ...PINS, ring: () => ({ pending: () => waiting }) }, () =>
+      passes.length < 2 ? performance.now() : Number.MAX_SAFE_INTEGER,
+    );
+  const done = { ...DONE, machine: MACHINE, dropped: 0, ...nextAt(Number.POSITIVE_INFINITY) };
+  const pass = (name: string) => () => {
+    passes.push(name);
+    return { ...done, total: 7 } as unknown as Pass;
+  };
+  for (const [waiting, second] of [
+    [999, 'narrow'],
+    [1000, 'whole'],
+  ] as const) {
+    passes.length = 0;
+    listen(run(waiting), { whole: pass('whole'), narrow: pass('narrow') });
+    assert.equal(passes[1], second, `${waiting} records`);
+  }
 });
 
 const PROBLEM: Problem = {
