@@ -113,7 +113,7 @@ function execute(invocation: Invocation): Output {
       const report = runAudit(invocation, environment(invocation));
       const asJson = invocation.format === 'json';
       const stdout = asJson ? renderJson(report) : renderAudit(report, renderOptions(invocation));
-      return { stdout, stderr: '', exit: report.ok ? EXIT.ok : EXIT.failed };
+      return { stdout, stderr: renderProblems(report.errors), exit: report.ok ? EXIT.ok : EXIT.failed };
     }
     case 'reconcile': {
       const report = runReconcile(invocation, environment(invocation));

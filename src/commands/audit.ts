@@ -1,5 +1,6 @@
 // Compares the reports of many nodes. Needs no root, no kernel and no configuration.
 
+import { problemOf } from '../base/errors.ts';
 import { type AuditReport, audit } from '../core/audit/audit.ts';
 import { Collection } from '../core/audit/collection.ts';
 import { readDocument } from '../core/audit/document.ts';
@@ -19,23 +20,27 @@ export interface AuditOptions {
   readonly textfile: string | null;
 }
 
-/** Throws SnoopyError `syscall_failed` for a path that cannot be read, and `textfile_failed`. */
+/** Throws SnoopyError `syscall_failed` for a path that cannot be read. A textfile that cannot be written is an error of the report. */
 export function runAudit(
   { paths, since, settleMs, textfile }: AuditOptions,
   { users, wallClock }: Pick<Environment, 'users' | 'wallClock'>,
 ): AuditReport {
   const reports = collect(paths);
   const report = audit(reports, settleMs / 1000, since === null ? undefined : collect([since]));
-  if (textfile !== null) replaceTextfile(textfile, renderAuditMetrics(report, wallClock() / 1000), users);
-  return report;
+  if (textfile === null) return report;
+  try {
+    replaceTextfile(textfile, renderAuditMetrics(report, wallClock() / 1000), users);
+    return report;
+  } catch (thrown) {
+    return { ...report, ok: false, errors: [problemOf(thrown, textfile)] };
+  }
 }
 
 function collect(paths: readonly string[]): Collection {
   const collection = new Collection();
   for (const { source, value } of readDocuments(paths)) {
-    collection.add(
-      value === undefined ? { name: source, message: 'no report, or no JSON' } : readDocument(value, source),
-    );
+    const none = { name: source, message: 'no report, or no JSON' };
+    collection.add(value === undefined ? none : readDocument(value, source), source);
   }
   return collection;
 }

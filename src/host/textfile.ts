@@ -60,7 +60,7 @@ function failed(path: string, cause: string, fix: string, errno?: string): Snoop
     object: path,
     operation: `write the textfile "${path}"`,
     cause,
-    fix: `${fix}, or set metrics.textfile to null`,
+    fix: `${fix}, or choose another path`,
     errno,
   });
 }

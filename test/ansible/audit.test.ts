@@ -128,7 +128,11 @@ describe('twenty nodes', () => {
     assert.ok(asked.length > NODES && asked.length < 2 * NODES, `${asked.length} answers`);
 
     assert.equal(play({ snoopy_audit_fail: 'owners' }).code, 0);
-    assert.equal(play({ snoopy_audit_fail: 'never' }).code, 0);
+    const lacking = { snoopy_audit_fail: 'never', snoopy_audit_textfile: join(dir, 'missing', 'audit.prom') };
+    const unwritten = play(lacking);
+    assert.equal(unwritten.code, 2, unwritten.stdout);
+    assert.match(failureOf(unwritten) ?? '', /^Cannot write the textfile .*missing\/audit\.prom.*: ENOENT/);
+    assert.equal(report().findings.length, 2, 'what was found is not lost');
   });
 
   test('a node that cannot be reached, one that hangs and one that ends early are named, the others are audited', () => {

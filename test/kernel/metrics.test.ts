@@ -379,7 +379,7 @@ describe('writing the textfile', () => {
       assertExit(result, 1);
       assert.deepEqual(failureCodes(result.report), ['textfile_failed'], outputOf(result));
       assert.equal(result.report.errors[0]?.object, path);
-      assert.match(result.stderr, /Cannot write the textfile .*; .*, or set metrics.textfile to null/);
+      assert.match(result.stderr, /Cannot write the textfile .*; .*, or choose another path/);
       return result.stderr;
     };
     assert.match(failing(elsewhere), /ENOENT/);

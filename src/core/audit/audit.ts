@@ -1,5 +1,6 @@
 // The audit: the reports of many nodes -> what is wrong with the fabric as a whole. Pure.
 
+import type { Problem } from '../../base/errors.ts';
 import { ensure } from '../../base/group.ts';
 import { type Audited, type Changes, changesOf } from './changes.ts';
 import { advertised, type Collection, type Fabric } from './collection.ts';
@@ -14,7 +15,7 @@ import { FINDING_IDS } from './wording.ts';
 /** What `audit --format json` prints. */
 export interface AuditReport {
   readonly version: 1;
-  /** False when there is a failure; warnings and what is in motion are none. */
+  /** False when there is a failure or an error; warnings and what is in motion are none. */
   readonly ok: boolean;
   /** Nodes with a report. */
   readonly nodes: number;
@@ -32,6 +33,8 @@ export interface AuditReport {
   readonly again: readonly Again[];
   /** Only with --since. */
   readonly changes?: Changes;
+  /** What the audit itself could not do. */
+  readonly errors: readonly Problem[];
 }
 
 /** `settle`: in how many seconds a change reaches all nodes, with the differences of their clocks. `old`: for --since. */
@@ -63,6 +66,7 @@ export function audit(collection: Collection, settle: number, old?: Collection):
     moving: sighted.filter(({ isMoving }) => isMoving).map(({ finding }) => finding),
     again: mergeAgain(sighted),
     ...(before === undefined ? {} : { changes: changesOf(before, { fabric, findings }) }),
+    errors: [],
   };
 }
 

@@ -206,7 +206,7 @@ export const FOUND = {
   limits: ({ node, ports }: { readonly node: string; readonly ports: readonly string[] }) =>
     `${node}: at the limit of addresses, or rejecting messages for it: ${list(ports)}`,
   ring: ({ node, dropped }: { readonly node: string; readonly dropped: number }) =>
-    `${node}: ${dropped} records of the ring were dropped`,
+    `${node}: ${dropped} records of the ring were dropped since its maps were created`,
   behind: ({
     version,
     newest,

@@ -1,0 +1,26 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { runAudit } from '../../../src/commands/audit.ts';
+
+const dir = mkdtempSync(join(tmpdir(), 'snoopy-audit-'));
+after(() => rmSync(dir, { recursive: true }));
+
+test('a textfile that cannot be written is an error of the report, which is not lost', () => {
+  writeFileSync(join(dir, 'n1.json'), '');
+  const textfile = join(dir, 'missing', 'audit.prom');
+  const options = { paths: [dir], since: null, settleMs: 5_000, textfile };
+  const environment = { users: new Set([0]), wallClock: () => 0 };
+  const { ok, findings, errors } = runAudit(options, environment);
+  assert.equal(ok, false);
+  assert.deepEqual(
+    findings.map(({ id }) => id),
+    ['no-report'],
+  );
+  assert.deepEqual(
+    errors.map(({ code, object, errno }) => [code, object, errno]),
+    [['textfile_failed', textfile, 'ENOENT']],
+  );
+});
