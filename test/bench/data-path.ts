@@ -138,7 +138,7 @@ class Bench {
       compared('data frame of a VLAN', 'tagged', 1, side('empty program', 'taggedEmpty')),
       compared('data frame with a second tag', 'twoTags', null),
       row(GROUP, 'IPv4 data frame', side('snoopy', 'ipv4'), reserved, 'gain'),
-      compared('ARP of a known host', 'known', 80),
+      compared('ARP of a known host', 'known', 60),
       row(
         GROUP,
         'ARP of a known host',
