@@ -183,7 +183,7 @@ function addInit(program: Command, accept: (invocation: Invocation) => void): vo
         'creates the file of --config instead, unless that exists. Needs root only to write where others may not.',
     )
     .option('--write', 'create the configuration file')
-    .addHelpText('after', example('snoopy init --write'))
+    .addHelpText('after', example('snoopy init > snoopy.yaml'))
     .action((_, command: Command) => {
       const { write } = command.opts<{ write?: true }>();
       accept({ command: 'init', ...common(program), write: write === true });
@@ -351,7 +351,7 @@ function addRemove(program: Command, accept: (invocation: Invocation) => void): 
     .summary('undo everything that snoopy set up (root)')
     .description(
       'Detaches the program, deletes its pins and removes the neighbors that snoopy wrote. The node is then ' +
-        'as it was before. Needs root.',
+        'as it was before. Stop the timer first: its next run would set up everything again. Needs root.',
     )
     .option('--check', 'plan only: write nothing')
     .option('--keep-neighbors', 'keep the neighbors that snoopy wrote')

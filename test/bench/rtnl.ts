@@ -1,6 +1,6 @@
 // For how long a run keeps others from changing the network: the longest wait of a process that takes the kernel's RTNL lock
-// again and again meanwhile. Beside it a run of iproute2 that lists as much, and a program that does nothing, whose figure is
-// what the machine itself adds.
+// again and again meanwhile. Beside it a program that does nothing, whose figure is what the machine itself adds, and iproute2,
+// which lists as much.
 import { parseJson } from '../lib/run.ts';
 import { installAll, LISTS } from './idle.ts';
 import { interleave, median, NOTHING, type Tools } from './measure.ts';
@@ -39,8 +39,8 @@ function measureWaits(tools: Tools, site: Site, name: string): Row[] {
   });
   const own = side('snoopy', waits.own);
   return [
-    row(GROUP, name, own, side('iproute2 lists as much', waits.iproute), 'value', atMost(2)),
-    row(GROUP, name, own, side('node -e 0', waits.nothing), 'difference'),
+    row(GROUP, name, own, side('node -e 0', waits.nothing), 'difference', atMost(2)),
+    row(GROUP, name, own, side('iproute2 lists as much', waits.iproute), 'gain'),
   ];
 }
 
