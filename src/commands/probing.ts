@@ -184,15 +184,16 @@ interface Sent {
 function send(pins: Pins, { owners, hints, doubtful, silent }: ProbePlan, nowMs: number): Sent {
   const hosts = [...doubtful, ...silent];
   const results = sendProbes([...owners.flatMap(({ probes }) => probes), ...hints, ...hosts]).values();
-  const next = (): boolean => results.next().value === 'sent';
   // A host behind a full queue was not probed. A host behind a removed or downed port could not answer anyway.
   const probedOwners = owners.filter(({ probes }) => {
     const outcomes = probes.map(() => results.next().value);
     return !outcomes.includes('refused');
   });
-  const sentHints = hints.filter(next);
-  const sentHosts = hosts.filter(next);
-  record(pins, sentHints, sentHosts, nowMs);
+  const sentHints = hints.filter(() => results.next().value === 'sent');
+  const outcomes = new Map(hosts.map((probe) => [probe, results.next().value]));
+  const sentHosts = hosts.filter((probe) => outcomes.get(probe) === 'sent');
+  const triedHosts = hosts.filter((probe) => outcomes.get(probe) !== 'refused');
+  record(pins, sentHints, triedHosts, nowMs);
   const wereDoubtful = new Set(doubtful);
   const awaited = [
     ...sentHints.map(({ hint }) => hint),

@@ -9,13 +9,14 @@ import type { Bridge } from './topology.ts';
 
 /**
  * When the next probe, end of a hold time or end of an age of a binding is due after `sinceMs`: CLOCK_MONOTONIC in milliseconds,
- * Infinity when none is.
+ * Infinity when none is. `isForgotten`: the bridge has aged out its MAC.
  */
 export function bindingDueMs(
   bridge: Bridge,
   binding: Binding,
   probes: ProbeState | undefined,
   sinceMs: number,
+  isForgotten = false,
 ): number {
   const { maxAgeMs } = bridge.desired;
   let dueMs = Number.POSITIVE_INFINITY;
@@ -24,7 +25,7 @@ export function bindingDueMs(
   };
   consider(binding.frozenUntilMs);
   if (maxAgeMs !== null) consider(binding.lastSeenMs + maxAgeMs);
-  for (const atMs of probeTimes(bridge, binding, probes)) consider(atMs);
+  for (const atMs of probeTimes(bridge, binding, probes, isForgotten)) consider(atMs);
   return dueMs;
 }
 

@@ -34,6 +34,8 @@ export interface Bridge {
   readonly vlanAware: boolean;
   /** The VLAN of the bridge's own untagged frames: its PVID; 0 on a plain bridge. */
   readonly ownVlan: number;
+  /** After how long without a frame it forgets a MAC; 0: at once. */
+  readonly ageingMs: number;
   /** The local ports that are learned from. */
   readonly ports: readonly Port[];
   /** The same, by ifindex. */
@@ -217,6 +219,7 @@ function resolveBridge(
     ifIndex: link.ifIndex,
     vlanAware,
     ownVlan,
+    ageingMs: link.bridge?.ageingTimeMs ?? 0,
     ports,
     portsByIndex: new Map(ports.map((port) => [port.ifIndex, port])),
     tunnelPorts: new Set(tunnels.map(({ ifIndex }) => ifIndex)),

@@ -288,16 +288,17 @@ export class Watchlist {
     const bridges = new Map(topology.bridges.map((bridge) => [bridge.ifIndex, bridge]));
     const unwritten = new Set(failed.map(bindingId));
     for (const { candidate, due } of plan.decisions) {
-      const { entry, binding } = candidate;
+      const { entry, binding, location } = candidate;
       const bridge = bridges.get(candidate.bridge);
       dueAt(candidate, refreshDueMs(entry, protocol, hosts.nowMs));
       if (binding === undefined || bridge === undefined) continue;
       const probes = index.probesOf(binding);
-      silentAt(candidate, bindingDueMs(bridge, binding, probes, hosts.nowMs));
+      const dueSince = (sinceMs: number): number =>
+        bindingDueMs(bridge, binding, probes, sinceMs, location.kind === 'nowhere');
+      silentAt(candidate, dueSince(hosts.nowMs));
       // Only hosts with a neighbor are probed: one that gets it now may have been silent for long enough before.
       if (!due || unwritten.has(bindingId(candidate))) continue;
-      const isSilent = bindingDueMs(bridge, binding, probes, binding.lastSeenMs) <= hosts.nowMs;
-      if (isSilent) silentAt(candidate, hosts.nowMs + ANSWER_MS);
+      if (dueSince(binding.lastSeenMs) <= hosts.nowMs) silentAt(candidate, hosts.nowMs + ANSWER_MS);
     }
     for (const { hint, dueMs } of byStatus.waiting) dueAt(hint, dueMs);
     for (const key of probed) silentAt(key, hosts.nowMs + ANSWER_MS);

@@ -68,6 +68,25 @@ describe('probes', () => {
     assert.equal(freed[0], 'add', `the hold time was over while it listened${outputOf(run)}`);
   });
 
+  it('a host behind a port that is down is tried as seldom as one that does not answer', () => {
+    const host = machine({ max_age: '60s', probe: { after: '1s' } }, [`${OWN}/16`]);
+    const first = vm(host, 0);
+    first.netns.sysctl({ 'net/ipv6/conf/all/disable_ipv6': 1 });
+    first.gratuitous();
+    host.snoopy.reconcile();
+    sleepSync(1_200);
+    host.node.netns.run('ip', 'link', 'set', first.port, 'down');
+    const tries = (): number[] => {
+      const run = host.snoopy.reconcile();
+      assert.deepEqual([run.code, run.report.probes.sent], [0, 0], outputOf(run));
+      const dump = ['bpftool', '-j', 'map', 'dump', 'pinned', `${host.snoopy.bpffs}/snoopy/probes`];
+      const entries = host.node.netns.json<{ formatted: { value: { count: number } } }[]>(...dump);
+      return entries.map(({ formatted }) => formatted.value.count);
+    };
+    assert.deepEqual(tries(), [1]);
+    assert.deepEqual(tries(), [1]);
+  });
+
   it('a silent host is probed by unicast on its own port, and its answer keeps its binding', async () => {
     const host = machine({ max_age: '24s', probe: { after: '6s' } }, [`${OWN}/16`, `${OWN6}/64`]);
     const first = vm(host, 0);

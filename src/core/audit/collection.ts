@@ -86,11 +86,7 @@ interface Missing {
   after: number;
 }
 
-type Kept = Omit<NodeReport, 'local' | 'remote'> & {
-  readonly local: readonly Own[];
-  /** The name of its document, by which one that is missing is known. */
-  readonly source: string;
-};
+type Kept = Omit<NodeReport, 'local' | 'remote'> & { readonly local: readonly Own[] };
 
 export class Collection {
   readonly #reports: Kept[] = [];
@@ -98,11 +94,8 @@ export class Collection {
   readonly #missing = new Map<string, Missing>();
   readonly #variants = new Map<number, Map<string, Map<string, Reduced>>>();
 
-  /**
-   * Takes what the audit needs of a report, or that there is none. Several reports of one node: the newest counts. `source` names
-   * its document.
-   */
-  add(report: NodeReport | NoReport, source = report.name): void {
+  /** Takes what the audit needs of a report, or that there is none. Several reports of one node: the newest counts. */
+  add(report: NodeReport | NoReport): void {
     if ('message' in report) {
       this.#lack(report.name, report.message);
       return;
@@ -117,7 +110,7 @@ export class Collection {
       }
       own.push({ vni, place, entries: read });
     }
-    const index = this.#reports.push({ ...rest, local: own, source }) - 1;
+    const index = this.#reports.push({ ...rest, local: own }) - 1;
     for (const group of remote) this.#reduce(group, index, report.at);
   }
 
@@ -173,7 +166,7 @@ export class Collection {
 
   /** True when a report of that name was added later than so many: a node that answers no more has none. */
   #isReported(name: string, after: number): boolean {
-    return this.#reports.slice(after).some((report) => report.name === name || report.source === name);
+    return this.#reports.slice(after).some((report) => report.name === name);
   }
 
   #claims(nodes: ReadonlyMap<number, AuditedNode>): Map<number, Map<IpAddress, Claim[]>> {
@@ -268,7 +261,7 @@ function nameNodes(reports: readonly Kept[], live: readonly number[]): Map<numbe
   for (const index of live) {
     const report = reports[index];
     if (report === undefined) continue;
-    const { local, source, name, ...rest } = report;
+    const { local, name, ...rest } = report;
     const isAlone = counts.get(name) === 1;
     const address = report.routerId ?? report.vteps[0] ?? '?';
     nodes.set(index, { ...rest, index, name: isAlone ? name : `${name} (${address})` });

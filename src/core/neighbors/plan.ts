@@ -49,7 +49,7 @@ export interface HostPlan {
   readonly decisions: readonly Decision[];
   /** Bindings to write, with a move from another node that was counted. */
   readonly moved: readonly Binding[];
-  /** Learned bindings that have a neighbor, or whose hosts are on a local port: these hosts are probed when silent or forgotten. */
+  /** Learned bindings that have a neighbor, or whose hosts are on a local port: these hosts are probed when silent. */
   readonly present: readonly PlacedBinding[];
   /** Learned bindings without a neighbor that an answer to a probe would give one. */
   readonly doubtful: readonly PlacedBinding[];
@@ -138,11 +138,9 @@ function planBridge(context: Context): BridgePlan {
     const { domain, entry, source, binding, port: seenOn, location } = decision.candidate;
     const port = location.kind === 'local' && decision.isDoubtful ? location.port : seenOn;
     if (source === 'learned' && binding !== undefined && port !== undefined) {
-      if (decision.isDoubtful) doubtful.push({ binding, port, isUrgent: true });
-      else if (isPresent(decision)) {
-        // zebra withdraws the routes of a host whose MAC the bridge has forgotten, though its neighbor stays.
-        present.push({ binding, port, isUrgent: location.kind === 'nowhere' });
-      }
+      const placed = { binding, port, isForgotten: location.kind === 'nowhere' };
+      if (decision.isDoubtful) doubtful.push(placed);
+      else if (isPresent(decision)) present.push(placed);
     }
     if (domain === undefined) continue;
     if (decision.due) changes.push(changeOf(bridge, domain, decision));

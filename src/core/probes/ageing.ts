@@ -11,8 +11,8 @@ import { ANSWER_MS, type Probe, probeOut, probeSource, shareByPort } from './pro
 export interface PlacedBinding {
   readonly binding: Binding;
   readonly port: Port;
-  /** True when an answer brings back its neighbor or, where the bridge has forgotten its MAC, its routes: it is probed at once. */
-  readonly isUrgent: boolean;
+  /** True when the bridge has forgotten its MAC: zebra has withdrawn its routes. */
+  readonly isForgotten: boolean;
 }
 
 /** The probe of a bound host. */
@@ -39,14 +39,14 @@ export function backoffMs(count: number, longestMs: number): number {
 
 /** The bound hosts of a plan that may be probed. */
 export interface Probeable {
-  /** Hosts that have a neighbor or are on a local port. */
+  /** Hosts that have a neighbor or are on a local port: probed when they are silent. */
   readonly present: readonly PlacedBinding[];
-  /** Hosts that an answer would give their neighbor back. */
+  /** Hosts that an answer would give their neighbor back: probed at once. */
   readonly doubtful: readonly PlacedBinding[];
 }
 
 /**
- * The probes that are due: of hosts that have been silent for `after`, and at once of the urgent ones. When there are too
+ * The probes that are due: of hosts that have been silent for `after`, and at once of those in doubt. When there are too
  * many, the hosts of a port that have been silent for the longest time come first, and others are `left` to the next run.
  */
 export function planHostProbes(
@@ -61,15 +61,16 @@ export function planHostProbes(
   const bridges = new Map(
     topology.bridges.map((bridge) => [bridge.ifIndex, { bridge, pace: probePace(bridge) }]),
   );
-  const probesOf = (placed: readonly PlacedBinding[]): HostProbe[] => {
+  const probesOf = (placed: readonly PlacedBinding[], isDoubtful: boolean): HostProbe[] => {
     const probes: HostProbe[] = [];
-    for (const { binding, port, isUrgent } of placed) {
+    for (const { binding, port, isForgotten } of placed) {
       const known = bridges.get(binding.bridge);
       if (known === undefined) continue;
       const { bridge, pace } = known;
-      if (!isUrgent && hosts.nowMs - binding.lastSeenMs < pace.afterMs) continue;
+      const afterMs = isForgotten ? pace.forgottenMs : pace.afterMs;
+      if (!isDoubtful && hosts.nowMs - binding.lastSeenMs < afterMs) continue;
       const before = stateSinceSeen(binding, hosts.probes.get(bindingId(binding)));
-      const pauseMs = isUrgent ? backoffMs(before.count, pace.intervalMs) : pace.intervalMs;
+      const pauseMs = isDoubtful ? backoffMs(before.count, pace.intervalMs) : pace.intervalMs;
       if (before.count > 0 && hosts.nowMs - before.lastMs < pauseMs) continue;
       const { vlan, ip, mac } = binding;
       const source = probeSource(bridge, vlan, ip);
@@ -82,8 +83,8 @@ export function planHostProbes(
     }
     return shareByPort(probes, ({ binding }) => binding.lastSeenMs);
   };
-  const silent = probesOf(present);
-  const inDoubt = probesOf(doubtful);
+  const silent = probesOf(present, false);
+  const inDoubt = probesOf(doubtful, true);
   const most = Math.max(RESERVED, PROBES_PER_RUN - silent.length);
   const rest = PROBES_PER_RUN - Math.min(most, inDoubt.length);
   return {
@@ -107,20 +108,29 @@ export function probeTimes(
   bridge: Bridge,
   binding: Binding,
   state: ProbeState | undefined,
+  isForgotten: boolean,
 ): readonly number[] {
   if (probeSource(bridge, binding.vlan, binding.ip) === null) return [];
-  const { afterMs, intervalMs } = probePace(bridge);
+  const { afterMs, forgottenMs, intervalMs } = probePace(bridge);
   const { lastMs, count } = stateSinceSeen(binding, state);
-  if (count === 0) return [binding.lastSeenMs + afterMs];
+  if (count === 0) return [binding.lastSeenMs + (isForgotten ? forgottenMs : afterMs)];
   return [lastMs + backoffMs(count, intervalMs), lastMs + intervalMs, lastMs + ANSWER_MS];
 }
 
+interface ProbePace {
+  readonly afterMs: number;
+  /** The same for a host whose MAC the bridge has aged out. */
+  readonly forgottenMs: number;
+  readonly intervalMs: number;
+}
+
 /** The first probe after `after`, at most half of `max_age`; MAX_PROBES of them until that is over. */
-function probePace(bridge: Bridge): { readonly afterMs: number; readonly intervalMs: number } {
-  const { maxAgeMs, probe } = bridge.desired;
+function probePace({ desired: { maxAgeMs, probe }, ageingMs }: Bridge): ProbePace {
   const afterMs = maxAgeMs === null ? probe.afterMs : Math.min(probe.afterMs, maxAgeMs / 2);
+  // A bridge that keeps no MAC would forget the host again at once.
+  const forgottenMs = ageingMs === 0 ? afterMs : Math.min(afterMs, ageingMs);
   const roomMs = maxAgeMs === null ? afterMs : maxAgeMs - afterMs;
-  return { afterMs, intervalMs: Math.max(ANSWER_MS, roomMs / MAX_PROBES) };
+  return { afterMs, forgottenMs, intervalMs: Math.max(ANSWER_MS, roomMs / MAX_PROBES) };
 }
 
 /** True when a host was probed for this address often enough and has not answered. */

@@ -24,7 +24,7 @@ const example = binding;
 function bindings(count: number, on = crowded, silentMs = 3_600_000): PlacedBinding[] {
   return Array.from({ length: count }, (_, n) => ({
     port: on,
-    isUrgent: false,
+    isForgotten: false,
     binding: {
       ...example,
       ip: `10.0.${n >> 8}.${n & 255}` as IpAddress,
