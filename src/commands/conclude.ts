@@ -18,12 +18,19 @@ export function concludeFailure(run: Run, thrown: unknown): void {
   publish(run, { ok: false, errors, durations: run.stopwatch.seconds() }, undefined);
 }
 
-/** Stores the time when a run that goes on has done all that was due; its report tells whether the time can be stored. */
-export function noteSuccess(run: Run, result: PassResult): void {
+/** Stores the time when a run that goes on has done all that was due. Its report tells whether the time can be stored. */
+export function noteSuccess(run: Run): void {
   const { session, environment } = run;
-  if (isWholeNode(run) && reportOf(run, result).ok)
+  if (isWholeNode(run) && session.isLocked())
     noteTime(session.pins.directory, 'succeeded', environment.wallClock());
 }
+
+/** True when a pass has done all that it had to. */
+export function isWell({ steps, changes, errors, remaining = [] }: PassOutcome): boolean {
+  return errors.length === 0 && remaining.length === 0 && allWell(steps) && allWell(changes);
+}
+
+type PassOutcome = Pick<PassResult, 'steps' | 'changes' | 'errors'> & Partial<Pick<PassResult, 'remaining'>>;
 
 /** False for a check, or for a run with `--bridge`: its report does not cover the whole node. */
 function isWholeNode({ options }: Run): boolean {
@@ -38,7 +45,7 @@ function reportOf({ session, options, stopwatch }: Run, result: PassResult): Rec
   const steps = [...mounts, ...result.steps];
   return {
     version: 1,
-    ok: errors.length === 0 && remaining.length === 0 && allWell(steps) && allWell(changes),
+    ok: isWell({ steps, changes, errors, remaining }),
     changed: anyChange(steps),
     check: options.check,
     steps,

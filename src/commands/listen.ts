@@ -13,7 +13,7 @@ import { sleep } from '../ffi/libc.ts';
 import { refreshPins } from '../host/apply.ts';
 import { lacksLinks } from '../host/observe.ts';
 import { type Changed, NOTHING_CHANGED, openWatch, type Watch } from '../host/watch.ts';
-import { conclude, lostLock, noteSuccess } from './conclude.ts';
+import { conclude, isWell, lostLock, noteSuccess } from './conclude.ts';
 import type { Machine } from './retrieve.ts';
 import { type NarrowPass, type Pass, type PassResult, RETRY_MS, type Run } from './run.ts';
 import type { Named } from './view.ts';
@@ -47,6 +47,8 @@ interface Known extends Trust {
   readonly isOutdated: boolean;
   /** The last pass that only the clock caused. */
   readonly clockMs: number;
+  /** True when the last pass over all hosts and the last pass have done all that they had to. */
+  readonly isWell: { readonly whole: boolean; readonly last: boolean };
 }
 
 /**
@@ -84,6 +86,7 @@ export function listen(run: Run, passes: Passes): PassResult {
     stopwatch.enter('listen');
     for (;;) {
       const changed = waitForWork(run, watch, result, known);
+      const startedMs = now();
       // Another run may work here by now, beside this one.
       if (!session.isLocked()) return merge(result, failedPass(lostLock(session), result));
       const isLast = now() >= untilMs;
@@ -93,9 +96,9 @@ export function listen(run: Run, passes: Passes): PassResult {
       known = done.known;
       if (isLast) return done.result;
       result = done.result;
-      if (!done.hasFailed && now() - notedMs >= SHORTEST_TRUST_MS) {
-        noteSuccess(run, result);
-        notedMs = now();
+      if (known.isWell.whole && known.isWell.last && startedMs - notedMs >= SHORTEST_TRUST_MS) {
+        noteSuccess(run);
+        notedMs = startedMs;
       }
       stopwatch.enter('listen');
       // Uses at most half of a core, however fast things change: waiting for a host, for zebra or for a qdisc uses none. What a
@@ -117,8 +120,10 @@ function withoutRest({ machine, next, ...result }: Pass): PassResult {
  * `costMs`: the processor time of a look that took no steps, which would be no measure of another one. `trusted`: since when and
  * for how long the machine is trusted that the pass started from, if it has not looked.
  */
-function afterWhole({ machine, next }: Pass, nowMs: number, costMs = 0, trusted?: Trust): Known {
-  const { watchlist, wholeMs, verifyMs } = next(null);
+function afterWhole(pass: Pass, nowMs: number, costMs = 0, trusted?: Trust): Known {
+  const { machine } = pass;
+  const { watchlist, wholeMs, verifyMs } = pass.next(null);
+  const isDone = isWell(pass);
   const { lookedMs, trustMs } = trusted ?? { lookedMs: nowMs, trustMs: trustMsOf(costMs, machine) };
   return {
     watchlist,
@@ -130,6 +135,7 @@ function afterWhole({ machine, next }: Pass, nowMs: number, costMs = 0, trusted?
     pinsMs: nowMs,
     isOutdated: false,
     clockMs: nowMs,
+    isWell: { whole: isDone, last: isDone },
   };
 }
 
@@ -196,12 +202,14 @@ function attempt(run: Run, passes: Passes, before: PassResult, known: Known, cha
       pinsMs,
       isOutdated: true,
       clockMs: changed.what === 'nothing' ? nowMs : known.clockMs,
+      isWell: { ...known.isWell, last: isWell(found) },
     };
     const { machine: _, next, ...done } = found;
     return { result: merge(before, done), known: after, hasFailed: false };
   } catch (thrown) {
     const wholeMs = nowMs + RETRY_MS;
-    const after: Known = { ...known, machine: undefined, wholeMs, pinsMs: nowMs, isOutdated: true };
+    const lost = { machine: undefined, wholeMs, pinsMs: nowMs, isOutdated: true };
+    const after: Known = { ...known, ...lost, isWell: { ...known.isWell, last: false } };
     return { result: merge(before, failedPass(thrown, before)), known: after, hasFailed: true };
   }
 }

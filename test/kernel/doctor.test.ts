@@ -224,9 +224,9 @@ describe('the host', () => {
     const ageMs = (): number => Date.now() - statSync(layout).mtimeMs;
     const age = (): string => run(['touch', '--date=2 hours ago', layout]);
     age();
-    machine.snoopy.startReconcile('--listen', '2m');
+    machine.snoopy.startReconcile('--listen', '4m');
     const noted = (): Promise<number> =>
-      until('the time of a success', ageMs, (ms) => ms < 60_000, { timeoutMs: 90_000 });
+      until('the time of a success', ageMs, (ms) => ms < 60_000, { timeoutMs: 150_000 });
     await noted();
     age();
     await noted();
