@@ -39,8 +39,9 @@ export function runAudit(
 function collect(paths: readonly string[]): Collection {
   const collection = new Collection();
   for (const { source, value } of readDocuments(paths)) {
-    const none = { name: source, message: 'no report, or no JSON' };
-    collection.add(value === undefined ? none : readDocument(value, source), source);
+    collection.add(
+      value === undefined ? { name: source, message: 'no report, or no JSON' } : readDocument(value, source),
+    );
   }
   return collection;
 }

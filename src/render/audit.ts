@@ -40,16 +40,15 @@ function summaryOf({ nodes, vnis, addresses, from, to }: AuditReport): string {
   return `${reports}${span}: ${count(addresses, 'address', 'addresses')} in ${count(vnis, 'VNI')}`;
 }
 
-function resultOf({ findings, moving }: AuditReport, { color }: RenderOptions): string {
+function resultOf({ ok, findings, moving, errors }: AuditReport, { color }: RenderOptions): string {
   const number = (status: FindingStatus): number => findings.filter((one) => one.status === status).length;
-  const failures = number('failure');
-  const tone: Tone = failures > 0 ? 'bad' : 'good';
   const parts = [
-    count(failures, 'failure'),
+    count(number('failure'), 'failure'),
     count(number('warning'), 'warning'),
     `${moving.length} in motion`,
+    ...(errors.length === 0 ? [] : [count(errors.length, 'error')]),
   ];
-  return paint(parts.join(', '), tone, color);
+  return paint(parts.join(', '), ok ? 'good' : 'bad', color);
 }
 
 function renderFindings(

@@ -15,6 +15,7 @@
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,7 +45,7 @@ static int run_on(int cpu)
 }
 
 /* Returns an errno of the kernel, 0 for success, or -1. */
-static int set_mtu(int sock)
+static int set_mtu(int sock, int loopback)
 {
 	struct {
 		struct nlmsghdr header;
@@ -55,7 +56,7 @@ static int set_mtu(int sock)
 		.header = {.nlmsg_len = sizeof(request),
 			   .nlmsg_type = RTM_SETLINK,
 			   .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK},
-		.link = {.ifi_index = if_nametoindex("lo")},
+		.link = {.ifi_index = loopback},
 		.attribute = {.rta_len = RTA_LENGTH(sizeof(unsigned int)), .rta_type = IFLA_MTU},
 		.mtu = LOOPBACK_MTU,
 	};
@@ -74,11 +75,11 @@ int main(int argc, char **argv)
 {
 	double longest = 0;
 	unsigned long calls = 0;
-	int status, sock;
+	int loopback = if_nametoindex("lo"), status, sock;
 	pid_t pid;
 
 	sock = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
-	if (argc < 2 || sock < 0)
+	if (argc < 2 || sock < 0 || loopback == 0)
 		return 64;
 	pid = fork();
 	if (pid == 0) {
@@ -95,10 +96,11 @@ int main(int argc, char **argv)
 	}
 	while (waitpid(pid, &status, WNOHANG) == 0) {
 		double start = now_ms(), took;
-		int error = set_mtu(sock);
+		int error = set_mtu(sock, loopback);
 
 		if (error) {
 			fprintf(stderr, "contender: %s\n", error < 0 ? "no answer" : strerror(error));
+			kill(pid, SIGKILL);
 			return 1;
 		}
 		took = now_ms() - start;

@@ -12,8 +12,8 @@ const PORTS_PER_BRIDGE = 1000;
 /** For long work: ten thousand ports, fifty thousand neighbors. */
 const LONG: RunOptions = { timeoutMs: 600_000 };
 /** How long a change of a device takes at most where nothing else changes the network, and until when that is waited for. */
-const QUICK_MS = 100;
-const SETTLES_MS = 600_000;
+const QUICK_MS = 200;
+const SETTLES_MS = 180_000;
 
 /** The address and the MAC of host `i`, as in test/bench/hosts.c. */
 export function hostIp(i: number): string {

@@ -134,21 +134,6 @@ test('of several reports of one node the newest counts, in whatever order they c
   }
 });
 
-test('a node that did not answer and then did is known by the name of its document', () => {
-  const [document] = documents();
-  const collection = (late: boolean): Collection => {
-    const all = new Collection();
-    const none = (): void => all.add({ name: 'inventory1', message: 'no report, or no JSON' }, 'inventory1');
-    if (!late) none();
-    all.add(readDocument(document, 'inventory1'), 'inventory1');
-    if (late) none();
-    return all;
-  };
-  const found = (late: boolean): string[] => audit(collection(late), 5).findings.map(({ id }) => id);
-  assert.ok(!found(false).includes('no-report'));
-  assert.ok(found(true).includes('no-report'), 'one that answers no more has none');
-});
-
 test('what is in motion is confirmed only by reports that are all before the newest ones', () => {
   const model = new FabricModel(SOUND);
   const [n1, n2, n3] = model.nodes;
