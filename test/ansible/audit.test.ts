@@ -132,7 +132,9 @@ describe('twenty nodes', () => {
     const unwritten = play(lacking);
     assert.equal(unwritten.code, 2, unwritten.stdout);
     assert.match(failureOf(unwritten) ?? '', /Cannot write the textfile .*missing\/audit\.prom.*: ENOENT/);
-    assert.equal(report().findings.length, 2, 'what was found is not lost');
+    // By now no run may have succeeded for five minutes, which is a finding at every node.
+    const kept = report().findings.filter(({ id }) => id === 'ghost' || id === 'hole');
+    assert.equal(kept.length, 2, 'what was found is not lost');
   });
 
   test('a node that cannot be reached, one that hangs and one that ends early are named, the others are audited', () => {
