@@ -2,7 +2,7 @@
 
 import type { IfIndex } from '../base/address.ts';
 import { errnoOf } from '../base/errors.ts';
-import { correctCounts } from '../core/binding-counts.ts';
+import { countByPort } from '../core/binding-counts.ts';
 import { readBinding } from '../datapath/migrate.ts';
 import type { Pins } from '../datapath/pins.ts';
 import { type Binding, isSeenSince } from '../datapath/records/binding.ts';
@@ -70,13 +70,14 @@ export function releaseBindings({ tables }: Pins, counts: ReadonlyMap<IfIndex, n
   }
 }
 
-/** Corrects the counts of ports that have come back, and whose bindings have these keys. */
+/**
+ * Adds the bindings of these keys to the counts of ports that have come back, where the program counts from zero. What it has
+ * learned since then is in its count already.
+ */
 export function recountBindings(pins: Pins, ports: readonly IfIndex[], keys: readonly BindingKey[]): void {
-  const { tables } = pins;
   const bindings = keys.flatMap((key) => readBinding(pins, key) ?? []);
-  const policies = new Map(tables.ports?.entriesOf(ports));
-  const states = new Map(tables.state?.entriesOf(ports));
-  writePolicies(pins, correctCounts(policies, states, bindings, new Set()));
+  const counts = countByPort(bindings.filter(({ port }) => ports.includes(port)));
+  releaseBindings(pins, new Map([...counts].map(([port, count]) => [port, -count])));
 }
 
 /** Hints to write and to delete; `seenHints` are of the program's map. */
