@@ -26,11 +26,14 @@ export function noteSuccess(run: Run): void {
 }
 
 /** True when a pass has done all that it had to. */
-export function isWell({ steps, changes, errors, remaining = [] }: PassOutcome): boolean {
+export function isWell({
+  steps,
+  changes,
+  errors,
+  remaining,
+}: Pick<PassResult, 'steps' | 'changes' | 'errors' | 'remaining'>): boolean {
   return errors.length === 0 && remaining.length === 0 && allWell(steps) && allWell(changes);
 }
-
-type PassOutcome = Pick<PassResult, 'steps' | 'changes' | 'errors'> & Partial<Pick<PassResult, 'remaining'>>;
 
 /** False for a check, or for a run with `--bridge`: its report does not cover the whole node. */
 function isWholeNode({ options }: Run): boolean {

@@ -190,9 +190,9 @@ function send(pins: Pins, { owners, hints, doubtful, silent }: ProbePlan, nowMs:
     return !outcomes.includes('refused');
   });
   const sentHints = hints.filter(() => results.next().value === 'sent');
-  const outcomes = new Map(hosts.map((probe) => [probe, results.next().value]));
-  const sentHosts = hosts.filter((probe) => outcomes.get(probe) === 'sent');
-  const triedHosts = hosts.filter((probe) => outcomes.get(probe) !== 'refused');
+  const ofHosts = hosts.map(() => results.next().value);
+  const sentHosts = hosts.filter((_, i) => ofHosts[i] === 'sent');
+  const triedHosts = hosts.filter((_, i) => ofHosts[i] !== 'refused');
   record(pins, sentHints, triedHosts, nowMs);
   const wereDoubtful = new Set(doubtful);
   const awaited = [
