@@ -21,12 +21,11 @@ export function extentOfLink(machine: KnownMachine, ifIndex: IfIndex, now: Link 
   const before = machine.observed.links.get(ifIndex);
   if (before !== undefined && now !== undefined) {
     if (isSame(before, now)) return 'nothing';
-    // The configuration may take another name in or leave it out, without any change of what the bridge has learned.
-    if (before.name !== now.name) return 'machine';
+    // The configuration may take a port in by its new name or leave it out, without any change of what the bridge has learned.
+    if (before.name !== now.name && isServed(machine, before.master)) return 'machine';
   }
   const states = [before, now].filter((link) => link !== undefined);
-  const isMore = (link: Link): boolean =>
-    isStructural(link) || isNamed(machine, link) || mayBeginToServe(machine, link);
+  const isMore = (link: Link): boolean => isStructural(machine, link) || isNamed(machine, link);
   return states.some(isMore) ? 'machine' : 'port';
 }
 
@@ -35,30 +34,44 @@ function isNamed({ desired }: KnownMachine, link: Link): boolean {
   return desired.bridges.some(({ name }) => name === link.name);
 }
 
-/** True for a port of a bridge that is not served, and may be from now on: it has a tunnel port (findHostBridges). */
-function mayBeginToServe({ observed, topology }: KnownMachine, { slaveKind, master }: Link): boolean {
-  if (slaveKind !== 'bridge' || topology.bridges.some(({ ifIndex }) => ifIndex === master)) return false;
-  return [...observed.links.values()].some((link) => link.master === master && isTunnel(link));
-}
-
 /** True for a known device of which more than itself depends. An unknown one is notified of as a link first. */
-export function isMoreThanPort({ observed }: KnownMachine, ifIndex: IfIndex): boolean {
-  const link = observed.links.get(ifIndex);
-  return link !== undefined && isStructural(link);
+export function isMoreThanPort(machine: KnownMachine, ifIndex: IfIndex): boolean {
+  const link = machine.observed.links.get(ifIndex);
+  return link !== undefined && isStructural(machine, link);
 }
 
 /**
- * True for a link that other ports and hosts depend on: a bridge and the VRF that it is in, a tunnel port, a bond (of EVPN
- * multihoming) as a port, and what has addresses in the bridge's VLANs.
+ * True for a link that hosts, or ports other than itself, depend on: a bridge that is served or may be from now on, with what has
+ * addresses in its VLANs and a bond (of EVPN multihoming) as its port; a VRF, a tunnel port. Not the bridge that a firewall or
+ * containers have for themselves.
  */
-function isStructural(link: Link): boolean {
+function isStructural(machine: KnownMachine, link: Link): boolean {
+  const { kind, link: below, master, slaveKind } = link;
+  if (isTunnel(link) || kind === 'vrf') return true;
+  if (link.bridge !== undefined) return isServed(machine, link.ifIndex) || mayBeServed(machine, link.ifIndex);
+  const upper = slaveKind === 'bridge' ? master : undefined;
   return (
-    link.bridge !== undefined ||
-    link.kind === 'vlan' ||
-    link.kind === 'vrf' ||
-    (link.kind === 'bond' && link.slaveKind === 'bridge') ||
-    isTunnel(link) ||
-    isStacked(link)
+    mayBeServed(machine, upper) ||
+    (kind === 'bond' && isServed(machine, upper)) ||
+    (kind === 'vlan' && isServed(machine, below)) ||
+    (isStacked(link) && isNeighborDevice(machine, below))
+  );
+}
+
+function isServed({ topology }: KnownMachine, bridge: IfIndex | undefined): boolean {
+  return topology.bridges.some(({ ifIndex }) => ifIndex === bridge);
+}
+
+/** True for a bridge that is not served, and may be when it or a port of it changes: it has a tunnel port (findHostBridges). */
+function mayBeServed(machine: KnownMachine, bridge: IfIndex | undefined): boolean {
+  if (bridge === undefined || isServed(machine, bridge)) return false;
+  return [...machine.observed.links.values()].some((link) => link.master === bridge && isTunnel(link));
+}
+
+/** True for a served bridge, and for a device in a VLAN of one. */
+function isNeighborDevice({ topology }: KnownMachine, ifIndex: IfIndex | undefined): boolean {
+  return topology.bridges.some(({ domains }) =>
+    [...domains.values()].some(({ device }) => device === ifIndex),
   );
 }
 

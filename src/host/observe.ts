@@ -39,6 +39,7 @@ import { dumpNeighbors, lookUpNeighbors } from '../netlink/neighbor.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';
 import { countFilters, dumpQdiscs, filterOf, getFilter, lookUpQdiscs, type Qdisc } from '../netlink/tc.ts';
 import { dumpPortVlans, type PortVlans } from '../netlink/vlan.ts';
+import { lookUpPortVlans } from '../netlink/vlan-options.ts';
 import { isBpffs } from './pin-directory.ts';
 
 /** On which devices to look for programs of ours whose pins are out of sight: a call for each device. */
@@ -75,7 +76,7 @@ export function observe(
   });
   return {
     links,
-    portVlans: new Map(observePortVlans(netlink, links, links.keys())),
+    portVlans: observePortVlans(netlink, links),
     addresses: dumpAddresses(netlink),
     bpffsMounted: isBpffs(runtime.bpffs),
     datapath: observeDatapath(pins),
@@ -104,12 +105,11 @@ export function observePorts(
   });
   const policies = pins.tables.ports?.entriesOf(devices) ?? [];
   const ports = replaced(before.datapath.ports, devices, policies);
-  // The VLANs of other ports have notifications of their own.
-  const portVlans = observePortVlans(netlink, links, devices).filter(([device]) => devices.includes(device));
+  const aware = devices.filter((device) => isInVlanAware(links, links.get(device)));
   return {
     ...before,
     links,
-    portVlans: replaced(before.portVlans, devices, portVlans),
+    portVlans: replaced(before.portVlans, devices, lookUpPortVlans(netlink, aware).map(byIfIndex)),
     datapath: { ...before.datapath, ports },
     attachments: replaced(before.attachments, devices, attachments),
   };
@@ -131,16 +131,19 @@ function replaced<Value>(
   return after;
 }
 
-/** The VLANs of all bridges and ports; none where none of these devices is one that filters VLANs, or in one. */
+/** The VLANs of all bridges and ports; none where no bridge filters VLANs. */
 function observePortVlans(
   netlink: NetlinkSocket,
   links: ReadonlyMap<IfIndex, Link>,
-  devices: Iterable<IfIndex>,
-): [IfIndex, PortVlans][] {
-  const bridgeOf = (link: Link | undefined): Link | undefined =>
-    link?.master === undefined || link.bridge !== undefined ? link : links.get(link.master);
-  const isAware = [...devices].some((device) => bridgeOf(links.get(device))?.bridge?.vlanFiltering);
-  return isAware ? dumpPortVlans(netlink).map(byIfIndex) : [];
+): Map<IfIndex, PortVlans> {
+  const isAware = [...links.values()].some(({ bridge }) => bridge?.vlanFiltering);
+  return new Map(isAware ? dumpPortVlans(netlink).map(byIfIndex) : []);
+}
+
+/** True for a bridge that filters VLANs, and for a port of one. */
+function isInVlanAware(links: ReadonlyMap<IfIndex, Link>, link: Link | undefined): boolean {
+  const upper = link?.master === undefined ? undefined : links.get(link.master);
+  return link?.bridge?.vlanFiltering === true || upper?.bridge?.vlanFiltering === true;
 }
 
 /** Whether earlier runs attached filters: what a plan assumes that may not query the kernel. */

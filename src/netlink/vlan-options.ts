@@ -1,9 +1,18 @@
-// Options of the VLANs of one port of a bridge: struct br_vlan_msg and BRIDGE_VLANDB_* (linux/if_bridge.h).
+// The VLANs of one port of a bridge, or of the bridge itself, with their options: struct br_vlan_msg and BRIDGE_VLANDB_*
+// (linux/if_bridge.h).
 
 import { AF_BRIDGE, type IfIndex } from '../base/address.ts';
 import { readU8, readU16, writeU8, writeU32 } from '../base/bytes.ts';
+import { errnoOf } from '../base/errors.ts';
 import { Attributes, type Message, PayloadWriter, type Request } from './message.ts';
 import type { NetlinkSocket } from './socket.ts';
+import {
+  BRIDGE_VLAN_INFO_PVID,
+  BRIDGE_VLAN_INFO_UNTAGGED,
+  type PortVlans,
+  readVlanInfo,
+  type VlanRange,
+} from './vlan.ts';
 
 export const RTM_NEWVLAN = 112;
 const RTM_GETVLAN = 114;
@@ -16,10 +25,10 @@ const BRIDGE_VLANDB_ENTRY_INFO = 1;
 const BRIDGE_VLANDB_ENTRY_RANGE = 2;
 const BRIDGE_VLANDB_ENTRY_NEIGH_SUPPRESS = 9;
 
-/** The options of the VLANs from `start` to `end` (included). */
-export interface VlanOptions {
-  readonly start: number;
-  readonly end: number;
+/** The VLANs of a range and their options. */
+export interface VlanOptions extends VlanRange {
+  /** True when the first of them is the PVID. */
+  readonly isPvid: boolean;
   /** Suppression of ARP and ND, for a port on which each VLAN has its own (IFLA_BRPORT_NEIGH_VLAN_SUPPRESS, Linux 6.5). */
   readonly neighSuppress: boolean;
 }
@@ -30,16 +39,25 @@ export function decodeVlanOptions(message: Message): VlanOptions[] | undefined {
   if (type !== RTM_NEWVLAN || readU8(payload, 0) !== AF_BRIDGE) return undefined;
   return [...new Attributes(payload, BR_VLAN_MSG_SIZE)].flatMap((entry) => {
     if (entry.type !== BRIDGE_VLANDB_ENTRY) return [];
+    let flags = 0;
     let vlan: number | undefined;
     let end: number | undefined;
     let neighSuppress = false;
     for (const { type: option, payload: value } of new Attributes(entry.payload, 0)) {
-      // struct bridge_vlan_info: u16 flags, u16 vid.
-      if (option === BRIDGE_VLANDB_ENTRY_INFO) vlan = readU16(value, 2);
+      if (option === BRIDGE_VLANDB_ENTRY_INFO) ({ flags, vlan } = readVlanInfo(value));
       if (option === BRIDGE_VLANDB_ENTRY_RANGE) end = readU16(value, 0);
       if (option === BRIDGE_VLANDB_ENTRY_NEIGH_SUPPRESS) neighSuppress = readU8(value, 0) !== 0;
     }
-    return vlan === undefined ? [] : [{ start: vlan, end: end ?? vlan, neighSuppress }];
+    if (vlan === undefined) return [];
+    return [
+      {
+        start: vlan,
+        end: end ?? vlan,
+        untagged: (flags & BRIDGE_VLAN_INFO_UNTAGGED) !== 0,
+        isPvid: (flags & BRIDGE_VLAN_INFO_PVID) !== 0,
+        neighSuppress,
+      },
+    ];
   });
 }
 
@@ -51,7 +69,30 @@ export function vlanOptionsDump(port: IfIndex): Request {
   return { type: RTM_GETVLAN, flags: 0, payload: writer.finish() };
 }
 
-/** The VLANs of a port with their options. Throws SnoopyError `netlink_failed`. */
+/** The VLANs of a port or bridge with their options. Throws SnoopyError `netlink_failed`. */
 export function dumpVlanOptions(socket: NetlinkSocket, port: IfIndex): VlanOptions[] {
   return socket.dump(vlanOptionsDump(port), 'options of VLANs', decodeVlanOptions).flat();
+}
+
+/**
+ * The VLANs of some ports, each asked for by itself, whose VNIs it does not have: not for tunnel ports. A port that is gone, or
+ * in no bridge by now, has none. Throws SnoopyError `netlink_failed`.
+ */
+export function lookUpPortVlans(socket: NetlinkSocket, ports: readonly IfIndex[]): PortVlans[] {
+  return ports.flatMap((ifIndex) => {
+    const options = vlansOf(socket, ifIndex);
+    if (options.length === 0) return [];
+    const pvid = options.find(({ isPvid }) => isPvid)?.start ?? 0;
+    const ranges = options.map(({ start, end, untagged }) => ({ start, end, untagged }));
+    return [{ ifIndex, pvid, ranges, vnis: [] }];
+  });
+}
+
+function vlansOf(socket: NetlinkSocket, port: IfIndex): VlanOptions[] {
+  try {
+    return dumpVlanOptions(socket, port);
+  } catch (thrown) {
+    if (['ENODEV', 'EINVAL'].includes(errnoOf(thrown) ?? '')) return [];
+    throw thrown;
+  }
 }

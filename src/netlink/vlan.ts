@@ -16,9 +16,9 @@ const IFLA_BRIDGE_VLAN_TUNNEL_INFO = 3;
 const IFLA_BRIDGE_VLAN_TUNNEL_ID = 1;
 const IFLA_BRIDGE_VLAN_TUNNEL_VID = 2;
 const IFLA_BRIDGE_VLAN_TUNNEL_FLAGS = 3;
-// struct bridge_vlan_info: u16 flags, u16 vid.
-const BRIDGE_VLAN_INFO_PVID = 1 << 1;
-const BRIDGE_VLAN_INFO_UNTAGGED = 1 << 2;
+// Flags of struct bridge_vlan_info.
+export const BRIDGE_VLAN_INFO_PVID = 1 << 1;
+export const BRIDGE_VLAN_INFO_UNTAGGED = 1 << 2;
 const BRIDGE_VLAN_INFO_RANGE_BEGIN = 1 << 3;
 const BRIDGE_VLAN_INFO_RANGE_END = 1 << 4;
 /** Of IFLA_EXT_MASK: VLANs, as ranges. */
@@ -49,6 +49,11 @@ export interface VniRange {
   readonly vni: number;
 }
 
+/** struct bridge_vlan_info: u16 flags, u16 vid. */
+export function readVlanInfo(info: Uint8Array): { readonly flags: number; readonly vlan: number } {
+  return { flags: readU16(info, 0), vlan: readU16(info, 2) };
+}
+
 /** undefined for other messages, and for ports without VLANs. */
 export function decodePortVlans(message: Message): PortVlans | undefined {
   const { payload } = message;
@@ -60,8 +65,7 @@ export function decodePortVlans(message: Message): PortVlans | undefined {
   let begun: number | undefined;
   for (const { type, payload: info } of spec) {
     if (type !== IFLA_BRIDGE_VLAN_INFO) continue;
-    const flags = readU16(info, 0);
-    const vlan = readU16(info, 2);
+    const { flags, vlan } = readVlanInfo(info);
     const untagged = (flags & BRIDGE_VLAN_INFO_UNTAGGED) !== 0;
     if ((flags & BRIDGE_VLAN_INFO_PVID) !== 0) pvid = vlan;
     if ((flags & BRIDGE_VLAN_INFO_RANGE_BEGIN) !== 0) {

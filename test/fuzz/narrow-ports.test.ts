@@ -9,6 +9,7 @@ import { type Machine, resolveMachine, withPorts } from '../../src/commands/retr
 import type { Configuration } from '../../src/core/desired.ts';
 import { extentOfLink } from '../../src/core/link-change.ts';
 import type { Observed } from '../../src/core/observed.ts';
+import type { InterfaceAddress } from '../../src/netlink/address.ts';
 import type { Link } from '../../src/netlink/link.ts';
 import { readCase } from '../unit/core/case.ts';
 import { ROOT } from '../unit/golden.ts';
@@ -109,6 +110,14 @@ function freeOf(): Pick<Link, 'master' | 'slaveKind' | 'bridgePort'> {
   return { master: undefined, slaveKind: undefined, bridgePort: undefined };
 }
 
+/** Every device has an address, which a pass over ports does not look at. */
+function addressesOf({ links }: Kernel): InterfaceAddress[] {
+  return [...links.keys()].map((ifIndex) => {
+    const connected = { ip: `10.${ifIndex}.0.0`, length: 24 };
+    return { ifIndex, ip: `10.${ifIndex}.0.1`, prefixLength: 24, connected, flags: 0 } as InterfaceAddress;
+  });
+}
+
 /** Every bridge that is served has hosts, so that it stays one for the next look, also without a port. */
 function withHosts(machine: Machine): Machine {
   const policies = machine.topology.bridges.map(({ ifIndex }) => [ifIndex, { bridge: ifIndex }] as const);
@@ -119,13 +128,13 @@ function withHosts(machine: Machine): Machine {
   return { ...machine, observed: { ...machine.observed, datapath } };
 }
 
-function lookAtAll({ links }: Kernel, before: Pick<Observed, 'datapath'>): Machine {
+function lookAtAll(kernel: Kernel, { datapath }: Pick<Observed, 'datapath'>): Machine {
   const observed = {
     ...known.observed,
     portVlans: new Map(),
-    addresses: [],
-    ...before,
-    links: new Map(links),
+    datapath,
+    addresses: addressesOf(kernel),
+    links: new Map(kernel.links),
   };
   return withHosts(resolveMachine(observed, CONFIGURATION, []));
 }

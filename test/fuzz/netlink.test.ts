@@ -24,6 +24,7 @@ import { decodeNeighbor, RTM_NEWNEIGH } from '../../src/netlink/neighbor.ts';
 import { decodeFailure, failureError } from '../../src/netlink/socket.ts';
 import { decodeFilter, decodeQdisc, RTM_NEWQDISC, RTM_NEWTFILTER } from '../../src/netlink/tc.ts';
 import { decodePortVlans } from '../../src/netlink/vlan.ts';
+import { decodeVlanOptions } from '../../src/netlink/vlan-options.ts';
 import { deleteNeighbor, putNeighbor } from '../lib/neighbor-requests.ts';
 import { readCase } from '../unit/core/case.ts';
 import { outcomeOf } from '../unit/core/outcome.ts';
@@ -45,6 +46,7 @@ const DECODERS: readonly ((message: Message) => unknown)[] = [
   decodeQdisc,
   decodeFilter,
   decodePortVlans,
+  decodeVlanOptions,
   (message) =>
     meaningOf(message, { watchlist: NOTHING_WATCHED, machine: { topology, observed, desired } }, 1),
   // As in the socket: only these messages are decoded as failures.

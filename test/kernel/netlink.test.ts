@@ -36,6 +36,7 @@ import {
   putFilter,
 } from '../../src/netlink/tc.ts';
 import { dumpPortVlans } from '../../src/netlink/vlan.ts';
+import { lookUpPortVlans } from '../../src/netlink/vlan-options.ts';
 import { deleteNeighbor, putNeighbor } from '../lib/neighbor-requests.ts';
 import { Netns } from '../lib/netns.ts';
 import { listNeighbors } from '../lib/oracles.ts';
@@ -203,7 +204,11 @@ describe('VLANs', () => {
       { start: 10, end: 20, untagged: false },
       { start: 30, end: 30, untagged: true },
     ]);
-    assert.equal(vlans.find(({ ifIndex }) => ifIndex === indexOf('brv'))?.pvid, 1);
+    const bridgeVlans = vlans.find(({ ifIndex }) => ifIndex === indexOf('brv'));
+    assert.equal(bridgeVlans?.pvid, 1);
+    // Each by itself; the second device is in no bridge, the last one is not there.
+    const asked = ['tapv', 'ethv', 'brv'].map(indexOf);
+    assert.deepEqual(lookUpPortVlans(socket, [...asked, 999_999 as IfIndex]), [port, bridgeVlans]);
     const { bridge } = linkOf('brv');
     assert.equal(bridge?.vlanFiltering, true);
     assert.equal(bridge?.vlanDefaultPvid, 1);

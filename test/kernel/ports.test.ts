@@ -183,6 +183,27 @@ deepTest(
   },
 );
 
+deepTest('the bridge that a firewall has for one guest is no reason to look at others', async (t) => {
+  const listening = await Listening.start(t);
+  const { machine } = listening;
+  // As Proxmox VE starts a guest with a firewall: its tap is a port of a bridge of its own, which is linked to the node's.
+  machine.addBridge('fwbr9i0');
+  const host = machine.addHost(9, 'fwbr9i0');
+  machine.netns.ipBatch([
+    'link add fwln9i0 type veth peer name fwpr9p0',
+    'link set fwln9i0 master fwbr9i0 addrgenmode none up',
+    'link set fwpr9p0 master br0 addrgenmode none up',
+  ]);
+  await listening.isAttached('fwpr9p0');
+  host.announce();
+  await listening.hasHosts(2);
+  machine.netns.ipBatch(['link del fwln9i0', 'link del fwbr9i0', `link del ${host.port}`]);
+  await listening.hasHosts(1);
+  await listening.hasPolicies(3);
+  assert.deepEqual(listening.dumps, []);
+  await listening.ended();
+});
+
 deepTest('a filter of a block that devices share is none of ours', async (t) => {
   const listening = await Listening.start(t);
   const { machine } = listening;

@@ -66,7 +66,8 @@ function withUntaggedVlan(base: Findings, vlan: number): Findings {
 /** Suppression is set for each VLAN of the tunnel port, and off on the port itself. */
 function withVlanSuppression(base: Findings, neighSuppress: boolean): Findings {
   const bridgePort = { learning: false, neighSuppress: false, neighVlanSuppress: true };
-  const vlanOptions = new Map([[TUNNEL, [{ start: 1, end: 9, neighSuppress }]]]);
+  const options = { start: 1, end: 9, untagged: false, isPvid: false, neighSuppress };
+  const vlanOptions = new Map([[TUNNEL, [options]]]);
   return { ...withLink(withUntaggedVlan(base, 1), TUNNEL, { bridgePort } as Partial<Link>), vlanOptions };
 }
 

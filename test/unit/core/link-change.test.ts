@@ -23,6 +23,7 @@ function linkOf(ifIndex: IfIndex): Link {
 }
 
 const port = linkOf(PORT);
+const otherBridge = { ...linkOf(BRIDGE), ifIndex: OTHER_BRIDGE, name: 'fwbr100i0' };
 const isNow = (ifIndex: IfIndex, now: Link | undefined): string => extentOfLink(known, ifIndex, now);
 
 it('a link that is as it was concerns nothing, of whatever kind', () => {
@@ -48,6 +49,21 @@ it('a port of a bridge with a tunnel port that is not served may change that', (
   assert.equal(extentOfLink(withTunnel, PORT, { ...port, master: OTHER_BRIDGE }), 'machine');
   // A VRF has ports too, and is no bridge.
   assert.equal(extentOfLink(withTunnel, NEW, { ...there, slaveKind: 'vrf' }), 'port');
+  assert.equal(extentOfLink(withTunnel, OTHER_BRIDGE, otherBridge), 'machine', 'the bridge itself');
+});
+
+it('what a firewall or containers have for themselves concerns itself', () => {
+  const free = { ...port, ifIndex: NEW, master: undefined, slaveKind: undefined, link: PORT };
+  assert.equal(isNow(OTHER_BRIDGE, otherBridge), 'port');
+  for (const kind of ['vlan', 'macvlan', 'macvtap', 'bond']) {
+    assert.equal(isNow(NEW, { ...free, kind }), 'port', `${kind} on an uplink`);
+    assert.equal(isNow(NEW, { ...port, ifIndex: NEW, kind, link: PORT, master: OTHER_BRIDGE }), 'port', kind);
+  }
+  const links = new Map([...known.observed.links, [OTHER_BRIDGE, otherBridge]]);
+  const withBridge = { ...known, observed: { links } };
+  assert.equal(extentOfLink(withBridge, OTHER_BRIDGE, undefined), 'port');
+  assert.equal(extentOfLink(withBridge, OTHER_BRIDGE, { ...otherBridge, name: 'docker1' }), 'port', 'renamed');
+  assert.equal(isMoreThanPort(withBridge, OTHER_BRIDGE), false, 'its addresses');
 });
 
 it('a port with another name, a bond and a bridge that is configured concern the machine', () => {

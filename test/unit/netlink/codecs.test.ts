@@ -183,7 +183,7 @@ describe('VLANs of ports', () => {
     writer.structure(8)[0] = 7;
     // As br_vlan_fill_vids of net/bridge/br_vlan.c lays it out.
     writer.nest(1, () => {
-      writer.u32(1, 10 << 16);
+      writer.u32(1, 0x06 | (10 << 16));
       writer.u16(2, 12);
       writer.u8(3, 3);
       writer.u8(9, 1);
@@ -193,8 +193,8 @@ describe('VLANs of ports', () => {
       writer.u8(9, 0);
     });
     assert.deepEqual(decodeVlanOptions(messageOf(RTM_NEWVLAN, writer.finish())), [
-      { start: 10, end: 12, neighSuppress: true },
-      { start: 20, end: 20, neighSuppress: false },
+      { start: 10, end: 12, untagged: true, isPvid: true, neighSuppress: true },
+      { start: 20, end: 20, untagged: false, isPvid: false, neighSuppress: false },
     ]);
     assert.equal(
       hex(vlanOptionsDump(TAP1 as IfIndex).payload),
