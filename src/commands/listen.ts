@@ -1,6 +1,5 @@
 // Passes until the time is over: the first at once, each later one when there is something to do.
 
-import type { IfIndex } from '../base/address.ts';
 import { problemOf } from '../base/errors.ts';
 import { distinct } from '../base/group.ts';
 import { formatAge } from '../base/units.ts';
@@ -15,7 +14,7 @@ import { lacksLinks } from '../host/observe.ts';
 import { type Changed, NOTHING_CHANGED, openWatch, type Watch } from '../host/watch.ts';
 import { conclude, isWell, lostLock, noteSuccess } from './conclude.ts';
 import type { Machine } from './retrieve.ts';
-import { type NarrowPass, type Pass, type PassResult, RETRY_MS, type Run } from './run.ts';
+import { MOST_NAMED, type NarrowPass, type Pass, type PassResult, RETRY_MS, type Run } from './run.ts';
 import type { Named } from './view.ts';
 
 /** The passes of a listening run. */
@@ -59,9 +58,7 @@ const SHORTEST_TRUST_MS = 60_000;
 const LONGEST_TRUST_MS = 600_000;
 /** The time to the next look, as a multiple of the processor time of the last one. */
 const TRUST_FACTOR = 1_000;
-/** Most addresses that a narrow pass is given, with those of records of the ring: more of them are read faster all together. */
-const MOST_NAMED = 1000;
-/** Most ports that a narrow pass is given. */
+/** Most ports that a narrow pass is given: more of them are read faster all together. */
 const MOST_PORTS = 100;
 /** How often the progress line is rewritten. */
 const TICK_MS = 1000;
@@ -219,7 +216,7 @@ interface PassPlan {
   /** Undefined: to be looked at again. */
   readonly machine: Machine | undefined;
   readonly names: readonly BindingKey[] | 'all';
-  readonly ports: readonly IfIndex[];
+  readonly ports: Named['ports'];
   readonly verifies: boolean;
   /** When the pins of links were last looked at. */
   readonly pinsMs: number;
@@ -239,19 +236,19 @@ function planPass(
   const keys = [...names, ...due, ...watchlist.hostsOn(ports), ...unread];
   const named = new Map(keys.map((key) => [bindingId(key), key]));
   const isWhole = isDue || named.size + (session.pins.ring()?.pending() ?? 0) > MOST_NAMED;
+  const looked = what === 'machine' || ports.length > MOST_PORTS ? 'all' : ports;
   // The last pass looks at everything, and lost pins are repaired at once.
   const isKnown =
-    what !== 'machine' &&
+    what !== 'everything' &&
     nowMs < untilMs &&
-    ports.length <= (isWhole ? 0 : MOST_PORTS) &&
+    !(isWhole && looked.length > 0) &&
     nowMs - lookedMs < trustMs &&
     session.pins.loadReason === null &&
     !(looksAtPins && machine !== undefined && lacksLinks(session.pins, machine.observed));
-  const all = isWhole ? 'all' : [...named.values()];
   return {
     machine: isKnown ? machine : undefined,
-    names: all,
-    ports,
+    names: isWhole ? 'all' : [...named.values()],
+    ports: looked,
     verifies,
     pinsMs: looksAtPins ? nowMs : pinsMs,
   };

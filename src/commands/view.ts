@@ -63,9 +63,9 @@ function focusWithHints(
 /** What a narrow pass starts from. */
 export interface Named {
   readonly watchlist: Watchlist;
-  readonly names: Iterable<BindingKey>;
-  /** Ports that have changed; their hosts are among the names. */
-  readonly ports: readonly IfIndex[];
+  readonly names: readonly BindingKey[];
+  /** Ports that have changed; their hosts are among the names. `all`: what else has is to be found, and the hosts that it concerns. */
+  readonly ports: readonly IfIndex[] | 'all';
   /** True when zebra is asked whether it has all neighbors. */
   readonly verifies: boolean;
 }
@@ -78,7 +78,7 @@ export function viewNamed(
   records: readonly Change[],
 ): View {
   const look = (read: readonly Change[]): View => {
-    const focus = focusWithHints(session, watchlist, [...names], read);
+    const focus = focusWithHints(session, watchlist, names, read);
     const topology = narrowTopology(machine.topology, focus);
     return {
       machine: { ...machine, topology },

@@ -75,6 +75,6 @@ function isNeighborDevice({ topology }: KnownMachine, ifIndex: IfIndex | undefin
   );
 }
 
-function isSame(before: Link, now: Link): boolean {
+export function isSame(before: Link, now: Link): boolean {
   return JSON.stringify(before) === JSON.stringify(now);
 }

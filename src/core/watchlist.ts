@@ -12,7 +12,7 @@ import type { Neighbor } from '../netlink/neighbor.ts';
 import type { Focus } from './focus.ts';
 import type { HostIndex } from './host-index.ts';
 import { eachMac } from './known-macs.ts';
-import { REFRESH_AFTER_MS } from './neighbor-entry.ts';
+import { isRemote, REFRESH_AFTER_MS } from './neighbor-entry.ts';
 import type { HostPlan } from './neighbors/plan.ts';
 import type { ObservedHosts } from './observed.ts';
 import type { HintsByStatus } from './probes/hints.ts';
@@ -72,9 +72,9 @@ const LEAST_MS = 1000;
 const FAILED_AGAIN_MS = 10_000;
 
 export class Watchlist {
-  readonly #bridges: ReadonlyMap<IfIndex, Bridge>;
-  readonly #places: ReadonlyMap<IfIndex, Place>;
-  readonly #tunnels: ReadonlySet<IfIndex>;
+  #bridges: ReadonlyMap<IfIndex, Bridge> = new Map();
+  #places: ReadonlyMap<IfIndex, Place> = new Map();
+  #tunnels: ReadonlySet<IfIndex> = new Set();
   readonly #addresses = new Map<string, Watched>();
   /** By MAC: the ids of addresses. */
   readonly #named = new Map<Mac, Set<string>>();
@@ -90,11 +90,16 @@ export class Watchlist {
 
   /** Of a pass over all hosts. */
   constructor(outcome: PassOutcome) {
-    const { bridges } = outcome.topology;
-    this.#bridges = new Map(bridges.map((bridge) => [bridge.ifIndex, bridge]));
-    this.#places = placesByDevice(outcome.topology);
-    this.#tunnels = new Set(bridges.flatMap(({ tunnelPorts }) => [...tunnelPorts]));
+    this.renew(outcome.topology);
     this.#add(outcome);
+  }
+
+  /** Takes over how the bridges are now: the same ones, with the same neighbor devices. */
+  renew(topology: Pick<Topology, 'bridges'>): void {
+    const { bridges } = topology;
+    this.#bridges = new Map(bridges.map((bridge) => [bridge.ifIndex, bridge]));
+    this.#places = placesByDevice(topology);
+    this.#tunnels = new Set(bridges.flatMap(({ tunnelPorts }) => [...tunnelPorts]));
   }
 
   /** Takes over what a pass over some addresses has found of them. */
@@ -153,10 +158,26 @@ export class Watchlist {
   /** The addresses with bindings on these ports. */
   hostsOn(ports: readonly IfIndex[]): BindingKey[] {
     if (ports.length === 0) return [];
-    const watched = [...this.#addresses.values()].filter((one) =>
-      one.ports.some((port) => ports.includes(port)),
-    );
+    const wanted = new Set(ports);
+    const watched = [...this.#addresses.values()].filter((one) => one.ports.some((port) => wanted.has(port)));
     return watched.map(({ key }) => key);
+  }
+
+  /** All addresses of these bridges that it knows, also those of hosts of other nodes. */
+  addressesIn(bridges: readonly IfIndex[]): BindingKey[] {
+    if (bridges.length === 0) return [];
+    const wanted = new Set(bridges);
+    const known = new Map<string, BindingKey>();
+    for (const [id, { key }] of this.#addresses) if (wanted.has(key.bridge)) known.set(id, key);
+    for (const [device, entries] of this.#entries) {
+      const place = this.#places.get(device);
+      if (place === undefined || !wanted.has(place.bridge.ifIndex)) continue;
+      for (const ip of entries.keys()) {
+        const key = { bridge: place.bridge.ifIndex, vlan: place.domain.vlan, ip };
+        known.set(bindingId(key), key);
+      }
+    }
+    return [...known.values()];
   }
 
   /** When an address may be due: CLOCK_MONOTONIC in milliseconds. `since`: the last pass that only the clock caused. */
@@ -226,6 +247,11 @@ export class Watchlist {
     return { addresses, hints: watched.flatMap(({ hints }) => hints), seenHints };
   }
 
+  #entryIn(index: HostIndex, { bridge, vlan, ip }: BindingKey): Neighbor | undefined {
+    const device = this.#bridges.get(bridge)?.domains.get(vlan)?.device;
+    return device === undefined ? undefined : index.neighborOf(device, ip);
+  }
+
   #forget(id: string, { bridge, vlan, ip }: BindingKey): void {
     this.#unread.delete(id);
     this.#written.delete(id);
@@ -243,7 +269,7 @@ export class Watchlist {
   }
 
   #add(outcome: PassOutcome): void {
-    const { topology, hosts, index, plan, byStatus, failed, probed, wereDue, protocol } = outcome;
+    const { topology, hosts, index, plan, byStatus, memory, failed, probed, wereDue, protocol } = outcome;
     const hints = hintsAfter(outcome);
     const done = new Set<Hint>([...byStatus.learned, ...byStatus.obsolete]);
     const seenHints = hosts.seenHints.filter((hint) => !done.has(hint));
@@ -301,6 +327,11 @@ export class Watchlist {
       if (dueSince(binding.lastSeenMs) <= hosts.nowMs) silentAt(candidate, hosts.nowMs + ANSWER_MS);
     }
     for (const { hint, dueMs } of byStatus.waiting) dueAt(hint, dueMs);
+    // Whoever here knows the MAC of a host that has gone learns at the next look that another node has its address now.
+    for (const hint of memory.remember) {
+      const entry = hint.kind === 'ended' ? this.#entryIn(index, hint) : undefined;
+      if (entry !== undefined && isRemote(entry)) dueAt(hint, hosts.nowMs + LEAST_MS);
+    }
     for (const key of probed) silentAt(key, hosts.nowMs + ANSWER_MS);
     for (const key of wereDue) dueAt(key, hosts.nowMs + ANSWER_MS);
     for (const key of failed) dueAt(key, hosts.nowMs + FAILED_AGAIN_MS);

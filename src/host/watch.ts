@@ -24,8 +24,11 @@ import { RTM_DELQDISC, RTM_DELTFILTER } from '../netlink/tc.ts';
 
 /** What can have changed since the last pass. */
 export interface Changed {
-  /** Each includes those before it; `machine` is everything else: bridges, VLAN devices, tunnel ports and addresses. */
-  readonly what: 'nothing' | 'hosts' | 'ports' | 'machine';
+  /**
+   * Each includes those before it. `machine`: bridges, VLAN devices, tunnel ports and addresses. `everything`: notifications were
+   * lost.
+   */
+  readonly what: 'nothing' | 'hosts' | 'ports' | 'machine' | 'everything';
   /** The addresses that notifications named. Records of the ring may name others. */
   readonly names: readonly BindingKey[];
   /** The ports that they named: links, attachments or VLANs of theirs have changed. */
@@ -77,11 +80,11 @@ export function openWatch(ownPortId: number, now: () => number): Watch {
         case 'empty':
           return highest;
         case 'overrun':
-          highest = 'machine';
+          highest = 'everything';
           break;
         case 'messages':
           for (const message of received.messages) {
-            if (highest === 'machine') break;
+            if (highest === 'everything') break;
             const { meaning, names = [], port } = meaningOf(message, knowledge, ownPortId);
             for (const key of names) named.set(bindingId(key), key);
             if (port !== undefined) ports.add(port);
@@ -101,7 +104,7 @@ export function openWatch(ownPortId: number, now: () => number): Watch {
         const outcome = poll(fds, Math.max(0, Math.ceil(Math.min(deadlineMs, soonMs) - now())));
         const meaning = isReady(outcome, subscription.fd) ? drain(knowledge) : 'nothing';
         const hasRecords = ring !== undefined && isReady(outcome, ring);
-        if (meaning === 'machine' || meaning === 'ports') return changed(meaning);
+        if (meaning === 'ports' || meaning === 'machine' || meaning === 'everything') return changed(meaning);
         const nowMs = now();
         if (meaning === 'soon') soonMs = Math.min(soonMs, nowMs + SOON_MS);
         if (meaning === 'hosts' || hasRecords || nowMs >= soonMs) return changed('hosts');
@@ -117,7 +120,7 @@ function isReady(outcome: PollOutcome, fd: number): boolean {
 }
 
 /** What notifications can mean, in ascending order. `soon`: hosts, and a pass may wait for more of them. */
-const MEANINGS = ['nothing', 'soon', 'hosts', 'ports', 'machine'] as const;
+const MEANINGS = ['nothing', 'soon', 'hosts', 'ports', 'machine', 'everything'] as const;
 type Meaning = (typeof MEANINGS)[number];
 
 /** What one notification means, and the addresses or the port that it is about. */

@@ -40,8 +40,13 @@ class Listening {
   static async start(t: TestContext, config: Config = {}): Promise<Listening> {
     const listening = new Listening(t, { bridges: [{ name: 'br0' }], ...config });
     await listening.hasHosts(1);
-    listening.#first = listening.#requests().length;
+    listening.forgetDumps();
     return listening;
+  }
+
+  /** From now on `dumps` are those that follow. */
+  forgetDumps(): void {
+    this.#first = this.#requests().length;
   }
 
   /** Waits until this many hosts have neighbors. */
@@ -201,6 +206,35 @@ deepTest('the bridge that a firewall has for one guest is no reason to look at o
   await listening.hasHosts(1);
   await listening.hasPolicies(3);
   assert.deepEqual(listening.dumps, []);
+  await listening.ended();
+});
+
+deepTest('another address of one bridge is no reason to look at the hosts of another one', async (t) => {
+  const listening = await Listening.start(t, {
+    bridges: [{ name: 'br0' }, { name: 'br1', required: false }],
+  });
+  const { machine } = listening;
+  const onOther = (count: number): Promise<unknown> =>
+    until(
+      `${count} neighbors on br1`,
+      () => machine.ownNeighbors('br1'),
+      (own) => own.length === count,
+    );
+  machine.addBridge('br1');
+  const host = machine.addHost(4, 'br1');
+  await listening.isAttached(host.port);
+  host.announce();
+  await onOther(1);
+  listening.forgetDumps();
+
+  // Its subnet is another one then.
+  machine.run('ip', 'address', 'add', '10.9.0.254/24', 'dev', 'br1');
+  await onOther(0);
+  host.announce('10.9.0.4');
+  await onOther(1);
+  assert.ok(listening.dumps.includes('RTM_GETADDR'), 'the addresses');
+  assert.ok(!listening.dumps.includes('RTM_GETNEIGH'), 'all hosts');
+  assert.equal(machine.ownNeighbors().length, 1);
   await listening.ended();
 });
 

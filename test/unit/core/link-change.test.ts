@@ -62,7 +62,11 @@ it('what a firewall or containers have for themselves concerns itself', () => {
   const links = new Map([...known.observed.links, [OTHER_BRIDGE, otherBridge]]);
   const withBridge = { ...known, observed: { links } };
   assert.equal(extentOfLink(withBridge, OTHER_BRIDGE, undefined), 'port');
-  assert.equal(extentOfLink(withBridge, OTHER_BRIDGE, { ...otherBridge, name: 'docker1' }), 'port', 'renamed');
+  assert.equal(
+    extentOfLink(withBridge, OTHER_BRIDGE, { ...otherBridge, name: 'docker1' }),
+    'port',
+    'renamed',
+  );
   assert.equal(isMoreThanPort(withBridge, OTHER_BRIDGE), false, 'its addresses');
 });
 

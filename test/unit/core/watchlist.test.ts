@@ -13,7 +13,12 @@ import type { Change } from '../../../src/datapath/records/change.ts';
 import type { Hint } from '../../../src/datapath/records/hint.ts';
 import type { SeenHint } from '../../../src/datapath/records/seen-hint.ts';
 import { ForwardingTable } from '../../../src/netlink/forwarding-table.ts';
-import { type Neighbor, NTF_EXT_EXT_VALIDATED, NUD_NOARP } from '../../../src/netlink/neighbor.ts';
+import {
+  type Neighbor,
+  NTF_EXT_EXT_VALIDATED,
+  NTF_EXT_LEARNED,
+  NUD_NOARP,
+} from '../../../src/netlink/neighbor.ts';
 import { ROOT } from '../golden.ts';
 import { readCase } from './case.ts';
 import { outcomeOf } from './outcome.ts';
@@ -59,6 +64,18 @@ function watching(found: Partial<ObservedHosts>): Watchlist {
   return new Watchlist(outcomeWith(found));
 }
 
+const installed: Neighbor = {
+  ifIndex: BRIDGE,
+  ip: '10.0.0.1' as IpAddress,
+  mac: MAC,
+  state: NUD_NOARP,
+  flags: 0,
+  extFlags: NTF_EXT_EXT_VALIDATED,
+  protocol: 115,
+  confirmedMs: 0,
+  updatedMs: 0,
+};
+
 const ips = (keys: Iterable<{ readonly ip: IpAddress }>): string[] => [...keys].map(({ ip }) => ip).sort();
 
 const fdb = (mac: Mac, ifIndex: IfIndex, bridge = BRIDGE) => ({
@@ -101,6 +118,28 @@ it('the hosts of a port are those whose bindings are there', () => {
   assert.deepEqual(ips(watchlist.hostsOn([TAP2])), ['10.0.0.2']);
   assert.deepEqual(ips(watchlist.hostsOn([TAP1, TAP2])), ['10.0.0.1', '10.0.0.2']);
   assert.deepEqual(watchlist.hostsOn([TUNNEL]), []);
+});
+
+it('all that is known of a bridge is named when the bridge is otherwise: hosts, hints, and neighbors of others', () => {
+  const remote = {
+    ...installed,
+    ip: '10.0.0.9' as IpAddress,
+    mac: OWNER,
+    flags: NTF_EXT_LEARNED,
+    protocol: 11,
+  };
+  const neighbors = [remote, { ...remote, ip: '10.0.0.8' as IpAddress, ifIndex: 99 as IfIndex }];
+  const watchlist = watching({ bindings: [binding('10.0.0.1')], hints: [hint('10.0.0.3')], neighbors });
+  assert.deepEqual(ips(watchlist.addressesIn([BRIDGE])), ['10.0.0.1', '10.0.0.3', '10.0.0.9']);
+  assert.deepEqual(watchlist.addressesIn([9 as IfIndex]), []);
+});
+
+it('a port that is a tunnel port from now on is taken for one', () => {
+  const watchlist = watching({ hints: [hint('10.0.0.3')] });
+  const bridges = topology.bridges.map((bridge) => ({ ...bridge, tunnelPorts: new Set([TUNNEL, TAP2]) }));
+  assert.deepEqual(ips(watchlist.concernedBy(fdb(MAC, TAP2))), ['10.0.0.3']);
+  watchlist.renew({ bridges });
+  assert.deepEqual(watchlist.concernedBy(fdb(MAC, TAP2)), []);
 });
 
 it('those that are due are named once, and the next ones when it is time', () => {
@@ -188,18 +227,6 @@ it('what passes have written is unread until one looks at it, and zebra is asked
   assert.deepEqual(ips(watchlist.unread()), []);
   assert.deepEqual(beside().sort(), ['br0 10.0.0.1', 'br0 10.0.0.2']);
 });
-
-const installed: Neighbor = {
-  ifIndex: BRIDGE,
-  ip: '10.0.0.1' as IpAddress,
-  mac: MAC,
-  state: NUD_NOARP,
-  flags: 0,
-  extFlags: NTF_EXT_EXT_VALIDATED,
-  protocol: 115,
-  confirmedMs: 0,
-  updatedMs: 0,
-};
 
 it('what is due in minutes is put off to a time that it shares with others', () => {
   const grain = 10_000;

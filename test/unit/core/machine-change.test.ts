@@ -1,0 +1,61 @@
+// What another look at the machine has found changed, and so which hosts it concerns.
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { it } from 'node:test';
+import type { IfIndex, IpAddress } from '../../../src/base/address.ts';
+import { type LookedAt, machineChange } from '../../../src/core/machine-change.ts';
+import type { Bridge, Port } from '../../../src/core/topology.ts';
+import type { Link } from '../../../src/netlink/link.ts';
+import { ROOT } from '../golden.ts';
+import { readCase } from './case.ts';
+
+const known = readCase(join(ROOT, 'test/unit/core/cases/none'));
+const BRIDGE = 1 as IfIndex;
+const PORT = 2 as IfIndex;
+const NEW = 9 as IfIndex;
+const [served] = known.topology.bridges;
+const link = known.observed.links.get(PORT);
+assert.ok(served && link);
+
+/** The same machine with its bridge and some links changed; undefined: such a link is gone. */
+function changed(bridge: Partial<Bridge>, links: readonly [IfIndex, Link | undefined][] = []): LookedAt {
+  const after = new Map(known.observed.links);
+  for (const [ifIndex, now] of links) {
+    if (now === undefined) after.delete(ifIndex);
+    else after.set(ifIndex, now);
+  }
+  return { observed: { links: after }, topology: { bridges: [{ ...(served as Bridge), ...bridge }] } };
+}
+
+const after = (...of: Parameters<typeof changed>) => machineChange(known, changed(...of));
+
+it('a machine that is as it was concerns nobody', () => {
+  const again = readCase(join(ROOT, 'test/unit/core/cases/none'));
+  assert.deepEqual(machineChange(known, again), { bridges: [], ports: [] });
+});
+
+it('a bridge that is otherwise concerns its hosts, and a link or the VLANs of a port those behind it', () => {
+  assert.deepEqual(after({ suppresses: !served.suppresses }), { bridges: [BRIDGE], ports: [] });
+  const [domain] = [...served.domains.values()];
+  assert.ok(domain);
+  const reserved = new Set([...domain.reserved, '10.9.0.1' as IpAddress]);
+  const domains = new Map([[domain.vlan, { ...domain, reserved }]]);
+  assert.deepEqual(after({ domains }), { bridges: [BRIDGE], ports: [] });
+  assert.deepEqual(after({}, [[PORT, { ...link, up: !link.up }]]), { bridges: [], ports: [PORT] });
+  assert.deepEqual(after({}, [[PORT, undefined]]), { bridges: [], ports: [PORT] });
+  assert.deepEqual(after({}, [[NEW, { ...link, ifIndex: NEW }]]), { bridges: [], ports: [NEW] });
+  const ports = served.ports.map((port): Port => (port.ifIndex === PORT ? { ...port, pvid: 7 } : port));
+  const portsByIndex = new Map(ports.map((port) => [port.ifIndex, port]));
+  assert.deepEqual(after({ ports, portsByIndex }), { bridges: [], ports: [PORT] });
+});
+
+it('a bridge that comes, goes or gets another neighbor device may concern hosts that are not known', () => {
+  assert.equal(machineChange(known, { ...known, topology: { bridges: [] } }), null);
+  assert.equal(machineChange({ ...known, topology: { bridges: [] } }, known), null);
+  assert.equal(after({ ifIndex: NEW }), null);
+  assert.equal(after({ vlanAware: !served.vlanAware }), null);
+  const [domain] = [...served.domains.values()];
+  assert.ok(domain);
+  assert.equal(after({ domains: new Map([[domain.vlan, { ...domain, device: NEW }]]) }), null);
+  assert.equal(after({ domains: new Map([...served.domains, [10, { ...domain, vlan: 10 }]]) }), null);
+});
