@@ -32,10 +32,22 @@ export function machineChange(before: LookedAt, after: LookedAt): MachineChange 
   for (const now of after.topology.bridges) {
     const then = known.get(now.ifIndex);
     if (then === undefined || !hasSameDevices(then, now)) return null;
-    if (!isDeepStrictEqual(withoutPorts(then), withoutPorts(now))) bridges.push(now.ifIndex);
+    const isOther = !isDeepStrictEqual(withoutPorts(then), withoutPorts(now));
+    if (isOther || takesOthers(before, after, then, now)) bridges.push(now.ifIndex);
     for (const port of changedPorts(then, now)) ports.add(port);
   }
   return { bridges, ports: [...ports] };
+}
+
+/** True when the configuration takes a port in, or leaves it out, that has been in the bridge all the time: its name is another one. */
+function takesOthers(before: LookedAt, after: LookedAt, then: Bridge, now: Bridge): boolean {
+  const masterIn = ({ observed }: LookedAt, ifIndex: IfIndex) => observed.links.get(ifIndex)?.master;
+  const isOut = (ifIndex: IfIndex, { portsByIndex }: Bridge): boolean =>
+    !portsByIndex.has(ifIndex) && masterIn(before, ifIndex) === masterIn(after, ifIndex);
+  return (
+    now.ports.some(({ ifIndex }) => isOut(ifIndex, then)) ||
+    then.ports.some(({ ifIndex }) => isOut(ifIndex, now))
+  );
 }
 
 function changedLinks(before: Observed['links'], after: Observed['links']): IfIndex[] {

@@ -49,6 +49,15 @@ it('a bridge that is otherwise concerns its hosts, and a link or the VLANs of a 
   assert.deepEqual(after({ ports, portsByIndex }), { bridges: [], ports: [PORT] });
 });
 
+it('a port that the configuration leaves out by its new name concerns all hosts of the bridge: of what it has learned nothing changes', () => {
+  const ports = served.ports.filter(({ ifIndex }) => ifIndex !== PORT);
+  const portsByIndex = new Map(ports.map((port) => [port.ifIndex, port]));
+  const renamed = after({ ports, portsByIndex }, [[PORT, { ...link, name: 'other1' }]]);
+  assert.deepEqual(renamed, { bridges: [BRIDGE], ports: [PORT] });
+  const gone = after({ ports, portsByIndex }, [[PORT, { ...link, master: undefined }]]);
+  assert.deepEqual(gone, { bridges: [], ports: [PORT] });
+});
+
 it('a bridge that comes, goes or gets another neighbor device may concern hosts that are not known', () => {
   assert.equal(machineChange(known, { ...known, topology: { bridges: [] } }), null);
   assert.equal(machineChange({ ...known, topology: { bridges: [] } }, known), null);
