@@ -1,4 +1,4 @@
-// Applying a plan to the machine, and verifying it.
+// What a pass does for the machine: it looks at it, applies the plan, and verifies it.
 
 import { type Action, type ActionSummary, summarize } from '../core/actions.ts';
 import { plan } from '../core/plan.ts';
@@ -8,8 +8,13 @@ import { losesBindings } from '../datapath/pins.ts';
 import { applyActions, planned } from '../host/apply.ts';
 import { observeDropped } from '../host/observe.ts';
 import { recoverHosts } from './hosts.ts';
-import type { Machine } from './retrieve.ts';
+import { type Machine, retrieve } from './retrieve.ts';
 import { type Run, scopeOf } from './run.ts';
+
+/** Looks at the machine. Throws as `retrieve` does. */
+export function lookAt({ session, configuration, options, strays }: Run): Machine {
+  return retrieve(session, configuration, options.bridges, strays);
+}
 
 /** What a pass did for the machine. */
 export interface Applied {
@@ -22,7 +27,7 @@ export interface Applied {
 }
 
 /**
- * Applies the plan, then verifies it by planning again: the actions of the new plan are still due. `look` retrieves the machine
+ * Applies the plan, then verifies it by planning again: the actions of the new plan are still due. `look` looks at the machine
  * as it is then.
  */
 export function apply(run: Run, before: Machine, actions: readonly Action[], look: () => Machine): Applied {

@@ -13,16 +13,17 @@ import { refreshPins } from '../host/apply.ts';
 import { lacksLinks } from '../host/observe.ts';
 import { type Changed, NOTHING_CHANGED, openWatch, type Watch } from '../host/watch.ts';
 import { conclude, isWell, lostLock, noteSuccess } from './conclude.ts';
+import type { Narrowed } from './narrow.ts';
 import type { Machine } from './retrieve.ts';
 import { MOST_NAMED, type NarrowPass, type Pass, type PassResult, RETRY_MS, type Run } from './run.ts';
 import type { Named } from './view.ts';
 
 /** The passes of a listening run. */
 export interface Passes {
-  /** Over all hosts. `known`: nothing but hosts and pins can have changed since an earlier pass left this machine. */
+  /** Over all hosts. `known`: the machine as it is, apart from hosts and pins. */
   whole(run: Run, known?: Machine): Pass;
-  /** Over the ports and hosts that are named, and the hosts of the ring's records, on that machine. Null when that is not enough. */
-  narrow(run: Run, machine: Machine, named: Named): NarrowPass | null;
+  /** Over the ports and hosts that are named, and the hosts of the ring's records, on the machine that an earlier pass left. */
+  narrow(run: Run, machine: Machine, named: Named): Narrowed;
 }
 
 /** When the machine was looked at, and for how long that is trusted. Times: CLOCK_MONOTONIC in milliseconds, as all of these. */
@@ -171,23 +172,24 @@ interface Attempt {
 function attempt(run: Run, passes: Passes, before: PassResult, known: Known, changed: Changed): Attempt {
   const { now, processorMs } = run.environment;
   const nowMs = now();
-  const startedUseMs = processorMs();
   try {
     refreshPins(run.session);
     const { machine, names, ports, verifies, pinsMs } = planPass(run, known, changed, nowMs);
-    const whole = (of: Machine | undefined): Attempt => {
+    const whole = (of: Machine | undefined, trusted?: Trust): Attempt => {
+      const startedUseMs = processorMs();
       const found = passes.whole(run, of);
       const costMs = found.steps.length === 0 ? processorMs() - startedUseMs : 0;
-      const after = afterWhole(found, nowMs, costMs, of && known);
+      const after = afterWhole(found, nowMs, costMs, trusted);
       return { result: merge(before, withoutRest(found)), known: after, hasFailed: false };
     };
-    if (machine === undefined || names === 'all') return whole(machine);
+    if (machine === undefined || names === 'all') return whole(machine, machine && known);
     // An address was looked at meanwhile, and is due later now.
     if (names.length === 0 && changed.what === 'nothing' && !verifies) {
       return { result: before, known: { ...known, pinsMs }, hasFailed: false };
     }
-    const found = passes.narrow(run, machine, { watchlist: known.watchlist, names, ports, verifies });
-    if (found === null) return whole(undefined);
+    const narrowed = passes.narrow(run, machine, { watchlist: known.watchlist, names, ports, verifies });
+    if (narrowed.kind === 'more') return whole(narrowed.machine);
+    const found = narrowed.pass;
     const { watchlist, wholeMs, verifyMs } = found.next(known.watchlist);
     const hasLost = found.dropped !== before.dropped;
     const after: Known = {
@@ -241,7 +243,7 @@ function planPass(
   const isKnown =
     what !== 'everything' &&
     nowMs < untilMs &&
-    !(isWhole && looked.length > 0) &&
+    !(isWhole && (looked === 'all' || looked.length > 0)) &&
     nowMs - lookedMs < trustMs &&
     session.pins.loadReason === null &&
     !(looksAtPins && machine !== undefined && lacksLinks(session.pins, machine.observed));

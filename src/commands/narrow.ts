@@ -5,18 +5,24 @@ import { machineChange } from '../core/machine-change.ts';
 import { plan } from '../core/plan.ts';
 import { type BindingKey, bindingId } from '../datapath/records/binding-key.ts';
 import { recountBindings } from '../host/bindings.ts';
-import { type Applied, apply, resultOf } from './apply.ts';
+import { type Applied, apply, lookAt, resultOf } from './apply.ts';
 import { logSteps } from './environment.ts';
 import { reconcileNamed } from './hosts.ts';
-import { type Machine, retrieve, retrievePorts } from './retrieve.ts';
+import { type Machine, retrievePorts } from './retrieve.ts';
 import { MOST_NAMED, type NarrowPass, type Run, scopeOf } from './run.ts';
 import type { Named } from './view.ts';
 
-/** A pass over the ports and hosts that are named, on the machine that an earlier pass left; null when that is not enough. */
-export function narrowPass(run: Run, before: Machine, named: Named): NarrowPass | null {
+/** What was done; or `more`, when that would not be enough: all hosts are to be looked at. */
+export type Narrowed =
+  | { readonly kind: 'done'; readonly pass: NarrowPass }
+  /** `machine`: as it was looked at now; undefined: not yet. */
+  | { readonly kind: 'more'; readonly machine: Machine | undefined };
+
+/** A pass over the ports and hosts that are named, on the machine that an earlier pass left. */
+export function narrowPass(run: Run, before: Machine, named: Named): Narrowed {
   const { watchlist, ports } = named;
   const applied = ports === 'all' ? applyToAll(run, before, named) : applyToPorts(run, before, named, ports);
-  if (applied === null) return null;
+  if (applied.kind === 'more') return applied;
   const { steps, machine, names } = applied;
   logSteps(steps, run.environment);
   // The program counts from zero on a port that has come back.
@@ -25,54 +31,50 @@ export function narrowPass(run: Run, before: Machine, named: Named): NarrowPass 
   const added = looked.filter((port) => policies.has(port) && !before.observed.datapath.ports.has(port));
   recountBindings(run.session.pins, added, watchlist.hostsOn(added));
   watchlist.renew(machine.topology);
-  return resultOf(run, applied, reconcileNamed(run, machine, { ...named, names }));
+  const hosts = reconcileNamed(run, machine, { ...named, names });
+  return { kind: 'done', pass: resultOf(run, applied, hosts) };
 }
 
-/** What was applied for some ports, or because of a change of the machine. */
+/** What was applied, and the addresses to look at after that. */
 interface AppliedToSome extends Applied {
-  /** The addresses to look at after that. */
+  readonly kind: 'applied';
   readonly names: readonly BindingKey[];
 }
 
-/** Looks at these ports alone, and does what is due for them. Null as for `retrievePorts`. */
-function applyToPorts(
-  run: Run,
-  before: Machine,
-  { names }: Named,
-  ports: readonly IfIndex[],
-): AppliedToSome | null {
+type Outcome = AppliedToSome | Extract<Narrowed, { kind: 'more' }>;
+
+/** Looks at these ports alone, and does what is due for them. */
+function applyToPorts(run: Run, before: Machine, { names }: Named, ports: readonly IfIndex[]): Outcome {
   const { session, stopwatch } = run;
-  if (ports.length === 0) return { steps: [], machine: before, remaining: [], recovered: 0, names };
+  if (ports.length === 0) {
+    return { kind: 'applied', steps: [], machine: before, remaining: [], recovered: 0, names };
+  }
   stopwatch.enter('observe');
   const found = retrievePorts(session, before, ports);
-  if (found === null) return null;
+  if (found === null) return { kind: 'more', machine: undefined };
   stopwatch.enter('plan');
   const actions = plan(found.desired, found.topology, found.observed, scopeOf(run));
-  // One that has become something else meanwhile is left to the next pass.
-  return { ...apply(run, found, actions, () => retrievePorts(session, found, ports) ?? found), names };
+  // A port that has become something else meanwhile is left to the next pass, which its notification causes.
+  const applied = apply(run, found, actions, () => retrievePorts(session, found, ports) ?? found);
+  return { kind: 'applied', ...applied, names };
 }
 
-/**
- * Looks at everything but hosts, and does what is due. Null when too many hosts are concerned, or ones that are not known, or the
- * program must be loaded.
- */
-function applyToAll(run: Run, before: Machine, named: Named): AppliedToSome | null {
-  const { session, configuration, options, stopwatch } = run;
-  const retrieveAll = (): Machine => retrieve(session, configuration, options.bridges, run.strays);
-  stopwatch.enter('observe');
-  const found = retrieveAll();
+/** Looks at everything but hosts, and does what is due. */
+function applyToAll(run: Run, before: Machine, named: Named): Outcome {
+  run.stopwatch.enter('observe');
+  const found = lookAt(run);
   const names = namesAfter(before, found, named);
-  if (names === null || names.length > MOST_NAMED) return null;
-  stopwatch.enter('plan');
+  run.stopwatch.enter('plan');
   const actions = plan(found.desired, found.topology, found.observed, scopeOf(run));
-  if (actions.some(({ kind }) => kind === 'load')) return null;
-  // Likewise.
-  const look = (): Machine => {
-    const now = retrieveAll();
-    return machineChange(before, now) === null ? found : now;
-  };
-  const applied = apply(run, found, actions, look);
-  return { ...applied, names: namesAfter(before, applied.machine, named) ?? names };
+  const isLoad = actions.some(({ kind }) => kind === 'load');
+  if (names === null || names.length > MOST_NAMED || isLoad) return { kind: 'more', machine: found };
+  const applied = apply(run, found, actions, () => lookAt(run));
+  if (applied.machine === found) return { kind: 'applied', ...applied, names };
+  // A bridge that has come or gone meanwhile is left to the next pass, which its notification causes.
+  const namesNow = namesAfter(before, applied.machine, named);
+  return namesNow === null
+    ? { kind: 'applied', ...applied, machine: found, names }
+    : { kind: 'applied', ...applied, names: namesNow };
 }
 
 /** The names, with those that the change of the machine concerns; null when it may concern hosts that are not known. */

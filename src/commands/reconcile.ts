@@ -9,13 +9,13 @@ import type { Warning } from '../core/warning.ts';
 import { warningsOfState } from '../core/warnings.ts';
 import { finishMigration } from '../host/apply.ts';
 import { observeCounters } from '../host/observe.ts';
-import { apply, resultOf } from './apply.ts';
+import { apply, lookAt, resultOf } from './apply.ts';
 import { conclude, concludeFailure } from './conclude.ts';
 import { type Environment, logSteps, type Purpose, withSession } from './environment.ts';
 import { reconcileHosts } from './hosts.ts';
 import { listen } from './listen.ts';
 import { narrowPass } from './narrow.ts';
-import { type Machine, retrieve, withPins } from './retrieve.ts';
+import { type Machine, withPins } from './retrieve.ts';
 import { type Pass, type ReconcileOptions, type Run, scopeOf } from './run.ts';
 
 /**
@@ -45,18 +45,15 @@ function purposeOf({ check, lockTimeoutMs }: ReconcileOptions): Purpose {
   return { mode: check ? 'plan' : 'write', lockTimeoutMs, capabilities: [] };
 }
 
-/** One pass over the host. `before`: nothing but hosts and pins can have changed since an earlier pass left this machine. */
-function pass(run: Run, before?: Machine): Pass {
+/** One pass over the host. `known`: the machine as it is, apart from hosts and pins. */
+function pass(run: Run, known?: Machine): Pass {
   const { session, configuration, options, environment, stopwatch } = run;
   stopwatch.enter('observe');
-  const found = before
-    ? withPins(before, session.pins)
-    : retrieve(session, configuration, options.bridges, run.strays);
+  const found = known ? withPins(known, session.pins) : lookAt(run);
   stopwatch.enter('plan');
-  const actions = before ? [] : plan(found.desired, found.topology, found.observed, scopeOf(run));
+  const actions = plan(found.desired, found.topology, found.observed, scopeOf(run));
 
-  const look = (): Machine => retrieve(session, configuration, options.bridges, run.strays);
-  const applied = apply(run, found, actions, look);
+  const applied = apply(run, found, actions, () => lookAt(run));
   logSteps(applied.steps, environment);
   const unmigrated = options.check ? [] : finishMigration(session, applied.machine.observed);
 
@@ -70,7 +67,7 @@ function pass(run: Run, before?: Machine): Pass {
   return {
     ...resultOf(run, applied, hosts),
     // The machine may have changed since.
-    survey: before === undefined ? hosts.survey : undefined,
+    survey: known === undefined ? hosts.survey : undefined,
     counters,
     warnings: [...warnings, ...hosts.warnings],
     errors: [...unmigrated, ...hosts.errors],

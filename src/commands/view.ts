@@ -64,7 +64,7 @@ function focusWithHints(
 export interface Named {
   readonly watchlist: Watchlist;
   readonly names: readonly BindingKey[];
-  /** Ports that have changed; their hosts are among the names. `all`: what else has is to be found, and the hosts that it concerns. */
+  /** Ports that have changed; their hosts are among the names. `all`: the pass finds out what has, and which hosts it concerns. */
   readonly ports: readonly IfIndex[] | 'all';
   /** True when zebra is asked whether it has all neighbors. */
   readonly verifies: boolean;

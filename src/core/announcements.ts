@@ -1,12 +1,13 @@
 // Which addresses to announce to the hosts here: those that moved to another MAC at another node. Pure.
 
-import { type IfIndex, isLinkLocal, type Mac } from '../base/address.ts';
+import type { IfIndex, Mac } from '../base/address.ts';
 import { ensure } from '../base/group.ts';
 import type { BindingKey } from '../datapath/records/binding-key.ts';
 import type { Neighbor } from '../netlink/neighbor.ts';
 import type { StaticEntry } from './desired.ts';
 import { splitByBudget } from './frame-budget.ts';
 import { HostIndex } from './host-index.ts';
+import { type LearnableCheck, learnableOn } from './learnable.ts';
 import { isRemote, isValid } from './neighbor-entry.ts';
 import { addressId, staticEntries } from './neighbors/candidate.ts';
 import type { Decision } from './neighbors/decide.ts';
@@ -95,8 +96,10 @@ function isAnnouncing({ desired, suppresses }: Bridge): boolean {
 /** Neither an address of the node itself, nor one that may not be learned, nor a provisioned one of another MAC. */
 function announceable(): (change: Change) => boolean {
   const statics = new Map<Bridge, ReadonlyMap<string, StaticEntry>>();
+  const rules = new Map<Bridge, LearnableCheck>();
   return ({ bridge, domain, entry: { ip }, mac }) => {
-    if (domain.reserved.has(ip) || (isLinkLocal(ip) && !bridge.desired.linkLocal)) return false;
+    // The memory has no news of such an address either, so it would be announced again and again.
+    if (ensure(rules, bridge, () => learnableOn(bridge))({ ip, vlan: domain.vlan }) !== null) return false;
     const entries = ensure(statics, bridge, () => staticEntries(bridge));
     const provisioned = entries.get(addressId(domain.vlan, ip));
     return provisioned === undefined || provisioned.macs.includes(mac);

@@ -1,5 +1,6 @@
 // What a change of a link means for the bridges. Pure.
 
+import { isDeepStrictEqual } from 'node:util';
 import type { IfIndex } from '../base/address.ts';
 import type { Link } from '../netlink/link.ts';
 import type { Desired } from './desired.ts';
@@ -13,14 +14,14 @@ export type Extent = 'nothing' | 'port' | 'machine';
 export interface KnownMachine {
   readonly observed: Pick<Observed, 'links'>;
   readonly desired: Pick<Desired, 'bridges'>;
-  readonly topology: Pick<Topology, 'bridges'>;
+  readonly topology: Pick<Topology, 'bridges' | 'problems'>;
 }
 
 /** What a link concerns that is now like this; `now` is undefined for one that is gone. */
 export function extentOfLink(machine: KnownMachine, ifIndex: IfIndex, now: Link | undefined): Extent {
   const before = machine.observed.links.get(ifIndex);
   if (before !== undefined && now !== undefined) {
-    if (isSame(before, now)) return 'nothing';
+    if (isDeepStrictEqual(before, now)) return 'nothing';
     // The configuration may take a port in by its new name or leave it out, without any change of what the bridge has learned.
     if (before.name !== now.name && isServed(machine, before.master)) return 'machine';
   }
@@ -38,6 +39,15 @@ function isNamed({ desired }: KnownMachine, link: Link): boolean {
 export function isMoreThanPort(machine: KnownMachine, ifIndex: IfIndex): boolean {
   const link = machine.observed.links.get(ifIndex);
   return link !== undefined && isStructural(machine, link);
+}
+
+/** True for a device whose addresses concern hosts: a neighbor device, and what is stacked on one. */
+export function hasOwnAddresses(machine: KnownMachine, ifIndex: IfIndex): boolean {
+  const link = machine.observed.links.get(ifIndex);
+  return (
+    isNeighborDevice(machine, ifIndex) ||
+    (link !== undefined && isStacked(link) && isNeighborDevice(machine, link.link))
+  );
 }
 
 /**
@@ -73,8 +83,4 @@ function isNeighborDevice({ topology }: KnownMachine, ifIndex: IfIndex | undefin
   return topology.bridges.some(({ domains }) =>
     [...domains.values()].some(({ device }) => device === ifIndex),
   );
-}
-
-export function isSame(before: Link, now: Link): boolean {
-  return JSON.stringify(before) === JSON.stringify(now);
 }

@@ -2,81 +2,68 @@
 
 import { isDeepStrictEqual } from 'node:util';
 import type { IfIndex } from '../base/address.ts';
-import { isSame } from './link-change.ts';
+import type { KnownMachine } from './link-change.ts';
 import type { Observed } from './observed.ts';
-import type { Bridge, Port, Topology } from './topology.ts';
-
-/** A machine as far as decisions about hosts depend on it. */
-export interface LookedAt {
-  readonly observed: Pick<Observed, 'links'>;
-  readonly topology: Pick<Topology, 'bridges'>;
-}
+import type { Bridge, Domain } from './topology.ts';
 
 /** What concerns hosts. */
 export interface MachineChange {
-  /** The bridges that are otherwise, apart from their ports. */
+  /** The bridges that are not as they were, apart from their ports. */
   readonly bridges: readonly IfIndex[];
-  /** The devices that are otherwise, new or gone, as links or as ports. */
+  /** The devices that are new, gone or not as they were, as links or as ports. */
   readonly ports: readonly IfIndex[];
 }
 
 /**
- * What has changed; null when other bridges are served, or the same ones have other neighbor devices: that may concern hosts
- * that no pass has seen.
+ * What has changed; null when other bridges are served, or the same ones have other settings or neighbor devices: that may
+ * concern hosts that no pass has seen.
  */
-export function machineChange(before: LookedAt, after: LookedAt): MachineChange | null {
+export function machineChange(before: KnownMachine, after: KnownMachine): MachineChange | null {
+  if (!isDeepStrictEqual(before.desired.bridges, after.desired.bridges)) return null;
+  if (!isDeepStrictEqual(before.topology.problems, after.topology.problems)) return null;
   const known = new Map(before.topology.bridges.map((bridge) => [bridge.ifIndex, bridge]));
   if (known.size !== after.topology.bridges.length) return null;
   const bridges: IfIndex[] = [];
-  const ports = new Set(changedLinks(before.observed.links, after.observed.links));
+  const links = changedLinks(before.observed.links, after.observed.links);
+  const ports = new Set(links);
   for (const now of after.topology.bridges) {
     const then = known.get(now.ifIndex);
     if (then === undefined || !hasSameDevices(then, now)) return null;
-    const isOther = !isDeepStrictEqual(withoutPorts(then), withoutPorts(now));
-    if (isOther || takesOthers(before, after, then, now)) bridges.push(now.ifIndex);
-    for (const port of changedPorts(then, now)) ports.add(port);
+    if (!isDeepStrictEqual(withoutPorts(then), withoutPorts(now))) bridges.push(now.ifIndex);
+    // A port that joins or leaves a bridge has changed as a link. One that stays can be of other VLANs, or be excluded by its new name.
+    const isIncluded = ({ portsByIndex }: Bridge, port: IfIndex): boolean => portsByIndex.has(port);
+    const isMember = (machine: KnownMachine, port: IfIndex): boolean =>
+      machine.observed.links.get(port)?.master === now.ifIndex;
+    for (const port of new Set([...then.portsByIndex.keys(), ...now.portsByIndex.keys()])) {
+      if (!isMember(before, port) || !isMember(after, port)) continue;
+      if (isIncluded(then, port) !== isIncluded(now, port)) bridges.push(now.ifIndex);
+      else if (!isDeepStrictEqual(then.portsByIndex.get(port), now.portsByIndex.get(port))) ports.add(port);
+    }
   }
-  return { bridges, ports: [...ports] };
-}
-
-/** True when the configuration takes a port in, or leaves it out, that has been in the bridge all the time: its name is another one. */
-function takesOthers(before: LookedAt, after: LookedAt, then: Bridge, now: Bridge): boolean {
-  const masterIn = ({ observed }: LookedAt, ifIndex: IfIndex) => observed.links.get(ifIndex)?.master;
-  const isOut = (ifIndex: IfIndex, { portsByIndex }: Bridge): boolean =>
-    !portsByIndex.has(ifIndex) && masterIn(before, ifIndex) === masterIn(after, ifIndex);
-  return (
-    now.ports.some(({ ifIndex }) => isOut(ifIndex, then)) ||
-    then.ports.some(({ ifIndex }) => isOut(ifIndex, now))
-  );
+  return { bridges: [...new Set(bridges)], ports: [...ports] };
 }
 
 function changedLinks(before: Observed['links'], after: Observed['links']): IfIndex[] {
-  const changed = [...before.keys()].filter((ifIndex) => !after.has(ifIndex));
-  for (const [ifIndex, now] of after) {
-    const then = before.get(ifIndex);
-    if (then === undefined || !isSame(then, now)) changed.push(ifIndex);
-  }
-  return changed;
-}
-
-/** The ports of which the bridge takes other VLANs. One that has come or gone has changed as a link. */
-function changedPorts(before: Bridge, { ports }: Bridge): IfIndex[] {
-  const isOther = (port: Port): boolean => {
-    const then = before.portsByIndex.get(port.ifIndex);
-    return then !== undefined && !isDeepStrictEqual(then, port);
-  };
-  return ports.filter(isOther).map(({ ifIndex }) => ifIndex);
+  const gone = [...before.keys()].filter((ifIndex) => !after.has(ifIndex));
+  const changed = [...after].filter(([ifIndex, now]) => !isDeepStrictEqual(before.get(ifIndex), now));
+  return [...gone, ...changed.map(([ifIndex]) => ifIndex)];
 }
 
 function hasSameDevices(before: Bridge, after: Bridge): boolean {
-  const devicesOf = ({ domains }: Bridge): [number, IfIndex][] =>
-    [...domains.values()].map(({ vlan, device }) => [vlan, device]);
-  return (
-    before.vlanAware === after.vlanAware &&
-    isDeepStrictEqual(new Map(devicesOf(before)), new Map(devicesOf(after)))
-  );
+  const devicesOf = ({ vlanAware, ownVlan, domains }: Bridge): unknown => [
+    vlanAware,
+    ownVlan,
+    new Map([...domains.values()].map(({ vlan, device }) => [vlan, device])),
+  ];
+  return isDeepStrictEqual(devicesOf(before), devicesOf(after));
 }
 
-function withoutPorts({ ports, portsByIndex, ...bridge }: Bridge): Omit<Bridge, 'ports' | 'portsByIndex'> {
-  return bridge;
+/** What decisions about hosts depend on. The MAC of a bridge can change with every port that comes, and no decision depends on it. */
+function withoutPorts({ ports, portsByIndex, domains, ...bridge }: Bridge): unknown {
+  const settled = ({ mac, addresses, ...domain }: Domain): unknown => ({
+    ...domain,
+    hasMac: mac !== undefined,
+    addresses: addresses.map(({ flags, ...address }) => address),
+  });
+  return { ...bridge, domains: [...domains.values()].map(settled) };
 }

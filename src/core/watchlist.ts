@@ -12,7 +12,7 @@ import type { Neighbor } from '../netlink/neighbor.ts';
 import type { Focus } from './focus.ts';
 import type { HostIndex } from './host-index.ts';
 import { eachMac } from './known-macs.ts';
-import { isRemote, REFRESH_AFTER_MS } from './neighbor-entry.ts';
+import { isRemote, isValid, REFRESH_AFTER_MS } from './neighbor-entry.ts';
 import type { HostPlan } from './neighbors/plan.ts';
 import type { ObservedHosts } from './observed.ts';
 import type { HintsByStatus } from './probes/hints.ts';
@@ -327,10 +327,10 @@ export class Watchlist {
       if (dueSince(binding.lastSeenMs) <= hosts.nowMs) silentAt(candidate, hosts.nowMs + ANSWER_MS);
     }
     for (const { hint, dueMs } of byStatus.waiting) dueAt(hint, dueMs);
-    // Whoever here knows the MAC of a host that has gone learns at the next look that another node has its address now.
+    // Another node has the address of a host that has gone: at the next look that is announced to the hosts here.
     for (const hint of memory.remember) {
       const entry = hint.kind === 'ended' ? this.#entryIn(index, hint) : undefined;
-      if (entry !== undefined && isRemote(entry)) dueAt(hint, hosts.nowMs + LEAST_MS);
+      if (entry !== undefined && isRemote(entry) && isValid(entry)) dueAt(hint, hosts.nowMs + LEAST_MS);
     }
     for (const key of probed) silentAt(key, hosts.nowMs + ANSWER_MS);
     for (const key of wereDue) dueAt(key, hosts.nowMs + ANSWER_MS);

@@ -1,7 +1,13 @@
 // Waiting for something to do: the ring's descriptor and rtnetlink notifications, without spinning.
 
 import type { IfIndex } from '../base/address.ts';
-import { type Extent, extentOfLink, isMoreThanPort, type KnownMachine } from '../core/link-change.ts';
+import {
+  type Extent,
+  extentOfLink,
+  hasOwnAddresses,
+  isMoreThanPort,
+  type KnownMachine,
+} from '../core/link-change.ts';
 import { isRemote, isValid } from '../core/neighbor-entry.ts';
 import type { Watchlist } from '../core/watchlist.ts';
 import { type BindingKey, bindingId } from '../datapath/records/binding-key.ts';
@@ -176,8 +182,7 @@ function extentOf(message: Message, machine: KnownMachine, device: IfIndex): Ext
   switch (message.type) {
     case RTM_NEWADDR:
     case RTM_DELADDR:
-      // Those of neighbor devices, and of what is stacked on them, matter.
-      return isMoreThanPort(machine, device) ? 'machine' : 'nothing';
+      return hasOwnAddresses(machine, device) ? 'machine' : 'nothing';
     case RTM_NEWLINK:
     case RTM_DELLINK: {
       const link = decodeLink(message);

@@ -18,6 +18,10 @@ export const RTM_NEWVLAN = 112;
 const RTM_GETVLAN = 114;
 /** sizeof(struct br_vlan_msg): u8 family, u8 and u16 reserved, u32 ifindex. */
 export const BR_VLAN_MSG_SIZE = 8;
+/** In a request. */
+const BRIDGE_VLANDB_DUMP_FLAGS = 1;
+/** With statistics, which each VLAN has of its own. */
+const BRIDGE_VLANDB_DUMPF_STATS = 1 << 0;
 /** In a message once for each range of VLANs with the same options. */
 const BRIDGE_VLANDB_ENTRY = 1;
 // In an entry.
@@ -61,22 +65,30 @@ export function decodeVlanOptions(message: Message): VlanOptions[] | undefined {
   });
 }
 
-export function vlanOptionsDump(port: IfIndex): Request {
-  const writer = new PayloadWriter(BR_VLAN_MSG_SIZE);
+/** `eachVlan`: in an entry of its own, not in ranges. */
+export function vlanOptionsDump(port: IfIndex, eachVlan = false): Request {
+  const writer = new PayloadWriter(BR_VLAN_MSG_SIZE + 8);
   const bytes = writer.structure(BR_VLAN_MSG_SIZE);
   writeU8(bytes, 0, AF_BRIDGE);
   writeU32(bytes, 4, port);
+  if (eachVlan) writer.u32(BRIDGE_VLANDB_DUMP_FLAGS, BRIDGE_VLANDB_DUMPF_STATS);
   return { type: RTM_GETVLAN, flags: 0, payload: writer.finish() };
 }
 
 /** The VLANs of a port or bridge with their options. Throws SnoopyError `netlink_failed`. */
 export function dumpVlanOptions(socket: NetlinkSocket, port: IfIndex): VlanOptions[] {
-  return socket.dump(vlanOptionsDump(port), 'options of VLANs', decodeVlanOptions).flat();
+  const dump = (eachVlan: boolean): VlanOptions[] =>
+    socket.dump(vlanOptionsDump(port, eachVlan), 'options of VLANs', decodeVlanOptions).flat();
+  const ranges = dump(false);
+  // The kernel lets VLANs after the PVID join its range, and then leaves out where that ends (br_vlan_fill_vids).
+  const pvid = ranges.find(({ isPvid }) => isPvid);
+  const hasEnd = pvid === undefined || ranges.some(({ start }) => start === pvid.start + 1);
+  return hasEnd ? ranges : dump(true);
 }
 
 /**
- * The VLANs of some ports, each asked for by itself, whose VNIs it does not have: not for tunnel ports. A port that is gone, or
- * in no bridge by now, has none. Throws SnoopyError `netlink_failed`.
+ * The VLANs of some ports, each asked for by itself. Not for tunnel ports: the answer has no VNIs. A port that is gone, or in no
+ * bridge by now, has no VLANs. Throws SnoopyError `netlink_failed`.
  */
 export function lookUpPortVlans(socket: NetlinkSocket, ports: readonly IfIndex[]): PortVlans[] {
   return ports.flatMap((ifIndex) => {

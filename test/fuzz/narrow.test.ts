@@ -7,7 +7,8 @@ import fc from 'fast-check';
 import type { IfIndex, IpAddress, Mac } from '../../src/base/address.ts';
 import { planAnnouncements } from '../../src/core/announcements.ts';
 import { narrowTopology } from '../../src/core/focus.ts';
-import { type LookedAt, machineChange } from '../../src/core/machine-change.ts';
+import type { KnownMachine } from '../../src/core/link-change.ts';
+import { machineChange } from '../../src/core/machine-change.ts';
 import type { NeighborChange } from '../../src/core/neighbors/plan.ts';
 import type { ObservedHosts } from '../../src/core/observed.ts';
 import { type HostProbe, planHostProbes } from '../../src/core/probes/ageing.ts';
@@ -40,7 +41,7 @@ import { outcomeOf } from '../unit/core/outcome.ts';
 import { ROOT } from '../unit/golden.ts';
 import { check } from './property.ts';
 
-const { topology: START, hosts: EMPTY } = readCase(join(ROOT, 'test/fuzz/narrow'));
+const { topology: START, hosts: EMPTY, desired } = readCase(join(ROOT, 'test/fuzz/narrow'));
 const BRIDGE = 1 as IfIndex;
 const PORTS = [2, 3] as IfIndex[];
 const TUNNEL = 4 as IfIndex;
@@ -60,8 +61,11 @@ function domainsWith(change: Partial<Domain>): Pick<Bridge, 'domains'> {
   return { domains: new Map([[0, { ...(DOMAIN as Domain), ...change }]]) };
 }
 
+/** How the bridge is; `isExcluded`: the port that it lacks is still in it. */
+type BridgeChange = Partial<Bridge> & { readonly isExcluded?: boolean };
+
 /** What the bridge can become while a run listens. */
-const CHANGES: readonly Partial<Bridge>[] = [
+const CHANGES: readonly BridgeChange[] = [
   {},
   { suppresses: !SERVED.suppresses },
   { ageingMs: 1000 },
@@ -80,16 +84,19 @@ const CHANGES: readonly Partial<Bridge>[] = [
   }),
   // One of its ports has left it.
   { ports: [ONE], portsByIndex: new Map([[ONE.ifIndex, ONE]]) },
+  // It is still there, and is not learned from any more because of its new name.
+  { ports: [ONE], portsByIndex: new Map([[ONE.ifIndex, ONE]]), isExcluded: true },
 ];
 
 /** The machine with such a bridge. */
-function machineOf(change: Partial<Bridge>): LookedAt & { readonly topology: Topology } {
+function machineOf({ isExcluded, ...change }: BridgeChange): KnownMachine & { readonly topology: Topology } {
   const bridge = { ...(SERVED as Bridge), ...change };
-  const gone = PORTS.filter((port) => !bridge.portsByIndex.has(port));
+  const gone = PORTS.filter((port) => !isExcluded && !bridge.portsByIndex.has(port));
   const links = new Map(
     PORTS.map((port) => [port, { ifIndex: port, master: gone.includes(port) ? undefined : BRIDGE } as Link]),
   );
   return {
+    desired,
     observed: { links },
     topology: { ...START, bridges: [bridge], freePorts: new Set(gone) },
   };
@@ -183,7 +190,7 @@ class Kernel {
   }
 
   /** The bridge is otherwise; it forgets what it has learned on a port that leaves it. */
-  become(change: Partial<Bridge>): void {
+  become(change: BridgeChange): void {
     const { freePorts } = this.machine.topology;
     this.machine = machineOf(change);
     for (const port of freePorts) if (!this.#lacks(port)) this.returned.add(port);
@@ -336,6 +343,7 @@ it('a look at all hosts finds nothing that passes over named hosts have left', (
         written = writtenBy(outcome);
         ended = endedBy(outcome);
         wholeMs = kernel.nowMs;
+        kernel.returned.clear();
       } else {
         const due = watchlist.due(kernel.nowMs).filter((key) => {
           const binding = kernel.bindings.get(bindingId(key));

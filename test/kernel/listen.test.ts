@@ -7,6 +7,7 @@ import type { IfIndex, IpAddress } from '../../src/base/address.ts';
 import type { Problem } from '../../src/base/errors.ts';
 import { Stopwatch } from '../../src/base/stopwatch.ts';
 import { listen } from '../../src/commands/listen.ts';
+import type { Narrowed } from '../../src/commands/narrow.ts';
 import type { Machine } from '../../src/commands/retrieve.ts';
 import type { NarrowPass, Pass, Run } from '../../src/commands/run.ts';
 import { NOT_ATTACHED } from '../../src/core/observed.ts';
@@ -39,6 +40,10 @@ function nextAt(wholeMs: number, verifyMs = Number.POSITIVE_INFINITY): Pick<Pass
   const names = { due: () => [KEY], unread: () => [UNREAD], hostsOn: () => [] };
   const watchlist = { nextDueMs: () => 0, ...names } as unknown as Watchlist;
   return { next: () => ({ watchlist, wholeMs, verifyMs }) };
+}
+
+function narrowed(pass: unknown): Narrowed {
+  return { kind: 'done', pass: pass as NarrowPass };
 }
 
 function runWith(pins: object, now: () => number, processorMs = () => 0): Run {
@@ -117,7 +122,7 @@ test('passes look at what is named, until a message is lost or the time is over'
       passes.push([...names].map(({ ip }) => ip).join(' '));
       const dropped = passes.length > 2 ? 1 : 0;
       const done = { ...DONE, machine, records: 1, dropped, ...nextAt(Number.POSITIVE_INFINITY) };
-      return done as unknown as NarrowPass;
+      return narrowed(done);
     },
   });
   const named = '10.1.0.1';
@@ -144,7 +149,8 @@ test('a pass looks at all hosts when more records wait than it would look up one
     [1000, 'whole'],
   ] as const) {
     passes.length = 0;
-    listen(run(waiting), { whole: pass('whole'), narrow: pass('narrow') });
+    const narrow = pass('narrow');
+    listen(run(waiting), { whole: pass('whole'), narrow: () => narrowed(narrow()) });
     assert.equal(passes[1], second, `${waiting} records`);
   }
 });
@@ -170,7 +176,7 @@ function passesAndErrors(fails: 'narrow' | 'whole'): unknown[] {
   };
   const { errors } = listen(run, {
     whole: () => pass('whole', passes.length === 0 ? [PROBLEM] : []),
-    narrow: () => pass('narrow', []),
+    narrow: () => narrowed(pass('narrow', [])),
   });
   return [...passes, ...errors.map(({ object, cause }) => `${object}: ${cause}`)];
 }
@@ -187,9 +193,10 @@ test('the errors of a pass over all hosts stay until the next one', () => {
   assert.equal(errors.length, 2);
 });
 
-test('a narrow pass that finds more than ports and hosts changed is followed by one over everything at once', () => {
+test('a narrow pass that is not enough is followed at once by one over all hosts, on the machine that it found', () => {
   const passes: unknown[] = [];
   const machine = MACHINE;
+  const found = { ...MACHINE };
   const run = runWith(PINS, () => (passes.length < 3 ? performance.now() : Number.MAX_SAFE_INTEGER));
   listen(run, {
     whole: (_, before) => {
@@ -199,10 +206,11 @@ test('a narrow pass that finds more than ports and hosts changed is followed by 
     },
     narrow: () => {
       passes.push('narrow');
-      return null;
+      return { kind: 'more', machine: found };
     },
   });
-  assert.deepEqual(passes, [undefined, 'narrow', undefined]);
+  assert.equal(passes[1], 'narrow');
+  assert.equal(passes[2], found);
 });
 
 test('a pass that fails is repeated once a second, not as often as the ring has records', () => {
@@ -253,7 +261,7 @@ function secondsBetweenLooks(costMs: number, steps: readonly unknown[] = []): nu
         if (before === undefined) looksMs.push(nowMs);
         return { ...done, steps, total: 0 } as unknown as Pass;
       },
-      narrow: () => done as unknown as NarrowPass,
+      narrow: () => narrowed(done),
     },
   );
   return looksMs.slice(1, 3).map((atMs, i) => (atMs - (looksMs[i] ?? 0)) / 1_000);
@@ -306,7 +314,7 @@ test('the pin of a link that is deleted is missed within a minute, although noth
           rmSync(pin);
           deletedMs = nowMs;
         }
-        return done as unknown as NarrowPass;
+        return narrowed(done);
       },
     },
   );
@@ -327,7 +335,7 @@ test('zebra is asked by a narrow pass, which looks at what earlier passes have w
       passes.push([verifies ? 'verifies' : 'does not', ...[...names].map(({ ip }) => ip)].join(' '));
       // After this one zebra need not be asked; another pass has written something, so that it is asked again.
       const verifyMs = passes.length === 2 ? Number.POSITIVE_INFINITY : 0;
-      return { ...done, ...nextAt(Number.POSITIVE_INFINITY, verifyMs) } as unknown as NarrowPass;
+      return narrowed({ ...done, ...nextAt(Number.POSITIVE_INFINITY, verifyMs) });
     },
   });
   assert.deepEqual(passes, [

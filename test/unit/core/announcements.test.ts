@@ -20,6 +20,8 @@ function planFor(count: number, ports: number): AnnouncementPlan {
   assert.ok(bridge !== undefined && entry !== undefined && hint !== undefined && port !== undefined);
   const many: Bridge = {
     ...bridge,
+    // Any address may be learned.
+    domains: new Map([...bridge.domains].map(([vlan, domain]) => [vlan, { ...domain, addresses: [] }])),
     ports: Array.from({ length: ports }, (_, i): Port => ({ ...port, name: `tap${i}` })),
   };
   const topology: Topology = { ...BASE.topology, bridges: [many] };
