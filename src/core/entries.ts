@@ -37,7 +37,7 @@ export function resolveEntries(
       return link?.bridge === undefined ? [] : [link.name];
     }),
   ];
-  const namesOf = namesByEntry(entries, [...new Set(names)]);
+  const namesOf = namesByEntry(entries, [...new Set(names)].sort());
   const served = entries.flatMap((entry) => {
     const { isGlob, ...settings } = entry;
     return isGlob ? (namesOf.get(entry) ?? []).map((name) => ({ ...settings, name })) : [settings];
