@@ -1,10 +1,9 @@
 // Facts about the host that doctor needs in addition to those that a run reads. Reads only.
 
-import { readFileSync, statSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { hostname, release } from 'node:os';
 import type { IfIndex } from '../base/address.ts';
 import { type Problem, problemOf } from '../base/errors.ts';
-import type { Runtime } from '../core/desired.ts';
 import type { DeviceFacts, GcThresholds, HostFacts, Rival } from '../core/doctor/check.ts';
 import { NOT_ATTACHED, type Observed } from '../core/observed.ts';
 import type { Topology } from '../core/topology.ts';
@@ -14,7 +13,7 @@ import type { Link } from '../netlink/link.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';
 import { dumpFilters } from '../netlink/tc.ts';
 import { dumpVlanOptions, type VlanOptions } from '../netlink/vlan-options.ts';
-import { directoryExists, lastTime } from './pin-directory.ts';
+import { directoryExists, isSeenByProcessOne, lastTime } from './pin-directory.ts';
 import { LOADING, missingCapabilities } from './privileges.ts';
 import type { Session } from './session.ts';
 
@@ -27,7 +26,7 @@ export function inspectHost(session: Session, wallClock: () => number): HostFact
     libbpf: loaderVersion(),
     loadFailure: pins.loadReason === null ? null : whyNotLoaded(session),
     missingCapabilities: missingCapabilities(['CAP_NET_RAW', ...(pins.loadReason === null ? [] : LOADING)]),
-    bpffsShared: isShared(runtime),
+    bpffsShared: isSeenByProcessOne(runtime.bpffs),
     hasMountPoint: directoryExists(runtime.bpffs),
     lastSuccessAgeMs: succeeded === null ? null : wallClock() - succeeded,
     gcThresholds: readGcThresholds(),
@@ -50,15 +49,6 @@ function whyNotLoaded({ object, expected }: Session): Problem | null {
     return null;
   } catch (thrown) {
     return problemOf(thrown, 'snoopy');
-  }
-}
-
-/** True when the first process of the system sees the same file system, or when that cannot be checked. */
-function isShared({ bpffs }: Runtime): boolean {
-  try {
-    return statSync(`/proc/1/root${bpffs}`).dev === statSync(bpffs).dev;
-  } catch {
-    return true;
   }
 }
 

@@ -39,6 +39,15 @@ export function directoryExists(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
 }
 
+/** True when the first process of the system sees the same file system at the path, or when that cannot be checked. */
+export function isSeenByProcessOne(path: string): boolean {
+  try {
+    return statSync(`/proc/1/root${path}`).dev === statSync(path).dev;
+  } catch {
+    return true;
+  }
+}
+
 /** Throws SnoopyError `bpffs_unusable` when there is no directory to mount bpffs on. */
 export function requireMountPoint({ bpffs }: Runtime): void {
   if (directoryExists(bpffs)) return;
@@ -51,6 +60,18 @@ export function requireMountPoint({ bpffs }: Runtime): void {
   });
 }
 
+/** `ip netns exec` gives its program another /sys, and a mount there ends with that program: all pins would be lost. */
+function requireSharedMount({ bpffs }: Runtime): void {
+  if (isSeenByProcessOne(bpffs)) return;
+  throw new SnoopyError({
+    code: 'bpffs_unusable',
+    object: bpffs,
+    operation: `mount bpffs on "${bpffs}"`,
+    cause: 'process 1 sees another file system there, so the mount would end with this program',
+    fix: 'run snoopy in the mount namespace of the node: use nsenter --net instead of ip netns exec',
+  });
+}
+
 /**
  * Mounts bpffs unless it is mounted; true when it did. Two runs at the same time mount it only once, as both lock the
  * mount point first. Throws SnoopyError `bpffs_unusable` or `not_permitted`.
@@ -59,6 +80,7 @@ export function mountBpffs(runtime: Runtime, timeoutMs: number, now: () => numbe
   const { bpffs } = runtime;
   if (isBpffs(bpffs)) return false;
   requireMountPoint(runtime);
+  requireSharedMount(runtime);
   const lock = acquireLock(bpffs, timeoutMs, now);
   try {
     if (isBpffs(bpffs)) return false;

@@ -189,6 +189,12 @@ describe('the host', () => {
     };
     assert.equal(status(doctor), 'ok');
     assert.equal(status([...hidden, ...doctor]), 'failure');
+    // As ip netns exec does it: a run would mount bpffs where nobody finds it again.
+    const covered = ['unshare', '--mount', 'sh', '-ec', 'mount -t tmpfs none /sys/fs/bpf; exec "$@"', 'sh'];
+    assert.equal(status([...covered, ...doctor]), 'failure');
+    const refused = container.tryRun([...covered, 'node', '/opt/snoopy.cjs', 'reconcile']);
+    assert.equal(refused.code, 1, outputOf(refused));
+    assert.match(refused.stderr, /Cannot mount bpffs .*process 1 .*nsenter --net/);
   });
 
   deepTest('pins are lost while filters are attached, and pins belong to a newer snoopy', async (t) => {

@@ -58,9 +58,9 @@ function missingToLoad({ missingCapabilities }: Findings['host']): string[] {
 function checkBpffs({ observed, desired, host }: Findings): Check {
   const path = desired.runtime.bpffs;
   if (!host.hasMountPoint) return failure('bpffs', { subject: path, ...BPFFS.nowhere({ path }) });
-  if (!observed.bpffsMounted) return warning('bpffs', { subject: path, ...BPFFS.unmounted({ path }) });
-  if (host.bpffsShared) return ok('bpffs', path, BPFFS.ok());
-  return failure('bpffs', { subject: path, ...BPFFS.hidden() });
+  if (!host.bpffsShared) return failure('bpffs', { subject: path, ...BPFFS.hidden() });
+  if (observed.bpffsMounted) return ok('bpffs', path, BPFFS.ok());
+  return warning('bpffs', { subject: path, ...BPFFS.unmounted({ path }) });
 }
 
 function checkPins({ observed, desired }: Findings): Check {
