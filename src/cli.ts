@@ -14,9 +14,8 @@ import {
   parsePrefixOption,
   repeated,
 } from './cli-options.ts';
+import { DEFAULT_CONFIG } from './config/config.ts';
 import type { Details } from './core/fabric-report.ts';
-
-const DEFAULT_CONFIG = '/etc/snoopy/snoopy.yaml';
 
 const EXIT_CODES = `
 Exit codes:

@@ -13,6 +13,9 @@ import { ConfigError, type ConfigProblem, type Finding, problemsOf } from './pro
 import { isRawConfig, schemaFindings } from './schema-findings.ts';
 import { MAX_BYTES, parseYaml, plainOf } from './yaml.ts';
 
+/** Where the packages have the configuration. */
+export const DEFAULT_CONFIG = '/etc/snoopy/snoopy.yaml';
+
 /** The configuration in a text, or all its problems. `file` is the name of the text in messages. */
 export function parseConfig(
   text: string,

@@ -1,5 +1,6 @@
 // The report of `init` -> text.
 
+import { DEFAULT_CONFIG } from '../config/config.ts';
 import type { InitReport } from '../core/report.ts';
 import { printable } from './style.ts';
 
@@ -7,5 +8,7 @@ import { printable } from './style.ts';
 export function renderInit({ file, written, bridges, configuration }: InitReport): string {
   if (!written) return configuration;
   const what = bridges.length === 0 ? 'no bridge has a tunnel port yet' : bridges.join(', ');
-  return `${printable(`wrote ${file}: ${what}; next: snoopy validate; then: snoopy reconcile --check --diff`)}\n`;
+  const of = file === DEFAULT_CONFIG ? '' : ` --config ${file}`;
+  const next = `next: snoopy validate${of}; then: snoopy reconcile --check --diff${of}`;
+  return `${printable(`wrote ${file}: ${what}; ${next}`)}\n`;
 }

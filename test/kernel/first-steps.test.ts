@@ -43,7 +43,7 @@ test('init --write creates a configuration that serves the bridges of the node, 
   assertExit(written, 0);
   assert.equal(
     written.stdout,
-    `wrote ${file}: br0; next: snoopy validate; then: snoopy reconcile --check --diff\n`,
+    `wrote ${file}: br0; next: snoopy validate --config ${file}; then: snoopy reconcile --check --diff --config ${file}\n`,
   );
   assert.equal(readFileSync(file, 'utf8'), printed.stdout);
   assert.equal(statSync(file).mode & 0o777, 0o644);
