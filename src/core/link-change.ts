@@ -1,7 +1,7 @@
 // What a change of a link means for the bridges. Pure.
 
-import { isDeepStrictEqual } from 'node:util';
 import type { IfIndex } from '../base/address.ts';
+import { isEqual } from '../base/equal.ts';
 import type { Link } from '../netlink/link.ts';
 import type { Desired } from './desired.ts';
 import type { Observed } from './observed.ts';
@@ -21,7 +21,7 @@ export interface KnownMachine {
 export function extentOfLink(machine: KnownMachine, ifIndex: IfIndex, now: Link | undefined): Extent {
   const before = machine.observed.links.get(ifIndex);
   if (before !== undefined && now !== undefined) {
-    if (isDeepStrictEqual(before, now)) return 'nothing';
+    if (isEqual(before, now)) return 'nothing';
     // The configuration may take a port in by its new name or leave it out, without any change of what the bridge has learned.
     if (before.name !== now.name && isServed(machine, before.master)) return 'machine';
   }

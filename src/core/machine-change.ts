@@ -1,7 +1,7 @@
 // What another look at the machine has found changed, and so which hosts it concerns. Pure.
 
-import { isDeepStrictEqual } from 'node:util';
 import type { IfIndex } from '../base/address.ts';
+import { isEqual } from '../base/equal.ts';
 import type { KnownMachine } from './link-change.ts';
 import type { Observed } from './observed.ts';
 import type { Bridge, Domain } from './topology.ts';
@@ -19,8 +19,8 @@ export interface MachineChange {
  * concern hosts that no pass has seen.
  */
 export function machineChange(before: KnownMachine, after: KnownMachine): MachineChange | null {
-  if (!isDeepStrictEqual(before.desired.bridges, after.desired.bridges)) return null;
-  if (!isDeepStrictEqual(before.topology.problems, after.topology.problems)) return null;
+  if (!isEqual(before.desired.bridges, after.desired.bridges)) return null;
+  if (!isEqual(before.topology.problems, after.topology.problems)) return null;
   const known = new Map(before.topology.bridges.map((bridge) => [bridge.ifIndex, bridge]));
   if (known.size !== after.topology.bridges.length) return null;
   const bridges: IfIndex[] = [];
@@ -29,7 +29,7 @@ export function machineChange(before: KnownMachine, after: KnownMachine): Machin
   for (const now of after.topology.bridges) {
     const then = known.get(now.ifIndex);
     if (then === undefined || !hasSameDevices(then, now)) return null;
-    if (!isDeepStrictEqual(withoutPorts(then), withoutPorts(now))) bridges.push(now.ifIndex);
+    if (!isEqual(withoutPorts(then), withoutPorts(now))) bridges.push(now.ifIndex);
     // A port that joins or leaves a bridge has changed as a link. One that stays can be of other VLANs, or be excluded by its new name.
     const isIncluded = ({ portsByIndex }: Bridge, port: IfIndex): boolean => portsByIndex.has(port);
     const isMember = (machine: KnownMachine, port: IfIndex): boolean =>
@@ -37,7 +37,7 @@ export function machineChange(before: KnownMachine, after: KnownMachine): Machin
     for (const port of new Set([...then.portsByIndex.keys(), ...now.portsByIndex.keys()])) {
       if (!isMember(before, port) || !isMember(after, port)) continue;
       if (isIncluded(then, port) !== isIncluded(now, port)) bridges.push(now.ifIndex);
-      else if (!isDeepStrictEqual(then.portsByIndex.get(port), now.portsByIndex.get(port))) ports.add(port);
+      else if (!isEqual(then.portsByIndex.get(port), now.portsByIndex.get(port))) ports.add(port);
     }
   }
   return { bridges: [...new Set(bridges)], ports: [...ports] };
@@ -45,7 +45,7 @@ export function machineChange(before: KnownMachine, after: KnownMachine): Machin
 
 function changedLinks(before: Observed['links'], after: Observed['links']): IfIndex[] {
   const gone = [...before.keys()].filter((ifIndex) => !after.has(ifIndex));
-  const changed = [...after].filter(([ifIndex, now]) => !isDeepStrictEqual(before.get(ifIndex), now));
+  const changed = [...after].filter(([ifIndex, now]) => !isEqual(before.get(ifIndex), now));
   return [...gone, ...changed.map(([ifIndex]) => ifIndex)];
 }
 
@@ -55,7 +55,7 @@ function hasSameDevices(before: Bridge, after: Bridge): boolean {
     ownVlan,
     new Map([...domains.values()].map(({ vlan, device }) => [vlan, device])),
   ];
-  return isDeepStrictEqual(devicesOf(before), devicesOf(after));
+  return isEqual(devicesOf(before), devicesOf(after));
 }
 
 /** What decisions about hosts depend on. The MAC of a bridge can change with every port that comes, and no decision depends on it. */
