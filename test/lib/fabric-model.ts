@@ -118,6 +118,7 @@ export class FabricModel {
       version: 1,
       ok: true,
       frr: { state: 'answered', message: '' },
+      bridges: [{ name: 'br0', present: true, ports: ['tap1'], bindings: 1, neighbors: 1 }],
       ports: [{ name: 'tap1', limit: 64, bindings: 1, limitedSince: 0 }],
       bindings: [],
       ring: { pending: false, dropped: 0 },
@@ -469,9 +470,14 @@ const FAULTS: readonly Fault[] = [
       }),
       'no-report',
     ),
+  // zebra does not answer; or it does, and without bgpd it has no VNI.
   (model) =>
     model.silence(
-      () => (before) => ({ ...before, frr: { state: 'silent', message: 'vtysh fails' } }),
+      ({ number, vnis }) =>
+        (before) =>
+          number % 2 === 0 && vnis.length > 0
+            ? before
+            : { ...before, frr: { state: 'silent', message: 'vtysh fails' } },
       'no-frr',
     ),
   (model) => model.blank(),

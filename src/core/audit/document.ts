@@ -2,7 +2,7 @@
 
 import { type IpAddress, type Mac, parseIp, parseMac } from '../../base/address.ts';
 import type { Conflict, LocalState, VniReport } from '../fabric-report.ts';
-import { LOOK } from './wording.ts';
+import { describeLostVnis, LOOK } from './wording.ts';
 
 /** The report of one node. Times are seconds since the epoch. */
 export interface NodeReport {
@@ -17,7 +17,7 @@ export interface NodeReport {
   readonly local: readonly ReportedGroup[];
   readonly remote: readonly ReportedGroup[];
   readonly conflicts: readonly Conflict[];
-  /** Null: FRR answered. */
+  /** Null: FRR answered, and the node takes part in EVPN. */
   readonly frrMessage: string | null;
   readonly isOk: boolean;
   readonly messages: readonly string[];
@@ -72,9 +72,10 @@ function readNode(document: Fields): NodeReport {
   if (document['fabric'] === undefined) throw new Unreadable(whyNoFabric(document));
   const fabric = object(document['fabric'], 'fabric');
   const node = object(fabric['node'], 'fabric.node');
-  const frr = object(document['frr'], 'frr');
-  const state = text(frr['state'], 'frr.state');
-  const message = text(frr['message'], 'frr.message');
+  const vnis = list(fabric['vnis'], 'fabric.vnis').map(readVni);
+  const local = list(fabric['local'], 'fabric.local').map((group) => readGroup(group, 'fabric.local'));
+  const remote = list(fabric['remote'], 'fabric.remote').map((group) => readGroup(group, 'fabric.remote'));
+  const lost = local.length + remote.length === 0 ? lostVnis(vnis, document) : [];
   return {
     name: text(node['name'], 'fabric.node.name'),
     at: number(fabric['at'], 'fabric.at'),
@@ -82,17 +83,36 @@ function readNode(document: Fields): NodeReport {
     vteps: list(node['vteps'], 'fabric.node.vteps').map((vtep) => text(vtep, 'fabric.node.vteps')),
     version: text(object(fabric['versions'], 'fabric.versions')['snoopy'], 'fabric.versions.snoopy'),
     succeededAt: numberOrNull(fabric['succeededAt'], 'fabric.succeededAt'),
-    vnis: list(fabric['vnis'], 'fabric.vnis').map(readVni),
-    local: list(fabric['local'], 'fabric.local').map((group) => readGroup(group, 'fabric.local')),
-    remote: list(fabric['remote'], 'fabric.remote').map((group) => readGroup(group, 'fabric.remote')),
+    vnis,
+    local,
+    remote,
     conflicts: list(fabric['conflicts'], 'fabric.conflicts').map(readConflict),
-    frrMessage: state === 'answered' ? null : message === '' ? `FRR is ${state}` : message,
+    frrMessage:
+      readSilence(object(document['frr'], 'frr')) ?? (lost.length > 0 ? describeLostVnis(lost) : null),
     isOk: document['ok'] === true,
     messages: messagesOf(document),
     frozen: list(document['bindings'], 'bindings').flatMap(readFrozen),
     dropped: number(object(document['ring'], 'ring')['dropped'], 'ring.dropped'),
     limited: list(document['ports'], 'ports').flatMap(readLimited),
   };
+}
+
+/** Why FRR did not answer; undefined: it answered. */
+function readSilence(frr: Fields): string | undefined {
+  const state = text(frr['state'], 'frr.state');
+  const message = text(frr['message'], 'frr.message');
+  if (state === 'answered') return undefined;
+  return message === '' ? `FRR is ${state}` : message;
+}
+
+/**
+ * The VNIs of configured bridges where zebra has no VNI at all, as without bgpd. One that zebra lacks beside others may be in no
+ * EVPN on purpose, and a bridge that is not configured may belong to another program.
+ */
+function lostVnis(vnis: readonly VniReport[], document: Fields): number[] {
+  if (vnis.some(({ vtep }) => vtep !== null)) return [];
+  const bridges = list(document['bridges'], 'bridges').map((bridge) => object(bridge, 'bridges')['name']);
+  return vnis.filter(({ bridge }) => bridge !== null && bridges.includes(bridge)).map(({ vni }) => vni);
 }
 
 /** A command that an error ended prints a document with the error; so does a playbook for a node that does not answer. */

@@ -18,7 +18,7 @@ export const WHY = {
   frozen: 'A frozen address has no route until it is freed.',
   conflict: 'Two hosts use the address, and each in turn takes it from the other, until it is frozen.',
   'no-report': 'What is not reported is not compared.',
-  'no-frr': 'Without an answer of FRR it is not known what the node has; it is not compared.',
+  'no-frr': 'Without FRR the node has no routes, or it is not known which; it is not compared.',
   'not-run':
     'Between runs no neighbor is written and none is removed: new hosts have no route, old ones keep theirs.',
   problem: 'The node is not as its configuration asks.',
@@ -217,6 +217,11 @@ export const FOUND = {
     readonly nodes: readonly string[];
   }) => `version ${version} at ${list(nodes)}, ${newest} elsewhere`,
 };
+
+/** What `no-frr` reports of a node whose zebra answers. */
+export function describeLostVnis(vnis: readonly number[]): string {
+  return `zebra has none of its VNIs (${list(vnis.map(String))}), so it advertises nothing: bgpd is not running or has no advertise-all-vni, or no VXLAN port is up`;
+}
 
 /** How the mapping of a VNI reads. */
 export function formatMapping({

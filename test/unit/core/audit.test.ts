@@ -248,6 +248,59 @@ test('nodes of one name are distinguished by their router IDs', () => {
   );
 });
 
+/** As zebra answers without bgpd: it has no VNI, and so no neighbor. */
+function loseVnis(fabric: Fields): void {
+  for (const vni of fabric['vnis'] as Fields[]) vni['vtep'] = null;
+  Object.assign(fabric['node'] as Fields, { vteps: [], routerId: null });
+  Object.assign(fabric, { local: [], remote: [] });
+}
+
+test('a node whose zebra answers and has none of its VNIs has no FRR', () => {
+  const all = new FabricModel({ ...SOUND, hosts: 0 }).nodes;
+  const findings = (edit: (document: Fields, fabric: Fields) => void) => {
+    const [first, ...others] = all.map((node) => new FabricModel({ ...SOUND, hosts: 0 }).document(node));
+    const document = first as Fields;
+    edit(document, document['fabric'] as Fields);
+    return auditOf([document, ...others]).findings.map(({ id, status, nodes, found, look }) => [
+      [id, status, nodes, look],
+      found,
+    ]);
+  };
+  assert.deepEqual(
+    findings((_, fabric) => loseVnis(fabric)),
+    [
+      [
+        ['no-frr', 'failure', ['n1'], { node: 'n1', command: 'snoopy doctor' }],
+        'n1: zebra has none of its VNIs (100), so it advertises nothing: bgpd is not running or has no advertise-all-vni, or no VXLAN port is up',
+      ],
+    ],
+  );
+  const vnisOf = (fabric: Fields): Fields[] => fabric['vnis'] as Fields[];
+  const sound: readonly ((document: Fields, fabric: Fields) => void)[] = [
+    // A VNI that zebra has, and one that is in no EVPN.
+    (_, fabric) =>
+      vnisOf(fabric).push({ vni: 900, vtep: null, bridge: 'br0', vlan: 9, suppress: true } as Fields),
+    // Only bridges without a VNI.
+    (_, fabric) => {
+      loseVnis(fabric);
+      fabric['vnis'] = [];
+    },
+    // A tunnel of another program: the bridge is not configured.
+    (document, fabric) => {
+      loseVnis(fabric);
+      document['bridges'] = [{ name: 'br1' }];
+    },
+    // A tunnel without a local address: zebra has neighbors, but no tunnel end.
+    (_, fabric) => {
+      for (const vni of vnisOf(fabric)) vni['vtep'] = null;
+      fabric['local'] = [
+        { vni: 100, place: '', count: 0, digest: digestOf([]), youngest: null, entries: [] },
+      ];
+    },
+  ];
+  for (const edit of sound) assert.deepEqual(findings(edit), [], String(edit));
+});
+
 test('all nodes may have the address of their gateway, and nodes of one place their hosts', () => {
   const entry = { ip: '10.9.9.1', mac: '00:00:5e:00:01:01', age: 1000 };
   const group = (place: string, state: string) => ({
