@@ -54,6 +54,12 @@ export function parseMacOption(text: string): Mac {
   return mac;
 }
 
+/** A path: an empty value is that of a variable that is not set. */
+export function parsePathOption(text: string): string {
+  if (text === '') throw new InvalidArgumentError('The path is empty.');
+  return text;
+}
+
 export function asIs(text: string): string {
   return text;
 }

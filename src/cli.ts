@@ -11,6 +11,7 @@ import {
   parseDurationOption,
   parseIpOption,
   parseMacOption,
+  parsePathOption,
   parsePrefixOption,
   repeated,
 } from './cli-options.ts';
@@ -320,6 +321,7 @@ function addAudit(program: Command, accept: (invocation: Invocation) => void): v
     .option(
       '--since <path>',
       'also report what has changed since these earlier reports, which confirm what is in motion',
+      parsePathOption,
     )
     .addOption(
       new Option(
@@ -329,7 +331,7 @@ function addAudit(program: Command, accept: (invocation: Invocation) => void): v
         .argParser(parseDurationOption)
         .default(5_000, '5s'),
     )
-    .option('--textfile <path>', 'also write a Prometheus textfile')
+    .option('--textfile <path>', 'also write a Prometheus textfile', parsePathOption)
     .addHelpText('after', example('snoopy audit reports/ --since reports.yesterday/'))
     .action((paths: readonly string[], _, command: Command) => {
       const own = command.opts<{ since?: string; settle: number; textfile?: string }>();

@@ -1,5 +1,6 @@
 // Compares the reports of many nodes. Needs no root, no kernel and no configuration.
 
+import { resolve } from 'node:path';
 import { problemOf } from '../base/errors.ts';
 import { type AuditReport, audit } from '../core/audit/audit.ts';
 import { Collection } from '../core/audit/collection.ts';
@@ -16,7 +17,7 @@ export interface AuditOptions {
   readonly since: string | null;
   /** In how many milliseconds a change reaches all nodes, with the differences of their clocks. */
   readonly settleMs: number;
-  /** Path of a Prometheus textfile; null: none. */
+  /** Path of a Prometheus textfile, from the working directory; null: none. */
   readonly textfile: string | null;
 }
 
@@ -28,11 +29,12 @@ export function runAudit(
   const reports = collect(paths);
   const report = audit(reports, settleMs / 1000, since === null ? undefined : collect([since]));
   if (textfile === null) return report;
+  const path = resolve(textfile);
   try {
-    replaceTextfile(textfile, renderAuditMetrics(report, wallClock() / 1000), users);
+    replaceTextfile(path, renderAuditMetrics(report, wallClock() / 1000), users);
     return report;
   } catch (thrown) {
-    return { ...report, ok: false, errors: [problemOf(thrown, textfile)] };
+    return { ...report, ok: false, errors: [problemOf(thrown, path)] };
   }
 }
 

@@ -23,8 +23,8 @@ function temporary(path: string): string {
 }
 
 /**
- * Replaces the file at `path` or throws SnoopyError `textfile_failed`. The directory and those above it may belong to
- * another user, such as the collector's: links in them are not followed, and only a new file is opened.
+ * Replaces the file at the absolute `path` or throws SnoopyError `textfile_failed`. The directory and those above it may belong
+ * to another user, such as the collector's: links in them are not followed, and only a new file is opened.
  */
 export function replaceTextfile(path: string, text: string, users: Users): void {
   const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;

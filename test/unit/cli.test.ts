@@ -141,6 +141,8 @@ test('wrong usage is an error that suggests what was probably meant', () => {
     ['reconcile --lock-timeout never', /'never' is invalid/],
     ['reconcile --bridge', /argument missing/],
     ['-c', /argument missing/],
+    ['audit --textfile= reports', /--textfile <path>.*'' is invalid\. The path is empty/],
+    ['audit --since= reports', /--since <path>.*'' is invalid\. The path is empty/],
   ];
   for (const [line, message] of table) {
     assert.throws(

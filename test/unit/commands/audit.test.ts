@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -23,4 +23,19 @@ test('a textfile that cannot be written is an error of the report, which is not 
     errors.map(({ code, object, errno }) => [code, object, errno]),
     [['textfile_failed', textfile, 'ENOENT']],
   );
+});
+
+test('a relative path of a textfile is relative to the working directory', () => {
+  const before = process.cwd();
+  const users = new Set([0, process.getuid?.() ?? 0]);
+  process.chdir(dir);
+  try {
+    const options = { paths: [dir], since: null, settleMs: 5_000, textfile: 'relative.prom' };
+    const { errors } = runAudit(options, { users, wallClock: () => 0 });
+    assert.deepEqual(errors, []);
+  } finally {
+    process.chdir(before);
+  }
+  assert.match(readFileSync(join(dir, 'relative.prom'), 'utf8'), /^snoopy_audit/m);
+  assert.ok(!existsSync('/relative.prom'));
 });
