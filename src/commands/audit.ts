@@ -40,10 +40,7 @@ export function runAudit(
 
 function collect(paths: readonly string[]): Collection {
   const collection = new Collection();
-  for (const { source, value } of readDocuments(paths)) {
-    collection.add(
-      value === undefined ? { name: source, message: 'no report, or no JSON' } : readDocument(value, source),
-    );
-  }
+  for (const { source, value, message = 'no report, or no JSON' } of readDocuments(paths))
+    collection.add(value === undefined ? { name: source, message } : readDocument(value, source));
   return collection;
 }

@@ -3,7 +3,7 @@
 import { closeSync, openSync, readdirSync, readSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { StringDecoder } from 'node:string_decoder';
-import { causeOf, SnoopyError } from '../base/errors.ts';
+import { causeOf, formatCause, SnoopyError } from '../base/errors.ts';
 
 /** A document. */
 export interface Document {
@@ -11,38 +11,69 @@ export interface Document {
   readonly source: string;
   /** Undefined: it is no JSON, or there is none. */
   readonly value: unknown;
+  /** Why its file cannot be read. */
+  readonly message?: string;
 }
 
 const STDIN = 0;
 const CHUNK_BYTES = 1 << 20;
 
 /**
- * The documents of these paths, or of standard input without a path; of a directory those of all files `*.json` in it. A document
- * is one line, or several of which the first is `{` and the last is `}`. A directory without files is a document without value: a
- * wrong directory is not taken for one without faults. Throws SnoopyError `syscall_failed`.
+ * The documents of these paths, or of standard input without a path. A document is one line, or several of which the first is
+ * `{` and the last is `}`. A directory without reports is a document without value: a wrong directory is not taken for one
+ * without faults. Throws SnoopyError `syscall_failed` for a path that cannot be read.
  */
 export function* readDocuments(paths: readonly string[]): Generator<Document> {
   if (paths.length === 0) yield* documentsOf(linesOf(STDIN), 'standard input');
   for (const path of paths) {
-    const files = filesOf(path);
-    if (files.length === 0) yield { source: path, value: undefined };
-    for (const file of files) yield* documentsOfFile(file);
+    if (!reading(path, () => statSync(path)).isDirectory()) {
+      yield* documentsOfFile(path);
+      continue;
+    }
+    let count = 0;
+    for (const document of documentsOfDirectory(path)) {
+      count += 1;
+      yield document;
+    }
+    if (count === 0) yield { source: path, value: undefined };
   }
 }
 
-function filesOf(path: string): string[] {
-  return reading(path, () => {
-    if (!statSync(path).isDirectory()) return [path];
-    const names = readdirSync(path, { recursive: true, encoding: 'utf8' });
-    const files = names.filter((name) => name.endsWith('.json')).sort();
-    return files.map((name) => join(path, name));
-  });
+/** Those of `*.json` in a directory and the directories below. Names that begin with a dot are those of unfinished files. */
+function* documentsOfDirectory(directory: string): Generator<Document> {
+  const all = reading(directory, () => readdirSync(directory, { withFileTypes: true }));
+  const entries = all.filter(({ name }) => !name.startsWith('.')).sort((a, b) => (a.name < b.name ? -1 : 1));
+  for (const entry of entries) {
+    const path = join(directory, entry.name);
+    if (entry.name.endsWith('.json')) yield* orMessage(path, documentsOfRegularFile(path));
+    else if (entry.isDirectory()) yield* orMessage(path, documentsOfDirectory(path));
+  }
+}
+
+/** What cannot be read of a directory is a document without value, so that the reports of the other nodes are read. */
+function* orMessage(path: string, documents: Iterable<Document>): Generator<Document> {
+  try {
+    yield* documents;
+  } catch (thrown) {
+    if (!(thrown instanceof SnoopyError)) throw thrown;
+    yield { source: sourceOf(path), value: undefined, message: formatCause(thrown.problem) };
+  }
+}
+
+/** A file, or a link to one: to open anything else could wait for ever. */
+function* documentsOfRegularFile(path: string): Generator<Document> {
+  if (!reading(path, () => statSync(path)).isFile()) throw unreadable(path, 'it is no regular file');
+  yield* documentsOfFile(path);
+}
+
+function sourceOf(path: string): string {
+  return basename(path, '.json');
 }
 
 function* documentsOfFile(path: string): Generator<Document> {
   const fd = reading(path, () => openSync(path, 'r'));
   try {
-    yield* documentsOf(linesOf(fd, path), basename(path, '.json'));
+    yield* documentsOf(linesOf(fd, path), sourceOf(path));
   } finally {
     closeSync(fd);
   }
@@ -111,12 +142,16 @@ function reading<T>(path: string, read: () => T): T {
   try {
     return read();
   } catch (thrown) {
-    throw new SnoopyError({
-      code: 'syscall_failed',
-      object: path,
-      operation: `read "${path}"`,
-      cause: causeOf(thrown),
-      fix: 'name files of `snoopy status --all --format json`, or directories of them',
-    });
+    throw unreadable(path, causeOf(thrown));
   }
+}
+
+function unreadable(path: string, cause: string): SnoopyError {
+  return new SnoopyError({
+    code: 'syscall_failed',
+    object: path,
+    operation: `read "${path}"`,
+    cause,
+    fix: 'name files of `snoopy status --all --format json`, or directories of them',
+  });
 }

@@ -1,5 +1,13 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -38,4 +46,16 @@ test('a relative path of a textfile is relative to the working directory', () =>
   }
   assert.match(readFileSync(join(dir, 'relative.prom'), 'utf8'), /^snoopy_audit/m);
   assert.ok(!existsSync('/relative.prom'));
+});
+
+test('a file of a directory that cannot be read is a node without a report', () => {
+  const reports = join(dir, 'reports');
+  mkdirSync(reports);
+  symlinkSync('nowhere', join(reports, 'n7.json'));
+  const options = { paths: [reports], since: null, settleMs: 5_000, textfile: null };
+  const { findings } = runAudit(options, { users: new Set([0]), wallClock: () => 0 });
+  assert.deepEqual(
+    findings.map(({ id, nodes, found }) => [id, nodes, found]),
+    [['no-report', ['n7'], `n7: Cannot read "${reports}/n7.json": ENOENT`]],
+  );
 });

@@ -1,7 +1,17 @@
 // JSON documents from files and directories: one a line, or over several lines.
 
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import {
+  chmodSync,
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -72,7 +82,8 @@ test('a directory has the documents of its files *.json, by name; nothing else i
   const reports = join(dir, 'reports');
   mkdirSync(reports);
   mkdirSync(join(reports, 'b'));
-  for (const name of ['c.json', 'a.json', 'b/d.json', 'c.txt'])
+  mkdirSync(join(reports, '.hidden'));
+  for (const name of ['c.json', 'a.json', 'b/d.json', 'c.txt', '.e.json', '.hidden/f.json'])
     writeFileSync(join(reports, name), JSON.stringify(name));
   assert.deepEqual(read(reports), [
     ['a', 'a.json'],
@@ -86,4 +97,66 @@ test('a directory has the documents of its files *.json, by name; nothing else i
     () => read(join(dir, 'missing')),
     (thrown) => thrown instanceof SnoopyError && /missing": ENOENT; name files of/.test(thrown.message),
   );
+});
+
+test('what a directory has in place of a file is a document without value, with the cause', () => {
+  const mixed = join(dir, 'mixed');
+  mkdirSync(join(mixed, 'directory.json'), { recursive: true });
+  symlinkSync('nowhere', join(mixed, 'dangling.json'));
+  symlinkSync('nowhere', join(mixed, 'dangling'));
+  symlinkSync('loop.json', join(mixed, 'loop.json'));
+  symlinkSync('.', join(mixed, 'itself'));
+  // Can be opened, and its first byte cannot be read.
+  symlinkSync('/proc/self/mem', join(mixed, 'unreadable.json'));
+  execFileSync('mkfifo', [join(mixed, 'fifo.json')]);
+  writeFileSync(join(mixed, 'report'), '{"a":1}');
+  symlinkSync('report', join(mixed, 'link.json'));
+  const found = [...readDocuments([mixed])].map(({ source, value, message }) => [source, message ?? value]);
+  assert.deepEqual(found, [
+    ['dangling', `Cannot read "${mixed}/dangling.json": ENOENT`],
+    ['directory', `Cannot read "${mixed}/directory.json": it is no regular file`],
+    ['fifo', `Cannot read "${mixed}/fifo.json": it is no regular file`],
+    ['link', { a: 1 }],
+    ['loop', `Cannot read "${mixed}/loop.json": ELOOP`],
+    ['unreadable', `Cannot read "${mixed}/unreadable.json": EIO`],
+  ]);
+});
+
+test('a directory below that cannot be read is a document without value', (t) => {
+  if (process.geteuid?.() !== 0) return t.skip('needs root');
+  const parent = mkdtempSync(join(tmpdir(), 'snoopy-documents-'));
+  chmodSync(parent, 0o755);
+  mkdirSync(join(parent, 'closed'), { mode: 0 });
+  writeFileSync(join(parent, 'closed.json'), '{}', { mode: 0 });
+  writeFileSync(join(parent, 'open.json'), '{"a":1}');
+  process.seteuid?.(65534);
+  try {
+    assert.deepEqual(
+      [...readDocuments([parent])].map(({ source, value, message }) => [source, message ?? value]),
+      [
+        ['closed', `Cannot read "${parent}/closed": EACCES`],
+        ['closed', `Cannot read "${parent}/closed.json": EACCES`],
+        ['open', { a: 1 }],
+      ],
+    );
+  } finally {
+    process.seteuid?.(0);
+    rmSync(parent, { recursive: true });
+  }
+});
+
+test('a file that is named may be a pipe, and must be readable', () => {
+  const fifo = join(dir, 'pipe');
+  execFileSync('mkfifo', [fifo]);
+  // Open for both directions: neither end waits for the other, and what is written stays until it is read.
+  const fd = openSync(fifo, 'r+');
+  try {
+    writeFileSync(fd, '{"a":1}\n');
+    const [first] = readDocuments([fifo]);
+    assert.deepEqual(first, { source: 'pipe', value: { a: 1 } });
+  } finally {
+    closeSync(fd);
+  }
+  symlinkSync('nowhere', join(dir, 'named.json'));
+  assert.throws(() => read(join(dir, 'named.json')), SnoopyError);
 });
