@@ -40,8 +40,8 @@ export interface AuditReport {
 /** `settle`: in how many seconds a change reaches all nodes, with the differences of their clocks. `old`: for --since. */
 export function audit(collection: Collection, settle: number, old?: Collection): AuditReport {
   const fabric = collection.fabric();
-  const before = old === undefined ? undefined : look(old.fabric(), settle);
-  const earlier = collection.earlierFabric();
+  const before = old === undefined ? undefined : look(old.fabric(fabric), settle);
+  const earlier = collection.earlierFabric(fabric);
   const known = [before, earlier === undefined ? undefined : look(earlier, settle)];
   const sighted = known.reduce(
     (all, one) => (one === undefined ? all : confirm(all, fabric, one, settle)),

@@ -14,12 +14,17 @@ import {
   readEntries,
 } from './document.ts';
 import type { Presence } from './motion.ts';
+import { sameNodes } from './same-nodes.ts';
 
 /** A node, as its newest report has it. */
 export interface AuditedNode
-  extends Pick<NodeReport, 'at' | 'version' | 'succeededAt' | 'vnis' | 'frrMessage' | 'isOk' | 'messages'> {
+  extends Pick<
+    NodeReport,
+    'at' | 'routerId' | 'version' | 'succeededAt' | 'vnis' | 'frrMessage' | 'isOk' | 'messages'
+  > {
   /** Its position among all reports. */
   readonly index: number;
+  readonly hostname: string;
   /** Its host name; with its router ID where several nodes have that name. */
   readonly name: string;
   readonly vteps: readonly string[];
@@ -135,20 +140,27 @@ export class Collection {
     known.source = index;
   }
 
-  /** The fabric as the newest reports of its nodes have it. */
-  fabric(): Fabric {
-    return this.#fabricOf(ofNodes(this.#reports).flatMap((reports) => reports.slice(-1)));
+  /** The fabric as the newest reports of its nodes have it. `later`: a fabric whose nodes keep their names in this one. */
+  fabric(later?: Fabric): Fabric {
+    return this.#fabricOf(
+      ofNodes(this.#reports).flatMap((reports) => reports.slice(-1)),
+      later,
+    );
   }
 
   /** The same with the report before the newest, of nodes that have one; undefined: none has. */
-  earlierFabric(): Fabric | undefined {
+  earlierFabric(later: Fabric): Fabric | undefined {
     const nodes = ofNodes(this.#reports);
     if (nodes.every(({ length }) => length < 2)) return undefined;
-    return this.#fabricOf(nodes.map((reports) => reports.at(-2) ?? reports.at(-1) ?? 0));
+    return this.#fabricOf(
+      nodes.map((reports) => reports.at(-2) ?? reports.at(-1) ?? 0),
+      later,
+    );
   }
 
-  #fabricOf(live: readonly number[]): Fabric {
-    const nodes = nameNodes(this.#reports, live);
+  #fabricOf(live: readonly number[], later?: Fabric): Fabric {
+    const named = nameNodes(this.#reports, live);
+    const nodes = later === undefined ? named : renameNodes(named, later.nodes);
     return {
       nodes: [...nodes.values()],
       missing: [...this.#missing].flatMap(([name, { messages, after }]): NoReport[] =>
@@ -264,7 +276,18 @@ function nameNodes(reports: readonly Kept[], live: readonly number[]): Map<numbe
     const { local, name, ...rest } = report;
     const isAlone = counts.get(name) === 1;
     const address = report.routerId ?? report.vteps[0] ?? '?';
-    nodes.set(index, { ...rest, index, name: isAlone ? name : `${name} (${address})` });
+    nodes.set(index, { ...rest, index, hostname: name, name: isAlone ? name : `${name} (${address})` });
   }
   return nodes;
+}
+
+/** The nodes by the names that they have later: there other nodes may have the same host name, or none. */
+function renameNodes(
+  nodes: ReadonlyMap<number, AuditedNode>,
+  later: readonly AuditedNode[],
+): Map<number, AuditedNode> {
+  const same = sameNodes([...nodes.values()], later);
+  return new Map(
+    [...nodes].map(([index, node]) => [index, { ...node, name: same.get(node)?.name ?? node.name }]),
+  );
 }

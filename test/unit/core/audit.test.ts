@@ -9,7 +9,7 @@ import { readDocument } from '../../../src/core/audit/document.ts';
 import { lacks, overlap } from '../../../src/core/audit/motion.ts';
 import { FINDING_IDS, STATUS } from '../../../src/core/audit/wording.ts';
 import { digestOf, digestsWith } from '../../../src/core/digest.ts';
-import { FabricModel, type ModelOptions, START } from '../../lib/fabric-model.ts';
+import { FabricModel, type ModelNode, type ModelOptions, START } from '../../lib/fabric-model.ts';
 
 const NEVER = Number.NEGATIVE_INFINITY;
 
@@ -232,6 +232,71 @@ test('of two clocks either may be the wrong one', () => {
       'n1: its report is 60m newer than most, or its clock is ahead',
       'n2: its report is 60m older than most, or its clock is behind',
     ],
+  );
+});
+
+test('--since knows a node again, whatever other nodes have its name', () => {
+  const model = new FabricModel({ ...SOUND, nodes: 4 });
+  const collect = (count: number, edit: (node: Fields) => void = () => {}): Collection => {
+    const collection = new Collection();
+    for (const node of model.nodes.slice(0, count)) {
+      const { name } = node;
+      const document = model.document(node) as Fields;
+      const fabric = document['fabric'] as Fields;
+      const identity = fabric['node'] as Fields;
+      if (name === 'n4') identity['name'] = 'n1';
+      edit(identity);
+      collection.add(readDocument(document, name));
+    }
+    return collection;
+  };
+  const changes = (now: Collection, old: Collection) => {
+    const { changes: found } = audit(now, 5, old);
+    return { nodes: found?.nodes, moved: found?.addresses.moved, findings: found?.findings.new };
+  };
+  const [three, four] = [collect(3), collect(4)];
+  const other = 'n1 (192.0.0.4)';
+  assert.deepEqual(changes(four, three), { nodes: { new: [other], gone: [] }, moved: [], findings: [] });
+  const { nodes, moved } = changes(three, four);
+  assert.deepEqual({ nodes, moved }, { nodes: { new: [], gone: [other] }, moved: [] });
+  // Without bgpd it is known by its VTEP; without FRR it may be either of the two, and is neither.
+  const withoutBgpd = collect(3, (node) => Object.assign(node, { routerId: null }));
+  assert.deepEqual(changes(four, withoutBgpd).nodes, { new: [other], gone: [] });
+  const withoutFrr = collect(3, (node) => {
+    if (node['name'] === 'n1') Object.assign(node, { routerId: null, vteps: [] });
+  });
+  assert.deepEqual(changes(three, withoutFrr).nodes, { new: [], gone: [] });
+  assert.deepEqual(changes(four, withoutFrr).nodes, { new: ['n1 (192.0.0.1)', other], gone: ['n1'] });
+});
+
+test('--since confirms what is in motion at a node that is called otherwise now', () => {
+  const model = new FabricModel({ ...SOUND, nodes: 4 });
+  const [n1, n2, n3, n4] = model.nodes;
+  assert.ok(n1 && n2 && n3 && n4);
+  const edited = (node: ModelNode, at: number, edit: (fabric: Fields) => void): Fields => {
+    const document = model.document(node, at) as Fields;
+    edit(document['fabric'] as Fields);
+    return document;
+  };
+  // The first node lacks the addresses of the second one, and is asked a minute later.
+  const lack = (fabric: Fields): void => {
+    fabric['remote'] = (fabric['remote'] as Fields[]).filter(({ place }) => place !== n2.vtep);
+  };
+  const gather = (at: number): Fields[] => [
+    model.document(n2, at) as Fields,
+    model.document(n3, at) as Fields,
+    edited(n1, at + 60, lack),
+  ];
+  const collect = (all: readonly Fields[]): Collection => {
+    const collection = new Collection();
+    for (const one of all) collection.add(readDocument(one, ''));
+    return collection;
+  };
+  const twin = edited(n4, START + 600, (fabric) => Object.assign(fabric['node'] as Fields, { name: 'n1' }));
+  const report = audit(collect([...gather(START + 600), twin]), 5, collect(gather(START)));
+  assert.deepEqual(
+    report.findings.map(({ id, nodes }) => [id, nodes]),
+    [['hole', ['n1 (192.0.0.1)']]],
   );
 });
 
