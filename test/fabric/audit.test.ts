@@ -300,3 +300,18 @@ deepTest('a move is in motion, then nothing; --since reports it', async () => {
     moved: [{ vni: 100, ip: vm.ip, from: owner('n3'), to: owner('n1') }],
   });
 });
+
+// The last one: the node leaves EVPN for good.
+deepTest('a zebra that answers and has no VNI, as without bgpd', async () => {
+  const { frr } = fabric.node(1);
+  frr.configure('router bgp 65000', 'address-family l2vpn evpn', 'no advertise-all-vni');
+  await until(
+    'the audit to find it',
+    () => {
+      gathering.gather();
+      return gathering.audit(...SETTLE).findings.map(({ id, found }) => `${id}: ${found}`);
+    },
+    (found) => found.some((line) => /^no-frr: n1: zebra has none of its VNIs \(100\)/.test(line)),
+    PATIENCE,
+  );
+});
