@@ -24,12 +24,15 @@ function temporary(path: string): string {
 
 /**
  * Replaces the file at the absolute `path` or throws SnoopyError `textfile_failed`. The directory and those above it may belong
- * to another user, such as the collector's: links in them are not followed, and only a new file is opened.
+ * to another user, such as the collector's: links in them are not followed, and only a new file is opened. Only a regular file
+ * is replaced: renaming over anything else would take it from its owner, such as a device from the whole node.
  */
 export function replaceTextfile(path: string, text: string, users: Users): void {
   const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
   try {
     inDirectoryOf(path, users, (file) => {
+      if (lstatSync(file, { throwIfNoEntry: false })?.isFile() === false)
+        throw failed(path, 'it is no regular file', 'move it away');
       const draft = temporary(file);
       try {
         rmSync(draft, { force: true });
