@@ -50,7 +50,7 @@ export function filterPlace(ifIndex: IfIndex): FilterPlace {
   return { ifIndex, direction: 'ingress', pref: FILTER_PREF, handle: FILTER_HANDLE };
 }
 
-function linkPath(directory: string, ifIndex: IfIndex): string {
+export function linkPath(directory: string, ifIndex: IfIndex): string {
   return `${linksDirectory(directory)}/${ifIndex}`;
 }
 

@@ -77,7 +77,7 @@ function fdOf(loaded: LoadedObject, name: MapName): number {
 }
 
 /** The path of a new pin before it is renamed to its final place. */
-function nextPath(path: string): string {
+export function nextPath(path: string): string {
   return `${path}_next`;
 }
 

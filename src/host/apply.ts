@@ -23,6 +23,7 @@ import {
 } from '../datapath/pins.ts';
 import type { Binding } from '../datapath/records/binding.ts';
 import { NO_COUNTS } from '../datapath/records/port.ts';
+import { unpinAll } from '../datapath/unpin.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';
 import {
   attachFilters,
@@ -34,7 +35,7 @@ import {
   isFilterAction,
   PORT_GONE,
 } from './filters.ts';
-import { noteTime, removePinDirectory } from './pin-directory.ts';
+import { noteTime } from './pin-directory.ts';
 import { deleteTextfile } from './textfile.ts';
 
 /** What actions are applied to; a load replaces `pins`. */
@@ -232,7 +233,7 @@ function applyOne(target: Target, action: Action, recovered: readonly Binding[])
       return APPLIED;
     case 'unpin':
       target.pins.close();
-      removePinDirectory(action.path);
+      unpinAll(action.path);
       return APPLIED;
     case 'drop-textfile':
       deleteTextfile(action.path, target.users);

@@ -1,15 +1,6 @@
-// bpffs and our directory in it: mounting, creating, locking and removing them.
+// bpffs and our directory in it: mounting, creating and locking them.
 
-import {
-  lstatSync,
-  mkdirSync,
-  readdirSync,
-  rmdirSync,
-  statfsSync,
-  statSync,
-  unlinkSync,
-  utimesSync,
-} from 'node:fs';
+import { lstatSync, mkdirSync, readdirSync, rmdirSync, statfsSync, statSync, utimesSync } from 'node:fs';
 import { causeOf, errnoOf, isAbsence, type Problem, problemOf, SnoopyError } from '../base/errors.ts';
 import { describeWeakness, follow, type Users } from '../base/trust.ts';
 import type { Runtime } from '../core/desired.ts';
@@ -242,14 +233,4 @@ function notMade(path: string, thrown: unknown): SnoopyError {
     fix: 'run as root, and check that bpffs is writable',
     errno,
   });
-}
-
-/** Unlinks every pin below the directory, and the directory itself. */
-export function removePinDirectory(directory: string): void {
-  for (const entry of readdirSync(directory, { withFileTypes: true })) {
-    const path = `${directory}/${entry.name}`;
-    if (entry.isDirectory()) removePinDirectory(path);
-    else unlinkSync(path);
-  }
-  rmdirSync(directory);
 }

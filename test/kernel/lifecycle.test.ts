@@ -1,13 +1,14 @@
 // The life of the pins: created, locked, upgraded, damaged, used by listening runs, removed.
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync } from 'node:fs';
 import { describe, test } from 'node:test';
+import { listPins } from '../lib/bpffs.ts';
 import { deepTest } from '../lib/depth.ts';
 import { arpFrame } from '../lib/frames.ts';
 import { Netns } from '../lib/netns.ts';
 import { findNeighbor, listFilters } from '../lib/oracles.ts';
 import { type Background, run } from '../lib/run.ts';
-import { outputOf, withReport } from '../lib/snoopy.ts';
+import { outputOf, Snoopy, withReport } from '../lib/snoopy.ts';
 import { createTempDir } from '../lib/temp.ts';
 import { until } from '../lib/wait.ts';
 import {
@@ -60,6 +61,72 @@ describe('remove', () => {
     const text = machine.snoopy.run('remove');
     assertExit(text, 0);
     assert.match(text.stdout, /nothing to do/);
+  });
+
+  test('deletes what is ours by name, and names what is left: the pins of another namespace below, and of others', async (t) => {
+    const tcx = { attach: 'tcx' };
+    const machine = await withNeighbors(t, 2, { runtime: tcx, bridges: [{ name: 'br0' }] });
+    const other = new Netns(machine.scope, 'other');
+    other.ipBatch([
+      'link add br0 type bridge',
+      'link add tap9 type veth peer name far9',
+      'link set tap9 master br0 up',
+    ]);
+    const inner = new Snoopy(machine.scope, other);
+    inner.configure({
+      runtime: { bpffs: machine.snoopy.bpffs, pin_dir: 'snoopy/blue', ...tcx },
+      bridges: [{ name: 'br0' }],
+    });
+    assertExit(inner.run('reconcile'), 0);
+    const { pins } = machine;
+    mkdirSync(`${pins}/theirs`);
+    mkdirSync(`${pins}/theirs/within`);
+    for (const name of ['ports_other', 'links/theirs'])
+      run(['bpftool', 'map', 'pin', 'pinned', `${pins}/ports`, `${pins}/${name}`]);
+    const below = listPins(`${pins}/blue`);
+
+    for (const again of [false, true]) {
+      const result = machine.snoopy.run('remove', '--format', 'json');
+      assertExit(result, 1);
+      const { report } = withReport(result);
+      assert.equal(report.changed, !again);
+      const step = report.steps.find(({ action }) => action.kind === 'unpin');
+      assert.equal(step?.outcome.code, 'pin_unusable');
+      assert.equal(
+        step?.outcome.message,
+        `Cannot delete the pin directory "${pins}": it is not empty (left to another owner: "blue", "links", "ports_other", ` +
+          '"theirs"); move that away; if it is the pin directory of another network namespace, run `snoopy remove` there first',
+      );
+      assert.deepEqual(machine.ownNeighbors(), []);
+      assert.deepEqual(machine.attachedPrograms('tap1'), []);
+      assert.deepEqual(readdirSync(pins).sort(), ['blue', 'links', 'ports_other', 'theirs']);
+      assert.deepEqual(readdirSync(`${pins}/links`), ['theirs']);
+      assert.deepEqual(readdirSync(`${pins}/theirs`), ['within']);
+      assert.deepEqual(listPins(`${pins}/blue`), below);
+    }
+    assertExit(inner.run('reconcile', '--check', '--detailed-exitcode'), 0);
+    assertExit(inner.run('remove'), 0);
+    assert.deepEqual(readdirSync(pins).sort(), ['links', 'ports_other', 'theirs']);
+    for (const name of ['ports_other', 'links/theirs', 'theirs'])
+      rmSync(`${pins}/${name}`, { recursive: true });
+    machine.remove();
+    assert.equal(existsSync(pins), false);
+  });
+
+  test('deletes what interrupted loads and other objects at names of its own have left', async (t) => {
+    const machine = await withNeighbors(t);
+    const { pins } = machine;
+    mkdirSync(`${pins}/replaced`);
+    for (const name of ['bindings_next', 'program_next', 'replaced/4711'])
+      run(['bpftool', 'map', 'pin', 'pinned', `${pins}/ports`, `${pins}/${name}`]);
+    rmSync(`${pins}/hints`);
+    mkdirSync(`${pins}/hints`);
+    rmSync(`${pins}/seen`);
+    symlinkSync('/nowhere', `${pins}/seen`);
+    rmSync(`${pins}/links`, { recursive: true, force: true });
+    symlinkSync(machine.snoopy.bpffs, `${pins}/links`);
+    machine.remove();
+    assert.equal(existsSync(pins), false);
   });
 
   test('--check reports what it would remove, and removes nothing', async (t) => {

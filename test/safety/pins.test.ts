@@ -225,7 +225,7 @@ describe('something that is no object', () => {
     }
   });
 
-  test('a directory with content is left to its owner, and `remove` deletes all that is ours', async (t) => {
+  test('a directory with content is left to its owner, and `remove` deletes all but it', async (t) => {
     const machine = await withNeighbor(t);
     const path = `${machine.pins}/ports`;
     rmSync(path);
@@ -241,8 +241,15 @@ describe('something that is no object', () => {
     );
     rmSync(path);
     mkdirSync(`${path}/theirs`, { recursive: true });
-    machine.remove();
-    assert.deepEqual(readdirSync(machine.snoopy.bpffs).includes('snoopy'), false);
+    const removal = machine.snoopy.run('remove');
+    assertSane(removal);
+    assertExit(removal, 1);
+    assert.match(
+      removal.stderr + removal.stdout,
+      /Cannot delete the pin directory ".*\/snoopy": it is not empty \(left to another owner: "ports"\); move that away/,
+    );
+    assert.deepEqual(readdirSync(machine.pins), ['ports']);
+    assert.deepEqual(readdirSync(path), ['theirs']);
     assert.equal(machine.isAttached('tap1'), false);
   });
 
