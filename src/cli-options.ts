@@ -1,6 +1,6 @@
 // Options that several commands share, and the parsers of option values. Pure.
 
-import { InvalidArgumentError, Option } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import {
   addressLength,
   familyOf,
@@ -23,6 +23,30 @@ export function lockTimeoutOption(): Option {
   return new Option('--lock-timeout <duration>', 'how long to wait for another run to end')
     .argParser(parseDurationOption)
     .default(10_000, '10s');
+}
+
+/**
+ * `-qv` as `-q -v`. The program takes its own options out of the words before the command sees the rest, and takes none from a
+ * group that begins with an option of the command. Values of options, and words after `--`, stay as they are.
+ */
+export function splitGroups(argv: readonly string[], program: Command): string[] {
+  const options = [program, ...program.commands].flatMap((command) => command.options);
+  const flags = options.filter((option) => !option.required).flatMap(({ short }) => short ?? []);
+  const end = argv.includes('--') ? argv.indexOf('--') : argv.length;
+  return argv.flatMap((word, at) => {
+    const before = argv[at - 1];
+    const isValue = options.some(
+      ({ required, short, long }) => required && (short === before || long === before),
+    );
+    return isValue || at > end ? [word] : splitGroup(word, flags);
+  });
+}
+
+function splitGroup(word: string, flags: readonly string[]): string[] {
+  const first = word.slice(0, 2);
+  return word.length > 2 && flags.includes(first)
+    ? [first, ...splitGroup(`-${word.slice(2)}`, flags)]
+    : [word];
 }
 
 /** A duration in milliseconds. Like the other parsers it throws InvalidArgumentError, which commander reports. */

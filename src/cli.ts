@@ -14,6 +14,7 @@ import {
   parsePathOption,
   parsePrefixOption,
   repeated,
+  splitGroups,
 } from './cli-options.ts';
 import { DEFAULT_CONFIG } from './config/config.ts';
 import type { Details } from './core/fabric-report.ts';
@@ -54,7 +55,7 @@ export function parseInvocation(argv: readonly string[], version: string): Invoc
     });
   }
   try {
-    program.parse([...argv], { from: 'user' });
+    program.parse(splitGroups(argv, program), { from: 'user' });
   } catch (thrown) {
     if (!(thrown instanceof CommanderError)) throw thrown;
     if (thrown.code === 'commander.version') return { command: 'version', text };

@@ -113,6 +113,24 @@ test('common options are accepted before and after the command', () => {
   }
 });
 
+test('short options may be grouped in any order, the last one with a value', () => {
+  const expected = { ...RECONCILE, quiet: true, verbose: true };
+  for (const line of [
+    'reconcile -q -v',
+    'reconcile -vq',
+    'reconcile -qv',
+    '-v reconcile -q',
+    'reconcile -qvq',
+  ])
+    assert.deepEqual(parse(line), expected, line);
+  for (const line of ['reconcile -qvc x.yaml', 'reconcile -vqcx.yaml', 'reconcile -qvcx.yaml'])
+    assert.deepEqual(parse(line), { ...expected, config: 'x.yaml' }, line);
+  for (const line of ['explain 10.0.0.1 -vc x.yaml', 'explain -vcx.yaml 10.0.0.1'])
+    assert.deepEqual(parse(line), { ...parse('explain 10.0.0.1'), verbose: true, config: 'x.yaml' }, line);
+  assert.deepEqual(parse('reconcile --bridge -qv'), { ...RECONCILE, bridges: ['-qv'] }, 'a value');
+  assert.deepEqual(parse('audit -- -qv'), { ...parse('audit x'), paths: ['-qv'] }, 'after --');
+});
+
 test('one parse keeps no state from the parse before it', () => {
   parse('reconcile --bridge a --check -c x');
   assert.deepEqual(parse('reconcile'), RECONCILE);
@@ -127,6 +145,8 @@ test('wrong usage is an error that suggests what was probably meant', () => {
     ['-v', /^no command given/],
     ['reconcil', /unknown command 'reconcil' \(Did you mean reconcile\?\)/],
     ['help nope', /unknown command 'nope'/],
+    ['reconcile -qx', /unknown option '-x'/],
+    ['reconcile --bridge -qv extra', /too many arguments/],
     ['reconcile --dif', /unknown option '--dif' \(Did you mean --diff\?\)/],
     ['status --bridge reconcile --nope', /; see snoopy status --help$/],
     ['reconcile extra', /too many arguments/],
