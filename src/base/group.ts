@@ -24,9 +24,12 @@ export function ensure<K, V>(map: Map<K, V>, key: K, make: () => V): V {
   return value;
 }
 
-/** Each item once, in their order; those are the same that have the same JSON. */
-export function distinct<T>(items: readonly T[]): T[] {
-  return [...new Map(items.map((item) => [JSON.stringify(item), item])).values()];
+/** Each item once, in their order, the last of those with the same ID, which is by default their JSON. */
+export function distinct<T>(
+  items: readonly T[],
+  idOf: (item: T) => string = (item) => JSON.stringify(item),
+): T[] {
+  return [...new Map(items.map((item) => [idOf(item), item])).values()];
 }
 
 /** Those that belong, and the rest. */

@@ -5,6 +5,7 @@ import { distinct } from '../base/group.ts';
 import { formatAge } from '../base/units.ts';
 import { lifeMsOf } from '../core/probes/hints.ts';
 import { type NeighborChangeReport, NO_CONFIRMS, NO_HINTS, NOTHING_VERIFIED } from '../core/report.ts';
+import { distinctWarnings } from '../core/warnings.ts';
 import type { Watchlist } from '../core/watchlist.ts';
 import { readBinding } from '../datapath/migrate.ts';
 import { type BindingKey, bindingId } from '../datapath/records/binding-key.ts';
@@ -309,7 +310,7 @@ function merge(earlier: PassResult, later: PassResult | NarrowDone): PassResult 
       missing: later.frr.verified > 0 ? later.frr.missing : earlier.frr.missing,
       renewed: earlier.frr.renewed + later.frr.renewed,
     },
-    warnings: distinct([...earlier.warnings, ...later.warnings]),
+    warnings: distinctWarnings([...earlier.warnings, ...later.warnings]),
     errors: 'total' in later ? later.errors : distinct([...earlier.errors, ...later.errors]),
   };
 }

@@ -29,7 +29,14 @@ export type Warning =
   | ({ readonly kind: 'duplicate'; readonly macs: readonly Mac[] } & HostAddress)
   /** Messages that limits have rejected since the last run. */
   | { readonly kind: 'limited'; readonly ports: readonly { readonly name: string; readonly count: number }[] }
-  | { readonly kind: 'full-port'; readonly port: string; readonly limit: number }
+  /** A port at its limit, or above a limit that was lowered. */
+  | {
+      readonly kind: 'full-port';
+      readonly port: string;
+      /** Bindings of the port. */
+      readonly count: number;
+      readonly limit: number;
+    }
   | {
       readonly kind: 'full-table';
       readonly count: number;

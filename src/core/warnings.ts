@@ -1,6 +1,7 @@
 // The warnings of a run. Pure.
 
 import type { Mac } from '../base/address.ts';
+import { distinct } from '../base/group.ts';
 import type { Binding } from '../datapath/records/binding.ts';
 import { bindingId } from '../datapath/records/binding-key.ts';
 import type { Change } from '../datapath/records/change.ts';
@@ -59,7 +60,7 @@ export function warningsOf(hosts: HostPlan, changes: readonly Change[], damaged:
     const macs = [...(freezes.get(bindingId(candidate)) ?? macsOf(moved, candidate.entry))];
     warnings.push({ kind: 'duplicate', ip, bridge, vlan, macs });
   }
-  for (const { port, limit } of hosts.fullPorts) warnings.push({ kind: 'full-port', port, limit });
+  for (const full of hosts.fullPorts) warnings.push({ kind: 'full-port', ...full });
   return warnings;
 }
 
@@ -103,4 +104,11 @@ export function warningsOfTable(
     .slice(0, NAMED_PORTS)
     .map(([port, count]) => ({ name: names.get(port) ?? String(port), count }));
   return [{ kind: 'full-table', count: bindings.length, max: maxBindings, ports }];
+}
+
+/** The warnings of several passes, each once, in their order: that of a full port as the last pass has it. */
+export function distinctWarnings(warnings: readonly Warning[]): Warning[] {
+  return distinct(warnings, (warning) =>
+    warning.kind === 'full-port' ? `${warning.kind} ${warning.port}` : JSON.stringify(warning),
+  );
 }

@@ -51,8 +51,11 @@ export function formatWarning(warning: Warning): string {
         'they belong there'
       );
     }
-    case 'full-port':
-      return `Port "${warning.port}" has ${warning.limit} bindings, its limit: it learns no further address; see limits.bindings_per_port`;
+    case 'full-port': {
+      const { port, count, limit } = warning;
+      const relation = count > limit ? `above its limit of ${limit}` : 'its limit';
+      return `Port "${port}" has ${count} bindings, ${relation}: it learns no further address; see limits.bindings_per_port`;
+    }
     case 'full-table': {
       const most = warning.ports.map(({ name, count }) => `"${name}" (${count})`).join(', ');
       return (

@@ -425,7 +425,7 @@ describe('hosts', () => {
     const limits = { bindings_per_port: 1 };
     const machine = await healthy(t, { bridges: [{ name: 'br0', limits }] });
     assert.deepEqual(complaints(machine), ['warning limits']);
-    assert.deepEqual(find(machine, 'limits').items, ['tap1 (1)']);
+    assert.deepEqual(find(machine, 'limits').items, ['tap1 (1 of 1)']);
   });
 
   deepTest('an address is frozen as a duplicate', async (t) => {

@@ -28,7 +28,7 @@ function checkLimits({ plan, observed, hosts, topology }: Findings): Check {
     const items = limited.ports.map(({ name, count }) => `${name} (${count})`);
     return warning('limits', { subject: null, ...LIMITS.rejected({ names: items }), items });
   }
-  const items = plan.fullPorts.map(({ port, limit }) => `${port} (${limit})`);
+  const items = plan.fullPorts.map(({ port, count, limit }) => `${port} (${count} of ${limit})`);
   return warning('limits', { subject: null, ...LIMITS.full({ names: items }), items });
 }
 

@@ -53,8 +53,8 @@ export interface HostPlan {
   readonly present: readonly PlacedBinding[];
   /** Learned bindings without a neighbor that an answer to a probe would give one. */
   readonly doubtful: readonly PlacedBinding[];
-  /** Ports that are at their limit of bindings. */
-  readonly fullPorts: readonly { readonly port: string; readonly limit: number }[];
+  /** Ports that have `limit` bindings or more: a limit that was lowered ends none. */
+  readonly fullPorts: readonly { readonly port: string; readonly count: number; readonly limit: number }[];
   /** Number of our own neighbors after the changes. */
   readonly total: number;
 }
@@ -247,9 +247,13 @@ function orphans({ bridges }: Topology, { bindings }: ObservedHosts): Binding[] 
 function fullPorts(bridge: Bridge, bindings: readonly Binding[]): HostPlan['fullPorts'] {
   const limit = bridge.desired.limits.bindingsPerPort;
   if (limit === 0) return [];
-  const full = [...countByPort(bindings)].filter(([, count]) => count >= limit);
-  const names = full.flatMap(([ifIndex]) => bridge.portsByIndex.get(ifIndex)?.name ?? []);
-  return names.sort().map((port) => ({ port, limit }));
+  return [...countByPort(bindings)]
+    .filter(([, count]) => count >= limit)
+    .flatMap(([ifIndex, count]) => {
+      const port = bridge.portsByIndex.get(ifIndex)?.name;
+      return port === undefined ? [] : [{ port, count, limit }];
+    })
+    .sort((a, b) => (a.port < b.port ? -1 : 1));
 }
 
 /** Our own entries that nothing claims any more. */

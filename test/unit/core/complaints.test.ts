@@ -283,7 +283,7 @@ const BROKEN: Readonly<Record<string, (base: Findings) => Findings>> = {
   'failure neighbor-device': (base) => withFrr(base, { vnis: [{ vni: 100, svi: null }] }),
   'warning limits': (base) => ({
     ...base,
-    plan: { ...base.plan, fullPorts: [{ port: 'tap1', limit: 64 }] },
+    plan: { ...base.plan, fullPorts: [{ port: 'tap1', count: 1000, limit: 64 }] },
   }),
   'warning virtual-router': (base) => ({
     ...base,

@@ -44,7 +44,10 @@ const WARNINGS: { readonly [Kind in Warning['kind']]: Variants<Kind> } = {
       ],
     },
   ],
-  'full-port': [{ kind: 'full-port', port: 'tap1', limit: 64 }],
+  'full-port': [
+    { kind: 'full-port', port: 'tap1', count: 64, limit: 64 },
+    { kind: 'full-port', port: 'tap2', count: 1000, limit: 64 },
+  ],
   'full-table': [
     {
       kind: 'full-table',
