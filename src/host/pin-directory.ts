@@ -42,25 +42,22 @@ export function isSeenByProcessOne(path: string): boolean {
 /** Throws SnoopyError `bpffs_unusable` when there is no directory to mount bpffs on. */
 export function requireMountPoint({ bpffs }: Runtime): void {
   if (directoryExists(bpffs)) return;
-  throw new SnoopyError({
-    code: 'bpffs_unusable',
-    object: bpffs,
-    operation: `mount bpffs on "${bpffs}"`,
-    cause: 'ENOENT',
-    fix: 'create the directory, or correct runtime.bpffs',
-  });
+  throw notMounted(bpffs, 'ENOENT', 'create the directory, or correct runtime.bpffs');
 }
 
 /** `ip netns exec` gives its program another /sys, and a mount there ends with that program: all pins would be lost. */
 function requireSharedMount({ bpffs }: Runtime): void {
   if (isSeenByProcessOne(bpffs)) return;
-  throw new SnoopyError({
-    code: 'bpffs_unusable',
-    object: bpffs,
-    operation: `mount bpffs on "${bpffs}"`,
-    cause: 'process 1 sees another file system there, so the mount would end with this program',
-    fix: 'run snoopy in the mount namespace of the node: use nsenter --net instead of ip netns exec',
-  });
+  throw notMounted(
+    bpffs,
+    'process 1 sees another file system there, so the mount would end with this program',
+    'run snoopy in the mount namespace of the node: use nsenter --net instead of ip netns exec',
+  );
+}
+
+function notMounted(bpffs: string, cause: string, fix: string): SnoopyError {
+  const operation = `mount bpffs on "${bpffs}"`;
+  return new SnoopyError({ code: 'bpffs_unusable', object: bpffs, operation, cause, fix });
 }
 
 /**
