@@ -227,7 +227,7 @@ function notMade(path: string, thrown: unknown): SnoopyError {
     object: path,
     operation: `create "${path}"`,
     cause: causeOf(thrown),
-    fix: 'run as root, and check that bpffs is writable',
+    fix: errno === 'EROFS' ? 'remount bpffs read-write' : 'run as root, and check that bpffs is writable',
     errno,
   });
 }

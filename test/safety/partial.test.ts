@@ -82,7 +82,7 @@ describe('a run continues when', () => {
       first.report.errors.map(({ code }) => code),
       ['bpffs_unusable'],
     );
-    assert.match(first.stderr, /EROFS/);
+    assert.match(first.stderr, /EROFS; remount bpffs read-write/);
     remount('rw');
     machine.reconcile();
     await machine.host(1).announceAndWait();
