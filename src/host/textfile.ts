@@ -24,15 +24,14 @@ function temporary(path: string): string {
 
 /**
  * Replaces the file at the absolute `path` or throws SnoopyError `textfile_failed`. The directory and those above it may belong
- * to another user, such as the collector's: links in them are not followed, and only a new file is opened. Only a regular file
- * is replaced: renaming over anything else would take it from its owner, such as a device from the whole node.
+ * to another user, such as the collector's: links in them are not followed, and only a new file is opened.
  */
 export function replaceTextfile(path: string, text: string, users: Users): void {
   const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
   try {
     inDirectoryOf(path, users, (file) => {
-      if (lstatSync(file, { throwIfNoEntry: false })?.isFile() === false)
-        throw failed(path, 'it is no regular file', 'move it away');
+      // What others have put there is replaced, so that they cannot keep the run from its file; a device is the node's.
+      if (isDevice(file)) throw failed(path, 'it is a device', 'remove it if nothing needs it');
       const draft = temporary(file);
       try {
         rmSync(draft, { force: true });
@@ -55,6 +54,11 @@ export function replaceTextfile(path: string, text: string, users: Users): void 
     const errno = errnoOf(thrown);
     throw failed(path, causeOf(thrown), fixOf(errno), errno);
   }
+}
+
+function isDevice(path: string): boolean {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  return found !== undefined && (found.isCharacterDevice() || found.isBlockDevice());
 }
 
 function failed(path: string, cause: string, fix: string, errno?: string): SnoopyError {
