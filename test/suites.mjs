@@ -65,7 +65,7 @@ export const SUITES = [
     budgetS: [40, 120],
     deep: ['errors', 'fdb', 'named-hosts', 'ports', 'progress', 'provisioning'],
   },
-  { name: 'guest', budgetS: [150, 600], deep: ['fabric', 'features', 'multihoming'] },
+  { name: 'guest', budgetS: [150, 600], deep: ['fabric', 'features', 'multihoming', 'vlan-port'] },
   { name: 'arm64', budgetS: [0, 1_200], deep: ['package'] },
 ];
 

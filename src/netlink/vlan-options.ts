@@ -95,9 +95,25 @@ export function lookUpPortVlans(socket: NetlinkSocket, ports: readonly IfIndex[]
     const options = vlansOf(socket, ifIndex);
     if (options.length === 0) return [];
     const pvid = options.find(({ isPvid }) => isPvid)?.start ?? 0;
-    const ranges = options.map(({ start, end, untagged }) => ({ start, end, untagged }));
-    return [{ ifIndex, pvid, ranges, vnis: [] }];
+    return [{ ifIndex, pvid, ranges: joined(options), vnis: [] }];
   });
+}
+
+/** As dumpPortVlans has them: VLANs in sequence with the same tagging are one range, but the PVID is one of its own. */
+function joined(options: readonly VlanOptions[]): VlanRange[] {
+  const ranges: VlanRange[] = [];
+  let last: VlanOptions | undefined;
+  for (const next of options) {
+    const { start, end, untagged, isPvid } = next;
+    const before = ranges.at(-1);
+    if (before && !isPvid && !last?.isPvid && before.end + 1 === start && before.untagged === untagged) {
+      ranges[ranges.length - 1] = { ...before, end };
+    } else {
+      ranges.push({ start, end, untagged });
+    }
+    last = next;
+  }
+  return ranges;
 }
 
 function vlansOf(socket: NetlinkSocket, port: IfIndex): VlanOptions[] {

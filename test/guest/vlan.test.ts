@@ -1,15 +1,11 @@
 // Bridges with VLANs, and devices of other kinds beside and below them: each neighbor is on the device of its VLAN.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { release } from 'node:os';
-import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { deepTest } from '../lib/depth.ts';
 import type { Check } from '../lib/doctor.ts';
 import { attachedPrograms, findNeighbor } from '../lib/oracles.ts';
 import { outputOf } from '../lib/snoopy.ts';
-import { createTempDir } from '../lib/temp.ts';
-import { until } from '../lib/wait.ts';
 import { VlanNode } from './vlans.ts';
 
 /** What iproute2 6.1 cannot do, for a port and a VLAN: suppression of its own for each VLAN, on in that one. */
@@ -92,48 +88,6 @@ describe('a VLAN-aware bridge', () => {
     assert.deepEqual(trunk.forwardedIn(), [10]);
     node.assertIdle();
   });
-
-  deepTest(
-    'has the VLANs of a port that comes while a run listens, and asks for those of no other',
-    async (t) => {
-      const config = { frr: { verify: 'never' }, bridges: [{ name: 'br0' }] };
-      const node = new VlanNode(t, { aware: true, config });
-      const twenty = node.addSvi(20);
-      const before = node.addHost({ id: 1, pvid: 20 });
-      node.reconcile();
-      before.announce();
-      const file = join(createTempDir(node.scope, 'strace'), 'requests');
-      const listening = node.netns.start(
-        ...['strace', '-f', '-o', file, '-e', 'trace=sendto'],
-        ...node.snoopy.argv('reconcile', '--format', 'json', '--listen', '30s'),
-      );
-      const has = (count: number): Promise<unknown> =>
-        until(
-          `${count} neighbors`,
-          () => node.own(twenty),
-          (own) => own.length === count,
-        );
-      await has(1);
-      const first = readFileSync(file, 'utf8').length;
-
-      const trunk = node.addHost({ id: 2, tagged: [10, 20] });
-      await until(
-        `the program on ${trunk.port}`,
-        () => attachedPrograms(node.netns, trunk.port),
-        (programs) => programs.length === 1,
-      );
-      trunk.announce(20);
-      await has(2);
-      node.vlan('del', trunk.port, 20);
-      await has(1);
-      const requests = readFileSync(file, 'utf8').slice(first);
-      assert.doesNotMatch(requests, /nlmsg_type=RTM_GETLINK, nlmsg_flags=[^,]*NLM_F_DUMP/);
-
-      const result = await listening.ended(120_000);
-      assert.equal(result.code, 0, outputOf(result));
-      node.assertIdle();
-    },
-  );
 
   deepTest('has the neighbors of its own PVID on itself', async (t) => {
     const node = new VlanNode(t, { aware: true });

@@ -215,25 +215,15 @@ describe('VLANs', () => {
     // The kernel lets the VLANs after the PVID join its range.
     netns.run('bridge', 'vlan', 'add', 'dev', 'tapv', 'vid', '31-35', 'untagged');
     const [joined] = lookUpPortVlans(socket, [indexOf('tapv')]);
-    const listed = joined?.ranges.flatMap(({ start, end }) =>
-      Array.from({ length: end - start + 1 }, (_, i) => start + i),
-    );
-    const theirs = netns.json<{ vlans: { vlan: number; vlanEnd?: number }[] }[]>(
-      'bridge',
-      '-json',
-      'vlan',
-      'show',
-      'dev',
-      'tapv',
-    );
-    const expected = theirs.flatMap(({ vlans: lines }) =>
-      lines.flatMap(({ vlan, vlanEnd = vlan }) =>
-        Array.from({ length: vlanEnd - vlan + 1 }, (_, i) => vlan + i),
-      ),
-    );
     assert.equal(joined?.pvid, 30);
-    assert.ok(expected.includes(35));
-    assert.deepEqual(listed, expected);
+    assert.deepEqual(joined?.ranges.slice(-2), [
+      { start: 30, end: 30, untagged: true },
+      { start: 31, end: 35, untagged: true },
+    ]);
+    assert.deepEqual(
+      joined,
+      dumpPortVlans(socket).find(({ ifIndex }) => ifIndex === indexOf('tapv')),
+    );
     netns.ipBatch(['link add link brv name brv.10 type vlan id 10', 'link set brv up']);
     assert.equal(linkOf('brv.10').vlanId, 10);
     assert.equal(linkOf('brv.10').link, indexOf('brv'));
