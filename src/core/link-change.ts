@@ -44,10 +44,7 @@ export function isMoreThanPort(machine: KnownMachine, ifIndex: IfIndex): boolean
 /** True for a device whose addresses concern hosts: a neighbor device, and what is stacked on one. */
 export function hasOwnAddresses(machine: KnownMachine, ifIndex: IfIndex): boolean {
   const link = machine.observed.links.get(ifIndex);
-  return (
-    isNeighborDevice(machine, ifIndex) ||
-    (link !== undefined && isStacked(link) && isNeighborDevice(machine, link.link))
-  );
+  return isNeighborDevice(machine, ifIndex) || (link !== undefined && isStackedOnOne(machine, link));
 }
 
 /**
@@ -64,7 +61,7 @@ function isStructural(machine: KnownMachine, link: Link): boolean {
     mayBeServed(machine, upper) ||
     (kind === 'bond' && isServed(machine, upper)) ||
     (kind === 'vlan' && isServed(machine, below)) ||
-    (isStacked(link) && isNeighborDevice(machine, below))
+    isStackedOnOne(machine, link)
   );
 }
 
@@ -83,4 +80,9 @@ function isNeighborDevice({ topology }: KnownMachine, ifIndex: IfIndex | undefin
   return topology.bridges.some(({ domains }) =>
     [...domains.values()].some(({ device }) => device === ifIndex),
   );
+}
+
+/** True for what gives the node a second address on a neighbor device. */
+function isStackedOnOne(machine: KnownMachine, link: Link): boolean {
+  return isStacked(link) && isNeighborDevice(machine, link.link);
 }

@@ -24,20 +24,18 @@ export function machineChange(before: KnownMachine, after: KnownMachine): Machin
   const known = new Map(before.topology.bridges.map((bridge) => [bridge.ifIndex, bridge]));
   if (known.size !== after.topology.bridges.length) return null;
   const bridges: IfIndex[] = [];
-  const links = changedLinks(before.observed.links, after.observed.links);
-  const ports = new Set(links);
+  const ports = new Set(changedLinks(before.observed.links, after.observed.links));
   for (const now of after.topology.bridges) {
     const then = known.get(now.ifIndex);
     if (then === undefined || !hasSameDevices(then, now)) return null;
     if (!isEqual(withoutPorts(then), withoutPorts(now))) bridges.push(now.ifIndex);
-    // A port that joins or leaves a bridge has changed as a link. One that stays can be of other VLANs, or be excluded by its new name.
-    const isIncluded = ({ portsByIndex }: Bridge, port: IfIndex): boolean => portsByIndex.has(port);
-    const isMember = (machine: KnownMachine, port: IfIndex): boolean =>
-      machine.observed.links.get(port)?.master === now.ifIndex;
+    // A port that joins or leaves a bridge has changed as a link. One that stays can be in other VLANs, or be excluded by its new name.
     for (const port of new Set([...then.portsByIndex.keys(), ...now.portsByIndex.keys()])) {
-      if (!isMember(before, port) || !isMember(after, port)) continue;
-      if (isIncluded(then, port) !== isIncluded(now, port)) bridges.push(now.ifIndex);
-      else if (!isEqual(then.portsByIndex.get(port), now.portsByIndex.get(port))) ports.add(port);
+      if (![before, after].every(({ observed }) => observed.links.get(port)?.master === now.ifIndex))
+        continue;
+      const [was, is] = [then.portsByIndex.get(port), now.portsByIndex.get(port)];
+      if (was === undefined || is === undefined) bridges.push(now.ifIndex);
+      else if (!isEqual(was, is)) ports.add(port);
     }
   }
   return { bridges: [...new Set(bridges)], ports: [...ports] };

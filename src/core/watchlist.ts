@@ -210,7 +210,7 @@ export class Watchlist {
     const bridge = this.#bridges.get(binding.bridge);
     const before = watched?.binding;
     if (watched === undefined || bridge === undefined || before === undefined) return false;
-    const device = bridge.domains.get(binding.vlan)?.device;
+    const device = this.#deviceOf(binding);
     const hasNeighbor = device !== undefined && this.#entries.get(device)?.has(binding.ip) === true;
     if (!hasNeighbor || watched.dueMs <= nowMs) return false;
     if (binding.lastSeenMs <= watched.lookedMs || !isSeenAgain(before, binding)) return false;
@@ -247,16 +247,15 @@ export class Watchlist {
     return { addresses, hints: watched.flatMap(({ hints }) => hints), seenHints };
   }
 
-  #entryIn(index: HostIndex, { bridge, vlan, ip }: BindingKey): Neighbor | undefined {
-    const device = this.#bridges.get(bridge)?.domains.get(vlan)?.device;
-    return device === undefined ? undefined : index.neighborOf(device, ip);
+  #deviceOf({ bridge, vlan }: BindingKey): IfIndex | undefined {
+    return this.#bridges.get(bridge)?.domains.get(vlan)?.device;
   }
 
-  #forget(id: string, { bridge, vlan, ip }: BindingKey): void {
+  #forget(id: string, key: BindingKey): void {
     this.#unread.delete(id);
     this.#written.delete(id);
-    const device = this.#bridges.get(bridge)?.domains.get(vlan)?.device;
-    if (device !== undefined) this.#entries.get(device)?.delete(ip);
+    const device = this.#deviceOf(key);
+    if (device !== undefined) this.#entries.get(device)?.delete(key.ip);
     const watched = this.#addresses.get(id);
     if (watched === undefined) return;
     this.#addresses.delete(id);
@@ -329,7 +328,8 @@ export class Watchlist {
     for (const { hint, dueMs } of byStatus.waiting) dueAt(hint, dueMs);
     // Another node has the address of a host that has gone: at the next look that is announced to the hosts here.
     for (const hint of memory.remember) {
-      const entry = hint.kind === 'ended' ? this.#entryIn(index, hint) : undefined;
+      const device = hint.kind === 'ended' ? this.#deviceOf(hint) : undefined;
+      const entry = device === undefined ? undefined : index.neighborOf(device, hint.ip);
       if (entry !== undefined && isRemote(entry) && isValid(entry)) dueAt(hint, hosts.nowMs + LEAST_MS);
     }
     for (const key of probed) silentAt(key, hosts.nowMs + ANSWER_MS);
