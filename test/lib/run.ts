@@ -1,7 +1,7 @@
 // Commands: run to the end with their output, or started in the background with their output in a file. Each has a
 // session of its own, so that Ctrl-C does not end what a test needs to clean up.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { spawnApart } from './apart.ts';
 import type { Scope } from './scope.ts';
@@ -145,12 +145,13 @@ export class Background {
     return this.#result(this.#child.exitCode ?? -1);
   }
 
-  /** Kills the command at once, and every process that it has started in its session. */
+  /** Kills the command and every process of its group at once, and returns once they are gone. */
   kill(): void {
     // Once it is reaped, its number may be that of another process.
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
     process.kill(-this.pid, 'SIGKILL');
-    killAndWait([this.pid]);
+    // What it has started may need longer than itself, and keeps mounts busy until then.
+    killAndWait([this.pid, ...membersOf(this.pid)]);
   }
 
   #result(code: number): Result {
@@ -171,6 +172,22 @@ export function isAlive(pid: number): boolean {
   } catch {
     return false;
   }
+}
+
+/** The processes of a group. */
+function membersOf(group: number): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => {
+      try {
+        const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+        const [, , of] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+        return Number(of) === group;
+      } catch {
+        return false;
+      }
+    });
 }
 
 /** Kills processes and returns once they are gone. */
