@@ -1,7 +1,7 @@
 // The first run on many ports: load, pin and attach, beside `tc -batch`, which attaches a program that is loaded
 // already.
 import { parseJson, run } from '../lib/run.ts';
-import { interleave, median, type Tools, type Usage, wallOf } from './measure.ts';
+import { interleave, systemOf, type Tools, type Usage, wallOf } from './measure.ts';
 import { type Row, row, type Side } from './rows.ts';
 import { Site } from './site.ts';
 
@@ -38,7 +38,6 @@ export function measureFirst(tools: Tools): Row[] {
     };
     const { snoopy, tc } = interleave(ROUNDS, { snoopy: own, tc: peer });
     const time = (what: string, value: number): Side => ({ what, value, unit: 'ms' });
-    const systemOf = (usages: readonly Usage[]): number => median(usages.map(({ systemMs }) => systemMs));
     site.must('remove');
     const ownCalls = countCalls(tools, site, site.argv('reconcile'));
     site.must('remove');

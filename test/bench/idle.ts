@@ -1,7 +1,7 @@
 // A run with nothing to do: beside `node -e 0`, and how it grows with the size of the node.
 import { parseJson } from '../lib/run.ts';
 import type { Report } from '../lib/snoopy.ts';
-import { interleave, NOTHING, peakOf, type Tools, wallOf } from './measure.ts';
+import { interleave, NOTHING, peakOf, systemOf, type Tools, wallOf } from './measure.ts';
 import { atMost, type Row, row, type Side } from './rows.ts';
 import { Site } from './site.ts';
 
@@ -43,6 +43,20 @@ export function measureIdle(tools: Tools): Row[] {
           time('iproute2 lists as much', wallOf(samples.iproute)),
           'ratio',
           lists === null ? null : atMost(lists),
+        ),
+        row(
+          GROUP,
+          `${name}: time in the kernel`,
+          time('snoopy', systemOf(samples.own)),
+          time('node -e 0', systemOf(samples.nothing)),
+          'difference',
+        ),
+        row(
+          GROUP,
+          `${name}: time in the kernel`,
+          time('snoopy', systemOf(samples.own)),
+          time('iproute2 lists as much', systemOf(samples.iproute)),
+          'ratio',
         ),
         row(
           GROUP,

@@ -108,5 +108,7 @@ export function percentile(values: readonly number[], percent: number): number {
 }
 
 export const wallOf = (samples: readonly Usage[]): number => median(samples.map(({ wallMs }) => wallMs));
+export const systemOf = (samples: readonly Usage[]): number =>
+  median(samples.map(({ systemMs }) => systemMs));
 export const peakOf = (samples: readonly Usage[]): number =>
   median(samples.map(({ peakKb }) => peakKb)) / 1024;
