@@ -755,14 +755,18 @@ static __always_inline bool has_room(const struct snoopy_port *port, const struc
 
 /*
  * The generic cell rate algorithm (ITU-T I.371): next_ns is when the next event is due at the average
- * rate, and a burst may run ahead of it. Two CPUs at once may let one more through, which is acceptable
- * without a lock.
+ * rate, and a burst may run ahead of it. After a limit was raised, what the lower one has put off counts no more
+ * than a burst. Two CPUs at once may let one more through, which is acceptable without a lock.
  */
 static __always_inline bool is_in_rate(__u64 *next_ns, __u64 interval_ns, __u32 burst, __u64 now)
 {
 	__u64 ahead = burst > 1 ? interval_ns * (burst - 1) : 0;
-	__u64 due = *next_ns > now ? *next_ns : now;
+	__u64 latest = now + ahead + interval_ns;
+	__u64 due;
 
+	if (*next_ns > latest)
+		*next_ns = latest;
+	due = *next_ns > now ? *next_ns : now;
 	if (due - now > ahead)
 		return false;
 	*next_ns = due + interval_ns;

@@ -494,6 +494,22 @@ test('the rate recovers with time, up to the burst', () => {
   assert.ok(Math.abs(next_ns - last - 50e6) < 1000);
 });
 
+test('after the limit is raised, what the lower one has put off counts no more than a burst', () => {
+  datapath.domain({ newIntervalNs: 4_000_000_000, newBurst: 3 });
+  assert.deepEqual(count(...hosts.slice(0, 4)), { SIGHTINGS: 3, CREATED: 3, RATE_LIMIT: 1 });
+  const before = datapath.state(0).next_ns;
+  const second = 1_000_000_000;
+  datapath.policy(0, { newIntervalNs: second, newBurst: 3 });
+  assert.deepEqual(count(hosts[4] ?? ''), { RATE_LIMIT: 1 });
+  const { next_ns } = datapath.state(0);
+  const [first = 0] = datapath.bindings().map(({ value }) => value.first_seen_ns);
+  assert.ok(next_ns < before && next_ns >= first + 3 * second);
+  datapath.policy(0, { newIntervalNs: 1_000_000, newBurst: 1 });
+  assert.deepEqual(count(hosts[4] ?? ''), { RATE_LIMIT: 1 });
+  sleepSync(20);
+  assert.deepEqual(count(hosts[4] ?? ''), { SIGHTINGS: 1, CREATED: 1 });
+});
+
 test('the longest prefix decides, and without a prefix nothing is learned', () => {
   datapath.domain({}, false);
   assert.deepEqual(count(frames.ann, frames.ann6), { SUBNET: 2 });
