@@ -1,6 +1,15 @@
 // bpffs and our directory in it: mounting, creating and locking them.
 
-import { lstatSync, mkdirSync, readdirSync, rmdirSync, statfsSync, statSync, utimesSync } from 'node:fs';
+import {
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readlinkSync,
+  rmdirSync,
+  statfsSync,
+  statSync,
+  utimesSync,
+} from 'node:fs';
 import { causeOf, errnoOf, isAbsence, type Problem, problemOf, SnoopyError } from '../base/errors.ts';
 import { describeWeakness, follow, type Users } from '../base/trust.ts';
 import type { Runtime } from '../core/desired.ts';
@@ -39,18 +48,27 @@ export function isSeenByProcessOne(path: string): boolean {
   }
 }
 
-/** Throws SnoopyError `bpffs_unusable` when there is no directory to mount bpffs on. */
-export function requireMountPoint({ bpffs }: Runtime): void {
-  if (directoryExists(bpffs)) return;
-  throw notMounted(bpffs, 'ENOENT', 'create the directory, or correct runtime.bpffs');
+/** True when a mount made here is one of process 1 as well, or when that cannot be checked. */
+function sharesMounts(): boolean {
+  try {
+    return readlinkSync('/proc/1/ns/mnt') === readlinkSync('/proc/self/ns/mnt');
+  } catch {
+    return true;
+  }
 }
 
-/** `ip netns exec` gives its program another /sys, and a mount there ends with that program: all pins would be lost. */
-function requireSharedMount({ bpffs }: Runtime): void {
-  if (isSeenByProcessOne(bpffs)) return;
+/**
+ * Throws SnoopyError `bpffs_unusable` when bpffs is not mounted and a run must not mount it: there is no directory for it, or all
+ * pins would be lost when the program ends, as under `ip netns exec`, which gives it another /sys and mounts of its own.
+ */
+export function requireMountable({ bpffs }: Runtime): void {
+  if (isBpffs(bpffs)) return;
+  if (!directoryExists(bpffs))
+    throw notMounted(bpffs, 'ENOENT', 'create the directory, or correct runtime.bpffs');
+  if (sharesMounts() && isSeenByProcessOne(bpffs)) return;
   throw notMounted(
     bpffs,
-    'process 1 sees another file system there, so the mount would end with this program',
+    'this is not the mount namespace of process 1, so the mount would end with this program',
     'run snoopy in the mount namespace of the node: use nsenter --net instead of ip netns exec',
   );
 }
@@ -67,8 +85,7 @@ function notMounted(bpffs: string, cause: string, fix: string): SnoopyError {
 export function mountBpffs(runtime: Runtime, timeoutMs: number, now: () => number): boolean {
   const { bpffs } = runtime;
   if (isBpffs(bpffs)) return false;
-  requireMountPoint(runtime);
-  requireSharedMount(runtime);
+  requireMountable(runtime);
   const lock = acquireLock(bpffs, timeoutMs, now);
   try {
     if (isBpffs(bpffs)) return false;

@@ -18,7 +18,7 @@ import {
   type RemovalLock,
   refuseOther,
   refuseWeakPath,
-  requireMountPoint,
+  requireMountable,
 } from './pin-directory.ts';
 import { type Capability, LOADING, type Mode, requireCapabilities, takenBy } from './privileges.ts';
 
@@ -69,7 +69,7 @@ export function openSession(
   };
   try {
     // A plan must not promise what the run then refuses.
-    if (mode === 'plan') requireMountPoint(runtime);
+    if (mode === 'plan') requireMountable(runtime);
     const mounted = mode === 'write' && mountBpffs(runtime, lockTimeoutMs, now);
     refuseOther(directory);
     const lock = takeLock(runtime, directory, options);

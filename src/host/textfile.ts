@@ -6,8 +6,10 @@ import {
   fchmodSync,
   lstatSync,
   openSync,
+  readlinkSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname } from 'node:path';
@@ -29,9 +31,9 @@ function temporary(path: string): string {
 export function replaceTextfile(path: string, text: string, users: Users): void {
   const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
   try {
-    inDirectoryOf(path, users, (file) => {
-      // What others have put there is replaced, so that they cannot keep the run from its file; a device is the node's.
-      if (isDevice(file)) throw failed(path, 'it is a device', 'remove it if nothing needs it');
+    inDirectoryOf(path, users, (file, weakness) => {
+      const other = whatElse(file, weakness);
+      if (other !== null) throw failed(path, `it is ${other}`, 'remove it if nothing needs it');
       const draft = temporary(file);
       try {
         rmSync(draft, { force: true });
@@ -56,9 +58,20 @@ export function replaceTextfile(path: string, text: string, users: Users): void 
   }
 }
 
-function isDevice(path: string): boolean {
+/**
+ * What is at the path and must stay; null: it may be replaced. In a directory of others that is whatever they can make, so that they
+ * cannot keep the run from its file. Elsewhere a link to a device or to an open file, such as /dev/stdout, is as good as that.
+ */
+function whatElse(path: string, weakness: Weakness | null): string | null {
   const found = lstatSync(path, { throwIfNoEntry: false });
-  return found !== undefined && (found.isCharacterDevice() || found.isBlockDevice());
+  if (found === undefined || found.isFile()) return null;
+  if (found.isCharacterDevice() || found.isBlockDevice()) return 'a device';
+  if (weakness !== null) return null;
+  if (!found.isSymbolicLink()) return 'no regular file';
+  if (readlinkSync(path).startsWith('/proc/')) return 'a link to an open file';
+  return (statSync(path, { throwIfNoEntry: false })?.isFile() ?? true)
+    ? null
+    : 'a link to something that is no regular file';
 }
 
 function failed(path: string, cause: string, fix: string, errno?: string): SnoopyError {
@@ -96,10 +109,14 @@ function takeAway(draft: string): void {
 const O_PATH = 0o10000000;
 
 /**
- * Calls `work` with a path to the file through a descriptor of its directory, so that renamed parents do not matter.
- * Links are followed only if no untrusted user could have made them.
+ * Calls `work` with a path to the file through a descriptor of its directory, so that renamed parents do not matter, and with
+ * what others may write to on the way. Links are followed only if no untrusted user could have made them.
  */
-function inDirectoryOf<T>(path: string, users: Users, work: (file: string) => T): T {
+function inDirectoryOf<T>(
+  path: string,
+  users: Users,
+  work: (file: string, weakness: Weakness | null) => T,
+): T {
   const { safe, rest, weakness } = follow(dirname(path), users);
   const flags = constants.O_DIRECTORY | constants.O_NOFOLLOW | O_PATH;
   let fd = openSync(safe, flags);
@@ -109,7 +126,7 @@ function inDirectoryOf<T>(path: string, users: Users, work: (file: string) => T)
       closeSync(fd);
       fd = next;
     }
-    return work(`/proc/self/fd/${fd}/${basename(path)}`);
+    return work(`/proc/self/fd/${fd}/${basename(path)}`, weakness);
   } finally {
     closeSync(fd);
   }

@@ -189,12 +189,24 @@ describe('the host', () => {
     };
     assert.equal(status(doctor), 'ok');
     assert.equal(status([...hidden, ...doctor]), 'failure');
-    // As ip netns exec does it: a run would mount bpffs where nobody finds it again.
+    // As ip netns exec does it: a run would mount bpffs where no later run finds it.
     const covered = ['unshare', '--mount', 'sh', '-ec', 'mount -t tmpfs none /sys/fs/bpf; exec "$@"', 'sh'];
     assert.equal(status([...covered, ...doctor]), 'failure');
-    const refused = container.tryRun([...covered, 'node', '/opt/snoopy.cjs', 'reconcile']);
-    assert.equal(refused.code, 1, outputOf(refused));
-    assert.match(refused.stderr, /Cannot mount bpffs .*process 1 .*nsenter --net/);
+    container.run('mkdir', '/run/bpf');
+    const other = '/etc/snoopy/other.yaml';
+    writeFileSync(
+      `${container.root}${other}`,
+      'version: 1\nruntime: {bpffs: /run/bpf, pin_dir: snoopy}\nbridges: []\n',
+    );
+    for (const [apart, ...config] of [[covered], [['unshare', '--mount'], '--config', other]] as const)
+      for (const check of [[], ['--check']]) {
+        const argv = ['node', '/opt/snoopy.cjs', 'reconcile', ...config, ...check];
+        const refused = container.tryRun([...apart, ...argv]);
+        assert.equal(refused.code, 1, outputOf(refused));
+        assert.match(refused.stderr, /Cannot mount bpffs .*process 1, .*nsenter --net/);
+      }
+    const sound = container.tryRun(['node', '/opt/snoopy.cjs', 'reconcile', '--config', other]);
+    assert.equal(sound.code, 0, outputOf(sound));
   });
 
   deepTest('pins are lost while filters are attached, and pins belong to a newer snoopy', async (t) => {
@@ -377,6 +389,14 @@ describe('bridges', () => {
     assert.deepEqual(complaints(machine), ['failure tunnel br0']);
     machine.run('ip', 'link', 'del', TUNNEL);
     assert.deepEqual(complaints(machine), ['failure tunnel br0']);
+  });
+
+  deepTest('a bridge is down', async (t) => {
+    const machine = await healthy(t);
+    machine.run('ip', 'link', 'set', 'br0', 'down');
+    assert.deepEqual(complaints(machine), ['failure bridge br0']);
+    const { found, remedy } = find(machine, 'bridge');
+    assert.deepEqual([found, remedy], ['br0 is down', 'ip link set br0 up']);
   });
 
   deepTest('a tunnel learns, by its port or by its device, and suppresses nothing', async (t) => {
