@@ -51,7 +51,9 @@ export interface NodeVersions {
 /** A VNI that zebra knows or a VXLAN port of a bridge has. */
 export interface VniReport {
   readonly vni: number;
-  /** Address of the tunnel's near end; null when zebra does not know the VNI. */
+  /** Whether zebra has the VNI. */
+  readonly known: boolean;
+  /** Address of the tunnel's near end; null when zebra does not know it. */
   readonly vtep: string | null;
   readonly bridge: string | null;
   /** 0 on a plain bridge. */

@@ -84,7 +84,9 @@ test('three sound nodes: no finding, the whole report in lines below 200 bytes a
   assert.equal(stdout.trimEnd().split('\n').length, 1, 'one line');
   const { fabric: reported } = JSON.parse(stdout) as { fabric: Told };
   assert.deepEqual(reported.node, { name: 'n1', routerId: '192.0.2.1', vteps: ['192.0.2.1'] });
-  assert.deepEqual(reported.vnis, [{ vni: 100, vtep: '192.0.2.1', bridge: 'br0', vlan: 0, suppress: true }]);
+  assert.deepEqual(reported.vnis, [
+    { vni: 100, known: true, vtep: '192.0.2.1', bridge: 'br0', vlan: 0, suppress: true },
+  ]);
   const rows = reported.remote.flatMap(({ vni, place, entries }) =>
     (entries ?? []).map(({ ip, mac }) => `${vni} ${place} ${ip} ${mac}`),
   );
@@ -237,6 +239,34 @@ deepTest('a stopped timer, and suppression that is off; --since reports that bot
     netns.run('bridge', 'link', 'set', 'dev', 'vxlan100', 'neigh_suppress', 'on');
     snoopy.reconcile();
   }
+});
+
+deepTest('a VXLAN port that is down at one node: its zebra lacks the VNI', async () => {
+  const [one, two] = [fabric.node(1), fabric.node(2)];
+  for (const [i, { netns }] of [one.node, two.node].entries()) {
+    netns.run('ip', 'link', 'add', 'br1', 'type', 'bridge');
+    const tunnel = ['id', '200', 'local', `192.0.2.${i + 1}`, 'dstport', '4789', 'nolearning'];
+    netns.run('ip', 'link', 'add', 'vxlan200', 'type', 'vxlan', ...tunnel);
+    netns.run('ip', 'link', 'set', 'vxlan200', 'master', 'br1');
+    netns.run('bridge', 'link', 'set', 'dev', 'vxlan200', 'neigh_suppress', 'on', 'learning', 'off');
+    for (const name of ['br1', 'vxlan200']) netns.run('ip', 'link', 'set', name, 'up');
+  }
+  const { netns } = one.node;
+  snoopyOf(1).configure({ bridges: [{ name: 'br0' }, { name: 'br1' }] });
+  try {
+    snoopyOf(1).reconcile();
+    await finds();
+    netns.run('ip', 'link', 'set', 'vxlan200', 'down');
+    await finds('no-vni 200 - n1');
+    netns.run('ip', 'link', 'set', 'vxlan200', 'up');
+    await finds();
+  } finally {
+    snoopyOf(1).configure({ bridges: [{ name: 'br0' }] });
+    for (const node of [one.node, two.node])
+      for (const name of ['vxlan200', 'br1']) node.netns.run('ip', 'link', 'del', name);
+    snoopyOf(1).reconcile();
+  }
+  await finds();
 });
 
 deepTest('a zebra that does not answer', () => {

@@ -130,6 +130,7 @@ export class FabricModel {
         succeededAt: at - 10,
         vnis: node.vnis.map((vni) => ({
           vni,
+          known: !isSilent,
           vtep: isSilent ? null : node.vtep,
           bridge: 'br0',
           vlan: vni,
@@ -224,9 +225,9 @@ export class FabricModel {
   }
 
   /** A node that no fault of a node has yet. */
-  #plainNode(): ModelNode | undefined {
+  #plainNode(isMeant: (node: ModelNode) => boolean = () => true): ModelNode | undefined {
     const plain = this.nodes.filter((node) => !this.#documentEdits.has(node) && !this.#silent.has(node));
-    return plain.length < 3 ? undefined : this.#random.pick(plain);
+    return plain.length < 3 ? undefined : this.#random.pick(plain.filter(isMeant));
   }
 
   // The faults.
@@ -433,6 +434,20 @@ export class FabricModel {
     }));
   }
 
+  /** A node with a VNI that its zebra lacks: it has no address of it, and the others have none of its hosts there. */
+  lostVni(): void {
+    const missingAt = ({ vnis }: ModelNode): number[] => this.#vnis.filter((vni) => !vnis.includes(vni));
+    const node = this.#plainNode((one) => one.vnis.length > 0 && missingAt(one).length > 0);
+    const vni = node && this.#random.pick(missingAt(node));
+    if (node === undefined || vni === undefined) return;
+    this.expect('no-vni', [node], vni);
+    this.#editDocument(node, (document) => {
+      const fabric = fabricOf(document);
+      const lost = { vni, known: false, vtep: null, bridge: 'br0', vlan: vni, suppress: true };
+      return { ...document, fabric: { ...fabric, vnis: [...(fabric['vnis'] as object[]), lost] } };
+    });
+  }
+
   nodeFault(
     id: string,
     edit: (document: Record<string, unknown>, vni: number) => object,
@@ -492,6 +507,7 @@ const FAULTS: readonly Fault[] = [
   (model) => model.frozen(),
   (model) => model.conflict(),
   (model) => model.rival(),
+  (model) => model.lostVni(),
   (model) =>
     model.nodeFault('not-run', (document) => {
       const fabric = fabricOf(document);

@@ -14,13 +14,13 @@ import {
   readEntries,
 } from './document.ts';
 import type { Presence } from './motion.ts';
-import { sameNodes } from './same-nodes.ts';
+import { type Identity, sameNodes } from './same-nodes.ts';
 
 /** A node, as its newest report has it. */
 export interface AuditedNode
   extends Pick<
     NodeReport,
-    'at' | 'routerId' | 'version' | 'succeededAt' | 'vnis' | 'frrMessage' | 'isOk' | 'messages'
+    'at' | 'routerId' | 'version' | 'succeededAt' | 'vnis' | 'lostVnis' | 'frrMessage' | 'isOk' | 'messages'
   > {
   /** Its position among all reports. */
   readonly index: number;
@@ -50,7 +50,7 @@ export interface Variant {
   readonly count: number;
   /** Null: no report lists them. */
   readonly entries: readonly ReportedEntry[] | null;
-  /** The node whose report lists them; its ages are exact. */
+  /** The node whose report lists them with their ages. */
   readonly source: AuditedNode | null;
   readonly holders: readonly Holder[];
 }
@@ -274,11 +274,15 @@ function nameNodes(reports: readonly Kept[], live: readonly number[]): Map<numbe
     const report = reports[index];
     if (report === undefined) continue;
     const { local, name, ...rest } = report;
-    const isAlone = counts.get(name) === 1;
-    const address = report.routerId ?? report.vteps[0] ?? '?';
-    nodes.set(index, { ...rest, index, hostname: name, name: isAlone ? name : `${name} (${address})` });
+    const node = { ...rest, index, hostname: name };
+    nodes.set(index, { ...node, name: counts.get(name) === 1 ? name : fullName(node) });
   }
   return nodes;
+}
+
+/** The name of a node that has not its host name to itself. */
+function fullName({ hostname, routerId, vteps }: Identity): string {
+  return `${hostname} (${routerId ?? vteps[0] ?? '?'})`;
 }
 
 /** The nodes by the names that they have later: there other nodes may have the same host name, or none. */
@@ -287,7 +291,8 @@ function renameNodes(
   later: readonly AuditedNode[],
 ): Map<number, AuditedNode> {
   const same = sameNodes([...nodes.values()], later);
-  return new Map(
-    [...nodes].map(([index, node]) => [index, { ...node, name: same.get(node)?.name ?? node.name }]),
-  );
+  const taken = new Set(later.map(({ name }) => name));
+  const nameOf = (node: AuditedNode): string =>
+    same.get(node)?.name ?? (taken.has(node.name) ? fullName(node) : node.name);
+  return new Map([...nodes].map(([index, node]) => [index, { ...node, name: nameOf(node) }]));
 }

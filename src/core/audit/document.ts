@@ -14,6 +14,8 @@ export interface NodeReport {
   readonly version: string;
   readonly succeededAt: number | null;
   readonly vnis: readonly VniReport[];
+  /** VNIs of configured bridges that zebra does not have. */
+  readonly lostVnis: readonly number[];
   readonly local: readonly ReportedGroup[];
   readonly remote: readonly ReportedGroup[];
   readonly conflicts: readonly Conflict[];
@@ -72,10 +74,12 @@ function readNode(document: Fields): NodeReport {
   if (document['fabric'] === undefined) throw new Unreadable(whyNoFabric(document));
   const fabric = object(document['fabric'], 'fabric');
   const node = object(fabric['node'], 'fabric.node');
-  const vnis = list(fabric['vnis'], 'fabric.vnis').map(readVni);
   const local = list(fabric['local'], 'fabric.local').map((group) => readGroup(group, 'fabric.local'));
   const remote = list(fabric['remote'], 'fabric.remote').map((group) => readGroup(group, 'fabric.remote'));
-  const lost = local.length + remote.length === 0 ? lostVnis(vnis, document) : [];
+  const tables = new Set([...local, ...remote].map(({ vni }) => vni));
+  const vnis = list(fabric['vnis'], 'fabric.vnis').map((value) => readVni(value, tables));
+  const lost = lostVnis(vnis, document);
+  const hasNone = vnis.every(({ known }) => !known);
   return {
     name: text(node['name'], 'fabric.node.name'),
     at: number(fabric['at'], 'fabric.at'),
@@ -84,11 +88,13 @@ function readNode(document: Fields): NodeReport {
     version: text(object(fabric['versions'], 'fabric.versions')['snoopy'], 'fabric.versions.snoopy'),
     succeededAt: numberOrNull(fabric['succeededAt'], 'fabric.succeededAt'),
     vnis,
+    lostVnis: lost,
     local,
     remote,
     conflicts: list(fabric['conflicts'], 'fabric.conflicts').map(readConflict),
     frrMessage:
-      readSilence(object(document['frr'], 'frr')) ?? (lost.length > 0 ? describeLostVnis(lost) : null),
+      readSilence(object(document['frr'], 'frr')) ??
+      (hasNone && lost.length > 0 ? describeLostVnis(lost) : null),
     isOk: document['ok'] === true,
     messages: messagesOf(document),
     frozen: list(document['bindings'], 'bindings').flatMap(readFrozen),
@@ -105,14 +111,12 @@ function readSilence(frr: Fields): string | undefined {
   return message === '' ? `FRR is ${state}` : message;
 }
 
-/**
- * The VNIs of configured bridges where zebra has no VNI at all, as without bgpd. One that zebra lacks beside others may be in no
- * EVPN on purpose, and a bridge that is not configured may belong to another program.
- */
+/** The VNIs of configured bridges that zebra lacks. A bridge that is not configured may belong to another program. */
 function lostVnis(vnis: readonly VniReport[], document: Fields): number[] {
-  if (vnis.some(({ vtep }) => vtep !== null)) return [];
+  const lost = vnis.filter(({ known }) => !known);
+  if (lost.length === 0) return [];
   const bridges = list(document['bridges'], 'bridges').map((bridge) => object(bridge, 'bridges')['name']);
-  return vnis.filter(({ bridge }) => bridge !== null && bridges.includes(bridge)).map(({ vni }) => vni);
+  return lost.filter(({ bridge }) => bridges.includes(bridge)).map(({ vni }) => vni);
 }
 
 /** A command that an error ended prints a document with the error; so does a playbook for a node that does not answer. */
@@ -126,11 +130,16 @@ function messagesOf({ errors }: Fields): string[] {
   return errors.map((error) => text(object(error, 'errors')['message'], 'errors.message'));
 }
 
-function readVni(value: unknown): VniReport {
+/** `tables`: the VNIs that zebra has neighbors of. A report without `known` shows by them, or by its VTEP, that it has the VNI. */
+function readVni(value: unknown, tables: ReadonlySet<number>): VniReport {
   const fields = object(value, 'fabric.vnis');
+  const vni = number(fields['vni'], 'fabric.vnis.vni');
+  const vtep = textOrNull(fields['vtep'], 'fabric.vnis.vtep');
+  const { known = vtep !== null || tables.has(vni) } = fields;
   return {
-    vni: number(fields['vni'], 'fabric.vnis.vni'),
-    vtep: textOrNull(fields['vtep'], 'fabric.vnis.vtep'),
+    vni,
+    known: known === true,
+    vtep,
     bridge: textOrNull(fields['bridge'], 'fabric.vnis.bridge'),
     vlan: number(fields['vlan'], 'fabric.vnis.vlan'),
     suppress: fields['suppress'] === true,

@@ -167,7 +167,8 @@ function extraOf(
       .map(({ node, youngest }) => ({
         node,
         at: node.at,
-        since: node === source ? sinceOf(node.at, entry.age) : youngest,
+        // The same route reaches all of them at about the same time, and only one list of it is kept.
+        since: source === null ? youngest : sinceOf(source.at, entry.age),
       })),
   };
 }

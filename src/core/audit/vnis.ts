@@ -1,4 +1,4 @@
-// VNIs that nodes have set up differently: their bridge and VLAN, and suppression. Pure.
+// VNIs that nodes have set up differently: zebra, their bridge and VLAN, and suppression. Pure.
 
 import { ensure, groupBy } from '../../base/group.ts';
 import type { VniReport } from '../fabric-report.ts';
@@ -16,7 +16,20 @@ export function checkVnis({ nodes }: Fabric): Sighted[] {
   for (const node of nodes)
     for (const report of node.vnis) ensure(setups, report.vni, (): Setup[] => []).push({ node, report });
   const sorted = [...setups].sort(([a], [b]) => a - b);
-  return [...sorted.flatMap(([vni, all]) => checkMapping(vni, all)), ...checkSuppression(sorted)];
+  return [
+    ...checkLost(sorted),
+    ...sorted.flatMap(([vni, all]) => checkMapping(vni, all)),
+    ...checkSuppression(sorted),
+  ];
+}
+
+/** The nodes whose zebra lacks a VNI that others have; a VNI that none has may be in no EVPN. */
+function checkLost(setups: readonly (readonly [number, readonly Setup[]])[]): Sighted[] {
+  return joined(setups, 'no-vni', (vni, all) =>
+    all.some(({ report }) => report.known)
+      ? all.filter(({ node }) => node.frrMessage === null && node.lostVnis.includes(vni))
+      : [],
+  );
 }
 
 /** What most nodes have is taken to be right. */
@@ -33,22 +46,32 @@ function checkMapping(vni: number, setups: readonly Setup[]): Sighted[] {
   });
 }
 
-/** The nodes that lack it in a VNI where others have it: VNIs of the same nodes together. */
+/** The nodes that lack it in a VNI where others have it. */
 function checkSuppression(setups: readonly (readonly [number, readonly Setup[]])[]): Sighted[] {
-  const lacking = setups.flatMap(([vni, all]) => {
-    const without = all.filter(({ report }) => report.bridge !== null && !report.suppress);
-    const isUsed = all.some(({ report }) => report.suppress);
-    return isUsed && without.length > 0 ? [{ vni, names: namesOf(without) }] : [];
+  return joined(setups, 'suppress', (_, all) =>
+    all.some(({ report }) => report.suppress)
+      ? all.filter(({ report }) => report.bridge !== null && !report.suppress)
+      : [],
+  );
+}
+
+/** One finding for all VNIs that are wrong at the same nodes; `wrongIn` has the setups of a VNI that are. */
+function joined(
+  setups: readonly (readonly [number, readonly Setup[]])[],
+  id: 'no-vni' | 'suppress',
+  wrongIn: (vni: number, all: readonly Setup[]) => readonly Setup[],
+): Sighted[] {
+  const wrong = setups.flatMap(([vni, all]) => {
+    const names = namesOf(wrongIn(vni, all));
+    return names.length > 0 ? [{ vni, names }] : [];
   });
-  return [...groupBy(lacking, ({ names }) => names.join()).values()].flatMap((group) => {
+  return [...groupBy(wrong, ({ names }) => names.join()).values()].flatMap((group) => {
     const [first] = group;
     if (first === undefined) return [];
-    const { names } = first;
-    const vnis = group.map(({ vni }) => String(vni));
-    const found = FOUND.suppress({ vnis, nodes: names });
-    const look = { node: names[0] ?? '', command: LOOK.doctor };
-    const draft = { nodes: names, found, look };
-    return [settled(finding('suppress', vnis.length === 1 ? { ...draft, vni: first.vni } : draft))];
+    const { vni, names } = first;
+    const found = FOUND[id]({ vnis: group.map((one) => String(one.vni)), nodes: names });
+    const draft = { nodes: names, found, look: { node: names[0] ?? '', command: LOOK.doctor } };
+    return [settled(finding(id, group.length === 1 ? { ...draft, vni } : draft))];
   });
 }
 

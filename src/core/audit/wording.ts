@@ -19,6 +19,7 @@ export const WHY = {
   conflict: 'Two hosts use the address, and each in turn takes it from the other, until it is frozen.',
   'no-report': 'What is not reported is not compared.',
   'no-frr': 'Without FRR the node has no routes, or it is not known which; it is not compared.',
+  'no-vni': 'The node advertises none of its hosts of the VNI, and has none of the routes of the others.',
   'not-run':
     'Between runs no neighbor is written and none is removed: new hosts have no route, old ones keep theirs.',
   problem: 'The node is not as its configuration asks.',
@@ -51,6 +52,7 @@ export const STATUS: Readonly<Record<FindingId, FindingStatus>> = {
   conflict: 'warning',
   'no-report': 'failure',
   'no-frr': 'failure',
+  'no-vni': 'failure',
   'not-run': 'failure',
   problem: 'failure',
   'old-report': 'warning',
@@ -171,6 +173,8 @@ export const FOUND = {
   'no-report': ({ node, message }: { readonly node: string; readonly message: string }) =>
     `${node}: ${message}`,
   'no-frr': ({ node, message }: { readonly node: string; readonly message: string }) => `${node}: ${message}`,
+  'no-vni': ({ vnis, nodes }: { readonly vnis: readonly string[]; readonly nodes: readonly string[] }) =>
+    `VNI ${list(vnis)} is unknown to zebra at ${list(nodes)}, elsewhere it is known: is its VXLAN port up?`,
   'not-run': ({ node, age }: { readonly node: string; readonly age: number | null }) =>
     age === null
       ? `${node}: no run has succeeded, as far as is known`

@@ -15,6 +15,8 @@ interface Row {
   /** The VTEP of the node by default. */
   readonly place?: string;
   readonly state?: string;
+  /** AGE by default. */
+  readonly age?: number;
 }
 
 interface Node {
@@ -38,11 +40,12 @@ function groups({ vtep }: Node, rows: readonly Row[], isLocal: boolean): object[
   return [...new Set(rows.map(({ place = vtep }) => place))].map((place) => {
     const own = rows.filter((row) => (row.place ?? vtep) === place);
     const pairs = own.map(({ ip, mac }) => ({ ip: ip as IpAddress, mac: mac as Mac }));
-    const entries = own.map(({ ip, mac, state = 'owned' }) => {
-      const entry = { ip, mac, age: AGE };
+    const entries = own.map(({ ip, mac, state = 'owned', age = AGE }) => {
+      const entry = { ip, mac, age };
       return isLocal ? { ...entry, state } : entry;
     });
-    return { vni: 100, place, count: own.length, digest: digestOf(pairs), youngest: AGE, entries };
+    const youngest = Math.min(...entries.map(({ age }) => age));
+    return { vni: 100, place, count: own.length, digest: digestOf(pairs), youngest, entries };
   });
 }
 
@@ -187,3 +190,16 @@ function permutationsOf<T>(items: readonly T[]): T[][] {
     permutationsOf(items.filter((_, j) => j !== i)).map((rest) => [item, ...rest]),
   );
 }
+
+test('an old ghost is one at every node that has it, also where its place has just got another address', () => {
+  const fresh = { ...host(4), age: 1 };
+  const remote = [host(2, C), { ...fresh, place: C }, host(3, C)];
+  assert.deepEqual(
+    findings(
+      { vtep: A, local: [host(1)], remote },
+      { vtep: B, local: [], remote: [host(1, A), ...remote] },
+      { vtep: C, local: [host(3), fresh], remote: [host(1, A)] },
+    ),
+    ['ghost 100 10.1.0.2 n1,n2'],
+  );
+});

@@ -267,9 +267,13 @@ test('--since knows a node again, whatever other nodes have its name', () => {
   });
   assert.deepEqual(changes(three, withoutFrr).nodes, { new: [], gone: [] });
   assert.deepEqual(changes(four, withoutFrr).nodes, { new: ['n1 (192.0.0.1)', other], gone: ['n1'] });
+  const replaced = collect(3, (node) => {
+    if (node['name'] === 'n1') node['routerId'] = '192.0.0.99';
+  });
+  assert.deepEqual(changes(replaced, three).nodes, { new: ['n1'], gone: ['n1 (192.0.0.1)'] });
 });
 
-test('--since confirms what is in motion at a node that is called otherwise now', () => {
+test('--since confirms what is in motion at a node whose name has changed', () => {
   const model = new FabricModel({ ...SOUND, nodes: 4 });
   const [n1, n2, n3, n4] = model.nodes;
   assert.ok(n1 && n2 && n3 && n4);
@@ -315,7 +319,7 @@ test('nodes of one name are distinguished by their router IDs', () => {
 
 /** As zebra answers without bgpd: it has no VNI, and so no neighbor. */
 function loseVnis(fabric: Fields): void {
-  for (const vni of fabric['vnis'] as Fields[]) vni['vtep'] = null;
+  for (const vni of fabric['vnis'] as Fields[]) Object.assign(vni, { known: false, vtep: null });
   Object.assign(fabric['node'] as Fields, { vteps: [], routerId: null });
   Object.assign(fabric, { local: [], remote: [] });
 }
@@ -355,15 +359,68 @@ test('a node whose zebra answers and has none of its VNIs has no FRR', () => {
       loseVnis(fabric);
       document['bridges'] = [{ name: 'br1' }];
     },
-    // A tunnel without a local address: zebra has neighbors, but no tunnel end.
+    // A tunnel without a local address: zebra has the VNI, but no tunnel end.
     (_, fabric) => {
       for (const vni of vnisOf(fabric)) vni['vtep'] = null;
+    },
+    // The same in a report without `known`: zebra has a table of neighbors.
+    (_, fabric) => {
+      for (const vni of vnisOf(fabric)) {
+        vni['vtep'] = null;
+        delete vni['known'];
+      }
       fabric['local'] = [
         { vni: 100, place: '', count: 0, digest: digestOf([]), youngest: null, entries: [] },
       ];
     },
   ];
   for (const edit of sound) assert.deepEqual(findings(edit), [], String(edit));
+});
+
+test('a node whose zebra lacks a VNI that others have', () => {
+  const model = new FabricModel({ ...SOUND, vnis: 3, hosts: 1 });
+  const lost = (document: Fields, ...vnis: readonly number[]): Fields => {
+    const fabric = document['fabric'] as Fields;
+    const isLeft = ({ vni }: Fields): boolean => !vnis.includes(vni as number);
+    for (const key of ['local', 'remote']) fabric[key] = (fabric[key] as Fields[]).filter(isLeft);
+    for (const vni of fabric['vnis'] as Fields[])
+      if (!isLeft(vni)) Object.assign(vni, { known: false, vtep: null });
+    return document;
+  };
+  const without = (places: readonly string[], ...vnis: readonly number[]): Fields[] =>
+    model.nodes.map((node) => {
+      const document = model.document(node) as Fields;
+      const fabric = document['fabric'] as Fields;
+      fabric['remote'] = (fabric['remote'] as Fields[]).filter(
+        ({ vni, place }) => !(vnis.includes(vni as number) && places.includes(place as string)),
+      );
+      return places.includes(node.vtep) ? lost(document, ...vnis) : document;
+    });
+  const findings = (documents: readonly Fields[]) =>
+    auditOf(documents).findings.map(({ id, status, vni, nodes, found, look }) => ({
+      ...{ id, status, vni, nodes, found, look },
+    }));
+  const [n1, n2] = model.nodes;
+  assert.ok(n1 && n2);
+  const look = { node: 'n1', command: 'snoopy doctor' };
+  assert.deepEqual(findings(without([n1.vtep], 101)), [
+    {
+      ...{ id: 'no-vni', status: 'failure', vni: 101, nodes: ['n1'], look },
+      found: 'VNI 101 is unknown to zebra at n1, elsewhere it is known: is its VXLAN port up?',
+    },
+  ]);
+  // VNIs that are lost at the same nodes are one finding, as when one port has them all.
+  assert.deepEqual(findings(without([n1.vtep, n2.vtep], 101, 102)), [
+    {
+      ...{ id: 'no-vni', status: 'failure', vni: null, nodes: ['n1', 'n2'], look },
+      found: 'VNI 101, 102 is unknown to zebra at n1, n2, elsewhere it is known: is its VXLAN port up?',
+    },
+  ]);
+  // In no EVPN at all; or the bridge of another program.
+  const everywhere = model.nodes.map(({ vtep }) => vtep);
+  assert.deepEqual(findings(without(everywhere, 101)), []);
+  const [first, ...others] = without([n1.vtep], 101);
+  assert.deepEqual(findings([{ ...first, bridges: [{ name: 'br1' }] }, ...others]), []);
 });
 
 test('all nodes may have the address of their gateway, and nodes of one place their hosts', () => {

@@ -21,7 +21,7 @@ const FABRIC: ModelOptions = {
   vnis: 2,
   hosts: 2,
   window: 60,
-  faults: 21,
+  faults: 22,
   changes: 6,
   settle: 5,
 };
