@@ -31,7 +31,8 @@ export function lockTimeoutOption(): Option {
  */
 export function splitGroups(argv: readonly string[], program: Command): string[] {
   const options = [program, ...program.commands].flatMap((command) => command.options);
-  const flags = options.filter((option) => !option.required).flatMap(({ short }) => short ?? []);
+  // commander does not list the option for help.
+  const flags = ['-h', ...options.filter((option) => !option.required).flatMap(({ short }) => short ?? [])];
   const end = argv.includes('--') ? argv.indexOf('--') : argv.length;
   return argv.flatMap((word, at) => {
     const before = argv[at - 1];

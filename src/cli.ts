@@ -279,10 +279,10 @@ function addExplain(program: Command, accept: (invocation: Invocation) => void):
         'otherwise with 1. Changes nothing. Needs root.',
     )
     .addArgument(new Argument('<ip>', 'the IPv4 or IPv6 address').argParser(parseIpOption))
-    .option('--bridge <name>', 'only on this bridge')
+    .addOption(repeated('--bridge <name>', 'only on this bridge', 'all of them', asIs))
     .addHelpText('after', example('snoopy explain 192.0.2.53'))
-    .action((ip: IpAddress, { bridge = null }: { bridge?: string | null }) =>
-      accept({ command: 'explain', ...common(program), ip, bridge }),
+    .action((ip: IpAddress, { bridge }: { bridge: readonly string[] }) =>
+      accept({ command: 'explain', ...common(program), ip, bridges: [...new Set(bridge)] }),
     );
 }
 

@@ -19,30 +19,27 @@ import { survey } from './retrieve.ts';
 
 export interface ExplainOptions extends CommandOptions {
   readonly ip: IpAddress;
-  /** The one bridge to look at; null: all of them. */
-  readonly bridge: string | null;
+  /** Only these bridges; none: all of them. */
+  readonly bridges: readonly string[];
 }
 
 /** Throws SnoopyError as `runStatus` does, and for a bridge that is not in the configuration, or that cannot be used. */
 export function runExplain(options: ExplainOptions, environment: Environment): ExplainReport {
-  const { ip, bridge } = options;
+  const { ip, bridges } = options;
   const { now, users, log } = environment;
-  const selected = bridge === null ? [] : [bridge];
+  const whole = bridges.length === 0;
   const configuration = loadConfig(options.config, users);
-  checkSelection(configuration, selected);
+  checkSelection(configuration, bridges);
   return withSession(configuration, READ, environment, (session) => {
-    const found = survey(session, configuration, selected, now, {
-      whole: bridge === null,
-      forwarding: 'whole',
-    });
-    // Otherwise it would tell of other bridges.
-    const missing = found.topology.problems.find(({ object }) => object === bridge);
+    const found = survey(session, configuration, bridges, now, { whole, forwarding: 'whole' });
+    // Otherwise the report would be about other bridges.
+    const missing = found.topology.problems.find(({ object }) => bridges.includes(object));
     if (missing !== undefined) throw new SnoopyError(missing);
     const rejections = observeRejections(session.pins);
     log('querying FRR');
     const frr = queryFrrSetup({ mayHaveSegments: mayHaveSegments(found.topology) });
     const facts: Facts = { ip, configuration, ...found, rejections, frr };
-    const places = findPlaces(facts, bridge !== null);
+    const places = findPlaces(facts, !whole);
     return explain(
       facts,
       places,

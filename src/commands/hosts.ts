@@ -125,6 +125,8 @@ function reconcileWith(
   const drained = [found.drained, probed.drained];
   const moves = drained.flatMap(({ changes }) => changes);
   const isDamaged = drained.some(({ damaged }) => damaged);
+  // A narrow pass has looked at some of a port's bindings only.
+  const counted = focus === null ? plan : { ...plan, fullPorts: [] };
   const isUnfinished = isDamaged || written.hasReturned || probed.hasUnprobed || announced.left.length > 0;
   const { sent } = probed;
   const isUnchanged =
@@ -151,7 +153,7 @@ function reconcileWith(
       ...found.warnings,
       ...probed.warnings,
       ...verified.warnings,
-      ...warningsOf(plan, moves, isDamaged),
+      ...warningsOf(counted, moves, isDamaged),
     ],
     errors: [...topology.problems, ...probed.errors, ...announced.errors, ...verified.errors],
     next: (before) => ({

@@ -176,8 +176,8 @@ function attempt(run: Run, passes: Passes, before: PassResult, known: Known, cha
   try {
     refreshPins(run.session);
     const { machine, names, ports, verifies, pinsMs } = planPass(run, known, changed, nowMs);
+    const startedUseMs = processorMs();
     const whole = (of: Machine | undefined, trusted?: Trust): Attempt => {
-      const startedUseMs = processorMs();
       const found = passes.whole(run, of);
       const costMs = found.steps.length === 0 ? processorMs() - startedUseMs : 0;
       const after = afterWhole(found, nowMs, costMs, trusted);

@@ -1,7 +1,8 @@
 // A narrow pass of a listening run: over the ports and hosts that something has named.
 
 import type { IfIndex } from '../base/address.ts';
-import { machineChange } from '../core/machine-change.ts';
+import { distinct } from '../base/group.ts';
+import { addressesOf, machineChange } from '../core/machine-change.ts';
 import { plan } from '../core/plan.ts';
 import { type BindingKey, bindingId } from '../datapath/records/binding-key.ts';
 import { recountBindings } from '../host/bindings.ts';
@@ -81,6 +82,5 @@ function applyToAll(run: Run, before: Machine, named: Named): Outcome {
 function namesAfter(before: Machine, after: Machine, { watchlist, names }: Named): BindingKey[] | null {
   const change = machineChange(before, after);
   if (change === null) return null;
-  const concerned = [...names, ...watchlist.addressesIn(change.bridges), ...watchlist.hostsOn(change.ports)];
-  return [...new Map(concerned.map((key) => [bindingId(key), key])).values()];
+  return distinct([...names, ...addressesOf(change, watchlist)], bindingId);
 }

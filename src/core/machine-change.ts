@@ -2,9 +2,11 @@
 
 import type { IfIndex } from '../base/address.ts';
 import { isEqual } from '../base/equal.ts';
+import type { BindingKey } from '../datapath/records/binding-key.ts';
 import type { KnownMachine } from './link-change.ts';
 import type { Observed } from './observed.ts';
 import type { Bridge, Domain } from './topology.ts';
+import type { Watchlist } from './watchlist.ts';
 
 /** What concerns hosts. */
 export interface MachineChange {
@@ -39,6 +41,14 @@ export function machineChange(before: KnownMachine, after: KnownMachine): Machin
     }
   }
   return { bridges: [...new Set(bridges)], ports: [...ports] };
+}
+
+/** The addresses of a watchlist that the change concerns. */
+export function addressesOf(
+  { bridges, ports }: MachineChange,
+  watchlist: Pick<Watchlist, 'addressesIn' | 'hostsOn'>,
+): BindingKey[] {
+  return [...watchlist.addressesIn(bridges), ...watchlist.hostsOn(ports)];
 }
 
 function changedLinks(before: Observed['links'], after: Observed['links']): IfIndex[] {

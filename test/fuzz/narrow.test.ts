@@ -8,7 +8,7 @@ import type { IfIndex, IpAddress, Mac } from '../../src/base/address.ts';
 import { planAnnouncements } from '../../src/core/announcements.ts';
 import { narrowTopology } from '../../src/core/focus.ts';
 import type { KnownMachine } from '../../src/core/link-change.ts';
-import { machineChange } from '../../src/core/machine-change.ts';
+import { addressesOf, machineChange } from '../../src/core/machine-change.ts';
 import type { NeighborChange } from '../../src/core/neighbors/plan.ts';
 import type { ObservedHosts } from '../../src/core/observed.ts';
 import { type HostProbe, planHostProbes } from '../../src/core/probes/ageing.ts';
@@ -189,7 +189,7 @@ class Kernel {
     this.#notify(RTM_NEWNEIGH, putNeighbor({ ...written, mac }, 'replace').payload);
   }
 
-  /** The bridge is otherwise; it forgets what it has learned on a port that leaves it. */
+  /** The bridge changes; it forgets what it has learned on a port that leaves it. */
   become(change: BridgeChange): void {
     const { freePorts } = this.machine.topology;
     this.machine = machineOf(change);
@@ -353,7 +353,7 @@ it('a look at all hosts finds nothing that passes over named hosts have left', (
         });
         const change = machineChange(machine, kernel.machine);
         assert.ok(change);
-        const concerned = [...watchlist.addressesIn(change.bridges), ...watchlist.hostsOn(change.ports)];
+        const concerned = addressesOf(change, watchlist);
         changed += concerned.length > 0 ? 1 : 0;
         watchlist.renew(topology);
         const focus = watchlist.focusOn([...named, ...due, ...concerned], records);

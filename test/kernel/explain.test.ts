@@ -135,6 +135,24 @@ test('waiting: the bridge has lost the MAC', async (t) => {
   assert.match(story.verdict, /^10\.1\.0\.1 on br0 has no route: /);
 });
 
+deepTest('the port of the host, or the bridge, is down', async (t) => {
+  const machine = node(t);
+  const host = machine.host(1);
+  await host.announceAndWait();
+  machine.reconcile();
+  for (const [name, state] of [
+    [host.port, 'installed'],
+    ['br0', 'waiting'],
+  ] as const) {
+    machine.run('ip', 'link', 'set', name, 'down');
+    const story = storyOf(machine, host.ip);
+    assert.equal(story.state, state);
+    assert.equal(causeOf(story), `bridge: ${name} is down: it forwards nothing`);
+    const remedies = story.steps.flatMap(({ remedy }) => remedy ?? []);
+    assert.deepEqual(remedies, [`ip link set ${name} up`]);
+  }
+});
+
 deepTest(
   'remote: behind the tunnel, by an entry of zebra; without that entry no node advertises it',
   async (t) => {
@@ -382,6 +400,7 @@ deepTest('two bridges: one story each, or only that of the bridge in --bridge', 
     [`br0 ${here.mac}`, `br1 ${there.mac}`],
   );
   assert.equal(storyOf(machine, '10.1.0.9', '--bridge', 'br1').mac, there.mac);
+  assert.equal(explain(machine, '10.1.0.9', '--bridge', 'br1', '--bridge', 'br0').stories.length, 2);
   const wrong = machine.snoopy.run('explain', '10.1.0.9', '--bridge', 'br2');
   assertExit(wrong, 64);
   assert.match(wrong.stderr, /Cannot select bridge "br2": it is not in the configuration; .* br0, br1$/m);

@@ -81,10 +81,14 @@ test('commands and options become an invocation', () => {
         watch: true,
       },
     ],
-    ['explain 10.1.1.5', { command: 'explain', ...COMMON, ip: '10.1.1.5' as IpAddress, bridge: null }],
+    ['explain 10.1.1.5', { command: 'explain', ...COMMON, ip: '10.1.1.5' as IpAddress, bridges: [] }],
     [
       'explain --bridge vmbr0 2001:DB8:0:0::5 -v',
-      { command: 'explain', ...COMMON, verbose: true, ip: '2001:db8::5' as IpAddress, bridge: 'vmbr0' },
+      { command: 'explain', ...COMMON, verbose: true, ip: '2001:db8::5' as IpAddress, bridges: ['vmbr0'] },
+    ],
+    [
+      'explain 10.1.1.5 --bridge vmbr0 --bridge vmbr1 --bridge vmbr0',
+      { command: 'explain', ...COMMON, ip: '10.1.1.5' as IpAddress, bridges: ['vmbr0', 'vmbr1'] },
     ],
     ['doctor --format json', { command: 'doctor', ...COMMON, format: 'json', mayLackConfig: true }],
     ['doctor -c x', { command: 'doctor', ...COMMON, config: 'x', mayLackConfig: false }],
@@ -127,6 +131,8 @@ test('short options may be grouped in any order, the last one with a value', () 
     assert.deepEqual(parse(line), { ...expected, config: 'x.yaml' }, line);
   for (const line of ['explain 10.0.0.1 -vc x.yaml', 'explain -vcx.yaml 10.0.0.1'])
     assert.deepEqual(parse(line), { ...parse('explain 10.0.0.1'), verbose: true, config: 'x.yaml' }, line);
+  for (const line of ['reconcile -hv', 'reconcile -vh', '-vh reconcile'])
+    assert.equal(parse(line).command, 'help', line);
   assert.deepEqual(parse('reconcile --bridge -qv'), { ...RECONCILE, bridges: ['-qv'] }, 'a value');
   assert.deepEqual(parse('audit -- -qv'), { ...parse('audit x'), paths: ['-qv'] }, 'after --');
 });

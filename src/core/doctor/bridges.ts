@@ -33,7 +33,7 @@ export function checkBridges(findings: Findings): Check[] {
 
 function checkBridge(bridge: Bridge, findings: Findings): Check[] {
   return [
-    ok('bridge', bridge.desired.name, BRIDGE.ok({ isVlanAware: bridge.vlanAware })),
+    checkUp(bridge, findings),
     checkPorts(bridge, findings),
     ...checkChain(bridge, findings),
     ...checkTunnels(bridge, findings),
@@ -42,6 +42,18 @@ function checkBridge(bridge: Bridge, findings: Findings): Check[] {
     ...checkIpv6(bridge, findings),
     checkAgeing(bridge, findings),
   ];
+}
+
+/** The bridge forwards nothing while it is down, and zebra takes no neighbors of a device that is. */
+function checkUp(bridge: Bridge, { observed }: Findings): Check {
+  const { desired, ifIndex, domains, vlanAware } = bridge;
+  const devices = new Set([ifIndex, ...[...domains.values()].map(({ device }) => device)]);
+  const down = [...devices].flatMap((device) => {
+    const link = observed.links.get(device);
+    return link === undefined || link.up ? [] : [link.name];
+  });
+  if (down.length === 0) return ok('bridge', desired.name, BRIDGE.ok({ isVlanAware: vlanAware }));
+  return failure('bridge', { subject: desired.name, ...BRIDGE.down({ names: down }), items: down });
 }
 
 function checkPorts(bridge: Bridge, { observed }: Findings): Check {

@@ -215,7 +215,15 @@ export const BRIDGE = {
     found: 'the configuration names no bridge',
     remedy: 'name the bridges under "bridges"; snoopy init prints entries for those of this node',
   }),
+  down: describeDown,
 };
+
+function describeDown({ names }: Names): { readonly found: string; readonly remedy: string } {
+  return {
+    found: `${some(names)} ${names.length === 1 ? 'is' : 'are'} down`,
+    remedy: `ip link set ${names[0] ?? ''} up`,
+  };
+}
 
 export const PORTS = {
   ok: ({ count, excluded }: { readonly count: number } & Excluded) =>
@@ -274,10 +282,7 @@ export const TUNNEL = {
     found: 'no VXLAN port',
     remedy: `take ${name} out of the configuration if its hosts are in no VNI; else: ip link add vxlan100 type vxlan id 100 local ADDRESS dstport 4789 nolearning; ip link set vxlan100 master ${name} up; bridge link set dev vxlan100 learning off neigh_suppress on`,
   }),
-  down: ({ names }: Names) => ({
-    found: `${some(names)} is down`,
-    remedy: `ip link set ${names[0] ?? ''} up`,
-  }),
+  down: describeDown,
 };
 
 export const LEARNING = {

@@ -32,14 +32,23 @@ export function checkBridge(scene: Scene): Finding {
     case 'tunnel':
       return state === 'remote' ? BRIDGE.tunnel(entry) : BRIDGE.movedToTunnel(entry);
     case 'nowhere': {
-      const lostPort = state === 'remote' ? undefined : findLostPort(scene);
-      if (lostPort !== undefined) return BRIDGE.outOfBridge({ bridge: bridgeName, port: lostPort });
       const lost = { ...entry, vlan: bridge?.vlanAware ? vlan : null };
-      return state === 'remote' ? BRIDGE.nowhere(lost) : BRIDGE.lost(lost);
+      if (state === 'remote') return BRIDGE.nowhere(lost);
+      const lostPort = findLostPort(scene);
+      if (lostPort !== undefined) return BRIDGE.outOfBridge({ bridge: bridgeName, port: lostPort });
+      const down = findDown(scene);
+      return down === undefined ? BRIDGE.lost(lost) : BRIDGE.down({ name: down });
     }
     default:
       return location satisfies never;
   }
+}
+
+/** The bridge, or the port that has seen the address, if it is down: it forwards nothing, and the bridge has forgotten the MAC. */
+function findDown({ facts: { observed }, place: { bridgeIndex, binding } }: Scene): string | undefined {
+  const devices = binding === undefined ? [bridgeIndex] : [bridgeIndex, binding.port];
+  const links = devices.flatMap((ifIndex) => observed.links.get(ifIndex) ?? []);
+  return links.find(({ up }) => !up)?.name;
 }
 
 /** The port that has seen the address, if it is no port of a bridge now. */

@@ -187,6 +187,10 @@ export const BRIDGE = {
   tunnel: ok(describeTunnel),
   movedToTunnel: wrong((entry: FdbEntry) => `${describeTunnel(entry)}: the host is at another node`, showFdb),
   nowhere: ok(describeNowhere),
+  down: wrong(
+    ({ name }: { readonly name: string }) => `${name} is down: it forwards nothing`,
+    ({ name }) => `ip link set ${name} up`,
+  ),
   outOfBridge: wrong(
     ({ bridge, port }: { readonly bridge: string; readonly port: string }) =>
       `${port} is not a port of ${bridge} now`,

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { it } from 'node:test';
 import type { IfIndex, Mac } from '../../../src/base/address.ts';
-import { extentOfLink, isMoreThanPort } from '../../../src/core/link-change.ts';
+import { extentOfLink, hasOwnAddresses, isMoreThanPort } from '../../../src/core/link-change.ts';
 import type { Link } from '../../../src/netlink/link.ts';
 import { ROOT } from '../golden.ts';
 import { readCase } from './case.ts';
@@ -67,7 +67,7 @@ it('what a firewall or containers have for themselves concerns itself', () => {
     'port',
     'renamed',
   );
-  assert.equal(isMoreThanPort(withBridge, OTHER_BRIDGE), false, 'its addresses');
+  assert.equal(isMoreThanPort(withBridge, OTHER_BRIDGE), false, 'its qdisc');
 });
 
 it('a port with another name, a bond and a bridge that is configured concern the machine', () => {
@@ -93,4 +93,21 @@ it('bridges, tunnel ports and devices with addresses of their own concern the ma
 it('of a bridge and a tunnel port more depends than themselves', () => {
   for (const ifIndex of [BRIDGE, TUNNEL]) assert.equal(isMoreThanPort(known, ifIndex), true);
   for (const ifIndex of [PORT, NEW]) assert.equal(isMoreThanPort(known, ifIndex), false);
+});
+
+it('addresses concern hosts on a neighbor device and on what is stacked on one, and nowhere else', () => {
+  const free = { ...port, ifIndex: NEW, master: undefined, slaveKind: undefined };
+  const has = (link: Link): boolean => {
+    const links = new Map([...known.observed.links, [link.ifIndex, link]]);
+    return hasOwnAddresses({ ...known, observed: { links } }, link.ifIndex);
+  };
+  assert.equal(has(linkOf(BRIDGE)), true);
+  // An anycast gateway.
+  assert.equal(has({ ...free, kind: 'macvlan', link: BRIDGE }), true);
+  assert.equal(has({ ...free, kind: 'macvlan', link: PORT }), false, 'on an uplink');
+  // A device in a VLAN that is no neighbor device: the bridge is not VLAN-aware.
+  assert.equal(has({ ...free, kind: 'vlan', link: BRIDGE }), false);
+  assert.equal(has({ ...free, kind: 'veth', link: BRIDGE }), false);
+  for (const link of [otherBridge, port, linkOf(TUNNEL)]) assert.equal(has(link), false, link.name);
+  assert.equal(hasOwnAddresses(known, NEW), false, 'an unknown one');
 });

@@ -36,7 +36,7 @@ it('a machine that is as it was concerns no host', () => {
   assert.deepEqual(machineChange(known, again), { bridges: [], ports: [] });
 });
 
-it('a bridge that is otherwise concerns its hosts, and a link or the VLANs of a port those behind it', () => {
+it('a bridge that has changed concerns its hosts, and a link or the VLANs of a port those behind it', () => {
   assert.deepEqual(after({ suppresses: !served.suppresses }), { bridges: [BRIDGE], ports: [] });
   const [domain] = [...served.domains.values()];
   assert.ok(domain);
@@ -76,7 +76,7 @@ it('the MAC of a bridge, which can change with its ports, and the flags of an ad
   assert.deepEqual(machineChange(before, now), { bridges: [], ports: [] });
 });
 
-it('other settings, and a problem that comes or goes, are no matter of single hosts', () => {
+it('other settings, and a problem that comes or goes, concern all hosts', () => {
   const bridges = known.desired.bridges.map((one) => ({ ...one, required: !one.required }));
   assert.notDeepEqual(bridges, known.desired.bridges);
   assert.equal(machineChange(known, { ...known, desired: { bridges } }), null);

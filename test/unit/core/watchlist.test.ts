@@ -120,7 +120,7 @@ it('the hosts of a port are those whose bindings are there', () => {
   assert.deepEqual(watchlist.hostsOn([TUNNEL]), []);
 });
 
-it('all that is known of a bridge is named when the bridge is otherwise: hosts, hints, and neighbors of others', () => {
+it('all that is known of a bridge is named when the bridge has changed: hosts, hints, and neighbors of others', () => {
   const remote = {
     ...installed,
     ip: '10.0.0.9' as IpAddress,
