@@ -114,15 +114,15 @@ function describeVnis({ observed, vlanOptions, frr }: FabricFacts): VniReport[] 
   const { links } = observed;
   const found = new Map<number, VniReport>();
   for (const { vni } of frr?.vnis ?? [])
-    found.set(vni, { vni, known: true, vtep: vtepOf(frr, vni), bridge: null, vlan: 0, suppress: false });
+    found.set(vni, { vni, active: true, vtep: vtepOf(frr, vni), bridge: null, vlan: 0, suppress: false });
   for (const link of links.values()) {
     const bridge = link.master === undefined ? undefined : links.get(link.master);
     if (bridge?.bridge === undefined) continue;
     for (const { vni, vlan } of tunnelVnis(link, bridge.bridge.vlanFiltering, observed)) {
       if (frr?.l3Vnis.has(vni)) continue;
       const suppress = suppresses(link, vlan, vlanOptions.get(link.ifIndex) ?? []);
-      const known = found.get(vni)?.known ?? false;
-      found.set(vni, { vni, known, vtep: vtepOf(frr, vni), bridge: bridge.name, vlan, suppress });
+      const active = found.has(vni) && link.up && bridge.up;
+      found.set(vni, { vni, active, vtep: vtepOf(frr, vni), bridge: bridge.name, vlan, suppress });
     }
   }
   return [...found.values()].sort((a, b) => a.vni - b.vni);

@@ -13,7 +13,7 @@ import type { Link } from '../netlink/link.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';
 import { dumpFilters } from '../netlink/tc.ts';
 import { dumpVlanOptions, type VlanOptions } from '../netlink/vlan-options.ts';
-import { directoryExists, isSeenByProcessOne, lastTime } from './pin-directory.ts';
+import { directoryExists, isSeenByProcessOne, lastTime, sharesMounts } from './pin-directory.ts';
 import { LOADING, missingCapabilities } from './privileges.ts';
 import type { Session } from './session.ts';
 
@@ -27,6 +27,7 @@ export function inspectHost(session: Session, wallClock: () => number): HostFact
     loadFailure: pins.loadReason === null ? null : whyNotLoaded(session),
     missingCapabilities: missingCapabilities(['CAP_NET_RAW', ...(pins.loadReason === null ? [] : LOADING)]),
     bpffsShared: isSeenByProcessOne(runtime.bpffs),
+    sharesMounts: sharesMounts(),
     hasMountPoint: directoryExists(runtime.bpffs),
     lastSuccessAgeMs: succeeded === null ? null : wallClock() - succeeded,
     gcThresholds: readGcThresholds(),

@@ -49,7 +49,7 @@ export function isSeenByProcessOne(path: string): boolean {
 }
 
 /** True when a mount made here is one of process 1 as well, or when that cannot be checked. */
-function sharesMounts(): boolean {
+export function sharesMounts(): boolean {
   try {
     return readlinkSync('/proc/1/ns/mnt') === readlinkSync('/proc/self/ns/mnt');
   } catch {
@@ -59,7 +59,7 @@ function sharesMounts(): boolean {
 
 /**
  * Throws SnoopyError `bpffs_unusable` when bpffs is not mounted and a run must not mount it: there is no directory for it, or all
- * pins would be lost when the program ends, as under `ip netns exec`, which gives it another /sys and mounts of its own.
+ * pins may be lost when the program ends, as under `ip netns exec`, which gives it another /sys and mounts of its own.
  */
 export function requireMountable({ bpffs }: Runtime): void {
   if (isBpffs(bpffs)) return;
@@ -68,7 +68,7 @@ export function requireMountable({ bpffs }: Runtime): void {
   if (sharesMounts() && isSeenByProcessOne(bpffs)) return;
   throw notMounted(
     bpffs,
-    'this is not the mount namespace of process 1, so the mount would end with this program',
+    'this is not the mount namespace of process 1, so the mount may end with this program',
     'run snoopy in the mount namespace of the node: use nsenter --net instead of ip netns exec',
   );
 }

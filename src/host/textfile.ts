@@ -9,6 +9,7 @@ import {
   readlinkSync,
   renameSync,
   rmSync,
+  type Stats,
   statSync,
   writeFileSync,
 } from 'node:fs';
@@ -60,18 +61,23 @@ export function replaceTextfile(path: string, text: string, users: Users): void 
 
 /**
  * What is at the path and must stay; null: it may be replaced. In a directory of others that is whatever they can make, so that they
- * cannot keep the run from its file. Elsewhere a link to a device or to an open file, such as /dev/stdout, is as good as that.
+ * cannot keep the run from its file. Elsewhere a socket is in use, and so is what a link leads to: a device, or what is open, as with
+ * /dev/stdout.
  */
 function whatElse(path: string, weakness: Weakness | null): string | null {
   const found = lstatSync(path, { throwIfNoEntry: false });
-  if (found === undefined || found.isFile()) return null;
-  if (found.isCharacterDevice() || found.isBlockDevice()) return 'a device';
-  if (weakness !== null) return null;
-  if (!found.isSymbolicLink()) return 'no regular file';
+  if (found === undefined) return null;
+  if (weakness !== null) return nameOf(found) === 'a device' ? 'a device' : null;
+  if (!found.isSymbolicLink()) return nameOf(found);
   if (readlinkSync(path).startsWith('/proc/')) return 'a link to an open file';
-  return (statSync(path, { throwIfNoEntry: false })?.isFile() ?? true)
-    ? null
-    : 'a link to something that is no regular file';
+  const target = statSync(path, { throwIfNoEntry: false });
+  const name = target === undefined ? null : nameOf(target);
+  return name === null ? null : `a link to ${name}`;
+}
+
+function nameOf(found: Stats): 'a device' | 'a socket' | null {
+  if (found.isCharacterDevice() || found.isBlockDevice()) return 'a device';
+  return found.isSocket() ? 'a socket' : null;
 }
 
 function failed(path: string, cause: string, fix: string, errno?: string): SnoopyError {

@@ -85,7 +85,7 @@ test('three sound nodes: no finding, the whole report in lines below 200 bytes a
   const { fabric: reported } = JSON.parse(stdout) as { fabric: Told };
   assert.deepEqual(reported.node, { name: 'n1', routerId: '192.0.2.1', vteps: ['192.0.2.1'] });
   assert.deepEqual(reported.vnis, [
-    { vni: 100, known: true, vtep: '192.0.2.1', bridge: 'br0', vlan: 0, suppress: true },
+    { vni: 100, active: true, vtep: '192.0.2.1', bridge: 'br0', vlan: 0, suppress: true },
   ]);
   const rows = reported.remote.flatMap(({ vni, place, entries }) =>
     (entries ?? []).map(({ ip, mac }) => `${vni} ${place} ${ip} ${mac}`),

@@ -347,30 +347,40 @@ describe('writing the textfile', () => {
     assert.notEqual(readFileSync(file, 'utf8'), old);
   });
 
-  deepTest('replaces nothing but a file: no device, and no link to one or to what is open', (t) => {
-    const { machine, directory } = withTextfile(t);
-    const device = join(directory, 'null.prom');
-    run(['mknod', device, 'c', '1', '3']);
-    symlinkSync('null.prom', join(directory, 'link.prom'));
-    symlinkSync('/proc/self/fd/1', join(directory, 'stdout.prom'));
-    run(['mkfifo', join(directory, 'pipe.prom')]);
-    for (const [name, what] of [
-      ['null.prom', 'a device'],
-      ['link.prom', 'a link to something that is no regular file'],
-      ['stdout.prom', 'a link to an open file'],
-      ['pipe.prom', 'no regular file'],
-    ] as const) {
-      const textfile = join(directory, name);
-      const before = lstatSync(textfile);
-      machine.snoopy.configure({ bridges: [{ name: 'br0' }], metrics: { textfile } });
-      const result = machine.snoopy.reconcile();
-      assertExit(result, 1);
-      const message = `Cannot write the textfile "${textfile}": it is ${what}; remove it if nothing needs it, or`;
-      assert.ok(result.stderr.includes(message), outputOf(result));
-      assert.deepEqual([lstatSync(textfile).ino, lstatSync(textfile).mode], [before.ino, before.mode]);
-    }
-    assert.ok(!readdirSync(directory).some((name) => name.endsWith('.tmp')));
-  });
+  deepTest(
+    'replaces nothing that is in use: no device or socket, no link to one, nor to what is open',
+    (t) => {
+      const { machine, directory } = withTextfile(t);
+      const device = join(directory, 'null.prom');
+      run(['mknod', device, 'c', '1', '3']);
+      symlinkSync('null.prom', join(directory, 'link.prom'));
+      symlinkSync('/proc/self/fd/1', join(directory, 'stdout.prom'));
+      run([
+        'python3',
+        '-c',
+        'import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])',
+        join(directory, 'log.prom'),
+      ]);
+      symlinkSync('log.prom', join(directory, 'loglink.prom'));
+      for (const [name, what] of [
+        ['null.prom', 'a device'],
+        ['link.prom', 'a link to a device'],
+        ['stdout.prom', 'a link to an open file'],
+        ['log.prom', 'a socket'],
+        ['loglink.prom', 'a link to a socket'],
+      ] as const) {
+        const textfile = join(directory, name);
+        const before = lstatSync(textfile);
+        machine.snoopy.configure({ bridges: [{ name: 'br0' }], metrics: { textfile } });
+        const result = machine.snoopy.reconcile();
+        assertExit(result, 1);
+        const message = `Cannot write the textfile "${textfile}": it is ${what}; remove it if nothing needs it, or`;
+        assert.ok(result.stderr.includes(message), outputOf(result));
+        assert.deepEqual([lstatSync(textfile).ino, lstatSync(textfile).mode], [before.ino, before.mode]);
+      }
+      assert.ok(!readdirSync(directory).some((name) => name.endsWith('.tmp')));
+    },
+  );
 
   deepTest('replaces the draft of a killed run, and links, and follows none of them', (t) => {
     const { machine, directory, file } = withTextfile(t);

@@ -130,7 +130,7 @@ export class FabricModel {
         succeededAt: at - 10,
         vnis: node.vnis.map((vni) => ({
           vni,
-          known: !isSilent,
+          active: !isSilent,
           vtep: isSilent ? null : node.vtep,
           bridge: 'br0',
           vlan: vni,
@@ -443,7 +443,7 @@ export class FabricModel {
     this.expect('no-vni', [node], vni);
     this.#editDocument(node, (document) => {
       const fabric = fabricOf(document);
-      const lost = { vni, known: false, vtep: null, bridge: 'br0', vlan: vni, suppress: true };
+      const lost = { vni, active: false, vtep: null, bridge: 'br0', vlan: vni, suppress: true };
       return { ...document, fabric: { ...fabric, vnis: [...(fabric['vnis'] as object[]), lost] } };
     });
   }

@@ -143,7 +143,7 @@ function documentOf(node: number, tables: readonly (readonly Host[])[], remote: 
     succeededAt: AT - 4,
     vnis: tables.map((_, vni) => ({
       vni: 100 + vni,
-      known: true,
+      active: true,
       vtep: vtepOf(node),
       bridge: `br${vni}`,
       vlan: 0,

@@ -135,9 +135,15 @@ export class Collection {
     );
     known.holders.push(index);
     known.youngest.push(youngest === null ? Number.NEGATIVE_INFINITY : at - youngest);
-    if (known.entries !== null || entries === null) return;
+    if (entries === null || (known.entries !== null && !this.#isReplaced(known.source, index))) return;
     known.entries = readEntries(entries) ?? null;
     known.source = index;
+  }
+
+  /** True when another report is a later one of the same node: then the ages in the first one count no more. */
+  #isReplaced(index: number, by: number): boolean {
+    const [one, other] = [this.#reports[index], this.#reports[by]];
+    return one !== undefined && other !== undefined && one.name === other.name && one.at < other.at;
   }
 
   /** The fabric as the newest reports of its nodes have it. `later`: a fabric whose nodes keep their names in this one. */
@@ -280,7 +286,7 @@ function nameNodes(reports: readonly Kept[], live: readonly number[]): Map<numbe
   return nodes;
 }
 
-/** The name of a node that has not its host name to itself. */
+/** The name of a node whose host name is not unique. */
 function fullName({ hostname, routerId, vteps }: Identity): string {
   return `${hostname} (${routerId ?? vteps[0] ?? '?'})`;
 }

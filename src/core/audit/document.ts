@@ -14,7 +14,7 @@ export interface NodeReport {
   readonly version: string;
   readonly succeededAt: number | null;
   readonly vnis: readonly VniReport[];
-  /** VNIs of configured bridges that zebra does not have. */
+  /** VNIs of configured bridges that are not active. */
   readonly lostVnis: readonly number[];
   readonly local: readonly ReportedGroup[];
   readonly remote: readonly ReportedGroup[];
@@ -79,7 +79,7 @@ function readNode(document: Fields): NodeReport {
   const tables = new Set([...local, ...remote].map(({ vni }) => vni));
   const vnis = list(fabric['vnis'], 'fabric.vnis').map((value) => readVni(value, tables));
   const lost = lostVnis(vnis, document);
-  const hasNone = vnis.every(({ known }) => !known);
+  const hasNone = vnis.every(({ active }) => !active);
   return {
     name: text(node['name'], 'fabric.node.name'),
     at: number(fabric['at'], 'fabric.at'),
@@ -111,9 +111,9 @@ function readSilence(frr: Fields): string | undefined {
   return message === '' ? `FRR is ${state}` : message;
 }
 
-/** The VNIs of configured bridges that zebra lacks. A bridge that is not configured may belong to another program. */
+/** The VNIs of configured bridges that are not active. A bridge that is not configured may belong to another program. */
 function lostVnis(vnis: readonly VniReport[], document: Fields): number[] {
-  const lost = vnis.filter(({ known }) => !known);
+  const lost = vnis.filter(({ active }) => !active);
   if (lost.length === 0) return [];
   const bridges = list(document['bridges'], 'bridges').map((bridge) => object(bridge, 'bridges')['name']);
   return lost.filter(({ bridge }) => bridges.includes(bridge)).map(({ vni }) => vni);
@@ -130,15 +130,15 @@ function messagesOf({ errors }: Fields): string[] {
   return errors.map((error) => text(object(error, 'errors')['message'], 'errors.message'));
 }
 
-/** `tables`: the VNIs that zebra has neighbors of. A report without `known` shows by them, or by its VTEP, that it has the VNI. */
+/** `tables`: the VNIs that zebra has neighbors of. A report without `active` shows by them, or by its VTEP, that zebra has the VNI. */
 function readVni(value: unknown, tables: ReadonlySet<number>): VniReport {
   const fields = object(value, 'fabric.vnis');
   const vni = number(fields['vni'], 'fabric.vnis.vni');
   const vtep = textOrNull(fields['vtep'], 'fabric.vnis.vtep');
-  const { known = vtep !== null || tables.has(vni) } = fields;
+  const { active = vtep !== null || tables.has(vni) } = fields;
   return {
     vni,
-    known: known === true,
+    active: active === true,
     vtep,
     bridge: textOrNull(fields['bridge'], 'fabric.vnis.bridge'),
     vlan: number(fields['vlan'], 'fabric.vnis.vlan'),

@@ -19,7 +19,7 @@ import type { Contested } from './owners.ts';
 /** One VNI: who has it, and what is at each of its places. */
 export interface Domain {
   readonly vni: number;
-  /** The nodes whose zebra knows the VNI. */
+  /** The nodes where the VNI is active. */
   readonly nodes: readonly AuditedNode[];
   readonly places: readonly Place[];
   /** Places that no report is from. */
@@ -51,7 +51,7 @@ export function domainOf(
   isContested: Contested,
 ): Domain {
   const nodes = all.filter(
-    (node) => node.frrMessage === null && node.vnis.some((known) => known.vni === vni && known.vtep !== null),
+    (node) => node.frrMessage === null && node.vnis.some((one) => one.vni === vni && one.active),
   );
   const members = new Map<string, Set<AuditedNode>>();
   for (const node of all)
@@ -167,10 +167,17 @@ function extraOf(
       .map(({ node, youngest }) => ({
         node,
         at: node.at,
-        // The same route reaches all of them at about the same time, and only one list of it is kept.
-        since: source === null ? youngest : sinceOf(source.at, entry.age),
+        since: sinceAt(source, entry, youngest),
       })),
   };
+}
+
+/**
+ * Since when a node has an entry, at the latest. Of the nodes with the same entries the ages of one are kept: a route reaches all of
+ * them at about the same time. Unless one has got an entry after that report: it may be this one, withdrawn and advertised anew.
+ */
+function sinceAt(source: AuditedNode | null, { age }: ReportedEntry, youngest: number): number {
+  return source === null || youngest > source.at ? youngest : Math.min(youngest, sinceOf(source.at, age));
 }
 
 /** A key of the nodes, to put together what is so at the same nodes. */

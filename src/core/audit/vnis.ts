@@ -23,10 +23,10 @@ export function checkVnis({ nodes }: Fabric): Sighted[] {
   ];
 }
 
-/** The nodes whose zebra lacks a VNI that others have; a VNI that none has may be in no EVPN. */
+/** The nodes where a VNI is not active that is active at others; one that is active nowhere may be in no EVPN. */
 function checkLost(setups: readonly (readonly [number, readonly Setup[]])[]): Sighted[] {
   return joined(setups, 'no-vni', (vni, all) =>
-    all.some(({ report }) => report.known)
+    all.some(({ report }) => report.active)
       ? all.filter(({ node }) => node.frrMessage === null && node.lostVnis.includes(vni))
       : [],
   );
@@ -55,7 +55,7 @@ function checkSuppression(setups: readonly (readonly [number, readonly Setup[]])
   );
 }
 
-/** One finding for all VNIs that are wrong at the same nodes; `wrongIn` has the setups of a VNI that are. */
+/** One finding for all VNIs that are wrong at the same nodes; `wrongIn` returns the wrong setups of a VNI. */
 function joined(
   setups: readonly (readonly [number, readonly Setup[]])[],
   id: 'no-vni' | 'suppress',

@@ -174,7 +174,7 @@ export const FOUND = {
     `${node}: ${message}`,
   'no-frr': ({ node, message }: { readonly node: string; readonly message: string }) => `${node}: ${message}`,
   'no-vni': ({ vnis, nodes }: { readonly vnis: readonly string[]; readonly nodes: readonly string[] }) =>
-    `VNI ${list(vnis)} is unknown to zebra at ${list(nodes)}, elsewhere it is known: is its VXLAN port up?`,
+    `${list(nodes)}: zebra lacks VNI ${list(vnis)}, or its VXLAN port or bridge is down; elsewhere it is active`,
   'not-run': ({ node, age }: { readonly node: string; readonly age: number | null }) =>
     age === null
       ? `${node}: no run has succeeded, as far as is known`

@@ -1,6 +1,6 @@
 // Entries that nodes have of a place, and that the place does not have: ghosts, wrong next hops, wrong VNIs, wrong MACs. Pure.
 
-import { ensure, groupBy, split } from '../../base/group.ts';
+import { ensure, groupBy } from '../../base/group.ts';
 import { type AuditedNode, advertised, type Claim, type Fabric } from './collection.ts';
 import { type Again, finding, type Sighted } from './finding.ts';
 import { lacks, latest, overlap, type Presence } from './motion.ts';
@@ -15,8 +15,6 @@ export interface Wrong extends Extra {
   readonly claim: Claim | undefined;
   readonly proven: readonly AuditedNode[];
   readonly moving: readonly AuditedNode[];
-  /** When the last came, at the latest, of what is not proven, and of the address at its owner. */
-  readonly since: number;
 }
 
 /**
@@ -49,15 +47,9 @@ function judge(extra: Extra, { claims }: Fabric, first: number, settle: number):
     if (members.length === 0) return first - holder.since > settle;
     return members.every(({ at }) => lacks(holder, at, settle));
   };
-  const [proven, moving] = split(holders, isProven);
-  return {
-    ...extra,
-    id: idOf(extra, claim),
-    claim,
-    proven: proven.map(({ node }) => node),
-    moving: moving.map(({ node }) => node),
-    since: latest([...moving, ...(claim === undefined ? [] : [claim])]),
-  };
+  const proven = holders.filter(isProven).map(({ node }) => node);
+  const moving = holders.filter((holder) => !isProven(holder)).map(({ node }) => node);
+  return { ...extra, id: idOf(extra, claim), claim, proven, moving };
 }
 
 function idOf({ vni, place, members }: Extra, claim: Claim | undefined): Wrong['id'] {
@@ -153,7 +145,7 @@ export function describeWrong(wrong: readonly Wrong[]): Sighted[] {
       {
         finding: finding(id, { vni, nodes, addresses: ips, found, look }),
         isMoving,
-        since: latest(group),
+        since: Math.max(...group.map((one) => latest([...one.holders, ...(one.claim ? [one.claim] : [])]))),
         again: [...holders, ...owners],
       },
     ];

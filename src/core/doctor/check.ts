@@ -97,6 +97,8 @@ export interface HostFacts {
   readonly missingCapabilities: readonly string[];
   /** False when the first process of the system sees another file system at that path. */
   readonly bpffsShared: boolean;
+  /** False: what is mounted here is not seen by process 1, and may end with this program. */
+  readonly sharesMounts: boolean;
   /** False when the directory for bpffs does not exist. */
   readonly hasMountPoint: boolean;
   /** Time since the last successful run; null when no run succeeded with these pins. */

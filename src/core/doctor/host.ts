@@ -60,6 +60,7 @@ function checkBpffs({ observed, desired, host }: Findings): Check {
   if (!host.hasMountPoint) return failure('bpffs', { subject: path, ...BPFFS.nowhere({ path }) });
   if (!host.bpffsShared) return failure('bpffs', { subject: path, ...BPFFS.hidden() });
   if (observed.bpffsMounted) return ok('bpffs', path, BPFFS.ok());
+  if (!host.sharesMounts) return failure('bpffs', { subject: path, ...BPFFS.apart() });
   return warning('bpffs', { subject: path, ...BPFFS.unmounted({ path }) });
 }
 

@@ -98,6 +98,9 @@ export const CAPABILITIES = {
   }),
 };
 
+const JOIN_MOUNTS =
+  'run snoopy in the mount namespace of the node: use nsenter --net instead of ip netns exec';
+
 export const BPFFS = {
   ok: () => 'mounted',
   unmounted: ({ path }: { readonly path: string }) => ({
@@ -110,7 +113,11 @@ export const BPFFS = {
   }),
   hidden: () => ({
     found: 'not the file system that process 1 sees there',
-    remedy: 'run snoopy in the mount namespace of the node: use nsenter --net instead of ip netns exec',
+    remedy: JOIN_MOUNTS,
+  }),
+  apart: () => ({
+    found: 'not mounted, and a mount in this mount namespace may end with this program',
+    remedy: JOIN_MOUNTS,
   }),
 };
 

@@ -49,7 +49,7 @@ function groups({ vtep }: Node, rows: readonly Row[], isLocal: boolean): object[
   });
 }
 
-function document(name: string, node: Node): object {
+function document(name: string, node: Node, at = START): object {
   const { vtep, local, remote } = node;
   return {
     version: 1,
@@ -60,10 +60,10 @@ function document(name: string, node: Node): object {
     ring: { pending: false, dropped: 0 },
     errors: [],
     fabric: {
-      at: START,
+      at,
       node: { name, routerId: A, vteps: [vtep] },
       versions: { snoopy: '1.0.0', kernel: '6.12', frr: '10.3' },
-      succeededAt: START - 10,
+      succeededAt: at - 10,
       vnis: [{ vni: 100, vtep, bridge: 'br0', vlan: 0, suppress: true }],
       local: groups(node, local, true),
       remote: groups(node, remote, false),
@@ -194,12 +194,50 @@ function permutationsOf<T>(items: readonly T[]): T[][] {
 test('an old ghost is one at every node that has it, also where its place has just got another address', () => {
   const fresh = { ...host(4), age: 1 };
   const remote = [host(2, C), { ...fresh, place: C }, host(3, C)];
+  const nodes = [
+    { vtep: A, local: [host(1)], remote },
+    { vtep: B, local: [], remote: [host(1, A), ...remote] },
+    { vtep: C, local: [host(3), fresh], remote: [host(1, A)] },
+  ];
+  assert.deepEqual(findings(...nodes), ['ghost 100 10.1.0.2 n1,n2']);
+  // Also when the node whose list is kept, or every node, has reported before.
+  const collection = new Collection();
+  for (const at of [START - 60, START])
+    for (const [i, node] of nodes.entries())
+      collection.add(readDocument(document(`n${i + 1}`, node, at), `n${i + 1}`));
   assert.deepEqual(
-    findings(
-      { vtep: A, local: [host(1)], remote },
-      { vtep: B, local: [], remote: [host(1, A), ...remote] },
-      { vtep: C, local: [host(3), fresh], remote: [host(1, A)] },
-    ),
-    ['ghost 100 10.1.0.2 n1,n2'],
+    audit(collection, 5).findings.map(({ id, nodes: at }) => `${id} ${at.join()}`),
+    ['ghost n1,n2'],
+  );
+});
+
+test('a node that has got an entry after the report whose ages are kept may have got this one anew', () => {
+  const collection = new Collection();
+  const add = (name: string, node: Node, at: number): void =>
+    collection.add(readDocument(document(name, node, at), name));
+  // The host was gone when its node was asked, and is back.
+  add('n1', { vtep: A, local: [], remote: [host(2, C), host(3, C)] }, START);
+  add('n3', { vtep: C, local: [host(3)], remote: [] }, START + 3);
+  add('n2', { vtep: B, local: [], remote: [{ ...host(2, C), age: 2 }, host(3, C)] }, START + 20);
+  const { findings: found, moving } = audit(collection, 5);
+  assert.deepEqual([found.map(({ id }) => id), moving.map(({ id }) => id)], [[], ['ghost']]);
+});
+
+test('a node without a local tunnel address has the VNI, and holes like any other', () => {
+  const [a, c] = [host(1), host(3)];
+  const collection = new Collection();
+  for (const [name, node] of [
+    ['n1', { vtep: A, local: [a], remote: [host(3, C)] }],
+    ['n2', { vtep: B, local: [], remote: [host(3, C)] }],
+    ['n3', { vtep: C, local: [c], remote: [host(1, A)] }],
+  ] as const) {
+    const one = document(name, node) as { fabric: { vnis: object[] } };
+    if (name === 'n2')
+      one.fabric.vnis = [{ vni: 100, active: true, vtep: null, bridge: 'br0', vlan: 0, suppress: true }];
+    collection.add(readDocument(one, name));
+  }
+  assert.deepEqual(
+    audit(collection, 5).findings.map(({ id, addresses, nodes: at }) => [id, addresses, at]),
+    [['hole', ['10.1.0.1'], ['n2']]],
   );
 });

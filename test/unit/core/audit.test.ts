@@ -319,7 +319,7 @@ test('nodes of one name are distinguished by their router IDs', () => {
 
 /** As zebra answers without bgpd: it has no VNI, and so no neighbor. */
 function loseVnis(fabric: Fields): void {
-  for (const vni of fabric['vnis'] as Fields[]) Object.assign(vni, { known: false, vtep: null });
+  for (const vni of fabric['vnis'] as Fields[]) Object.assign(vni, { active: false, vtep: null });
   Object.assign(fabric['node'] as Fields, { vteps: [], routerId: null });
   Object.assign(fabric, { local: [], remote: [] });
 }
@@ -363,11 +363,11 @@ test('a node whose zebra answers and has none of its VNIs has no FRR', () => {
     (_, fabric) => {
       for (const vni of vnisOf(fabric)) vni['vtep'] = null;
     },
-    // The same in a report without `known`: zebra has a table of neighbors.
+    // The same in a report without `active`: zebra has a table of neighbors.
     (_, fabric) => {
       for (const vni of vnisOf(fabric)) {
         vni['vtep'] = null;
-        delete vni['known'];
+        delete vni['active'];
       }
       fabric['local'] = [
         { vni: 100, place: '', count: 0, digest: digestOf([]), youngest: null, entries: [] },
@@ -384,7 +384,7 @@ test('a node whose zebra lacks a VNI that others have', () => {
     const isLeft = ({ vni }: Fields): boolean => !vnis.includes(vni as number);
     for (const key of ['local', 'remote']) fabric[key] = (fabric[key] as Fields[]).filter(isLeft);
     for (const vni of fabric['vnis'] as Fields[])
-      if (!isLeft(vni)) Object.assign(vni, { known: false, vtep: null });
+      if (!isLeft(vni)) Object.assign(vni, { active: false, vtep: null });
     return document;
   };
   const without = (places: readonly string[], ...vnis: readonly number[]): Fields[] =>
@@ -406,14 +406,14 @@ test('a node whose zebra lacks a VNI that others have', () => {
   assert.deepEqual(findings(without([n1.vtep], 101)), [
     {
       ...{ id: 'no-vni', status: 'failure', vni: 101, nodes: ['n1'], look },
-      found: 'VNI 101 is unknown to zebra at n1, elsewhere it is known: is its VXLAN port up?',
+      found: 'n1: zebra lacks VNI 101, or its VXLAN port or bridge is down; elsewhere it is active',
     },
   ]);
   // VNIs that are lost at the same nodes are one finding, as when one port has them all.
   assert.deepEqual(findings(without([n1.vtep, n2.vtep], 101, 102)), [
     {
       ...{ id: 'no-vni', status: 'failure', vni: null, nodes: ['n1', 'n2'], look },
-      found: 'VNI 101, 102 is unknown to zebra at n1, n2, elsewhere it is known: is its VXLAN port up?',
+      found: 'n1, n2: zebra lacks VNI 101, 102, or its VXLAN port or bridge is down; elsewhere it is active',
     },
   ]);
   // In no EVPN at all; or the bridge of another program.

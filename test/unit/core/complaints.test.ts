@@ -184,6 +184,7 @@ const HEALTHY: Findings = withTunnel(
       loadFailure: null,
       missingCapabilities: [],
       bpffsShared: true,
+      sharesMounts: true,
       hasMountPoint: true,
       lastSuccessAgeMs: 1000,
       gcThresholds: null,

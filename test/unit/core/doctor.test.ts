@@ -49,6 +49,7 @@ function findings(
       loadFailure: null,
       missingCapabilities: [],
       bpffsShared: true,
+      sharesMounts: true,
       hasMountPoint: true,
       lastSuccessAgeMs: 1000,
       gcThresholds: null,
