@@ -113,15 +113,16 @@ function findRivals({ plan, hosts, frr }: FabricFacts): ReadonlyMap<number, read
 function describeVnis({ observed, vlanOptions, frr }: FabricFacts): VniReport[] {
   const { links } = observed;
   const found = new Map<number, VniReport>();
-  for (const { vni } of frr?.vnis ?? [])
-    found.set(vni, { vni, active: true, vtep: vtepOf(frr, vni), bridge: null, vlan: 0, suppress: false });
+  const ofZebra = new Set(frr?.vnis.map(({ vni }) => vni));
+  for (const vni of ofZebra)
+    found.set(vni, { vni, active: false, vtep: vtepOf(frr, vni), bridge: null, vlan: 0, suppress: false });
   for (const link of links.values()) {
     const bridge = link.master === undefined ? undefined : links.get(link.master);
     if (bridge?.bridge === undefined) continue;
     for (const { vni, vlan } of tunnelVnis(link, bridge.bridge.vlanFiltering, observed)) {
       if (frr?.l3Vnis.has(vni)) continue;
       const suppress = suppresses(link, vlan, vlanOptions.get(link.ifIndex) ?? []);
-      const active = found.has(vni) && link.up && bridge.up;
+      const active = ofZebra.has(vni) && link.up;
       found.set(vni, { vni, active, vtep: vtepOf(frr, vni), bridge: bridge.name, vlan, suppress });
     }
   }

@@ -136,7 +136,9 @@ export class Collection {
     known.holders.push(index);
     known.youngest.push(youngest === null ? Number.NEGATIVE_INFINITY : at - youngest);
     if (entries === null || (known.entries !== null && !this.#isReplaced(known.source, index))) return;
-    known.entries = readEntries(entries) ?? null;
+    const read = readEntries(entries);
+    if (read === undefined) return;
+    known.entries = read;
     known.source = index;
   }
 

@@ -173,8 +173,8 @@ function extraOf(
 }
 
 /**
- * Since when a node has an entry, at the latest. Of the nodes with the same entries the ages of one are kept: a route reaches all of
- * them at about the same time. Unless one has got an entry after that report: it may be this one, withdrawn and advertised anew.
+ * Since when a node is taken to have an entry. Of the nodes with the same entries the ages of one are kept, as a route reaches all
+ * of them at about the same time. They do not count for a node that has got an entry after that report: it may be this one, anew.
  */
 function sinceAt(source: AuditedNode | null, { age }: ReportedEntry, youngest: number): number {
   return source === null || youngest > source.at ? youngest : Math.min(youngest, sinceOf(source.at, age));

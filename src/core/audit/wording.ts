@@ -174,7 +174,7 @@ export const FOUND = {
     `${node}: ${message}`,
   'no-frr': ({ node, message }: { readonly node: string; readonly message: string }) => `${node}: ${message}`,
   'no-vni': ({ vnis, nodes }: { readonly vnis: readonly string[]; readonly nodes: readonly string[] }) =>
-    `${list(nodes)}: zebra lacks VNI ${list(vnis)}, or its VXLAN port or bridge is down; elsewhere it is active`,
+    `${list(nodes)}: zebra lacks VNI ${list(vnis)}, or its VXLAN port is down; elsewhere it is active`,
   'not-run': ({ node, age }: { readonly node: string; readonly age: number | null }) =>
     age === null
       ? `${node}: no run has succeeded, as far as is known`
@@ -224,7 +224,7 @@ export const FOUND = {
 
 /** What `no-frr` reports of a node whose zebra answers. */
 export function describeLostVnis(vnis: readonly number[]): string {
-  return `zebra has none of its VNIs (${list(vnis.map(String))}), so it advertises nothing: bgpd is not running or has no advertise-all-vni, or no VXLAN port is up`;
+  return `none of its VNIs (${list(vnis.map(String))}) is active in zebra, so it advertises nothing: bgpd is not running or has no advertise-all-vni, or no VXLAN port is up`;
 }
 
 /** How the mapping of a VNI reads. */

@@ -145,7 +145,7 @@ export function describeWrong(wrong: readonly Wrong[]): Sighted[] {
       {
         finding: finding(id, { vni, nodes, addresses: ips, found, look }),
         isMoving,
-        since: Math.max(...group.map((one) => latest([...one.holders, ...(one.claim ? [one.claim] : [])]))),
+        since: latest(group.flatMap(({ holders, claim: at }) => (at ? [...holders, at] : holders))),
         again: [...holders, ...owners],
       },
     ];

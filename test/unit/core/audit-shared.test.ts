@@ -200,7 +200,7 @@ test('an old ghost is one at every node that has it, also where its place has ju
     { vtep: C, local: [host(3), fresh], remote: [host(1, A)] },
   ];
   assert.deepEqual(findings(...nodes), ['ghost 100 10.1.0.2 n1,n2']);
-  // Also when the node whose list is kept, or every node, has reported before.
+  // Also when every node has reported before.
   const collection = new Collection();
   for (const at of [START - 60, START])
     for (const [i, node] of nodes.entries())

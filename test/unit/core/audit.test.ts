@@ -340,7 +340,7 @@ test('a node whose zebra answers and has none of its VNIs has no FRR', () => {
     [
       [
         ['no-frr', 'failure', ['n1'], { node: 'n1', command: 'snoopy doctor' }],
-        'n1: zebra has none of its VNIs (100), so it advertises nothing: bgpd is not running or has no advertise-all-vni, or no VXLAN port is up',
+        'n1: none of its VNIs (100) is active in zebra, so it advertises nothing: bgpd is not running or has no advertise-all-vni, or no VXLAN port is up',
       ],
     ],
   );
@@ -406,14 +406,14 @@ test('a node whose zebra lacks a VNI that others have', () => {
   assert.deepEqual(findings(without([n1.vtep], 101)), [
     {
       ...{ id: 'no-vni', status: 'failure', vni: 101, nodes: ['n1'], look },
-      found: 'n1: zebra lacks VNI 101, or its VXLAN port or bridge is down; elsewhere it is active',
+      found: 'n1: zebra lacks VNI 101, or its VXLAN port is down; elsewhere it is active',
     },
   ]);
   // VNIs that are lost at the same nodes are one finding, as when one port has them all.
   assert.deepEqual(findings(without([n1.vtep, n2.vtep], 101, 102)), [
     {
       ...{ id: 'no-vni', status: 'failure', vni: null, nodes: ['n1', 'n2'], look },
-      found: 'n1, n2: zebra lacks VNI 101, 102, or its VXLAN port or bridge is down; elsewhere it is active',
+      found: 'n1, n2: zebra lacks VNI 101, 102, or its VXLAN port is down; elsewhere it is active',
     },
   ]);
   // In no EVPN at all; or the bridge of another program.
