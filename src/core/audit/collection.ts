@@ -145,7 +145,8 @@ export class Collection {
   /** True when another report is a later one of the same node: then the ages in the first one count no more. */
   #isReplaced(index: number, by: number): boolean {
     const [one, other] = [this.#reports[index], this.#reports[by]];
-    return one !== undefined && other !== undefined && one.name === other.name && one.at < other.at;
+    if (one === undefined || other === undefined) return false;
+    return one.name === other.name && one.routerId === other.routerId && one.at < other.at;
   }
 
   /** The fabric as the newest reports of its nodes have it. `later`: a fabric whose nodes keep their names in this one. */
