@@ -122,7 +122,9 @@ function describeVnis({ observed, vlanOptions, frr }: FabricFacts): VniReport[] 
     for (const { vni, vlan } of tunnelVnis(link, bridge.bridge.vlanFiltering, observed)) {
       if (frr?.l3Vnis.has(vni)) continue;
       const suppress = suppresses(link, vlan, vlanOptions.get(link.ifIndex) ?? []);
-      const active = ofZebra.has(vni) && link.up;
+      // Of two ports with one VNI, as on two UDP ports, an active one counts.
+      if (found.get(vni)?.active) continue;
+      const active = ofZebra.has(vni) && link.up && bridge.up;
       found.set(vni, { vni, active, vtep: vtepOf(frr, vni), bridge: bridge.name, vlan, suppress });
     }
   }

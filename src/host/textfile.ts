@@ -60,8 +60,9 @@ export function replaceTextfile(path: string, text: string, users: Users): void 
 }
 
 /**
- * What is at the path and must stay; null: it may be replaced. In a directory of others all that they can make is replaced, but for a
- * directory. Elsewhere a socket is in use, and so is what a link leads to: a device, a socket, or what is open, as with /dev/stdout.
+ * What is at the path and must stay; null: it may be replaced. A device stays anywhere. In a directory of others all else that they
+ * can make is replaced, but for a directory. Elsewhere a socket is in use, and so is what a link leads to: a device, a socket, or
+ * what is open, as with /dev/stdout.
  */
 function whatElse(path: string, weakness: Weakness | null): string | null {
   const found = lstatSync(path, { throwIfNoEntry: false });

@@ -93,6 +93,18 @@ describe('twenty nodes', () => {
     assert.ok(!result.tasks.some(({ result: { changed } }) => changed === true), 'nothing is changed');
   });
 
+  test('a node whose FRR does not answer: it may lack anything, so the play fails as for holes', () => {
+    const goOn = fabric.node(20).frr.pauseZebra();
+    try {
+      const result = play();
+      assert.equal(result.code, 2, result.stdout);
+      assert.match(failureOf(result) ?? '', /^n20: vtysh .* fails: no answer in 10 s$/);
+      assert.equal(play({ snoopy_audit_fail: 'owners' }).code, 0);
+    } finally {
+      goOn();
+    }
+  });
+
   test('a ghost and a hole: only the nodes that they are about are asked again, and the play fails', async () => {
     const ghost = '10.1.5.99';
     const [vm] = fabric.node(5).vms;

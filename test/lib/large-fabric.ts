@@ -83,9 +83,32 @@ export function writeLargeFabric(dir: string, { nodes, hosts, vnis, seed, faults
         );
       }
     }
-    writeFileSync(join(dir, `${nameOf(node)}.json`), documentOf(node, claims[node] ?? [], remote));
+    const at = AT + (node % 40) / 10;
+    writeFileSync(join(dir, `${nameOf(node)}.json`), documentOf(node, at, claims[node] ?? [], remote));
   }
   return expected.sort();
+}
+
+/**
+ * Writes a file for each node of a fabric that has fallen into two halves, as with the links between two sites down: no node has a
+ * host of the other half. `step`: seconds from one report to the next.
+ */
+export function writeSplitFabric(
+  dir: string,
+  { nodes, hosts, from, step }: Pick<LargeFabric, 'nodes' | 'hosts'> & { from: number; step: number },
+): void {
+  const own = Array.from({ length: nodes }, (_, node) =>
+    Array.from({ length: hosts }, (_, i) => hostOf(node * hosts + i)),
+  );
+  const groups = own.map((table, node) => remoteGroup(0, node, table, false));
+  const isFirst = (node: number): boolean => node < nodes / 2;
+  for (const [node, table] of own.entries()) {
+    const remote = groups.filter((_, place) => place !== node && isFirst(place) === isFirst(node));
+    writeFileSync(
+      join(dir, `${nameOf(node)}.json`),
+      documentOf(node, AT + from + node * step, [table], remote),
+    );
+  }
 }
 
 function hostOf(id: number): Host {
@@ -114,7 +137,12 @@ function remoteGroup(vni: number, node: number, hosts: readonly Host[], isListed
   return JSON.stringify({ ...groupOf(vni, node, hosts), ...(isListed ? { entries } : {}) });
 }
 
-function documentOf(node: number, tables: readonly (readonly Host[])[], remote: readonly string[]): string {
+function documentOf(
+  node: number,
+  at: number,
+  tables: readonly (readonly Host[])[],
+  remote: readonly string[],
+): string {
   const local = tables.map((hosts, vni) => ({
     ...groupOf(vni, node, hosts),
     entries: hosts.map((host) => ({ ...host, age: AGE, state: 'owned' })),
@@ -137,10 +165,10 @@ function documentOf(node: number, tables: readonly (readonly Host[])[], remote: 
     })),
   );
   const fabric = {
-    at: AT + (node % 40) / 10,
+    at,
     node: { name: nameOf(node), routerId: vtepOf(node), vteps: [vtepOf(node)] },
     versions: { snoopy: '0.1.0', kernel: '6.12.48', frr: '10.3' },
-    succeededAt: AT - 4,
+    succeededAt: at - 4,
     vnis: tables.map((_, vni) => ({
       vni: 100 + vni,
       active: true,

@@ -93,7 +93,7 @@ function confirm(
   settle: number,
 ): readonly Sighted[] {
   const first = before.fabric.nodes.reduce((least, { at }) => Math.min(least, at), Number.POSITIVE_INFINITY);
-  const known = new Set(before.sighted.flatMap(({ finding }) => placesOf(finding)));
+  const wasSeen = seenIn(before.sighted.map(({ finding }) => finding));
   const [earlier, newest] = [timesOf(before.fabric), timesOf(now)];
   const isAnew = ({ again = [] }: Sighted): boolean => {
     const last = Math.max(...again.map(({ node }) => earlier.get(node) ?? Number.POSITIVE_INFINITY));
@@ -101,7 +101,7 @@ function confirm(
   };
   return sighted.map((one) => {
     const isOld = one.isMoving && one.since !== undefined && first - one.since > settle;
-    const isConfirmed = isOld && isAnew(one) && placesOf(one.finding).every((place) => known.has(place));
+    const isConfirmed = isOld && isAnew(one) && wasSeen(one.finding);
     return isConfirmed ? { ...one, isMoving: false } : one;
   });
 }
@@ -110,9 +110,23 @@ function timesOf({ nodes }: Fabric): ReadonlyMap<string, number> {
   return new Map(nodes.map(({ name, at }) => [name, at]));
 }
 
-/** Every address at every node that a finding is about. */
-function placesOf({ id, vni, addresses, nodes }: Finding): string[] {
-  return addresses.flatMap((ip) => nodes.map((node) => `${id} ${vni} ${ip} ${node}`));
+/**
+ * Returns whether a finding is about nothing new: every address of it at every node of it is in one of `findings`. A finding may be
+ * about tens of thousands of addresses at hundreds of nodes, so these are not multiplied.
+ */
+function seenIn(findings: readonly Finding[]): (finding: Finding) => boolean {
+  const about = new Map<string, number[]>();
+  for (const [index, { id, vni, addresses }] of findings.entries())
+    for (const ip of addresses) ensure(about, `${id} ${vni} ${ip}`, (): number[] => []).push(index);
+  const nodesOf = findings.map(({ nodes }) => new Set(nodes));
+  return ({ id, vni, addresses, nodes }) => {
+    const known = addresses.map((ip) => about.get(`${id} ${vni} ${ip}`) ?? []);
+    const different = new Map(known.map((indexes) => [indexes.join(), indexes]));
+    return [...different.values()].every((indexes) => {
+      const seen = indexes.flatMap((index) => nodesOf[index] ?? []);
+      return nodes.every((node) => seen.some((some) => some.has(node)));
+    });
+  };
 }
 
 function examine(fabric: Fabric, settle: number): Sighted[] {

@@ -50,8 +50,8 @@ export interface Variant {
   readonly count: number;
   /** Null: no report lists them. */
   readonly entries: readonly ReportedEntry[] | null;
-  /** The node whose report lists them with their ages. */
-  readonly source: AuditedNode | null;
+  /** The time of the report that lists them with their ages: of one of the holders, and maybe an earlier one. */
+  readonly listedAt: number;
   readonly holders: readonly Holder[];
 }
 
@@ -74,6 +74,7 @@ export interface Fabric {
 interface Reduced {
   readonly count: number;
   entries: readonly ReportedEntry[] | null;
+  /** The report that lists them. */
   source: number;
   readonly holders: number[];
   readonly youngest: number[];
@@ -146,7 +147,8 @@ export class Collection {
   #isReplaced(index: number, by: number): boolean {
     const [one, other] = [this.#reports[index], this.#reports[by]];
     if (one === undefined || other === undefined) return false;
-    return one.name === other.name && one.routerId === other.routerId && one.at < other.at;
+    const isSame = one.routerId === other.routerId || fits(one, other) || fits(other, one);
+    return one.name === other.name && isSame && one.at < other.at;
   }
 
   /** The fabric as the newest reports of its nodes have it. `later`: a fabric whose nodes keep their names in this one. */
@@ -179,7 +181,7 @@ export class Collection {
       variants: new Map(
         [...this.#variants].map(([vni, places]) => [
           vni,
-          new Map([...places].map(([place, digests]) => [place, variantsOf(digests, nodes)])),
+          new Map([...places].map(([place, digests]) => [place, this.#variantsOf(digests, nodes)])),
         ]),
       ),
     };
@@ -188,6 +190,17 @@ export class Collection {
   /** True when a report of that name was added later than so many: a node that answers no more has none. */
   #isReported(name: string, after: number): boolean {
     return this.#reports.slice(after).some((report) => report.name === name);
+  }
+
+  #variantsOf(digests: ReadonlyMap<string, Reduced>, nodes: ReadonlyMap<number, AuditedNode>): Variant[] {
+    return [...digests].flatMap(([digest, { count, entries, source, holders, youngest }]) => {
+      const live = holders.flatMap((index, i): Holder[] => {
+        const node = nodes.get(index);
+        return node === undefined ? [] : [{ node, youngest: youngest[i] ?? Number.NEGATIVE_INFINITY }];
+      });
+      const listedAt = this.#reports[source]?.at ?? 0;
+      return live.length === 0 ? [] : [{ digest, count, entries, listedAt, holders: live }];
+    });
   }
 
   #claims(nodes: ReadonlyMap<number, AuditedNode>): Map<number, Map<IpAddress, Claim[]>> {
@@ -214,21 +227,6 @@ export function sinceOf(at: number, age: number | null): number {
 /** The claims of those that other nodes must have. */
 export function advertised(claims: readonly Claim[]): readonly Claim[] {
   return claims.every(isAdvertised) ? claims : claims.filter(isAdvertised);
-}
-
-function variantsOf(
-  digests: ReadonlyMap<string, Reduced>,
-  nodes: ReadonlyMap<number, AuditedNode>,
-): Variant[] {
-  return [...digests].flatMap(([digest, { count, entries, source, holders, youngest }]) => {
-    const live = holders.flatMap((index, i): Holder[] => {
-      const node = nodes.get(index);
-      return node === undefined ? [] : [{ node, youngest: youngest[i] ?? Number.NEGATIVE_INFINITY }];
-    });
-    return live.length === 0
-      ? []
-      : [{ digest, count, entries, source: nodes.get(source) ?? null, holders: live }];
-  });
 }
 
 /**

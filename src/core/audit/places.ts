@@ -90,7 +90,7 @@ function nodesWithout(
   const without = nodes.filter((node) => !members.has(node) && !has.has(node));
   if (without.length === 0) return [];
   const holders = without.map((node) => ({ node, youngest: Number.NEGATIVE_INFINITY }));
-  return [{ digest: '', count: 0, entries: [], source: null, holders }];
+  return [{ digest: '', count: 0, entries: [], listedAt: 0, holders }];
 }
 
 /** The nodes that have something else of a place and do not list it: what is missing there may be elsewhere. */
@@ -127,9 +127,7 @@ export function differencesIn({ vni, places, unknown }: Domain): Difference[] {
             {
               missing: [],
               holders: [],
-              extra: variant.entries.map((entry) =>
-                extraOf({ vni, place, members: new Set() }, entry, variant),
-              ),
+              extra: extrasOf({ vni, place, members: new Set() }, variant.entries, variant),
             },
           ],
     ),
@@ -145,39 +143,42 @@ function differenceOf(place: Place, variant: Variant): Difference[] {
     {
       holders: holders.filter(({ node }) => !place.members.has(node)),
       missing: [...place.claims.values()].filter(({ ip, mac }) => macs.get(ip) !== mac),
-      extra: entries
-        .filter(({ ip, mac }) => place.claims.get(ip)?.mac !== mac)
-        .map((entry) => extraOf(place, entry, variant)),
+      extra: extrasOf(
+        place,
+        entries.filter(({ ip, mac }) => place.claims.get(ip)?.mac !== mac),
+        variant,
+      ),
     },
   ];
 }
 
-function extraOf(
-  { vni, place, members }: Pick<Place, 'vni' | 'place' | 'members'>,
-  entry: ReportedEntry,
-  { holders, source }: Variant,
-): Extra {
-  return {
-    vni,
-    place,
-    entry,
-    members: [...members],
-    holders: holders
-      .filter(({ node }) => !members.has(node))
-      .map(({ node, youngest }) => ({
+/** Entries of one age have the same holders: a thousand entries at a thousand nodes are not a million objects. */
+function extrasOf(
+  { vni, place, members: there }: Pick<Place, 'vni' | 'place' | 'members'>,
+  entries: readonly ReportedEntry[],
+  { holders, listedAt }: Variant,
+): Extra[] {
+  const members = [...there];
+  const others = holders.filter(({ node }) => !there.has(node));
+  const byAge = new Map<number | null, Extra['holders']>();
+  return entries.map((entry) => ({
+    ...{ vni, place, entry, members },
+    holders: ensure(byAge, entry.age, () =>
+      others.map(({ node, youngest }) => ({
         node,
         at: node.at,
-        since: sinceAt(source, entry, youngest),
+        since: sinceAt(listedAt, entry.age, youngest),
       })),
-  };
+    ),
+  }));
 }
 
 /**
  * Since when a node is taken to have an entry. Of the nodes with the same entries the ages of one are kept, as a route reaches all
  * of them at about the same time. They do not count for a node that has got an entry after that report: it may be this one, anew.
  */
-function sinceAt(source: AuditedNode | null, { age }: ReportedEntry, youngest: number): number {
-  return source === null || youngest > source.at ? youngest : Math.min(youngest, sinceOf(source.at, age));
+function sinceAt(listedAt: number, age: number | null, youngest: number): number {
+  return youngest > listedAt ? youngest : Math.min(youngest, sinceOf(listedAt, age));
 }
 
 /** A key of the nodes, to put together what is so at the same nodes. */

@@ -23,18 +23,27 @@ export function checkVnis({ nodes }: Fabric): Sighted[] {
   ];
 }
 
-/** The nodes where a VNI is not active that is active at others; one that is active nowhere may be in no EVPN. */
+/**
+ * The nodes where a VNI is not active that is active at others; one that is active nowhere may be in no EVPN. Of a bridge that is
+ * not configured it may belong to another program, but without a bridge it has no hosts.
+ */
 function checkLost(setups: readonly (readonly [number, readonly Setup[]])[]): Sighted[] {
   return joined(setups, 'no-vni', (vni, all) =>
     all.some(({ report }) => report.active)
-      ? all.filter(({ node }) => node.frrMessage === null && node.lostVnis.includes(vni))
+      ? all.filter(
+          ({ node, report }) =>
+            node.frrMessage === null && (node.lostVnis.includes(vni) || report.bridge === null),
+        )
       : [],
   );
 }
 
-/** What most nodes have is taken to be right. */
+/** What most nodes have is taken to be right. A VNI that is in no bridge is a lost one. */
 function checkMapping(vni: number, setups: readonly Setup[]): Sighted[] {
-  const groups = [...groupBy(setups, ({ report }) => formatMapping(report))].sort(
+  const bridged = setups.flatMap(({ node, report: { bridge, vlan } }) =>
+    bridge === null ? [] : [{ node, mapping: formatMapping(bridge, vlan) }],
+  );
+  const groups = [...groupBy(bridged, ({ mapping }) => mapping)].sort(
     ([a, some], [b, others]) => others.length - some.length || (a < b ? -1 : 1),
   );
   const [[usual] = [''], ...unusual] = groups;
@@ -75,6 +84,6 @@ function joined(
   });
 }
 
-function namesOf(setups: readonly Setup[]): string[] {
+function namesOf(setups: readonly Pick<Setup, 'node'>[]): string[] {
   return setups.map(({ node }) => node.name).sort();
 }

@@ -18,8 +18,9 @@ export const WHY = {
   frozen: 'A frozen address has no route until it is freed.',
   conflict: 'Two hosts use the address, and each in turn takes it from the other, until it is frozen.',
   'no-report': 'What is not reported is not compared.',
-  'no-frr': 'Without FRR the node has no routes, or it is not known which; it is not compared.',
-  'no-vni': 'The node advertises none of its hosts of the VNI, and has none of the routes of the others.',
+  'no-frr':
+    'Without FRR or an active VNI the node has no routes, or it is not known which; it is not compared.',
+  'no-vni': 'Hosts of the VNI at the node do not reach those of other nodes.',
   'not-run':
     'Between runs no neighbor is written and none is removed: new hosts have no route, old ones keep theirs.',
   problem: 'The node is not as its configuration asks.',
@@ -174,7 +175,7 @@ export const FOUND = {
     `${node}: ${message}`,
   'no-frr': ({ node, message }: { readonly node: string; readonly message: string }) => `${node}: ${message}`,
   'no-vni': ({ vnis, nodes }: { readonly vnis: readonly string[]; readonly nodes: readonly string[] }) =>
-    `${list(nodes)}: zebra lacks VNI ${list(vnis)}, or its VXLAN port is down; elsewhere it is active`,
+    `${list(nodes)}: zebra lacks VNI ${list(vnis)}, or its VXLAN port is down or in no bridge, or the bridge is down; elsewhere it is active`,
   'not-run': ({ node, age }: { readonly node: string; readonly age: number | null }) =>
     age === null
       ? `${node}: no run has succeeded, as far as is known`
@@ -224,18 +225,11 @@ export const FOUND = {
 
 /** What `no-frr` reports of a node whose zebra answers. */
 export function describeLostVnis(vnis: readonly number[]): string {
-  return `none of its VNIs (${list(vnis.map(String))}) is active in zebra, so it advertises nothing: bgpd is not running or has no advertise-all-vni, or no VXLAN port is up`;
+  return `none of its VNIs (${list(vnis.map(String))}) is active: bgpd is not running or has no advertise-all-vni, or the VXLAN ports or bridges are down`;
 }
 
 /** How the mapping of a VNI reads. */
-export function formatMapping({
-  bridge,
-  vlan,
-}: {
-  readonly bridge: string | null;
-  readonly vlan: number;
-}): string {
-  if (bridge === null) return 'in no bridge';
+export function formatMapping(bridge: string, vlan: number): string {
   return vlan === 0 ? `on ${bridge}` : `VLAN ${vlan} of ${bridge}`;
 }
 

@@ -106,6 +106,11 @@ function idOfClaim({ vni, place, ip }: Claim): string {
   return `${vni} ${place} ${ip}`;
 }
 
+/** When the last of its parts came: the entry at its holders, the address at its owner. */
+function lastOf({ holders, claim }: Wrong): Pick<Presence, 'since'> {
+  return { since: latest(claim === undefined ? holders : [...holders, claim]) };
+}
+
 export function describeWrong(wrong: readonly Wrong[]): Sighted[] {
   const parts = wrong.flatMap((one) => [
     { ...one, nodes: one.proven, isMoving: false },
@@ -145,7 +150,7 @@ export function describeWrong(wrong: readonly Wrong[]): Sighted[] {
       {
         finding: finding(id, { vni, nodes, addresses: ips, found, look }),
         isMoving,
-        since: latest(group.flatMap(({ holders, claim: at }) => (at ? [...holders, at] : holders))),
+        since: latest(group.map(lastOf)),
         again: [...holders, ...owners],
       },
     ];

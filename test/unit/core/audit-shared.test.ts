@@ -49,6 +49,10 @@ function groups({ vtep }: Node, rows: readonly Row[], isLocal: boolean): object[
   });
 }
 
+interface Document {
+  readonly fabric: { readonly node: Record<string, unknown>; readonly remote: Record<string, unknown>[] };
+}
+
 function document(name: string, node: Node, at = START): object {
   const { vtep, local, remote } = node;
   return {
@@ -208,6 +212,59 @@ test('an old ghost is one at every node that has it, also where its place has ju
   assert.deepEqual(
     audit(collection, 5).findings.map(({ id, nodes: at }) => `${id} ${at.join()}`),
     ['ghost n1,n2'],
+  );
+});
+
+test('the ages of a list count as long as its addresses are the same, whatever its node has listed since', () => {
+  const fresh = { ...host(4), age: 1 };
+  const seen = (age: number): readonly Row[] => [host(2, C), { ...host(4, C), age }, host(3, C)];
+  const ghosts = (second: (document: Document) => void): string[] => {
+    const collection = new Collection();
+    const owner = { vtep: C, local: [host(3), fresh], remote: [] };
+    for (const [name, node] of [
+      ['n1', { vtep: A, local: [], remote: seen(1) }],
+      ['n2', { vtep: B, local: [], remote: seen(1) }],
+      ['n3', owner],
+    ] as const)
+      collection.add(readDocument(document(name, node), name));
+    // n1 is asked once more, for the addresses of other places.
+    const again = document('n1', { vtep: A, local: [], remote: seen(3) }, START + 2) as Document;
+    second(again);
+    collection.add(readDocument(again, 'n1'));
+    const { findings: found, moving } = audit(collection, 5);
+    assert.deepEqual(moving, []);
+    return found.map(({ id, nodes: at }) => `${id} ${at.join()}`);
+  };
+  const withoutList = ({ fabric }: Document): void => {
+    for (const group of fabric.remote) delete group['entries'];
+  };
+  assert.deepEqual(ghosts(withoutList), ['ghost n1,n2']);
+  // A list of something else, as another program has written it.
+  const malformed = ({ fabric }: Document): void => {
+    for (const group of fabric.remote) group['entries'] = [{}];
+  };
+  assert.deepEqual(ghosts(malformed), ['ghost n1,n2']);
+});
+
+test('a later list of the node counts, also where its first report has no router ID', () => {
+  const collection = new Collection();
+  const add = (name: string, node: Node, at: number, routerId: string | null = A): void => {
+    const one = document(name, node, at) as Document;
+    one.fabric.node['routerId'] = routerId;
+    collection.add(readDocument(one, name));
+  };
+  const fresh = { ...host(4), age: 1 };
+  const remote = [host(2, C), { ...fresh, place: C }, host(3, C)];
+  // Before the second reports the address of a host came anew.
+  for (const [at, routerId] of [
+    [START - 60, null],
+    [START, A],
+  ] as const)
+    add('n1', { vtep: A, local: [], remote }, at, routerId);
+  add('n3', { vtep: C, local: [host(3), fresh], remote: [] }, START);
+  assert.deepEqual(
+    audit(collection, 5).findings.map(({ id, nodes: at }) => `${id} ${at.join()}`),
+    ['ghost n1'],
   );
 });
 

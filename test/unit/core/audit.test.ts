@@ -324,7 +324,7 @@ function loseVnis(fabric: Fields): void {
   Object.assign(fabric, { local: [], remote: [] });
 }
 
-test('a node whose zebra answers and has none of its VNIs has no FRR', () => {
+test('a node whose zebra answers and has none of its VNIs active has no FRR', () => {
   const all = new FabricModel({ ...SOUND, hosts: 0 }).nodes;
   const findings = (edit: (document: Fields, fabric: Fields) => void) => {
     const [first, ...others] = all.map((node) => new FabricModel({ ...SOUND, hosts: 0 }).document(node));
@@ -340,7 +340,7 @@ test('a node whose zebra answers and has none of its VNIs has no FRR', () => {
     [
       [
         ['no-frr', 'failure', ['n1'], { node: 'n1', command: 'snoopy doctor' }],
-        'n1: none of its VNIs (100) is active in zebra, so it advertises nothing: bgpd is not running or has no advertise-all-vni, or no VXLAN port is up',
+        'n1: none of its VNIs (100) is active: bgpd is not running or has no advertise-all-vni, or the VXLAN ports or bridges are down',
       ],
     ],
   );
@@ -377,7 +377,7 @@ test('a node whose zebra answers and has none of its VNIs has no FRR', () => {
   for (const edit of sound) assert.deepEqual(findings(edit), [], String(edit));
 });
 
-test('a node whose zebra lacks a VNI that others have', () => {
+test('a node with a VNI that is active at others and not there', () => {
   const model = new FabricModel({ ...SOUND, vnis: 3, hosts: 1 });
   const lost = (document: Fields, ...vnis: readonly number[]): Fields => {
     const fabric = document['fabric'] as Fields;
@@ -406,14 +406,28 @@ test('a node whose zebra lacks a VNI that others have', () => {
   assert.deepEqual(findings(without([n1.vtep], 101)), [
     {
       ...{ id: 'no-vni', status: 'failure', vni: 101, nodes: ['n1'], look },
-      found: 'n1: zebra lacks VNI 101, or its VXLAN port is down; elsewhere it is active',
+      found:
+        'n1: zebra lacks VNI 101, or its VXLAN port is down or in no bridge, or the bridge is down; elsewhere it is active',
     },
   ]);
+  // A port in no bridge is the same, and not another bridge as well. Also with its only VNI: zebra has that one, and bgpd runs.
+  for (const vnis of [[101], [100, 101, 102]]) {
+    const documents = without([n1.vtep], ...vnis);
+    const fabric = documents[0]?.['fabric'] as Fields;
+    for (const one of fabric['vnis'] as Fields[])
+      if (vnis.includes(one['vni'] as number)) Object.assign(one, { vtep: n1.vtep, bridge: null });
+    assert.deepEqual(
+      findings(documents).map(({ id, nodes }) => [id, nodes]),
+      [['no-vni', ['n1']]],
+      String(vnis),
+    );
+  }
   // VNIs that are lost at the same nodes are one finding, as when one port has them all.
   assert.deepEqual(findings(without([n1.vtep, n2.vtep], 101, 102)), [
     {
       ...{ id: 'no-vni', status: 'failure', vni: null, nodes: ['n1', 'n2'], look },
-      found: 'n1, n2: zebra lacks VNI 101, 102, or its VXLAN port is down; elsewhere it is active',
+      found:
+        'n1, n2: zebra lacks VNI 101, 102, or its VXLAN port is down or in no bridge, or the bridge is down; elsewhere it is active',
     },
   ]);
   // In no EVPN at all; or the bridge of another program.
