@@ -51,7 +51,10 @@ export interface NodeVersions {
 /** A VNI that zebra knows or a VXLAN port of a bridge has. */
 export interface VniReport {
   readonly vni: number;
-  /** Whether zebra has the VNI, and its VXLAN port is in a bridge, with both up: otherwise no host of it reaches another node. */
+  /**
+   * Whether zebra has the VNI, and its VXLAN port is in a bridge, with both up: otherwise no host of it reaches another node. True
+   * without a bridge where zebra has got the VNI just now.
+   */
   readonly active: boolean;
   /** Address of the tunnel's near end; null when zebra does not know it. */
   readonly vtep: string | null;

@@ -114,8 +114,12 @@ function describeVnis({ observed, vlanOptions, frr }: FabricFacts): VniReport[] 
   const { links } = observed;
   const found = new Map<number, VniReport>();
   const ofZebra = new Set(frr?.vnis.map(({ vni }) => vni));
-  for (const vni of ofZebra)
-    found.set(vni, { vni, active: false, vtep: vtepOf(frr, vni), bridge: null, vlan: 0, suppress: false });
+  const unbridged = [...links.values()].filter(({ master }) => master === undefined);
+  for (const vni of ofZebra) {
+    // A port that was created after this look at the links, and before that of zebra, may well be in its bridge.
+    const active = !unbridged.some(({ vxlan }) => vxlan?.external || vxlan?.vni === vni);
+    found.set(vni, { vni, active, vtep: vtepOf(frr, vni), bridge: null, vlan: 0, suppress: false });
+  }
   for (const link of links.values()) {
     const bridge = link.master === undefined ? undefined : links.get(link.master);
     if (bridge?.bridge === undefined) continue;
@@ -123,7 +127,8 @@ function describeVnis({ observed, vlanOptions, frr }: FabricFacts): VniReport[] 
       if (frr?.l3Vnis.has(vni)) continue;
       const suppress = suppresses(link, vlan, vlanOptions.get(link.ifIndex) ?? []);
       // Of two ports with one VNI, as on two UDP ports, an active one counts.
-      if (found.get(vni)?.active) continue;
+      const known = found.get(vni);
+      if (known?.active && known.bridge !== null) continue;
       const active = ofZebra.has(vni) && link.up && bridge.up;
       found.set(vni, { vni, active, vtep: vtepOf(frr, vni), bridge: bridge.name, vlan, suppress });
     }

@@ -101,6 +101,7 @@ export interface StatusBinding {
   readonly port: string;
   readonly source: 'learned' | 'static';
   readonly state: 'installed' | 'waiting' | 'remote' | 'frozen' | 'homeless';
+  readonly because: string;
   /** Seconds since it was seen; null for a static entry that was not seen. */
   readonly age: number | null;
   /** The state of its entry in the kernel. */

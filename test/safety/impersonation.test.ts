@@ -314,6 +314,8 @@ describe('impersonation', () => {
   }
 
   test('a forged hint has its sender probed, and changes nothing when that does not answer', () => {
+    // The pause after the probe for the advertisement without override is over: it was the same hint.
+    sleepSync(1_000);
     const counters = countersOf(near);
     solicit();
     assert.deepEqual(grown(counters, countersOf(near)), { hints: 1 });
@@ -578,6 +580,36 @@ describe('impersonation', () => {
       [],
       'an old claim no longer counts',
     );
+  });
+
+  test('an old claim does not count either once the host of the other node is gone, until the claimant answers for the address', async () => {
+    const { netns } = fabric.node(2).node;
+    netns.run('ip', 'link', 'set', remote.port, 'nomaster');
+    run(far);
+    await nodeHas(1, remote.ip, undefined);
+    assert.deepEqual(run(near).neighbors.changes, []);
+    const claim = bindingOf(near, remote.ip);
+    assert.equal(claim?.state, 'waiting');
+    assert.equal(
+      claim?.because,
+      'it has claimed the address of another host, and has not answered a probe since',
+    );
+    // It takes over for good.
+    attacker.run('ip', 'address', 'add', `${remote.ip}/16`, 'dev', 'eth0');
+    await until(
+      'it to be probed again, and to have the neighbor',
+      () => {
+        run(near);
+        return macAt(1, remote.ip);
+      },
+      (mac) => mac === attacker.mac,
+    );
+    await farHas(remote.ip, attacker.mac);
+    attacker.run('ip', 'address', 'del', `${remote.ip}/16`, 'dev', 'eth0');
+    netns.run('ip', 'link', 'set', remote.port, 'master', BRIDGE);
+    remote.gratuitous();
+    run(far);
+    await nodeHas(1, remote.ip, remote.mac);
   });
 
   test('a claim to MAC and address of a host at another node is treated as a move, until the host sends again', async () => {

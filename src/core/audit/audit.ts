@@ -60,14 +60,19 @@ export function audit(collection: Collection, settle: number, old?: Collection):
     nodes: fabric.nodes.length,
     vnis: new Set(fabric.nodes.flatMap(({ vnis }) => vnis.map(({ vni }) => vni))).size,
     addresses,
-    from: times.length === 0 ? null : Math.min(...times),
-    to: times.length === 0 ? null : Math.max(...times),
+    from: extreme(times, Math.min),
+    to: extreme(times, Math.max),
     findings,
     moving: sighted.filter(({ isMoving }) => isMoving).map(({ finding }) => finding),
     again: mergeAgain(sighted),
     ...(before === undefined ? {} : { changes: changesOf(before, { fabric, findings }) }),
     errors: [],
   };
+}
+
+/** The first or the last of them. A call has a limit of arguments, reports have none. */
+function extreme(times: readonly number[], of: (a: number, b: number) => number): number | null {
+  return times.length === 0 ? null : times.reduce((found, time) => of(found, time));
 }
 
 /** A fabric, and what was found in it. */
@@ -112,22 +117,27 @@ function timesOf({ nodes }: Fabric): ReadonlyMap<string, number> {
 
 /**
  * Returns whether a finding is about nothing new: every address of it at every node of it is in one of `findings`. A finding may be
- * about tens of thousands of addresses at hundreds of nodes, so these are not multiplied.
+ * about tens of thousands of addresses at hundreds of nodes, so these are not multiplied: addresses that are in the same findings are
+ * looked at once.
  */
 function seenIn(findings: readonly Finding[]): (finding: Finding) => boolean {
   const about = new Map<string, number[]>();
-  for (const [index, { id, vni, addresses }] of findings.entries())
+  const at = new Map<string, Set<number>>();
+  for (const [index, { id, vni, addresses, nodes }] of findings.entries()) {
     for (const ip of addresses) ensure(about, `${id} ${vni} ${ip}`, (): number[] => []).push(index);
-  const nodesOf = findings.map(({ nodes }) => new Set(nodes));
+    for (const node of nodes) ensure(at, node, () => new Set<number>()).add(index);
+  }
+  const shared = new Map<string, readonly number[]>();
+  const indexes = new Map([...about].map(([key, list]) => [key, ensure(shared, list.join(), () => list)]));
   return ({ id, vni, addresses, nodes }) => {
-    const known = addresses.map((ip) => about.get(`${id} ${vni} ${ip}`) ?? []);
-    const different = new Map(known.map((indexes) => [indexes.join(), indexes]));
-    return [...different.values()].every((indexes) => {
-      const seen = indexes.flatMap((index) => nodesOf[index] ?? []);
-      return nodes.every((node) => seen.some((some) => some.has(node)));
-    });
+    const different = new Set(addresses.map((ip) => indexes.get(`${id} ${vni} ${ip}`) ?? NOWHERE));
+    return [...different].every((list) =>
+      nodes.every((node) => list.some((index) => at.get(node)?.has(index) === true)),
+    );
   };
 }
+
+const NOWHERE: readonly number[] = [];
 
 function examine(fabric: Fabric, settle: number): Sighted[] {
   const { sighted, isContested } = checkOwners(fabric, settle);

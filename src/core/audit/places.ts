@@ -75,7 +75,8 @@ export function domainOf(
     return { vni, place, members: there, claims: own, deviating: [...deviating, ...without] };
   });
   const unknown = [...reported]
-    .filter(([place]) => !members.has(place))
+    // In replaced reports alone there is nothing of it now.
+    .filter(([place, held]) => held.length > 0 && !members.has(place))
     .map(([place, held]) => ({ place, variants: held }));
   return { vni, nodes, places, unknown };
 }
@@ -105,7 +106,10 @@ export interface Extra {
   readonly vni: number;
   readonly place: string;
   readonly entry: ReportedEntry;
-  readonly holders: readonly (Presence & { readonly node: AuditedNode })[];
+  /** The same list for all entries of a variant: there may be a thousand of each. */
+  readonly holders: readonly Holder[];
+  /** The time of the report that lists it. */
+  readonly listedAt: number;
   /** The nodes of the place; none: no report is from there. */
   readonly members: readonly AuditedNode[];
 }
@@ -152,33 +156,22 @@ function differenceOf(place: Place, variant: Variant): Difference[] {
   ];
 }
 
-/** Entries of one age have the same holders: a thousand entries at a thousand nodes are not a million objects. */
 function extrasOf(
   { vni, place, members: there }: Pick<Place, 'vni' | 'place' | 'members'>,
   entries: readonly ReportedEntry[],
-  { holders, listedAt }: Variant,
+  { holders: all, listedAt }: Variant,
 ): Extra[] {
   const members = [...there];
-  const others = holders.filter(({ node }) => !there.has(node));
-  const byAge = new Map<number | null, Extra['holders']>();
-  return entries.map((entry) => ({
-    ...{ vni, place, entry, members },
-    holders: ensure(byAge, entry.age, () =>
-      others.map(({ node, youngest }) => ({
-        node,
-        at: node.at,
-        since: sinceAt(listedAt, entry.age, youngest),
-      })),
-    ),
-  }));
+  const holders = all.filter(({ node }) => !there.has(node));
+  return entries.map((entry) => ({ vni, place, entry, members, holders, listedAt }));
 }
 
 /**
  * Since when a node is taken to have an entry. Of the nodes with the same entries the ages of one are kept, as a route reaches all
  * of them at about the same time. They do not count for a node that has got an entry after that report: it may be this one, anew.
  */
-function sinceAt(listedAt: number, age: number | null, youngest: number): number {
-  return youngest > listedAt ? youngest : Math.min(youngest, sinceOf(listedAt, age));
+export function presenceOf({ entry, listedAt }: Extra, { node: { at }, youngest }: Holder): Presence {
+  return { at, since: youngest > listedAt ? youngest : Math.min(youngest, sinceOf(listedAt, entry.age)) };
 }
 
 /** A key of the nodes, to put together what is so at the same nodes. */

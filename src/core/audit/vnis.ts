@@ -18,24 +18,30 @@ export function checkVnis({ nodes }: Fabric): Sighted[] {
   const sorted = [...setups].sort(([a], [b]) => a - b);
   return [
     ...checkLost(sorted),
+    ...checkUnbridged(sorted),
     ...sorted.flatMap(([vni, all]) => checkMapping(vni, all)),
     ...checkSuppression(sorted),
   ];
 }
 
-/**
- * The nodes where a VNI is not active that is active at others; one that is active nowhere may be in no EVPN. Of a bridge that is
- * not configured it may belong to another program, but without a bridge it has no hosts.
- */
+/** The nodes where a VNI is not active that is active at others; one that is active nowhere may be in no EVPN. */
 function checkLost(setups: readonly (readonly [number, readonly Setup[]])[]): Sighted[] {
-  return joined(setups, 'no-vni', (vni, all) =>
-    all.some(({ report }) => report.active)
-      ? all.filter(
-          ({ node, report }) =>
-            node.frrMessage === null && (node.lostVnis.includes(vni) || report.bridge === null),
-        )
-      : [],
+  return joined(setups, { id: 'no-vni', words: FOUND['no-vni'], command: LOOK.doctor }, (vni, all) =>
+    lostOf(all, ({ node }) => node.lostVnis.includes(vni)),
   );
+}
+
+/** The same where zebra has the VNI and its port is in no bridge. By the configuration of a bridge that port is nothing to look at. */
+function checkUnbridged(setups: readonly (readonly [number, readonly Setup[]])[]): Sighted[] {
+  return joined(setups, { id: 'no-vni', words: FOUND.unbridged, command: LOOK.tunnels }, (_, all) =>
+    lostOf(all, ({ report }) => report.bridge === null && !report.active),
+  );
+}
+
+function lostOf(all: readonly Setup[], isLost: (setup: Setup) => boolean): readonly Setup[] {
+  return all.some(({ report }) => report.active)
+    ? all.filter((setup) => setup.node.frrMessage === null && isLost(setup))
+    : [];
 }
 
 /** What most nodes have is taken to be right. A VNI that is in no bridge is a lost one. */
@@ -57,17 +63,23 @@ function checkMapping(vni: number, setups: readonly Setup[]): Sighted[] {
 
 /** The nodes that lack it in a VNI where others have it. */
 function checkSuppression(setups: readonly (readonly [number, readonly Setup[]])[]): Sighted[] {
-  return joined(setups, 'suppress', (_, all) =>
+  return joined(setups, { id: 'suppress', words: FOUND.suppress, command: LOOK.doctor }, (_, all) =>
     all.some(({ report }) => report.suppress)
       ? all.filter(({ report }) => report.bridge !== null && !report.suppress)
       : [],
   );
 }
 
+interface Wording {
+  readonly id: 'no-vni' | 'suppress';
+  readonly words: (data: { readonly vnis: readonly string[]; readonly nodes: readonly string[] }) => string;
+  readonly command: string;
+}
+
 /** One finding for all VNIs that are wrong at the same nodes; `wrongIn` returns the wrong setups of a VNI. */
 function joined(
   setups: readonly (readonly [number, readonly Setup[]])[],
-  id: 'no-vni' | 'suppress',
+  { id, words, command }: Wording,
   wrongIn: (vni: number, all: readonly Setup[]) => readonly Setup[],
 ): Sighted[] {
   const wrong = setups.flatMap(([vni, all]) => {
@@ -78,8 +90,8 @@ function joined(
     const [first] = group;
     if (first === undefined) return [];
     const { vni, names } = first;
-    const found = FOUND[id]({ vnis: group.map((one) => String(one.vni)), nodes: names });
-    const draft = { nodes: names, found, look: { node: names[0] ?? '', command: LOOK.doctor } };
+    const found = words({ vnis: group.map((one) => String(one.vni)), nodes: names });
+    const draft = { nodes: names, found, look: { node: names[0] ?? '', command } };
     return [settled(finding(id, group.length === 1 ? { ...draft, vni } : draft))];
   });
 }

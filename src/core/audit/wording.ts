@@ -175,7 +175,9 @@ export const FOUND = {
     `${node}: ${message}`,
   'no-frr': ({ node, message }: { readonly node: string; readonly message: string }) => `${node}: ${message}`,
   'no-vni': ({ vnis, nodes }: { readonly vnis: readonly string[]; readonly nodes: readonly string[] }) =>
-    `${list(nodes)}: zebra lacks VNI ${list(vnis)}, or its VXLAN port is down or in no bridge, or the bridge is down; elsewhere it is active`,
+    `${list(nodes)}: zebra lacks VNI ${list(vnis)}, or its VXLAN port or bridge is down; elsewhere it is active`,
+  unbridged: ({ vnis, nodes }: { readonly vnis: readonly string[]; readonly nodes: readonly string[] }) =>
+    `${list(nodes)}: the VXLAN port of VNI ${list(vnis)} is in no bridge, as zebra has it; elsewhere the VNI is active`,
   'not-run': ({ node, age }: { readonly node: string; readonly age: number | null }) =>
     age === null
       ? `${node}: no run has succeeded, as far as is known`
@@ -249,5 +251,6 @@ export const LOOK = {
   report: 'snoopy status --all --format json',
   timer: 'systemctl list-timers snoopy-reconcile.timer; journalctl -u snoopy-reconcile',
   clock: 'date; snoopy status --all --format json',
+  tunnels: 'ip -d link show type vxlan',
   vni: (vni: number) => `vtysh -c "show evpn vni ${vni}"; bridge vlan tunnelshow`,
 };

@@ -1,10 +1,10 @@
 // Entries that nodes have of a place, and that the place does not have: ghosts, wrong next hops, wrong VNIs, wrong MACs. Pure.
 
-import { ensure, groupBy } from '../../base/group.ts';
-import { type AuditedNode, advertised, type Claim, type Fabric } from './collection.ts';
+import { ensure, groupBy, split } from '../../base/group.ts';
+import { type AuditedNode, advertised, type Claim, type Fabric, type Holder } from './collection.ts';
 import { type Again, finding, type Sighted } from './finding.ts';
 import { lacks, latest, overlap, type Presence } from './motion.ts';
-import { type Extra, keyOf, namesOf } from './places.ts';
+import { type Extra, keyOf, namesOf, presenceOf } from './places.ts';
 import { FOUND, LOOK } from './wording.ts';
 
 type WrongId = 'ghost' | 'wrong-next-hop' | 'wrong-vni' | 'wrong-mac';
@@ -42,14 +42,19 @@ function judge(extra: Extra, { claims }: Fabric, first: number, settle: number):
   const here = advertised(claims.get(vni)?.get(entry.ip) ?? []);
   const there = here.find((claim) => claim.place === place);
   const claim = there ?? here[0] ?? inAnotherVni(claims, extra);
-  const isProven = (holder: Presence): boolean => {
-    if (claim !== undefined) return overlap(holder, claim, settle);
-    if (members.length === 0) return first - holder.since > settle;
-    return members.every(({ at }) => lacks(holder, at, settle));
+  const isProven = (holder: Holder): boolean => {
+    const presence = presenceOf(extra, holder);
+    if (claim !== undefined) return overlap(presence, claim, settle);
+    if (members.length === 0) return first - presence.since > settle;
+    return members.every(({ at }) => lacks(presence, at, settle));
   };
-  const proven = holders.filter(isProven).map(({ node }) => node);
-  const moving = holders.filter((holder) => !isProven(holder)).map(({ node }) => node);
-  return { ...extra, id: idOf(extra, claim), claim, proven, moving };
+  const [proven, moving] = split(holders, isProven);
+  return {
+    ...extra,
+    ...{ id: idOf(extra, claim), claim },
+    proven: proven.map(({ node }) => node),
+    moving: moving.map(({ node }) => node),
+  };
 }
 
 function idOf({ vni, place, members }: Extra, claim: Claim | undefined): Wrong['id'] {
@@ -107,8 +112,9 @@ function idOfClaim({ vni, place, ip }: Claim): string {
 }
 
 /** When the last of its parts came: the entry at its holders, the address at its owner. */
-function lastOf({ holders, claim }: Wrong): Pick<Presence, 'since'> {
-  return { since: latest(claim === undefined ? holders : [...holders, claim]) };
+function lastOf(wrong: Wrong): Pick<Presence, 'since'> {
+  const present = wrong.holders.map((holder) => presenceOf(wrong, holder));
+  return { since: latest(wrong.claim === undefined ? present : [...present, wrong.claim]) };
 }
 
 export function describeWrong(wrong: readonly Wrong[]): Sighted[] {

@@ -6,6 +6,7 @@ import { type BindingKey, bindingId } from '../../datapath/records/binding-key.t
 import type { Neighbor } from '../../netlink/neighbor.ts';
 import type { Location } from '../host-index.ts';
 import { isKernels, isOurs, isRemote, isRouter, isValid, isZebras } from '../neighbor-entry.ts';
+import { hasNotAnswered } from '../probes/ageing.ts';
 import type { BindingReport } from '../report.ts';
 import type { Bridge, Domain } from '../topology.ts';
 import type { Candidate, Context, KeptByOwner } from './candidate.ts';
@@ -102,6 +103,12 @@ const UNANSWERED: Ruling = {
   because: 'it has not answered the kernel since it was seen last',
   isDoubtful: true,
 };
+const REFUTED: Ruling = {
+  state: 'waiting',
+  action: 'none',
+  because: 'it has claimed the address of another host, and has not answered a probe since',
+  isDoubtful: true,
+};
 const OF_ANOTHER_OWNER: Ruling = {
   state: 'waiting',
   action: 'none',
@@ -152,13 +159,11 @@ function rule(context: Context, candidate: Candidate): Ruling {
  * Nothing serves the address: its host gets an entry if it is here. An entry that the kernel found invalid counts as the
  * silence of its host, until the host is seen again.
  */
-function ruleUnserved(
-  { nowMs, protocol }: Context,
-  candidate: Candidate,
-  entry: Neighbor | undefined,
-): Ruling {
+function ruleUnserved(context: Context, candidate: Candidate, entry: Neighbor | undefined): Ruling {
+  const { nowMs, protocol } = context;
   const { binding, source, location } = candidate;
   if (!isHere(candidate)) return waiting(location);
+  if (source === 'learned' && binding !== undefined && isRefuted(context, binding)) return REFUTED;
   if (entry === undefined) return NEW;
   const isSilent =
     source === 'learned' && binding !== undefined && binding.lastSeenMs < nowMs - entry.updatedMs;
@@ -179,6 +184,14 @@ function keptByOwner({ kept }: Context, key: BindingKey): KeptByOwner | undefine
 /** True for the neighbor of an owner that keeps its address although another MAC claims it. */
 export function isKeptByOwner(context: Context, key: BindingKey, entry: Neighbor | undefined): boolean {
   return entry?.mac !== undefined && entry.mac === keptByOwner(context, key)?.owner;
+}
+
+/**
+ * True for an address that was taken from another MAC, and not answered for since: once its owner at another node goes, an old claim
+ * would be all that is left of it.
+ */
+function isRefuted({ index }: Context, binding: Binding): boolean {
+  return binding.moves > 0 && hasNotAnswered(binding, index.probesOf(binding));
 }
 
 /** True when the bridge forwards the MAC to the port where the candidate was seen. */

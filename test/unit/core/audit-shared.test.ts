@@ -246,6 +246,50 @@ test('the ages of a list count as long as its addresses are the same, whatever i
   assert.deepEqual(ghosts(malformed), ['ghost n1,n2']);
 });
 
+test('what is in motion is confirmed by earlier findings that have every address of it at every node of it, together', () => {
+  const hosts = [host(1), host(2), host(4)];
+  /** What n2 and n3 lack of n1, in two gatherings: each asks n1 first, and the others a minute later. */
+  const confirmed = (...gatherings: readonly Record<'n2' | 'n3', readonly number[]>[]): string[] => {
+    const collection = new Collection();
+    for (const [i, lacking] of gatherings.entries()) {
+      const at = START + i * 600;
+      collection.add(readDocument(document('n1', { vtep: A, local: hosts, remote: [] }, at), 'n1'));
+      for (const [name, vtep] of [
+        ['n2', B],
+        ['n3', C],
+      ] as const) {
+        const remote = hosts
+          .filter((_, n) => !lacking[name].includes(n))
+          .map((row) => ({ ...row, place: A }));
+        const one = document(name, { vtep, local: [], remote }, at + 60) as Document;
+        one.fabric.node['routerId'] = vtep;
+        collection.add(readDocument(one, name));
+      }
+    }
+    const { findings: found, moving } = audit(collection, 5);
+    assert.equal(found.length + moving.length, 1);
+    return found.map(({ id, addresses, nodes: at }) => `${id} ${addresses.join()} ${at.join()}`);
+  };
+  const one = { n2: [0], n3: [] };
+  assert.deepEqual(confirmed(one, one), ['hole 10.1.0.1 n2']);
+  assert.deepEqual(confirmed(one, { n2: [0, 1], n3: [] }), [], 'another address');
+  assert.deepEqual(confirmed(one, { n2: [0], n3: [0] }), [], 'another node');
+  assert.deepEqual(confirmed({ n2: [0], n3: [1] }, { n2: [0, 1], n3: [0, 1] }), [], 'the other half of each');
+  assert.deepEqual(confirmed({ n2: [0, 1, 2], n3: [0, 1] }, { n2: [0, 1], n3: [0, 1] }), [
+    'hole 10.1.0.1,10.1.0.2 n2,n3',
+  ]);
+});
+
+test('a next hop that is only in replaced reports is not compared', () => {
+  const collection = new Collection();
+  const add = (remote: readonly Row[], at: number): void =>
+    collection.add(readDocument(document('n1', { vtep: A, local: [], remote }, at), 'n1'));
+  add([host(2, B)], START - 60);
+  add([], START);
+  const { findings: found, moving } = audit(collection, 5);
+  assert.deepEqual([found, moving], [[], []]);
+});
+
 test('a later list of the node counts, also where its first report has no router ID', () => {
   const collection = new Collection();
   const add = (name: string, node: Node, at: number, routerId: string | null = A): void => {

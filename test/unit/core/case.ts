@@ -113,6 +113,8 @@ interface Machine {
     readonly router?: boolean;
     /** Seconds until the hold time is over. */
     readonly frozen?: number;
+    /** How often it has gone to another MAC. */
+    readonly moves?: number;
     /** `MAC port`: the owner when the window of moves began. */
     readonly owner?: string;
     /** Seconds since the window of moves began. */
@@ -479,7 +481,7 @@ function observeHosts(machine: Machine): ObservedHosts {
       mac: binding.mac as Mac,
       router: binding.router ?? false,
       port: portOf(machine, binding.port),
-      moves: 0,
+      moves: binding.moves ?? 0,
       firstSeenMs: seenMs,
       lastSeenMs: seenMs,
       windowMs: binding.window === undefined ? 0 : nowMs - binding.window * 1000,

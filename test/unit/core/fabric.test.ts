@@ -68,6 +68,8 @@ it('a VNI is active where zebra has it and its VXLAN port is in a bridge, with b
     { ...inactive, bridge: null },
   ]);
   assert.deepEqual(vnisOf([bridge(BR0), vxlan(VXLAN, { master: undefined })], []), []);
+  // A port that came after this look at the links, as zebra has answered later.
+  assert.deepEqual(vnisOf([bridge(BR0)]), [{ ...REPORT, bridge: null }]);
 });
 
 it('of two VXLAN ports with one VNI an active one counts, in either order', () => {
