@@ -114,14 +114,18 @@ function describeVnis({ observed, vlanOptions, frr }: FabricFacts): VniReport[] 
   const { links } = observed;
   const found = new Map<number, VniReport>();
   const ofZebra = new Set(frr?.vnis.map(({ vni }) => vni));
-  const unbridged = [...links.values()].filter(({ master }) => master === undefined);
+  const bridgeOf = ({ master }: Link): Link | undefined => {
+    const link = master === undefined ? undefined : links.get(master);
+    return link?.bridge === undefined ? undefined : link;
+  };
+  const unbridged = [...links.values()].filter((link) => bridgeOf(link) === undefined);
   for (const vni of ofZebra) {
     // A port that was created after this look at the links, and before that of zebra, may well be in its bridge.
     const active = !unbridged.some(({ vxlan }) => vxlan?.external || vxlan?.vni === vni);
     found.set(vni, { vni, active, vtep: vtepOf(frr, vni), bridge: null, vlan: 0, suppress: false });
   }
   for (const link of links.values()) {
-    const bridge = link.master === undefined ? undefined : links.get(link.master);
+    const bridge = bridgeOf(link);
     if (bridge?.bridge === undefined) continue;
     for (const { vni, vlan } of tunnelVnis(link, bridge.bridge.vlanFiltering, observed)) {
       if (frr?.l3Vnis.has(vni)) continue;

@@ -592,7 +592,7 @@ describe('impersonation', () => {
     assert.equal(claim?.state, 'waiting');
     assert.equal(
       claim?.because,
-      'it has claimed the address of another host, and has not answered a probe since',
+      'its MAC has changed, and it has not answered a probe since it was last seen',
     );
     // It takes over for good.
     attacker.run('ip', 'address', 'add', `${remote.ip}/16`, 'dev', 'eth0');

@@ -51,7 +51,9 @@ export function domainOf(
   isContested: Contested,
 ): Domain {
   const nodes = all.filter(
-    (node) => node.frrMessage === null && node.vnis.some((one) => one.vni === vni && one.active),
+    (node) =>
+      node.frrMessage === null &&
+      node.vnis.some((one) => one.vni === vni && one.active && one.bridge !== null),
   );
   const members = new Map<string, Set<AuditedNode>>();
   for (const node of all)

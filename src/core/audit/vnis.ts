@@ -31,7 +31,7 @@ function checkLost(setups: readonly (readonly [number, readonly Setup[]])[]): Si
   );
 }
 
-/** The same where zebra has the VNI and its port is in no bridge. By the configuration of a bridge that port is nothing to look at. */
+/** The same where zebra has the VNI and its port is in no bridge. `doctor` looks only at the ports of configured bridges. */
 function checkUnbridged(setups: readonly (readonly [number, readonly Setup[]])[]): Sighted[] {
   return joined(setups, { id: 'no-vni', words: FOUND.unbridged, command: LOOK.tunnels }, (_, all) =>
     lostOf(all, ({ report }) => report.bridge === null && !report.active),

@@ -177,7 +177,7 @@ export const FOUND = {
   'no-vni': ({ vnis, nodes }: { readonly vnis: readonly string[]; readonly nodes: readonly string[] }) =>
     `${list(nodes)}: zebra lacks VNI ${list(vnis)}, or its VXLAN port or bridge is down; elsewhere it is active`,
   unbridged: ({ vnis, nodes }: { readonly vnis: readonly string[]; readonly nodes: readonly string[] }) =>
-    `${list(nodes)}: the VXLAN port of VNI ${list(vnis)} is in no bridge, as zebra has it; elsewhere the VNI is active`,
+    `${list(nodes)}: zebra has VNI ${list(vnis)}, and its VXLAN port is in no bridge; elsewhere it is active`,
   'not-run': ({ node, age }: { readonly node: string; readonly age: number | null }) =>
     age === null
       ? `${node}: no run has succeeded, as far as is known`

@@ -6,7 +6,7 @@ import { hasOwnNeighbor, isUsable, type Scene } from './scene.ts';
 import { describeNeighbor, NEIGHBOR } from './wording.ts';
 
 export function checkNeighbor(scene: Scene): Finding {
-  const { facts, place, state, bridgeName } = scene;
+  const { facts, place, location, state, bridgeName } = scene;
   const { neighbor, domain, decision, vlan, mac } = place;
   const { ip, desired } = facts;
   if (domain === undefined) return NEIGHBOR.noDevice({ bridge: bridgeName, vlan });
@@ -39,6 +39,7 @@ export function checkNeighbor(scene: Scene): Finding {
     default: {
       // For any other cause an earlier step has reported it.
       const because = decision?.because ?? '';
+      if (decision?.isDoubtful && location.kind === 'local') return NEIGHBOR.doubtful({ found, because, ip });
       return entry === null
         ? NEIGHBOR.missing({ found, because })
         : NEIGHBOR.otherEntry({ found, because, ip, device });

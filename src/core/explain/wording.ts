@@ -256,6 +256,7 @@ export const NEIGHBOR = {
     letItSend,
   ),
   missing: wrong(describeReason, null),
+  doubtful: wrong((data: Reason & Address) => describeReason(data), letItSend),
   otherEntry: wrong(
     (data: Reason & Address & { readonly device: string }) => describeReason(data),
     ({ ip, device }) => `if it is wrong: ip neigh del ${ip} dev ${device}; snoopy reconcile`,

@@ -106,7 +106,7 @@ const UNANSWERED: Ruling = {
 const REFUTED: Ruling = {
   state: 'waiting',
   action: 'none',
-  because: 'it has claimed the address of another host, and has not answered a probe since',
+  because: 'its MAC has changed, and it has not answered a probe since it was last seen',
   isDoubtful: true,
 };
 const OF_ANOTHER_OWNER: Ruling = {
@@ -163,7 +163,8 @@ function ruleUnserved(context: Context, candidate: Candidate, entry: Neighbor | 
   const { nowMs, protocol } = context;
   const { binding, source, location } = candidate;
   if (!isHere(candidate)) return waiting(location);
-  if (source === 'learned' && binding !== undefined && isRefuted(context, binding)) return REFUTED;
+  if (source === 'learned' && binding !== undefined && isRefuted(context, binding))
+    return entry !== undefined && isOurs(entry, protocol) ? { ...REFUTED, action: 'keep' } : REFUTED;
   if (entry === undefined) return NEW;
   const isSilent =
     source === 'learned' && binding !== undefined && binding.lastSeenMs < nowMs - entry.updatedMs;
@@ -187,11 +188,13 @@ export function isKeptByOwner(context: Context, key: BindingKey, entry: Neighbor
 }
 
 /**
- * True for an address that was taken from another MAC, and not answered for since: once its owner at another node goes, an old claim
- * would be all that is left of it.
+ * True for a claim to the address of another MAC that is not answered for: once the owner at another node goes, such a claim would be
+ * all that is left. A host that was seen for longer than `duplicates.window` after its move has the address.
  */
-function isRefuted({ index }: Context, binding: Binding): boolean {
-  return binding.moves > 0 && hasNotAnswered(binding, index.probesOf(binding));
+function isRefuted({ bridge, index }: Context, binding: Binding): boolean {
+  const { moves, lastSeenMs, windowMs } = binding;
+  const isNewHere = moves > 0 && lastSeenMs <= windowMs + bridge.desired.duplicates.windowMs;
+  return isNewHere && hasNotAnswered(bridge, binding, index.probesOf(binding));
 }
 
 /** True when the bridge forwards the MAC to the port where the candidate was seen. */

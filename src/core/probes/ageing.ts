@@ -103,9 +103,9 @@ function stateSinceSeen(binding: Binding, state: ProbeState | undefined): ProbeS
   return state.lastMs > binding.lastSeenMs ? state : { ...state, lastMs: 0, count: 0 };
 }
 
-/** True when a host was probed since it was seen, and has not answered. */
-export function hasNotAnswered(binding: Binding, state: ProbeState | undefined): boolean {
-  return stateSinceSeen(binding, state).count > 0;
+/** True when a host was probed since it was seen, and has not answered; false where it is not probed now. */
+export function hasNotAnswered(bridge: Bridge, binding: Binding, state: ProbeState | undefined): boolean {
+  return probeSource(bridge, binding.vlan, binding.ip) !== null && stateSinceSeen(binding, state).count > 0;
 }
 
 /** When a silent host may be probed next, and when its silence after the last probe counts. */

@@ -421,7 +421,7 @@ test('a node with a VNI that is active at others and not there', () => {
         [
           'no-vni',
           ['n1'],
-          `n1: the VXLAN port of VNI ${vnis.join(', ')} is in no bridge, as zebra has it; elsewhere the VNI is active`,
+          `n1: zebra has VNI ${vnis.join(', ')}, and its VXLAN port is in no bridge; elsewhere it is active`,
           'ip -d link show type vxlan',
         ],
       ],

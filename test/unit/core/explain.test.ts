@@ -124,6 +124,12 @@ const RECONCILED = { folder: 'nothing-to-do', ip: '10.0.0.10', fdbAgeMs: 2_000 }
 
 const STORIES: Readonly<Record<string, Story & { readonly ok: boolean; readonly state: string | null }>> = {
   advertised: { ...RECONCILED, frr: frr(), host: ADVERTISED, ok: true, state: 'installed' },
+  'a-claim-that-is-not-answered-for': {
+    folder: 'an-old-claim-gets-no-neighbor-when-the-owner-is-gone',
+    ip: '10.0.0.10',
+    ok: false,
+    state: 'waiting',
+  },
   'installed-without-vtysh': { ...RECONCILED, ok: true, state: 'installed' },
   'installed-and-frr-without-answer': {
     ...RECONCILED,
