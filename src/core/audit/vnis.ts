@@ -39,7 +39,7 @@ function checkUnbridged(setups: readonly (readonly [number, readonly Setup[]])[]
 }
 
 function lostOf(all: readonly Setup[], isLost: (setup: Setup) => boolean): readonly Setup[] {
-  return all.some(({ report }) => report.active)
+  return all.some(({ report }) => report.active && report.bridge !== null)
     ? all.filter((setup) => setup.node.frrMessage === null && isLost(setup))
     : [];
 }

@@ -191,8 +191,10 @@ export function isKeptByOwner(context: Context, key: BindingKey, entry: Neighbor
  * True for a claim to the address of another MAC that is not answered for: once the owner at another node goes, such a claim would be
  * all that is left. A host that was seen for longer than `duplicates.window` after its move has the address.
  */
-function isRefuted({ bridge, index }: Context, binding: Binding): boolean {
-  const { moves, lastSeenMs, windowMs } = binding;
+function isRefuted({ bridge, index, forwarding }: Context, binding: Binding): boolean {
+  const { vlan, mac, moves, lastSeenMs, windowMs } = binding;
+  // On an Ethernet segment it may have answered through another node.
+  if (forwarding.isMultihomed(vlan, mac)) return false;
   const isNewHere = moves > 0 && lastSeenMs <= windowMs + bridge.desired.duplicates.windowMs;
   return isNewHere && hasNotAnswered(bridge, binding, index.probesOf(binding));
 }
