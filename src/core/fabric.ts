@@ -118,10 +118,12 @@ function describeVnis({ observed, vlanOptions, frr }: FabricFacts): VniReport[] 
     const link = master === undefined ? undefined : links.get(master);
     return link?.bridge === undefined ? undefined : link;
   };
-  const unbridged = [...links.values()].filter((link) => bridgeOf(link) === undefined);
+  const unbridged = [...links.values()].flatMap((link) =>
+    link.vxlan === undefined || bridgeOf(link) !== undefined ? [] : [link.vxlan],
+  );
   for (const vni of ofZebra) {
     // A port that was created after this look at the links, and before that of zebra, may well be in its bridge.
-    const active = !unbridged.some(({ vxlan }) => vxlan?.external || vxlan?.vni === vni);
+    const active = !unbridged.some((vxlan) => vxlan.external || vxlan.vni === vni);
     found.set(vni, { vni, active, vtep: vtepOf(frr, vni), bridge: null, vlan: 0, suppress: false });
   }
   for (const link of links.values()) {

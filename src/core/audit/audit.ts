@@ -101,7 +101,10 @@ function confirm(
   const wasSeen = seenIn(before.sighted.map(({ finding }) => finding));
   const [earlier, newest] = [timesOf(before.fabric), timesOf(now)];
   const isAnew = ({ again = [] }: Sighted): boolean => {
-    const last = Math.max(...again.map(({ node }) => earlier.get(node) ?? Number.POSITIVE_INFINITY));
+    const last = again.reduce(
+      (latest, { node }) => Math.max(latest, earlier.get(node) ?? Number.POSITIVE_INFINITY),
+      Number.NEGATIVE_INFINITY,
+    );
     return again.every(({ node }) => last < (newest.get(node) ?? last));
   };
   return sighted.map((one) => {

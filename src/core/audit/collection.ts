@@ -143,7 +143,7 @@ export class Collection {
     known.source = index;
   }
 
-  /** True when another report is a later one of the same node: then the ages in the first one count no more. */
+  /** True when another report is a later one of the same node: its ages say more than those in the first one. */
   #isReplaced(index: number, by: number): boolean {
     const [one, other] = [this.#reports[index], this.#reports[by]];
     if (one === undefined || other === undefined) return false;

@@ -37,9 +37,9 @@ export function checkNeighbor(scene: Scene): Finding {
       if (isUsable(neighbor)) return NEIGHBOR.there({ found });
       return neighbor === undefined ? NEIGHBOR.none({ found, ip }) : NEIGHBOR.unanswered({ found, ip });
     default: {
-      // For any other cause an earlier step has reported it.
       const because = decision?.because ?? '';
       if (decision?.isDoubtful && location.kind === 'local') return NEIGHBOR.doubtful({ found, because, ip });
+      // For any other cause an earlier step has reported it.
       return entry === null
         ? NEIGHBOR.missing({ found, because })
         : NEIGHBOR.otherEntry({ found, because, ip, device });
