@@ -2,6 +2,7 @@
 
 import type { IpAddress, Mac } from '../base/address.ts';
 import { type Frr, type FrrDuplicates, type FrrNeighbor, vniOf, vnisByDevice } from './frr.ts';
+import type { Location } from './host-index.ts';
 
 /** A reason why a neighbor is not advertised, or may not be for long. */
 export interface Blocker {
@@ -21,6 +22,7 @@ export interface InstalledHost {
   readonly mac: Mac;
   readonly device: string | null;
   readonly bridge: string;
+  readonly candidate: { readonly location: Pick<Location, 'kind'> };
 }
 
 /** The blocker of a neighbor; null: it is advertised. */
@@ -34,18 +36,22 @@ export function findBlockers(frr: Frr): BlockerOf {
     const vni = vnis && vniOf(vnis, (one) => frr.neighbors.get(one)?.get(host.ip));
     if (vni === undefined)
       return { subject: host.device ?? host.bridge, ...(frr.vnis.length === 0 ? NO_VNIS : NO_VNI) };
-    return findBlocker(host, vni, frr);
+    return findBlocker(host, vni, frr, host.candidate.location.kind === 'local');
   };
 }
 
-/** The blocker of a neighbor whose VNI is known; null: it is advertised. */
+/**
+ * The blocker of a neighbor whose VNI is known; null: it is advertised. `isForwarded`: the bridge forwards its MAC to a local
+ * port.
+ */
 export function findBlocker(
   { ip, mac }: Pick<InstalledHost, 'ip' | 'mac'>,
   vni: number,
   frr: Pick<Frr, 'neighbors' | 'duplicates'>,
+  isForwarded: boolean,
 ): Blocker | null {
   const duplicates = frr.duplicates.get(vni);
-  const kind = kindOf({ ip, mac }, frr.neighbors.get(vni)?.get(ip), duplicates);
+  const kind = kindOf({ ip, mac }, frr.neighbors.get(vni)?.get(ip), duplicates, isForwarded);
   if (kind === null) return null;
   const isMacDuplicate = duplicates?.macs.has(mac) ?? false;
   return {
@@ -59,6 +65,7 @@ function kindOf(
   { ip, mac }: Pick<InstalledHost, 'ip' | 'mac'>,
   entry: FrrNeighbor | undefined,
   duplicates: FrrDuplicates | undefined,
+  isForwarded: boolean,
 ): keyof typeof BLOCKERS | null {
   if (entry === undefined) return 'missing';
   if (!entry.isLocal) return 'remote';
@@ -68,7 +75,7 @@ function kindOf(
     // zebra has a frozen neighbor as inactive (8.4) or as active (10.3), and a silent one as inactive too.
     if (entry.isActive || duplicates?.macs.get(mac) !== false) return 'frozen';
   }
-  if (!entry.isActive) return 'inactive';
+  if (!entry.isActive) return isForwarded && !entry.isDuplicate ? 'missedMac' : 'inactive';
   return entry.isProxy ? 'proxy' : null;
 }
 
@@ -130,6 +137,11 @@ const BLOCKERS = {
     status: 'note',
     reason: 'advertised as a proxy, for another node of its Ethernet segment',
     fix: `snoopy explain ${ip} on that node`,
+  }),
+  missedMac: ({ mac, vni }) => ({
+    status: 'failure',
+    reason: 'local inactive in zebra, which lacks its MAC; the bridge has it on a local port',
+    fix: `wait five minutes, in which a run writes it anew (frr.verify); then: vtysh -c "show evpn mac vni ${vni} mac ${mac}"`,
   }),
   inactive: ({ mac }) => ({
     status: 'warning',

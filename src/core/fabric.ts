@@ -242,7 +242,7 @@ function stateOf(
   segment: string | null,
   { vni, frr, neighbors, own }: Domain,
 ): LocalState {
-  const blocker = findBlocker({ ip, mac }, vni, frr);
+  const blocker = findBlocker({ ip, mac }, vni, frr, false);
   if (blocker !== null && !blocker.isAdvertised) return isDuplicate ? 'frozen' : 'inactive';
   if (own.has(ip)) return 'gateway';
   // On a segment the neighbor may be that of its other node.

@@ -162,6 +162,7 @@ for (const vnifilter of ['', 'vnifilter']) {
     // The same address in both VLANs: only the VNI tells them apart.
     const ip = '10.1.0.77';
     const hosts = VLANS.map((vlan, i) => ({ vlan, host: near.addHost({ id: i + 1, pvid: vlan, ip }) }));
+    for (const { host } of hosts) frr.awaitPort(host.port);
     near.reconcile();
     for (const { vlan, host } of hosts) {
       host.announce();

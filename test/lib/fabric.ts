@@ -124,6 +124,7 @@ async function addNode(
     if (other !== number) peers.push({ address: tunnelAddress(other), asn: ASN, passive: number < other });
   }
   const frr = await Frr.start(scope, node.netns, { asn: ASN, routerId: address, peers });
+  node.whenPlugged = (port) => frr.awaitPort(port);
   const vms = Array.from({ length: options.vms ?? 2 }, (_, i) => node.addVm({ id: number * 100 + i + 1 }));
   return { number, address, node, frr, vms };
 }

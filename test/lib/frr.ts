@@ -6,7 +6,7 @@ import type { Netns } from './netns.ts';
 import { type Background, type Result, run } from './run.ts';
 import type { Scope } from './scope.ts';
 import { createTempDir } from './temp.ts';
-import { until } from './wait.ts';
+import { sleepSync, until } from './wait.ts';
 
 /** Debian 12's FRR 8.4, which is installed, or Debian 13's. */
 export type FrrVersion = '8.4' | '10.3';
@@ -118,6 +118,19 @@ export class Frr {
         Object.values(peers).filter((peer) => peer.state === 'Established').length === count,
       { timeoutMs: 30_000, everyMs: 50 },
     );
+  }
+
+  /**
+   * Blocks until zebra knows a port of a bridge: what the host behind it sends before that, as no VM does so soon, 10.3 can miss
+   * for good (test/fabric/verification).
+   */
+  awaitPort(port: string): void {
+    if (this.version !== '10.3') return;
+    const deadline = performance.now() + 10_000;
+    while (!/^ *Master interface: /m.test(this.#vtysh('-c', `show interface ${port}`).stdout)) {
+      if (performance.now() > deadline) throw new Error(`zebra of ${this.#netns.name} does not know ${port}`);
+      sleepSync(10);
+    }
   }
 
   /** The output of a command, as text. */

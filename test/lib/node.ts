@@ -41,6 +41,8 @@ export class Node {
   readonly scope: Scope;
   /** The tunnel port's name, when there is one. */
   readonly tunnel: string | undefined;
+  /** Called when a VM's port is in the bridge, before the VM can send. */
+  whenPlugged: (port: string) => void = () => undefined;
 
   constructor(scope: Scope, options: NodeOptions) {
     this.scope = scope;
@@ -171,6 +173,7 @@ export class Vm {
       `link set ${this.port} master ${this.#node.bridge} addrgenmode none`,
       `link set ${this.port} up`,
     ]);
+    this.#node.whenPlugged(this.port);
     this.netns.ipBatch([
       'link set eth0 up',
       addressLine(`${this.ip}/16`, 'eth0'),

@@ -27,7 +27,8 @@ export function checkZebra(scene: Scene, vni: number): Finding {
   }
   const { mac } = place;
   if (mac === null) return ZEBRA.noMac({ vni });
-  const blocker = findBlocker({ ip, mac }, vni, answerOf(scene, vni));
+  const isForwarded = scene.location.kind === 'local';
+  const blocker = findBlocker({ ip, mac }, vni, answerOf(scene, vni), isForwarded);
   if (blocker === null) return ZEBRA.active({ vni });
   if (blocker.isAdvertised) return ZEBRA.activeWith({ vni, found: blocker.reason, fix: blocker.fix });
   const deeper = findComplaint(scene, ['tunnel', 'advertise-all-vni']);

@@ -381,6 +381,7 @@ function observe(machine: Machine): Observed {
               neighSuppress: link.suppress === true,
               neighVlanSuppress: link.suppress === 'vlan',
               isolated: false,
+              locked: false,
               state: 3,
             },
     });

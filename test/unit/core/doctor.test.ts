@@ -9,7 +9,7 @@ import { diagnose, reportOf } from '../../../src/core/doctor/diagnose.ts';
 import type { Frr, FrrNeighbor } from '../../../src/core/frr.ts';
 import { planHosts } from '../../../src/core/neighbors/plan.ts';
 import { plan } from '../../../src/core/plan.ts';
-import { missingIn, relevantTo } from '../../../src/core/zebra.ts';
+import { lackingIn, relevantTo } from '../../../src/core/zebra.ts';
 import { readDuplicates, readFrr } from '../../../src/host/frr.ts';
 import { NTF_EXT_LEARNED } from '../../../src/netlink/neighbor.ts';
 import type { PortVlans } from '../../../src/netlink/vlan.ts';
@@ -117,7 +117,12 @@ describe('a neighbor that is installed and not advertised', () => {
   const other = parseMac('02:00:00:00:99:99') as Mac;
   const whole: FrrNeighbor = { mac, isLocal: true, isActive: true, isProxy: false, isDuplicate: false };
 
-  function checkWith(entry: FrrNeighbor | undefined, isAdvertised = false, isHere = true): Check {
+  function checkWith(
+    entry: FrrNeighbor | undefined,
+    isAdvertised = false,
+    isHere = true,
+    facts: Findings = base,
+  ): Check {
     const table = new Map<IpAddress, FrrNeighbor>(entry === undefined ? [] : [[ip, entry]]);
     // The other neighbors of the case have no complaint.
     for (const each of base.plan.decisions) {
@@ -133,8 +138,21 @@ describe('a neighbor that is installed and not advertised', () => {
       advertiseAllVni: true,
       peers: [],
     };
-    return check({ ...base, frr: { kind: 'answered', frr } }, 'advertised');
+    return check({ ...facts, frr: { kind: 'answered', frr } }, 'advertised');
   }
+
+  /** The bridge has forgotten the MAC. */
+  const silentHost: Findings = {
+    ...base,
+    plan: {
+      ...base.plan,
+      decisions: base.plan.decisions.map((one) => {
+        return one.ip !== ip
+          ? one
+          : { ...one, candidate: { ...one.candidate, location: { kind: 'nowhere' } } };
+      }),
+    },
+  };
 
   test('has a fix for each reason', () => {
     assert.equal(checkWith(whole).status, 'ok');
@@ -148,7 +166,12 @@ describe('a neighbor that is installed and not advertised', () => {
       [{ ...whole, isLocal: false }, 'failure', /a route of another node/, /bridge fdb show/],
       [{ ...whole, mac: other }, 'failure', /another MAC/, /^wait five minutes/],
       [{ ...whole, isDuplicate: true }, 'failure', /frozen .* duplicate/, /clear evpn dup-addr vni 7 mac/],
-      [{ ...whole, isActive: false }, 'warning', /local inactive/, /let the host send/],
+      [
+        { ...whole, isActive: false },
+        'failure',
+        /local inactive in zebra, which lacks its MAC/,
+        /^wait five minutes, .*; then: vtysh -c "show evpn mac vni 7 mac /,
+      ],
     ] as const) {
       const found = checkWith(entry);
       assert.equal(found.status, status, found.found);
@@ -156,6 +179,10 @@ describe('a neighbor that is installed and not advertised', () => {
       assert.match(found.remedy ?? '', remedy);
       assert.deepEqual(found.items, [ip]);
     }
+    const forgotten = checkWith({ ...whole, isActive: false }, false, true, silentHost);
+    assert.equal(forgotten.status, 'warning');
+    assert.match(forgotten.found, /local inactive in zebra: the bridge has no local entry/);
+    assert.match(forgotten.remedy ?? '', /let the host send/);
     assert.deepEqual(
       [checkWith({ ...whole, isProxy: true })].map(({ status, items }) => [status, items]),
       [['ok', []]],
@@ -185,8 +212,8 @@ describe('a neighbor that is installed and not advertised', () => {
       assert.equal(check({ ...base, frr: { kind: 'answered', frr } }, 'advertised').status, 'ok');
       const [entry] = base.hosts.neighbors.filter((one) => one.ip === ip);
       assert.ok(entry && device);
-      const relevant = relevantTo(frr, [{ device, entry }]);
-      assert.deepEqual([relevant.length, missingIn(frr, relevant)], [1, []]);
+      const relevant = relevantTo(frr, [{ device, entry, forwarded: null }]);
+      assert.deepEqual([relevant.length, lackingIn(frr, relevant)], [1, []]);
     }
   });
 });

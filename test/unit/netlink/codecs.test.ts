@@ -112,6 +112,7 @@ describe('links', () => {
       neighSuppress: false,
       neighVlanSuppress: false,
       isolated: false,
+      locked: false,
       state: 3,
     });
   });
@@ -125,6 +126,7 @@ describe('links', () => {
       neighSuppress: true,
       neighVlanSuppress: false,
       isolated: false,
+      locked: false,
       state: 3,
     });
   });
