@@ -121,6 +121,15 @@ function withDuplicate(base: Findings, isOfMac: boolean, isAdvertised: boolean):
   return withFrr(base, { neighbors: withFirst({ isDuplicate: true }), duplicates });
 }
 
+/** The bridge has forgotten the MAC of the first host. */
+function withForgotten(base: Findings): Findings {
+  const decisions = base.plan.decisions.map((one) => {
+    if (one.ip !== FIRST) return one;
+    return { ...one, candidate: { ...one.candidate, location: { kind: 'nowhere' } as const } };
+  });
+  return { ...base, plan: { ...base.plan, decisions } };
+}
+
 const SILENT_MAC = '02:00:00:00:ff:00' as Mac;
 
 /** The bridge forwards these MACs to a local port. */
@@ -305,7 +314,7 @@ const BROKEN: Readonly<Record<string, (base: Findings) => Findings>> = {
   'warning hosts': (base) => withHost(base, { state: 'waiting', because: 'its MAC is not in the FDB' }),
   'warning silent': (base) => withForwarded(base, SILENT_MAC),
   'warning hinted': (base) => withHint(base, 'unnamed'),
-  'warning advertised': (base) => withFrr(base, { neighbors: withFirst({ isActive: false }) }),
+  'warning advertised': (base) => withFrr(withForgotten(base), { neighbors: withFirst({ isActive: false }) }),
   'failure advertised': (base) => withFrr(base, { neighbors: withFirst(null) }),
 };
 
@@ -351,6 +360,10 @@ const VARIANTS: Readonly<Record<string, readonly [complaint: string, (base: Find
   'zebra has no VNI for this device': [
     'warning advertised',
     (base) => withFrr(base, { vnis: [{ vni: 7, svi: null }] }),
+  ],
+  'the MAC of a host that the bridge forwards is unknown to zebra': [
+    'failure advertised',
+    (base) => withFrr(base, { neighbors: withFirst({ isActive: false }) }),
   ],
   'a duplicate for FRR with a route': ['warning advertised', (base) => withDuplicate(base, true, true)],
   'a duplicate for FRR without a route': ['failure advertised', (base) => withDuplicate(base, true, false)],

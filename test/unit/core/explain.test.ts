@@ -175,6 +175,18 @@ const STORIES: Readonly<Record<string, Story & { readonly ok: boolean; readonly 
     ok: false,
     state: 'installed',
   },
+  'local-inactive-and-silent': {
+    folder: 'a-neighbor-is-kept-while-its-host-is-silent',
+    ip: '10.0.0.10',
+    frr: frr(),
+    host: {
+      ...ADVERTISED,
+      neighbor: { mac: A, isLocal: true, isActive: false, isProxy: false, isDuplicate: false },
+      route: null,
+    },
+    ok: false,
+    state: 'installed',
+  },
   'frozen-by-frr': {
     ...RECONCILED,
     frr: frr(),
