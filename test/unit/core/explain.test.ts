@@ -43,6 +43,12 @@ const ADVERTISED: FrrHost = {
   tunnelEnd: null,
   route: { isLocal: true, nextHop: '192.0.2.1', peers: ['192.0.2.2'] },
 };
+/** zebra has its neighbor and no local MAC. */
+const INACTIVE: FrrHost = {
+  ...ADVERTISED,
+  neighbor: { mac: A, isLocal: true, isActive: false, isProxy: false, isDuplicate: false },
+  route: null,
+};
 const DUPLICATE: FrrHost = {
   ...ADVERTISED,
   neighbor: { mac: A, isLocal: true, isActive: true, isProxy: false, isDuplicate: true },
@@ -167,11 +173,7 @@ const STORIES: Readonly<Record<string, Story & { readonly ok: boolean; readonly 
   'local-inactive': {
     ...RECONCILED,
     frr: frr(),
-    host: {
-      ...ADVERTISED,
-      neighbor: { mac: A, isLocal: true, isActive: false, isProxy: false, isDuplicate: false },
-      route: null,
-    },
+    host: INACTIVE,
     ok: false,
     state: 'installed',
   },
@@ -179,11 +181,7 @@ const STORIES: Readonly<Record<string, Story & { readonly ok: boolean; readonly 
     folder: 'a-neighbor-is-kept-while-its-host-is-silent',
     ip: '10.0.0.10',
     frr: frr(),
-    host: {
-      ...ADVERTISED,
-      neighbor: { mac: A, isLocal: true, isActive: false, isProxy: false, isDuplicate: false },
-      route: null,
-    },
+    host: INACTIVE,
     ok: false,
     state: 'installed',
   },
