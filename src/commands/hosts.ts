@@ -116,7 +116,7 @@ function reconcileWith(
   const limits = { room: HINTS_ROOM, elsewhere: view.hintsElsewhere, not: announced.left };
   const memory = options.check ? NO_CHANGE : planMemory(topology, hosts, index, plan, byStatus, limits);
   if (!options.check) writeMemory(session, memory, byStatus);
-  const decided = writtenEarlier(topology, plan.decisions, protocol);
+  const decided = writtenEarlier(plan.decisions, protocol);
   const others = named?.verifies && focus ? named.watchlist.writtenBeside(focus) : [];
   const verifies = named === null || named.verifies;
   const verified = verifyZebra(run, verifies ? [...decided, ...others] : null, written.changes.length);

@@ -1,14 +1,11 @@
-// Asks zebra for the neighbors that earlier runs have written, and writes anew what it lacks: neighbors, and entries of the FDB.
+// Asks zebra for the neighbors that earlier runs have written, and writes anew what it lacks.
 
 import { type Problem, problemOf } from '../base/errors.ts';
-import type { Frr, FrrAnswer } from '../core/frr.ts';
+import type { FrrAnswer } from '../core/frr.ts';
 import { NOTHING_VERIFIED, type Verification } from '../core/report.ts';
 import type { Warning } from '../core/warning.ts';
 import {
-  type ForwardedMac,
-  type Lacking,
-  lackingIn,
-  lackOf,
+  missingIn,
   type Relevant,
   relevantTo,
   verificationInterval,
@@ -16,8 +13,7 @@ import {
   writesOf,
 } from '../core/zebra.ts';
 import { sleep } from '../ffi/libc.ts';
-import { lookUpRenewable, renewForwarding } from '../host/forwarding.ts';
-import { queryNeighbor, queryZebra } from '../host/frr.ts';
+import { isInZebra, queryZebra } from '../host/frr.ts';
 import { renewNeighbors } from '../host/neighbor-table.ts';
 import { lastTime, noteTime, type TimedEvent } from '../host/pin-directory.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';
@@ -124,45 +120,26 @@ function verify(
   if (first.kind !== 'answered') return unanswered(first);
   const relevant = relevantTo(first.frr, written);
   const verified = relevant.length;
-  const suspects = findLacking(netlink, first.frr, relevant);
+  const suspects = missingIn(first.frr, relevant);
   if (suspects.length === 0) return finished({ verified, missing: 0, renewed: 0 });
   sleep(BACKLOG_MS);
   const second = queryZebra();
   if (second.kind !== 'answered') return unanswered(second);
-  const lacking = findLacking(netlink, second.frr, suspects);
-  if (lacking.length === 0) return finished({ verified, missing: 0, renewed: 0 });
+  const missing = missingIn(second.frr, suspects);
+  if (missing.length === 0) return finished({ verified, missing: 0, renewed: 0 });
   const { renewed, isWhole } = renew(
     netlink,
-    lacking,
+    missing,
     now,
     Math.min(now() + RENEWAL_MS, untilMs - ROOM_MS / 2),
   );
-  const report = { verified, missing: lacking.length, renewed };
+  const report = { verified, missing: missing.length, renewed };
   sleep(BACKLOG_MS);
   const third = queryZebra();
   if (third.kind !== 'answered') return { ...unanswered(third), report };
   // Some were lost again, or were too many for one run. Those that zebra never takes are left to the next regular time.
-  const left = findLacking(netlink, third.frr, lacking);
-  const lacks = new Map(lacking.map(({ vni, entry, lack }) => [`${vni} ${entry.ip}`, lack]));
-  const stuck = left.filter(({ vni, entry, lack }) => lacks.get(`${vni} ${entry.ip}`) === lack);
-  const isUnfinished = left.length > 0 && (stuck.length < lacking.length || !isWhole);
-  return { ...finished(report), isUnfinished };
-}
-
-/** Those of which zebra lacks something that the kernel has: a host whose MAC the bridge has forgotten is silent. */
-function findLacking(
-  netlink: NetlinkSocket,
-  frr: Pick<Frr, 'neighbors'>,
-  relevant: readonly Relevant[],
-): Lacking[] {
-  const lacking = lackingIn(frr, relevant);
-  const here = new Set(lookUpRenewable(netlink, lacking.flatMap(macOf)));
-  return lacking.filter(({ lack, forwarded }) => lack === 'neighbor' || (forwarded && here.has(forwarded)));
-}
-
-/** The MAC that zebra lacks; none when it lacks the neighbor. */
-function macOf({ lack, forwarded }: Lacking): ForwardedMac[] {
-  return lack === 'mac' && forwarded !== null ? [forwarded] : [];
+  const left = missingIn(third.frr, missing).length;
+  return { ...finished(report), isUnfinished: left > 0 && (left < missing.length || !isWhole) };
 }
 
 function finished(report: Verification): Result {
@@ -175,7 +152,7 @@ function unanswered(answer: Exclude<FrrAnswer, { readonly kind: 'answered' }>): 
   return { report: NOTHING_VERIFIED, isUnfinished: lateness !== null, lateness };
 }
 
-/** How many neighbors, and MACs of neighbors, were written, and whether that was all of them. */
+/** How many neighbors were written, and whether that was all of them. */
 interface Renewal {
   readonly renewed: number;
   readonly isWhole: boolean;
@@ -184,33 +161,32 @@ interface Renewal {
 /** Writes them in parts, and waits for zebra after each. */
 function renew(
   netlink: NetlinkSocket,
-  lacking: readonly Lacking[],
+  missing: readonly Relevant[],
   now: () => number,
   deadlineMs: number,
 ): Renewal {
   let renewed = 0;
   let keepsUp = true;
   let from = 0;
-  for (; from < lacking.length && now() < deadlineMs; from += AT_ONCE) {
-    const part = lacking.slice(from, from + AT_ONCE);
+  for (; from < missing.length && now() < deadlineMs; from += AT_ONCE) {
+    const part = missing.slice(from, from + AT_ONCE);
     renewed += renewNeighbors(
       netlink,
-      part.flatMap(({ lack, entry }) => (lack === 'neighbor' ? [entry] : [])),
+      part.map(({ entry }) => entry),
     );
-    renewed += renewForwarding(netlink, part.flatMap(macOf)).length;
     // zebra reads in order: it has all of a part when it has the last. One that it never takes is waited for once.
     keepsUp &&= waitFor(part.at(-1), now);
     if (!keepsUp) sleep(PAUSE_MS);
   }
-  return { renewed, isWhole: from >= lacking.length };
+  return { renewed, isWhole: from >= missing.length };
 }
 
 /** False when zebra does not have it in time. */
-function waitFor(last: Lacking | undefined, now: () => number): boolean {
+function waitFor(last: Relevant | undefined, now: () => number): boolean {
   if (last === undefined) return true;
   const deadlineMs = now() + BACKLOG_MS;
   while (now() < deadlineMs) {
-    if (lackOf(queryNeighbor(last.vni, last.entry.ip), last.entry) !== last.lack) return true;
+    if (isInZebra(last.vni, last.entry)) return true;
     sleep(PAUSE_MS);
   }
   return false;

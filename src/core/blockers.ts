@@ -138,10 +138,10 @@ const BLOCKERS = {
     reason: 'advertised as a proxy, for another node of its Ethernet segment',
     fix: `snoopy explain ${ip} on that node`,
   }),
-  missedMac: ({ mac, vni }) => ({
+  missedMac: ({ mac }) => ({
     status: 'failure',
     reason: 'local inactive in zebra, which lacks its MAC; the bridge has it on a local port',
-    fix: `wait five minutes, in which a run writes it anew (frr.verify); then: vtysh -c "show evpn mac vni ${vni} mac ${mac}"`,
+    fix: `bridge fdb show | grep ${mac}; delete that entry (bridge fdb del): with the host's next frame the bridge has it anew, and zebra as well`,
   }),
   inactive: ({ mac }) => ({
     status: 'warning',

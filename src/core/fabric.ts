@@ -242,6 +242,7 @@ function stateOf(
   segment: string | null,
   { vni, frr, neighbors, own }: Domain,
 ): LocalState {
+  // Why it is inactive is not reported.
   const blocker = findBlocker({ ip, mac }, vni, frr, false);
   if (blocker !== null && !blocker.isAdvertised) return isDuplicate ? 'frozen' : 'inactive';
   if (own.has(ip)) return 'gateway';

@@ -100,7 +100,7 @@ export const NO_HINTS: HintsReport = { probed: 0, learned: 0 };
 export interface Verification {
   /** Neighbors that were looked up in zebra; 0 when it was not queried. */
   readonly verified: number;
-  /** Those that zebra did not have, or without the MAC that the bridge has, and those of them that were written anew. */
+  /** Those that zebra did not have, and those of them that were written anew. */
   readonly missing: number;
   readonly renewed: number;
 }

@@ -57,8 +57,6 @@ export interface Port {
   readonly pvid: number;
   /** The VLANs of the port; none on a bridge that is not VLAN-aware. */
   readonly vlans: readonly VlanRange[];
-  /** True when only hosts that the FDB has may send. */
-  readonly locked: boolean;
 }
 
 /** One VLAN of a bridge and its neighbor device. */
@@ -201,7 +199,6 @@ function resolveBridge(
       name: member.name,
       pvid: vlanAware ? (observed.portVlans.get(member.ifIndex)?.pvid ?? 0) : 0,
       vlans: vlanAware ? (observed.portVlans.get(member.ifIndex)?.ranges ?? []) : [],
-      locked: member.bridgePort?.locked ?? false,
     }))
     .sort((a, b) => (a.name < b.name ? -1 : 1));
   const tunnels = members.filter(isTunnel);

@@ -348,7 +348,7 @@ export class Watchlist {
       this.#dueMs = Math.min(this.#dueMs, dueOf(watched));
       for (const mac of macsOf(watched)) ensure(this.#named, mac, () => new Set<string>()).add(id);
     }
-    for (const written of writtenEarlier(topology, plan.decisions, protocol)) {
+    for (const written of writtenEarlier(plan.decisions, protocol)) {
       const key = this.addressOf(written.entry);
       if (key !== undefined) this.#written.set(bindingId(key), written);
     }

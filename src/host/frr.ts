@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { type IpAddress, type Mac, parseIp, parseMac } from '../base/address.ts';
 import { errnoOf } from '../base/errors.ts';
 import type { Frr, FrrAnswer, FrrDuplicates, FrrHost, FrrNeighbor, FrrVni } from '../core/frr.ts';
+import type { Neighbor } from '../netlink/neighbor.ts';
 
 /** A daemon that hangs must not hang doctor. */
 export const TIMEOUT_MS = 10_000;
@@ -38,10 +39,11 @@ export function queryZebra({ mayHaveSegments }: SegmentOptions = { mayHaveSegmen
   return query([VNIS, mayHaveSegments ? DETAILS : NEIGHBORS], BRIEF_TIMEOUT_MS);
 }
 
-/** What zebra has of an address on a VNI; undefined: nothing, or it does not answer. */
-export function queryNeighbor(vni: number, ip: IpAddress): FrrNeighbor | undefined {
+/** Whether zebra has the address on a VNI as a local one with this MAC; false when it does not answer. */
+export function isInZebra(vni: number, { ip, mac }: Pick<Neighbor, 'ip' | 'mac'>): boolean {
   const answer = vtysh(neighborCommand(vni, ip), BRIEF_TIMEOUT_MS);
-  return answer.kind === 'json' ? readNeighbor([ip, answer.json])[0]?.[1] : undefined;
+  if (answer.kind !== 'json') return false;
+  return readNeighbor([ip, answer.json]).some(([, found]) => found.isLocal && found.mac === mac);
 }
 
 function neighborCommand(vni: number, ip: IpAddress): string {

@@ -1,6 +1,6 @@
 // Forwarding entries of bridges: struct ndmsg with AF_BRIDGE (linux/neighbour.h).
 
-import { AF_BRIDGE, encodeMac, type IfIndex, type Mac } from '../base/address.ts';
+import { AF_BRIDGE, type IfIndex, type Mac } from '../base/address.ts';
 import { readI32, readU8, readU16, writeU8, writeU16, writeU32 } from '../base/bytes.ts';
 import { type Activity, type ForwardingKey, ForwardingTable } from './forwarding-table.ts';
 import { CLOCK_TICK_MS } from './link.ts';
@@ -9,8 +9,6 @@ import {
   Attributes,
   align,
   type Message,
-  NLM_F_CREATE,
-  NLM_F_EXCL,
   PayloadWriter,
   type Request,
   RTA_HDRLEN,
@@ -25,14 +23,13 @@ import {
   NDA_VLAN,
   NDMSG_SIZE,
   NTF_EXT_LOCKED,
-  NTF_MASTER,
   NTF_SELF,
   NUD_PERMANENT,
   RTM_DELNEIGH,
   RTM_GETNEIGH,
   RTM_NEWNEIGH,
 } from './neighbor.ts';
-import type { NetlinkSocket, Result } from './socket.ts';
+import type { NetlinkSocket } from './socket.ts';
 
 export interface FdbEntry {
   /** The port; the bridge itself for its own addresses. */
@@ -150,56 +147,6 @@ export function lookUpForwarding(
     table.setPortAt(index, portOf(message), activityOf(attributes));
   });
   return table;
-}
-
-/** The entries of a bridge for these MACs, as far as it has them; without its own. A bridge that is deleted meanwhile has none. */
-export function lookUpFdb(
-  socket: Pick<NetlinkSocket, 'lookUp'>,
-  bridge: IfIndex,
-  keys: Iterable<ForwardingKey>,
-): FdbEntry[] {
-  const found: FdbEntry[] = [];
-  const table = ForwardingTable.forKeys(keys, randomSeed());
-  const take = (message: Message): void => {
-    const entry = decodeFdbEntry(message);
-    if (entry !== undefined && !entry.isLocal) found.push(entry);
-  };
-  socket.lookUp(encodeGets(bridge, table, indicesOf(table)), ENTRIES, take, ['ENOENT', 'ENODEV']);
-  return found;
-}
-
-/**
- * Deletes each entry of a port and creates it again, as far as it is still there: the kernel notifies of both. An entry that
- * has moved to another port meanwhile is left alone. One result for each: that of its deletion.
- */
-export function recreateFdb(
-  socket: Pick<NetlinkSocket, 'batch'>,
-  entries: Iterable<Pick<FdbEntry, 'ifIndex' | 'mac' | 'vlan' | 'state'>>,
-): Result[] {
-  const requests = [...entries].flatMap((entry) => [
-    { type: RTM_DELNEIGH, flags: 0, payload: encodeFdbEntry(entry) },
-    // Without NLM_F_EXCL one that has moved would be taken back.
-    { type: RTM_NEWNEIGH, flags: NLM_F_CREATE | NLM_F_EXCL, payload: encodeFdbEntry(entry) },
-  ]);
-  return socket.batch(requests).filter((_, i) => requests[i]?.type === RTM_DELNEIGH);
-}
-
-/** NTF_MASTER: of the port's bridge (rtnl_fdb_add and rtnl_fdb_del of net/core/rtnetlink.c). */
-function encodeFdbEntry({
-  ifIndex,
-  mac,
-  vlan,
-  state,
-}: Pick<FdbEntry, 'ifIndex' | 'mac' | 'vlan' | 'state'>): Uint8Array {
-  const writer = new PayloadWriter(VLAN_AT + align(2));
-  const header = writer.structure(NDMSG_SIZE);
-  writeU8(header, 0, AF_BRIDGE);
-  writeU32(header, 4, ifIndex);
-  writeU16(header, 8, state);
-  writeU8(header, 10, NTF_MASTER);
-  writer.fill(NDA_LLADDR, 6, (bytes, offset) => encodeMac(mac, bytes, offset));
-  if (vlan !== 0) writer.u16(NDA_VLAN, vlan);
-  return writer.finish();
 }
 
 function indicesOf({ size }: ForwardingTable): number[] {

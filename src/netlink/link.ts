@@ -43,7 +43,6 @@ const IFLA_BRPORT_STATE = 1;
 const IFLA_BRPORT_LEARNING = 8;
 const IFLA_BRPORT_NEIGH_SUPPRESS = 32;
 const IFLA_BRPORT_ISOLATED = 33;
-const IFLA_BRPORT_LOCKED = 39;
 const IFLA_BRPORT_NEIGH_VLAN_SUPPRESS = 43;
 
 /** Of IFLA_EXT_MASK: no counters, which are most of a message. */
@@ -108,8 +107,6 @@ export interface BridgePortAttributes {
   /** Suppression is set for each VLAN (Linux 6.5). */
   readonly neighVlanSuppress: boolean;
   readonly isolated: boolean;
-  /** Only hosts that the FDB has may send (IEEE 802.1X; Linux 5.18). */
-  readonly locked: boolean;
   /** BR_STATE_*: 0 disabled, 1 listening, 2 learning, 3 forwarding, 4 blocking. */
   readonly state: number;
 }
@@ -177,7 +174,6 @@ function bridgePortAttributes(data: Attributes): BridgePortAttributes {
     neighSuppress: isSet(data, IFLA_BRPORT_NEIGH_SUPPRESS),
     neighVlanSuppress: isSet(data, IFLA_BRPORT_NEIGH_VLAN_SUPPRESS),
     isolated: isSet(data, IFLA_BRPORT_ISOLATED),
-    locked: isSet(data, IFLA_BRPORT_LOCKED),
     state: data.u8(IFLA_BRPORT_STATE) ?? 0,
   };
 }

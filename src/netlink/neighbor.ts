@@ -66,7 +66,6 @@ export const NUD_PERMANENT = 0x80;
 
 // ndmsg.ndm_flags
 export const NTF_SELF = 1 << 1;
-export const NTF_MASTER = 1 << 2;
 const NTF_PROXY = 1 << 3;
 export const NTF_EXT_LEARNED = 1 << 4;
 export const NTF_ROUTER = 1 << 7;

@@ -67,7 +67,7 @@ before(() => {
     'address add 192.0.2.1 peer 192.0.2.2/32 dev br9',
   ]);
   netns.run('bridge', 'link', 'set', 'dev', 'vx100', 'neigh_suppress', 'on', 'learning', 'off');
-  netns.run('bridge', 'link', 'set', 'dev', 'tap2', 'isolated', 'on', 'locked', 'on');
+  netns.run('bridge', 'link', 'set', 'dev', 'tap2', 'isolated', 'on');
   enterNetns(scope, netns);
   socket = openNetlink();
   bridge = indexOf('br0');
@@ -120,7 +120,6 @@ describe('links', () => {
         readonly learning?: boolean;
         readonly neigh_suppress?: boolean;
         readonly isolated?: boolean;
-        readonly locked?: boolean;
       };
     };
   }
@@ -163,13 +162,11 @@ describe('links', () => {
         assert.equal(link.bridgePort.learning, data?.learning);
         assert.equal(link.bridgePort.neighSuppress, data?.neigh_suppress);
         assert.equal(link.bridgePort.isolated, data?.isolated);
-        assert.equal(link.bridgePort.locked, data?.locked);
       }
     }
     assert.deepEqual(linkOf('vx100').vxlan, { vni: 100, learning: false, external: false });
     assert.equal(linkOf('vx0').vxlan?.external, true);
     assert.equal(linkOf('tap2').bridgePort?.isolated, true);
-    assert.equal(linkOf('tap2').bridgePort?.locked, true);
   });
 
   it('have no link when the peer is in another namespace', () => {

@@ -121,8 +121,8 @@ export class Frr {
   }
 
   /**
-   * Blocks until zebra knows a port of a bridge: what the host behind it sends before that, as no VM does so soon, 10.3 can miss
-   * for good (test/fabric/verification).
+   * Blocks until zebra knows a port of a bridge: the MAC of a host that sends before that, as no VM does so soon, 10.3 can miss
+   * for good (docs/known-interactions.md).
    */
   awaitPort(port: string): void {
     if (this.version !== '10.3') return;

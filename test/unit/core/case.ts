@@ -381,7 +381,6 @@ function observe(machine: Machine): Observed {
               neighSuppress: link.suppress === true,
               neighVlanSuppress: link.suppress === 'vlan',
               isolated: false,
-              locked: false,
               state: 3,
             },
     });

@@ -275,7 +275,7 @@ it('zebra is asked about the same neighbors by a narrow pass as by one over all 
     const known = readCase(join(folder, name));
     const outcome = outcomeOf(known.topology, known.hosts);
     const watchlist = new Watchlist(outcome);
-    const whole = writtenEarlier(outcome.topology, outcome.plan.decisions, outcome.protocol);
+    const whole = writtenEarlier(outcome.plan.decisions, outcome.protocol);
     count += whole.length;
     assert.deepEqual(watchlist.writtenBeside(watchlist.focusOn([], [])), whole, name);
   }

@@ -112,7 +112,6 @@ describe('links', () => {
       neighSuppress: false,
       neighVlanSuppress: false,
       isolated: false,
-      locked: false,
       state: 3,
     });
   });
@@ -126,7 +125,6 @@ describe('links', () => {
       neighSuppress: true,
       neighVlanSuppress: false,
       isolated: false,
-      locked: false,
       state: 3,
     });
   });
