@@ -1,8 +1,9 @@
 // Why an installed neighbor is not advertised, or may not be for long: each reason, and the fix. Pure.
 
 import type { IpAddress, Mac } from '../base/address.ts';
-import { type Frr, type FrrDuplicates, type FrrNeighbor, vniOf, vnisByDevice } from './frr.ts';
+import { type Frr, vniOf, vnisByDevice } from './frr.ts';
 import type { Location } from './host-index.ts';
+import type { Port } from './topology.ts';
 
 /** A reason why a neighbor is not advertised, or may not be for long. */
 export interface Blocker {
@@ -22,7 +23,8 @@ export interface InstalledHost {
   readonly mac: Mac;
   readonly device: string | null;
   readonly bridge: string;
-  readonly candidate: { readonly location: Pick<Location, 'kind'> };
+  readonly vlan: number;
+  readonly candidate: { readonly location: Location };
 }
 
 /** The blocker of a neighbor; null: it is advertised. */
@@ -36,37 +38,48 @@ export function findBlockers(frr: Frr): BlockerOf {
     const vni = vnis && vniOf(vnis, (one) => frr.neighbors.get(one)?.get(host.ip));
     if (vni === undefined)
       return { subject: host.device ?? host.bridge, ...(frr.vnis.length === 0 ? NO_VNIS : NO_VNI) };
-    return findBlocker(host, vni, frr, host.candidate.location.kind === 'local');
+    return findBlocker(host, vni, frr, host.candidate.location);
   };
 }
 
-/**
- * The blocker of a neighbor whose VNI is known; null: it is advertised. `isForwarded`: the bridge forwards its MAC to a local
- * port.
- */
+/** The blocker of a neighbor whose VNI is known; null: it is advertised. `location`: where the bridge forwards its MAC. */
 export function findBlocker(
-  { ip, mac }: Pick<InstalledHost, 'ip' | 'mac'>,
+  { ip, mac, vlan }: Pick<InstalledHost, 'ip' | 'mac' | 'vlan'>,
   vni: number,
   frr: Pick<Frr, 'neighbors' | 'duplicates'>,
-  isForwarded: boolean,
+  location: Location,
 ): Blocker | null {
-  const duplicates = frr.duplicates.get(vni);
-  const kind = kindOf({ ip, mac }, frr.neighbors.get(vni)?.get(ip), duplicates, isForwarded);
+  const kind = kindOf({ ip, mac }, vni, frr);
   if (kind === null) return null;
-  const isMacDuplicate = duplicates?.macs.has(mac) ?? false;
-  return {
-    subject: `VNI ${vni}`,
-    isAdvertised: kind === 'marked' || kind === 'proxy',
-    ...BLOCKERS[kind]({ ip, mac, vni, isMacDuplicate }),
-  };
+  const facts = { subject: `VNI ${vni}`, isAdvertised: isWithRoute(kind) };
+  if (kind === 'inactive' && location.kind === 'local') {
+    return { ...facts, ...missedMac(mac, vlan, location.port) };
+  }
+  const isMacDuplicate = frr.duplicates.get(vni)?.macs.has(mac) ?? false;
+  return { ...facts, ...BLOCKERS[kind]({ ip, mac, vni, isMacDuplicate }) };
+}
+
+/** Whether this node advertises the address, with this MAC, in the VNI. */
+export function hasRoute(
+  host: Pick<InstalledHost, 'ip' | 'mac'>,
+  vni: number,
+  frr: Pick<Frr, 'neighbors' | 'duplicates'>,
+): boolean {
+  const kind = kindOf(host, vni, frr);
+  return kind === null || isWithRoute(kind);
+}
+
+function isWithRoute(kind: keyof typeof BLOCKERS): boolean {
+  return kind === 'marked' || kind === 'proxy';
 }
 
 function kindOf(
   { ip, mac }: Pick<InstalledHost, 'ip' | 'mac'>,
-  entry: FrrNeighbor | undefined,
-  duplicates: FrrDuplicates | undefined,
-  isForwarded: boolean,
+  vni: number,
+  frr: Pick<Frr, 'neighbors' | 'duplicates'>,
 ): keyof typeof BLOCKERS | null {
+  const entry = frr.neighbors.get(vni)?.get(ip);
+  const duplicates = frr.duplicates.get(vni);
   if (entry === undefined) return 'missing';
   if (!entry.isLocal) return 'remote';
   if (entry.mac !== mac) return 'otherMac';
@@ -75,7 +88,7 @@ function kindOf(
     // zebra has a frozen neighbor as inactive (8.4) or as active (10.3), and a silent one as inactive too.
     if (entry.isActive || duplicates?.macs.get(mac) !== false) return 'frozen';
   }
-  if (!entry.isActive) return isForwarded && !entry.isDuplicate ? 'missedMac' : 'inactive';
+  if (!entry.isActive) return 'inactive';
   return entry.isProxy ? 'proxy' : null;
 }
 
@@ -105,6 +118,16 @@ interface Place {
 function clearDuplicate({ ip, mac, vni, isMacDuplicate }: Place): string {
   const marked = isMacDuplicate ? `mac ${mac}` : `ip ${ip}`;
   return `find the other host that has ${isMacDuplicate ? mac : ip}; then: vtysh -c "clear evpn dup-addr vni ${vni} ${marked}"`;
+}
+
+/** FRR 9.1 to 10.4 drop the MAC of a port that they do not know yet. Nothing but another change of its entry repairs that. */
+function missedMac(mac: Mac, vlan: number, { name, vlans }: Port): Omit<Blocker, 'subject' | 'isAdvertised'> {
+  const entry = `${mac} dev ${name} master${vlans.length === 0 ? '' : ` vlan ${vlan}`}`;
+  return {
+    status: 'failure',
+    reason: 'local inactive in zebra, which has no local MAC for it; the bridge has one',
+    fix: `bridge fdb del ${entry}; then let the host send something, a ping is enough`,
+  };
 }
 
 const BLOCKERS = {
@@ -137,11 +160,6 @@ const BLOCKERS = {
     status: 'note',
     reason: 'advertised as a proxy, for another node of its Ethernet segment',
     fix: `snoopy explain ${ip} on that node`,
-  }),
-  missedMac: ({ mac }) => ({
-    status: 'failure',
-    reason: 'local inactive in zebra, which lacks its MAC; the bridge has it on a local port',
-    fix: `bridge fdb show | grep ${mac}; delete that entry (bridge fdb del): with the host's next frame the bridge has it anew, and zebra as well`,
   }),
   inactive: ({ mac }) => ({
     status: 'warning',

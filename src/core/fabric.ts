@@ -5,7 +5,7 @@ import { ensure, groupBy } from '../base/group.ts';
 import type { Link } from '../netlink/link.ts';
 import type { Neighbor } from '../netlink/neighbor.ts';
 import type { VlanOptions } from '../netlink/vlan-options.ts';
-import { findBlocker } from './blockers.ts';
+import { hasRoute } from './blockers.ts';
 import type { Desired } from './desired.ts';
 import { digestOf } from './digest.ts';
 import {
@@ -242,9 +242,7 @@ function stateOf(
   segment: string | null,
   { vni, frr, neighbors, own }: Domain,
 ): LocalState {
-  // Why it is inactive is not reported.
-  const blocker = findBlocker({ ip, mac }, vni, frr, false);
-  if (blocker !== null && !blocker.isAdvertised) return isDuplicate ? 'frozen' : 'inactive';
+  if (!hasRoute({ ip, mac }, vni, frr)) return isDuplicate ? 'frozen' : 'inactive';
   if (own.has(ip)) return 'gateway';
   // On a segment the neighbor may be that of its other node.
   if (neighbors === null || segment !== null) return 'owned';

@@ -1,6 +1,8 @@
-// frr.verify: neighbors that zebra has missed are written anew. Its netlink socket overruns while it does not read.
+// What zebra misses while it does not read. Its netlink socket overruns: frr.verify writes the neighbors anew. FRR 10.3 also drops
+// the MAC of a port that it does not know yet: doctor has the command that repairs it.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import type { Check } from '../lib/doctor.ts';
 import { arpFrame } from '../lib/frames.ts';
 import { Frr } from '../lib/frr.ts';
 import { Node, type Vm } from '../lib/node.ts';
@@ -16,11 +18,12 @@ const NOTHING = { verified: 0, missing: 0, renewed: 0 };
 describe('zebra with a small netlink buffer', () => {
   const scope = new Scope();
   let frr: Frr;
+  let node: Node;
   let vm: Vm;
   let snoopy: Snoopy;
 
   before(async () => {
-    const node = new Node(scope, { name: 'n1', vxlan: { vni: VNI, local: '192.0.2.1' } });
+    node = new Node(scope, { name: 'n1', vxlan: { vni: VNI, local: '192.0.2.1' } });
     node.netns.ipBatch(['address add 192.0.2.1/32 dev lo', 'link set lo up']);
     vm = node.addVm({ id: 101 });
     frr = await Frr.start(scope, node.netns, {
@@ -101,5 +104,33 @@ describe('zebra with a small netlink buffer', () => {
     assert.equal(run().neighbors.changes.length, ips.length);
     const taken = () => frr.arpCache(VNI).filter(({ ip }) => ips.includes(ip)).length;
     await until('zebra to have both', taken, (count) => count === ips.length);
+  });
+
+  test('the MAC of a host that sends as soon as its port is there: where zebra has missed it, the fix of doctor helps', async () => {
+    const resume = frr.pauseZebra();
+    const late = node.addVm({ id: 201 });
+    try {
+      late.gratuitous();
+    } finally {
+      resume();
+    }
+    run(); // Attaches to the port.
+    late.gratuitous();
+    assert.equal(run().neighbors.changes.length, 1);
+    const line = () => frr.arpCache(VNI).find(({ ip }) => ip === late.ip);
+    const known = await until('zebra to have the neighbor', line, (found) => found !== undefined);
+    assert.equal(known?.state, frr.version === '10.3' ? 'inactive' : 'active');
+    if (frr.version === '10.3') {
+      const result = snoopy.run('doctor', '--format', 'json');
+      const { checks } = JSON.parse(result.stdout) as { readonly checks: readonly Check[] };
+      const blocked = checks.find(({ items, id }) => id === 'advertised' && items.includes(late.ip));
+      assert.equal(blocked?.status, 'failure', outputOf(result));
+      const [fix = ''] = (blocked?.remedy ?? '').split('; then let the host send');
+      assert.match(fix, /^bridge fdb del /);
+      node.netns.run('sh', '-c', fix);
+      late.gratuitous();
+    }
+    await until('zebra to have its MAC', line, (found) => found?.state === 'active');
+    assert.ok(frr.macIpRoutes().some(({ ip }) => ip === late.ip));
   });
 });

@@ -27,8 +27,7 @@ export function checkZebra(scene: Scene, vni: number): Finding {
   }
   const { mac } = place;
   if (mac === null) return ZEBRA.noMac({ vni });
-  const isForwarded = scene.location.kind === 'local';
-  const blocker = findBlocker({ ip, mac }, vni, answerOf(scene, vni), isForwarded);
+  const blocker = findBlocker({ ip, mac, vlan: place.vlan }, vni, answerOf(scene, vni), scene.location);
   if (blocker === null) return ZEBRA.active({ vni });
   if (blocker.isAdvertised) return ZEBRA.activeWith({ vni, found: blocker.reason, fix: blocker.fix });
   const deeper = findComplaint(scene, ['tunnel', 'advertise-all-vni']);

@@ -17,7 +17,7 @@ import { findUnnamed, resolveEntries } from '../../../src/core/entries.ts';
 import { HostIndex } from '../../../src/core/host-index.ts';
 import { knownMacs } from '../../../src/core/known-macs.ts';
 import { isRouter } from '../../../src/core/neighbor-entry.ts';
-import { planHosts } from '../../../src/core/neighbors/plan.ts';
+import { type HostPlan, planHosts } from '../../../src/core/neighbors/plan.ts';
 import type { Attachment, Observed, ObservedHosts } from '../../../src/core/observed.ts';
 import { plan } from '../../../src/core/plan.ts';
 import { hintsByStatus, isSeenHint } from '../../../src/core/probes/hints.ts';
@@ -218,6 +218,18 @@ export function readCase(folder: string): Case {
     topology: resolveTopology(desired, observed),
     expected: readYaml(join(folder, 'expected.yaml')),
   };
+}
+
+/** The facts, but the bridge has forgotten the MAC of this address. */
+export function withForgotten<Facts extends { readonly plan: Pick<HostPlan, 'decisions'> }>(
+  facts: Facts,
+  ip: IpAddress,
+): Facts {
+  const decisions = facts.plan.decisions.map((one) => {
+    if (one.ip !== ip) return one;
+    return { ...one, candidate: { ...one.candidate, location: { kind: 'nowhere' } as const } };
+  });
+  return { ...facts, plan: { ...facts.plan, decisions } };
 }
 
 /** The case with as much of the FDBs as a run looks up: asking for another MAC throws. */

@@ -19,7 +19,7 @@ import type { Link } from '../../../src/netlink/link.ts';
 import { renderDoctor } from '../../../src/render/doctor.ts';
 import type { RenderOptions } from '../../../src/render/style.ts';
 import { assertGolden, ROOT } from '../golden.ts';
-import { readCase } from './case.ts';
+import { readCase, withForgotten } from './case.ts';
 
 const PLAIN: RenderOptions = { color: false, diff: false, verbose: false, width: 80 };
 const { configuration, desired, observed, hosts, topology } = readCase(
@@ -119,15 +119,6 @@ function withDuplicate(base: Findings, isOfMac: boolean, isAdvertised: boolean):
   const advertised = new Set(isAdvertised ? [FIRST] : []);
   const duplicates = new Map([[100, { macs, advertised }]]);
   return withFrr(base, { neighbors: withFirst({ isDuplicate: true }), duplicates });
-}
-
-/** The bridge has forgotten the MAC of the first host. */
-function withForgotten(base: Findings): Findings {
-  const decisions = base.plan.decisions.map((one) => {
-    if (one.ip !== FIRST) return one;
-    return { ...one, candidate: { ...one.candidate, location: { kind: 'nowhere' } as const } };
-  });
-  return { ...base, plan: { ...base.plan, decisions } };
 }
 
 const SILENT_MAC = '02:00:00:00:ff:00' as Mac;
@@ -314,7 +305,8 @@ const BROKEN: Readonly<Record<string, (base: Findings) => Findings>> = {
   'warning hosts': (base) => withHost(base, { state: 'waiting', because: 'its MAC is not in the FDB' }),
   'warning silent': (base) => withForwarded(base, SILENT_MAC),
   'warning hinted': (base) => withHint(base, 'unnamed'),
-  'warning advertised': (base) => withFrr(withForgotten(base), { neighbors: withFirst({ isActive: false }) }),
+  'warning advertised': (base) =>
+    withFrr(withForgotten(base, FIRST), { neighbors: withFirst({ isActive: false }) }),
   'failure advertised': (base) => withFrr(base, { neighbors: withFirst(null) }),
 };
 

@@ -2,19 +2,21 @@
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { type IpAddress, type Mac, parseIp, parseMac } from '../../../src/base/address.ts';
+import { type IfIndex, type IpAddress, type Mac, parseIp, parseMac } from '../../../src/base/address.ts';
 import { problemOf } from '../../../src/base/errors.ts';
+import { findBlocker } from '../../../src/core/blockers.ts';
 import type { Check, Findings } from '../../../src/core/doctor/check.ts';
 import { diagnose, reportOf } from '../../../src/core/doctor/diagnose.ts';
 import type { Frr, FrrNeighbor } from '../../../src/core/frr.ts';
 import { planHosts } from '../../../src/core/neighbors/plan.ts';
 import { plan } from '../../../src/core/plan.ts';
+import type { Port } from '../../../src/core/topology.ts';
 import { missingIn, relevantTo } from '../../../src/core/zebra.ts';
 import { readDuplicates, readFrr } from '../../../src/host/frr.ts';
 import { NTF_EXT_LEARNED } from '../../../src/netlink/neighbor.ts';
 import type { PortVlans } from '../../../src/netlink/vlan.ts';
 import { ROOT } from '../golden.ts';
-import { readCase } from './case.ts';
+import { readCase, withForgotten } from './case.ts';
 
 /** A machine after a finished run, with one neighbor of ours, and the further input of doctor. */
 function findings(
@@ -141,19 +143,6 @@ describe('a neighbor that is installed and not advertised', () => {
     return check({ ...facts, frr: { kind: 'answered', frr } }, 'advertised');
   }
 
-  /** The bridge has forgotten the MAC. */
-  const silentHost: Findings = {
-    ...base,
-    plan: {
-      ...base.plan,
-      decisions: base.plan.decisions.map((one) => {
-        return one.ip !== ip
-          ? one
-          : { ...one, candidate: { ...one.candidate, location: { kind: 'nowhere' } } };
-      }),
-    },
-  };
-
   test('has a fix for each reason', () => {
     assert.equal(checkWith(whole).status, 'ok');
     for (const [entry, status, reason, remedy] of [
@@ -169,8 +158,8 @@ describe('a neighbor that is installed and not advertised', () => {
       [
         { ...whole, isActive: false },
         'failure',
-        /local inactive in zebra, which lacks its MAC/,
-        /^bridge fdb show .*; delete that entry /,
+        /local inactive in zebra, which has no local MAC for it/,
+        /^bridge fdb del 02:[0-9a-f:]+ dev tap\d+ master; then let the host send/,
       ],
     ] as const) {
       const found = checkWith(entry);
@@ -179,7 +168,7 @@ describe('a neighbor that is installed and not advertised', () => {
       assert.match(found.remedy ?? '', remedy);
       assert.deepEqual(found.items, [ip]);
     }
-    const forgotten = checkWith({ ...whole, isActive: false }, false, true, silentHost);
+    const forgotten = checkWith({ ...whole, isActive: false }, false, true, withForgotten(base, ip));
     assert.equal(forgotten.status, 'warning');
     assert.match(forgotten.found, /local inactive in zebra: the bridge has no local entry/);
     assert.match(forgotten.remedy ?? '', /let the host send/);
@@ -193,6 +182,25 @@ describe('a neighbor that is installed and not advertised', () => {
     assert.match(marked.found, /marked .* duplicate/);
     const silent = checkWith({ ...whole, isDuplicate: true, isActive: false }, false, false);
     assert.match(silent.found, /local inactive/);
+  });
+
+  test('has the VLAN in the command for a MAC that zebra has missed, on a VLAN-aware bridge', () => {
+    const frr = {
+      neighbors: new Map([[7, new Map([[ip, { ...whole, isActive: false }]])]]),
+      duplicates: new Map(),
+    };
+    const port = {
+      ifIndex: 3 as IfIndex,
+      name: 'tap9',
+      pvid: 10,
+      vlans: [{ start: 10, end: 10, untagged: true }],
+    };
+    const commandOn = (vlans: Port['vlans']) =>
+      findBlocker({ ip, mac, vlan: 10 }, 7, frr, { kind: 'local', port: { ...port, vlans } })?.fix.split(
+        ';',
+      )[0];
+    assert.equal(commandOn(port.vlans), `bridge fdb del ${mac} dev tap9 master vlan 10`);
+    assert.equal(commandOn([]), `bridge fdb del ${mac} dev tap9 master`);
   });
 
   test('is looked up in each VNI of its device', () => {
